@@ -1,0 +1,110 @@
+"""rio_chain: chains of backend calls with timeouts, retries and fallbacks, on asyncio, trio and threads.
+
+The map, from the bottom up. Each file may import from those above it, never from those below:
+
+    errors      every public exception and failure value
+    units       argument checks; milliseconds become seconds
+    deadline    an instant on a clock
+    policies/   one file per policy: frozen data and pure decisions
+    nodes       what a chain is made of, as data
+    plan        Plan: a chain numbered, named, validated
+    request     Request: a chain bound to its arguments
+    outcome     Outcome and Response: what one run gives
+    engine/     the one interpreter, over the Runtime Protocol
+    balancer/   the priority queue, its slots and tickets
+    executors/  where work runs: asyncio, trio, threads
+    functions   what can be known of a function before it is called
+    arguments   checks on what is given to the builder calls
+    dsl         Task, Chain, FanOut and their operators
+    joins       fan_out, settle, star
+    show/       everything that draws: source, tree, Mermaid
+    cli, demo/  rio-chain demo
+
+dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rio_chain.deadline import Deadline
+from rio_chain.dsl import Chain, FanOut, Task
+from rio_chain.engine.current import current_attempt, remaining
+from rio_chain.errors import (
+    Abandoned,
+    BalancerClosed,
+    BridgeFailed,
+    CallbackFailed,
+    ChainDefinitionError,
+    CircuitOpen,
+    DeadlineExceeded,
+    LimitExceeded,
+    NotAccepted,
+    QueueFull,
+    RioError,
+    Saturated,
+    Skipped,
+    TaskTimedOut,
+    TicketCancelled,
+    UnknownTask,
+    UsageError,
+)
+from rio_chain.joins import fan_out, settle, star
+from rio_chain.outcome import Outcome, Response
+from rio_chain.plan import Plan
+from rio_chain.policies import Backoff
+from rio_chain.request import Request
+
+if TYPE_CHECKING:
+    from rio_chain.balancer import Balancer, Ticket
+
+__all__ = [
+    "Abandoned",
+    "Backoff",
+    "Balancer",
+    "BalancerClosed",
+    "BridgeFailed",
+    "CallbackFailed",
+    "Chain",
+    "ChainDefinitionError",
+    "CircuitOpen",
+    "Deadline",
+    "DeadlineExceeded",
+    "FanOut",
+    "LimitExceeded",
+    "NotAccepted",
+    "Outcome",
+    "Plan",
+    "QueueFull",
+    "Request",
+    "Response",
+    "RioError",
+    "Saturated",
+    "Skipped",
+    "Task",
+    "TaskTimedOut",
+    "Ticket",
+    "TicketCancelled",
+    "UnknownTask",
+    "UsageError",
+    "current_attempt",
+    "fan_out",
+    "remaining",
+    "settle",
+    "star",
+]
+
+
+if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
+
+    def __getattr__(name: str) -> Any:
+        if name not in ("Balancer", "Ticket"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from rio_chain import balancer  # noqa: PLC0415 - to look at a chain, or to test one, nobody needs a balancer
+
+        globals()[name] = value = getattr(balancer, name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,170 @@
+"""The balancer's state and its decisions, safe from any thread and from code that comes back in.
+
+A finaliser or a signal handler may call ``post`` or ``cancel`` at any moment, also while this very thread is deciding
+something. The lock is re-entrant, so that does not deadlock, and ``_inside`` tells that it happened: such work is put
+aside and done when the decision under way is complete. No user code runs and nobody is woken while the lock is held.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from rio_chain.balancer.queue import Turn, TurnQueue
+from rio_chain.balancer.stats import Stats, Tally
+from rio_chain.engine.current import Run
+from rio_chain.errors import BalancerClosed, QueueFull
+
+
+class Core:
+    """Slots, line, counts and the closed sign of one balancer."""
+
+    def __init__(self, workers: int, buffer: int) -> None:
+        self.buffer = buffer
+        self.queue = TurnQueue(workers)
+        self.runs: set[Run] = set()  # those that hold a slot
+        self.closed = False
+        self.rejected = 0
+        self.done = 0
+        self.waits = Tally()
+        self.lasted = Tally()
+        self._lock = threading.RLock()
+        self._inside = False
+        self._aside: deque[Callable[[], None]] = deque()
+        self._idle: list[Callable[[], None]] = []
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._inside = True
+
+    def __exit__(self, *exc: object) -> None:
+        self._inside = False
+        self._lock.release()
+
+    def put_aside(self, work: Callable[[], None]) -> bool:
+        """Whether we came back in while a decision is being made; then the work is done after it."""
+        with self._lock:  # only the thread that holds it can get in while a decision is being made
+            if self._inside:
+                self._aside.append(work)
+            return self._inside
+
+    def admit(self, turn: Turn, *, bounded: bool) -> bool:
+        """A slot now (True), or a place in the line (False).
+
+        Raises:
+            BalancerClosed: it is closed.
+            QueueFull: ``bounded``, and the buffer is full.
+        """
+        if self._inside and self.put_aside(lambda: self._admit_late(turn)):
+            return False
+        full = got = False
+        with self:
+            closed, queue = self.closed, self.queue
+            if not closed:
+                got = queue.take()
+                if got:
+                    self._granted(turn)
+                full = not got and bounded and queue.waiting >= self.buffer
+                if full:
+                    self.rejected += 1
+                elif not got:
+                    queue.enter(turn)
+        self._after()
+        if closed:
+            raise BalancerClosed("this balancer is closed; make a new one")
+        if full:
+            raise QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
+        return got
+
+    def _admit_late(self, turn: Turn) -> None:
+        """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
+        try:
+            if not self.admit(turn, bounded=False):
+                return
+        except BalancerClosed:
+            turn.state = "gone"
+        turn.tell()
+
+    def _granted(self, turn: Turn) -> None:
+        turn.state = "granted"
+        self.runs.add(turn.run)
+
+    def leave(self, turn: Turn, waited: float, lasted: float) -> None:
+        """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
+        with self:
+            self.runs.discard(turn.run)
+            self.done += 1
+            self.waits.add(waited)
+            self.lasted.add(lasted)
+            following = self._hand_over()
+        if following is not None:
+            following.tell()
+        self._after()
+
+    def _hand_over(self) -> Turn | None:
+        turn = self.queue.leave()
+        if turn is not None:
+            self._granted(turn)
+        return turn
+
+    def withdraw(self, turn: Turn) -> bool:
+        """Out of the line. False: it was granted a slot, or is out already."""
+        with self:
+            waited = turn.state == "waiting" and self.queue.withdraw(turn)
+        self._after()
+        return waited
+
+    def give_up(self, turn: Turn) -> None:
+        """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
+        following = None
+        with self:
+            if turn.state == "waiting":
+                self.queue.withdraw(turn)
+            elif turn.state == "granted":
+                turn.state = "gone"
+                self.runs.discard(turn.run)
+                following = self._hand_over()
+        if following is not None:
+            following.tell()
+        self._after()
+
+    def shut(self) -> bool:
+        """Take nothing more. False: it was shut before."""
+        with self:
+            first, self.closed = not self.closed, True
+        self._after()
+        return first
+
+    def clear(self) -> tuple[list[Turn], list[Run]]:
+        """Empty the line. Gives those who waited there, who must be told, and the runs that hold a slot."""
+        with self:
+            waiting, running = self.queue.clear(), list(self.runs)
+        self._after()
+        return waiting, running
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call this, once, as soon as nothing runs and nothing waits."""
+        self._idle.append(call)
+        self._after()
+
+    def stats(self, abandoned: int) -> Stats:
+        """All counts, taken together."""
+        with self._lock:
+            counts = self.queue.running, self.queue.waiting, abandoned, self.done, self.rejected
+            return Stats(*counts, self.waits.frozen(), self.lasted.frozen())
+
+    def _after(self) -> None:
+        """What has to be done when a decision is complete and the lock is free."""
+        while self._aside:
+            try:
+                work = self._aside.popleft()
+            except IndexError:  # another thread took the last one
+                break
+            work()
+        while self._idle and not self.queue.running and not self.queue.waiting:
+            try:
+                call = self._idle.pop()
+            except IndexError:  # another thread took the last one
+                break
+            call()

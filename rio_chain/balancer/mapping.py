@@ -1,0 +1,84 @@
+"""Many inputs through one balancer, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+from rio_chain.balancer.serve import wait_for, wait_in_place
+from rio_chain.balancer.ticket import Ticket
+
+if TYPE_CHECKING:
+    from rio_chain.outcome import Outcome
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Post = Callable[[In], Ticket[Out]]
+
+
+def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, as_completed: bool) -> Iterator[Outcome[Out]]:
+    """The Outcomes, for a thread that may block."""
+    source = iter(inputs)
+    pending: deque[Ticket[Out]] = deque()
+    ready: SimpleQueue[Ticket[Out]] = SimpleQueue()
+
+    def more(number: int) -> None:
+        for value in islice(source, number):
+            ticket = post(value)
+            pending.append(ticket)
+            ticket.on_done(lambda ticket=ticket: ready.put(ticket))  # type: ignore[misc]
+
+    try:
+        more(window)
+        while pending:
+            ticket = ready.get() if as_completed else pending[0]
+            outcome = wait_for(ticket)
+            pending.remove(ticket)
+            yield outcome
+            more(1)
+    finally:
+        for ticket in pending:
+            ticket.cancel("the loop over it was left")
+
+
+async def on_loops(
+    post: Post[In, Out], inputs: Iterable[In], window: int, as_completed: bool
+) -> AsyncIterator[Outcome[Out]]:
+    """The Outcomes, for a task."""
+    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+    source = iter(inputs)
+    pending: deque[Ticket[Out]] = deque()
+    ready: deque[Ticket[Out]] = deque()
+    wake: list[Callable[[], None]] = []
+
+    def arrived(ticket: Ticket[Out]) -> None:
+        ready.append(ticket)
+        if wake:
+            wake[-1]()
+
+    def more(number: int) -> None:
+        for value in islice(source, number):
+            ticket = post(value)
+            pending.append(ticket)
+            ticket.on_done(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
+
+    try:
+        more(window)
+        while pending:
+            if as_completed and not ready:
+                waiter = waiter_here()
+                wake[:] = [waiter.wake]
+                if not ready:
+                    await waiter.wait()
+            ticket = ready.popleft() if as_completed else pending[0]
+            outcome = await wait_in_place(ticket)
+            pending.remove(ticket)
+            yield outcome
+            more(1)
+    finally:
+        for ticket in pending:
+            ticket.cancel("the loop over it was left")

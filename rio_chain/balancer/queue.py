@@ -1,0 +1,103 @@
+"""The one queue: who runs now, who waits, who is next. Pure and synchronous; it decides and never waits.
+
+Work-conserving: nobody waits while a slot is free. Higher priority first, then arrival. A slot that comes back is handed
+over to the next in line; it is never freed and raced for. Entering, leaving and withdrawing cost O(log n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Literal
+
+from rio_chain.engine.current import Run
+
+State = Literal["waiting", "granted", "gone"]
+
+
+class Turn:
+    """One run's place in the line. ``wake`` is called, outside of any lock, by whoever ends its waiting."""
+
+    __slots__ = ("priority", "run", "state", "wake")
+
+    def __init__(self, run: Run, priority: float, wake: Callable[[], None] | None = None) -> None:
+        self.run = run
+        self.priority = priority
+        self.state: State = "waiting"
+        self.wake = wake
+
+    def tell(self) -> None:
+        """Tell the one who waits that the waiting is over."""
+        if self.wake is not None:
+            self.wake()
+
+
+class TurnQueue:
+    """``workers`` slots and the line in front of them.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> run = Run(Task(len).plan())
+        >>> queue = TurnQueue(workers=1)
+        >>> queue.take()
+        True
+        >>> low, high = Turn(run, 0), Turn(run, 5)
+        >>> queue.enter(low), queue.enter(high)
+        (None, None)
+        >>> queue.leave() is high, queue.leave() is low, queue.leave(), queue.running
+        (True, True, None, 0)
+    """
+
+    __slots__ = ("_heap", "_numbers", "running", "waiting", "workers")
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.running = 0
+        self.waiting = 0
+        self._heap: list[tuple[float, int, Turn]] = []
+        self._numbers = count()
+
+    def take(self) -> bool:
+        """A slot for one who just came; False: enter the line."""
+        if self.waiting or self.running >= self.workers:
+            return False
+        self.running += 1
+        return True
+
+    def enter(self, turn: Turn) -> None:
+        """Stand in the line."""
+        heappush(self._heap, (-turn.priority, next(self._numbers), turn))
+        self.waiting += 1
+
+    def leave(self) -> Turn | None:
+        """A slot comes back. Gives the turn it was handed to, which must be told; None: nobody waits."""
+        heap = self._heap
+        while heap:
+            turn = heappop(heap)[2]
+            if turn.state == "waiting":
+                turn.state = "granted"
+                self.waiting -= 1
+                return turn
+        self.running -= 1
+        return None
+
+    def withdraw(self, turn: Turn) -> bool:
+        """Step out of the line. False: too late, it was granted a slot, which it must pass on by ``leave``."""
+        if turn.state != "waiting":
+            return turn.state == "gone"
+        turn.state = "gone"
+        self.waiting -= 1
+        if len(self._heap) > 2 * self.waiting + 64:  # those who are gone stay in the heap until they are many
+            self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
+            heapify(self._heap)
+        return True
+
+    def clear(self) -> list[Turn]:
+        """Everybody steps out of the line, in no order. Gives those who waited, who must be told."""
+        turns = [entry[2] for entry in self._heap if entry[2].state == "waiting"]
+        for turn in turns:
+            turn.state = "gone"
+        self._heap.clear()
+        self.waiting = 0
+        return turns

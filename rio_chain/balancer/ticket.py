@@ -1,0 +1,141 @@
+"""Ticket: a posted Request. Wait for it from any thread, await it on any loop, cancel it from anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from rio_chain.engine.current import Run
+from rio_chain.errors import TicketCancelled, UsageError
+from rio_chain.request import Request
+from rio_chain.units import Duration, seconds
+
+if TYPE_CHECKING:
+    from rio_chain.outcome import Outcome
+
+Out = TypeVar("Out", covariant=True)
+
+
+class Ticket(Generic[Out]):
+    """What ``balancer.post`` gives. It gets exactly one Outcome, whatever happens.
+
+    There are no locks in it, so that a finaliser or a signal handler may use one: an answer is one store, and whoever
+    stores it then calls those who wait; whoever comes to wait first leaves his call and then looks for the answer.
+    """
+
+    __slots__ = ("__weakref__", "_blocked", "_error", "_outcome", "_seen", "_wakers", "request", "run", "withdraw")
+
+    def __init__(self, request: Request[Out], blocked: Callable[[], bool]) -> None:
+        self.request = request
+        self.run = Run(request.plan)
+        self._blocked = blocked  # whether waiting on this thread would block the loop that has to answer
+        self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
+        self._outcome: Outcome[Out] | None = None
+        self._error: BaseException | None = None
+        self._seen = False
+        self._wakers: list[Callable[[], None]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been answered."""
+        return self._outcome is not None or self._error is not None
+
+    def cancel(self, reason: str = "its ticket was cancelled") -> None:
+        """End the request as soon as it can be, with ``Failure(TicketCancelled)``. From any thread; never waits.
+
+        A request that is queued never runs; what runs is stopped: async functions are cancelled and awaited, sync
+        ones abandoned. A request that is over stays as it is.
+        """
+        error = TicketCancelled(reason)
+        if self.withdraw is not None:
+            self.withdraw(error)
+        self.run.stop(error)
+
+    def wait(self, timeout: Duration | None = None) -> Outcome[Out]:
+        """Block until the Outcome is there, and give it.
+
+        Args:
+            timeout: the most to wait, in milliseconds or as a ``timedelta``. The request goes on when it is over.
+
+        Raises:
+            TimeoutError: no answer within ``timeout``.
+            UsageError: on the thread whose loop has to answer; write ``await ticket`` there.
+        """
+        limit = -1 if timeout is None else min(seconds(timeout, "timeout", zero=True), threading.TIMEOUT_MAX)
+        if not self.done:
+            if self._blocked():
+                raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
+            gate = threading.Lock()
+            gate.acquire()
+            waker = gate.release
+            self.on_done(waker)
+            if not gate.acquire(timeout=limit):
+                with contextlib.suppress(ValueError):  # it may be called at this very moment
+                    self._wakers.remove(waker)
+                raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
+        return self._answer()
+
+    def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Outcome[Out]:
+        if not self.done:
+            from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+            waiter = waiter_here()
+            self.on_done(waiter.wake)
+            await waiter.wait()
+        return self._answer()
+
+    async def ended(self) -> None:
+        """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
+        from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+        waiter = waiter_here()
+        self.on_done(waiter.wake)
+        await waiter.wait_shielded()
+
+    def on_done(self, waker: Callable[[], None]) -> None:
+        """Call this once when it is answered, from whichever thread answers it; at once when it is."""
+        self._wakers.append(waker)
+        if self.done:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._wakers:
+            try:
+                waker = self._wakers.pop()
+            except IndexError:  # another thread took the last one
+                return
+            waker()
+
+    def _answer(self) -> Outcome[Out]:
+        self._seen = True
+        if self._outcome is not None:
+            return self._outcome
+        if self._error is None:
+            raise RuntimeError("woken without an answer")
+        raise self._error
+
+    def resolve(self, outcome: Outcome[Out]) -> None:
+        """Answer it. The first answer stands. Only who runs it calls this."""
+        if not self.done:
+            self._outcome = outcome
+            self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """A BaseException of a body ended the run: whoever waits gets it, as itself."""
+        if not self.done:
+            self._error = error
+            self._wake()
+
+    def __del__(self) -> None:
+        error = getattr(self, "_error", None)
+        if error is not None and not self._seen:
+            told = (type(error), error, error.__traceback__, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(told))
+
+    def __repr__(self) -> str:
+        return f"<Ticket of {self.request.plan.title}: {'done' if self.done else 'open'}>"

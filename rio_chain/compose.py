@@ -1,0 +1,167 @@
+"""What every chain is underneath, and how one is put together from others: the part of the language without types."""
+
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+# the functions here make Composed objects, and see what no user should
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import field, frozen
+
+from rio_chain.arguments import Names, check_spread, joined, names_in
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.functions import Entry, entry_of, function, is_async, name_of, not_a_function, takes_one
+from rio_chain.nodes import Bridge, Constant, Handler, Node, OrElse, Scope, Then, heads
+from rio_chain.plan import Plan, compile_plan
+from rio_chain.policies import Policy
+from rio_chain.request import Request
+
+NO_NAMES: frozenset[str] = frozenset()
+
+_set = object.__setattr__  # how a frozen object fills itself
+
+
+@frozen(init=False, repr=False, eq=False)
+class Composed:
+    """A node, and what is known of it: the names given in it, how it is called, its plan. The last two when asked."""
+
+    node: Node = field(init=False)
+    _names: Names = field(init=False)
+    _entry: Entry | None = field(init=False)
+    _plan: Plan | None = field(init=False)
+
+    def __init__(self, *_: object) -> None:
+        raise ChainDefinitionError("a chain is made of tasks, and an empty one means nothing; begin with Task(fn)")
+
+    def plan(self) -> Plan:
+        """What this chain compiles to: its tasks numbered, named and validated. Made once and kept.
+
+        Raises:
+            ChainDefinitionError: the chain is not a valid plan.
+        """
+        plan = self._plan
+        if plan is None:
+            plan = compile_plan(self.node)
+            _set(self, "_plan", plan)
+        return plan
+
+    def __repr__(self) -> str:
+        from rio_chain.show import source  # noqa: PLC0415 - what draws stands above what is drawn
+
+        return source(self.plan().root)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Composed):
+            return NotImplemented
+        return self is other or self.plan() == other.plan()
+
+    def __hash__(self) -> int:
+        return hash(self.plan().root)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _revive, (type(self), self.plan().root)  # flat: a long row of >> would exhaust pickle's recursion
+
+
+def fill(new: Composed, node: Node, names: Names) -> None:
+    """What an ``__init__`` would do, if users had one."""
+    _set(new, "node", node)
+    _set(new, "_names", names)
+    _set(new, "_entry", None)
+    _set(new, "_plan", None)
+
+
+def made(cls: type[Composed], node: Node, names: Names) -> Any:
+    """A chain of that class around a node."""
+    new = object.__new__(cls)
+    fill(new, node, names)
+    return new
+
+
+def _revive(cls: type[Composed], node: Node) -> Any:
+    return made(cls, node, names_in(node))
+
+
+def entry(chain: Composed) -> Entry:
+    """What the chain is called with; found when first asked for, and kept."""
+    found = chain._entry
+    if found is None:
+        found = entry_of(tuple(heads(chain.node)))
+        _set(chain, "_entry", found)
+    return found
+
+
+# --- the operators ----------------------------------------------------------------------------------------------
+
+
+def step(value: object, rule: str, hint: str = "") -> Composed:
+    """A Chain as it is, and a function as a bridge; ``hint`` ends the error for a value that is neither."""
+    if isinstance(value, Composed):
+        return value
+    if isinstance(value, Request):
+        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
+    if not callable(value):
+        raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
+    fn = function(value, rule)
+    bridge: Composed = made(Composed, Bridge(fn, name_of(fn), is_async(fn)), NO_NAMES)
+    return bridge
+
+
+def then(cls: type[Composed], left: Composed, right: Composed) -> Any:
+    """``left >> right``, where right can be called with one argument."""
+    begins = entry(right)
+    if begins.keywords or not begins.least <= 1 <= begins.most:
+        for head in begins.heads:
+            takes_one(head.fn, "`>>` hands on one value")
+    check_spread(left.node, begins.heads)
+    return made(cls, Then(left.node, right.node), joined(left._names, right._names))
+
+
+def operand(value: object, sign: str) -> Composed:
+    """The value as a branch of a fan-out; else an error that says what to write."""
+    if isinstance(value, Composed):
+        return value
+    if isinstance(value, Request):
+        got = "a Request; give the chain itself, without its arguments"
+    elif callable(value):
+        got = f"the function `{name_of(value)}`: write Task({name_of(value)})"
+    else:
+        got = not_a_function(value)
+    hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
+    raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint if sign == '`&`' else ''}")
+
+
+def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], Names]:
+    """The branches of a fan-out, and the names in them."""
+    if not values:
+        raise ChainDefinitionError(f"{sign} needs at least one Task or Chain; got none")
+    chains = [operand(value, sign) for value in values]
+    names: Names = NO_NAMES
+    for chain in chains:
+        names = joined(names, chain._names)
+    return tuple(chain.node for chain in chains), names
+
+
+def or_else(cls: type[Composed], primary: Composed, other: object) -> Any:
+    """``primary | other``, whatever kind of fallback that is."""
+    rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant"
+    fallback: Node | Handler | Constant
+    names: Names = NO_NAMES
+    if isinstance(other, Composed):
+        fallback, names = other.node, other._names
+    elif isinstance(other, Request):
+        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, it gets the same input")
+    elif callable(other) or hasattr(type(other), "__await__"):
+        fn = function(other, rule)
+        takes_one(fn, "`or_else` hands a function the error")
+        fallback = Handler(fn, name_of(fn), is_async(fn))
+    else:
+        fallback = Constant(other)
+    return made(cls, OrElse(primary.node, fallback), joined(primary._names, names))
+
+
+def scope(cls: type[Composed], inner: Composed, policy: Policy) -> Any:
+    """A policy around a chain."""
+    return made(cls, Scope(policy, inner.node), inner._names)

@@ -1,0 +1,117 @@
+"""What a program that talks to the three backends has anyway: an HTTP client, and one function per endpoint.
+
+httpx2 speaks asyncio, trio and plain blocking calls. ``fetch_orders`` is a blocking function on purpose, as older code
+often is: it runs on a worker thread, whatever the executor.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from rio_chain.engine.current import current_attempt
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from rio_chain.demo.servers import Servers
+
+
+def http_library() -> Any:
+    """The httpx2 module; it is installed by the ``demo`` extra."""
+    try:
+        return importlib.import_module("httpx2")
+    except ImportError as error:
+        raise ImportError("the demo needs an HTTP client; install it with: pip install 'rio-chain[demo]'") from error
+
+
+class Api:
+    """The open connections to the three servers. An async client belongs to one loop, so each executor gets an Api."""
+
+    def __init__(self, servers: Servers, seed: int) -> None:
+        http = http_library()
+        self.seed = seed
+        self.users_url, self.orders_url, self.shops_url = servers.users.url, servers.orders.url, servers.shops.url
+        self.web: httpx2.AsyncClient = http.AsyncClient(trust_env=False, timeout=10)
+        self.wire: httpx2.Client = http.Client(trust_env=False, timeout=10)
+
+    async def aclose(self) -> None:
+        """Close both clients; to be run on the loop that used the async one."""
+        self.wire.close()
+        await self.web.aclose()
+
+
+@frozen
+class Visit:
+    """The input of the chain: the number of this request, and the Api through which it asks."""
+
+    number: int
+    api: Api = field(eq=False, repr=False)
+
+    def query(self) -> dict[str, int]:
+        """What the servers need to know to misbehave reproducibly."""
+        return {"seed": self.api.seed, "request": self.number, "attempt": current_attempt()}
+
+
+@frozen
+class User:
+    """Who visits."""
+
+    visit: Visit = field(repr=False)
+    id: int
+    name: str
+    town: str
+
+
+@frozen
+class OrderQuery:
+    """Whose orders."""
+
+    user: User
+
+
+@frozen
+class Location:
+    """Shops of which town."""
+
+    visit: Visit = field(repr=False)
+    town: str
+
+
+@frozen
+class Orders:
+    """What somebody ordered, in euros."""
+
+    user: User
+    euros: list[int]
+
+
+@frozen
+class Shop:
+    """One shop."""
+
+    name: str
+    town: str
+    asked: str  # the town it was asked for
+
+
+async def fetch_user(visit: Visit) -> User:
+    """Ask the slow server."""
+    answer = await visit.api.web.get(f"{visit.api.users_url}/users/{visit.number}", params=visit.query())
+    return User(visit, **answer.raise_for_status().json())
+
+
+def fetch_orders(query: OrderQuery) -> Orders:
+    """Ask the flaky server, with a blocking call."""
+    visit = query.user.visit
+    answer = visit.api.wire.get(f"{visit.api.orders_url}/orders/{query.user.id}", params=visit.query())
+    return Orders(query.user, [row["euros"] for row in answer.raise_for_status().json()])
+
+
+async def fetch_shops(place: Location) -> list[Shop]:
+    """Ask the server that is wrong now and then."""
+    api = place.visit.api
+    answer = await api.web.get(f"{api.shops_url}/shops/{place.town}", params=place.visit.query())
+    return [Shop(asked=place.town, **row) for row in answer.raise_for_status().json()]

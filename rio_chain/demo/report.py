@@ -1,0 +1,101 @@
+"""What the demo prints: plain text, made from Outcomes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from returns.pipeline import is_successful
+
+from rio_chain import NotAccepted, Outcome, TaskTimedOut
+from rio_chain.demo.faults import KINDS, RATES
+
+Page = Outcome[str]
+
+_KINDS = {"slow": "late, over its limit", "flaky": "HTTP 503", "wrong": "right in form, wrong in content"}
+
+
+def intro(seed: int) -> str:
+    """What is about to be seen."""
+    lines = [f"One chain over three HTTP servers that misbehave; each fault follows from the seed, here {seed}.", ""]
+    lines += [f"  {node:<8}{RATES[node]:>4.0%} of the answers are {_KINDS[kind]}" for node, kind in KINDS.items()]
+    return "\n".join(lines)
+
+
+def told(error: Any) -> str:
+    """An error in a word or two."""
+    if isinstance(error, TaskTimedOut):
+        return "timed out"
+    if isinstance(error, NotAccepted):
+        return "answer refused"
+    response = getattr(error, "response", None)
+    return type(error).__name__ if response is None else f"HTTP {response.status_code}"
+
+
+def table(outcome: Page) -> str:
+    """One line per task: its Response. ``winner`` is the call that gave the answer, ``-`` when none did."""
+    lines = [f"  {'task':<14}{'status':<11}{'attempts':>8}{'time':>12}  {'winner':<8}errors on the way"]
+    for task in outcome:
+        winner = "-" if task.winner is None else str(task.winner)
+        errors = ", ".join(told(error) for error in task.errors) or "none"
+        time = f"{task.elapsed:.1f} ms"
+        lines.append(f"  {task.name:<14}{task.status:<11}{task.attempts:>8}{time:>12}  {winner:<8}{errors}")
+    return "\n".join(lines)
+
+
+def ending(outcome: Page) -> str:
+    """The joined result, or the error that ended the run."""
+    if is_successful(outcome.result):
+        return f"  Success in {outcome.elapsed:.1f} ms: {outcome.unwrap()}"
+    error = outcome.result.failure()
+    return f"  Failure in {outcome.elapsed:.1f} ms: {told(error)}: {error}"
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` of the values don't exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def figures(outcomes: Sequence[Page], seconds: float) -> str:
+    """Throughput, latencies from start to end of a run (its time in the queue not counted), and what came out."""
+    elapsed = [outcome.elapsed for outcome in outcomes]
+    p50, p95, p99 = (quantile(elapsed, share) for share in (0.5, 0.95, 0.99))
+    failures = Counter(told(o.result.failure()) for o in outcomes if not is_successful(o.result))
+    failed = failures.total()
+    why = ", ".join(f"{times} x {kind}" for kind, times in failures.most_common())
+    attempts = sum(task.attempts for outcome in outcomes for task in outcome)
+    count = len(outcomes)
+    lines = [
+        f"  {count} outcomes in {seconds:.1f} s, {count / seconds:.0f} per second, {attempts} calls",
+        f"  p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms",
+        f"  {count - failed} succeeded, {failed} failed" + (f" ({why})" if why else ""),
+    ]
+    return "\n".join(lines)
+
+
+def essence(outcome: Page) -> tuple[Any, ...]:
+    """What must not depend on the executor: the result, and status and attempts of every task."""
+    good = is_successful(outcome.result)
+    result = outcome.unwrap() if good else told(outcome.result.failure())
+    return result, *((task.name, task.status, task.attempts) for task in outcome)
+
+
+def differences(runs: Mapping[str, Sequence[Page]]) -> list[str]:
+    """Where executors disagree, one line each; empty when they don't."""
+    found: list[str] = []
+    for number, outcomes in enumerate(zip(*runs.values(), strict=True), start=1):
+        pictures = [essence(outcome) for outcome in outcomes]
+        if any(picture != pictures[0] for picture in pictures):
+            found += [f"  request {number}, {name}: {picture}" for name, picture in zip(runs, pictures, strict=True)]
+    return found
+
+
+def verdict(runs: Mapping[str, Sequence[Page]]) -> str:
+    """Whether all executors gave the same."""
+    wrong = differences(runs)
+    names = ", ".join(runs)
+    if wrong:
+        return "\n".join([f"The outcomes differ between {names}:", *wrong])
+    return f"Same outcomes on {names}: the same results, and for every task the same status and number of attempts."

@@ -1,0 +1,346 @@
+"""The language: Task, Chain, FanOut and their operators. It describes; nothing here runs.
+
+Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tighter than ``|``, as Python has it:
+``user >> a & b`` is ``(user >> a) & b``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
+
+from attrs import evolve, frozen
+from returns.result import Result
+
+from rio_chain import arguments, compose
+from rio_chain.compose import NO_NAMES, Composed, made
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.functions import function, is_async, name_of, written
+from rio_chain.nodes import Call, Named
+from rio_chain.nodes import FanOut as FanOutNode
+from rio_chain.policies import DEFAULT_BACKOFF, Backoff, Timeout
+from rio_chain.policies.retry import On
+from rio_chain.request import Request
+from rio_chain.units import Duration, seconds
+
+if TYPE_CHECKING:
+    from rio_chain.show import Text
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+Out = TypeVar("Out", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+X = TypeVar("X")
+Ts = TypeVarTuple("Ts")
+
+
+@frozen(init=False, repr=False, eq=False)
+class Chain(Composed, Generic[P, Out]):
+    """Anything composed: tasks, bridges, fan-outs, and policies around them. Immutable; made by ``Task`` and operators.
+
+    Chains are equal when their plans are: bracket a row of ``>>`` as you like.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> chain = Task(len) >> Task(str)
+        >>> chain
+        Task(len) >> Task(str)
+        >>> chain("four")
+        <Request of len >> str>
+    """
+
+    # --- calling and looking ------------------------------------------------------------------------------------
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:
+        """Bind the arguments of the first function; nothing runs yet.
+
+        Where a chain begins with a fan-out, or with a fallback, every branch must take the same arguments.
+
+        Raises:
+            ChainDefinitionError: the arguments don't fit, or the chain is not a valid plan.
+        """
+        entry = self._entry or compose.entry(self)
+        if kwargs or entry.keywords or not entry.least <= len(args) <= entry.most:
+            entry.bind(args, kwargs)
+        return Request(self._plan or self.plan(), args, kwargs)
+
+    def explain(self) -> Text:
+        """An indented tree of what happens, each policy around what it wraps, the outermost first. Times in ms."""
+        from rio_chain.show import explain  # noqa: PLC0415 - what draws stands above what is drawn
+
+        return explain(self.plan())
+
+    def mermaid(self) -> Text:
+        """The chain as the text of a Mermaid flowchart. In JupyterLab the value shows as the diagram itself."""
+        from rio_chain.show import mermaid  # noqa: PLC0415 - what draws stands above what is drawn
+
+        return mermaid(self.plan())
+
+    # --- one after the other ------------------------------------------------------------------------------------
+
+    @overload
+    def __rshift__(self, other: Callable[[Out], Request[B]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Awaitable[Result[B, Any]]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Result[B, Any]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Awaitable[B]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], B], /) -> Chain[P, B]: ...
+    def __rshift__(self, other: Any, /) -> Any:
+        """``self >> other``: other gets our value. A Chain runs as it is; a plain or async function is a bridge.
+
+        Raises:
+            ChainDefinitionError: other is neither, or it can't be called with one argument.
+        """
+        return compose.then(Chain, self, compose.step(other, "right of `>>` stands a Task, a Chain or a function"))
+
+    @overload
+    def __rrshift__(
+        self: Callable[[A], Request[B]], other: Callable[Q, Awaitable[Result[A, Any]]], /
+    ) -> Chain[Q, B]: ...
+    @overload
+    def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, Result[A, Any]], /) -> Chain[Q, B]: ...
+    @overload
+    def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, Awaitable[A]], /) -> Chain[Q, B]: ...
+    @overload
+    def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, A], /) -> Chain[Q, B]: ...
+    def __rrshift__(self: Any, other: Any, /) -> Any:
+        """``function >> self``: the function is a bridge, called with what the chain is called with."""
+        hint = (
+            ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
+            "write `(lambda u: u.id) >> orders`"
+        )
+        left = compose.step(other, "left of `>>` stands a Task, a Chain or a function", hint)
+        return compose.then(Chain, left, self)
+
+    then = __rshift__
+    """``self >> other`` as a call, where type checkers know what a lambda gets: ``user.then(lambda u: u.id)``."""
+
+    # --- side by side -------------------------------------------------------------------------------------------
+
+    # self is typed by what it can be called with: Chain[[X], A] would refuse a task with a default or a named argument
+    def __and__(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        other: Callable[[X], Request[B]],
+        /,
+    ) -> FanOut[[X], A, B]:
+        """``a & b & c``: all get the same input and run together; ONE tuple is handed on.
+
+        The first failure stops the rest, and is the failure of the whole. See also ``fan_out`` and ``settle``.
+
+        Raises:
+            ChainDefinitionError: other is not a Task or Chain.
+        """
+        nodes, names = compose.branches((self, other), "`&`")
+        both: FanOut[[X], A, B] = made(FanOut, FanOutNode(nodes), names)
+        return both
+
+    # --- instead ------------------------------------------------------------------------------------------------
+
+    @overload
+    def or_else(self: Callable[[X], Request[A]], other: Callable[[X], Request[B]], /) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], Awaitable[Result[B, Any]]], /) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], Result[B, Any]], /) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], Awaitable[B]], /) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], B], /) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: list[Any] | dict[Any, Any] | set[Any], /) -> Chain[P, Out]: ...
+    @overload
+    def or_else(self, other: B, /) -> Chain[P, Out | B]: ...
+    def or_else(self: Any, other: Any, /) -> Any:
+        """``a.or_else(b)`` = ``a | b``: what to hand on when all to the left has failed.
+
+        Args:
+            other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
+                error; else a constant. A list, dict, set or bytearray is copied at each use.
+
+        Raises:
+            ChainDefinitionError: other is a coroutine, a Request, or a function that can't take one argument.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).or_else(0)
+            Task(len).or_else(0)
+        """
+        return compose.or_else(Chain, self, other)
+
+    __or__ = or_else
+
+    # --- policies -----------------------------------------------------------------------------------------------
+
+    def timeout(self, ms: Duration, /) -> Chain[P, Out]:
+        """Limit all that stands to the left.
+
+        ``.timeout(100).retry(3)`` limits each attempt, ``.retry(3).timeout(500)`` all of them together,
+        ``(a >> b).timeout(500)`` both tasks. What is over its limit fails with ``TaskTimedOut``.
+
+        Args:
+            ms: milliseconds, or a ``timedelta``; more than 0.
+
+        Raises:
+            ChainDefinitionError: not a finite duration above 0.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).timeout(100)
+            Task(len).timeout(100)
+        """
+        limited: Chain[P, Out] = compose.scope(Chain, self, Timeout(seconds(ms, "ms")))
+        return limited
+
+    def retry(
+        self,
+        retries: int,
+        /,
+        *,
+        on: On = Exception,
+        backoff: Backoff | None = DEFAULT_BACKOFF,
+        accept: Callable[[Out], bool] | None = None,
+    ) -> Chain[P, Out]:
+        """Call again what stands to the left when it has failed.
+
+        Args:
+            retries: calls after the first; ``retry(3)`` makes at most 4.
+            on: which errors are worth another call: an exception class, a tuple of them, or a function of the error.
+                The default takes every error, also the error value of a returned ``Failure``.
+            backoff: how long to wait before each; default 50 ms doubled up to 1000 ms with full jitter, and None is
+                no wait. An error with a ``retry_after`` (seconds) is waited for as long as that says.
+            accept: a function of the value; where it says False the call counts as failed, with ``NotAccepted``.
+
+        Raises:
+            ChainDefinitionError: an argument out of its range or of the wrong kind.
+
+        Example:
+            >>> from rio_chain import Backoff, Task
+            >>> Task(len).retry(3, on=OSError, backoff=None)
+            Task(len).retry(3, on=OSError, backoff=None)
+        """
+        retried: Chain[P, Out] = compose.scope(Chain, self, arguments.retry(retries, on, backoff, accept))
+        return retried
+
+    def named(self, name: str, /) -> Chain[P, Out]:
+        """The same under a name of its own, in reprs, diagrams and errors. A name stands once in a chain.
+
+        Raises:
+            ChainDefinitionError: not a string, empty, or given to a part of this chain already.
+        """
+        name = arguments.name(name)
+        inner, names = self.node, self._names
+        if isinstance(inner, Named):
+            names = names - {inner.name} if names is not None else None
+            inner = inner.inner
+        labelled: Chain[P, Out] = made(Chain, Named(name, inner), arguments.joined(names, frozenset((name,))))
+        return labelled
+
+    # --- slips --------------------------------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # type checkers refuse these by themselves
+
+        def __await__(self) -> NoReturn:
+            raise ChainDefinitionError(f"call the chain first, as in `await page(42)`; {_begins(self)}")
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name == "run":
+                raise AttributeError(f"call the chain first, as in `page(42).run()`; {_begins(self)}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+        def __rand__(self, other: object) -> NoReturn:
+            compose.operand(other, "`&`")
+
+
+@frozen(init=False, repr=False, eq=False)
+class FanOut(Chain[P, tuple[*Ts]]):
+    """What ``a & b`` gives: a Chain that hands on one tuple, and that a further ``& c`` makes wider."""
+
+    def __and__(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self: Callable[[X], Request[tuple[*Ts]]],  # pyright: ignore[reportGeneralTypeIssues]
+        other: Callable[[X], Request[C]],
+        /,
+    ) -> FanOut[[X], *Ts, C]:
+        """One branch more; ``a & (b & c)`` nests instead."""
+        nodes, names = compose.branches((self, other), "`&`")
+        first = nodes[0]
+        assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
+        wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
+        return wider
+
+
+@frozen(init=False, repr=False, eq=False)
+class Task(Chain[P, Out]):
+    """A function and its policies: the smallest chain.
+
+    The function may be sync or async, and may return a value, a ``Result`` (which is flattened) or a ``Request``
+    (which is run in its place). Raising, or returning a ``Failure``, is a failed attempt.
+
+    Args:
+        fn: the function, not called: ``Task(fetch)``. Also as a decorator.
+
+    Raises:
+        ChainDefinitionError: not a function that a chain can call.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> @Task
+        ... def double(x: int) -> int:
+        ...     return 2 * x
+        >>> double.timeout(100).retry(2)
+        Task(double).timeout(100).retry(2)
+    """
+
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Request[A]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Awaitable[Result[A, Any]]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Result[A, Any]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Awaitable[A]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, A], /) -> None: ...
+    def __init__(self, fn: Any, /) -> None:
+        if isinstance(fn, Chain):
+            raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
+        fn = function(fn, "`Task` takes a function")
+        compose.fill(self, Call(fn, name_of(fn), is_async(fn), origin=os.urandom(8)), NO_NAMES)
+
+    def named(self, name: str, /) -> Task[P, Out]:
+        """The same task under a name of its own: that of its Response. A name stands once in a chain.
+
+        Raises:
+            ChainDefinitionError: not a string, or empty.
+        """
+        name = arguments.name(name)
+        labelled: Task[P, Out] = made(Task, evolve(_call(self), name=name, explicit=True), frozenset((name,)))
+        return labelled
+
+    def inline(self) -> Task[P, Out]:
+        """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.
+
+        It can't be interrupted: a limit that passes meanwhile counts when it returns.
+
+        Raises:
+            ChainDefinitionError: the function is async.
+        """
+        call = _call(self)
+        if call.is_async:
+            raise ChainDefinitionError(f"`.inline()` is for sync functions; `{call.name}` is async and needs no thread")
+        inline: Task[P, Out] = made(Task, evolve(call, inline=True), self._names)
+        return inline
+
+
+def _call(task: Task[..., Any]) -> Call:
+    assert isinstance(task.node, Call)  # noqa: S101 - a Task is made of nothing else
+    return task.node
+
+
+def _begins(chain: Composed) -> str:
+    return f"this one begins with `{written(compose.entry(chain).heads[0].fn)}`"

@@ -1,0 +1,80 @@
+"""One run from its beginning to its Outcome, in the strand that calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rio_chain.deadline import Deadline
+from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
+from rio_chain.engine.interpret import Failed, input_of, walk
+from rio_chain.engine.program import program_of
+from rio_chain.engine.runtime import Runtime
+from rio_chain.errors import DeadlineExceeded
+from rio_chain.outcome import Outcome, close
+from rio_chain.request import Request
+
+ABANDON_AFTER = 30.0
+"""Seconds; the limit of a run that nothing else limits."""
+
+
+async def execute(
+    rt: Runtime,
+    request: Request[Any],
+    run: Run,
+    *,
+    deadline: Deadline | None = None,
+    abandon_after: float = ABANDON_AFTER,
+    posted: float | None = None,
+) -> Outcome[Any]:
+    """Run the request. Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
+
+    Args:
+        rt: the runtime of the strand that calls.
+        request: what to run.
+        run: its state, new; the caller may ``stop`` it.
+        deadline: the limit of the run; the one inherited from the run around it counts as well.
+        abandon_after: seconds, counted from here, for a run without a deadline or an outermost timeout.
+        posted: when it was handed to the balancer, on the runtime's clock; default now.
+    """
+    plan = request.plan
+    program = program_of(plan, direct=rt.direct, places=rt.places)
+    began = rt.now()
+    until = INF if deadline is None else deadline.on(rt.now)
+    around = inherited()
+    if around is not None:
+        until = min(until, around.on(rt.now))
+    late = until <= began
+    if until == INF and not program.limited:
+        run.abandon_after = abandon_after
+        until = began + abandon_after
+    slot = rt.slot()
+    strand = Strand(run, rt, slot, until, root=True)
+    token = CURRENT.set(strand)
+    run.slot = slot
+    try:
+        if run.stop_error is not None:
+            got: Any = _answered(run, run.stop_error)
+        elif late:
+            got = _answered(run, DeadlineExceeded("before it began"))
+        else:
+            got = await walk(strand, program.ops, 0, program.length, input_of(request), [])
+    finally:
+        run.slot = None
+        strand.open = False
+        slot.release()
+        CURRENT.reset(token)
+    failed = type(got) is Failed
+    times = (began if posted is None else posted, began, rt.now())
+    return Outcome(plan, run.log, got.error if failed else got, failed, times)
+
+
+def unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
+    """The Outcome of a request that ended while it waited."""
+    _answered(run, error)
+    return Outcome(request.plan, run.log, error, True, (posted, now, now))
+
+
+def _answered(run: Run, error: Exception) -> Failed:
+    close(run.log, 0, len(run.log), error)
+    return Failed(error)
+

@@ -1,0 +1,124 @@
+"""The Runtime Protocol: the little that differs between executors. Everything above it is written once.
+
+A *strand* is one line of execution: the run itself, or one branch of a race. On the loops it is a task, on threads a
+coroutine that workers drive by hand. Each strand has a *slot*, through which its limits are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Raised:
+    """An error that crosses from one strand or thread to another as a value.
+
+    Never thrown across: a StopIteration thrown into a coroutine is not the same StopIteration, and an asyncio loop
+    stops at a SystemExit that leaves one of its tasks.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Refused(Raised):
+    """The same, of a call that was not made."""
+
+    __slots__ = ()
+
+
+class Stopped:
+    """What a race gives for a work that it stopped."""
+
+
+STOPPED = Stopped()
+
+
+class Slot(Protocol):
+    """The limits of one strand, which all come down to one instant: the earliest limit that is open."""
+
+    def arm(self, at: float) -> None:
+        """From ``at`` (on the runtime's clock) on, the strand is interrupted where it waits. ``inf``: never.
+
+        Only the strand itself calls it. The latest call replaces the ones before.
+        """
+
+    def settle(self, error: BaseException | None) -> bool:
+        """Called when something came out of a wait: ``error``, or None for a value. Says whether our limit (or
+        ``stop``) interrupted it, and takes that interruption back, so that the strand may wait again.
+
+        Raises ``error`` (or the cancellation itself) when somebody else cancelled the strand as well: theirs wins.
+        """
+
+    def stop(self) -> None:
+        """Interrupt the strand now as a limit would, once. From any thread; nothing happens after ``release``."""
+
+    def release(self) -> None:
+        """The strand is over; nothing may interrupt it any more."""
+
+
+class Waiter(Protocol):
+    """One strand waits, one wakes it. A wake before the wait is not lost; a second one does nothing."""
+
+    async def wait(self) -> None:
+        """Until woken. May be interrupted by the strand's limit or by a cancellation."""
+
+    async def wait_shielded(self) -> None:
+        """The same, whatever interrupts it; the interruption is lost, so this is for those who go on with another."""
+
+    def wake(self) -> None:
+        """From any thread."""
+
+
+class Runtime(Protocol):
+    """How one executor tells time, waits, calls and races."""
+
+    direct: bool
+    """Whether an async function is awaited in place (the loops), or goes through ``call_async`` (threads)."""
+
+    def now(self) -> float:
+        """Seconds on the executor's own clock. From any thread."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait; interrupted by the strand's limit."""
+
+    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        """Run a sync function on a worker thread, in a copy of the strand's context. Gives its value or ``Raised``.
+
+        Interrupted: the call is abandoned, counted until it returns, and its late answer reaches nobody.
+        Gives ``Refused(LimitExceeded)`` without calling when too many abandoned calls still run.
+        """
+
+    def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        """Run an async function where async functions run. Gives its value or ``Raised``.
+
+        Interrupted: it is cancelled and awaited.
+        """
+
+    places: bool
+    """Whether a bridge or callback runs in place (the loops), or through ``call`` (threads, where a stuck one can
+    be taken over)."""
+
+    def reserve(self) -> Awaitable[None] | None:
+        """Wait until a thread is at hand for one ``call``; None when there is one. The call uses it up."""
+
+    def unreserve(self) -> None:
+        """Give back what ``reserve`` gave, because the call will not be made."""
+
+    def slot(self) -> Slot:
+        """A slot for the strand that calls it."""
+
+    def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
+        """Run all works at once, each as a strand of its own, until ``until(result)`` is true for one, or all ended.
+
+        The others are then cancelled *and awaited*. Gives the results in the order of the works, ``STOPPED`` for
+        those that were stopped. A work that raises ends the race: the rest is stopped and the error raised as it
+        is. Interrupted or cancelled itself, the race stops and awaits all works, then goes on with the interruption.
+        """
+
+    def waiter(self) -> Waiter:
+        """A new waiter for the strand that calls it."""

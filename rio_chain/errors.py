@@ -1,0 +1,188 @@
+"""Every public exception and failure value.
+
+Whose fault decides the channel:
+
+* a chain written wrongly, a balancer used wrongly, full or closed: the call *raises* one of the first group;
+* a task, a bridge or a backend that fails: the run ends with a ``Failure`` that *holds* the user's own exception
+  or one of the second group.
+
+Every one of them is a ``RioError``, survives pickling, and keeps what it knows in plain attributes. Numbers are
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "Abandoned",
+    "BalancerClosed",
+    "BridgeFailed",
+    "CallbackFailed",
+    "ChainDefinitionError",
+    "CircuitOpen",
+    "DeadlineExceeded",
+    "LimitExceeded",
+    "NotAccepted",
+    "QueueFull",
+    "RioError",
+    "Saturated",
+    "Skipped",
+    "TaskTimedOut",
+    "TicketCancelled",
+    "UnknownTask",
+    "UsageError",
+]
+
+
+class RioError(Exception):
+    """The root of everything that rio_chain raises or reports as its own."""
+
+
+# --- raised -----------------------------------------------------------------------------------------------------
+
+
+class ChainDefinitionError(RioError, TypeError, ValueError):
+    """Something was written wrongly: an argument, a chain, a call. Raised where it was written, before anything runs.
+
+    It is a ``TypeError`` and a ``ValueError`` as well, so that code which guards a call the ordinary way sees it.
+    """
+
+
+class UsageError(RioError, RuntimeError):
+    """A right call in a wrong place, such as a blocking ``run`` on the loop that would have to do the work."""
+
+
+class QueueFull(RioError):
+    """``post`` found the balancer's buffer full. Nothing was accepted."""
+
+
+class Saturated(RioError):
+    """Too many abandoned calls are still running; no new work is taken until some of them return."""
+
+
+class BalancerClosed(RioError, RuntimeError):
+    """The balancer was closed, or the loop it lived on has ended. Nothing was accepted."""
+
+
+class UnknownTask(RioError, LookupError):
+    """An Outcome was asked for a task that it does not have, or has more than once."""
+
+
+# --- held by a Failure ------------------------------------------------------------------------------------------
+
+
+class TaskTimedOut(RioError, TimeoutError):
+    """A ``.timeout(ms)`` passed before what stands to its left had answered."""
+
+    def __init__(self, name: str, ms: float) -> None:
+        super().__init__(name, ms)
+        self.name = name
+        self.ms = ms
+
+    def __str__(self) -> str:
+        return f"{self.name} did not answer within {self.ms:g} ms"
+
+
+class DeadlineExceeded(RioError, TimeoutError):
+    """The deadline of the run passed: while it waited in the queue, before it began, or while it ran."""
+
+    def __init__(self, where: str = "while running") -> None:
+        super().__init__(where)
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"the deadline passed {self.where}"
+
+
+class Abandoned(RioError, TimeoutError):
+    """Nothing limited the run, and it had no answer when the default ``abandon_after`` was over."""
+
+    def __init__(self, ms: float) -> None:
+        super().__init__(ms)
+        self.ms = ms
+
+    def __str__(self) -> str:
+        return f"no answer within {self.ms:g} ms (abandon_after); set a .timeout(ms) that fits the work"
+
+
+class BridgeFailed(RioError):
+    """A bridge raised, or returned a ``Failure``. ``error`` is what it raised; ``before`` and ``after`` name its edge."""
+
+    def __init__(self, bridge: str, before: str, after: str, error: Any) -> None:
+        super().__init__(bridge, before, after, error)
+        self.bridge = bridge
+        self.before = before
+        self.after = after
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {self.error!r}"
+
+
+class CallbackFailed(RioError):
+    """A predicate, score or hook of a policy raised. ``error`` is what it raised."""
+
+    def __init__(self, role: str, callback: str, error: Any) -> None:
+        super().__init__(role, callback, error)
+        self.role = role
+        self.callback = callback
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"the {self.role} callable {self.callback} failed: {self.error!r}"
+
+
+class Skipped(RioError):
+    """A task that did not run. ``cause`` is the error that stopped the run before it; None: its turn never came."""
+
+    def __init__(self, cause: Any = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return "not needed" if self.cause is None else f"not run because of {self.cause!r}"
+
+
+class CircuitOpen(RioError):
+    """A breaker refused the call without making it."""
+
+
+class LimitExceeded(RioError):
+    """A limit refused the call without making it."""
+
+
+class NotAccepted(RioError):
+    """``accept=`` said no to a value. ``value`` is that value."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        super().__init__(name, value)
+        self.name = name
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"the answer of {self.name} was not accepted"
+
+
+class TicketCancelled(RioError):
+    """The request was cancelled by its ticket, or by a balancer that closed before it could finish."""
+
+    def __init__(self, reason: str = "its ticket was cancelled") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cancelled: {self.reason}"
+
+
+NEVER_RETRIED = (
+    CircuitOpen,
+    LimitExceeded,
+    BridgeFailed,
+    CallbackFailed,
+    DeadlineExceeded,
+    Abandoned,
+    TicketCancelled,
+    Skipped,
+)
+"""Failures that another attempt can't mend, or that speak of the run and not of the backend."""

@@ -1,0 +1,148 @@
+"""Executors touch the world: where runs run. Each is imported when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import warnings
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import sniffio
+
+from rio_chain.balancer.serve import serve, wait_for
+from rio_chain.balancer.ticket import Ticket
+from rio_chain.deadline import Deadline, deadline_of
+from rio_chain.engine.current import Run
+from rio_chain.engine.execute import ABANDON_AFTER, execute
+from rio_chain.errors import ChainDefinitionError, UsageError
+from rio_chain.executors.crew import Crew
+from rio_chain.units import Duration, shown
+
+if TYPE_CHECKING:
+    from rio_chain.engine.runtime import Runtime, Waiter
+    from rio_chain.executors.base import ExecutorModule, Host, LoopRuntime
+    from rio_chain.outcome import Outcome
+    from rio_chain.request import Request
+
+NAMES = ("asyncio", "trio", "thread")
+DEFAULT = "asyncio"
+SHARED_THREADS, SHARED_ABANDONED = 40, 20
+"""The bounds for runs that no balancer holds; as those of a balancer with its defaults."""
+
+
+def checked_name(name: object, what: str = "executor") -> str:
+    """The name of an executor, refused if there is none of that name."""
+    if isinstance(name, str) and name in NAMES:
+        return name
+    raise ChainDefinitionError(f"`{what}` must be one of {', '.join(map(repr, NAMES))}; got {shown(name)}")
+
+
+def default_name() -> str:
+    """The executor that ``$RIO_EXECUTOR`` names; asyncio where it is not set."""
+    return checked_name(os.environ.get("RIO_EXECUTOR") or DEFAULT, "RIO_EXECUTOR")
+
+
+def module_of(name: str) -> ExecutorModule:
+    """The executor's module."""
+    return cast("ExecutorModule", importlib.import_module(f"rio_chain.executors.{name}"))
+
+
+def running_library() -> str | None:
+    """The async library of the task that asks: "asyncio" or "trio"; None outside of any."""
+    try:
+        name = sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return None
+    return name if name in NAMES else None
+
+
+def _library_here() -> ExecutorModule:
+    name = running_library()
+    if name is None:
+        raise UsageError("`await` needs a running asyncio or trio loop; in plain code write `.run()` or `.wait()`")
+    return module_of(name)
+
+
+def waiter_here() -> Waiter:
+    """A waiter for the task that asks, on whatever loop it runs."""
+    return _library_here().waiter()
+
+
+_lock = threading.Lock()
+_local = threading.local()
+_crew: Crew | None = None
+
+
+def shared_crew() -> Crew:
+    """The workers for sync functions of runs that no balancer holds."""
+    global _crew  # noqa: PLW0603 - one per process, made when first needed
+    with _lock:
+        if _crew is None:
+            _crew = Crew(SHARED_THREADS, SHARED_ABANDONED, name="rio_chain")
+        return _crew
+
+
+def runtime_here() -> Runtime:
+    """The runtime of the loop that is running, for the task that asks; the last one of each thread is kept."""
+    known: tuple[str, LoopRuntime] | None = getattr(_local, "known", None)
+    name = sniffio.thread_local.name or "asyncio"  # trio and those like it say so; asyncio is what is left
+    if known is None or known[0] != name or not known[1].here():
+        module = _library_here()
+        known = _local.known = name, module.runtime(shared_crew())
+    return known[1]
+
+
+async def run_here(request: Request[Any]) -> Outcome[Any]:
+    """Run a request in the caller's own task."""
+    return await execute(runtime_here(), request, Run(request.plan))
+
+
+# --- blocking runs ----------------------------------------------------------------------------------------------
+
+_hosts: dict[tuple[int, str], Host] = {}
+_warned: set[str] = set()
+
+
+def _shared_host(name: str) -> Host:
+    """The one host of this process and executor for blocking runs that no balancer holds."""
+    key = os.getpid(), name  # a forked child has none of its parent's threads
+    with _lock:
+        if key not in _hosts:
+            _hosts[key] = module_of(name).launch(threads=SHARED_THREADS, max_abandoned=SHARED_ABANDONED)
+        return _hosts[key]
+
+
+def run_blocking(
+    request: Request[Any], executor: str | None = None, deadline: Deadline | Duration | None = None
+) -> Outcome[Any]:
+    """Run a request on the shared host and wait for it."""
+    host = _shared_host(default_name() if executor is None else checked_name(executor))
+    limit = deadline_of(deadline)
+    if host.on_loop_thread():
+        raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
+    warn_if_a_loop_runs("await page(42)")
+    ticket = Ticket(request, host.on_loop_thread)
+    main = partial(
+        serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now()
+    )
+    host.spawn(main, copy_context())
+    return wait_for(ticket)
+
+
+def warn_if_a_loop_runs(instead: str) -> None:
+    """Warn, once, that a blocking call stops a running loop. A notebook cell is meant to block, so not there."""
+    if instead in _warned or running_library() is None or _in_notebook():
+        return
+    _warned.add(instead)
+    message = f"this blocking call stops the loop that is running; write `{instead}`"
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None

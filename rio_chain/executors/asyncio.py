@@ -1,0 +1,460 @@
+"""The asyncio executor. The only file that imports asyncio.
+
+A limit costs one float store: every loop has one *reaper* with one timer for all its runs. When the timer fires, the
+reaper cancels the tasks whose limit is over, and each of them takes its cancellation back when it comes out of the
+wait, exactly as often as it was ours (``Slot.settle``). If somebody else cancelled the task too, theirs wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
+from typing import Any, TypeVar
+
+from rio_chain.engine.runtime import STOPPED, Raised
+from rio_chain.executors.base import HostGone, Main
+from rio_chain.executors.crew import Crew, pooled_call
+from rio_chain.executors.thread import start_daemon
+from rio_chain.executors.timers import Deadlines
+
+T = TypeVar("T")
+INF = float("inf")
+NAME = "asyncio"
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+class _Alarm:
+    """A slot's place in the reaper's heap. It outlives the slot and serves the next one, so that the heap holds no
+    more entries than there were runs at once."""
+
+    __slots__ = ("deadline", "entry_at", "slot")
+
+    def __init__(self) -> None:
+        self.deadline = self.entry_at = INF
+        self.slot: AsyncioSlot | None = None
+
+
+class Reaper:
+    """One timer for all limits of a loop, set to the earliest."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.free: list[_Alarm] = []
+        self._deadlines: Deadlines[_Alarm] = Deadlines()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def push(self, alarm: _Alarm, at: float) -> None:
+        """Look at the alarm at that instant."""
+        if self._deadlines.push(alarm, at):
+            self._set(at)
+
+    def _set(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        for alarm in self._deadlines.due(self.loop.time()):
+            alarm.deadline = INF
+            if alarm.slot is not None:
+                alarm.slot.fire()
+        at = self._deadlines.next()
+        if at < INF:
+            self._set(at)
+
+
+class AsyncioSlot:
+    """The limits of one task."""
+
+    __slots__ = ("_alarm", "_base", "_fired", "_reaper", "_task")
+
+    def __init__(self, reaper: Reaper) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("not in a task")
+        self._reaper = reaper
+        self._task: asyncio.Task[Any] | None = task
+        self._base = task.cancelling()  # the cancellations that are not ours
+        self._fired = False
+        self._alarm = alarm = reaper.free.pop() if reaper.free else _Alarm()
+        alarm.slot = self
+
+    def arm(self, at: float) -> None:
+        """As ``Slot.arm``."""
+        if self._fired:
+            raise asyncio.CancelledError  # the body swallowed our interruption; it holds all the same
+        alarm = self._alarm
+        alarm.deadline = at
+        if at < alarm.entry_at:
+            self._reaper.push(alarm, at)
+
+    def fire(self) -> None:
+        """Interrupt the task. On its loop only."""
+        if self._task is not None and not self._fired:
+            self._fired = True
+            self._task.cancel()
+
+    def settle(self, error: BaseException | None) -> bool:
+        """As ``Slot.settle``."""
+        if not self._fired or self._task is None:
+            return False
+        self._fired = False
+        if self._task.uncancel() > self._base:
+            raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError
+        return True
+
+    def stop(self) -> None:
+        """As ``Slot.stop``."""
+        try:
+            self._reaper.loop.call_soon_threadsafe(self.fire)
+        except RuntimeError:
+            return  # the loop is closed, and its tasks with it
+
+    def release(self) -> None:
+        """As ``Slot.release``."""
+        if self._fired and self._task is not None:
+            self._fired = False
+            self._task.uncancel()
+        self._task = None
+        alarm = self._alarm
+        alarm.deadline = INF
+        alarm.slot = None
+        self._reaper.free.append(alarm)
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------
+
+
+class AsyncioWaiter:
+    """One task waits, anybody wakes it."""
+
+    __slots__ = ("_future", "_loop", "_thread", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._woken = False
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """As ``Waiter.wait``."""
+        if not self._woken:
+            self._future = self._loop.create_future()
+            if not self._woken:  # a wake from another thread may have come between the two
+                await self._future
+
+    async def wait_shielded(self) -> None:
+        """As ``Waiter.wait_shielded``."""
+        while not self._woken:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.wait()
+
+    def wake(self) -> None:
+        """As ``Waiter.wake``."""
+        self._woken = True
+        if threading.get_ident() == self._thread:
+            self._set()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._set)
+        except RuntimeError:
+            return  # the loop is closed; nobody waits on it
+
+    def _set(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class _Race:
+    """The state of one race: its tasks, its results, and whether the rest is being stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, count: int, until: Callable[[Any], bool]) -> None:
+        self.loop = loop
+        self.until = until
+        self.results: list[Any] = [STOPPED] * count
+        self.left = count
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.stopping = False
+        self.error: BaseException | None = None
+        self.over: asyncio.Future[None] | None = None
+
+    async def guard(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """The work with every error as a value: a SystemExit that leaves a task would stop the whole loop."""
+        try:
+            return await work()
+        except asyncio.CancelledError as exc:
+            return STOPPED if self.stopping else Raised(exc)
+        except BaseException as exc:  # noqa: BLE001 - it is raised where the race is awaited
+            return Raised(exc)
+
+    def start(self, works: Sequence[Callable[[], Awaitable[Any]]]) -> None:
+        """Start a task for each work."""
+        for index, work in enumerate(works):
+            task = self.loop.create_task(self.guard(work))
+            self.tasks.append(task)
+            task.add_done_callback(lambda done, index=index: self.ended(index, done))  # type: ignore[misc]
+
+    def ended(self, index: int, task: asyncio.Task[Any]) -> None:
+        """Called when a task has ended."""
+        got = STOPPED if task.cancelled() else task.result()
+        self.left -= 1
+        if type(got) is Raised:
+            self.error = self.error or got.error
+            self.stop()
+        else:
+            self.results[index] = got
+            if got is not STOPPED and not self.stopping and self.until(got):
+                self.stop()
+        if not self.left and self.over is not None and not self.over.done():
+            self.over.set_result(None)
+
+    def stop(self) -> None:
+        """Cancel what still runs, once."""
+        if not self.stopping:
+            self.stopping = True
+            for task in self.tasks:
+                task.cancel()
+
+    async def end(self) -> list[Any]:
+        """Wait until every task has ended, whatever interrupts this; then go on with the interruption."""
+        interruption: asyncio.CancelledError | None = None
+        while self.left:
+            self.over = self.loop.create_future()
+            try:
+                await self.over
+            except asyncio.CancelledError as exc:
+                interruption = exc
+                self.stop()
+        if interruption is not None:
+            raise interruption
+        if self.error is not None:
+            raise self.error
+        return self.results
+
+
+class AsyncioRuntime:
+    """``Runtime`` on the loop that was running when it was made."""
+
+    direct = True
+    places = True
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew) -> None:
+        self.loop = loop
+        self.crew = crew
+        plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
+        self.sleep = asyncio.sleep
+        self._reaper = _reaper_of(loop)
+
+    def here(self) -> bool:
+        """Whether the task that asks runs on this loop."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def slot(self) -> AsyncioSlot:
+        """As ``Runtime.slot``."""
+        return AsyncioSlot(self._reaper)
+
+    def waiter(self) -> AsyncioWaiter:
+        """As ``Runtime.waiter``."""
+        return AsyncioWaiter(self.loop)
+
+    def reserve(self) -> Awaitable[None] | None:
+        """As ``Runtime.reserve``."""
+        return self.crew.reserve(self.waiter)
+
+    def unreserve(self) -> None:
+        """As ``Runtime.unreserve``."""
+        self.crew.permits.release()
+
+    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        """As ``Runtime.call``."""
+        return pooled_call(self.crew, self.waiter, fn, args, kwargs)
+
+    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call_async``."""
+        return await fn(*args, **kwargs)
+
+    async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
+        """As ``Runtime.race``."""
+        race = _Race(self.loop, len(works), until)
+        race.start(works)
+        return await race.end()
+
+
+_local = threading.local()
+
+
+def _reaper_of(loop: asyncio.AbstractEventLoop) -> Reaper:
+    """The reaper of a loop, kept for as long as this thread runs no other loop."""
+    reaper: Reaper | None = getattr(_local, "reaper", None)
+    if reaper is None or reaper.loop is not loop:
+        reaper = _local.reaper = Reaper(loop)
+    return reaper
+
+
+# --- hosts ------------------------------------------------------------------------------------------------------
+
+
+class AsyncioHost:
+    """A running asyncio loop as a host."""
+
+    name = NAME
+    cancelled = asyncio.CancelledError
+
+    def __init__(self, crew: Crew) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.crew = crew
+        self.runtime = AsyncioRuntime(self.loop, crew)
+        self._thread = threading.get_ident()
+        self._tasks: set[asyncio.Task[Any]] = set()  # a loop itself keeps its tasks only weakly
+        self._lost: Callable[[], None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def here(self) -> bool:
+        """As ``Host.here``."""
+        return self.runtime.here()
+
+    def on_loop_thread(self) -> bool:
+        """As ``Host.on_loop_thread``."""
+        return threading.get_ident() == self._thread and self.loop.is_running()
+
+    def spawn(self, main: Main, context: Context) -> None:
+        """As ``Host.spawn``."""
+        if self.here():
+            self._start(main, context)
+        else:
+            self._soon(self._start, main, context)
+
+    def on_loss(self, lost: Callable[[], None]) -> None:
+        """As ``Host.on_loss``: asyncio.run cancels all tasks when it ends, so a task that waits for that will know."""
+        self._lost = lost
+
+    def close(self) -> None:
+        """As ``Host.close``."""
+        self._closed = True
+        if self.here():
+            self._dismiss()
+        else:
+            with contextlib.suppress(HostGone):
+                self._soon(self._dismiss)
+        self.crew.close()
+
+    def _soon(self, fn: Callable[..., None], *args: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(fn, *args)
+        except RuntimeError as exc:
+            raise HostGone from exc
+
+    def _start(self, main: Main, context: Context) -> None:
+        if self._keeper is None and self._lost is not None:
+            self._keeper = self.loop.create_task(self._keep())
+        task = self.loop.create_task(main(), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self) -> None:
+        try:
+            await self.loop.create_future()
+        finally:
+            if not self._closed and self._lost is not None:
+                self._lost()
+
+    def _dismiss(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+
+
+class OwnAsyncioHost(AsyncioHost):
+    """An asyncio loop on a thread of its own."""
+
+    def __init__(self, crew: Crew, ended: asyncio.Event) -> None:
+        super().__init__(crew)
+        self._ended = ended
+        self.thread: threading.Thread | None = None
+
+    def close(self) -> None:
+        """As ``Host.close``: ends the loop and its thread."""
+        super().close()
+        try:
+            self.loop.call_soon_threadsafe(self._ended.set)
+        except RuntimeError:
+            return
+        if self.thread is not None and not self.on_loop_thread():
+            self.thread.join()
+
+
+def attach(threads: int, max_abandoned: int) -> AsyncioHost:
+    """As ``ExecutorModule.attach``."""
+    return AsyncioHost(Crew(threads, max_abandoned, "rio_chain-asyncio"))
+
+
+def launch(threads: int, max_abandoned: int) -> OwnAsyncioHost:
+    """As ``ExecutorModule.launch``."""
+    made: list[OwnAsyncioHost] = []
+    ready = threading.Event()
+
+    async def main() -> None:
+        ended = asyncio.Event()
+        made.append(OwnAsyncioHost(Crew(threads, max_abandoned, "rio_chain-asyncio"), ended))
+        ready.set()
+        await ended.wait()
+
+    thread = start_daemon(lambda: asyncio.run(main()), "rio_chain-asyncio")
+    ready.wait()
+    made[0].thread = thread
+    return made[0]
+
+
+def runtime(crew: Crew) -> AsyncioRuntime:
+    """As ``ExecutorModule.runtime``."""
+    return AsyncioRuntime(asyncio.get_running_loop(), crew)
+
+
+def waiter() -> AsyncioWaiter:
+    """As ``ExecutorModule.waiter``."""
+    return AsyncioWaiter(asyncio.get_running_loop())
+
+
+class SharedLoop:
+    """The one asyncio loop thread on which the async functions of thread executors run."""
+
+    def __init__(self) -> None:
+        self._host = launch(threads=1, max_abandoned=1)
+
+    def start(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: Context,
+        done: Callable[[Any], None],
+    ) -> Callable[[], None]:
+        """Run an async function in a task of its own; ``done`` gets its value or ``Raised``. Gives what cancels it."""
+        loop = self._host.loop
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def guard() -> Any:
+            try:
+                return await fn(*args, **kwargs)
+            except BaseException as exc:  # noqa: BLE001 - it is told where the function was called
+                return Raised(exc)
+
+        def begin() -> None:
+            task = loop.create_task(guard(), context=context)
+            tasks.append(task)
+            task.add_done_callback(lambda t: done(Raised(asyncio.CancelledError()) if t.cancelled() else t.result()))
+
+        loop.call_soon_threadsafe(begin)
+        return lambda: loop.call_soon_threadsafe(lambda: tasks[0].cancel()) and None
+

@@ -1,0 +1,65 @@
+"""What an executor module offers: hosts. A host is one place where strands run, on a loop or on threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+from rio_chain.engine.runtime import Runtime, Waiter
+from rio_chain.executors.crew import Crew
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+"""What a host runs as a strand of its own; it handles all its errors."""
+
+
+class HostGone(Exception):  # noqa: N818 - a message between a host and its balancer
+    """The host's loop has ended; nothing can run there any more."""
+
+
+class LoopRuntime(Runtime, Protocol):
+    """The Runtime of a loop that is running."""
+
+    def here(self) -> bool:
+        """Whether the task that asks runs on this loop."""
+
+
+class Host(Protocol):
+    """One place where strands run."""
+
+    name: str
+    runtime: Runtime
+    crew: Crew
+    cancelled: type[BaseException]
+    """What a strand gets when its loop ends."""
+
+    def here(self) -> bool:
+        """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
+
+    def on_loop_thread(self) -> bool:
+        """Whether blocking the thread that asks would block this host."""
+
+    def spawn(self, main: Main, context: Context) -> None:
+        """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
+
+    def on_loss(self, lost: Callable[[], None]) -> None:
+        """Call this once if the loop ends while the host is in use. Called from the host's loop."""
+
+    def close(self) -> None:
+        """Free what the host started. Strands have ended before; from any thread but the host's own."""
+
+
+class ExecutorModule(Protocol):
+    """The interface of ``executors/trio.py``, ``asyncio.py`` and ``thread.py``."""
+
+    def attach(self, threads: int, max_abandoned: int) -> Host:
+        """A host on the loop that is running in this thread."""
+
+    def launch(self, threads: int, max_abandoned: int) -> Host:
+        """A host on a thread of its own."""
+
+    def runtime(self, crew: Crew) -> LoopRuntime:
+        """The runtime of the loop that is running in this thread."""
+
+    def waiter(self) -> Waiter:
+        """A waiter for the task that calls, on whatever loop of this kind it runs."""

@@ -1,0 +1,299 @@
+"""Crew: the bounded daemon workers that serve sync functions for all executors; and a call made on one of them.
+
+A Python thread can't be killed. A call that nobody waits for any more is *given up*: it is counted as abandoned until
+it returns, another thread may take its place, and its own thread retires.
+
+Locks here are re-entrant, and nothing is allocated or called while one is held: a finaliser may come back in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from rio_chain.engine.runtime import Raised, Waiter
+from rio_chain.errors import LimitExceeded
+
+Item = Callable[[], bool]
+"""Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""
+
+_IDLE = 10.0
+"""Seconds after which a worker without work ends."""
+_LEAVE = 1.0
+"""Seconds that ``close`` waits for one idle thread to end; it takes microseconds unless the machine is busy."""
+
+
+def report(error: BaseException) -> None:
+    """Tell ``threading.excepthook`` of an error that has nobody else to go to; never raises."""
+    with contextlib.suppress(BaseException):
+        told = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(told))
+
+
+def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Run a sync function in a context of its own; any error comes back as a value."""
+    try:
+        return context.run(fn, *args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this thread
+        return Raised(error)
+
+
+class Crew:
+    """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
+
+    Args:
+        threads: how many work at once, abandoned ones not counted.
+        max_abandoned: with that many abandoned calls still running, no further call is to be started.
+        name: the threads are called ``{name}-worker-1`` and so on.
+
+    Example:
+        >>> crew = Crew(threads=2, max_abandoned=4, name="docs")
+        >>> crew.submit(lambda: bool(print("hello")))
+        >>> crew.close()
+        hello
+    """
+
+    def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
+        self.threads = threads
+        self.max_abandoned = max_abandoned
+        self.name = name
+        self.pending = 0  # submitted, not finished and not given up
+        self.count = 0  # threads, without those that were given up
+        self.abandoned = 0  # calls given up that still run
+        self.permits = Permits(threads)
+        self._closed = False
+        self._items: SimpleQueue[Item | None] = SimpleQueue()
+        self._left: SimpleQueue[threading.Thread] = SimpleQueue()
+        self._lock = threading.RLock()
+        self._numbers = count(1)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether no further call may be started, because it might have to be abandoned as well."""
+        return self.abandoned >= self.max_abandoned
+
+    def refusal(self) -> Raised:
+        """The answer to a call that was not made because the crew is saturated."""
+        calls = f"{self.abandoned} abandoned calls still run (max_abandoned={self.max_abandoned})"
+        return Raised(LimitExceeded(f"{calls}; this one was not made"))
+
+    def submit(self, item: Item) -> None:
+        """Have an item done. Never blocks; from any thread, also from a finaliser."""
+        with self._lock:
+            self.pending += 1
+            short = self.count < self.pending and self.count < self.threads
+            self.count += short
+        self._items.put(item)
+        if short:
+            self._start()
+
+    def give_up(self) -> None:
+        """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
+
+        To be called where it is decided, under the item's own lock: its thread may return True right after.
+        """
+        with self._lock:
+            self.pending -= 1
+            self.count -= 1
+            self.abandoned += 1
+
+    def refill(self) -> None:
+        """Start a thread for an item that waits, if there may be one more."""
+        with self._lock:
+            short = self.count < self.pending and self.count < self.threads
+            self.count += short
+        if short:
+            self._start()
+
+    def reserve(self, waiter: Callable[[], Waiter]) -> Awaitable[None] | None:
+        """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
+        return self.permits.reserve(waiter)
+
+    def close(self) -> None:
+        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done."""
+        with self._lock:
+            self._closed = True
+            idle = self.count - self.pending
+        self._items.put(None)
+        with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
+            for _ in range(idle):
+                self._left.get(timeout=_LEAVE).join(_LEAVE)
+
+    def __repr__(self) -> str:
+        state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"
+        return f"<Crew {self.name}: {state}>"
+
+    def _start(self) -> None:
+        from rio_chain.executors.thread import start_daemon  # noqa: PLC0415 - threads are started there only
+
+        try:
+            start_daemon(self._work, f"{self.name}-worker-{next(self._numbers)}")
+        except RuntimeError:  # the system has no more threads
+            with self._lock:
+                self.count -= 1
+                alone = self.count == 0
+            if alone:
+                raise
+
+    def _work(self) -> None:
+        get, lock = self._items.get, self._lock
+        stays = True
+        while stays:
+            try:
+                item = get(timeout=_IDLE)
+            except Empty:
+                item = None
+            if item is None:
+                with lock:
+                    stays = self.count <= self.pending
+                    self.count -= not stays
+                continue
+            try:
+                given_up = item()
+            except BaseException as error:  # noqa: BLE001 - a bug in an item must not cost a worker
+                report(error)
+                given_up = False
+            del item  # it may hold a lot, and the next one may be long in coming
+            with lock:
+                if given_up:
+                    self.abandoned -= 1
+                    return
+                self.pending -= 1
+                if self._closed and self.pending < self.count:
+                    self.count -= 1
+                    stays = False
+        if self._closed:
+            self._left.put(threading.current_thread())
+            self._items.put(None)  # for the next idle one
+
+
+class Job:
+    """One call on a worker. It begins, ends, or is given up under its lock, each at most once."""
+
+    __slots__ = ("_call", "_crew", "_lock", "_state", "_waiter", "answer")
+
+    def __init__(self, crew: Crew, waiter: Waiter, call: tuple[Any, ...]) -> None:
+        self.answer: Any = None
+        self._call = call  # the arguments of `answer`
+        self._crew = crew
+        self._lock = threading.RLock()
+        self._state = "queued"
+        self._waiter = waiter
+
+    def __call__(self) -> bool:
+        """Make the call, on a worker."""
+        with self._lock:
+            if self._state != "queued":
+                return False
+            self._state = "running"
+        got = answer(*self._call)
+        with self._lock:
+            if self._state != "running":
+                return True
+            self._state = "ended"
+            self.answer = got
+        self._crew.permits.release()
+        self._waiter.wake()
+        return False
+
+    def give_up(self) -> None:
+        """Nobody waits any more: it never begins, or it is abandoned; one that has ended stays as it is."""
+        with self._lock:
+            if self._state == "running":
+                self._crew.give_up()
+            elif self._state != "queued":
+                return
+            self._state = "given up"
+        self._crew.permits.release()
+        self._crew.refill()
+
+
+async def pooled_call(
+    crew: Crew,
+    waiter_factory: Callable[[], Waiter],
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """``Runtime.call`` for the loops: run ``fn`` on a worker, in a copy of the context of the task that awaits this.
+
+    Gives its value or ``Raised``. It uses up the permit that ``crew.reserve`` gave. Interrupted, it gives the call up
+    and raises the interruption.
+    """
+    if crew.saturated:
+        crew.permits.release()
+        return crew.refusal()
+    waiter = waiter_factory()
+    job = Job(crew, waiter, (contextvars.copy_context(), fn, args, kwargs))
+    crew.submit(job)
+    try:
+        await waiter.wait()
+    except BaseException:
+        job.give_up()
+        raise
+    return job.answer
+
+
+class Permits:
+    """A number of permits, handed over in the order in which they were asked for, never freed and raced for."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self._lock = threading.RLock()
+        self._turns: deque[_Turn] = deque()
+
+    def reserve(self, waiter_factory: Callable[[], Waiter]) -> Awaitable[None] | None:
+        """Take a permit: None when there was one, else something to wait for."""
+        with self._lock:
+            if self.free:
+                self.free -= 1
+                return None
+        return self._wait(waiter_factory)
+
+    def release(self) -> None:
+        """Hand a permit to the one who has waited longest. From any thread."""
+        with self._lock:
+            while self._turns:
+                turn = self._turns.popleft()
+                if turn.state == "waits":
+                    turn.state = "has it"
+                    break
+            else:
+                self.free += 1
+                return
+        turn.waiter.wake()
+
+    async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
+        turn = _Turn(waiter_factory())
+        with self._lock:
+            if self.free:  # one came back in between
+                self.free -= 1
+                return
+            self._turns.append(turn)
+        try:
+            await turn.waiter.wait()
+        except BaseException:
+            if self._quit(turn):
+                self.release()  # it came too late for us
+            raise
+
+    def _quit(self, turn: _Turn) -> bool:
+        with self._lock:
+            had, turn.state = turn.state == "has it", "gone"
+            while self._turns and self._turns[0].state == "gone":
+                self._turns.popleft()
+            return had
+
+
+class _Turn:
+    __slots__ = ("state", "waiter")
+
+    def __init__(self, waiter: Waiter) -> None:
+        self.state = "waits"
+        self.waiter = waiter

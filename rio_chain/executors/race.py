@@ -1,0 +1,78 @@
+"""A race of strands: all works at once, until one decides it or all have ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from rio_chain.engine.runtime import STOPPED
+from rio_chain.executors.kernel import Signal, Strand, StrandCancelled
+
+
+async def race(
+    parent: Strand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
+) -> list[Any]:
+    """As ``Runtime.race``, for the strand that awaits it. It goes on only when every child has ended."""
+    if not works:
+        return []
+    running = _Race(parent, works, until)
+    running.start()
+    try:
+        await running.all_ended.wait()
+    except BaseException:
+        running.stop()
+        await running.all_ended.wait_shielded()
+        raise
+    if running.error is not None:
+        raise running.error
+    return running.results
+
+
+class _Race:
+    """Its lock guards who has ended; the children are cancelled, and the parent woken, outside of it."""
+
+    def __init__(
+        self, parent: Strand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
+    ) -> None:
+        self.all_ended = Signal(parent)
+        self.error: BaseException | None = None
+        self.results: list[Any] = [STOPPED] * len(works)
+        self._until = until
+        self._left = len(works)
+        self._over = False
+        self._lock = threading.RLock()
+        kernel, context = parent.kernel, parent.context
+        self._kernel = kernel
+        self._children = [Strand(kernel, work, context.copy(), partial(self._ended, k)) for k, work in enumerate(works)]
+
+    def start(self) -> None:
+        for child in self._children:
+            self._kernel.crew.submit(child.drive)
+
+    def stop(self) -> None:
+        """Cancel all that still run, once."""
+        with self._lock:
+            over, self._over = self._over, True
+        if not over:
+            for child in self._children:
+                child.cancel()
+
+    def _ended(self, index: int, result: Any, error: BaseException | None) -> None:
+        if error is None:
+            self.results[index] = result
+            try:
+                decided = self._until(result)
+            except BaseException as raised:  # noqa: BLE001 - a parent that nobody wakes would be worse
+                decided, error = True, raised
+        else:
+            decided = not isinstance(error, StrandCancelled)
+        if decided:
+            self.error = self.error or error  # of two at the same instant it does not matter which
+            self.stop()
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self.all_ended.wake()

@@ -1,0 +1,126 @@
+"""The thread executor's Runtime; and the only place where threads are started."""
+
+from __future__ import annotations
+
+import threading
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextvars import Context
+from typing import Any, Protocol, TypeVar
+
+from rio_chain.executors.crew import Crew
+from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, Timers, current
+from rio_chain.executors.race import race
+from rio_chain.executors.timers import MonotonicClock, TimerThread
+
+T = TypeVar("T")
+
+
+def start_daemon(target: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread that never keeps the process alive.
+
+    Raises:
+        RuntimeError: the system has no more threads.
+    """
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+class AsyncHost(Protocol):
+    """The loop thread on which async functions run for those who have no loop."""
+
+    def start(
+        self,
+        fn: Callable[..., Awaitable[Any]],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: Context,
+        done: Callable[[Any], None],
+    ) -> Callable[[], None]:
+        """Run ``fn`` in a task of its own, in ``context``; from any thread. Gives what cancels it, from any thread.
+
+        ``done`` is called once, on the loop thread, with the value or ``Raised``, also after a cancel.
+        """
+        ...
+
+
+class ThreadRuntime:
+    """Runs are strands on the workers of a crew: see ``kernel``.
+
+    Args:
+        crew: the workers; who made it closes it.
+        async_host: asked for its host when the first async function is called.
+        timers: clock and timer; by default real time, with one timer thread, which ``close`` ends.
+    """
+
+    direct = False
+    places = False
+
+    def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
+        self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used
+        self._kernel = Kernel(crew, timers or self._own)
+        self._async_host = async_host
+        self.now = self._kernel.timers.now
+
+    @property
+    def live(self) -> int:
+        """The strands that have not ended, branches of races included."""
+        return len(self._kernel.strands)
+
+    def spawn(self, main: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
+        """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
+        self._kernel.spawn(main, context)
+
+    def close(self) -> None:
+        """End the timer thread."""
+        self._own.close()
+
+    async def sleep(self, seconds: float) -> None:
+        """As ``Runtime.sleep``; the thread is free meanwhile."""
+        if seconds <= 0:
+            return
+        sleep = Sleep(current(), self.now() + seconds)
+        self._kernel.timers.push(sleep, sleep.deadline)
+        try:
+            await sleep.wait()
+        finally:
+            sleep.deadline = float("inf")
+
+    @types.coroutine
+    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Generator[Any, Any, Any]:
+        """As ``Runtime.call``: the worker that drives the strand makes the call, without a hop."""
+        return (yield (fn, args, kwargs))
+
+    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call_async``, on the shared loop thread; an interruption wins over an answer."""
+        strand = current()
+        ended, answers = Signal(strand), list[Any]()
+
+        def done(answer: Any) -> None:
+            answers.append(answer)
+            ended.wake()
+
+        cancel = self._async_host().start(fn, args, kwargs, strand.context.copy(), done)
+        try:
+            await ended.wait()
+        except BaseException:
+            cancel()
+            await ended.wait_shielded()
+            raise
+        return answers[0]
+
+    def reserve(self) -> None:
+        """A strand that is driven has its thread."""
+
+    def slot(self) -> Strand:
+        """The strand that calls it is its own slot."""
+        return current().slot()
+
+    def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
+        """As ``Runtime.race``; every branch is a strand."""
+        return race(current(), works, until)
+
+    def waiter(self) -> Signal:
+        """A signal for the strand that calls it."""
+        return Signal(current())

@@ -1,0 +1,171 @@
+"""Deadlines: one lazy heap for many limits; and the one timer thread of the strands.
+
+Arming a limit is a float store. Only when the new instant is earlier than the entry a slot has in the heap is
+anything pushed; an entry that comes up too early is put back at the slot's deadline of that moment.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
+from typing import Generic, Protocol, TypeVar
+
+from rio_chain.executors.crew import report
+
+
+class Timed(Protocol):
+    """Anything with a deadline. Its owner writes ``deadline``, ``Deadlines`` writes ``entry_at``; both begin as inf."""
+
+    deadline: float
+    entry_at: float
+
+
+T = TypeVar("T", bound=Timed)
+
+
+class Deadlines(Generic[T]):
+    """A lazy heap in which each slot has at most one live entry. No threads and no locks: those are the caller's.
+
+    The owner of a slot moves its deadline like this, from any thread that alone owns the slot::
+
+        slot.deadline = at
+        if at < slot.entry_at:
+            deadlines.push(slot, at)
+
+    No deadline is lost when ``due`` runs on another thread meanwhile: it takes the entry out first and reads the
+    deadline after that, and the owner does it the other way round.
+    """
+
+    __slots__ = ("_heap", "_live", "_order")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._live = 0
+        self._order = count()  # so that two slots are never compared
+
+    def push(self, slot: T, at: float) -> bool:
+        """Look at the slot at this instant, if not earlier. True when it is now the earliest of all."""
+        if at >= slot.entry_at:
+            return False
+        if slot.entry_at == inf:
+            self._live += 1
+        slot.entry_at = at
+        entry = (at, next(self._order), slot)
+        heappush(self._heap, entry)
+        if len(self._heap) > 2 * self._live + 64:
+            self._compact()
+        return self._heap[0] is entry
+
+    def due(self, now: float) -> list[T]:
+        """Take out the slots whose deadline is over; their deadlines stay as they are, for the caller to judge."""
+        heap, over = self._heap, list[T]()
+        while heap and heap[0][0] <= now:
+            at, _, slot = heappop(heap)
+            if at != slot.entry_at:
+                continue  # an earlier entry took its place
+            slot.entry_at = inf
+            self._live -= 1
+            deadline = slot.deadline
+            if deadline <= now:
+                over.append(slot)
+            elif deadline < inf:
+                self.push(slot, deadline)
+        return over
+
+    def next(self) -> float:
+        """When to call ``due`` again; ``inf``: not before the next push."""
+        return self._heap[0][0] if self._heap else inf
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def _compact(self) -> None:
+        self._heap[:] = [entry for entry in self._heap if entry[0] == entry[2].entry_at]
+        heapify(self._heap)
+
+
+class Clock(Protocol):
+    """Where the timer thread gets its time from."""
+
+    def now(self) -> float:
+        """Seconds, never going back."""
+        ...
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+        """Wait on the condition, which is held, until notified or until that many seconds of this clock are over."""
+        ...
+
+
+class MonotonicClock:
+    """Real time."""
+
+    now = staticmethod(time.monotonic)
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+        """As ``Condition.wait``, also for a timeout longer than the system can count."""
+        condition.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+
+
+class Alarm(Timed, Protocol):
+    """A slot that the timer thread can tell."""
+
+    def fire(self, now: float) -> None:
+        """The deadline that was read is over; look again, under your own lock. Quick, and raises nothing."""
+        ...
+
+
+class TimerThread:
+    """One daemon thread that fires alarms; it starts with the first push."""
+
+    def __init__(self, clock: Clock, name: str = "rio_chain-timer") -> None:
+        self.now = clock.now
+        self._clock = clock
+        self._name = name
+        self._deadlines = Deadlines[Alarm]()
+        self._condition = threading.Condition()  # over an RLock: a finaliser may come back in
+        self._thread: threading.Thread | None = None
+
+    def push(self, alarm: Alarm, at: float) -> None:
+        """As ``Deadlines.push``, from any thread."""
+        with self._condition:
+            earliest = self._deadlines.push(alarm, at)
+            if self._thread is None:
+                self._start()
+            elif earliest:
+                self._condition.notify_all()
+
+    def close(self) -> None:
+        """End the thread. A later push starts a new one."""
+        with self._condition:
+            thread, self._thread = self._thread, None
+            self._condition.notify_all()
+        if thread is not None:
+            thread.join()
+
+    def _start(self) -> None:
+        from rio_chain.executors.thread import start_daemon  # noqa: PLC0415 - threads are started there only
+
+        self._thread = start_daemon(self._run, self._name)
+
+    def _run(self) -> None:
+        while (over := self._wait()) is not None:
+            for alarm in over:
+                try:
+                    alarm.fire(self.now())
+                except BaseException as error:  # noqa: BLE001 - our own bug must not stop everybody's clock
+                    report(error)
+
+    def _wait(self) -> list[Alarm] | None:
+        """The alarms to fire; None when this thread was closed."""
+        with self._condition:
+            while self._thread is threading.current_thread():
+                now = self.now()
+                over = self._deadlines.due(now)
+                if over:
+                    return over
+                at = self._deadlines.next()
+                self._clock.wait(self._condition, None if at == inf else at - now)
+            return None

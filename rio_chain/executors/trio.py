@@ -1,0 +1,292 @@
+"""The trio executor. The only file that imports trio.
+
+A strand holds one cancel scope at a time and moves its deadline: no scope per step, no watcher task. A cancelled scope
+stays cancelled, so one that fired is closed with the exception that came out (only trio can tell whose ``Cancelled``
+that was) and a fresh one is opened before anything else is awaited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
+from typing import Any, TypeVar
+
+import trio
+
+from rio_chain.engine.runtime import STOPPED, Raised
+from rio_chain.executors.base import HostGone, Main
+from rio_chain.executors.crew import Crew, pooled_call
+from rio_chain.executors.thread import start_daemon
+
+T = TypeVar("T")
+NAME = "trio"
+
+
+class TrioSlot:
+    """The limits of one strand, as one scope."""
+
+    __slots__ = ("_at", "_scope", "_token")
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._token = token
+        self._at = float("inf")
+        self._scope: trio.CancelScope | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._scope = scope = trio.CancelScope(deadline=self._at)
+        scope.__enter__()
+
+    def arm(self, at: float) -> None:
+        """As ``Slot.arm``."""
+        if at != self._at and self._scope is not None:
+            self._at = at
+            self._scope.deadline = at
+
+    def settle(self, error: BaseException | None) -> bool:
+        """As ``Slot.settle``."""
+        scope = self._scope
+        if scope is None or not scope.cancel_called:
+            return False
+        self._scope = None  # also when somebody else's Cancelled goes on from here
+        self._at = float("inf")
+        absorbed = scope.__exit__(type(error), error, None if error is None else error.__traceback__)
+        if not absorbed and isinstance(error, (trio.Cancelled, BaseExceptionGroup)) and not isinstance(error, Exception):
+            raise error
+        self._open()
+        return True
+
+    def stop(self) -> None:
+        """As ``Slot.stop``."""
+        try:
+            self._token.run_sync_soon(self._cancel)
+        except trio.RunFinishedError:
+            return  # and its strands with it
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def release(self) -> None:
+        """As ``Slot.release``."""
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.__exit__(None, None, None)
+
+
+class TrioWaiter:
+    """One task waits, anybody wakes it."""
+
+    __slots__ = ("_event", "_thread", "_token")
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._token = token
+        self._thread = threading.get_ident()
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        """As ``Waiter.wait``."""
+        await self._event.wait()
+
+    async def wait_shielded(self) -> None:
+        """As ``Waiter.wait_shielded``."""
+        with trio.CancelScope(shield=True):
+            await self._event.wait()
+
+    def wake(self) -> None:
+        """As ``Waiter.wake``."""
+        if threading.get_ident() == self._thread:
+            self._event.set()
+            return
+        try:
+            self._token.run_sync_soon(self._event.set)
+        except trio.RunFinishedError:
+            return  # nobody waits there any more
+
+
+class TrioRuntime:
+    """``Runtime`` on the trio loop that was running when it was made."""
+
+    direct = True
+    places = True
+
+    def __init__(self, crew: Crew) -> None:
+        self.token = trio.lowlevel.current_trio_token()
+        self.crew = crew
+        self.now = trio.lowlevel.current_clock().current_time
+        self.sleep = trio.sleep
+
+    def here(self) -> bool:
+        """Whether the task that asks runs on this loop."""
+        try:
+            return trio.lowlevel.current_trio_token() is self.token
+        except RuntimeError:
+            return False
+
+    def slot(self) -> TrioSlot:
+        """As ``Runtime.slot``."""
+        return TrioSlot(self.token)
+
+    def waiter(self) -> TrioWaiter:
+        """As ``Runtime.waiter``."""
+        return TrioWaiter(self.token)
+
+    def reserve(self) -> Awaitable[None] | None:
+        """As ``Runtime.reserve``."""
+        return self.crew.reserve(self.waiter)
+
+    def unreserve(self) -> None:
+        """As ``Runtime.unreserve``."""
+        self.crew.permits.release()
+
+    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        """As ``Runtime.call``."""
+        return pooled_call(self.crew, self.waiter, fn, args, kwargs)
+
+    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call_async``."""
+        return await fn(*args, **kwargs)
+
+    async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
+        """As ``Runtime.race``."""
+        results: list[Any] = [STOPPED] * len(works)
+        raised: list[BaseException] = []
+
+        async def contend(index: int, work: Callable[[], Awaitable[T]]) -> None:
+            try:
+                got = await work()
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
+                raised.append(exc)
+                nursery.cancel_scope.cancel()
+                return
+            results[index] = got
+            if until(got):
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for index, work in enumerate(works):
+                nursery.start_soon(contend, index, work)
+        if raised:
+            raise raised[0]
+        return results
+
+
+class TrioHost:
+    """A running trio loop as a host."""
+
+    name = NAME
+    cancelled = trio.Cancelled
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.runtime = TrioRuntime(crew)
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
+        self._lost: Callable[[], None] | None = None
+        self._keeper: trio.CancelScope | None = None
+        self._closed = False
+
+    def here(self) -> bool:
+        """As ``Host.here``."""
+        return self.runtime.here()
+
+    def on_loop_thread(self) -> bool:
+        """As ``Host.on_loop_thread``."""
+        return threading.get_ident() == self._thread and self.here()
+
+    def spawn(self, main: Main, context: Context) -> None:
+        """As ``Host.spawn``."""
+        if self.here():
+            self._start(main, context)
+            return
+        try:
+            self._token.run_sync_soon(self._start, main, context)
+        except trio.RunFinishedError as exc:
+            raise HostGone from exc
+
+    def on_loss(self, lost: Callable[[], None]) -> None:
+        """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
+        self._lost = lost
+
+    def close(self) -> None:
+        """As ``Host.close``."""
+        self._closed = True
+        if self.here():
+            self._dismiss()
+        else:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._dismiss)
+        self.crew.close()
+
+    def _start(self, main: Main, context: Context) -> None:
+        if self._keeper is None and self._lost is not None:
+            self._keeper = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._keep, self._keeper)
+        trio.lowlevel.spawn_system_task(main, context=context)
+
+    async def _keep(self, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await trio.sleep_forever()
+            finally:
+                if not self._closed and self._lost is not None:
+                    self._lost()
+
+    def _dismiss(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+
+
+class OwnTrioHost(TrioHost):
+    """A trio loop on a thread of its own."""
+
+    def __init__(self, crew: Crew, ended: trio.Event) -> None:
+        super().__init__(crew)
+        self._ended = ended
+        self.thread: threading.Thread | None = None
+
+    def close(self) -> None:
+        """As ``Host.close``: ends the loop and its thread."""
+        super().close()
+        try:
+            self._token.run_sync_soon(self._ended.set)
+        except trio.RunFinishedError:
+            return
+        if self.thread is not None and threading.current_thread() is not self.thread:
+            self.thread.join()
+
+
+def attach(threads: int, max_abandoned: int) -> TrioHost:
+    """As ``ExecutorModule.attach``."""
+    return TrioHost(Crew(threads, max_abandoned, "rio_chain-trio"))
+
+
+def launch(threads: int, max_abandoned: int) -> OwnTrioHost:
+    """As ``ExecutorModule.launch``."""
+    made: list[OwnTrioHost] = []
+    ready = threading.Event()
+
+    async def main() -> None:
+        ended = trio.Event()
+        made.append(OwnTrioHost(Crew(threads, max_abandoned, "rio_chain-trio"), ended))
+        ready.set()
+        await ended.wait()
+
+    thread = start_daemon(lambda: trio.run(main), "rio_chain-trio")
+    ready.wait()
+    made[0].thread = thread
+    return made[0]
+
+
+def runtime(crew: Crew) -> TrioRuntime:
+    """As ``ExecutorModule.runtime``."""
+    return TrioRuntime(crew)
+
+
+def waiter() -> TrioWaiter:
+    """As ``ExecutorModule.waiter``."""
+    return TrioWaiter(trio.lowlevel.current_trio_token())

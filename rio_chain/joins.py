@@ -1,0 +1,137 @@
+"""fan_out, settle and star: several chains on one input, and one function on several values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+from returns.result import Result
+
+from rio_chain.compose import branches as checked
+from rio_chain.compose import made
+from rio_chain.dsl import Chain, FanOut
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.functions import Star, function
+from rio_chain.nodes import FanOut as FanOutNode
+from rio_chain.request import Request
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+X = TypeVar("X")
+Ts = TypeVarTuple("Ts")
+
+
+@overload
+def fan_out(a: Callable[[X], Request[A]], /) -> FanOut[[X], A]: ...
+@overload
+def fan_out(a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], /) -> FanOut[[X], A, B]: ...
+@overload
+def fan_out(
+    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], c: Callable[[X], Request[C]], /
+) -> FanOut[[X], A, B, C]: ...
+@overload
+def fan_out(
+    a: Callable[[X], Request[A]],
+    b: Callable[[X], Request[B]],
+    c: Callable[[X], Request[C]],
+    d: Callable[[X], Request[D]],
+    /,
+) -> FanOut[[X], A, B, C, D]: ...
+@overload
+def fan_out(
+    a: Callable[[X], Request[A]],
+    b: Callable[[X], Request[B]],
+    c: Callable[[X], Request[C]],
+    d: Callable[[X], Request[D]],
+    e: Callable[[X], Request[E]],
+    /,
+) -> FanOut[[X], A, B, C, D, E]: ...
+@overload
+def fan_out(*branches: Callable[[X], Request[A]]) -> Chain[[X], tuple[A, ...]]: ...
+@overload
+def fan_out(**branches: Callable[[X], Request[A]]) -> Chain[[X], dict[str, A]]: ...
+def fan_out(*branches: Any, **named: Any) -> Any:
+    """Give every branch the same input, run them together, and hand on all their values.
+
+    ``fan_out(a, b)`` is ``a & b`` and hands on a tuple; ``fan_out(user=a, shops=b)`` hands on a dict. The first
+    failure stops the other branches and is the failure of the whole; to lose nothing see ``settle``.
+
+    Raises:
+        ChainDefinitionError: no branch, one that is not a Task or Chain, or branches with and without a key.
+
+    Example:
+        >>> from rio_chain import Task, fan_out
+        >>> fan_out(size=Task(len), text=Task(str))
+        fan_out(size=Task(len), text=Task(str))
+    """
+    if branches and named:
+        raise ChainDefinitionError(
+            "`fan_out` takes branches either all with a key (a dict) or all without (a tuple); got both"
+        )
+    nodes, names = checked(branches or tuple(named.values()), "`fan_out`")
+    if named:
+        return made(Chain, FanOutNode(nodes, tuple(named)), names)
+    return made(FanOut, FanOutNode(nodes), names)
+
+
+@overload
+def settle(a: Callable[[X], Request[A]], /) -> Chain[[X], tuple[Result[A, Any]]]: ...
+@overload
+def settle(
+    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], /
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any]]]: ...
+@overload
+def settle(
+    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], c: Callable[[X], Request[C]], /
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any]]]: ...
+@overload
+def settle(
+    a: Callable[[X], Request[A]],
+    b: Callable[[X], Request[B]],
+    c: Callable[[X], Request[C]],
+    d: Callable[[X], Request[D]],
+    /,
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any]]]: ...
+@overload
+def settle(
+    a: Callable[[X], Request[A]],
+    b: Callable[[X], Request[B]],
+    c: Callable[[X], Request[C]],
+    d: Callable[[X], Request[D]],
+    e: Callable[[X], Request[E]],
+    /,
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any]]]: ...
+@overload
+def settle(*branches: Callable[[X], Request[A]]) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
+def settle(*branches: Any) -> Any:
+    """As ``&``, but wait for all branches and hand on their Results, so that a failure stops nobody and is not lost.
+
+    Raises:
+        ChainDefinitionError: no branch, or one that is not a Task or Chain.
+
+    Example:
+        >>> from rio_chain import Task, settle
+        >>> settle(Task(len), Task(int))
+        settle(Task(len), Task(int))
+    """
+    nodes, names = checked(branches, "`settle`")
+    return made(Chain, FanOutNode(nodes, settle=True), names)
+
+
+def star(fn: Callable[[*Ts], B], /) -> Callable[[tuple[*Ts]], B]:
+    """A function of several arguments as a function of one tuple, to stand right of a fan-out.
+
+    It keeps the name of ``fn``, is async where that is, and can be pickled where that can.
+
+    Raises:
+        ChainDefinitionError: not a function that a chain can call.
+
+    Example:
+        >>> from rio_chain import Task, star
+        >>> (Task(len) & Task(str)) >> star(max)
+        (Task(len) & Task(str)) >> star(max)
+    """
+    return Star(function(fn, "`star` takes a function"))

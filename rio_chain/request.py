@@ -1,0 +1,57 @@
+"""Request: a chain bound to its arguments. Immutable; nothing has run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from rio_chain.deadline import Deadline
+    from rio_chain.outcome import Outcome
+    from rio_chain.plan import Plan
+    from rio_chain.units import Duration
+
+Out = TypeVar("Out", covariant=True)
+
+
+@frozen(repr=False, weakref_slot=False)
+class Request(Generic[Out]):
+    """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
+
+    It can be run any number of times; each run is its own.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> request = Task(len)("four")
+        >>> request.run().unwrap()
+        4
+    """
+
+    plan: Plan
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(factory=dict)
+
+    def run(self, *, executor: str | None = None, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
+        """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.
+
+        All blocking runs of a process share one loop thread per executor, made when first needed; so a client opened
+        in one run works in the next.
+
+        Args:
+            executor: ``"asyncio"``, ``"trio"`` or ``"thread"``; default ``$RIO_EXECUTOR``, else ``"asyncio"``.
+            deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+        """
+        from rio_chain.executors import run_blocking  # noqa: PLC0415 - executors are imported when first used
+
+        return run_blocking(self, executor, deadline)
+
+    def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
+        """Run it in the caller's own task, on the loop that is running: asyncio or trio."""
+        from rio_chain.executors import run_here  # noqa: PLC0415 - executors are imported when first used
+
+        return run_here(self).__await__()
+
+    def __repr__(self) -> str:
+        return f"<Request of {self.plan.title}>"  # arguments may hold secrets and are not shown

@@ -1,0 +1,123 @@
+"""mermaid(): a chain as the text of a Mermaid flowchart."""
+
+from __future__ import annotations
+
+import re
+from itertools import count, pairwise, product
+
+from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Scope, parts
+from rio_chain.plan import Plan
+from rio_chain.show.text import Text
+from rio_chain.show.tree import policy
+from rio_chain.units import shown
+
+
+class Mermaid(Text):
+    """The text of a flowchart. JupyterLab shows it as the diagram; elsewhere paste it into a Markdown code block."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/vnd.mermaid": str(self), "text/plain": str(self)}
+
+
+def mermaid(plan: Plan) -> Mermaid:
+    """The flowchart of a plan: tasks as boxes, bridges rounded, policies around several tasks as frames.
+
+    Dotted arrows lead to fallbacks, and a fan-out ends in a hexagon that says what it hands on.
+    """
+    drawing = _Drawing(plan)
+    first, last = drawing.draw(plan.root)
+    drawing.arrow(["input"], first)
+    drawing.arrow(last, ["output"])
+    lines = ["flowchart LR", '  input(("input"))', *drawing.lines, '  output(("output"))', *drawing.arrows]
+    return Mermaid("\n".join(lines))
+
+
+def label(*lines: str) -> str:
+    """A quoted label, in which nothing but letters, digits and harmless signs stands as itself."""
+    return '"' + "<br/>".join(re.sub(r"[^A-Za-z0-9_ .,:=()/-]", _entity, line) for line in lines) + '"'
+
+
+def _entity(found: re.Match[str]) -> str:
+    return f"#{ord(found[0])};"
+
+
+class _Drawing:
+    def __init__(self, plan: Plan) -> None:
+        self.tasks = iter(plan.tasks)
+        self.bridges = iter(plan.bridges)
+        self.lines: list[str] = []
+        self.arrows: list[str] = []
+        self.ids = count()
+        self.depth = 1
+
+    def draw(self, node: Node) -> tuple[list[str], list[str]]:
+        """Draw a node; the ids that it begins with, and those that it ends with."""
+        if isinstance(node, (Call, Bridge, Scope)):
+            return self.boxed(node)
+        if isinstance(node, Named):
+            return self.frame(node.name, node.inner)
+        if isinstance(node, OrElse):
+            return self.or_else(node)
+        ends = [self.draw(part) for part in parts(node)]
+        if isinstance(node, FanOut):
+            gives = "dict" if node.keys is not None else "Results" if node.settle else "tuple"
+            join = self.box("{{", label(gives), "}}")
+            self.arrow([id_ for _, last in ends for id_ in last], [join])
+            return [id_ for first, _ in ends for id_ in first], [join]
+        for (_, last), (first, _) in pairwise(ends):
+            self.arrow(last, first)
+        return ends[0][0], ends[-1][1]
+
+    def boxed(self, node: Call | Bridge | Scope) -> tuple[list[str], list[str]]:
+        """A task with its policies, the innermost first, in one box; or a frame around several."""
+        policies: list[str] = []
+        inner: Node = node
+        while isinstance(inner, Scope):
+            policies.insert(0, policy(inner.policy))
+            inner = inner.inner
+        if isinstance(inner, Call):
+            id_ = self.box("[", label(next(self.tasks).name, *policies), "]")
+        elif isinstance(inner, Bridge):
+            id_ = self.box("([", label(next(self.bridges).name, *policies), "])")
+        else:
+            return self.frame(", ".join(policies), inner)
+        return [id_], [id_]
+
+    def frame(self, name: str, inner: Node) -> tuple[list[str], list[str]]:
+        """A named or limited part of the chain, in a frame of its own."""
+        self.line(f"subgraph f{next(self.ids)}[{label(name)}]")
+        self.depth += 1
+        ends = self.draw(inner)
+        self.depth -= 1
+        self.line("end")
+        return ends
+
+    def or_else(self, node: OrElse) -> tuple[list[str], list[str]]:
+        """The primary, and a dotted arrow to what stands in for it."""
+        first, last = self.draw(node.primary)
+        if isinstance(node.fallback, Constant):
+            other = self.box("[/", label(shown(node.fallback.value)), "/]")
+            begins, ends = [other], [other]
+        elif isinstance(node.fallback, Handler):
+            other = self.box("([", label(f"{node.fallback.name}(error)"), "])")
+            begins, ends = [other], [other]
+        else:
+            begins, ends = self.draw(node.fallback)
+        self.arrow(last, begins, "-. fails .->")
+        return first, [*last, *ends]
+
+    def box(self, left: str, text: str, right: str) -> str:
+        """One node of the flowchart; its id, in which nothing of the user's stands."""
+        id_ = f"n{next(self.ids)}"
+        self.line(f"{id_}{left}{text}{right}")
+        return id_
+
+    def line(self, text: str) -> None:
+        """One line, indented by the frames around it."""
+        self.lines.append("  " * self.depth + text)
+
+    def arrow(self, sources: list[str], targets: list[str], sign: str = "-->") -> None:
+        """An arrow from each of the sources to each of the targets."""
+        self.arrows.extend(f"  {source} {sign} {target}" for source, target in product(sources, targets))
