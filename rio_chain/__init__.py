@@ -15,10 +15,11 @@ The map, from the bottom up. Each file may import from those above it, never fro
     executors/  where work runs: asyncio, trio, threads
     functions   what can be known of a function before it is called
     arguments   checks on what is given to the builder calls
-    dsl         Task, Chain, FanOut and their operators
+    compose     how a chain is put together from others
+    dsl         Task, Chain, FanOut: the language and its types
     joins       fan_out, settle, star
     show/       everything that draws: source, tree, Mermaid
-    cli, demo/  rio-chain demo
+    demo/, cli  rio-chain demo
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
 """

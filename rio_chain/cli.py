@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 
@@ -33,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.kill and options.requests == 1:
         parser().error("--kill needs --requests N with N > 1")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that can't show a line of the tree still shows the rest
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # a terminal that can't show a name still shows the rest
     from rio_chain.demo.main import EXECUTORS, Options, demo  # noqa: PLC0415 - `--help` must not load any executor
 
     executors = EXECUTORS if options.executor is None else (options.executor,)

@@ -107,7 +107,7 @@ class Abandoned(RioError, TimeoutError):
 
 
 class BridgeFailed(RioError):
-    """A bridge raised, or returned a ``Failure``. ``error`` is what it raised; ``before`` and ``after`` name its edge."""
+    """A bridge raised, or returned a ``Failure``. ``error`` holds that; ``before`` and ``after`` name its edge."""
 
     def __init__(self, bridge: str, before: str, after: str, error: Any) -> None:
         super().__init__(bridge, before, after, error)

@@ -199,5 +199,5 @@ def not_a_function(value: object) -> str:
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
         return f"a generator, as `{inert(value.__name__)}` was called: a chain calls functions that return one value"
     if inspect.isawaitable(value):
-        return f"{shown(value)}, which is under way already: give the function itself, without calling it"
+        return f"{shown(value)}, which is something to await: give the function itself, without calling it"
     return shown(value)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
-from rio_chain.errors import Abandoned, BridgeFailed, DeadlineExceeded, Skipped, TaskTimedOut, TicketCancelled, UnknownTask
+from rio_chain.errors import (
+    Abandoned,
+    BridgeFailed,
+    DeadlineExceeded,
+    Skipped,
+    TaskTimedOut,
+    TicketCancelled,
+    UnknownTask,
+)
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
@@ -169,7 +177,7 @@ class Outcome(Generic[Out]):
 
     __slots__ = ("_failed", "_log", "_times", "_value", "plan")
 
-    def __init__(self, plan: Plan, log: Log, value: Any, failed: bool, times: tuple[float, float, float]) -> None:
+    def __init__(self, plan: Plan, log: Log, value: Any, times: tuple[float, float, float], *, failed: bool) -> None:
         self.plan = plan
         self._log = log
         self._value = value
@@ -228,7 +236,9 @@ class Outcome(Generic[Out]):
             return names.index(name)
         twins = [n for n in names if n.rpartition("#")[0] == name]
         if twins:
-            raise UnknownTask(f"{shown(name)} stands in the chain {len(twins)} times; ask for one of {', '.join(twins)}")
+            raise UnknownTask(
+                f"{shown(name)} stands in the chain {len(twins)} times; ask for one of {', '.join(twins)}"
+            )
         raise UnknownTask(f"no task is named {shown(name)}; this run has {', '.join(names)}")
 
     def __getitem__(self, key: int | str) -> Response:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from attrs import frozen
-
 from rio_chain.balancer import mapping
 from rio_chain.balancer.core import Core
+from rio_chain.balancer.posting import CLOSED, PLAIN, Posting, Terms, terms_of
 from rio_chain.balancer.queue import Turn
-from rio_chain.balancer.serve import cancelled, serve, wait_for, wait_in_place
+from rio_chain.balancer.serve import LOST, serve, wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats, status_line
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.deadline import Deadline, deadline_of
+from rio_chain.deadline import Deadline
 from rio_chain.engine.current import INF, Run, inherited
 from rio_chain.engine.execute import execute, unbegun
 from rio_chain.errors import ChainDefinitionError, DeadlineExceeded, Saturated, TicketCancelled, UsageError
 from rio_chain.request import Request
-from rio_chain.units import Duration, count, number, seconds, shown
+from rio_chain.units import Duration, count, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -35,31 +33,6 @@ Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-@frozen
-class _Terms:
-    """How one request is to be treated, in seconds; what ``run``, ``arun`` and ``post`` take as keywords."""
-
-    priority: float
-    deadline: Deadline | None
-    queue_timeout: float
-
-    def until(self, rt: Runtime, posted: float) -> float:
-        """When its waiting in the line is over, on the host's clock."""
-        end = posted + self.queue_timeout
-        return end if self.deadline is None else min(end, self.deadline.on(rt.now))
-
-
-def _terms(priority: float, deadline: Deadline | Duration | None, queue_timeout: Duration | None) -> _Terms:
-    limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
-    own, around = deadline_of(deadline), inherited()
-    if own is not None and around is not None:
-        own = min(own, around, key=Deadline.remaining)
-    return _Terms(number(priority, "priority"), own or around, limit)
-
-
-_PLAIN = _Terms(0, None, INF)
-
-
 class Balancer:
     """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
 
@@ -69,9 +42,11 @@ class Balancer:
     Args:
         executor: ``"asyncio"``, ``"trio"`` or ``"thread"``. Default: the loop that is running, else ``"asyncio"``.
         workers: how many requests run at once (a fan-out is one). Default 10.
-        buffer: how many may wait before ``post`` raises ``QueueFull``; ``run`` and ``arun`` wait for room. Default 1000.
+        buffer: how many may wait before ``post`` raises ``QueueFull``; ``run`` and ``arun`` wait for room.
+            Default 1000.
         threads: how many sync functions run at once. Default ``4 * workers``.
-        abandon_after: the limit of a run that nothing else limits, in milliseconds or as a ``timedelta``. Default 30000.
+        abandon_after: the limit of a run that nothing else limits, in milliseconds or as a ``timedelta``.
+            Default 30000.
         max_abandoned: with so many abandoned calls still running, ``run`` and ``post`` raise ``Saturated``.
             Default ``2 * workers``.
 
@@ -95,7 +70,7 @@ class Balancer:
         abandon_after: Duration = 30_000,
         max_abandoned: int | None = None,
     ) -> None:
-        from rio_chain.executors import checked_name  # noqa: PLC0415 - executors are imported when first used
+        from rio_chain.executors import checked_name  # noqa: PLC0415 - imported when first used
 
         self._executor = None if executor is None else checked_name(executor)
         self._workers = count(workers, "workers", least=1)
@@ -105,12 +80,12 @@ class Balancer:
         self._core = Core(workers, count(buffer, "buffer"))
         self._host: Host | None = None
         self._binding = threading.RLock()
-        self._posted: set[Ticket[Any]] = set()  # started on the host and not answered
+        self._posted: set[Posting] = set()  # started on the host and not answered
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """A balancer on the executor that ``$RIO_EXECUTOR`` names (default asyncio); ``options`` as for the class."""
-        from rio_chain.executors import default_name  # noqa: PLC0415 - executors are imported when first used
+        from rio_chain.executors import default_name  # noqa: PLC0415 - imported when first used
 
         return cls(default_name(), **options)
 
@@ -129,8 +104,10 @@ class Balancer:
         Args:
             request: a chain called with its arguments.
             priority: higher goes first.
-            deadline: the most that waiting and running may take together: milliseconds, a ``timedelta`` or a ``Deadline``.
-            queue_timeout: the most it may wait for its slot. What is not started by then fails with ``DeadlineExceeded``.
+            deadline: the most that waiting and running may take together: milliseconds, a ``timedelta`` or a
+                ``Deadline``.
+            queue_timeout: the most it may wait for its slot. What is not started by then fails with
+                ``DeadlineExceeded``.
 
         Raises:
             BalancerClosed: it is closed.
@@ -138,7 +115,7 @@ class Balancer:
         """
         host = self._host or self._bind(here=True)
         plain = priority == 0 and deadline is None and queue_timeout is None
-        terms = _PLAIN if plain and inherited() is None else _terms(priority, deadline, queue_timeout)
+        terms = PLAIN if plain and inherited() is None else terms_of(priority, deadline, queue_timeout)
         if not host.here():
             return await wait_in_place(self._post(host, request, terms, bounded=False))
         self._check(host, request)
@@ -147,7 +124,7 @@ class Balancer:
         posted = began = rt.now()
         if not core.admit(turn, bounded=False):
             if not await self._turn_came(rt, turn, terms.until(rt, posted)):
-                error = TicketCancelled(_CLOSED) if core.closed else DeadlineExceeded("in the queue")
+                error = TicketCancelled(CLOSED) if core.closed else DeadlineExceeded("in the queue")
                 return unbegun(request, run, error, posted, rt.now())
             began = rt.now()
         try:
@@ -172,13 +149,13 @@ class Balancer:
             Saturated: too many abandoned calls still run.
             UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
         """
-        from rio_chain.executors import warn_if_a_loop_runs  # noqa: PLC0415 - executors are imported when first used
+        from rio_chain.executors import warn_if_a_loop_runs  # noqa: PLC0415 - imported when first used
 
         host = self._host or self._bind(here=False)
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
-        return wait_for(self._post(host, request, _terms(priority, deadline, queue_timeout), bounded=False))
+        return wait_for(self._post(host, request, terms_of(priority, deadline, queue_timeout), bounded=False))
 
     def post(
         self,
@@ -196,10 +173,15 @@ class Balancer:
             Saturated: too many abandoned calls still run.
         """
         host = self._host or self._bind(here=False)
-        return self._post(host, request, _terms(priority, deadline, queue_timeout), bounded=True)
+        return self._post(host, request, terms_of(priority, deadline, queue_timeout), bounded=True)
 
     def map(
-        self, chain: Callable[[In], Request[Out]], inputs: Iterable[In], *, as_completed: bool = False, priority: float = 0
+        self,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        *,
+        as_completed: bool = False,
+        priority: float = 0,
     ) -> Iterator[Outcome[Out]]:
         """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
 
@@ -208,18 +190,27 @@ class Balancer:
         """
         host = self._host or self._bind(here=False)
         if host.on_loop_thread():
-            raise UsageError("`map` would block the loop that has to run it; write `async for ... in balancer.amap(...)`")
-        return mapping.in_threads(self._poster(host, chain, priority), inputs, 2 * self._workers, as_completed)
+            raise UsageError(
+                "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
+            )
+        post = self._poster(host, chain, priority)
+        return mapping.in_threads(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def amap(
-        self, chain: Callable[[In], Request[Out]], inputs: Iterable[In], *, as_completed: bool = False, priority: float = 0
+        self,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        *,
+        as_completed: bool = False,
+        priority: float = 0,
     ) -> AsyncIterator[Outcome[Out]]:
         """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``."""
         host = self._host or self._bind(here=True)
-        return mapping.on_loops(self._poster(host, chain, priority), inputs, 2 * self._workers, as_completed)
+        post = self._poster(host, chain, priority)
+        return mapping.on_loops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
-        terms = _terms(priority, None, None)
+        terms = terms_of(priority, None, None)
         return lambda value: self._post(host, chain(value), terms, bounded=False)
 
     # --- the way of a request ------------------------------------------------------------------------------------
@@ -233,66 +224,59 @@ class Balancer:
             self._core.rejected += 1
             raise Saturated(f"{host.crew.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
 
-    def _post(self, host: Host, request: Request[Out], terms: _Terms, *, bounded: bool) -> Ticket[Out]:
+    def _post(self, host: Host, request: Request[Out], terms: Terms, *, bounded: bool) -> Ticket[Out]:
         self._check(host, request)
         ticket = Ticket(request, host.on_loop_thread)
-        posted = host.runtime.now()
-        context = copy_context()
-        turn = Turn(ticket.run, terms.priority)
-        start = partial(self._start, host, ticket, turn, terms, posted, context)
-        ticket.withdraw = partial(self._withdraw, host, ticket, turn, posted)
-        waits_alone = terms.until(host.runtime, posted) == INF  # else a strand waits with it and looks at the time
+        posting = Posting(host, ticket, Turn(ticket.run, terms.priority), terms, host.runtime.now(), copy_context())
+        ticket.withdraw = partial(self._withdraw, posting)
+        waits_alone = posting.until == INF  # else a strand waits with it and looks at the time
         if waits_alone:
-            turn.wake = start
-        if self._core.admit(turn, bounded=bounded) or not waits_alone:
-            start()
+            posting.turn.wake = partial(self._start, posting)
+        if self._core.admit(posting.turn, bounded=bounded) or not waits_alone:
+            self._start(posting)
         return ticket
 
-    def _start(
-        self, host: Host, ticket: Ticket[Any], turn: Turn, terms: _Terms, posted: float, context: Context
-    ) -> None:
-        """Start the strand that runs the ticket; called when it has its slot, or must keep an eye on the time."""
-        from rio_chain.executors.base import HostGone  # noqa: PLC0415 - executors are imported when first used
+    def _start(self, posting: Posting) -> None:
+        """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
+        from rio_chain.executors.base import HostGone  # noqa: PLC0415 - imported when first used
 
-        if turn.state == "gone":
-            ticket.resolve(cancelled(host, ticket, TicketCancelled(_CLOSED), posted))
+        if posting.turn.state == "gone":
+            posting.cancelled(TicketCancelled(CLOSED))
             return
-        self._posted.add(ticket)
+        self._posted.add(posting)
         try:
-            host.spawn(partial(self._serve, host, ticket, turn, terms, posted), context)
+            posting.host.spawn(partial(self._serve, posting), posting.context)
         except HostGone:
-            self._lost(host)
-            self._core.give_up(turn)
+            self._lost()
+            self._core.give_up(posting.turn)
 
-    async def _serve(self, host: Host, ticket: Ticket[Any], turn: Turn, terms: _Terms, posted: float) -> None:
-        rt = host.runtime
+    async def _serve(self, posting: Posting) -> None:
+        rt, turn, posted = posting.host.runtime, posting.turn, posting.posted
         try:
-            if turn.state != "granted" and not await self._turn_came(rt, turn, terms.until(rt, posted)):
-                error = TicketCancelled(_CLOSED) if self._core.closed else DeadlineExceeded("in the queue")
-                ticket.resolve(cancelled(host, ticket, error, posted))
+            if turn.state != "granted" and not await self._turn_came(rt, turn, posting.until):
+                posting.cancelled(TicketCancelled(CLOSED) if self._core.closed else DeadlineExceeded("in the queue"))
                 return
             began = rt.now()
             await serve(
-                host,
-                ticket,
-                deadline=terms.deadline,
+                posting.host,
+                posting.ticket,
+                deadline=posting.terms.deadline,
                 abandon_after=self._abandon_after,
                 posted=posted,
                 ended=lambda: self._core.leave(turn, began - posted, rt.now() - began),
             )
         finally:
-            self._posted.discard(ticket)
+            self._posted.discard(posting)
 
     async def _turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
         """Wait in the line. False: time is over, or there is nothing left to wait for."""
         waiter = rt.waiter()
         turn.wake = waiter.wake  # whoever ends the waiting from here on wakes us; who did before, left its mark
-        if turn.state != "waiting":
-            return turn.state == "granted"
         slot = rt.slot()
         try:
-            slot.arm(until)
-            await waiter.wait()
+            if turn.state == "waiting":
+                slot.arm(until)
+                await waiter.wait()
         except BaseException as exc:
             self._core.give_up(turn)
             if slot.settle(exc):
@@ -302,38 +286,38 @@ class Balancer:
             slot.release()
         return turn.state == "granted"
 
-    def _withdraw(self, host: Host, ticket: Ticket[Any], turn: Turn, posted: float, error: Exception) -> None:
+    def _withdraw(self, posting: Posting, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
-        if self._core.put_aside(lambda: self._withdraw(host, ticket, turn, posted, error)):
+        if self._core.put_aside(lambda: self._withdraw(posting, error)):
             return
-        if self._core.withdraw(turn):
-            ticket.resolve(cancelled(host, ticket, error, posted))
-            turn.tell()
+        if self._core.withdraw(posting.turn):
+            posting.cancelled(error)
+            posting.turn.tell()
 
     # --- binding and closing -------------------------------------------------------------------------------------
 
     def _bind(self, *, here: bool) -> Host:
-        """The host: the loop that is running, where ``here`` allows that and it is of the right kind; else an own one."""
-        from rio_chain import executors  # noqa: PLC0415 - executors are imported when first used
+        """The host: where ``here`` says so and it is of the right kind, the loop that is running; else one of its own."""
+        from rio_chain import executors  # noqa: PLC0415 - imported when first used
 
         with self._binding:
             if self._host is None:
                 running = executors.running_library() if here else None
                 sizes = self._threads, self._max_abandoned
                 if running is not None and self._executor in (None, running):
-                    host = executors.module_of(running).attach(*sizes)
+                    host = executors.loop_module_of(running).attach(*sizes)
                 else:
                     host = executors.module_of(self._executor or executors.DEFAULT).launch(*sizes)
-                host.on_loss(partial(self._lost, host))
+                host.on_loss(self._lost)
                 self._host = host
             return self._host
 
-    def _lost(self, host: Host) -> None:
+    def _lost(self) -> None:
         """The host's loop has ended: nothing will run any more, so everything is answered now."""
         self._core.shut()
         self._cancel_left()
-        for ticket in list(self._posted):
-            ticket.resolve(cancelled(host, ticket, TicketCancelled("the loop it ran on has ended"), 0.0))
+        for posting in list(self._posted):
+            posting.cancelled(TicketCancelled(LOST))
         self._posted.clear()
 
     def _cancel_left(self) -> None:
@@ -341,7 +325,7 @@ class Balancer:
         for turn in waiting:
             turn.tell()
         for run in running:
-            run.stop(TicketCancelled(_CLOSED))
+            run.stop(TicketCancelled(CLOSED))
 
     def close(self, grace: Duration = 30_000) -> None:
         """Take nothing more, wait up to ``grace`` for what is under way, then cancel what is left. All is answered.
@@ -372,7 +356,7 @@ class Balancer:
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
-        from rio_chain.executors import runtime_here  # noqa: PLC0415 - executors are imported when first used
+        from rio_chain.executors import runtime_here  # noqa: PLC0415 - imported when first used
 
         limit = seconds(grace, "grace", zero=True)
         self._core.shut()
@@ -423,9 +407,6 @@ class Balancer:
         name = self._host.name if self._host is not None else self._executor or "unbound"
         state = "closed" if self._core.closed else "open"
         return status_line(name, state, self._workers, self._core.buffer, self.stats())
-
-
-_CLOSED = "the balancer closed"
 
 
 def _grace(exc: BaseException | None) -> dict[str, Duration]:

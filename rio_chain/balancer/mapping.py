@@ -19,7 +19,7 @@ Out = TypeVar("Out")
 Post = Callable[[In], Ticket[Out]]
 
 
-def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, as_completed: bool) -> Iterator[Outcome[Out]]:
+def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block."""
     source = iter(inputs)
     pending: deque[Ticket[Out]] = deque()
@@ -45,7 +45,7 @@ def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, as_comple
 
 
 async def on_loops(
-    post: Post[In, Out], inputs: Iterable[In], window: int, as_completed: bool
+    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool
 ) -> AsyncIterator[Outcome[Out]]:
     """The Outcomes, for a task."""
     from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know

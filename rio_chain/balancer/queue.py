@@ -1,7 +1,7 @@
 """The one queue: who runs now, who waits, who is next. Pure and synchronous; it decides and never waits.
 
-Work-conserving: nobody waits while a slot is free. Higher priority first, then arrival. A slot that comes back is handed
-over to the next in line; it is never freed and raced for. Entering, leaving and withdrawing cost O(log n).
+Work-conserving: nobody waits while a slot is free. Higher priority first, then arrival. A slot that comes back is
+handed over to the next in line; it is never freed and raced for. Entering, leaving and withdrawing cost O(log n).
 """
 
 from __future__ import annotations

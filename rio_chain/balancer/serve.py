@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rio_chain.executors.base import Host
     from rio_chain.outcome import Outcome
 
+LOST = "the loop it ran on has ended"
+
 
 async def serve(
     host: Host,
@@ -34,7 +36,7 @@ async def serve(
             host.runtime, ticket.request, ticket.run, deadline=deadline, abandon_after=abandon_after, posted=posted
         )
     except host.cancelled:
-        outcome = cancelled(host, ticket, TicketCancelled("the loop it ran on has ended"), posted)
+        outcome = cancelled(host, ticket, TicketCancelled(LOST), posted)
         raise
     except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the ticket
         error = exc

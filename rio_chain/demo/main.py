@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ class Options:
 
 
 @contextmanager
-def connected(servers: Servers, seed: int, run: Callable[[Request[None]], Any]) -> Iterator[Api]:
+def connected(servers: Servers, seed: int, run: Callable[[Request[None]], Any]) -> Generator[Api, None, None]:
     """Open connections; they are closed by ``run``, on the loop that used them."""
     api = Api(servers, seed)
     try:

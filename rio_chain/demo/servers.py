@@ -12,12 +12,11 @@ import threading
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
-from rio_chain.executors.thread import start_daemon
-
 from rio_chain.demo.faults import HELD, Node, fault
+from rio_chain.executors.thread import start_daemon
 
 NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia", "Donald", "Frances")
 TOWNS = ("Lisbon", "Oslo", "Porto", "Ghent", "Turin")
@@ -58,17 +57,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept, as real clients do
     disable_nagle_algorithm = True
     wbufsize = -1  # head and body leave in one packet; else delayed acknowledgements add 40 ms
-    server: Backend
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = parse_qs(parts.query)
         seed, request, attempt = (int(query[key][0]) for key in ("seed", "request", "attempt"))
-        node = self.server.node
+        server = cast("Backend", self.server)
+        node = server.node
         body, status = answer(node, parts.path.rpartition("/")[2]), 200
         match fault(seed, request, node, attempt):
             case "slow":
-                self.server.closing.wait(HELD)
+                server.closing.wait(HELD)
             case "flaky":
                 body, status = {"error": "try again"}, 503
             case "wrong":
@@ -94,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):  # the same, found out when the last bytes are flushed
             super().finish()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives it
         """Silent."""
 
 

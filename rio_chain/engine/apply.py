@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rio_chain.engine.current import Strand
-from rio_chain.engine.program import FULL, Fallback, Layer
+from rio_chain.engine.program import FULL, TASK, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.outcome import close, entry_of, new_round, note_failure
@@ -23,7 +23,7 @@ Place = tuple[int, int, Any]
 """Where a walk goes on: the instruction, how many of its layers to enter, and the input."""
 
 
-class Fail(Exception):  # noqa: N818 - a jump inside the interpreter, which nobody outside sees
+class Fail(Exception):
     """A failure that did not come as an exception, on its way to the frames."""
 
     def __init__(self, error: Any) -> None:
@@ -35,15 +35,13 @@ class OuterExpired(BaseException):
 
 
 class Frame:
-    """One entered policy: where and with what input it was entered, around which tasks, and the earliest limit in it."""
+    """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
-    __slots__ = ("depth", "edge", "high", "layer", "low", "pc", "retries", "until", "value")
+    __slots__ = ("edge", "high", "layer", "low", "place", "retries", "until")
 
-    def __init__(self, layer: Layer, pc: int, depth: int, value: Any, low: int, high: int) -> None:
+    def __init__(self, layer: Layer, place: Place, low: int, high: int) -> None:
         self.layer = layer
-        self.pc = pc  # what it wraps begins at this instruction, inside of `depth` layers
-        self.depth = depth
-        self.value = value
+        self.place = place  # where what it wraps begins
         self.low = low
         self.high = high
         self.until = self.edge = INF
@@ -61,15 +59,14 @@ class Frame:
         return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
 
 
-def enter(
-    frames: list[Frame], outer: float, entered: float, layers: tuple[Layer, ...], place: Place, low: int, high: int
-) -> None:
-    """Enter the layers of an instruction, the outermost first, all at the instant ``entered``."""
+def enter(frames: list[Frame], outer: float, entered: float, op: Op, place: Place) -> None:
+    """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
     pc, depth, value = place
+    layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:]
     edge = frames[-1].edge if frames else outer
     for k in reversed(range(len(layers) if depth == FULL else depth)):
         layer = layers[k]
-        frame = Frame(layer, pc, k, value, low, high)
+        frame = Frame(layer, (pc, k, value), low, high)
         if type(layer) is Timeout:
             frame.until = entered + layer.seconds
             edge = min(edge, frame.until)
@@ -98,11 +95,11 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         if type(layer) is Retry and await _wanted(strand, layer, frame, error) and await _rested(strand, frame, error):
             frame.retries += 1
             new_round(strand.run.log, frame.low, frame.high)
-            return frame.pc, frame.depth, frame.value
+            return frame.place
         frames.pop()
         if type(layer) is Fallback:
             close(strand.run.log, frame.low, frame.high, error)
-            return layer.handler, FULL, error if layer.error else frame.value
+            return layer.handler, FULL, error if layer.error else frame.place[2]
     return None
 
 

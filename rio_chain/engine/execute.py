@@ -6,8 +6,7 @@ from typing import Any
 
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
-from rio_chain.engine.interpret import Failed, input_of, walk
-from rio_chain.engine.program import program_of
+from rio_chain.engine.interpret import Failed, program_for, walk
 from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.outcome import Outcome, close
@@ -37,7 +36,7 @@ async def execute(
         posted: when it was handed to the balancer, on the runtime's clock; default now.
     """
     plan = request.plan
-    program = program_of(plan, direct=rt.direct, places=rt.places)
+    program, value = program_for(request, rt)
     began = rt.now()
     until = INF if deadline is None else deadline.on(rt.now)
     around = inherited()
@@ -57,7 +56,7 @@ async def execute(
         elif late:
             got = _answered(run, DeadlineExceeded("before it began"))
         else:
-            got = await walk(strand, program.ops, 0, program.length, input_of(request), [])
+            got = await walk(strand, program.ops, 0, program.length, value, [])
     finally:
         run.slot = None
         strand.open = False
@@ -65,16 +64,15 @@ async def execute(
         CURRENT.reset(token)
     failed = type(got) is Failed
     times = (began if posted is None else posted, began, rt.now())
-    return Outcome(plan, run.log, got.error if failed else got, failed, times)
+    return Outcome(plan, run.log, got.error if failed else got, times, failed=failed)
 
 
 def unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
     """The Outcome of a request that ended while it waited."""
     _answered(run, error)
-    return Outcome(request.plan, run.log, error, True, (posted, now, now))
+    return Outcome(request.plan, run.log, error, (posted, now, now), failed=True)
 
 
 def _answered(run: Run, error: Exception) -> Failed:
     close(run.log, 0, len(run.log), error)
     return Failed(error)
-

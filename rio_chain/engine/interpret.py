@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from attrs import frozen
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, enter, expire, leave, unwind
+from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, enter, expire, leave, unwind
 from rio_chain.engine.current import CURRENT, Run, Strand
 from rio_chain.engine.program import (
     ASYNC,
@@ -30,13 +29,15 @@ from rio_chain.engine.program import (
     LEAVE,
     PLACE,
     TASK,
+    Args,
     Branch,
     Op,
+    Program,
     program_of,
 )
-from rio_chain.engine.runtime import STOPPED, Raised, Refused
+from rio_chain.engine.runtime import STOPPED, Raised, Refused, Runtime
 from rio_chain.errors import BridgeFailed, CallbackFailed
-from rio_chain.outcome import close, entry_of, note_call, note_failure
+from rio_chain.outcome import Entry, close, entry_of, note_call, note_failure
 from rio_chain.request import Request
 
 INF = float("inf")
@@ -51,14 +52,6 @@ FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
 """How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
 
 
-@frozen
-class Args:
-    """The input of the first tasks of a run that was not called with exactly one positional argument."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
 class Failed:
     """How a walk that failed ends."""
 
@@ -68,7 +61,7 @@ class Failed:
         self.error = error
 
 
-class Late(Exception):  # noqa: N818 - a jump inside the interpreter, which nobody outside sees
+class Late(Exception):
     """An answer came after its limit, or the limit was over before the call."""
 
 
@@ -76,17 +69,21 @@ class NestedFail(Fail):
     """The failure of a Request that a function returned; it is told as it is, also where a bridge returned it."""
 
 
-def input_of(request: Request[Any]) -> Any:
-    """What the first instruction of the request's program gets."""
+def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
+    """The program that runs a request on a runtime, and its input."""
     args, kwargs = request.args, request.kwargs
-    return args[0] if len(args) == 1 and not kwargs else Args(args, dict(kwargs))
+    if len(args) == 1 and not kwargs:
+        return program_of(request.plan, direct=rt.direct, places=rt.places), args[0]
+    return program_of(request.plan, direct=rt.direct, places=rt.places, spread=True), Args(args, dict(kwargs))
 
 
-async def walk(strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, frames: list[Frame]) -> Any:
+async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
+    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, frames: list[Frame]
+) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``."""
     rt, slot, log, outer = strand.rt, strand.slot, strand.run.log, strand.outer
-    now, call, reserve = rt.now, rt.call, rt.reserve
-    edge = frames[-1].edge if frames else outer  # the earliest limit open around the instruction
+    now, arm, call = rt.now, slot.arm, rt.call
+    edge = outer  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
@@ -95,13 +92,13 @@ async def walk(strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: A
     while True:
         try:
             if problem is not None:
-                limit = INF  # of what has failed; the frames know those that still hold
+                limit = INF  # that of what has failed; the frames know those that still hold
                 place = await unwind(strand, frames, problem.error)
                 if place is None:
                     return problem
                 problem = None
                 pc, depth, value = place
-                limit = edge = frames[-1].edge if frames else outer
+                edge = frames[-1].edge if frames else outer
                 t = now()
             while pc < stop:
                 op = ops[pc]
@@ -110,7 +107,7 @@ async def walk(strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: A
                     _, route, fn, index, limits, layers, plain = op
                     phase = NOT_BEGUN
                     if route == CALL:
-                        room = reserve()
+                        room = rt.reserve()
                         if room is not None:  # a call that waits for a thread has not started
                             _arm(strand, edge)
                             await room
@@ -120,20 +117,18 @@ async def walk(strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: A
                     if limit >= edge:
                         limit = edge
                         if t >= edge:
-                            raise Late
+                            raise Late  # noqa: TRY301 - to the handler below
                     strand.at = index
                     strand.edge = limit
-                    slot.arm(limit)
+                    arm(limit)
                     began = t
                     phase = FLYING
-                    if type(value) is Args:
-                        got = await _invoke(strand, route, fn, value)
-                    elif route == DIRECT:
+                    if route == DIRECT:
                         got = await fn(value)
-                    elif route == PLACE:
-                        got = fn(value)
                     elif route == CALL:
                         got = await call(fn, (value,), NO_KWARGS)
+                    elif route == PLACE:
+                        got = fn(value)
                     else:
                         got = await rt.call_async(fn, (value,), NO_KWARGS)
                     if type(got) in SPECIAL or (route != DIRECT and hasattr(got, "__await__")):
@@ -142,7 +137,7 @@ async def walk(strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: A
                         got = await _plain(strand, got)
                     t = now()
                     if t >= limit:
-                        raise Late
+                        raise Late  # noqa: TRY301 - to the handler below
                     if log[index] is None:
                         log[index] = (began, t, got)
                     else:
@@ -150,79 +145,88 @@ async def walk(strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: A
                         entry.status, entry.value = "succeeded", got
                     if not plain:
                         phase = ANSWERED
-                        enter(frames, outer, began, layers, (pc, depth, value), index, index + 1)
+                        enter(frames, outer, began, op, (pc, depth, value))
                         _arm(strand, frames[-1].edge)
                         await leave(strand, frames, len(layers) if depth == FULL else depth, got)
                         t = now()
                     value = got
-                    depth = FULL
                     pc += 1
-                    continue
-                limit = edge
-                if code == BRIDGE and op[1] == PLACE and type(value) is not Args:
-                    got = op[2](value)
-                    if type(got) in SPECIAL or hasattr(got, "__await__"):
+                else:
+                    limit = edge
+                    if code == BRIDGE and op[1] == PLACE:
+                        got = op[2](value)
+                        if type(got) in SPECIAL or hasattr(got, "__await__"):
+                            _arm(strand, edge)
+                            got = await _plain(strand, got)
+                        value = got
+                        pc += 1
+                    elif code == ENTER:
+                        enter(frames, outer, t, op, (pc, depth, value))
+                        edge = limit = frames[-1].edge
+                        pc += 1
+                    else:
                         _arm(strand, edge)
-                        got = await _plain(strand, got)
-                    value = got
-                    pc += 1
-                elif code == BRIDGE or code == HANDLER:
-                    _arm(strand, edge)
-                    value = await _plain(strand, await _invoke(strand, op[1], op[2], value))
-                    pc += 1
-                elif code == FAN:
-                    _arm(strand, edge)
-                    value = await _fan_out(strand, ops, op, value)
-                    pc = op[4]
-                elif code == ENTER:
-                    enter(frames, outer, t, op[1], (pc, depth, value), op[2], op[3])
-                    edge = frames[-1].edge
-                    depth = FULL
-                    pc += 1
-                elif code == LEAVE:
-                    _arm(strand, edge)
-                    await leave(strand, frames, op[1], value)
-                    edge = frames[-1].edge if frames else outer
-                    pc += 1
-                elif code == JUMP:
-                    close(log, op[2], op[3], None)  # a fallback that was not needed
-                    pc = op[1]
-                elif code == CONSTANT:
-                    value = copy.copy(op[1]) if isinstance(op[1], COPIED) else op[1]
-                    pc += 1
-                t = now()
-                if t >= limit:
-                    phase = NOT_BEGUN  # the next instruction may be a task
-                    raise Late
-            return value
-        except BaseException as exc:  # noqa: BLE001 - what is not ours goes on below
-            t = now()
+                        pc, value = await _step(strand, ops, pc, value, frames)
+                        edge = frames[-1].edge if frames else outer
+                    t = now()
+                    if t >= limit:
+                        phase = NOT_BEGUN  # the next instruction may be a task
+                        raise Late  # noqa: TRY301 - to the handler below
+                depth = FULL
+        except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by _cause
             op = ops[pc]
             flight = None
             if op[0] == TASK and problem is None:
-                if phase == FLYING or phase == REFUSED:
-                    flight = note_call(log, op[3], began, t) if phase == FLYING else entry_of(log, op[3])
-                    flight.status = "running"
-                elif phase == RESERVED:
-                    rt.unreserve()
-                if phase != ANSWERED:
-                    entered = began if phase == FLYING else t
-                    enter(frames, outer, entered, op[5], (pc, depth, value), op[3], op[3] + 1)
+                flight = _crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
-            problem = Failed(_cause(strand, frames, exc, t, limit, op if problem is None else None))
+            problem = Failed(_cause(strand, frames, exc, limit, None if problem is not None else op))
             if flight is not None and flight.status == "running":
                 note_failure(flight, problem.error)
             phase = NOT_BEGUN
+        else:
+            return value
 
 
-def _cause(strand: Strand, frames: list[Frame], exc: BaseException, t: float, limit: float, op: Op | None) -> Any:
+async def _step(strand: Strand, ops: tuple[Op, ...], pc: int, value: Any, frames: list[Frame]) -> tuple[int, Any]:
+    """One of the rarer instructions: where to go on, and with what."""
+    op = ops[pc]
+    code = op[0]
+    if code == FAN:
+        return op[4], await _fan_out(strand, ops, op, value)
+    if code == JUMP:
+        close(strand.run.log, op[2], op[3], None)  # a fallback that was not needed
+        return op[1], value
+    if code == LEAVE:
+        await leave(strand, frames, op[1], value)
+    elif code == CONSTANT:
+        value = copy.copy(op[1]) if isinstance(op[1], COPIED) else op[1]
+    else:  # a bridge or a fallback that is a function
+        value = await _plain(strand, await _invoke(strand, op[1], op[2], value))
+    return pc + 1, value
+
+
+def _crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> Entry | None:
+    """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
+    log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
+    if phase in (FLYING, REFUSED):
+        flight = note_call(log, index, began, now) if phase == FLYING else entry_of(log, index)
+        flight.status = "running"
+    elif phase == RESERVED:
+        strand.rt.unreserve()
+    if phase != ANSWERED:
+        enter(frames, strand.outer, began if phase == FLYING else now, op, place)
+    return flight
+
+
+def _cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
     """The error that ``exc`` stands for. What nobody here may handle is raised."""
+    now = strand.rt.now()
     hit = strand.slot.settle(exc)
     ours = isinstance(exc, Exception)
     if isinstance(exc, EXITS):
         raise exc
-    if hit or type(exc) is OuterExpired or (ours and t >= limit):
-        return expire(strand, frames, t)
+    if hit or type(exc) is OuterExpired or (ours and now >= limit):
+        return expire(strand, frames, now)
     if not ours:
         raise exc
     error = exc.error if isinstance(exc, Fail) else exc
@@ -241,14 +245,12 @@ def _arm(strand: Strand, edge: float) -> None:
 
 
 async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any) -> Any:
-    """Call a function by its route, with whatever arguments there are."""
-    args, kwargs = (value.args, value.kwargs) if type(value) is Args else ((value,), NO_KWARGS)
+    """Call a function of one argument by its route."""
     if route == DIRECT:
-        return await fn(*args, **kwargs)
+        return await fn(value)
     if route == PLACE:
-        return fn(*args, **kwargs)
-    rt = strand.rt
-    return await (rt.call if route == CALL else rt.call_async)(fn, args, kwargs)
+        return fn(value)
+    return await (strand.rt.call if route == CALL else strand.rt.call_async)(fn, (value,), NO_KWARGS)
 
 
 async def _plain(strand: Strand, got: Any) -> Any:
@@ -276,11 +278,11 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    program = program_of(request.plan, direct=parent.rt.direct, places=parent.rt.places)
     strand = Strand(Run(request.plan), parent.rt, parent.slot, parent.edge, root=False)
     token = CURRENT.set(strand)
     try:
-        got = await walk(strand, program.ops, 0, program.length, input_of(request), [])
+        program, value = program_for(request, parent.rt)
+        got = await walk(strand, program.ops, 0, program.length, value, [])
     finally:
         strand.open = False
         CURRENT.reset(token)

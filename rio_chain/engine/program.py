@@ -12,7 +12,20 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain.plan import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Plan, PlannedBridge, Scope, Seq, Then
+from rio_chain.plan import (
+    Bridge,
+    Call,
+    Constant,
+    FanOut,
+    Handler,
+    Named,
+    Node,
+    OrElse,
+    Plan,
+    PlannedBridge,
+    Scope,
+    Seq,
+)
 from rio_chain.policies import Policy, Retry, Timeout
 
 INF = float("inf")
@@ -46,6 +59,25 @@ class Program:
     limited: bool  # the outermost layer of the whole chain is a timeout
 
 
+@frozen
+class Args:
+    """The input of the first functions of a run that was not called with exactly one positional argument."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@frozen
+class Spread:
+    """A function that gets such an input as its arguments."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, given: Args) -> Any:
+        """Call it."""
+        return self.fn(*given.args, **given.kwargs)
+
+
 class Branch(NamedTuple):
     """One branch of a fan-out: its instructions ``start`` up to ``stop``, its tasks ``low`` up to ``high``."""
 
@@ -55,32 +87,41 @@ class Branch(NamedTuple):
     high: int
 
 
-def program_of(plan: Plan, *, direct: bool, places: bool) -> Program:
-    """The program of a plan, compiled once per kind of runtime and kept on the plan."""
-    key = (direct, places)
+def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
+    """The program of a plan for one kind of runtime, and for one input or (``spread``) ``Args``; kept on the plan."""
+    key = (direct, places, spread)
     found = plan.programs.get(key)
     if found is None:
-        found = plan.programs[key] = _Compiler(plan, direct=direct, places=places).compile()
-    return found  # type: ignore[no-any-return]  # the plan keeps the engine's programs without knowing their type
+        found = plan.programs[key] = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
+    program: Program = found  # the plan keeps the engine's programs without knowing their type
+    return program
+
+
+class _Item(NamedTuple):
+    """A node to compile, and whether it gets the arguments of the run as ``Args``."""
+
+    node: Node
+    head: bool
 
 
 class _Compiler:
     """Walks the tree with a stack of its own, so that a deep one can't exhaust Python's."""
 
-    def __init__(self, plan: Plan, *, direct: bool, places: bool) -> None:
+    def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
         self.direct = direct
         self.places = places
+        self.spread = spread
         self.ops: list[Op] = []
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
         self.bridges = 0
-        self.work: list[Node | Callable[[], None]] = []
+        self.work: list[_Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
-        self.work.append(self.plan.root)
+        self.work.append(_Item(self.plan.root, head=self.spread))
         while self.work:
             item = self.work.pop()
-            if isinstance(item, (Call, Bridge, Then, Seq, FanOut, OrElse, Scope, Named)):
+            if isinstance(item, _Item):
                 self._node(item)
             else:
                 item()
@@ -90,43 +131,46 @@ class _Compiler:
         limited = bool(layers) and isinstance(layers[-1], Timeout)
         return Program(tuple(self.ops), length, limited)
 
-    def _node(self, node: Node) -> None:
-        layers, inner = _peel(node)
+    def _node(self, item: _Item) -> None:
+        layers, inner = _peel(item.node)
         if isinstance(inner, Call):
-            self._task(inner, layers)
+            self._task(inner, layers, head=item.head)
         elif layers:
-            self._region(layers, [inner])
+            self._region(layers, _Item(inner, item.head))
         elif isinstance(inner, Seq):
-            self.work.extend(reversed(inner.steps))
+            first, *rest = inner.steps
+            self.work.extend(_Item(step, head=False) for step in reversed(rest))
+            self.work.append(_Item(first, item.head))
         elif isinstance(inner, Bridge):
-            self._bridge(inner)
+            self._bridge(inner, head=item.head)
         elif isinstance(inner, FanOut):
-            self._fan_out(inner)
+            self._fan_out(inner, head=item.head)
         elif isinstance(inner, OrElse):
-            self._or_else(inner)
+            self._or_else(inner, head=item.head)
 
     def _route(self, *, is_async: bool, inline: bool) -> int:
         if is_async:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: Call, layers: tuple[Layer, ...]) -> None:
+    def _task(self, call: Call, layers: tuple[Layer, ...], *, head: bool) -> None:
         limits = [INF]
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
         plain = not any(isinstance(layer, Retry) and layer.accept is not None for layer in layers)
         route = self._route(is_async=call.is_async, inline=call.inline)
-        self.ops.append((TASK, route, call.fn, self.tasks, tuple(limits), layers, plain))
+        fn = Spread(call.fn) if head else call.fn
+        self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
         self.tasks += 1
 
-    def _bridge(self, bridge: Bridge) -> None:
+    def _bridge(self, bridge: Bridge, *, head: bool) -> None:
         route = self._route(is_async=bridge.is_async, inline=self.places)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
-        self.ops.append((BRIDGE, route, bridge.fn, planned))
+        self.ops.append((BRIDGE, route, Spread(bridge.fn) if head else bridge.fn, planned))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Layer, ...], inner: list[Node | Callable[[], None]]) -> None:
-        """ENTER, what ``inner`` emits, LEAVE."""
+    def _region(self, layers: tuple[Layer, ...], inner: _Item) -> None:
+        """ENTER, the instructions of ``inner``, LEAVE."""
         at, low = len(self.ops), self.tasks
         self.ops.append((ENTER,))  # completed when we know which tasks are inside
 
@@ -134,10 +178,9 @@ class _Compiler:
             self.ops[at] = (ENTER, layers, low, self.tasks)
             self.ops.append((LEAVE, len(layers)))
 
-        self.work.append(leave)
-        self.work.extend(reversed(inner))
+        self.work += [leave, inner]
 
-    def _or_else(self, node: OrElse) -> None:
+    def _or_else(self, node: OrElse, *, head: bool) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
         at, low = len(self.ops), self.tasks
         self.ops.append((ENTER,))
@@ -161,17 +204,16 @@ class _Compiler:
                 route = self._route(is_async=other.is_async, inline=self.places)
                 self.ops.append((HANDLER, route, other.fn, other.name))
             else:
-                self.work.append(other)
+                self.work.append(_Item(other, head))
 
-        self.work.append(handler)
-        self.work.append(node.primary)
+        self.work += [handler, _Item(node.primary, head)]
 
-    def _fan_out(self, node: FanOut) -> None:
+    def _fan_out(self, node: FanOut, *, head: bool) -> None:
         """FAN, then the instructions of each branch, which only the branches' own walks run."""
         at = len(self.ops)
         self.ops.append((FAN,))
         branches: list[Branch] = []
-        steps: list[Node | Callable[[], None]] = []
+        steps: list[_Item | Callable[[], None]] = []
         for branch in node.branches:
             mark: list[int] = []
 
@@ -182,7 +224,7 @@ class _Compiler:
                 start, low = mark
                 branches.append(Branch(start, len(self.ops), low, self.tasks))
 
-            steps += [begin, branch, end]
+            steps += [begin, _Item(branch, head), end]
 
         def done() -> None:
             self.ops[at] = (FAN, tuple(branches), node.keys, node.settle, len(self.ops))

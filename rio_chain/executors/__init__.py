@@ -24,7 +24,7 @@ from rio_chain.units import Duration, shown
 
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime, Waiter
-    from rio_chain.executors.base import ExecutorModule, Host, LoopRuntime
+    from rio_chain.executors.base import ExecutorModule, Host, LoopModule, LoopRuntime
     from rio_chain.outcome import Outcome
     from rio_chain.request import Request
 
@@ -51,6 +51,11 @@ def module_of(name: str) -> ExecutorModule:
     return cast("ExecutorModule", importlib.import_module(f"rio_chain.executors.{name}"))
 
 
+def loop_module_of(name: str) -> LoopModule:
+    """The module of an executor that has loops."""
+    return cast("LoopModule", module_of(name))
+
+
 def running_library() -> str | None:
     """The async library of the task that asks: "asyncio" or "trio"; None outside of any."""
     try:
@@ -60,11 +65,11 @@ def running_library() -> str | None:
     return name if name in NAMES else None
 
 
-def _library_here() -> ExecutorModule:
+def _library_here() -> LoopModule:
     name = running_library()
     if name is None:
         raise UsageError("`await` needs a running asyncio or trio loop; in plain code write `.run()` or `.wait()`")
-    return module_of(name)
+    return loop_module_of(name)
 
 
 def waiter_here() -> Waiter:
@@ -126,9 +131,7 @@ def run_blocking(
         raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")
     ticket = Ticket(request, host.on_loop_thread)
-    main = partial(
-        serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now()
-    )
+    main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now())
     host.spawn(main, copy_context())
     return wait_for(ticket)
 

@@ -31,7 +31,8 @@ NAME = "asyncio"
 
 class _Alarm:
     """A slot's place in the reaper's heap. It outlives the slot and serves the next one, so that the heap holds no
-    more entries than there were runs at once."""
+    more entries than there were runs at once.
+    """
 
     __slots__ = ("deadline", "entry_at", "slot")
 
@@ -455,6 +456,11 @@ class SharedLoop:
             tasks.append(task)
             task.add_done_callback(lambda t: done(Raised(asyncio.CancelledError()) if t.cancelled() else t.result()))
 
-        loop.call_soon_threadsafe(begin)
-        return lambda: loop.call_soon_threadsafe(lambda: tasks[0].cancel()) and None
+        def cancel() -> None:
+            loop.call_soon_threadsafe(cancel_begun)
 
+        def cancel_begun() -> None:
+            tasks[0].cancel()
+
+        loop.call_soon_threadsafe(begin)
+        return cancel

@@ -13,7 +13,7 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
 
 
-class HostGone(Exception):  # noqa: N818 - a message between a host and its balancer
+class HostGone(Exception):
     """The host's loop has ended; nothing can run there any more."""
 
 
@@ -50,13 +50,17 @@ class Host(Protocol):
 
 
 class ExecutorModule(Protocol):
-    """The interface of ``executors/trio.py``, ``asyncio.py`` and ``thread.py``."""
+    """The interface of ``executors/thread.py``, and a part of that of the loops."""
+
+    def launch(self, threads: int, max_abandoned: int) -> Host:
+        """A host on threads of its own."""
+
+
+class LoopModule(ExecutorModule, Protocol):
+    """The interface of ``executors/asyncio.py`` and ``trio.py``."""
 
     def attach(self, threads: int, max_abandoned: int) -> Host:
         """A host on the loop that is running in this thread."""
-
-    def launch(self, threads: int, max_abandoned: int) -> Host:
-        """A host on a thread of its own."""
 
     def runtime(self, crew: Crew) -> LoopRuntime:
         """The runtime of the loop that is running in this thread."""

@@ -17,7 +17,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from rio_chain.engine.runtime import Raised, Waiter
+from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
 
 Item = Callable[[], bool]
@@ -78,10 +78,10 @@ class Crew:
         """Whether no further call may be started, because it might have to be abandoned as well."""
         return self.abandoned >= self.max_abandoned
 
-    def refusal(self) -> Raised:
+    def refusal(self) -> Refused:
         """The answer to a call that was not made because the crew is saturated."""
         calls = f"{self.abandoned} abandoned calls still run (max_abandoned={self.max_abandoned})"
-        return Raised(LimitExceeded(f"{calls}; this one was not made"))
+        return Refused(LimitExceeded(f"{calls}; this one was not made"))
 
     def submit(self, item: Item) -> None:
         """Have an item done. Never blocks; from any thread, also from a finaliser."""

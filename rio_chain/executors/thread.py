@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
@@ -9,7 +10,7 @@ from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from rio_chain.executors.crew import Crew
-from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, Timers, current
+from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, StrandCancelled, Timers, current
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
 
@@ -113,6 +114,9 @@ class ThreadRuntime:
     def reserve(self) -> None:
         """A strand that is driven has its thread."""
 
+    def unreserve(self) -> None:
+        """As ``Runtime.unreserve``; there is nothing to give back."""
+
     def slot(self) -> Strand:
         """The strand that calls it is its own slot."""
         return current().slot()
@@ -124,3 +128,54 @@ class ThreadRuntime:
     def waiter(self) -> Signal:
         """A signal for the strand that calls it."""
         return Signal(current())
+
+
+# --- the host ---------------------------------------------------------------------------------------------------
+
+
+class ThreadHost:
+    """A crew of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
+
+    name = "thread"
+    cancelled = StrandCancelled
+
+    def __init__(self, threads: int, max_abandoned: int) -> None:
+        self.crew = Crew(threads, max_abandoned, "rio_chain-thread")
+        self.runtime = ThreadRuntime(self.crew, _async_host)
+        self.spawn = self.runtime.spawn
+
+    def here(self) -> bool:
+        """As ``Host.here``."""
+        return False
+
+    def on_loop_thread(self) -> bool:
+        """As ``Host.on_loop_thread``."""
+        return False
+
+    def on_loss(self, lost: Callable[[], None]) -> None:
+        """As ``Host.on_loss``: workers are there as long as the process."""
+
+    def close(self) -> None:
+        """As ``Host.close``."""
+        self.crew.close()
+        self.runtime.close()
+
+
+def launch(threads: int, max_abandoned: int) -> ThreadHost:
+    """As ``ExecutorModule.launch``."""
+    return ThreadHost(threads, max_abandoned)
+
+
+_lock = threading.Lock()
+_loops: dict[int, AsyncHost] = {}
+
+
+def _async_host() -> AsyncHost:
+    """The loop thread for async functions: one per process, made when first needed."""
+    from rio_chain.executors.asyncio import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
+
+    pid = os.getpid()  # a forked child has none of its parent's threads
+    with _lock:
+        if pid not in _loops:
+            _loops[pid] = SharedLoop()
+        return _loops[pid]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from rio_chain.engine.runtime import STOPPED, Raised
+from rio_chain.engine.runtime import STOPPED
 from rio_chain.executors.base import HostGone, Main
 from rio_chain.executors.crew import Crew, pooled_call
 from rio_chain.executors.thread import start_daemon
@@ -52,8 +52,15 @@ class TrioSlot:
             return False
         self._scope = None  # also when somebody else's Cancelled goes on from here
         self._at = float("inf")
-        absorbed = scope.__exit__(type(error), error, None if error is None else error.__traceback__)
-        if not absorbed and isinstance(error, (trio.Cancelled, BaseExceptionGroup)) and not isinstance(error, Exception):
+        if error is None:
+            absorbed = scope.__exit__(None, None, None)
+        else:
+            absorbed = scope.__exit__(type(error), error, error.__traceback__)
+        if (
+            not absorbed
+            and isinstance(error, (trio.Cancelled, BaseExceptionGroup))
+            and not isinstance(error, Exception)
+        ):
             raise error
         self._open()
         return True

@@ -1,0 +1,68 @@
+"""What is known of a request that is waiting or running: its terms, and for a posted one all that belongs to it."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from rio_chain.balancer.queue import Turn
+from rio_chain.balancer.serve import cancelled
+from rio_chain.balancer.ticket import Ticket
+from rio_chain.deadline import Deadline, deadline_of
+from rio_chain.engine.current import INF, inherited
+from rio_chain.units import Duration, number, seconds
+
+if TYPE_CHECKING:
+    from rio_chain.engine.runtime import Runtime
+    from rio_chain.executors.base import Host
+
+CLOSED = "the balancer closed"
+
+
+@frozen
+class Terms:
+    """How one request is to be treated, in seconds; what ``run``, ``arun`` and ``post`` take as keywords."""
+
+    priority: float
+    deadline: Deadline | None
+    queue_timeout: float
+
+    def until(self, rt: Runtime, posted: float) -> float:
+        """When its waiting in the line is over, on the host's clock."""
+        end = posted + self.queue_timeout
+        return end if self.deadline is None else min(end, self.deadline.on(rt.now))
+
+
+def terms_of(priority: float, deadline: Deadline | Duration | None, queue_timeout: Duration | None) -> Terms:
+    """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
+    limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
+    own, around = deadline_of(deadline), inherited()
+    if own is not None and around is not None:
+        own = min(own, around, key=Deadline.remaining)
+    return Terms(number(priority, "priority"), own or around, limit)
+
+
+PLAIN = Terms(0, None, INF)
+
+
+@frozen(eq=False)
+class Posting:
+    """A posted request on its way."""
+
+    host: Host
+    ticket: Ticket[Any]
+    turn: Turn
+    terms: Terms
+    posted: float  # on the host's clock
+    context: Context
+
+    @property
+    def until(self) -> float:
+        """When its waiting in the line is over."""
+        return self.terms.until(self.host.runtime, self.posted)
+
+    def cancelled(self, error: Exception) -> None:
+        """Answer it without running it, or not on."""
+        self.ticket.resolve(cancelled(self.host, self.ticket, error, self.posted))
