@@ -218,7 +218,8 @@ class Balancer:
     def _check(self, host: Host, request: Any) -> None:
         if type(request) is not Request:
             raise ChainDefinitionError(
-                f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {shown(request)}"
+                "`request` must be a chain called with its arguments, as in balancer.run(page(42)); "
+                f"got {shown(request)}"
             )
         if host.crew.saturated:
             self._core.rejected += 1
@@ -297,7 +298,7 @@ class Balancer:
     # --- binding and closing -------------------------------------------------------------------------------------
 
     def _bind(self, *, here: bool) -> Host:
-        """The host: where ``here`` says so and it is of the right kind, the loop that is running; else one of its own."""
+        """The host: where ``here`` says so and it is of the right kind, the loop that runs; else one of its own."""
         from rio_chain import executors  # noqa: PLC0415 - imported when first used
 
         with self._binding:

@@ -30,16 +30,16 @@ class Core:
         self.waits = Tally()
         self.lasted = Tally()
         self._lock = threading.RLock()
-        self._inside = False
+        self._inside = 0  # decisions under way; more than one when we came back in
         self._aside: deque[Callable[[], None]] = deque()
         self._idle: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:
         self._lock.acquire()
-        self._inside = True
+        self._inside += 1
 
     def __exit__(self, *exc: object) -> None:
-        self._inside = False
+        self._inside -= 1
         self._lock.release()
 
     def put_aside(self, work: Callable[[], None]) -> bool:
@@ -47,7 +47,7 @@ class Core:
         with self._lock:  # only the thread that holds it can get in while a decision is being made
             if self._inside:
                 self._aside.append(work)
-            return self._inside
+            return self._inside > 0
 
     def admit(self, turn: Turn, *, bounded: bool) -> bool:
         """A slot now (True), or a place in the line (False).

@@ -72,8 +72,7 @@ class Ticket(Generic[Out]):
             waker = gate.release
             self.on_done(waker)
             if not gate.acquire(timeout=limit):
-                with contextlib.suppress(ValueError):  # it may be called at this very moment
-                    self._wakers.remove(waker)
+                self._forget(waker)
                 raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
         return self._answer()
 
@@ -86,7 +85,11 @@ class Ticket(Generic[Out]):
 
             waiter = waiter_here()
             self.on_done(waiter.wake)
-            await waiter.wait()
+            try:
+                await waiter.wait()
+            except BaseException:
+                self._forget(waiter.wake)
+                raise
         return self._answer()
 
     async def ended(self) -> None:
@@ -102,6 +105,10 @@ class Ticket(Generic[Out]):
         self._wakers.append(waker)
         if self.done:
             self._wake()
+
+    def _forget(self, waker: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):  # it may be called at this very moment
+            self._wakers.remove(waker)
 
     def _wake(self) -> None:
         while self._wakers:

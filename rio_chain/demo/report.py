@@ -76,10 +76,15 @@ def figures(outcomes: Sequence[Page], seconds: float) -> str:
 
 
 def essence(outcome: Page) -> tuple[Any, ...]:
-    """What must not depend on the executor: the result, and status and attempts of every task."""
-    good = is_successful(outcome.result)
-    result = outcome.unwrap() if good else told(outcome.result.failure())
-    return result, *((task.name, task.status, task.attempts) for task in outcome)
+    """What must not depend on the executor: the result, and status and attempts of every task.
+
+    Of a run that failed, only those of the task that ended it: where its neighbours were stopped is a matter of time.
+    """
+    if is_successful(outcome.result):
+        return outcome.unwrap(), *((task.name, task.status, task.attempts) for task in outcome)
+    error = outcome.result.failure()
+    ended = (task for task in outcome if task.errors and task.errors[-1] is error)
+    return told(error), *((task.name, task.status, task.attempts) for task in ended)
 
 
 def differences(runs: Mapping[str, Sequence[Page]]) -> list[str]:

@@ -25,8 +25,8 @@ Item = Callable[[], bool]
 
 _IDLE = 10.0
 """Seconds after which a worker without work ends."""
-_LEAVE = 1.0
-"""Seconds that ``close`` waits for one idle thread to end; it takes microseconds unless the machine is busy."""
+_LEAVE, _FINISH = 1.0, 0.1
+"""Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
 
 
 def report(error: BaseException) -> None:
@@ -119,11 +119,11 @@ class Crew:
         """End the threads: idle ones now, the others after what they do. What is submitted later still gets done."""
         with self._lock:
             self._closed = True
-            idle = self.count - self.pending
+            threads, idle = self.count, self.count - self.pending
         self._items.put(None)
         with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
-            for _ in range(idle):
-                self._left.get(timeout=_LEAVE).join(_LEAVE)
+            for k in range(threads):
+                self._left.get(timeout=_LEAVE if k < idle else _FINISH).join(_LEAVE)
 
     def __repr__(self) -> str:
         state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"

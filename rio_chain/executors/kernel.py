@@ -191,7 +191,7 @@ class Strand:
         _here.strand = self
         return self._go(self._coro, error)
 
-    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:
+    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
         run, copy, send, value = context.run, context.copy, coro.send, None
         while True:
@@ -253,7 +253,7 @@ class Strand:
     # --- interruptions ----------------------------------------------------------------------------------------
 
     def _interrupt(self, error: BaseException) -> bool:
-        """Throw ``error`` where the strand waits, then ``submit``; False: it waits nowhere now, and finds the flag later.
+        """Throw ``error`` where the strand waits, then ``submit``. False: it does not wait, and finds the flag later.
 
         Under the lock, with the flag up.
         """
@@ -285,7 +285,10 @@ class Strand:
         return True
 
     def _pending(self) -> BaseException | None:
-        """Lower the flag: the interruption that came when the strand did not wait, if it still counts. Under the lock."""
+        """Lower the flag: the interruption that came while the strand did not wait, if it still counts.
+
+        Under the lock.
+        """
         if self._cancelling:
             self._cancelling = False
             self._flagged = self._expiring or self._stopping

@@ -69,7 +69,8 @@ class _Race:
         else:
             decided = not isinstance(error, StrandCancelled)
         if decided:
-            self.error = self.error or error  # of two at the same instant it does not matter which
+            if self.error is None:  # of two at the same instant it does not matter which
+                self.error = error
             self.stop()
         with self._lock:
             self._left -= 1

@@ -1,0 +1,307 @@
+"""The harness of the conformance suite: one test body, five ways to run it.
+
+Two modes are *native*: the body runs on the loop that runs the requests, in virtual time. Three are *driven*: the body
+runs on an asyncio loop of its own, the requests run on another thread, and the answers come back by ticket, in real
+time. A body that calls sync functions off the loop is marked ``real_time``: a virtual clock would run away from them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import sniffio
+import trio
+import trio.testing
+from attrs import define, field
+
+from rio_chain import Balancer, Outcome, Request
+
+NATIVE = ("asyncio", "trio")
+MODES = (*NATIVE, "asyncio-driven", "trio-driven", "thread")
+SLACK = 5_000
+"""Milliseconds that a busy machine may add. A lost wake-up is told from a slow one by the suite's time limit."""
+
+
+class _Jumping(selectors.DefaultSelector):
+    """A selector that never waits for time to pass: it moves the clock."""
+
+    skipped = 1_000.0  # seconds; an unusual start, so that a mix-up of clocks shows
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(timeout if timeout is None or timeout <= 0 else 0)
+        if not ready and timeout is not None and timeout > 0:
+            self.skipped += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop in virtual time."""
+
+    def __init__(self) -> None:
+        self._jumps = _Jumping()
+        super().__init__(self._jumps)
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        return self._jumps.skipped
+
+
+async def pause(ms: float) -> None:
+    """Sleep on whichever loop this runs."""
+    if sniffio.current_async_library() == "trio":
+        await trio.sleep(ms / 1000)
+    else:
+        await asyncio.sleep(ms / 1000)
+
+
+class Gate:
+    """Opened once, from any thread; waited for on any loop, with no clock and nothing of rio_chain in it."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._wakers: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        with self._lock:
+            self.is_open = True
+            wakers, self._wakers = self._wakers, []
+        for wake in wakers:
+            wake()
+
+    async def passed(self) -> None:
+        event: trio.Event | asyncio.Event
+        if sniffio.current_async_library() == "trio":
+            event = trio.Event()
+            waker = partial(trio.lowlevel.current_trio_token().run_sync_soon, event.set)
+        else:
+            event = asyncio.Event()
+            waker = partial(asyncio.get_running_loop().call_soon_threadsafe, event.set)
+        with self._lock:
+            if self.is_open:
+                return
+            self._wakers.append(waker)
+        await event.wait()
+
+
+@define(eq=False)
+class Child:
+    """A piece of work beside the test body, which can be cancelled as users cancel."""
+
+    stop: Callable[[], object]
+    stop_at: Callable[[float], object]
+    over: Gate = field(factory=Gate)
+    cancelled: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    cancelling: int = 0  # what the task said of itself when the work had ended
+
+    async def ended(self) -> Child:
+        """Wait for its end, and look at it."""
+        await self.over.passed()
+        return self
+
+    async def result(self) -> Any:
+        await self.ended()
+        if self.error is not None:
+            raise self.error
+        assert not self.cancelled
+        return self.value
+
+
+@define(eq=False)
+class Scope:
+    """What ``world.limit`` gives."""
+
+    expired: bool = False
+
+
+class World:
+    """What a test body sees of the mode it runs in. All times are milliseconds."""
+
+    def __init__(self, mode: str, *, real_time: bool) -> None:
+        self.mode = mode
+        self.executor = mode.removesuffix("-driven")
+        self.native = mode in NATIVE
+        self.virtual = self.native and not real_time
+        self._nursery: trio.Nursery | None = None
+        self._balancer: Balancer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.pause, self.shielded = pause, shielded
+
+    # --- running the body -----------------------------------------------------------------------------------
+
+    def drive(self, body: Callable[[], Awaitable[None]]) -> None:
+        """Run the test body to its end."""
+        if self.mode == "trio":
+            trio.run(self._on_trio, body, clock=trio.testing.MockClock(autojump_threshold=0) if self.virtual else None)
+        else:
+            with asyncio.Runner(loop_factory=JumpingLoop if self.virtual else None) as runner:
+                runner.run(self._with_balancer(body))
+
+    async def _on_trio(self, body: Callable[[], Awaitable[None]]) -> None:
+        failed: Exception | None = None
+        async with trio.open_nursery() as self._nursery:
+            try:
+                await self._with_balancer(body)
+            except Exception as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
+                failed = exc
+            self._nursery.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+
+    async def _with_balancer(self, body: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await body()
+        finally:
+            if self._balancer is not None:
+                await self._balancer.aclose(grace=0)
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    async def run(self, request: Request[Any], **terms: Any) -> Outcome[Any]:
+        """Run a request as users of this mode do: awaited in place, or through a balancer."""
+        if self.native and not terms:
+            return await request
+        if self._balancer is None:
+            self._balancer = self._bound()
+        return await self._balancer.arun(request, **terms)
+
+    def _bound(self, **options: Any) -> Balancer:
+        balancer = Balancer(self.executor, **options)
+        if not self.native:
+            balancer.__enter__()  # on threads of its own, and not on the loop of the test body
+        return balancer
+
+    @asynccontextmanager
+    async def balancer(self, **options: Any) -> AsyncIterator[Balancer]:
+        """A balancer for this mode; what is left in it at the end is cancelled."""
+        balancer = self._bound(**options)
+        if self.native:
+            await balancer.__aenter__()
+        try:
+            yield balancer
+        finally:
+            await balancer.aclose(grace=0)
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Of the test body."""
+        return self._clock() * 1000
+
+    def _clock(self) -> float:
+        return trio.current_time() if self.mode == "trio" else asyncio.get_running_loop().time()
+
+    def about(self, actual: float, expected: float) -> bool:
+        """Whether it took so long: exactly, in virtual time; not less, in real time."""
+        if self.virtual:
+            return abs(actual - expected) < 1e-3
+        return expected - 1 <= actual <= expected + SLACK
+
+    @staticmethod
+    def block(ms: float) -> None:
+        """What a blocking body does."""
+        assert ms <= 50, "no real sleep over 50 ms"
+        time.sleep(ms / 1000)
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait until something is so that tells nobody."""
+        for _ in range(SLACK):
+            if true():
+                return
+            await pause(1)
+        raise AssertionError("it never came true")
+
+    # --- work beside the body, and cancellation as users know it -----------------------------------------------
+
+    def start(self, work: Callable[[], Awaitable[Any]]) -> Child:
+        """Start something beside the test body."""
+        if self._nursery is not None:
+            scope = trio.CancelScope()
+            child = Child(scope.cancel, partial(setattr, scope, "deadline"))
+            self._nursery.start_soon(self._trio_child, child, scope, work)
+            return child
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._asyncio_child(work, made := []))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        child = Child(task.cancel, lambda at: loop.call_at(at, task.cancel))
+        made.append(child)
+        return child
+
+    async def _trio_child(self, child: Child, scope: trio.CancelScope, work: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            with scope:
+                child.value = await work()
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - whoever looks at the child sees it
+            child.error = exc
+        finally:
+            child.cancelled = scope.cancelled_caught
+            child.over.open()
+
+    async def _asyncio_child(self, work: Callable[[], Awaitable[Any]], made: list[Child]) -> None:
+        child, task = made[0], asyncio.current_task()
+        assert task is not None
+        try:
+            child.value = await work()
+        except asyncio.CancelledError:
+            child.cancelled = True
+        except BaseException as exc:  # noqa: BLE001 - a SystemExit would stop the loop
+            child.error = exc
+        child.cancelling = task.cancelling()
+        child.over.open()
+
+    async def together(self, *works: Callable[[], Awaitable[Any]]) -> list[Any]:
+        """Run them at the same time; their results in order."""
+        children = [self.start(work) for work in works]
+        return [await child.result() for child in children]
+
+    @asynccontextmanager
+    async def limit(self, ms: float) -> AsyncIterator[Scope]:
+        """``asyncio.timeout`` or ``trio.move_on_after`` around a block; the TimeoutError is told by ``expired``."""
+        told = Scope()
+        if self.mode == "trio":
+            with trio.move_on_after(ms / 1000) as scope:
+                yield told
+            told.expired = scope.cancelled_caught
+            return
+        try:
+            async with asyncio.timeout(ms / 1000) as timeout:
+                yield told
+        except TimeoutError:
+            told.expired = timeout.expired()
+            if not told.expired:
+                raise
+
+    @staticmethod
+    def cancelling() -> int:
+        """How many cancellations the task of the test body counts; trio has no such count."""
+        if sniffio.current_async_library() == "trio":
+            return 0
+        task = asyncio.current_task()
+        return 0 if task is None else task.cancelling()
+
+
+async def shielded(ms: float) -> None:
+    """A body's clean-up that takes its time and can't be hurried."""
+    if sniffio.current_async_library() == "trio":
+        with trio.CancelScope(shield=True):
+            await trio.sleep(ms / 1000)
+        return
+    loop = asyncio.get_running_loop()
+    end = loop.time() + ms / 1000
+    while loop.time() < end:
+        try:
+            await asyncio.sleep(end - loop.time())
+        except asyncio.CancelledError:
+            continue

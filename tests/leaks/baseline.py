@@ -1,0 +1,116 @@
+"""What a process holds, and bodies that end in every way: for the leak and the load tests."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sniffio
+import trio
+from rio_chain import Balancer
+
+EXECUTORS = ("asyncio", "trio", "thread")
+FDS = Path("/proc/self/fd")
+SPARE = 5.0
+"""Seconds that something may take on a busy machine before it counts as never."""
+
+
+def eventually(truth: Callable[[], Any], what: str = "it") -> None:
+    until = time.monotonic() + SPARE
+    while not truth():
+        assert time.monotonic() < until, f"{what} never came true"
+        time.sleep(0.001)
+
+
+def descriptors() -> int:
+    return len(os.listdir(FDS)) if FDS.exists() else 0
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """No thread and no descriptor more at the end than at the beginning."""
+    gc.collect()
+    threads, fds = set(threading.enumerate()), descriptors()
+    yield
+    gc.collect()
+    eventually(lambda: set(threading.enumerate()) <= threads, "that the threads ended")
+    eventually(lambda: descriptors() <= fds, "that the descriptors were closed")
+
+
+def is_idle(balancer: Balancer) -> bool:
+    """Every slot, permit, thread and strand is back, and nothing is remembered of any request."""
+    host, core = balancer._host, balancer._core
+    assert host is not None
+    crew = host.crew
+    return (
+        core.queue.running == core.queue.waiting == 0
+        and not core.runs
+        and not core.queue._heap
+        and not balancer._posted
+        and crew.pending == crew.abandoned == 0
+        and crew.permits.free == crew.threads
+        and not getattr(host.runtime, "live", 0)
+    )
+
+
+async def pause(seconds: float) -> None:
+    """Sleep on whichever loop this runs."""
+    await (trio.sleep if sniffio.current_async_library() == "trio" else asyncio.sleep)(seconds)
+
+
+class Bodies:
+    """Functions of one argument, sync and async, that answer, fail, or stay until they are told."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.cleaned_up = 0
+
+    def answer(self, x: Any) -> Any:
+        return x
+
+    async def aanswer(self, x: Any) -> Any:
+        await pause(0)
+        return x
+
+    def fail(self, x: Any) -> Any:
+        raise ValueError("bad")
+
+    async def afail(self, x: Any) -> Any:
+        await pause(0)
+        raise ValueError("bad")
+
+    def stay(self, x: Any) -> Any:
+        self.begun.release()
+        self.open.wait(30)
+        return x
+
+    async def astay(self, x: Any) -> Any:
+        self.begun.release()
+        try:
+            await pause(30)
+        finally:
+            self.cleaned_up += 1
+        return x
+
+    def quit(self, x: Any) -> Any:
+        raise SystemExit(3)
+
+    def wait_begun(self) -> None:
+        assert self.begun.acquire(timeout=SPARE), "the body never began"
+
+
+@contextmanager
+def bodies() -> Iterator[Bodies]:
+    made = Bodies()
+    try:
+        yield made
+    finally:
+        made.open.set()  # whatever failed, no thread is left

@@ -1,0 +1,181 @@
+"""The shape of the code, held by walking the syntax trees: who may import whom, and who may touch the world."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "rio_chain"
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Imports go from right to left only: what stands later may import what stands earlier.
+LAYERS = (
+    "errors",
+    "units",
+    "deadline",
+    "policies",
+    "nodes",
+    "plan",
+    "request",
+    "outcome",
+    "engine",
+    "balancer",
+    "executors",
+    "functions",
+    "arguments",
+    "compose",
+    "dsl",
+    "joins",
+    "show",
+    "testing",
+    "__init__",
+    "demo",
+    "cli",
+    "__main__",
+)
+
+# Upward, and therefore only inside a function: (importing layer, imported layer).
+LAZY_UPWARD = {
+    ("request", "executors"),  # a Request runs itself
+    ("balancer", "executors"),  # a Balancer binds to its executor when it is first used
+    ("compose", "show"),  # an error shows the chain that it speaks of
+    ("dsl", "show"),  # a chain has a repr, explain() and mermaid()
+}
+
+ONE_FILE = {"asyncio": "executors/asyncio.py", "trio": "executors/trio.py"}
+CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
+
+
+class Import(NamedTuple):
+    file: str
+    module: str
+    lazy: bool  # inside a function
+    typing_only: bool
+
+    @property
+    def target(self) -> str:
+        return layer_of(self.module)
+
+
+def layer_of(module: str) -> str:
+    """``rio_chain.executors.trio`` -> ``executors``, ``rio_chain`` -> ``__init__``."""
+    return [*module.split("."), "__init__"][1]
+
+
+def layer_of_file(file: str) -> str:
+    return file.removesuffix(".py").split("/")[0]
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def imports_in(file: str, node: ast.AST, *, lazy: bool = False, typing_only: bool = False) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(file, alias.name, lazy, typing_only) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{file}:{child.lineno}: write imports absolute"
+            module = child.module or ""
+            # `from rio_chain import plan` names a module of ours, `from rio_chain import Task` the exports
+            parts = [
+                f"rio_chain.{a.name}" if module == "rio_chain" and a.name in LAYERS else module for a in child.names
+            ]
+            yield from (Import(file, part, lazy, typing_only) for part in dict.fromkeys(parts))
+        else:
+            function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            yield from imports_in(
+                file, child, lazy=lazy or function, typing_only=typing_only or is_type_checking(child)
+            )
+
+
+TREES = {named(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+IMPORTS = [found for file, tree in TREES.items() for found in imports_in(file, tree)]
+OURS = [found for found in IMPORTS if found.module.split(".")[0] == "rio_chain"]
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {layer_of_file(file) for file in TREES} <= set(LAYERS)
+
+
+def upward(*, lazy: bool) -> list[Import]:
+    return [
+        found
+        for found in OURS
+        if found.lazy is lazy
+        and not found.typing_only
+        and found.file != "__init__.py"
+        and LAYERS.index(found.target) > LAYERS.index(layer_of_file(found.file))
+    ]
+
+
+def test_imports_go_down_only() -> None:
+    assert upward(lazy=False) == []
+
+
+def test_lazy_imports_upward_are_those_we_know() -> None:
+    assert {(layer_of_file(found.file), found.target) for found in upward(lazy=True)} == LAZY_UPWARD
+
+
+def test_the_package_itself_exports_only_what_stands_below_it() -> None:
+    targets = {found.target for found in OURS if found.file == "__init__.py"}
+    assert targets <= set(LAYERS[: LAYERS.index("__init__")])
+
+
+def test_the_map_shows_every_module_in_the_order_of_the_layers() -> None:
+    """The map that ``rio_chain/__init__.py`` opens with."""
+    text = ast.get_docstring(TREES["__init__.py"]) or ""
+    rows = re.findall(r"^    ((?:[a-z]+/?(?:, )?)+)  +\S", text, re.MULTILINE)
+    shown = [name.rstrip("/") for row in rows for name in row.split(", ")]
+    modules = {layer_of_file(file) for file in TREES} - {"__init__", "__main__"}
+    assert sorted(shown) == sorted(modules)
+    assert shown == sorted(shown, key=LAYERS.index)
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio", "distributed"])
+def test_a_concurrency_library_is_imported_in_one_file(library: str) -> None:
+    files = {found.file for found in IMPORTS if found.module.split(".")[0] == library}
+    assert files == ({ONE_FILE[library]} if library in ONE_FILE else set())
+
+
+def test_only_core_dependencies_are_imported() -> None:
+    known = sys.stdlib_module_names | CORE_DEPENDENCIES | {"rio_chain"}
+    assert {
+        found.module for found in IMPORTS if not found.typing_only and found.module.split(".")[0] not in known
+    } == set()
+
+
+def test_threads_are_started_in_one_file() -> None:
+    starters = {"Thread", "Timer", "start_new_thread", "ThreadPoolExecutor"}
+    files = {
+        file
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in starters
+    }
+    assert files == {"executors/thread.py"}
+
+
+def strings_in(node: ast.AST) -> set[str]:
+    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def test_no_code_asks_which_executor_it_runs_on() -> None:
+    """What differs between executors is behind the Runtime Protocol, or in a dict; never an ``if`` on its name."""
+    names = {"asyncio", "trio", "thread", "threads"}
+    ladders = [
+        f"{file}:{node.lineno}: {ast.unparse(node)}"
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Compare) and any(strings_in(side) & names for side in (node.left, *node.comparators)))
+        or (isinstance(node, ast.MatchValue) and strings_in(node) & names)
+    ]
+    assert ladders == []

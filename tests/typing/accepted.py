@@ -1,0 +1,134 @@
+"""What mypy --strict and pyright strict must infer. Both run over this file; nothing here runs."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, assert_type
+
+from returns.result import Result, Success
+
+from rio_chain import Backoff, Chain, FanOut, Outcome, Request, Task, fan_out, settle, star
+
+
+class User: ...
+
+
+async def fetch_user(user_id: int, tries: int = 1) -> User:
+    raise NotImplementedError
+
+
+async def fetch_orders(order_q: str) -> list[int]:
+    raise NotImplementedError
+
+
+def fetch_shops(loc: float, limit: int = 3) -> Result[list[str], str]:
+    raise NotImplementedError
+
+
+async def fetch_safely(user: User, /) -> Result[bytes, OSError]:
+    raise NotImplementedError
+
+
+def order_query(u: User) -> str:
+    raise NotImplementedError
+
+
+def to_location(u: User) -> float:
+    raise NotImplementedError
+
+
+async def to_location_async(u: User, /) -> float:
+    raise NotImplementedError
+
+
+def render(t: tuple[list[int], list[str]]) -> str:
+    raise NotImplementedError
+
+
+def render_two(orders: list[int], shops: list[str]) -> str:
+    raise NotImplementedError
+
+
+def of_error(error: Exception) -> bytes:
+    raise NotImplementedError
+
+
+user = Task(fetch_user).timeout(100).retry(3)
+orders = Task(fetch_orders).timeout(200).retry(2)
+nearby = Task(fetch_shops).timeout(80)
+safely = Task(fetch_safely)
+
+# --- tasks and policies ---------------------------------------------------------------------------------------------
+
+assert_type(Task(fetch_shops)(1.0, limit=2), Request[list[str]])
+assert_type(Task(fetch_shops).inline()(1.0), Request[list[str]])
+assert_type(Task(fetch_orders)("q"), Request[list[int]])
+assert_type(safely, Task[[User], bytes])
+assert_type(safely.named("x"), Task[[User], bytes])
+assert_type(safely.timeout(timedelta(seconds=1)), Chain[[User], bytes])
+assert_type(safely.retry(2, on=(OSError, ValueError), backoff=Backoff(base=10), accept=bool), Chain[[User], bytes])
+assert_type(user(42, tries=2), Request[User])
+assert_type(user(42).run(), Outcome[User])
+assert_type(user(42).run().unwrap(), User)
+
+
+@Task
+async def decorated(x: int) -> str:
+    raise NotImplementedError
+
+
+assert_type(decorated(1), Request[str])
+
+
+async def awaited() -> None:
+    assert_type(await user(42), Outcome[User])
+
+
+# --- the flagship ---------------------------------------------------------------------------------------------------
+
+page = user >> ((order_query >> orders) & (to_location >> nearby.or_else([]))) >> render
+assert_type(page(42, tries=2), Request[str])
+assert_type(page(42).run().unwrap(), str)
+
+# --- one after the other --------------------------------------------------------------------------------------------
+
+assert_type((user >> order_query >> orders)(1), Request[list[int]])
+assert_type((user >> to_location_async >> nearby)(1), Request[list[str]])
+assert_type((to_location_async >> nearby), Chain[[User], list[str]])
+assert_type((user >> safely)(1), Request[bytes])
+assert_type((user >> fetch_safely)(1), Request[bytes])
+assert_type(user.then(lambda u: order_query(u)).then(len)(1), Request[int])  # noqa: PLW0108 - the lambda's type is meant
+
+
+def chosen(u: User) -> Request[bytes]:  # a chain decided at run time
+    return safely(u)
+
+
+assert_type((user >> Task(chosen))(1), Request[bytes])
+assert_type((user >> chosen)(1), Request[bytes])
+
+# --- side by side ---------------------------------------------------------------------------------------------------
+
+a = order_query >> orders
+b = to_location >> nearby
+assert_type(a & b, FanOut[[User], list[int], list[str]])
+assert_type(a & b & safely, FanOut[[User], list[int], list[str], bytes])
+assert_type((a & (b & safely))(User()), Request[tuple[list[int], tuple[list[str], bytes]]])
+assert_type(fan_out(a, b, safely), FanOut[[User], list[int], list[str], bytes])
+assert_type(fan_out(first=a, second=a), Chain[[User], dict[str, list[int]]])
+assert_type((a & b).timeout(10)(User()), Request[tuple[list[int], list[str]]])
+assert_type(
+    settle(a, b)(User()).run().unwrap(),
+    tuple[Result[list[int], Any], Result[list[str], Any]],
+)
+assert_type(star(render_two), Callable[[tuple[list[int], list[str]]], str])
+assert_type((user >> (a & b) >> star(render_two))(1), Request[str])
+
+# --- instead --------------------------------------------------------------------------------------------------------
+
+assert_type((nearby.or_else([]))(1.0), Request[list[str]])
+assert_type((safely | Task(order_query))(User()), Request[bytes | str])
+assert_type(safely.or_else(None), Chain[[User], bytes | None])
+assert_type(safely.or_else(of_error), Chain[[User], bytes])
+assert_type((safely | 0)(User()), Request[bytes | int])
+assert_type(Task(fetch_shops)(1.0).run().result, Result[list[str], Any])
+assert_type(Success(1).unwrap(), int)

@@ -1,0 +1,65 @@
+"""What mypy --strict and pyright strict must refuse. An ignore that is not needed any more is an error in both.
+
+pyright honours ``type: ignore`` as well; a line that only it refuses says ``pyright: ignore``.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+
+from rio_chain import Task, fan_out, settle, star
+
+
+class User: ...
+
+
+async def fetch_user(user_id: int, tries: int = 1) -> User:
+    raise NotImplementedError
+
+
+async def fetch_orders(order_q: str) -> list[int]:
+    raise NotImplementedError
+
+
+def to_location(u: User) -> float:
+    raise NotImplementedError
+
+
+def two(x: int, y: str) -> str:
+    raise NotImplementedError
+
+
+user = Task(fetch_user).timeout(100).retry(3)
+orders = Task(fetch_orders)
+location = Task(to_location)
+
+# the next task wants something else
+wrong_task = user >> orders  # type: ignore[operator]
+# the bridge gives something else
+wrong_bridge = user >> to_location >> orders  # type: ignore[operator]
+wrong_left = to_location >> orders  # type: ignore[operator]
+# the argument is of another type, is missing, is one too many
+page = user >> to_location
+page("x")  # type: ignore[arg-type]
+page()  # type: ignore[call-arg]
+page(1, 2, 3)  # type: ignore[call-arg]
+page(1, tires=2)  # type: ignore[call-arg]
+# the branches want different inputs (mypy makes a call's common input Never, which nobody can give)
+wrong_branches = orders & location  # type: ignore[operator]
+wrong_fan_out = fan_out(orders, location)  # pyright: ignore[reportCallIssue, reportArgumentType]
+wrong_settle = settle(orders, location)  # pyright: ignore[reportCallIssue, reportArgumentType]
+wrong_wide = (location & location) & orders  # type: ignore[operator]
+# a function is no branch
+no_branch = location & to_location  # type: ignore[operator, var-annotated]
+# the spread values don't fit
+wrong_star = (location & location) >> star(two)  # type: ignore[operator, arg-type, var-annotated]
+# policies
+user.timeout("1s")  # type: ignore[arg-type]
+user.retry(1.5)  # type: ignore[arg-type]
+user.retry(3, backoff=100)  # type: ignore[arg-type]
+user.retry(3, accept=two)  # type: ignore[arg-type]
+user.timeout(100).inline()  # type: ignore[attr-defined]
+orders.run()  # type: ignore[attr-defined]
+
+
+async def forgotten() -> None:
+    await page  # type: ignore[misc]

@@ -1,0 +1,284 @@
+"""What is written wrongly is refused where it is written: with the name, the rule, the value, and the right code."""
+
+import asyncio
+import functools
+import re
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rio_chain import Backoff, Chain, ChainDefinitionError, Task, fan_out, settle, star
+
+
+async def fetch(user_id: int, *, verbose: bool = False) -> int:
+    return user_id
+
+
+def one(x: Any) -> Any:
+    return x
+
+
+def two(x: Any, y: Any) -> Any:
+    return x, y
+
+
+def none() -> int:
+    return 1
+
+
+def keyworded(x: Any, *, limit: int) -> Any:
+    return x, limit
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+class Generating:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
+other: Any = Task(fetch)
+
+
+def refused(write: Callable[[], object], text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=re.escape(text)) as caught:
+        write()
+    assert isinstance(caught.value, (TypeError, ValueError))
+    assert "\n" not in str(caught.value)
+
+
+DURATION = "`ms` must be a finite number of milliseconds (or a timedelta), more than 0; got "
+
+
+@pytest.mark.parametrize(
+    "ms", [-1, 0, float("nan"), float("inf"), True, "100", None, timedelta(0), timedelta(seconds=-1)]
+)
+def test_a_duration_that_is_none(ms: Any) -> None:
+    refused(lambda: task.timeout(ms), DURATION)
+
+
+@pytest.mark.parametrize("value", ["100", True])
+def test_the_value_got_is_shown(value: object) -> None:
+    refused(lambda: task.timeout(value), DURATION + repr(value))
+
+
+@pytest.mark.parametrize("retries", [-1, 1.5, True, "3", None])
+def test_retries(retries: Any) -> None:
+    refused(lambda: task.retry(retries), f"`retries` must be a whole number, 0 or more; got {retries!r}")
+
+
+ON = "`on` must be an exception class, a tuple of them, or a function of the error that says True or False; got "
+
+
+@pytest.mark.parametrize("on", [int, "OSError", (), (OSError, 3), None, OSError()])
+def test_on(on: Any) -> None:
+    refused(lambda: task.retry(1, on=on), ON)
+
+
+def test_a_predicate_must_answer_at_once_and_take_the_one_thing() -> None:
+    refused(lambda: task.retry(1, on=fetch), ON + "the async function `fetch`, whose answer would need an await")
+    refused(lambda: task.retry(1, accept=two), "`two(x, y)` can't be called with just one argument")
+    refused(lambda: task.retry(1, accept=3), "`accept` must be a function of the value that says True or False; got 3")
+
+
+@pytest.mark.parametrize("backoff", [100, "full", Backoff])
+def test_backoff(backoff: Any) -> None:
+    refused(
+        lambda: task.retry(1, backoff=backoff), "`backoff` must be a Backoff, such as Backoff(base=50), or None; got "
+    )
+
+
+@pytest.mark.parametrize(
+    ("keywords", "name"),
+    [({"base": -1}, "base"), ({"cap": "1"}, "cap"), ({"factor": 0.5}, "factor"), ({"jitter": "some"}, "jitter")],
+)
+def test_a_backoff_that_is_none(keywords: dict[str, Any], name: str) -> None:
+    refused(lambda: Backoff(**keywords), f"`{name}` must be ")
+
+
+@pytest.mark.parametrize("name", ["", "  ", 3, None, b"x"])
+def test_a_name_that_is_none(name: Any) -> None:
+    refused(lambda: task.named(name), f"`name` must be a string that is not empty; got {name!r}")
+    refused(lambda: (task >> one).named(name), "`name` must be a string that is not empty")
+
+
+class TestTask:
+    @pytest.mark.parametrize("value", [3, None, "fetch", [one]])
+    def test_not_a_function(self, value: Any) -> None:
+        refused(lambda: Task(value), f"`Task` takes a function; got {value!r}"[:40])
+
+    def test_a_coroutine_in_place_of_the_function(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # "coroutine was never awaited": it must have been closed
+            refused(lambda: Task(fetch(1)), "write Task(fetch), not Task(fetch(...))")  # type: ignore[arg-type]
+
+    def test_something_to_await(self) -> None:
+        loop = asyncio.new_event_loop()
+        future: Any = loop.create_future()
+        refused(lambda: Task(future), "which is something to await: give the function itself, without calling it")
+        loop.close()
+
+    def test_a_task_or_a_request(self) -> None:
+        refused(lambda: Task(task), "`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
+        refused(lambda: Task(task(1)), "got <Request of one>, which is something to await: give the function itself")
+
+    @pytest.mark.parametrize("fn", [generator, async_generator, functools.partial(generator), Generating()])
+    def test_a_generator_function(self, fn: Any) -> None:
+        refused(lambda: Task(fn), "it yields many values and a chain hands on one; return a list instead")
+
+    def test_a_generator(self) -> None:
+        refused(lambda: Task(generator()), "a generator, as `generator` was called")  # type: ignore[arg-type]
+
+    def test_inline_is_for_sync_functions(self) -> None:
+        refused(other.inline, "`.inline()` is for sync functions; `fetch` is async and needs no thread")
+
+    def test_an_empty_chain(self) -> None:
+        refused(Chain, "a chain is made of tasks, and an empty one means nothing; begin with Task(fn)")
+
+
+class TestThen:
+    def test_what_stands_right_is_no_function(self) -> None:
+        refused(lambda: task >> 3, "right of `>>` stands a Task, a Chain or a function; got 3")
+        refused(lambda: task.then(None), "right of `>>` stands a Task, a Chain or a function; got None")
+        refused(lambda: task >> task(1), "got a Request: give the chain itself, without its arguments")
+        refused(lambda: task >> fetch(1), "a coroutine, as `fetch` was called: write Task(fetch), not Task(fetch(...))")
+        refused(lambda: task >> generator, "got the generator function `generator`")
+
+    def test_a_lambda_that_took_the_shift_with_it(self) -> None:
+        bridge: Any = lambda user: user["id"] >> task  # noqa: E731 - the slip itself
+        refused(lambda: bridge({"id": 3}), "got 3. If that came out of `lambda u: u.id >> orders`, the lambda has ")
+        refused(lambda: bridge({"id": 3}), "write `(lambda u: u.id) >> orders`")
+
+    def test_an_arity_that_cannot_fit(self) -> None:
+        refused(
+            lambda: task >> two,
+            "`>>` hands on one value, and `two(x, y)` can't be called with just one argument; "
+            "to spread a tuple over its arguments write star(two)",
+        )
+        refused(lambda: task >> Task(two), "`two(x, y)` can't be called with just one argument")
+        refused(lambda: task >> none, "`none()` can't be called with just one argument")
+        refused(lambda: task >> keyworded, "`keyworded(x, *, limit)` can't be called with just one argument")
+        refused(lambda: task >> (task & Task(two)), "`two(x, y)` can't be called with just one argument")
+        refused(lambda: task >> (task | Task(two)).timeout(5), "`two(x, y)` can't be called with just one argument")
+        refused(lambda: two >> (none >> task), "`none()` can't be called with just one argument")
+
+    def test_a_star_for_another_number_of_branches(self) -> None:
+        for fan in (task & task & task, task >> (task & task & task), settle(task, task, task)):
+            refused(
+                functools.partial(lambda fan: fan >> star(two), fan),
+                "left of `>>` a fan-out hands on 3 values, and `two(x, y)` can't be called with them",
+            )
+        assert fan_out(a=task, b=task) >> star(one)  # a dict is one value, whatever star makes of it
+
+
+class TestFanOut:
+    def test_an_operand_that_is_no_chain_hints_at_the_precedence(self) -> None:
+        text = (
+            "`&` takes Tasks and Chains; got the function `one`: write Task(one). `>>` binds tighter than `&`: "
+            "`user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
+        )
+        refused(lambda: task >> task & one, text)
+        refused(lambda: one & task, text)
+        refused(lambda: task & task & one, text)
+
+    @pytest.mark.parametrize("make", [fan_out, settle])
+    def test_calls(self, make: Any) -> None:
+        refused(make, f"`{make.__name__}` needs at least one Task or Chain; got none")
+        refused(lambda: make(task, 3), f"`{make.__name__}` takes Tasks and Chains; got 3")
+        refused(lambda: make(task, one), "got the function `one`: write Task(one)")
+        refused(lambda: make(task(1)), "got a Request; give the chain itself, without its arguments")
+        refused(lambda: make(fetch(1)), "a coroutine, as `fetch` was called")
+
+    def test_branches_with_and_without_a_key(self) -> None:
+        refused(lambda: fan_out(task, a=task), "`fan_out` takes branches either all with a key (a dict) or all without")
+
+    def test_star(self) -> None:
+        refused(lambda: star(3), "`star` takes a function; got 3")  # type: ignore[arg-type]
+
+
+class TestOrElse:
+    def test_what_is_no_fallback(self) -> None:
+        rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant; got "
+        refused(lambda: task | task(1), rule + "a Request: give the chain itself, it gets the same input")
+        refused(lambda: task.or_else(fetch(1)), rule + "a coroutine, as `fetch` was called")
+        refused(lambda: task.or_else(generator), rule + "the generator function `generator`")
+        refused(lambda: task.or_else(none), "`or_else` hands a function the error, and `none()` can't be called with")
+
+
+class TestNames:
+    def test_twice_in_one_chain(self) -> None:
+        text = "`.named('x')` is used twice in one chain; a name given by hand must be unique"
+        x = task.named("x")
+        for write in (
+            lambda: x >> one >> x,
+            lambda: x & x,
+            lambda: fan_out(a=x, b=x),
+            lambda: settle(x, x),
+            lambda: x | x.timeout(5),
+            lambda: (x >> task).named("x"),
+            lambda: (task >> x).timeout(5) >> task.named("x"),
+        ):
+            refused(write, text)
+
+    def test_of_very_many(self) -> None:
+        chain = task
+        for i in range(200):
+            chain = chain >> task.named(f"n{i}")
+        chain.plan()
+        twice = chain >> task.named("n7")
+        refused(twice.plan, "`.named('n7')` is used twice in one chain")
+
+
+class TestCalling:
+    def test_arguments_that_do_not_fit(self) -> None:
+        begins = "`fetch(user_id, *, verbose=False)` is where this chain begins, and it can't be called like that: "
+        chain = other.timeout(5) >> one
+        refused(chain, begins + "missing a required argument: 'user_id'; got 0 positional")
+        refused(lambda: chain(1, 2), begins + "too many positional arguments; got 2 positional")
+        refused(
+            lambda: chain(1, verbos=True),
+            begins + "got an unexpected keyword argument 'verbos'; got 1 positional, verbos=",
+        )
+
+    def test_every_first_function_must_take_them(self) -> None:
+        refused(lambda: (task & other)(1, verbose=True), "`one(x)` is where this chain begins")
+        refused(lambda: (task | other)(1, 2), "`one(x)` is where this chain begins")
+        refused(lambda: (two >> task)(1), "`two(x, y)` is where this chain begins")
+        refused(lambda: Task(keyworded)(1), "missing a required")
+
+    def test_arguments_are_never_shown(self) -> None:
+        with pytest.raises(ChainDefinitionError) as caught:
+            task("secret", "secret")
+        assert "secret" not in str(caught.value)
+
+    def test_awaiting_or_running_what_was_not_called(self) -> None:
+        async def forgotten() -> None:
+            await task
+
+        refused(
+            lambda: forgotten().send(None),
+            "call the chain first, as in `await page(42)`; this one begins with `one(x)`",
+        )
+        with pytest.raises(AttributeError, match=re.escape("call the chain first, as in `page(42).run()`")):
+            task.run()
+        with pytest.raises(AttributeError, match="'Task' object has no attribute 'runs'"):
+            _ = task.runs
+        assert not hasattr(task, "run")
+
+
+def test_what_is_got_is_shown_inert() -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            return "\x1b[2J\n<b>"
+
+    refused(lambda: task >> Hostile(), r"got \x1b[2J\n<b>")
