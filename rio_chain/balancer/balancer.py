@@ -81,6 +81,7 @@ class Balancer:
         self._host: Host | None = None
         self._binding = threading.RLock()
         self._posted: set[Posting] = set()  # started on the host and not answered
+        self._gone = False  # the host's loop has ended
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -221,7 +222,7 @@ class Balancer:
                 "`request` must be a chain called with its arguments, as in balancer.run(page(42)); "
                 f"got {shown(request)}"
             )
-        if host.crew.saturated:
+        if host.crew.saturated and not self._core.closed:
             self._core.rejected += 1
             raise Saturated(f"{host.crew.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
 
@@ -248,8 +249,9 @@ class Balancer:
         try:
             posting.host.spawn(partial(self._serve, posting), posting.context)
         except HostGone:
+            self._gone = True
+        if self._gone:  # also when it ended between: then a strand that it took will not run
             self._lost()
-            self._core.give_up(posting.turn)
 
     async def _serve(self, posting: Posting) -> None:
         rt, turn, posted = posting.host.runtime, posting.turn, posting.posted
@@ -267,6 +269,8 @@ class Balancer:
                 ended=lambda: self._core.leave(turn, began - posted, rt.now() - began),
             )
         finally:
+            if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
+                posting.cancelled(TicketCancelled(LOST))
             self._posted.discard(posting)
 
     async def _turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
@@ -303,6 +307,8 @@ class Balancer:
 
         with self._binding:
             if self._host is None:
+                if self._core.closed:
+                    raise self._core.refusal()
                 running = executors.running_library() if here else None
                 sizes = self._threads, self._max_abandoned
                 if running is not None and self._executor in (None, running):
@@ -315,11 +321,13 @@ class Balancer:
 
     def _lost(self) -> None:
         """The host's loop has ended: nothing will run any more, so everything is answered now."""
+        self._gone = True
         self._core.shut()
         self._cancel_left()
         for posting in list(self._posted):
+            self._core.give_up(posting.turn)
             posting.cancelled(TicketCancelled(LOST))
-        self._posted.clear()
+            self._posted.discard(posting)
 
     def _cancel_left(self) -> None:
         waiting, running = self._core.clear()
@@ -352,6 +360,12 @@ class Balancer:
         if not drained:
             self._cancel_left()
             idle.wait()
+        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
+            answered = threading.Event()
+            posting.ticket.on_done(answered.set)
+            answered.wait()
+        with self._binding:
+            host = self._host
         if host is not None:
             host.close()
 
@@ -375,9 +389,14 @@ class Balancer:
                 raise
         finally:
             slot.release()
-            if self._host is not None:
-                self._host.close()
-        await rt.sleep(0)  # what the host leaves on this loop ends with its next turn
+            for posting in list(self._posted):  # their slots are free, and their answers come in a moment
+                await posting.ticket.ended()
+            with self._binding:
+                host = self._host
+            if host is not None:
+                host.close()
+        for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
+            await rt.sleep(0)
 
     def __enter__(self) -> Self:
         if self._host is None:

@@ -72,10 +72,14 @@ class Core:
                     queue.enter(turn)
         self._after()
         if closed:
-            raise BalancerClosed("this balancer is closed; make a new one")
+            raise self.refusal()
         if full:
             raise QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
         return got
+
+    def refusal(self) -> BalancerClosed:
+        """What a closed balancer says."""
+        return BalancerClosed("this balancer is closed; make a new one")
 
     def _admit_late(self, turn: Turn) -> None:
         """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
@@ -97,7 +101,8 @@ class Core:
             self.done += 1
             self.waits.add(waited)
             self.lasted.add(lasted)
-            following = self._hand_over()
+            following = self._hand_over() if turn.state == "granted" else None  # else it was taken from it
+            turn.state = "gone"
         if following is not None:
             following.tell()
         self._after()

@@ -118,12 +118,11 @@ async def _rested(strand: Strand, frame: Frame, error: Any) -> bool:
     delay = layer.delay(frame.retries, error) if isinstance(layer, Retry) else 0.0
     if strand.rt.now() + delay >= frame.edge:
         return False
-    if delay > 0:
-        if frame.high - frame.low == 1:
-            entry_of(strand.run.log, frame.low).status = "running"  # a task that rests is not over
-        strand.edge = frame.edge
-        strand.slot.arm(frame.edge)
-        await strand.rt.sleep(delay)
+    if frame.high - frame.low == 1:
+        entry_of(strand.run.log, frame.low).status = "running"  # a task that rests is not over
+    strand.edge = frame.edge
+    strand.slot.arm(frame.edge)
+    await strand.rt.sleep(delay)  # also 0: a cancellation that the body answered with an error is heard here
     return True
 
 

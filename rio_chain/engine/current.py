@@ -55,6 +55,14 @@ class Strand:
         self.at = 0  # the task whose turn it is
         self.open = True
 
+    def close(self) -> None:
+        """It is over. A copy of its context may live on, in a timer that was cancelled, say, and must not keep the run."""
+        self.open = False
+        self.run = _OVER
+
+
+_OVER = Run.__new__(Run)  # of nothing
+_OVER.log = []
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
 
@@ -62,9 +70,10 @@ CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=Non
 def current_attempt() -> int:
     """Which call of its task, in this run, the body that asks is: 1 for the first. 1 outside of any run."""
     strand = CURRENT.get()
+    log: Log = [] if strand is None else strand.run.log  # read first: it may be closed at any moment
     if strand is None or not strand.open:
         return 1
-    found: Any = strand.run.log[strand.at]
+    found: Any = log[strand.at]
     return 1 if found is None else found.calls + 1 if type(found) is Entry else 2
 
 

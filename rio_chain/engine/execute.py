@@ -59,7 +59,7 @@ async def execute(
             got = await walk(strand, program.ops, 0, program.length, value, [])
     finally:
         run.slot = None
-        strand.open = False
+        strand.close()
         slot.release()
         CURRENT.reset(token)
     failed = type(got) is Failed

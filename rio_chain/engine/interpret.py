@@ -143,11 +143,12 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     else:
                         entry = note_call(log, index, began, t)
                         entry.status, entry.value = "succeeded", got
-                    if not plain:
+                    if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
                         enter(frames, outer, began, op, (pc, depth, value))
                         _arm(strand, frames[-1].edge)
-                        await leave(strand, frames, len(layers) if depth == FULL else depth, got)
+                        await leave(strand, frames, len(layers), got)
+                        edge = frames[-1].edge if frames else outer
                         t = now()
                     value = got
                     pc += 1
@@ -284,7 +285,7 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
         program, value = program_for(request, parent.rt)
         got = await walk(strand, program.ops, 0, program.length, value, [])
     finally:
-        strand.open = False
+        strand.close()
         CURRENT.reset(token)
     if type(got) is Failed:
         raise NestedFail(got.error)
@@ -295,16 +296,22 @@ async def _fan_out(strand: Strand, ops: tuple[Op, ...], op: Op, value: Any) -> A
     """Run the branches together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, _ = op
     works = [partial(_branch, strand, ops, branch, value) for branch in branches]
-    results = await strand.rt.race(works, _never if settle else _has_failed)
+    failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
+
+    def failed(got: Any) -> bool:
+        if type(got) is Failed:
+            failures.append(got)
+        return bool(failures)
+
+    results = await strand.rt.race(works, _never if settle else failed)
     if settle:
         return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
-    failed = next((got for got in results if type(got) is Failed), None)
-    if failed is None:
+    if not failures:
         return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
     for branch, got in zip(branches, results, strict=True):
         if got is STOPPED:
-            close(strand.run.log, branch.low, branch.high, failed.error, sibling=True)
-    raise NestedFail(failed.error)
+            close(strand.run.log, branch.low, branch.high, failures[0].error, sibling=True)
+    raise NestedFail(failures[0].error)
 
 
 def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
@@ -318,10 +325,6 @@ def _never(_got: Any) -> bool:
     return False
 
 
-def _has_failed(got: Any) -> bool:
-    return type(got) is Failed
-
-
 async def _branch(parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any) -> Any:
     rt = parent.rt
     strand = Strand(parent.run, rt, rt.slot(), parent.edge, root=False)
@@ -329,5 +332,5 @@ async def _branch(parent: Strand, ops: tuple[Op, ...], branch: Branch, value: An
     try:
         return await walk(strand, ops, branch.start, branch.stop, value, [])
     finally:
-        strand.open = False
+        strand.close()
         strand.slot.release()

@@ -49,6 +49,7 @@ class Reaper:
         self.free: list[_Alarm] = []
         self._deadlines: Deadlines[_Alarm] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
+        self._context = Context()  # a timer would keep that of whoever set it
 
     def push(self, alarm: _Alarm, at: float) -> None:
         """Look at the alarm at that instant."""
@@ -58,7 +59,7 @@ class Reaper:
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(at, self._look)
+        self._timer = self.loop.call_at(at, self._look, context=self._context)
 
     def _look(self) -> None:
         self._timer = None
@@ -104,12 +105,14 @@ class AsyncioSlot:
 
     def settle(self, error: BaseException | None) -> bool:
         """As ``Slot.settle``."""
-        if not self._fired or self._task is None:
+        if self._task is None:
             return False
-        self._fired = False
-        if self._task.uncancel() > self._base:
-            raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError
-        return True
+        fired, self._fired = self._fired, False
+        if not fired and not isinstance(error, Exception):
+            return False
+        if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:
+            raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+        return fired
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
@@ -160,10 +163,10 @@ class AsyncioWaiter:
     def wake(self) -> None:
         """As ``Waiter.wake``."""
         self._woken = True
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread and asyncio.current_task(self._loop) is not None:
             self._set()
             return
-        try:
+        try:  # also for a signal handler that comes while the loop waits for events: this ends the waiting
             self._loop.call_soon_threadsafe(self._set)
         except RuntimeError:
             return  # the loop is closed; nobody waits on it
@@ -332,14 +335,18 @@ class AsyncioHost:
 
     def spawn(self, main: Main, context: Context) -> None:
         """As ``Host.spawn``."""
-        if self.here():
+        if self.here() and asyncio.current_task(self.loop) is not None:
             self._start(main, context)
-        else:
+        else:  # another thread; or a signal handler that comes while the loop waits for events: this ends the waiting
             self._soon(self._start, main, context)
 
     def on_loss(self, lost: Callable[[], None]) -> None:
         """As ``Host.on_loss``: asyncio.run cancels all tasks when it ends, so a task that waits for that will know."""
         self._lost = lost
+        if self.here():  # a loop of our own ends with ``close`` only
+            nobody = Context()  # whose task this is must not be kept with it
+            self._keeper = self.loop.create_task(self._keep(), context=nobody)
+            self._keeper.add_done_callback(self._gone, context=nobody)
 
     def close(self) -> None:
         """As ``Host.close``."""
@@ -358,18 +365,19 @@ class AsyncioHost:
             raise HostGone from exc
 
     def _start(self, main: Main, context: Context) -> None:
-        if self._keeper is None and self._lost is not None:
-            self._keeper = self.loop.create_task(self._keep())
+        if self._keeper is not None and self._keeper.cancelling() and not self._closed:
+            self._gone(None)  # too late: asyncio.run neither runs nor cancels what is started now
+            return
         task = self.loop.create_task(main(), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self) -> None:
-        try:
-            await self.loop.create_future()
-        finally:
-            if not self._closed and self._lost is not None:
-                self._lost()
+        await self.loop.create_future()
+
+    def _gone(self, _: object) -> None:
+        if not self._closed and self._lost is not None:
+            self._lost()
 
     def _dismiss(self) -> None:
         if self._keeper is not None:

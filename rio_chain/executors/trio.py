@@ -104,10 +104,10 @@ class TrioWaiter:
 
     def wake(self) -> None:
         """As ``Waiter.wake``."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread and trio.lowlevel.in_trio_task():
             self._event.set()
             return
-        try:
+        try:  # also for a signal handler that comes while trio itself is at work
             self._token.run_sync_soon(self._event.set)
         except trio.RunFinishedError:
             return  # nobody waits there any more
@@ -164,9 +164,9 @@ class TrioRuntime:
         async def contend(index: int, work: Callable[[], Awaitable[T]]) -> None:
             try:
                 got = await work()
-            except trio.Cancelled:
-                raise
             except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
+                if _only_cancelled(exc):
+                    raise
                 raised.append(exc)
                 nursery.cancel_scope.cancel()
                 return
@@ -174,12 +174,28 @@ class TrioRuntime:
             if until(got):
                 nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
-            for index, work in enumerate(works):
-                nursery.start_soon(contend, index, work)
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, work in enumerate(works):
+                    nursery.start_soon(contend, index, work)
+        except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
+            raise _first(group) from None
         if raised:
             raise raised[0]
         return results
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in it that is no group itself."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _only_cancelled(exc: BaseException) -> bool:
+    """Whether that is a cancellation, or several of them: a nursery gives those as a group."""
+    return isinstance(exc, trio.Cancelled) or (
+        isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[1] is None
+    )
 
 
 class TrioHost:
@@ -207,10 +223,10 @@ class TrioHost:
 
     def spawn(self, main: Main, context: Context) -> None:
         """As ``Host.spawn``."""
-        if self.here():
+        if trio.lowlevel.in_trio_task() and self.here():
             self._start(main, context)
             return
-        try:
+        try:  # also for a signal handler that comes while trio itself is at work
             self._token.run_sync_soon(self._start, main, context)
         except trio.RunFinishedError as exc:
             raise HostGone from exc
@@ -218,6 +234,9 @@ class TrioHost:
     def on_loss(self, lost: Callable[[], None]) -> None:
         """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
         self._lost = lost
+        if self.here():  # a loop of our own ends with ``close`` only
+            self._keeper = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._keep, self._keeper)
 
     def close(self) -> None:
         """As ``Host.close``."""
@@ -230,10 +249,11 @@ class TrioHost:
         self.crew.close()
 
     def _start(self, main: Main, context: Context) -> None:
-        if self._keeper is None and self._lost is not None:
-            self._keeper = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._keep, self._keeper)
-        trio.lowlevel.spawn_system_task(main, context=context)
+        try:
+            trio.lowlevel.spawn_system_task(main, context=context)
+        except RuntimeError:  # too late: trio takes no more system tasks
+            if self._lost is not None:
+                self._lost()
 
     async def _keep(self, scope: trio.CancelScope) -> None:
         with scope:

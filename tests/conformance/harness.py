@@ -135,6 +135,9 @@ class World:
         self._balancer: Balancer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.pause, self.shielded = pause, shielded
+        self.barrier = threading.Barrier
+        self.gate = Gate
+        self.short: float = 20 if self.virtual else 50  # a limit that quick things don't pass, even on a busy machine
 
     # --- running the body -----------------------------------------------------------------------------------
 
@@ -195,9 +198,10 @@ class World:
 
     def now(self) -> float:
         """Of the test body."""
-        return self._clock() * 1000
+        return self.clock() * 1000
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
+        """Of the test body, in the seconds of its loop."""
         return trio.current_time() if self.mode == "trio" else asyncio.get_running_loop().time()
 
     def about(self, actual: float, expected: float) -> bool:
@@ -282,6 +286,15 @@ class World:
             told.expired = timeout.expired()
             if not told.expired:
                 raise
+
+    @asynccontextmanager
+    async def shield(self) -> AsyncIterator[None]:
+        """A block of the test body that is not cancelled; on asyncio a cancel is over when it was delivered."""
+        if self.mode != "trio":
+            yield
+            return
+        with trio.CancelScope(shield=True):
+            yield
 
     @staticmethod
     def cancelling() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from rio_chain import (
     TaskTimedOut,
     TicketCancelled,
     current_attempt,
+    remaining,
 )
 
 STEADY = Backoff(base=10, factor=2, cap=30, jitter="none")
@@ -172,13 +174,8 @@ async def test_backoff_grows_up_to_its_cap(world: World) -> None:
     starts = []
 
     async def fetch(_: int) -> None:
-        starts.append(world.now() if world.native else outer_clock())
+        starts.append(world.now() if world.native else time.monotonic() * 1000)
         raise OSError
-
-    def outer_clock() -> float:
-        import time  # noqa: PLC0415 - of the thread that runs the body
-
-        return time.monotonic() * 1000
 
     outcome = await world.run(Task(fetch).retry(4, backoff=STEADY)(7))
     waits = [b - a for a, b in zip(starts, starts[1:], strict=False)]
@@ -318,3 +315,23 @@ async def test_a_shared_exception_object_is_left_as_it_is(world: World) -> None:
     assert shared.__cause__ is None
     assert shared.__context__ is None
     assert len(getattr(shared, "__notes__", [])) <= 1
+
+
+async def test_a_retry_that_helped_is_over(world: World) -> None:
+    first, second = Fails(1), Fails(100)
+    outcome = await world.run((Task(first.fetch).named("a").retry(3, backoff=None) >> Task(second.fetch).named("b"))(7))
+    assert type(outcome.result.failure()) is OSError
+    assert (first.calls, second.calls) == (2, 1), "what fails later is none of its business"
+    assert [r.status for r in outcome] == ["succeeded", "failed"]
+
+
+async def test_a_retry_that_helped_leaves_no_limit_behind(world: World) -> None:
+    left = []
+
+    async def ask(x: int) -> int:
+        left.append(remaining())
+        return x
+
+    chain = Task(Fails(1).fetch).timeout(20).retry(3, backoff=None).timeout(50) >> Task(ask)
+    assert (await world.run(chain(7))).result == Success(7)
+    assert left[0] > 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 
 import pytest
+
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors import crew as crew_module
@@ -194,7 +196,8 @@ class LoopWaiter:
         await self.event.wait()
 
     def wake(self):
-        self.loop.call_soon_threadsafe(self.event.set)
+        with contextlib.suppress(RuntimeError):  # the loop is closed; nobody waits
+            self.loop.call_soon_threadsafe(self.event.set)
 
 
 async def call(crew, fn, *args):
@@ -238,8 +241,7 @@ def test_a_cancelled_call_is_abandoned_until_it_returns(crew):
 
     async def main():
         task = asyncio.ensure_future(call(crew, body))
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.get_running_loop().run_in_executor(None, begun.wait, 5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

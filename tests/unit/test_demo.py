@@ -19,7 +19,8 @@ from rio_chain.demo.faults import Node, fault
 SEED = next(
     seed
     for seed in range(1000)
-    if [fault(seed, 1, "orders", n) for n in (1, 2)] == ["flaky", "none"]
+    if fault(seed, 1, "users", 1) == "none"
+    and [fault(seed, 1, "orders", n) for n in (1, 2)] == ["flaky", "none"]
     and [fault(seed, 1, "shops", n) for n in (1, 2)] == ["wrong", "none"]
 )
 PATHS: dict[Node, str] = {"orders": "/orders/3", "shops": "/shops/Oslo"}
@@ -204,8 +205,16 @@ def test_the_package_is_a_command() -> None:
 
 @pytest.mark.parametrize("executor", main.EXECUTORS)
 def test_ctrl_c_stops_it_cleanly(executor: str) -> None:
-    # The executor is imported before: an interrupt within an import leaves a file unclosed, which is not our doing.
-    code = f"import sys, rio_chain.executors.{executor}; from rio_chain.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "\n".join(
+        [
+            "import signal, sys",
+            "from rio_chain.cli import main",
+            "from rio_chain.demo.main import one",
+            f"one({executor!r}, {SEED})",  # imports all there is: an interrupt within an import leaves its file open
+            "signal.signal(signal.SIGINT, signal.default_int_handler)",  # a test run in the background ignores it
+            "sys.exit(main(sys.argv[1:]))",
+        ]
+    )
     line = ["demo", "--requests", "5000", "--executor", executor]
     with subprocess.Popen(
         [sys.executable, "-u", "-W", "error", "-c", code, *line],
@@ -213,11 +222,14 @@ def test_ctrl_c_stops_it_cleanly(executor: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        while process.stdout.readline() != f"{executor}\n":  # the next thing it does is to run
-            assert process.poll() is None
-        time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        try:
+            assert process.stdout is not None
+            while process.stdout.readline() != f"{executor}\n":  # the next thing it does is to run
+                assert process.poll() is None
+            time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert errors.strip() == "stopped"
     assert process.returncode == 130

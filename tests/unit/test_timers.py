@@ -7,6 +7,7 @@ import threading
 from math import inf
 
 import pytest
+
 from rio_chain.executors.timers import Deadlines, TimerThread
 
 

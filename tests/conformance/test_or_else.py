@@ -1,0 +1,157 @@
+"""Instead: a Chain gets the same input, a function the error, anything else is a constant."""
+
+from __future__ import annotations
+
+import pytest
+from conformance.harness import World
+from returns.result import Failure, Success
+
+from rio_chain import BridgeFailed, CallbackFailed, Task, TaskTimedOut
+
+
+async def broken(x: object) -> object:
+    raise OSError(f"broken {x}")
+
+
+async def echo(x: object) -> object:
+    return x
+
+
+async def test_a_chain_gets_the_same_input(world: World) -> None:
+    chain = (Task(broken).retry(1, backoff=None) | (Task(echo) >> (lambda x: [x]))) >> Task(echo).named("after")
+    outcome = await world.run(chain(7))
+    assert outcome.result == Success([7])
+    assert [r.status for r in outcome] == ["failed", "succeeded", "succeeded"]
+    assert [r.attempts for r in outcome] == [2, 1, 1]
+
+
+async def test_a_fallback_that_was_not_needed_is_skipped(world: World) -> None:
+    outcome = await world.run((Task(echo) | Task(broken) | Task(broken).named("b"))(7))
+    assert outcome.result == Success(7)
+    assert [r.status for r in outcome] == ["succeeded", "skipped", "skipped"]
+    assert outcome["broken"].result.failure().cause is None
+    assert str(outcome["broken"].result.failure()) == "not needed"
+
+
+async def test_the_last_of_several_fallbacks_answers(world: World) -> None:
+    outcome = await world.run((Task(broken) | Task(broken).named("b") | 42)(7))
+    assert outcome.result == Success(42)
+    assert [r.status for r in outcome] == ["failed", "failed"]
+
+
+async def test_when_all_fail_the_last_error_is_the_failure(world: World) -> None:
+    async def worse(_: object) -> object:
+        raise KeyError("worse")
+
+    outcome = await world.run((Task(broken) | Task(worse))(7))
+    assert type(outcome.result.failure()) is KeyError
+
+
+async def test_a_function_gets_the_error(world: World) -> None:
+    outcome = await world.run(Task(broken).or_else(lambda error: ("handled", str(error)))(7))
+    assert outcome.result == Success(("handled", "broken 7"))
+
+    async def handler(error: object) -> str:
+        await world.pause(1)
+        return f"async {error}"
+
+    assert (await world.run(Task(broken).or_else(handler)(7))).result == Success("async broken 7")
+
+
+async def test_a_function_gets_an_error_value_too(world: World) -> None:
+    async def no(x: object) -> object:
+        return Failure(("no", x))
+
+    assert (await world.run(Task(no).or_else(lambda error: error[0])(7))).result == Success("no")
+
+
+async def test_a_function_that_raises_is_told_as_its_own_failure(world: World) -> None:
+    def handler(_: object) -> None:
+        raise LookupError("worse")
+
+    calls = []
+
+    async def fetch(x: object) -> None:
+        calls.append(x)
+        raise OSError
+
+    outcome = await world.run(Task(fetch).or_else(handler).retry(3, backoff=None)(7))
+    error = outcome.result.failure()
+    assert type(error) is CallbackFailed
+    assert (error.role, error.callback) == ("fallback", "handler")
+    assert str(error) == "the fallback callable handler failed: LookupError('worse')"
+    assert calls == [7], "never retried"
+
+
+@pytest.mark.parametrize("constant", [[], {}, set(), bytearray(b"x")], ids=lambda c: type(c).__name__)
+async def test_a_constant_is_copied_at_each_use(world: World, constant: object) -> None:
+    request = Task(broken).or_else(constant)(7)
+    first, second = [(await world.run(request)).unwrap() for _ in range(2)]
+    assert first == second == constant
+    assert first is not second
+    assert first is not constant
+
+
+@pytest.mark.parametrize("constant", [None, 0, "text", (1, 2)])
+async def test_other_constants_are_handed_on_as_they_are(world: World, constant: object) -> None:
+    assert (await world.run(Task(broken).or_else(constant)(7))).unwrap() is constant
+
+
+async def test_a_fallback_around_several_tasks(world: World) -> None:
+    chain = (Task(echo) >> Task(broken) >> Task(echo).named("b")).or_else(lambda e: str(e))
+    outcome = await world.run(chain(7))
+    assert outcome.result == Success("broken 7")
+    assert [r.status for r in outcome] == ["succeeded", "failed", "skipped"]
+
+
+async def test_a_fallback_for_a_bridge_that_failed(world: World) -> None:
+    def bridge(_: object) -> None:
+        raise ValueError
+
+    chain = (Task(echo) >> bridge >> Task(echo).named("b")).or_else(lambda e: type(e).__name__) >> Task(echo).named("c")
+    outcome = await world.run(chain(7))
+    assert outcome.result == Success("BridgeFailed")
+    assert [r.status for r in outcome] == ["succeeded", "skipped", "succeeded"]
+    assert type(outcome["b"].result.failure()) is BridgeFailed
+
+
+async def test_the_fallback_of_a_limit(world: World) -> None:
+    async def slow(x: object) -> object:
+        await world.pause(10_000)
+        return x
+
+    outcome = await world.run(Task(slow).timeout(10).or_else(Task(echo))(7))
+    assert outcome.result == Success(7)
+    assert [r.status for r in outcome] == ["timed_out", "succeeded"]
+    assert type(outcome["slow"].result.failure()) is TaskTimedOut
+
+
+async def test_a_limit_around_a_fallback_holds_for_both(world: World) -> None:
+    async def slow(x: object) -> object:
+        await world.pause(10_000)
+        return x
+
+    chain = Task(slow).timeout(10).or_else(Task(slow).named("b")).timeout(30)
+    outcome = await world.run(chain(7))
+    assert outcome.result.failure().ms == 30
+    assert [r.status for r in outcome] == ["timed_out", "timed_out"]
+    assert world.about(outcome.elapsed, 30)
+
+
+async def test_a_retry_around_a_fallback_tries_the_primary_again(world: World) -> None:
+    calls = []
+
+    async def primary(x: object) -> None:
+        calls.append("primary")
+        raise OSError
+
+    async def second(x: object) -> object:
+        calls.append("second")
+        if len(calls) < 4:
+            raise OSError
+        return x
+
+    outcome = await world.run((Task(primary) | Task(second)).retry(3, backoff=None)(7))
+    assert outcome.result == Success(7)
+    assert calls == ["primary", "second"] * 2
+    assert [r.attempts for r in outcome] == [2, 2]

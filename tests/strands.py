@@ -1,0 +1,89 @@
+"""Strands of the thread runtime, for the tests of it."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from math import inf
+from queue import SimpleQueue
+
+from rio_chain.engine.runtime import Raised
+from rio_chain.executors.crew import Crew
+from rio_chain.executors.kernel import Expired
+from rio_chain.executors.thread import ThreadRuntime
+
+LATE = "late"
+
+
+def eventually(truth, seconds=5.0):
+    until = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.001)
+
+
+def make(threads=2, max_abandoned=1000, host=None):
+    return ThreadRuntime(Crew(threads, max_abandoned, "test"), lambda: host)
+
+
+def crew_of(rt):
+    return rt._kernel.crew
+
+
+def shut(rt):
+    crew = crew_of(rt)
+    eventually(lambda: rt.live == crew.abandoned == crew.pending == 0)
+    rt.close()
+    crew.close()
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("test-")])
+
+
+def begin(rt, main):
+    """Start a strand; the queue gets how it ends."""
+    ends = SimpleQueue()
+
+    async def root():
+        try:
+            ends.put(await main())
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            ends.put(Raised(error))
+
+    rt.spawn(root, contextvars.copy_context())
+    return ends
+
+
+def run(rt, main):
+    return begin(rt, main).get(timeout=10)
+
+
+async def told(slot, work):
+    """``work``, or LATE when the strand's own limit or ``stop`` ended it."""
+    try:
+        return await work()
+    except Expired as error:
+        if slot.settle(error):
+            return LATE
+        raise
+
+
+async def within(rt, seconds, work):
+    """What the engine does with a limit, in small."""
+    slot = rt.slot()
+    slot.arm(rt.now() + seconds)
+    try:
+        return await told(slot, work)
+    finally:
+        slot.arm(inf)
+
+
+class Body:
+    """A sync function that says when it begins and returns when it is told."""
+
+    def __init__(self):
+        self.begun, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, value=None):
+        self.begun.set()
+        assert self.open.wait(10)
+        return value
