@@ -5,9 +5,10 @@ The map, from the bottom up. Each file may import from those above it, never fro
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
     deadline    an instant on a clock
-    policies/   one file per policy: frozen data and pure decisions
+    policies/   one file per policy: frozen data, pure decisions, shared state
     nodes       what a chain is made of, as data
     plan        Plan: a chain numbered, named, validated
+    bounds      what a chain can cost at most
     request     Request: a chain bound to its arguments
     outcome     Outcome and Response: what one run gives
     engine/     the one interpreter, over the Runtime Protocol
@@ -16,9 +17,11 @@ The map, from the bottom up. Each file may import from those above it, never fro
     functions   what can be known of a function before it is called
     arguments   checks on what is given to the builder calls
     compose     how a chain is put together from others
+    onion       the policy calls of a chain
     dsl         Task, Chain, FanOut: the language and its types
-    joins       fan_out, settle, star
+    joins       fan_out, settle, race, star
     show/       everything that draws: source, tree, Mermaid
+    lint        names odd orders, and writes the better ones
     demo/, cli  rio-chain demo
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
@@ -41,6 +44,8 @@ from rio_chain.errors import (
     DeadlineExceeded,
     LimitExceeded,
     NotAccepted,
+    NotPicklable,
+    ProcessDied,
     QueueFull,
     RioError,
     Saturated,
@@ -50,32 +55,59 @@ from rio_chain.errors import (
     UnknownTask,
     UsageError,
 )
-from rio_chain.joins import fan_out, settle, star
+from rio_chain.joins import fan_out, race, settle, star
 from rio_chain.outcome import Outcome, Response
 from rio_chain.plan import Plan
-from rio_chain.policies import Backoff
+from rio_chain.policies import (
+    Backoff,
+    Breaker,
+    Budget,
+    Cache,
+    Chaos,
+    Chooser,
+    Flights,
+    Limit,
+    Quantile,
+    best,
+    first,
+    quorum,
+)
 from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
+    from rio_chain.bounds import Bounds
+    from rio_chain.lint import Finding
 
 __all__ = [
     "Abandoned",
     "Backoff",
     "Balancer",
     "BalancerClosed",
+    "Bounds",
+    "Breaker",
     "BridgeFailed",
+    "Budget",
+    "Cache",
     "CallbackFailed",
     "Chain",
     "ChainDefinitionError",
+    "Chaos",
+    "Chooser",
     "CircuitOpen",
     "Deadline",
     "DeadlineExceeded",
     "FanOut",
+    "Finding",
+    "Flights",
+    "Limit",
     "LimitExceeded",
     "NotAccepted",
+    "NotPicklable",
     "Outcome",
     "Plan",
+    "ProcessDied",
+    "Quantile",
     "QueueFull",
     "Request",
     "Response",
@@ -88,8 +120,12 @@ __all__ = [
     "TicketCancelled",
     "UnknownTask",
     "UsageError",
+    "best",
     "current_attempt",
     "fan_out",
+    "first",
+    "quorum",
+    "race",
     "remaining",
     "settle",
     "star",
@@ -99,11 +135,16 @@ __all__ = [
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
 
     def __getattr__(name: str) -> Any:
-        if name not in ("Balancer", "Ticket"):
+        # to write a chain, or to test one, nobody needs these
+        if name in ("Balancer", "Ticket"):
+            from rio_chain import balancer as home  # noqa: PLC0415
+        elif name == "Bounds":
+            from rio_chain import bounds as home  # noqa: PLC0415
+        elif name == "Finding":
+            from rio_chain import lint as home  # noqa: PLC0415
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from rio_chain import balancer  # noqa: PLC0415 - to look at a chain, or to test one, nobody needs a balancer
-
-        globals()[name] = value = getattr(balancer, name)
+        globals()[name] = value = getattr(home, name)
         return value
 
 

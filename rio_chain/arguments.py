@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Star, arity, function, is_async, name_of, takes_one, written
 from rio_chain.nodes import Bridge, Call, FanOut, Node, Then, given_names, name_twice
-from rio_chain.policies import Backoff, Retry
-from rio_chain.units import count, inert, shown
+from rio_chain.policies import Chooser, Quantile, Retry, best, first, quorum
+from rio_chain.units import count, inert, seconds, shown
+
+Kind = TypeVar("Kind")
+
+FIRST: Chooser = first()
 
 FEW = 64  # given names that a chain keeps at hand while it is built; with more of them its plan finds the double one
 
@@ -41,34 +47,70 @@ def name(value: object) -> str:
     return inert(value)
 
 
-def retry(retries: object, on: Any, backoff: object, accept: Any) -> Retry:
+def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any) -> Retry:
     """A checked Retry."""
     retries = count(retries, "retries")
-    if backoff is not None and not isinstance(backoff, Backoff):
-        raise ChainDefinitionError(
-            f"`backoff` must be a Backoff, such as Backoff(base=50), or None; got {shown(backoff)}"
-        )
-    _check_on(on)
+    if not isinstance(cast("object", on), Mapping):  # of a mapping Retry itself checks what is in it
+        check_on(on)
     if accept is not None:
-        _predicate(accept, "`accept` must be a function of the value that says True or False")
-    return Retry(retries, on, backoff, accept)
+        predicate(accept, "accept")
+    if retry_after is not None:
+        _plain(retry_after, "`retry_after` must be a function of the error that says how long to wait")
+    return Retry(retries, on, backoff, accept, retry_after)
 
 
-def _check_on(on: Any) -> None:
+def check_on(on: Any) -> None:
+    """Refuse what can't say for which errors a policy is."""
     rule = "`on` must be an exception class, a tuple of them, or a function of the error that says True or False"
     if not isinstance(on, (type, tuple)):
-        _predicate(on, rule)
+        _plain(on, rule)
         return
     classes = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
     if not classes or not all(isinstance(c, type) and issubclass(c, BaseException) for c in classes):
         raise ChainDefinitionError(f"{rule}; got {shown(classes if isinstance(on, tuple) else classes[0])}")
 
 
-def _predicate(value: object, rule: str) -> None:
+def predicate(value: object, parameter: str = "predicate") -> Callable[[Any], bool]:
+    """A checked function of a value that says True or False."""
+    return _plain(value, f"`{parameter}` must be a function of the value that says True or False")
+
+
+def _plain(value: object, rule: str) -> Callable[[Any], Any]:
     fn = function(value, rule)
     if is_async(fn):
         raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, whose answer would need an await")
     takes_one(fn, rule)
+    return fn
+
+
+def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
+    """The object that holds the state of a policy: made by the user, who hands the same one to many chains."""
+    if isinstance(value, kind):
+        return value
+    hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else shown(value)
+    raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
+
+
+def after(value: object) -> float | Quantile:
+    """How long until the next call of a hedge: seconds, infinity for None, or what the Quantile will say."""
+    if value is None:
+        return math.inf
+    if isinstance(value, Quantile):
+        return value
+    try:
+        return seconds(value, "after", zero=True)
+    except ChainDefinitionError as error:
+        hint = "a Quantile(0.95), or None for one call at a time"
+        raise ChainDefinitionError(f"{str(error).replace('; got', f', {hint}; got', 1)}") from None
+
+
+def pick(value: object) -> Chooser:
+    """A checked Chooser."""
+    rule = "`pick` must be a Chooser: first(), best(score, within=ms) or quorum(k)"
+    if isinstance(value, type) or not all(hasattr(value, part) for part in ("ask", "least", "good", "decide")):
+        got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else shown(value)
+        raise ChainDefinitionError(f"{rule}; got {got}")
+    return cast("Chooser", value)
 
 
 def check_spread(left: Node, found: tuple[Call | Bridge, ...]) -> None:

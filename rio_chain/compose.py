@@ -6,18 +6,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeGuard
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from rio_chain.arguments import Names, check_spread, joined, names_in
+from rio_chain import arguments
+from rio_chain.arguments import Names, check_on, check_spread, joined, names_in
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Entry, entry_of, function, is_async, name_of, not_a_function, takes_one
-from rio_chain.nodes import Bridge, Constant, Handler, Node, OrElse, Scope, Then, heads
+from rio_chain.nodes import (
+    Bridge,
+    Call,
+    Constant,
+    Handler,
+    Node,
+    OrElse,
+    Race,
+    Scope,
+    Then,
+    check_race,
+    check_scope,
+    heads,
+)
 from rio_chain.plan import Plan, compile_plan
 from rio_chain.policies import Policy
+from rio_chain.policies.matching import Match
 from rio_chain.request import Request
+from rio_chain.units import count, inert, shown
 
 NO_NAMES: frozenset[str] = frozenset()
 
@@ -144,8 +161,9 @@ def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], N
     return tuple(chain.node for chain in chains), names
 
 
-def or_else(cls: type[Composed], primary: Composed, other: object) -> Any:
+def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) -> Any:
     """``primary | other``, whatever kind of fallback that is."""
+    check_on(on)
     rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant"
     fallback: Node | Handler | Constant
     names: Names = NO_NAMES
@@ -159,9 +177,73 @@ def or_else(cls: type[Composed], primary: Composed, other: object) -> Any:
         fallback = Handler(fn, name_of(fn), is_async(fn))
     else:
         fallback = Constant(other)
-    return made(cls, OrElse(primary.node, fallback), joined(primary._names, names))
+    return made(cls, OrElse(primary.node, fallback, on), joined(primary._names, names))
 
 
 def scope(cls: type[Composed], inner: Composed, policy: Policy) -> Any:
     """A policy around a chain."""
-    return made(cls, Scope(policy, inner.node), inner._names)
+    wrapped = Scope(policy, inner.node)
+    check_scope(wrapped)
+    return made(cls, wrapped, inner._names)
+
+
+def replica(cls: type[Composed], primary: Composed, n: object, after: object, to: object, pick: object) -> Any:  # noqa: PLR0917
+    """A hedge: several calls of a chain, at one place or at several."""
+    others = targets(to)
+    if n is None and not others:
+        raise ChainDefinitionError("`replica` needs `n`, the number of calls in all, as in .replica(2, after=20)")
+    width = 1 + len(others)
+    calls = width if n is None else count(n, "n", least=1)
+    if calls < width:
+        raise ChainDefinitionError(f"`n` must be {width} or more, or a target of `to` is never called; got {calls}")
+    nodes, names = branches((primary, *others), "`replica`")
+    return raced(cls, Race(nodes, calls, arguments.after(after), arguments.pick(pick), hedge=True), names)
+
+
+def targets(to: object) -> list[Composed]:
+    """The other places of a hedge; functions among them become tasks."""
+    rule = "`to` takes a list of Tasks, Chains or functions"
+    if isinstance(to, Composed) or callable(to):
+        raise ChainDefinitionError(f"{rule}; got just one of them: write to=[...] around it")
+    if not _several(to):
+        raise ChainDefinitionError(f"{rule}; got {shown(to)}")
+    return [item if isinstance(item, Composed) else made(Composed, call(item, rule), NO_NAMES) for item in to]
+
+
+def _several(value: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+def call(value: object, rule: str) -> Call:
+    """A function as a task."""
+    fn = function(value, rule)
+    return Call(fn, name_of(fn), is_async(fn), origin=os.urandom(8))
+
+
+def lane(call: Call, lane: object) -> Call:
+    """The same task in a lane.
+
+    Raises:
+        ChainDefinitionError: the name is none, or the function can't run in a process.
+    """
+    if not isinstance(lane, str) or not lane.strip():
+        raise ChainDefinitionError(f'`lane` takes a name, as in .lane("cpu"); got {shown(lane)}')
+    if call.is_async:
+        raise ChainDefinitionError(f"`.lane()` is for sync functions; `{call.name}` is async: its loop is not there")
+    if call.inline:
+        raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
+    from rio_chain.executors.lane_worker import dumps  # noqa: PLC0415 - most chains have no lane
+
+    try:
+        dumps(call.fn)
+    except Exception as error:
+        raise ChainDefinitionError(
+            f"`.lane()` sends the function to a process, and `{call.name}` can't be pickled: {inert(str(error))}"
+        ) from error
+    return evolve(call, lane=lane)
+
+
+def raced(cls: type[Composed], race: Race, names: Names) -> Any:
+    """A race that can be won."""
+    check_race(race)
+    return made(cls, race, names)

@@ -6,7 +6,6 @@ Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tigh
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
 
@@ -16,15 +15,16 @@ from returns.result import Result
 from rio_chain import arguments, compose
 from rio_chain.compose import NO_NAMES, Composed, made
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import function, is_async, name_of, written
+from rio_chain.functions import written
 from rio_chain.nodes import Call, Named
 from rio_chain.nodes import FanOut as FanOutNode
-from rio_chain.policies import DEFAULT_BACKOFF, Backoff, Timeout
-from rio_chain.policies.retry import On
+from rio_chain.onion import Onion, wrapping_gives
+from rio_chain.policies.matching import Match
 from rio_chain.request import Request
-from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
+    from rio_chain.bounds import Bounds
+    from rio_chain.lint import Finding
     from rio_chain.show import Text
 
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 
 
 @frozen(init=False, repr=False, eq=False)
-class Chain(Composed, Generic[P, Out]):
+class Chain(Onion[P, Out], Generic[P, Out]):
     """Anything composed: tasks, bridges, fan-outs, and policies around them. Immutable; made by ``Task`` and operators.
 
     Chains are equal when their plans are: bracket a row of ``>>`` as you like.
@@ -52,20 +52,7 @@ class Chain(Composed, Generic[P, Out]):
         <Request of len >> str>
     """
 
-    # --- calling and looking ------------------------------------------------------------------------------------
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:
-        """Bind the arguments of the first function; nothing runs yet.
-
-        Where a chain begins with a fan-out, or with a fallback, every branch must take the same arguments.
-
-        Raises:
-            ChainDefinitionError: the arguments don't fit, or the chain is not a valid plan.
-        """
-        entry = self._entry or compose.entry(self)
-        if kwargs or entry.keywords or not entry.least <= len(args) <= entry.most:
-            entry.bind(args, kwargs)
-        return Request(self._plan or self.plan(), args, kwargs)
+    # --- looking ------------------------------------------------------------------------------------------------
 
     def explain(self) -> Text:
         """An indented tree of what happens, each policy around what it wraps, the outermost first. Times in ms."""
@@ -78,6 +65,33 @@ class Chain(Composed, Generic[P, Out]):
         from rio_chain.show import mermaid  # noqa: PLC0415 - what draws stands above what is drawn
 
         return mermaid(self.plan())
+
+    def bounds(self) -> Bounds:
+        """What it can cost at most: the longest time in ms, the calls of each task, and what a limit cuts off.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).timeout(100).retry(1, backoff=None).bounds()
+            at most 200 ms
+            len: at most 2 calls
+        """
+        from rio_chain.bounds import bounds  # noqa: PLC0415 - needed when somebody asks
+
+        return bounds(self.plan())
+
+    def lint(self) -> tuple[Finding, ...]:
+        """What is written in an order that does not do what it seems to: each with the code that does.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> for finding in Task(len).or_else(0).retry(3).lint():
+            ...     print(finding)
+            retry-never-runs at len: the fallback always answers, so the retry around it never runs
+              better: Task(len).retry(3).or_else(0)
+        """
+        from rio_chain.lint import lint  # noqa: PLC0415 - it writes code, and stands above what does
+
+        return lint(self.plan())
 
     # --- one after the other ------------------------------------------------------------------------------------
 
@@ -143,89 +157,46 @@ class Chain(Composed, Generic[P, Out]):
     # --- instead ------------------------------------------------------------------------------------------------
 
     @overload
-    def or_else(self: Callable[[X], Request[A]], other: Callable[[X], Request[B]], /) -> Chain[[X], A | B]: ...
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[X], Request[B]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
     @overload
-    def or_else(self, other: Callable[[Any], Awaitable[Result[B, Any]]], /) -> Chain[P, Out | B]: ...
+    def or_else(
+        self, other: Callable[[Any], Awaitable[Result[B, Any]]], /, *, on: Match = ...
+    ) -> Chain[P, Out | B]: ...
     @overload
-    def or_else(self, other: Callable[[Any], Result[B, Any]], /) -> Chain[P, Out | B]: ...
+    def or_else(self, other: Callable[[Any], Result[B, Any]], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     @overload
-    def or_else(self, other: Callable[[Any], Awaitable[B]], /) -> Chain[P, Out | B]: ...
+    def or_else(self, other: Callable[[Any], Awaitable[B]], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     @overload
-    def or_else(self, other: Callable[[Any], B], /) -> Chain[P, Out | B]: ...
+    def or_else(self, other: Callable[[Any], B], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     @overload
-    def or_else(self, other: list[Any] | dict[Any, Any] | set[Any], /) -> Chain[P, Out]: ...
+    def or_else(self, other: list[Any] | dict[Any, Any] | set[Any], /, *, on: Match = ...) -> Chain[P, Out]: ...
     @overload
-    def or_else(self, other: B, /) -> Chain[P, Out | B]: ...
-    def or_else(self: Any, other: Any, /) -> Any:
+    def or_else(self, other: B, /, *, on: Match = ...) -> Chain[P, Out | B]: ...
+    def or_else(self: Any, other: Any, /, *, on: Match = Exception) -> Any:
         """``a.or_else(b)`` = ``a | b``: what to hand on when all to the left has failed.
 
         Args:
             other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
                 error; else a constant. A list, dict, set or bytearray is copied at each use.
+            on: for which errors: an exception class, a tuple of them, or a function of the error. The default takes
+                every error; one that is not named stays the failure of the whole.
 
         Raises:
-            ChainDefinitionError: other is a coroutine, a Request, or a function that can't take one argument.
+            ChainDefinitionError: other is a coroutine, a Request, or a function that can't take one argument; ``on``
+                is none of the above.
 
         Example:
             >>> from rio_chain import Task
-            >>> Task(len).or_else(0)
-            Task(len).or_else(0)
+            >>> Task(len).or_else(0, on=TypeError)
+            Task(len).or_else(0, on=TypeError)
         """
-        return compose.or_else(Chain, self, other)
+        return compose.or_else(Chain, self, other, on)
 
     __or__ = or_else
 
-    # --- policies -----------------------------------------------------------------------------------------------
-
-    def timeout(self, ms: Duration, /) -> Chain[P, Out]:
-        """Limit all that stands to the left.
-
-        ``.timeout(100).retry(3)`` limits each attempt, ``.retry(3).timeout(500)`` all of them together,
-        ``(a >> b).timeout(500)`` both tasks. What is over its limit fails with ``TaskTimedOut``.
-
-        Args:
-            ms: milliseconds, or a ``timedelta``; more than 0.
-
-        Raises:
-            ChainDefinitionError: not a finite duration above 0.
-
-        Example:
-            >>> from rio_chain import Task
-            >>> Task(len).timeout(100)
-            Task(len).timeout(100)
-        """
-        limited: Chain[P, Out] = compose.scope(Chain, self, Timeout(seconds(ms, "ms")))
-        return limited
-
-    def retry(
-        self,
-        retries: int,
-        /,
-        *,
-        on: On = Exception,
-        backoff: Backoff | None = DEFAULT_BACKOFF,
-        accept: Callable[[Out], bool] | None = None,
-    ) -> Chain[P, Out]:
-        """Call again what stands to the left when it has failed.
-
-        Args:
-            retries: calls after the first; ``retry(3)`` makes at most 4.
-            on: which errors are worth another call: an exception class, a tuple of them, or a function of the error.
-                The default takes every error, also the error value of a returned ``Failure``.
-            backoff: how long to wait before each; default 50 ms doubled up to 1000 ms with full jitter, and None is
-                no wait. An error with a ``retry_after`` (seconds) is waited for as long as that says.
-            accept: a function of the value; where it says False the call counts as failed, with ``NotAccepted``.
-
-        Raises:
-            ChainDefinitionError: an argument out of its range or of the wrong kind.
-
-        Example:
-            >>> from rio_chain import Backoff, Task
-            >>> Task(len).retry(3, on=OSError, backoff=None)
-            Task(len).retry(3, on=OSError, backoff=None)
-        """
-        retried: Chain[P, Out] = compose.scope(Chain, self, arguments.retry(retries, on, backoff, accept))
-        return retried
+    # --- names ---------------------------------------------------------------------------------------------------
 
     def named(self, name: str, /) -> Chain[P, Out]:
         """The same under a name of its own, in reprs, diagrams and errors. A name stands once in a chain.
@@ -309,8 +280,7 @@ class Task(Chain[P, Out]):
     def __init__(self, fn: Any, /) -> None:
         if isinstance(fn, Chain):
             raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        fn = function(fn, "`Task` takes a function")
-        compose.fill(self, Call(fn, name_of(fn), is_async(fn), origin=os.urandom(8)), NO_NAMES)
+        compose.fill(self, compose.call(fn, "`Task` takes a function"), NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
         """The same task under a name of its own: that of its Response. A name stands once in a chain.
@@ -333,8 +303,31 @@ class Task(Chain[P, Out]):
         call = _call(self)
         if call.is_async:
             raise ChainDefinitionError(f"`.inline()` is for sync functions; `{call.name}` is async and needs no thread")
+        if call.lane is not None:
+            raise ChainDefinitionError(f"`{call.name}` runs in lane {call.lane!r}; it can't run in place as well")
         inline: Task[P, Out] = made(Task, evolve(call, inline=True), self._names)
         return inline
+
+    def lane(self, name: str, /) -> Task[P, Out]:
+        """Run the sync function in one of the processes of that name: for work that keeps a core busy.
+
+        Only ``Balancer(lanes={name: n})`` runs such a chain. Where a limit passes, the process is killed and replaced.
+        Arguments, the answer and errors are pickled. A function of ``__main__`` or a notebook, and a lambda, need the
+        extra ``rio-chain[lanes]``. Context variables, ``remaining()`` and ``current_attempt()`` don't reach a process.
+
+        Raises:
+            ChainDefinitionError: not a name; the function is async, ``.inline()``, or can't be pickled.
+
+        Example:
+            >>> import math
+            >>> from rio_chain import Balancer, Task
+            >>> factorial = Task(math.factorial).lane("cpu")
+            >>> with Balancer(lanes={"cpu": 1}) as balancer:
+            ...     balancer.run(factorial(5)).unwrap()
+            120
+        """
+        lane: Task[P, Out] = made(Task, compose.lane(_call(self), name), self._names)
+        return lane
 
 
 def _call(task: Task[..., Any]) -> Call:
@@ -344,3 +337,6 @@ def _call(task: Task[..., Any]) -> Call:
 
 def _begins(chain: Composed) -> str:
     return f"this one begins with `{written(compose.entry(chain).heads[0].fn)}`"
+
+
+wrapping_gives(Chain)

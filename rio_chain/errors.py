@@ -24,6 +24,8 @@ __all__ = [
     "DeadlineExceeded",
     "LimitExceeded",
     "NotAccepted",
+    "NotPicklable",
+    "ProcessDied",
     "QueueFull",
     "RioError",
     "Saturated",
@@ -145,11 +147,15 @@ class Skipped(RioError):
 
 
 class CircuitOpen(RioError):
-    """A breaker refused the call without making it."""
+    """A breaker refused the call without making it. ``retry_after``: seconds until it may let one in, if known."""
+
+    retry_after: float | None = None
 
 
 class LimitExceeded(RioError):
-    """A limit refused the call without making it."""
+    """A limit refused the call without making it. ``retry_after``: seconds until it may let one in, if known."""
+
+    retry_after: float | None = None
 
 
 class NotAccepted(RioError):
@@ -162,6 +168,41 @@ class NotAccepted(RioError):
 
     def __str__(self) -> str:
         return f"the answer of {self.name} was not accepted"
+
+
+class ProcessDied(RioError):
+    """The process of a lane ended before its call had answered; a new one takes its place.
+
+    ``exitcode`` is what it left: a negative number is the signal that killed it. None: it could not be started.
+    """
+
+    def __init__(self, name: str, lane: str, exitcode: int | None = None) -> None:
+        super().__init__(name, lane, exitcode)
+        self.name = name
+        self.lane = lane
+        self.exitcode = exitcode
+
+    def __str__(self) -> str:
+        if self.exitcode is None:
+            return f"{self.name} was not called: the process of lane {self.lane!r} could not be started"
+        how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
+        return f"the process of lane {self.lane!r} died in {self.name} ({how})"
+
+
+class NotPicklable(RioError, TypeError):
+    """What goes to or comes from the process of a lane must be pickled, and that was not possible.
+
+    ``what`` is "function", "argument", "answer" or "error"; ``reason`` is what pickle says.
+    """
+
+    def __init__(self, name: str, what: str, reason: str) -> None:
+        super().__init__(name, what, reason)
+        self.name = name
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the {self.what} of {self.name} can't go from one process to another: {self.reason}"
 
 
 class TicketCancelled(RioError):
@@ -180,9 +221,12 @@ NEVER_RETRIED = (
     LimitExceeded,
     BridgeFailed,
     CallbackFailed,
+    NotPicklable,
     DeadlineExceeded,
     Abandoned,
     TicketCancelled,
     Skipped,
+    ChainDefinitionError,
+    UsageError,
 )
 """Failures that another attempt can't mend, or that speak of the run and not of the backend."""

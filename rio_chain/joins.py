@@ -1,4 +1,4 @@
-"""fan_out, settle and star: several chains on one input, and one function on several values."""
+"""fan_out, settle, race and star: several chains on one input, and one function on several values."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 
 from returns.result import Result
 
+from rio_chain.arguments import FIRST
+from rio_chain.arguments import pick as checked_pick
 from rio_chain.compose import branches as checked
-from rio_chain.compose import made
+from rio_chain.compose import made, raced
 from rio_chain.dsl import Chain, FanOut
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Star, function
 from rio_chain.nodes import FanOut as FanOutNode
+from rio_chain.nodes import Race
+from rio_chain.policies import Chooser
 from rio_chain.request import Request
 
 A = TypeVar("A")
@@ -119,6 +123,61 @@ def settle(*branches: Any) -> Any:
     """
     nodes, names = checked(branches, "`settle`")
     return made(Chain, FanOutNode(nodes, settle=True), names)
+
+
+@overload
+def race(a: Callable[[X], Request[A]], /, *, pick: Chooser = ...) -> Chain[[X], A]: ...
+@overload
+def race(
+    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], /, *, pick: Chooser = ...
+) -> Chain[[X], A | B]: ...
+@overload
+def race(
+    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], c: Callable[[X], Request[C]], /, *, pick: Chooser = ...
+) -> Chain[[X], A | B | C]: ...
+@overload
+def race(
+    a: Callable[[X], Request[A]],
+    b: Callable[[X], Request[B]],
+    c: Callable[[X], Request[C]],
+    d: Callable[[X], Request[D]],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D]: ...
+@overload
+def race(
+    a: Callable[[X], Request[A]],
+    b: Callable[[X], Request[B]],
+    c: Callable[[X], Request[C]],
+    d: Callable[[X], Request[D]],
+    e: Callable[[X], Request[E]],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D | E]: ...
+@overload
+def race(*branches: Callable[[X], Request[A]], pick: Chooser = ...) -> Chain[[X], A]: ...
+def race(*branches: Any, pick: Any = FIRST) -> Any:
+    """Give every branch the same input, run them together, and hand on one answer.
+
+    Branches that are not needed any more are cancelled and awaited; sync functions are abandoned. When all fail, the
+    failure is that of the first branch. To call one chain several times see ``.replica``.
+
+    Args:
+        branches: Tasks and Chains.
+        pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
+
+    Raises:
+        ChainDefinitionError: no branch, one that is not a Task or Chain, or fewer than ``pick`` needs.
+
+    Example:
+        >>> from rio_chain import Task, race
+        >>> race(Task(len), Task(int))
+        race(Task(len), Task(int))
+    """
+    nodes, names = checked(branches, "`race`")
+    return raced(Chain, Race(nodes, len(nodes), 0.0, checked_pick(pick), hedge=False), names)
 
 
 def star(fn: Callable[[*Ts], B], /) -> Callable[[tuple[*Ts]], B]:

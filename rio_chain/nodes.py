@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import Policy
+from rio_chain.policies import Chooser, Policy, Quantile, Retry, Timeout
+from rio_chain.policies.matching import Match
 
 # --- nodes ------------------------------------------------------------------------------------------------------
 # Functions and constants stay outside hashes: they may be unhashable, and equal nodes must have equal hashes.
@@ -23,6 +24,7 @@ class Call:
     is_async: bool
     inline: bool = False
     explicit: bool = False  # the user gave the name; it must then be unique in a plan
+    lane: str | None = None  # the processes that it runs in
     origin: bytes = field(default=b"", eq=False, repr=False)
 
 
@@ -63,6 +65,22 @@ class FanOut:
 
 
 @frozen
+class Race:
+    """Several calls on the same input, of which one wins: ``.replica`` (a hedge) and ``race``.
+
+    Call ``i`` of ``count`` runs branch ``i % len(branches)``, and begins ``after`` seconds (or as a ``Quantile`` says)
+    after the one before it was started, or as soon as one has failed. 0: all at once; infinity: one at a time. The
+    tasks of a branch stand once in a plan, however often the branch is called.
+    """
+
+    branches: tuple[Node, ...]
+    count: int
+    after: float | Quantile
+    pick: Chooser = field(hash=False)
+    hedge: bool
+
+
+@frozen
 class Constant:
     """A fallback that is a value; a list, dict, set or bytearray is copied at each use."""
 
@@ -80,10 +98,14 @@ class Handler:
 
 @frozen
 class OrElse:
-    """``primary | fallback``: a fallback node gets the same input, a Handler the error, a Constant nothing."""
+    """``primary | fallback``: a fallback node gets the same input, a Handler the error, a Constant nothing.
+
+    ``on``: the errors for which it stands in; any other is the failure of the whole.
+    """
 
     primary: Node
     fallback: Node | Handler | Constant
+    on: Match = field(default=Exception, hash=False)
 
 
 @frozen
@@ -102,7 +124,7 @@ class Named:
     inner: Node
 
 
-Node = Call | Bridge | Then | Seq | FanOut | OrElse | Scope | Named
+Node = Call | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named
 
 
 # --- walks ------------------------------------------------------------------------------------------------------
@@ -116,7 +138,7 @@ def parts(node: Node) -> tuple[Node, ...]:
         return node.steps
     if isinstance(node, Then):
         return (node.left, node.right)
-    if isinstance(node, FanOut):
+    if isinstance(node, (FanOut, Race)):
         return node.branches
     if isinstance(node, (Scope, Named)):
         return (node.inner,)
@@ -145,6 +167,37 @@ def heads(node: Node) -> Iterator[Call | Bridge]:
             stack.extend(reversed(parts(node)))
 
 
+def call_of(node: FanOut | Race) -> str:
+    """What it is called in source."""
+    if isinstance(node, Race):
+        return "replica" if node.hedge else "race"
+    return "settle" if node.settle else "fan_out"
+
+
+# --- rules ------------------------------------------------------------------------------------------------------
+
+
+def check_scope(node: Scope) -> None:
+    """Refuse a policy with a state of its own around bridges alone: they have no Response that could tell of it."""
+    if not isinstance(node.policy, (Timeout, Retry)) and not _has_task(node.inner):
+        raise ChainDefinitionError(f"`{node.policy}` needs a task to its left; got only bridges: write Task(fn)")
+
+
+def check_race(node: Race) -> None:
+    """Refuse a race that has no task in a branch, or that can't be won."""
+    for branch in node.branches:
+        if not _has_task(branch):
+            raise ChainDefinitionError(f"`{call_of(node)}` is between tasks; got a bridge: write Task(fn)")
+    if node.pick.least > node.count:
+        raise ChainDefinitionError(
+            f"`pick` must be content with {node.count} answers, as no more calls are made; got {node.pick!r}"
+        )
+
+
+def _has_task(node: Node) -> bool:
+    return any(isinstance(n, Call) for n in walk(node))
+
+
 def given_names(node: Node) -> Iterator[str]:
     """Every name that was given by hand, one for each occurrence."""
     return (n.name for n in walk(node) if isinstance(n, Named) or (isinstance(n, Call) and n.explicit))
@@ -159,15 +212,16 @@ def flat(node: Node) -> Node:
     """The same chain with each nest of ``Then`` as one ``Seq``, so that brackets around ``>>`` make no difference."""
     if isinstance(node, (Then, Seq)):
         return Seq(tuple(_steps(node)))
-    if isinstance(node, FanOut):
-        return FanOut(tuple(flat(branch) for branch in node.branches), node.keys, node.settle)
-    if isinstance(node, Scope):
+    if isinstance(node, Scope):  # by far the most frequent, and `evolve` costs several times as much
         return Scope(node.policy, flat(node.inner))
     if isinstance(node, Named):
         return Named(node.name, flat(node.inner))
+    if isinstance(node, (FanOut, Race)):
+        return evolve(node, branches=tuple(flat(branch) for branch in node.branches))
     if isinstance(node, OrElse):
         fallback = node.fallback
-        return OrElse(flat(node.primary), fallback if isinstance(fallback, (Handler, Constant)) else flat(fallback))
+        other = fallback if isinstance(fallback, (Handler, Constant)) else flat(fallback)
+        return evolve(node, primary=flat(node.primary), fallback=other)
     return node
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
@@ -27,7 +27,7 @@ Other = TypeVar("Other")
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 
-_STATUS_OF: dict[type, Status] = {
+_STATUS_OF: dict[type[Any], Status] = {
     TaskTimedOut: "timed_out",
     DeadlineExceeded: "timed_out",
     Abandoned: "abandoned",
@@ -38,7 +38,7 @@ _STATUS_OF: dict[type, Status] = {
 class Entry:
     """The log of one task in one run. ``status`` None: its turn has not come; "running": no answer yet."""
 
-    __slots__ = ("began", "calls", "ended", "errors", "status", "value")
+    __slots__ = ("began", "calls", "denied", "ended", "errors", "started", "status", "value", "wasted", "winner")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -46,6 +46,8 @@ class Entry:
         self.errors: list[Any] = []
         self.status: Status | Literal["running"] | None = None
         self.value: Any = None  # the answer, or the error
+        self.winner = 0
+        self.started = self.denied = self.wasted = 0
 
 
 Log = list[Any]
@@ -79,7 +81,7 @@ def note_failure(entry: Entry, error: Any) -> None:
     """The call, or what was made of it, failed with ``error``."""
     entry.errors.append(error)
     entry.value = error
-    entry.status = _STATUS_OF.get(type(error), "failed")
+    entry.status = _STATUS_OF.get(type(cast("object", error)), "failed")
 
 
 def new_round(log: Log, low: int, high: int) -> None:
@@ -107,6 +109,23 @@ def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -
             note_failure(entry, error)
 
 
+def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: int | None) -> None:
+    """Add what several calls made at once have logged, each in a log of its own; the winner says how it ended."""
+    for index in range(low, high):
+        ran = [(number, entry_of(own, index)) for number, own in logs if own[index] is not None]
+        if not ran:
+            continue
+        total = entry_of(log, index)
+        for _, entry in ran:
+            if not total.calls:
+                total.began = entry.began
+            total.calls += entry.calls
+            total.errors += entry.errors
+            total.denied += entry.denied
+        last = min(ran, key=lambda one: (one[0] != winner, one[1].status != "running", one[0]))[1]
+        total.ended, total.status, total.value = last.ended, last.status, last.value
+
+
 def _skip(entry: Entry, error: Any) -> None:
     entry.status = "skipped"
     entry.value = error if isinstance(error, BridgeFailed) else Skipped(error)
@@ -123,15 +142,19 @@ class Response:
         elapsed: from the start of its first call to the end of its last, waits between them included.
         errors: the errors of all its attempts, in order.
         winner: which of the calls made at once gave the answer, counted from 0; None when none did.
+        started: how many replicas were started in the last round; 0 without ``.replica``.
+        wasted: how many of them were started in vain.
+        denied: how many retries and replicas a budget did not allow, in the whole run.
     """
 
-    __slots__ = ("_found", "attempts", "errors", "name", "status")
+    __slots__ = ("_found", "_winner", "attempts", "denied", "errors", "name", "started", "status", "wasted")
 
     def __init__(self, name: str, found: Any, cause: Any) -> None:
         self.name = name
         self.status: Status = "succeeded"
         self.attempts = 1
         self.errors: tuple[Any, ...] = ()
+        self.started = self.wasted = self.denied = self._winner = 0
         if type(found) is not tuple:
             if found is None or found.status is None:
                 found = found or Entry()
@@ -139,6 +162,8 @@ class Response:
             self.status = found.status
             self.attempts = found.calls
             self.errors = tuple(found.errors)
+            self.started, self.wasted, self.denied = found.started, found.wasted, found.denied
+            self._winner = found.winner
             found = found.began, found.ended, found.value
         self._found: tuple[float, float, Any] = found
 
@@ -155,7 +180,7 @@ class Response:
     @property
     def winner(self) -> int | None:
         """Which of the calls made at once answered."""
-        return 0 if self.status == "succeeded" else None
+        return self._winner if self.status == "succeeded" else None
 
     def __repr__(self) -> str:
         tries = f", {self.attempts} attempts" if self.attempts > 1 else ""

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from itertools import chain, pairwise, product
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.nodes import (
@@ -23,9 +23,13 @@ from rio_chain.nodes import (
     Named,
     Node,
     OrElse,
+    Race,
     Scope,
     Seq,
     Then,
+    call_of,
+    check_race,
+    check_scope,
     flat,
     given_names,
     heads,
@@ -47,6 +51,7 @@ __all__ = [
     "Plan",
     "PlannedBridge",
     "PlannedTask",
+    "Race",
     "Scope",
     "Seq",
     "Then",
@@ -77,6 +82,10 @@ class PlannedBridge:
     after: str
 
 
+def _lanes(plan: Plan) -> dict[str, str]:
+    return {task.call.lane: task.name for task in reversed(plan.tasks) if task.call.lane is not None}
+
+
 @frozen
 class Plan:
     """A validated chain: what ``chain.plan()`` gives. Immutable, picklable, equal when the chains are equal.
@@ -97,6 +106,8 @@ class Plan:
     title: str = field(eq=False)
     programs: dict[Any, Any] = field(factory=dict[Any, Any], init=False, eq=False, repr=False)
     """What an engine made of it, so that it does so once."""
+    lanes: dict[str, str] = field(default=Factory(_lanes, takes_self=True), init=False, eq=False, repr=False)
+    """The lanes that it needs, and for each the first task that does."""
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:
@@ -127,7 +138,8 @@ def compile_plan(node: Node) -> Plan:
     """Number, name and validate a chain.
 
     Raises:
-        ChainDefinitionError: an empty sequence or fan-out, a name given twice, a chain nested too deeply.
+        ChainDefinitionError: an empty sequence, fan-out or race, a race that can't be won, a policy around no task, a
+            name given twice, a chain nested too deeply.
     """
     try:
         root = flat(node)
@@ -144,8 +156,12 @@ def compile_plan(node: Node) -> Plan:
 
 def _validate(root: Node, nodes: Sequence[Node]) -> None:
     for node in nodes:
-        if isinstance(node, (Seq, FanOut)) and not parts(node):
+        if isinstance(node, (Seq, FanOut, Race)) and not parts(node):
             raise ChainDefinitionError("a chain needs at least one task; this one, or a part of it, is empty")
+        if isinstance(node, Race):
+            check_race(node)
+        if isinstance(node, Scope):
+            check_scope(node)
     if not any(isinstance(node, Call) for node in nodes):
         raise ChainDefinitionError("a chain needs at least one task; write Task(fn)")
     for name, times in Counter(given_names(root)).items():
@@ -194,7 +210,7 @@ def _sides(root: Node, names: Iterator[str]) -> list[tuple[str, str]]:
         inner = [visit(part) for part in parts(node)]
         if isinstance(node, Seq):
             return _in_a_row(inner, before, after)
-        sign = " | " if isinstance(node, OrElse) else " & "
+        sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, Race) else " & "
         firsts, lasts, leading, trailing = zip(*inner, strict=True)
         return _group(firsts, sign), _group(lasts, sign), list(chain(*leading)), list(chain(*trailing))
 
@@ -243,9 +259,14 @@ def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
         yield node.name
     elif isinstance(node, Scope):
         yield from _words(node.inner, outer=outer)
-    elif isinstance(node, FanOut) and (node.settle or node.keys is not None or len(node.branches) == 1):
-        labels = [f"{inert(key)}=" for key in node.keys or ()] or [""] * len(node.branches)
-        yield "settle(" if node.settle else "fan_out("
+    elif isinstance(node, Race) and node.hedge and len(node.branches) == 1:
+        yield from _words(node.branches[0], outer=outer)
+    elif isinstance(node, Race) or (
+        isinstance(node, FanOut) and (node.settle or node.keys is not None or len(node.branches) == 1)
+    ):
+        keys = node.keys if isinstance(node, FanOut) else None
+        labels = [f"{inert(key)}=" for key in keys or ()] or [""] * len(node.branches)
+        yield f"{call_of(node)}("
         for i, (label, branch) in enumerate(zip(labels, node.branches, strict=True)):
             yield f", {label}" if i else label
             yield from _words(branch, outer=True)

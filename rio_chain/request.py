@@ -31,7 +31,7 @@ class Request(Generic[Out]):
 
     plan: Plan
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(factory=dict)
+    kwargs: Mapping[str, Any] = field(factory=dict[str, Any])
 
     def run(self, *, executor: str | None = None, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
         """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.

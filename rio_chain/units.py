@@ -34,15 +34,16 @@ def inert(text: str) -> str:
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
 
 
+def _number(value: object) -> float | None:
+    """A real number as a float; None for anything else, a bool too."""
+    return float(value) if isinstance(value, (int, float, Real)) and value is not True and value is not False else None
+
+
 def seconds(value: object, name: str, *, zero: bool = False) -> float:
     """Milliseconds or a ``timedelta`` as float seconds; more than 0, or 0 as well where ``zero`` says so."""
     rule = "a finite number of milliseconds (or a timedelta), " + ("0 or more" if zero else "more than 0")
-    if isinstance(value, timedelta):
-        got = value.total_seconds()
-    elif isinstance(value, Real) and not isinstance(value, bool):
-        got = float(value) / 1000
-    else:
-        raise ChainDefinitionError(f"`{name}` must be {rule}; got {shown(value)}")
+    plain = _number(value)
+    got = value.total_seconds() if isinstance(value, timedelta) else math.nan if plain is None else plain / 1000
     if not math.isfinite(got) or got < 0 or (got == 0 and not zero):
         raise ChainDefinitionError(f"`{name}` must be {rule}; got {shown(value)}")
     return got
@@ -67,8 +68,8 @@ def count(value: object, name: str, *, least: int = 0) -> int:
 
 def number(value: object, name: str, *, least: float = -math.inf, above: float = -math.inf) -> float:
     """A finite number, at least ``least`` and more than ``above``."""
-    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or float(value) < least or float(value) <= above:  # type: ignore[arg-type]  # checked by `fits`
+    got = _number(value)
+    if got is None or not math.isfinite(got) or got < least or got <= above:
         rule = f", {least:g} or more" if least > -math.inf else f", more than {above:g}" if above > -math.inf else ""
         raise ChainDefinitionError(f"`{name}` must be a finite number{rule}; got {shown(value)}")
-    return float(value)  # type: ignore[arg-type]  # checked by `fits`
+    return got

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain.balancer import mapping
 from rio_chain.balancer.core import Core
+from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import CLOSED, PLAIN, Posting, Terms, terms_of
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST, serve, wait_for, wait_in_place
@@ -17,12 +18,13 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import INF, Run, inherited
 from rio_chain.engine.execute import execute, unbegun
+from rio_chain.engine.interpret import check_lanes
 from rio_chain.errors import ChainDefinitionError, DeadlineExceeded, Saturated, TicketCancelled, UsageError
 from rio_chain.request import Request
 from rio_chain.units import Duration, count, seconds, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from rio_chain.engine.runtime import Runtime
@@ -49,6 +51,8 @@ class Balancer:
             Default 30000.
         max_abandoned: with so many abandoned calls still running, ``run`` and ``post`` raise ``Saturated``.
             Default ``2 * workers``.
+        lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They are started with the first
+            call and end with the balancer. Default none.
 
     Raises:
         ChainDefinitionError: an argument out of its range.
@@ -69,6 +73,7 @@ class Balancer:
         threads: int | None = None,
         abandon_after: Duration = 30_000,
         max_abandoned: int | None = None,
+        lanes: Mapping[str, int] | None = None,
     ) -> None:
         from rio_chain.executors import checked_name  # noqa: PLC0415 - imported when first used
 
@@ -77,6 +82,7 @@ class Balancer:
         self._threads = 4 * workers if threads is None else count(threads, "threads", least=1)
         self._abandon_after = seconds(abandon_after, "abandon_after")
         self._max_abandoned = 2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1)
+        self._lanes = Lanes(lanes)
         self._core = Core(workers, count(buffer, "buffer"))
         self._host: Host | None = None
         self._binding = threading.RLock()
@@ -216,12 +222,15 @@ class Balancer:
 
     # --- the way of a request ------------------------------------------------------------------------------------
 
-    def _check(self, host: Host, request: Any) -> None:
-        if type(request) is not Request:
+    def _check(self, host: Host, request: Request[Any]) -> None:
+        given: Any = request
+        if type(given) is not Request:
+            got = shown(request)
             raise ChainDefinitionError(
-                "`request` must be a chain called with its arguments, as in balancer.run(page(42)); "
-                f"got {shown(request)}"
+                f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
+        if request.plan.lanes:
+            check_lanes(request, host.runtime.lanes)
         if host.crew.saturated and not self._core.closed:
             self._core.rejected += 1
             raise Saturated(f"{host.crew.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
@@ -242,8 +251,9 @@ class Balancer:
         """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
         from rio_chain.executors.base import HostGone  # noqa: PLC0415 - imported when first used
 
+        posting.turn.wake = None  # it knows the posting, and the posting knows the turn
         if posting.turn.state == "gone":
-            posting.cancelled(TicketCancelled(CLOSED))
+            posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
             return
         self._posted.add(posting)
         try:
@@ -257,7 +267,8 @@ class Balancer:
         rt, turn, posted = posting.host.runtime, posting.turn, posting.posted
         try:
             if turn.state != "granted" and not await self._turn_came(rt, turn, posting.until):
-                posting.cancelled(TicketCancelled(CLOSED) if self._core.closed else DeadlineExceeded("in the queue"))
+                late = TicketCancelled(CLOSED) if self._core.closed else DeadlineExceeded("in the queue")
+                posting.cancelled(posting.ticket.run.stop_error or late)
                 return
             began = rt.now()
             await serve(
@@ -315,6 +326,7 @@ class Balancer:
                     host = executors.loop_module_of(running).attach(*sizes)
                 else:
                     host = executors.module_of(self._executor or executors.DEFAULT).launch(*sizes)
+                host.runtime.lanes = self._lanes.open()
                 host.on_loss(self._lost)
                 self._host = host
             return self._host
@@ -328,6 +340,7 @@ class Balancer:
             self._core.give_up(posting.turn)
             posting.cancelled(TicketCancelled(LOST))
             self._posted.discard(posting)
+        self._lanes.close()
 
     def _cancel_left(self) -> None:
         waiting, running = self._core.clear()
@@ -367,6 +380,7 @@ class Balancer:
         with self._binding:
             host = self._host
         if host is not None:
+            self._lanes.close()
             host.close()
 
     async def aclose(self, grace: Duration = 30_000) -> None:
@@ -394,6 +408,7 @@ class Balancer:
             with self._binding:
                 host = self._host
             if host is not None:
+                self._lanes.close()
                 host.close()
         for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
             await rt.sleep(0)

@@ -47,6 +47,8 @@ async def serve(
             ticket.resolve(outcome)
         elif error is not None:
             ticket.fail(error)
+        # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
+        del ticket, outcome, error, ended
 
 
 def cancelled(host: Host, ticket: Ticket[Any], error: Exception, posted: float) -> Outcome[Any]:

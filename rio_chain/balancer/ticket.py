@@ -49,9 +49,10 @@ class Ticket(Generic[Out]):
         ones abandoned. A request that is over stays as it is.
         """
         error = TicketCancelled(reason)
-        if self.withdraw is not None:
-            self.withdraw(error)
-        self.run.stop(error)
+        self.run.stop(error)  # first: whoever finds it withdrawn looks there for the reason
+        withdraw = self.withdraw  # read once: an answer takes it away
+        if withdraw is not None:
+            withdraw(error)
 
     def wait(self, timeout: Duration | None = None) -> Outcome[Out]:
         """Block until the Outcome is there, and give it.
@@ -130,16 +131,18 @@ class Ticket(Generic[Out]):
         """Answer it. The first answer stands. Only who runs it calls this."""
         if not self.done:
             self._outcome = outcome
+            self.withdraw = None  # it knows us, and we know it
             self._wake()
 
     def fail(self, error: BaseException) -> None:
         """A BaseException of a body ended the run: whoever waits gets it, as itself."""
         if not self.done:
             self._error = error
+            self.withdraw = None
             self._wake()
 
     def __del__(self) -> None:
-        error = getattr(self, "_error", None)
+        error: BaseException | None = getattr(self, "_error", None)
         if error is not None and not self._seen:
             told = (type(error), error, error.__traceback__, threading.current_thread())
             threading.excepthook(threading.ExceptHookArgs(told))

@@ -7,6 +7,7 @@ What it decides is computed in ``policies/``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rio_chain.engine.current import Strand
@@ -15,7 +16,9 @@ from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.outcome import close, entry_of, new_round, note_failure
 from rio_chain.plan import Plan
-from rio_chain.policies import Retry, Timeout
+from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
+from rio_chain.policies.hold import Hold
+from rio_chain.policies.matching import matches
 from rio_chain.units import milliseconds
 
 INF = float("inf")
@@ -37,7 +40,7 @@ class OuterExpired(BaseException):
 class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
-    __slots__ = ("edge", "high", "layer", "low", "place", "retries", "until")
+    __slots__ = ("edge", "entered", "extra", "high", "hold", "layer", "low", "place", "rested", "retries", "until")
 
     def __init__(self, layer: Layer, place: Place, low: int, high: int) -> None:
         self.layer = layer
@@ -46,6 +49,23 @@ class Frame:
         self.high = high
         self.until = self.edge = INF
         self.retries = 0
+        self.rested: list[float] = []  # the waits between its attempts
+        self.entered = 0.0
+        self.hold: Hold | None = None  # what a policy with a state of its own gave when it let us in
+        self.extra: Hold | None = None  # what the budget gave for the retry that runs
+
+    def drop(self) -> None:
+        """It is left without an answer and without a failure that speaks of what it wraps."""
+        self.returned()
+        if self.hold is not None:
+            hold, self.hold = self.hold, None
+            hold.dropped()
+
+    def returned(self) -> None:
+        """The retry that the budget allowed is over."""
+        if self.extra is not None:
+            extra, self.extra = self.extra, None
+            extra.dropped()
 
     def name(self, plan: Plan) -> str:
         """The task, or the part of the chain, that it is around."""
@@ -61,46 +81,111 @@ class Frame:
 
 def enter(frames: list[Frame], outer: float, entered: float, op: Op, place: Place) -> None:
     """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
-    pc, depth, value = place
-    layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:]
-    edge = frames[-1].edge if frames else outer
+    _, depth, _ = place
+    layers = op[5] if op[0] == TASK else op[1]
     for k in reversed(range(len(layers) if depth == FULL else depth)):
-        layer = layers[k]
-        frame = Frame(layer, (pc, k, value), low, high)
-        if type(layer) is Timeout:
-            frame.until = entered + layer.seconds
-            edge = min(edge, frame.until)
-        frame.edge = edge
-        frames.append(frame)
+        push(frames, outer, entered, op, (place[0], k, place[2]))
 
 
-async def leave(strand: Strand, frames: list[Frame], count: int, value: Any) -> None:
-    """Leave the ``count`` innermost frames with a value, the innermost first; one of them may not accept it."""
-    for _ in range(count):
+def push(frames: list[Frame], outer: float, entered: float, op: Op, inside: Place) -> Frame:
+    """Enter one layer; ``inside`` is the place where what it wraps begins."""
+    layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:4]
+    layer = layers[inside[1]]
+    frame = Frame(layer, inside, low, high)
+    frame.entered = entered
+    frame.edge = frames[-1].edge if frames else outer
+    if type(layer) is Timeout:
+        frame.until = entered + layer.seconds
+        frame.edge = min(frame.edge, frame.until)
+    frames.append(frame)
+    return frame
+
+
+async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
+    """Leave the frames of the instruction ``pc`` with a value, the innermost first; one of them may not accept it."""
+    while frames and frames[-1].place[0] == pc:
         frame = frames[-1]
         layer = frame.layer
-        if type(layer) is Retry and layer.accept is not None and not await ask(strand, "accept", layer.accept, value):
-            error = NotAccepted(frame.name(strand.run.plan), value)
-            if frame.high - frame.low == 1:
-                note_failure(entry_of(strand.run.log, frame.low), error)
-            raise Fail(error)
+        accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
+        if accept is not None:
+            await _accepted(strand, frame, accept, value)
         frames.pop()
+        frame.returned()
+        if frame.hold is not None:
+            frame.hold.succeeded(value)
+
+
+async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
+    error: Exception = NotAccepted(frame.name(strand.run.plan), value)
+    try:
+        if await ask(strand, "accept", accept, value):
+            return
+    except CallbackFailed as exc:
+        error = exc
+    if frame.high - frame.low == 1:
+        note_failure(entry_of(strand.run.log, frame.low), error)
+    raise Fail(error)
 
 
 async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | None:
     """``error`` goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
+    if frames:
+        await _sleep(strand, frames[-1], 0)  # a cancellation that the body answered with an error is heard here
     while frames:
         frame = frames[-1]
         layer = frame.layer
-        if type(layer) is Retry and await _wanted(strand, layer, frame, error) and await _rested(strand, frame, error):
-            frame.retries += 1
-            new_round(strand.run.log, frame.low, frame.high)
-            return frame.place
+        frame.returned()
+        if type(layer) is Retry and await _wanted(strand, layer, frame, error) and _allowed(strand, frames):
+            if await _rested(strand, layer, frame, error):
+                frame.retries += 1
+                new_round(strand.run.log, frame.low, frame.high)
+                return frame.place
+            frame.returned()
         frames.pop()
-        if type(layer) is Fallback:
+        if frame.hold is not None:
+            frame.hold.failed(error)
+        if type(layer) is Fallback and await _caught(strand, layer, error):
             close(strand.run.log, frame.low, frame.high, error)
             return layer.handler, FULL, error if layer.error else frame.place[2]
     return None
+
+
+def _allowed(strand: Strand, frames: list[Frame]) -> bool:
+    """Whether the budget around, if there is one, allows one more retry."""
+    budget = budget_of(strand, frames)
+    if budget is None:
+        return True
+    first_over(frames, budget)
+    frame = frames[-1]
+    frame.extra = budget.extra()
+    if frame.extra is None:
+        for index in range(frame.low, frame.high):
+            entry_of(strand.run.log, index).denied += 1
+    return frame.extra is not None
+
+
+def first_over(frames: list[Frame], budget: Budget) -> None:
+    """The first attempt under this budget is over: what follows is extra, or extras would earn extras."""
+    for around in frames:
+        if around.layer is budget and around.hold is not None:
+            around.hold.dropped()
+            around.hold = None
+
+
+def budget_of(strand: Strand, frames: list[Frame]) -> Budget | None:
+    """The innermost budget that retries and hedges here have to ask."""
+    return next((f.layer for f in reversed(frames) if isinstance(f.layer, Budget)), strand.budget)
+
+
+async def _caught(strand: Strand, layer: Fallback, error: Any) -> bool:
+    found = matches(layer.on, error)
+    return bool(await ask(strand, "on", layer.on, error)) if found is None else found
+
+
+def drop(frames: list[Frame]) -> None:
+    """Leave all frames because the walk itself ends; the innermost first."""
+    while frames:
+        frames.pop().drop()
 
 
 async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> bool:
@@ -112,18 +197,33 @@ async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> boo
     return matches
 
 
-async def _rested(strand: Strand, frame: Frame, error: Any) -> bool:
+async def _rested(strand: Strand, layer: Retry, frame: Frame, error: Any) -> bool:
     """Wait as the backoff says; False, at once, when that wait does not fit into the limits around it."""
-    layer = frame.layer
-    delay = layer.delay(frame.retries, error) if isinstance(layer, Retry) else 0.0
+    delay = await _delay(strand, layer, frame, error)
     if strand.rt.now() + delay >= frame.edge:
         return False
+    frame.rested.append(delay)
     if frame.high - frame.low == 1:
         entry_of(strand.run.log, frame.low).status = "running"  # a task that rests is not over
+    await _sleep(strand, frame, delay)
+    return True
+
+
+async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
+    """Seconds to wait before the next attempt. What users gave to tell it, is called as their functions are."""
+    told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
+    rested = frame.rested
+    elapsed, idle, last = strand.rt.now() - frame.entered, sum(rested), rested[-1] if rested else None
+    delay = partial(layer.delay, frame.retries, error, last, elapsed=elapsed, idle=idle, **told)
+    if isinstance(layer.waits(error), Wait):
+        return float(await ask(strand, "backoff", delay))
+    return delay()
+
+
+async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
     strand.edge = frame.edge
     strand.slot.arm(frame.edge)
-    await strand.rt.sleep(delay)  # also 0: a cancellation that the body answered with an error is heard here
-    return True
+    await strand.rt.sleep(delay)
 
 
 async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> Any:
@@ -149,7 +249,7 @@ def expire(strand: Strand, frames: list[Frame], now: float) -> Exception:
     if not strand.root and now >= strand.outer:
         raise OuterExpired
     if strand.root and (run.stop_error is not None or now >= strand.outer):
-        frames.clear()
+        drop(frames)
         error = run.stop_error or run.overdue()
         close(run.log, 0, len(run.log), error)
         return error
@@ -159,7 +259,8 @@ def expire(strand: Strand, frames: list[Frame], now: float) -> Exception:
             raise OuterExpired  # the interruption was not ours: the run was stopped, or a limit around us was over
         over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer that fired a moment early
     frame = frames[over]
-    del frames[over:]
+    while len(frames) > over:
+        frames.pop().drop()
     error = frame.expired(run.plan)
     close(run.log, frame.low, frame.high, error)
     return error

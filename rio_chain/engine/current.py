@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rio_chain.deadline import Deadline
 from rio_chain.engine.runtime import Runtime, Slot
@@ -11,6 +11,9 @@ from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.outcome import Entry, Log
 from rio_chain.plan import Plan
 from rio_chain.units import milliseconds
+
+if TYPE_CHECKING:
+    from rio_chain.policies import Budget
 
 INF = float("inf")
 
@@ -43,7 +46,7 @@ class Run:
 class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
-    __slots__ = ("at", "edge", "open", "outer", "root", "rt", "run", "slot")
+    __slots__ = ("at", "budget", "edge", "open", "outer", "replica", "root", "rounds", "rt", "run", "slot")
 
     def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float, *, root: bool) -> None:
         self.run = run
@@ -53,10 +56,13 @@ class Strand:
         self.root = root
         self.edge = outer
         self.at = 0  # the task whose turn it is
+        self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
+        self.replica = 0  # which of the calls made at once this is
+        self.rounds = 0  # retries around them
         self.open = True
 
     def close(self) -> None:
-        """It is over. A copy of its context may live on, in a timer that was cancelled, say, and must not keep the run."""
+        """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
         self.open = False
         self.run = _OVER
 
@@ -67,14 +73,37 @@ _OVER.log = []
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
 
 
-def current_attempt() -> int:
-    """Which call of its task, in this run, the body that asks is: 1 for the first. 1 outside of any run."""
+class Attempt(int):
+    """A number: which call of its task this is, 1 for the first; and which of the calls made at once.
+
+    Attributes:
+        replica: 0 for the first of the calls made at once.
+    """
+
+    replica: int
+
+    def __new__(cls, number: int, replica: int = 0) -> Self:
+        """As ``int``."""
+        self = super().__new__(cls, number)
+        self.replica = replica
+        return self
+
+
+def current_attempt() -> Attempt:
+    """Which call of its task, in this run, the body that asks is; and which replica. The first outside of any run.
+
+    Example:
+        >>> from rio_chain import Task, current_attempt
+        >>> Task(lambda: current_attempt() + 0)().run().unwrap()
+        1
+    """
     strand = CURRENT.get()
     log: Log = [] if strand is None else strand.run.log  # read first: it may be closed at any moment
     if strand is None or not strand.open:
-        return 1
+        return Attempt(1)
     found: Any = log[strand.at]
-    return 1 if found is None else found.calls + 1 if type(found) is Entry else 2
+    before = 0 if found is None else found.calls if type(found) is Entry else 1
+    return Attempt(strand.rounds + before + 1, strand.replica)
 
 
 def remaining() -> float:

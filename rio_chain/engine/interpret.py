@@ -7,15 +7,18 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, enter, expire, leave, unwind
+from rio_chain.engine.admit import admit
+from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, budget_of, drop, enter, expire, leave, unwind
+from rio_chain.engine.compete import compete
 from rio_chain.engine.current import CURRENT, Run, Strand
 from rio_chain.engine.program import (
+    ADMIT,
     ASYNC,
     BRIDGE,
     CALL,
@@ -26,8 +29,10 @@ from rio_chain.engine.program import (
     FULL,
     HANDLER,
     JUMP,
+    LANE,
     LEAVE,
     PLACE,
+    RACE,
     TASK,
     Args,
     Branch,
@@ -35,9 +40,10 @@ from rio_chain.engine.program import (
     Program,
     program_of,
 )
-from rio_chain.engine.runtime import STOPPED, Raised, Refused, Runtime
-from rio_chain.errors import BridgeFailed, CallbackFailed
+from rio_chain.engine.runtime import STOPPED, Lane, Raised, Refused, Runtime
+from rio_chain.errors import BridgeFailed, CallbackFailed, UsageError
 from rio_chain.outcome import Entry, close, entry_of, note_call, note_failure
+from rio_chain.policies import Budget
 from rio_chain.request import Request
 
 INF = float("inf")
@@ -72,9 +78,26 @@ class NestedFail(Fail):
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     """The program that runs a request on a runtime, and its input."""
     args, kwargs = request.args, request.kwargs
+    if request.plan.lanes:
+        check_lanes(request, rt.lanes)
     if len(args) == 1 and not kwargs:
         return program_of(request.plan, direct=rt.direct, places=rt.places), args[0]
     return program_of(request.plan, direct=rt.direct, places=rt.places, spread=True), Args(args, dict(kwargs))
+
+
+def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
+    """Refuse a request that needs a lane which is not there.
+
+    Raises:
+        UsageError: the text names the task, the lane, and what to write.
+    """
+    for lane, task in request.plan.lanes.items():
+        if lane not in lanes:
+            have = f"; this one has {', '.join(map(repr, lanes))}" if lanes else ""
+            raise UsageError(
+                f"task {task} runs in lane {lane!r}, and only a balancer with that lane can run it: "
+                f"Balancer(lanes={{{lane!r}: n}}), where n is the number of processes{have}"
+            )
 
 
 async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
@@ -104,11 +127,11 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                 op = ops[pc]
                 code = op[0]
                 if code == TASK:
-                    _, route, fn, index, limits, layers, plain = op
+                    _, route, fn, index, limits, _, plain = op
                     phase = NOT_BEGUN
-                    if route == CALL:
-                        room = rt.reserve()
-                        if room is not None:  # a call that waits for a thread has not started
+                    if route >= CALL:
+                        room = rt.reserve() if route == CALL else rt.lanes[fn.lane].reserve(rt.waiter, fn.fn)
+                        if room is not None:  # a call that waits for a thread or process has not started
                             _arm(strand, edge)
                             await room
                             t = now()
@@ -129,6 +152,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         got = await call(fn, (value,), NO_KWARGS)
                     elif route == PLACE:
                         got = fn(value)
+                    elif route == LANE:
+                        got = await rt.lanes[fn.lane].call(rt.waiter(), fn.name, fn.fn, value)
                     else:
                         got = await rt.call_async(fn, (value,), NO_KWARGS)
                     if type(got) in SPECIAL or (route != DIRECT and hasattr(got, "__await__")):
@@ -147,7 +172,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         phase = ANSWERED
                         enter(frames, outer, began, op, (pc, depth, value))
                         _arm(strand, frames[-1].edge)
-                        await leave(strand, frames, len(layers), got)
+                        await leave(strand, frames, pc, got)
                         edge = frames[-1].edge if frames else outer
                         t = now()
                     value = got
@@ -167,7 +192,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         pc += 1
                     else:
                         _arm(strand, edge)
-                        pc, value = await _step(strand, ops, pc, value, frames)
+                        pc, value = await _step(strand, ops, (pc, depth, value), frames)
                         edge = frames[-1].edge if frames else outer
                     t = now()
                     if t >= limit:
@@ -180,7 +205,11 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
             if op[0] == TASK and problem is None:
                 flight = _crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
-            problem = Failed(_cause(strand, frames, exc, limit, None if problem is not None else op))
+            try:
+                problem = Failed(_cause(strand, frames, exc, limit, None if problem is not None else op))
+            except BaseException:
+                drop(frames)
+                raise
             if flight is not None and flight.status == "running":
                 note_failure(flight, problem.error)
             phase = NOT_BEGUN
@@ -188,22 +217,42 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
             return value
 
 
-async def _step(strand: Strand, ops: tuple[Op, ...], pc: int, value: Any, frames: list[Frame]) -> tuple[int, Any]:
+async def _step(strand: Strand, ops: tuple[Op, ...], place: Place, frames: list[Frame]) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""
+    pc, _, value = place
     op = ops[pc]
     code = op[0]
     if code == FAN:
-        return op[4], await _fan_out(strand, ops, op, value)
+        return op[4], await _fan_out(strand, ops, op, value, budget_of(strand, frames))
+    if code == RACE:
+        return op[4], await compete(strand, op, partial(_contend, ops, value), frames)
+    if code == ADMIT:
+        return await _admitted(strand, op, place, frames)
     if code == JUMP:
         close(strand.run.log, op[2], op[3], None)  # a fallback that was not needed
         return op[1], value
     if code == LEAVE:
         await leave(strand, frames, op[1], value)
     elif code == CONSTANT:
-        value = copy.copy(op[1]) if isinstance(op[1], COPIED) else op[1]
+        constant: Any = op[1]
+        value = copy.copy(cast("Any", constant)) if isinstance(constant, COPIED) else constant
     else:  # a bridge or a fallback that is a function
         value = await _plain(strand, await _invoke(strand, op[1], op[2], value))
     return pc + 1, value
+
+
+async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -> tuple[int, Any]:
+    """Enter policies that may have to wait. Where one of them has an answer, what it wraps is not called."""
+    hit = await admit(strand, frames, op, place)
+    if hit is None:
+        return place[0] + 1, place[2]
+    _, _, low, high, leave_at = op
+    if high - low == 1:
+        entry = entry_of(strand.run.log, low)
+        entry.status, entry.value = "succeeded", hit.value
+    else:
+        close(strand.run.log, low, high, None)
+    return leave_at, hit.value
 
 
 def _crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> Entry | None:
@@ -213,7 +262,7 @@ def _crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: 
         flight = note_call(log, index, began, now) if phase == FLYING else entry_of(log, index)
         flight.status = "running"
     elif phase == RESERVED:
-        strand.rt.unreserve()
+        (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
     if phase != ANSWERED:
         enter(frames, strand.outer, began if phase == FLYING else now, op, place)
     return flight
@@ -231,7 +280,11 @@ def _cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float
     if not ours:
         raise exc
     error = exc.error if isinstance(exc, Fail) else exc
-    if op is None or isinstance(exc, NestedFail):
+    if op is None:
+        if frames:
+            frames.pop().drop()  # the policy that failed at its own work has no further say
+        return error
+    if isinstance(exc, NestedFail):
         return error
     if op[0] == BRIDGE:
         return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
@@ -257,7 +310,7 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
 async def _plain(strand: Strand, got: Any) -> Any:
     """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised."""
     while True:
-        kind = type(got)
+        kind = type(cast("object", got))
         if kind is Success:
             return got.unwrap()
         if kind is Failure:
@@ -292,10 +345,10 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     return got
 
 
-async def _fan_out(strand: Strand, ops: tuple[Op, ...], op: Op, value: Any) -> Any:
+async def _fan_out(strand: Strand, ops: tuple[Op, ...], op: Op, value: Any, budget: Budget | None) -> Any:
     """Run the branches together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, _ = op
-    works = [partial(_branch, strand, ops, branch, value) for branch in branches]
+    works = [partial(_branch, strand, ops, branch, value, budget) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
@@ -325,12 +378,21 @@ def _never(_got: Any) -> bool:
     return False
 
 
-async def _branch(parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any) -> Any:
+async def _branch(parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any, budget: Budget | None) -> Any:
     rt = parent.rt
     strand = Strand(parent.run, rt, rt.slot(), parent.edge, root=False)
+    strand.budget = budget
     CURRENT.set(strand)  # every branch has a context of its own
     try:
         return await walk(strand, ops, branch.start, branch.stop, value, [])
     finally:
         strand.close()
         strand.slot.release()
+
+
+async def _contend(ops: tuple[Op, ...], value: Any, strand: Strand, branch: Branch) -> Any:
+    """Run a branch for ``compete``: the value, or ``Fail``."""
+    got = await walk(strand, ops, branch.start, branch.stop, value, [])
+    if type(got) is Failed:
+        raise NestedFail(got.error)
+    return got

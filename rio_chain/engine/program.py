@@ -8,10 +8,13 @@ together with a depth (how many of its layers are still to be entered) is a plac
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from attrs import frozen
 
+from rio_chain.nodes import Race
 from rio_chain.plan import (
     Bridge,
     Call,
@@ -26,15 +29,15 @@ from rio_chain.plan import (
     Scope,
     Seq,
 )
-from rio_chain.policies import Policy, Retry, Timeout
+from rio_chain.policies import Accept, Policy, Replica, Retry, Timeout
 
 INF = float("inf")
 FULL = -1  # the depth that enters all layers
 
 # instructions
-TASK, BRIDGE, ENTER, LEAVE, FAN, JUMP, CONSTANT, HANDLER, END = range(9)
+TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
 # how a function is called
-PLACE, DIRECT, CALL, ASYNC = range(4)
+PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
 
 Op = tuple[Any, ...]
 
@@ -45,6 +48,7 @@ class Fallback:
 
     handler: int
     error: bool
+    on: Any = Exception
 
 
 Layer = Policy | Fallback
@@ -76,6 +80,15 @@ class Spread:
     def __call__(self, given: Args) -> Any:
         """Call it."""
         return self.fn(*given.args, **given.kwargs)
+
+
+@frozen
+class InLane:
+    """A function that runs in a process of a lane; ``name`` is that of its task."""
+
+    lane: str
+    name: str
+    fn: Callable[..., Any]
 
 
 class Branch(NamedTuple):
@@ -134,7 +147,12 @@ class _Compiler:
     def _node(self, item: _Item) -> None:
         layers, inner = _peel(item.node)
         if isinstance(inner, Call):
-            self._task(inner, layers, head=item.head)
+            own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
+            task = partial(self._task, inner, own, head=item.head)
+            if len(own) == len(layers):
+                task()
+            else:
+                self._region(layers[len(own) :], task)
         elif layers:
             self._region(layers, _Item(inner, item.head))
         elif isinstance(inner, Seq):
@@ -144,7 +162,9 @@ class _Compiler:
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head)
         elif isinstance(inner, FanOut):
-            self._fan_out(inner, head=item.head)
+            self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
+        elif isinstance(inner, Race):
+            self._branches(inner.branches, head=item.head, done=partial(self._race, inner))
         elif isinstance(inner, OrElse):
             self._or_else(inner, head=item.head)
 
@@ -159,7 +179,9 @@ class _Compiler:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
         plain = not any(isinstance(layer, Retry) and layer.accept is not None for layer in layers)
         route = self._route(is_async=call.is_async, inline=call.inline)
-        fn = Spread(call.fn) if head else call.fn
+        fn: Any = Spread(call.fn) if head else call.fn
+        if call.lane is not None:
+            route, fn = LANE, InLane(call.lane, self.plan.tasks[self.tasks].name, fn)
         self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
         self.tasks += 1
 
@@ -169,14 +191,15 @@ class _Compiler:
         self.ops.append((BRIDGE, route, Spread(bridge.fn) if head else bridge.fn, planned))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Layer, ...], inner: _Item) -> None:
-        """ENTER, the instructions of ``inner``, LEAVE."""
+    def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None]) -> None:
+        """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
         at, low = len(self.ops), self.tasks
-        self.ops.append((ENTER,))  # completed when we know which tasks are inside
+        code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
+        self.ops.append((code,))  # completed when we know which tasks are inside
 
         def leave() -> None:
-            self.ops[at] = (ENTER, layers, low, self.tasks)
-            self.ops.append((LEAVE, len(layers)))
+            self.ops[at] = (code, layers, low, self.tasks, len(self.ops))
+            self.ops.append((LEAVE, at))
 
         self.work += [leave, inner]
 
@@ -187,12 +210,12 @@ class _Compiler:
 
         def handler() -> None:
             high = self.tasks
-            self.ops.append((LEAVE, 1))
+            self.ops.append((LEAVE, at))
             jump = len(self.ops)
             self.ops.append((JUMP,))
             other = node.fallback
-            catch = Fallback(len(self.ops), isinstance(other, Handler))
-            self.ops[at] = (ENTER, (catch,), low, high)
+            catch = Fallback(len(self.ops), isinstance(other, Handler), node.on)
+            self.ops[at] = (ENTER, (catch,), low, high, jump - 1)
 
             def end() -> None:
                 self.ops[jump] = (JUMP, len(self.ops), high, self.tasks)
@@ -208,13 +231,15 @@ class _Compiler:
 
         self.work += [handler, _Item(node.primary, head)]
 
-    def _fan_out(self, node: FanOut, *, head: bool) -> None:
-        """FAN, then the instructions of each branch, which only the branches' own walks run."""
+    def _branches(
+        self, nodes: tuple[Node, ...], *, head: bool, done: Callable[[int, tuple[Branch, ...]], None]
+    ) -> None:
+        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
         at = len(self.ops)
-        self.ops.append((FAN,))
+        self.ops.append((END,))
         branches: list[Branch] = []
         steps: list[_Item | Callable[[], None]] = []
-        for branch in node.branches:
+        for node in nodes:
             mark: list[int] = []
 
             def begin(mark: list[int] = mark) -> None:
@@ -224,13 +249,17 @@ class _Compiler:
                 start, low = mark
                 branches.append(Branch(start, len(self.ops), low, self.tasks))
 
-            steps += [begin, _Item(branch, head), end]
-
-        def done() -> None:
-            self.ops[at] = (FAN, tuple(branches), node.keys, node.settle, len(self.ops))
-
-        self.work.append(done)
+            steps += [begin, _Item(node, head), end]
+        self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
+
+    def _fan_out(self, node: FanOut, at: int, branches: tuple[Branch, ...]) -> None:
+        self.ops[at] = (FAN, branches, node.keys, node.settle, len(self.ops))
+
+    def _race(self, node: Race, at: int, branches: tuple[Branch, ...]) -> None:
+        after = None if node.after == INF else node.after
+        replica = Replica(node.count, after, node.pick)
+        self.ops[at] = (RACE, branches, replica, node.hedge, len(self.ops))
 
 
 def _peel(node: Node) -> tuple[tuple[Layer, ...], Node]:

@@ -7,6 +7,7 @@ coroutine that workers drive by hand. Each strand has a *slot*, through which it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Slot(Protocol):
 
         Raises ``error`` (or the cancellation itself) when somebody else cancelled the strand as well: theirs wins.
         """
+        ...
 
     def stop(self) -> None:
         """Interrupt the strand now as a limit would, once. From any thread; nothing happens after ``release``."""
@@ -74,6 +76,28 @@ class Waiter(Protocol):
         """From any thread."""
 
 
+class Lane(Protocol):
+    """Processes that run functions one at a time."""
+
+    def reserve(self, waiter: Callable[[], Waiter], fn: Callable[..., Any]) -> Awaitable[None] | None:
+        """Wait until a process is at hand for one ``call`` of ``fn``; None when there is one. The call uses it up."""
+        ...
+
+    def unreserve(self) -> None:
+        """Give back what ``reserve`` gave, because the call will not be made."""
+
+    def call(self, waiter: Waiter, name: str, fn: Callable[..., Any], value: Any) -> Awaitable[Any]:
+        """``fn(value)`` in a process. Gives its value or ``Raised``; ``name`` is for errors.
+
+        Interrupted: the process is killed, and a new one takes its place. Gives ``Refused`` when the lane is closed.
+        """
+        ...
+
+
+NO_LANES: Mapping[str, Lane] = MappingProxyType({})
+"""Those of a run that no balancer holds."""
+
+
 class Runtime(Protocol):
     """How one executor tells time, waits, calls and races."""
 
@@ -82,9 +106,11 @@ class Runtime(Protocol):
 
     def now(self) -> float:
         """Seconds on the executor's own clock. From any thread."""
+        ...
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Wait; interrupted by the strand's limit."""
+        ...
 
     def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
         """Run a sync function on a worker thread, in a copy of the strand's context. Gives its value or ``Raised``.
@@ -92,12 +118,17 @@ class Runtime(Protocol):
         Interrupted: the call is abandoned, counted until it returns, and its late answer reaches nobody.
         Gives ``Refused(LimitExceeded)`` without calling when too many abandoned calls still run.
         """
+        ...
 
     def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
         """Run an async function where async functions run. Gives its value or ``Raised``.
 
         Interrupted: it is cancelled and awaited.
         """
+        ...
+
+    lanes: Mapping[str, Lane]
+    """The processes that a balancer brought with it, by name."""
 
     places: bool
     """Whether a bridge or callback runs in place (the loops), or through ``call`` (threads, where a stuck one can
@@ -105,12 +136,14 @@ class Runtime(Protocol):
 
     def reserve(self) -> Awaitable[None] | None:
         """Wait until a thread is at hand for one ``call``; None when there is one. The call uses it up."""
+        ...
 
     def unreserve(self) -> None:
         """Give back what ``reserve`` gave, because the call will not be made."""
 
     def slot(self) -> Slot:
         """A slot for the strand that calls it."""
+        ...
 
     def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
         """Run all works at once, each as a strand of its own, until ``until(result)`` is true for one, or all ended.
@@ -119,6 +152,8 @@ class Runtime(Protocol):
         those that were stopped. A work that raises ends the race: the rest is stopped and the error raised as it
         is. Interrupted or cancelled itself, the race stops and awaits all works, then goes on with the interruption.
         """
+        ...
 
     def waiter(self) -> Waiter:
         """A new waiter for the strand that calls it."""
+        ...

@@ -18,6 +18,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.current import Run
 from rio_chain.engine.execute import ABANDON_AFTER, execute
+from rio_chain.engine.interpret import check_lanes
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.crew import Crew
 from rio_chain.units import Duration, shown
@@ -127,6 +128,7 @@ def run_blocking(
     """Run a request on the shared host and wait for it."""
     host = _shared_host(default_name() if executor is None else checked_name(executor))
     limit = deadline_of(deadline)
+    check_lanes(request, host.runtime.lanes)
     if host.on_loop_thread():
         raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
 
-from rio_chain.engine.runtime import STOPPED, Raised
+from rio_chain.engine.runtime import NO_LANES, STOPPED, Raised
 from rio_chain.executors.base import HostGone, Main
 from rio_chain.executors.crew import Crew, pooled_call
 from rio_chain.executors.thread import start_daemon
@@ -248,6 +248,7 @@ class AsyncioRuntime:
 
     direct = True
     places = True
+    lanes = NO_LANES
 
     def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew) -> None:
         self.loop = loop

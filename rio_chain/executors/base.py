@@ -22,6 +22,7 @@ class LoopRuntime(Runtime, Protocol):
 
     def here(self) -> bool:
         """Whether the task that asks runs on this loop."""
+        ...
 
 
 class Host(Protocol):
@@ -35,9 +36,11 @@ class Host(Protocol):
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
+        ...
 
     def on_loop_thread(self) -> bool:
         """Whether blocking the thread that asks would block this host."""
+        ...
 
     def spawn(self, main: Main, context: Context) -> None:
         """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
@@ -54,6 +57,7 @@ class ExecutorModule(Protocol):
 
     def launch(self, threads: int, max_abandoned: int) -> Host:
         """A host on threads of its own."""
+        ...
 
 
 class LoopModule(ExecutorModule, Protocol):
@@ -61,9 +65,12 @@ class LoopModule(ExecutorModule, Protocol):
 
     def attach(self, threads: int, max_abandoned: int) -> Host:
         """A host on the loop that is running in this thread."""
+        ...
 
     def runtime(self, crew: Crew) -> LoopRuntime:
         """The runtime of the loop that is running in this thread."""
+        ...
 
     def waiter(self) -> Waiter:
         """A waiter for the task that calls, on whatever loop of this kind it runs."""
+        ...

@@ -54,9 +54,11 @@ class Crew:
 
     Example:
         >>> crew = Crew(threads=2, max_abandoned=4, name="docs")
-        >>> crew.submit(lambda: bool(print("hello")))
+        >>> answers = SimpleQueue()
+        >>> crew.submit(lambda: bool(answers.put("hello")))
+        >>> answers.get()
+        'hello'
         >>> crew.close()
-        hello
     """
 
     def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
@@ -118,6 +120,8 @@ class Crew:
     def close(self) -> None:
         """End the threads: idle ones now, the others after what they do. What is submitted later still gets done."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
             threads, idle = self.count, self.count - self.pending
         self._items.put(None)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
+from rio_chain.engine.runtime import NO_LANES
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, StrandCancelled, Timers, current
 from rio_chain.executors.race import race
@@ -57,6 +58,7 @@ class ThreadRuntime:
 
     direct = False
     places = False
+    lanes = NO_LANES
 
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
         self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used

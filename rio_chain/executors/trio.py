@@ -11,11 +11,11 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import trio
 
-from rio_chain.engine.runtime import STOPPED
+from rio_chain.engine.runtime import NO_LANES, STOPPED
 from rio_chain.executors.base import HostGone, Main
 from rio_chain.executors.crew import Crew, pooled_call
 from rio_chain.executors.thread import start_daemon
@@ -52,10 +52,13 @@ class TrioSlot:
             return False
         self._scope = None  # also when somebody else's Cancelled goes on from here
         self._at = float("inf")
-        if error is None:
-            absorbed = scope.__exit__(None, None, None)
-        else:
-            absorbed = scope.__exit__(type(error), error, error.__traceback__)
+        try:
+            if error is None:
+                absorbed = scope.__exit__(None, None, None)
+            else:
+                absorbed = scope.__exit__(type(error), error, error.__traceback__)
+        except Exception:  # noqa: BLE001 - what a nursery's clean-up raised beside our Cancelled
+            absorbed = True
         if (
             not absorbed
             and isinstance(error, (trio.Cancelled, BaseExceptionGroup))
@@ -118,6 +121,7 @@ class TrioRuntime:
 
     direct = True
     places = True
+    lanes = NO_LANES
 
     def __init__(self, crew: Crew) -> None:
         self.token = trio.lowlevel.current_trio_token()
@@ -165,8 +169,9 @@ class TrioRuntime:
             try:
                 got = await work()
             except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
-                if _only_cancelled(exc):
-                    raise
+                cancelled = _cancelled_part(exc)
+                if cancelled is not None:
+                    raise cancelled from None
                 raised.append(exc)
                 nursery.cancel_scope.cancel()
                 return
@@ -188,14 +193,20 @@ class TrioRuntime:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error in it that is no group itself."""
     error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    return _first(cast("BaseExceptionGroup[BaseException]", error))
 
 
-def _only_cancelled(exc: BaseException) -> bool:
-    """Whether that is a cancellation, or several of them: a nursery gives those as a group."""
-    return isinstance(exc, trio.Cancelled) or (
-        isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[1] is None
-    )
+def _cancelled_part(exc: BaseException) -> BaseException | None:
+    """The cancellation in it: alone, or in a nursery's group, perhaps with errors from the clean-up beside it."""
+    if isinstance(exc, trio.Cancelled):
+        return exc
+    if isinstance(exc, BaseExceptionGroup):
+        found, rest = cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)
+        if rest is None or isinstance(rest, Exception):
+            return found
+    return None
 
 
 class TrioHost:

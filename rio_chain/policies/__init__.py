@@ -1,8 +1,45 @@
-"""One file per policy: frozen data and pure decisions. Nothing here waits, and nothing here keeps state of a run."""
+"""One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
 
-from rio_chain.policies.retry import DEFAULT_BACKOFF, Backoff, Retry
+What holds for all of those objects stands in ``hold`` (how a call gets in), ``shared`` and ``timeline``.
+"""
+
+from rio_chain.policies.accept import Accept
+from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait
+from rio_chain.policies.breaker import Breaker
+from rio_chain.policies.budget import Budget
+from rio_chain.policies.cache import Cache
+from rio_chain.policies.chaos import Chaos
+from rio_chain.policies.choice import Chooser
+from rio_chain.policies.choosers import best, first, quorum
+from rio_chain.policies.flights import Flights
+from rio_chain.policies.limit import Limit
+from rio_chain.policies.quantile import Quantile
+from rio_chain.policies.replica import Replica
+from rio_chain.policies.retry import ByClass, Retry
 from rio_chain.policies.timeout import Timeout
 
-Policy = Timeout | Retry
+Policy = Timeout | Retry | Accept | Breaker | Limit | Budget | Cache | Flights | Chaos
+"""What may stand around a part of a chain. A Replica is no policy of this kind: its parts are several."""
 
-__all__ = ["DEFAULT_BACKOFF", "Backoff", "Policy", "Retry", "Timeout"]
+__all__ = [
+    "DEFAULT_BACKOFF",
+    "Accept",
+    "Backoff",
+    "Breaker",
+    "Budget",
+    "ByClass",
+    "Cache",
+    "Chaos",
+    "Chooser",
+    "Flights",
+    "Limit",
+    "Policy",
+    "Quantile",
+    "Replica",
+    "Retry",
+    "Timeout",
+    "Wait",
+    "best",
+    "first",
+    "quorum",
+]

@@ -1,90 +1,72 @@
-"""Retry and its Backoff: how often again, for which errors, and after how long."""
+"""Retry: how often again, for which errors, and after how long."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 from attrs import field, frozen
 
-from rio_chain.errors import NEVER_RETRIED, ChainDefinitionError
-from rio_chain.units import Duration, milliseconds, number, seconds, shown, span
+from rio_chain.errors import NEVER_RETRIED
+from rio_chain.policies.backoff import DEFAULT_BACKOFF, Wait, Waiting, backoff_of
+from rio_chain.policies.matching import Match, classes, matches
+from rio_chain.policies.told import told_by, told_seconds
 
-Jitter = Literal["full", "none"]
-On = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Any], bool]
-"""Which errors are worth another attempt: a class, several, or a predicate over the error."""
+On = Match | Mapping[type[BaseException], Any]
+"""Which errors are worth another attempt: a class, several, a predicate, or classes each with its own backoff."""
 
-
-def _base(value: Duration) -> float:
-    return seconds(value, "base", zero=True)
-
-
-def _cap(value: Duration) -> float:
-    return seconds(value, "cap", zero=True)
-
-
-def _factor(value: float) -> float:
-    return number(value, "factor", least=1)
+_ASK_THE_ERROR = object()
 
 
 @frozen(repr=False)
-class Backoff:
-    """The wait before retry ``i`` (counted from 0): ``min(cap, base * factor ** i)``, with jitter.
+class ByClass:
+    """Classes of errors, each with its own backoff. Of several that fit, the one nearest to the error counts."""
 
-    Full jitter draws uniformly between 0 and that bound, which spreads callers that failed together
-    (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+    cases: tuple[tuple[type[BaseException], Waiting], ...]
 
-    Args:
-        base: the first bound, in milliseconds or as a ``timedelta``. Default 50.
-        factor: how much the bound grows from one retry to the next; 1 or more. Default 2.
-        cap: the largest bound, in milliseconds or as a ``timedelta``. Default 1000.
-        jitter: ``"full"`` or ``"none"``.
+    def find(self, error: object) -> tuple[Waiting] | None:
+        """The backoff for this error, in a tuple of one; None: it is not one of these."""
+        cases = dict(self.cases)
+        for cls in type(error).__mro__:
+            if cls in cases:
+                return (cases[cls],)
+        # as everywhere, Exception also means the error value of a returned Failure
+        return (cases[Exception],) if Exception in cases and not isinstance(error, BaseException) else None
 
-    Raises:
-        ChainDefinitionError: an argument out of its range.
-
-    Example:
-        >>> Backoff(base=100, jitter="none").delay(2)
-        0.4
-    """
-
-    base: float = field(default=50, converter=_base)
-    factor: float = field(default=2, converter=_factor)
-    cap: float = field(default=1000, converter=_cap)
-    jitter: Jitter = "full"
-
-    def __attrs_post_init__(self) -> None:
-        if self.jitter not in ("full", "none"):
-            raise ChainDefinitionError(f"`jitter` must be 'full' or 'none'; got {shown(self.jitter)}")
-
-    def delay(self, retry: int, draw: Callable[[], float] = random.random) -> float:
-        """Seconds to wait before retry number ``retry`` (0 is the first); ``draw`` gives numbers in [0, 1)."""
-        try:
-            bound = min(self.cap, self.base * self.factor**retry)
-        except OverflowError:
-            bound = self.cap
-        return bound * draw() if self.jitter == "full" else bound
+    def __iter__(self) -> Iterator[type[BaseException]]:
+        return (cls for cls, _ in self.cases)
 
     def __repr__(self) -> str:
-        base, cap = milliseconds(self.base), milliseconds(self.cap)
-        return f"Backoff(base={base:.10g}, factor={self.factor:.10g}, cap={cap:.10g}, jitter={self.jitter!r})"
-
-    def __str__(self) -> str:
-        return f"backoff {span(self.base)} x{self.factor:g} up to {span(self.cap)}, {self.jitter} jitter"
+        return "{" + ", ".join(f"{cls.__name__}: {wait!r}" for cls, wait in self.cases) + "}"
 
 
-DEFAULT_BACKOFF = Backoff()
+def _on(value: On | ByClass) -> Match | ByClass:
+    if isinstance(value, Mapping):
+        given = cast("Mapping[type[BaseException], object]", value)
+        classes(tuple(given))
+        return ByClass(tuple((cls, backoff_of(wait)) for cls, wait in given.items()))
+    return value
 
 
 @frozen
 class Retry:
-    """Up to ``retries`` calls after the first, for errors that ``on`` names; ``accept`` may refuse a value."""
+    """Up to ``retries`` calls after the first, for errors that ``on`` names; ``accept`` may refuse a value.
+
+    Attributes:
+        retries: calls after the first.
+        on: which errors; where it gives each class a backoff of its own, ``backoff`` is not used.
+        backoff: how long to wait; None is no wait.
+        accept: a function of the value; False makes a failure of it.
+        retry_after: a function of the error that says how long the server wants us to wait: seconds, a
+            ``timedelta``, a ``datetime`` or a header's text; None leaves it to the backoff. Without it
+            ``error.retry_after`` is looked at.
+    """
 
     retries: int
-    on: On = Exception
-    backoff: Backoff | None = DEFAULT_BACKOFF
+    on: Match | ByClass = field(default=Exception, converter=_on)
+    backoff: Waiting = field(default=DEFAULT_BACKOFF, converter=backoff_of)
     accept: Callable[[Any], bool] | None = None
+    retry_after: Callable[[Any], Any] | None = None
 
     def left(self, done: int) -> bool:
         """Whether another retry is allowed after ``done`` of them."""
@@ -94,19 +76,49 @@ class Retry:
         """Whether this error is worth another attempt; None: ask the predicate ``on``."""
         if isinstance(error, NEVER_RETRIED):
             return False
-        if self.on is Exception:
-            return True  # the default also covers the error value of a returned Failure, whatever its type
-        if isinstance(self.on, (type, tuple)):
-            return isinstance(error, self.on)
-        return None
+        return self.on.find(error) is not None if isinstance(self.on, ByClass) else matches(self.on, error)
 
-    def delay(self, retry: int, error: object) -> float:
-        """Seconds before retry number ``retry`` (0 is the first). What the server asked for wins over the backoff."""
-        told = getattr(error, "retry_after", None)
-        if isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < float("inf"):
-            return float(told)
-        return self.backoff.delay(retry) if self.backoff is not None else 0.0
+    def waits(self, error: object) -> Waiting:
+        """The backoff for this error. A ``Wait`` is the user's code, and so is ``delay`` then."""
+        found = self.on.find(error) if isinstance(self.on, ByClass) else None
+        return self.backoff if found is None else found[0]
+
+    def delay(
+        self,
+        retry: int,
+        error: object,
+        previous: float | None = None,
+        *,
+        told: object = _ASK_THE_ERROR,
+        elapsed: float = 0.0,
+        idle: float = 0.0,
+    ) -> float:
+        """Seconds before retry number ``retry`` (0 is the first). What the server asked for wins, without jitter.
+
+        Args:
+            retry: how many retries were made before.
+            error: what the last attempt failed with.
+            previous: the delay before the retry before; None: there was none.
+            told: what ``retry_after`` said, if there is such a function.
+            elapsed: seconds since the first attempt began, for a tenacity wait.
+            idle: seconds of them spent in such delays, for a tenacity wait.
+        """
+        asked = told_seconds(told_by(error) if told is _ASK_THE_ERROR else told)
+        if asked is not None:
+            return asked
+        waits = self.waits(error)
+        if isinstance(waits, Wait):
+            return waits.delay(retry, error, elapsed=elapsed, idle=idle)
+        return 0.0 if waits is None else waits.delay(retry, previous=previous)
 
     def __str__(self) -> str:
-        waits = str(self.backoff) if self.backoff is not None else "at once"
-        return f"retry up to {self.retries} times, {waits}"
+        if isinstance(self.on, ByClass):
+            ways = ", ".join(f"{cls.__name__}: {_words(wait)}" for cls, wait in self.on.cases)
+        else:
+            ways = _words(self.backoff)
+        times = "once" if self.retries == 1 else f"up to {self.retries} times"
+        return f"retry {times}, {ways}"
+
+
+def _words(waits: Waiting) -> str:
+    return "at once" if waits is None else str(waits)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from itertools import count, pairwise, product
+from typing import TypeGuard
 
-from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Scope, parts
+from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Race, Scope, parts
 from rio_chain.plan import Plan
+from rio_chain.show.policies import fails, race_words, words
 from rio_chain.show.text import Text
-from rio_chain.show.tree import policy
 from rio_chain.units import shown
 
 
@@ -54,29 +55,28 @@ class _Drawing:
 
     def draw(self, node: Node) -> tuple[list[str], list[str]]:
         """Draw a node; the ids that it begins with, and those that it ends with."""
-        if isinstance(node, (Call, Bridge, Scope)):
+        if isinstance(node, (Call, Bridge, Scope)) or _around_one(node):
             return self.boxed(node)
         if isinstance(node, Named):
             return self.frame(node.name, node.inner)
         if isinstance(node, OrElse):
             return self.or_else(node)
         ends = [self.draw(part) for part in parts(node)]
-        if isinstance(node, FanOut):
-            gives = "dict" if node.keys is not None else "Results" if node.settle else "tuple"
-            join = self.box("{{", label(gives), "}}")
+        if isinstance(node, (FanOut, Race)):
+            join = self.box("{{", label(_gives(node)), "}}")
             self.arrow([id_ for _, last in ends for id_ in last], [join])
             return [id_ for first, _ in ends for id_ in first], [join]
         for (_, last), (first, _) in pairwise(ends):
             self.arrow(last, first)
         return ends[0][0], ends[-1][1]
 
-    def boxed(self, node: Call | Bridge | Scope) -> tuple[list[str], list[str]]:
+    def boxed(self, node: Node) -> tuple[list[str], list[str]]:
         """A task with its policies, the innermost first, in one box; or a frame around several."""
         policies: list[str] = []
         inner: Node = node
-        while isinstance(inner, Scope):
-            policies.insert(0, policy(inner.policy))
-            inner = inner.inner
+        while isinstance(inner, Scope) or _around_one(inner):
+            policies.insert(0, words(inner.policy) if isinstance(inner, Scope) else race_words(inner))
+            inner = parts(inner)[0]
         if isinstance(inner, Call):
             id_ = self.box("[", label(next(self.tasks).name, *policies), "]")
         elif isinstance(inner, Bridge):
@@ -105,7 +105,8 @@ class _Drawing:
             begins, ends = [other], [other]
         else:
             begins, ends = self.draw(node.fallback)
-        self.arrow(last, begins, "-. fails .->")
+        text = fails(node).removeprefix("when that ")
+        self.arrow(last, begins, f"-. {text if node.on is Exception else label(text)} .->")
         return first, [*last, *ends]
 
     def box(self, left: str, text: str, right: str) -> str:
@@ -121,3 +122,15 @@ class _Drawing:
     def arrow(self, sources: list[str], targets: list[str], sign: str = "-->") -> None:
         """An arrow from each of the sources to each of the targets."""
         self.arrows.extend(f"  {source} {sign} {target}" for source, target in product(sources, targets))
+
+
+def _around_one(node: Node) -> TypeGuard[Race]:
+    """Whether it is a hedge of one chain, which is drawn as the policies are."""
+    return isinstance(node, Race) and node.hedge and len(node.branches) == 1
+
+
+def _gives(node: FanOut | Race) -> str:
+    """What comes out where the branches meet."""
+    if isinstance(node, Race):
+        return race_words(node)
+    return "dict" if node.keys is not None else "Results" if node.settle else "tuple"

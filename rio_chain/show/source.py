@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import re
-from typing import Any, cast
-
-from rio_chain.functions import Star, name_of
-from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Scope, Seq, flat, parts
-from rio_chain.policies import DEFAULT_BACKOFF, Policy, Retry, Timeout
+from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Race, Scope, Seq, flat, parts
+from rio_chain.policies.written import exact_ms as ms
+from rio_chain.show.policies import call, fn_source, on, race
 from rio_chain.units import inert
+
+__all__ = ["ms", "source", "value"]
 
 WIDTH = 88
 
@@ -23,21 +21,16 @@ def source(node: Node) -> str:
     return "(\n    " + f"\n   {sign}".join(operands) + "\n)"
 
 
-def fn_source(fn: Any) -> str:
-    """The name that a function goes by in source; what is no identifier is made one."""
-    name = re.sub(r"\W", "_", name_of(fn), flags=re.ASCII)
-    return f"star({name})" if isinstance(fn, Star) else name
-
-
 def _operands(node: Node) -> tuple[str, list[str]]:
     """An expression as its outermost operator and what that joins, loosest first: ``|``, then ``&``, then ``>>``."""
     if isinstance(node, Seq):
         return " >> ", _steps(node)
     if isinstance(node, FanOut) and not _is_call(node):
         return " & ", [_tight(branch) for branch in node.branches]
-    if isinstance(node, OrElse) and not isinstance(node.fallback, (Handler, Constant)):
-        primary = _line(node.primary) if _is_or(node.primary) else _tight(node.primary)
-        return " | ", [primary, _tight(node.fallback)]
+    either = _either(node)
+    if either is not None:
+        primary, fallback = either
+        return " | ", [_tight(primary) if _either(primary) is None else _line(primary), _tight(fallback)]
     return "", [_single(node)]
 
 
@@ -68,28 +61,38 @@ def _is_call(node: FanOut) -> bool:
     return node.settle or node.keys is not None or len(node.branches) == 1 or plain
 
 
-def _is_or(node: Node) -> bool:
-    return isinstance(node, OrElse) and not isinstance(node.fallback, (Handler, Constant))
+def _either(node: Node) -> tuple[Node, Node] | None:
+    """What ``|`` joins, if it can be written with that: it has no place for an ``on=``."""
+    if not isinstance(node, OrElse) or node.on is not Exception or isinstance(node.fallback, (Handler, Constant)):
+        return None
+    return node.primary, node.fallback
 
 
-def _single(node: Node) -> str:
+def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
     if isinstance(node, Call):
         named = f".named({node.name!r})" if node.explicit else ""
-        return f"Task({fn_source(node.fn)}){named}" + (".inline()" if node.inline else "")
+        where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
+        return f"Task({fn_source(node.fn)}){named}{where}"
     if isinstance(node, Bridge):
         return fn_source(node.fn)
     if isinstance(node, FanOut):
         return _call(node)
+    if isinstance(node, Race):
+        first, *rest = node.branches
+        return race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
     if isinstance(node, Scope):
-        return _tight(node.inner) + _policy(node.policy)
+        return _tight(node.inner) + call(node.policy)
     if isinstance(node, Named):
         return f"{_tight(node.inner)}.named({node.name!r})"
     assert isinstance(node, OrElse)  # noqa: S101 - Seq and Then are joined by an operator
-    other = node.fallback
-    assert isinstance(other, (Handler, Constant))  # noqa: S101 - and so is a chain as fallback
-    return (
-        f"{_tight(node.primary)}.or_else({value(other.value) if isinstance(other, Constant) else fn_source(other.fn)})"
-    )
+    only = "" if node.on is Exception else f", on={on(node.on)}"
+    return f"{_tight(node.primary)}.or_else({_fallback(node.fallback)}{only})"
+
+
+def _fallback(node: Node | Handler | Constant) -> str:
+    if isinstance(node, Handler):
+        return fn_source(node.fn)
+    return value(node.value) if isinstance(node, Constant) else _line(node)
 
 
 def _call(node: FanOut) -> str:
@@ -100,37 +103,6 @@ def _call(node: FanOut) -> str:
         inside = ", ".join(f"{key}={text}" if plain else f"{value(key)}: {text}" for key, text in pairs)
         return f"fan_out({inside})" if plain else f"fan_out(**{{{inside}}})"
     return f"{'settle' if node.settle else 'fan_out'}({', '.join(texts)})"
-
-
-def _policy(policy: Policy) -> str:
-    if isinstance(policy, Timeout):
-        return f".timeout({ms(policy.seconds)})"
-    words = [str(policy.retries)]
-    if policy.on is not Exception:
-        words.append(f"on={on(policy)}")
-    if policy.backoff != DEFAULT_BACKOFF:
-        words.append(f"backoff={policy.backoff!r}")
-    if policy.accept is not None:
-        words.append(f"accept={fn_source(policy.accept)}")
-    return f".retry({', '.join(words)})"
-
-
-def on(policy: Retry) -> str:
-    """The ``on=`` of a retry as source."""
-    which = cast("object", policy.on)
-    if not isinstance(which, tuple):
-        return fn_source(which)
-    classes = cast("tuple[object, ...]", which)
-    inside = ", ".join(fn_source(error) for error in classes)
-    return f"({inside},)" if len(classes) == 1 else f"({inside})"
-
-
-def ms(seconds: float) -> str:
-    """The shortest milliseconds that are these seconds again."""
-    near = seconds * 1000
-    short = f"{near:.10g}"
-    exact = (repr(x) for x in (near, math.nextafter(near, 0), math.nextafter(near, math.inf)))
-    return next((text for text in (short, *exact) if float(text) / 1000 == seconds), short)
 
 
 def value(constant: object) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Scope, Seq, parts
+from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Race, Scope, Seq, parts
 from rio_chain.plan import Plan
-from rio_chain.policies import Policy, Retry
-from rio_chain.show.source import fn_source, on
+from rio_chain.show.policies import fails, race_words, words
+from rio_chain.show.source import value
 from rio_chain.show.text import Text
 from rio_chain.units import inert, shown
 
@@ -28,6 +28,8 @@ class _Tree:
         labels = [f"{inert(key)}: " for key in node.keys or ()] if isinstance(node, FanOut) else []
         if isinstance(node, OrElse):
             labels = ["", "else "]
+        if isinstance(node, Race) and node.hedge:
+            labels = [""] + ["or "] * (len(node.branches) - 1)
         for i, part in enumerate(parts(node)):
             yield from self.lines(part, indent + "  ", labels[i] if labels else "")
         if isinstance(node, OrElse) and isinstance(node.fallback, Constant):
@@ -38,27 +40,21 @@ class _Tree:
     def head(self, node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
         """What the node is, in one line."""
         if isinstance(node, Call):
-            how = "async" if node.is_async else "sync, inline" if node.inline else "sync"
+            where = ", inline" if node.inline else f", in lane {value(node.lane)}" if node.lane is not None else ""
+            how = "async" if node.is_async else f"sync{where}"
             return f"task {next(self.tasks).name} ({how})"
         if isinstance(node, Bridge):
             return f"bridge {next(self.bridges).name}" + (" (async)" if node.is_async else "")
         if isinstance(node, Scope):
-            return policy(node.policy)
+            return words(node.policy)
+        if isinstance(node, Race):
+            return race_words(node)
         if isinstance(node, Named):
             return f"{node.name}:"
         if isinstance(node, Seq):
             return "in order"
         if isinstance(node, OrElse):
-            return "when that fails, something else"
+            return f"{fails(node)}, something else"
         assert isinstance(node, FanOut)  # noqa: S101 - a Plan holds no Then
         gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
         return f"together, on the same input, giving {gives}"
-
-
-def policy(value: Policy) -> str:
-    """A policy in words."""
-    text = str(value)
-    if isinstance(value, Retry):
-        text += f", on {on(value)}" if value.on is not Exception else ""
-        text += f", unless accepted by {fn_source(value.accept)}" if value.accept is not None else ""
-    return text

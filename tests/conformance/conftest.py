@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conformance.harness import MODES, World
 
 HERE = Path(__file__).parent
@@ -50,15 +49,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 # --- none is left out ---------------------------------------------------------------------------------------------
 
 
-def body_and_mode(item: pytest.Item) -> tuple[str, str]:
+def body_and_mode(item: pytest.Function) -> tuple[str, str]:
     """A body with its parameters, and the mode."""
-    assert isinstance(item, pytest.Function), item
     params = {name: value for name, value in item.callspec.params.items() if name != "world"}
-    return f"{item.path.name}::{item.originalname}{params or ''}", item.callspec.params["world"]
+    return f"{item.path.relative_to(HERE)}::{item.originalname}{params or ''}", item.callspec.params["world"]
 
 
-def ours(items: list[pytest.Item]) -> list[pytest.Item]:
-    return [item for item in items if HERE in item.path.parents]
+def ours(items: list[pytest.Item]) -> list[pytest.Function]:
+    here = [item for item in items if HERE in item.path.parents and isinstance(item, pytest.Function)]
+    return [item for item in here if "world" in item.fixturenames]
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -79,10 +78,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.testsfailed or session.shouldstop or option.collectonly or hasattr(session.config, "workerinput"):
         return  # it is red already, or only a part of it ran here
     by_name = any("::" in arg for arg in session.config.args)
-    problems = [] if by_name else [
-        f"{body}: not collected in {sorted(missing)}"
-        for body, modes in stash[CHOSEN].items()
-        if (missing := set(MODES) - modes - stash[LEFT_OUT][body])
+    problems = (
+        []
+        if by_name
+        else [
+            f"{body}: not collected in {sorted(missing)}"
+            for body, modes in stash[CHOSEN].items()
+            if (missing := set(MODES) - modes - stash[LEFT_OUT][body])
+        ]
+    )
+    problems += [
+        f"{item.nodeid}: takes no `world`, so it knows of no mode"
+        for item in session.items
+        if HERE in item.path.parents and item not in ours([item])
     ]
     problems += [
         f"{body}: did not run in {sorted(missing)}"

@@ -134,9 +134,10 @@ class World:
         self._nursery: trio.Nursery | None = None
         self._balancer: Balancer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.pause, self.shielded = pause, shielded
+        self.pause, self.shielded, self.in_group = pause, shielded, in_group
         self.barrier = threading.Barrier
         self.gate = Gate
+        self.ticks = 10 if self.virtual else 0  # steps of the loop that the test body and the requests share
         self.short: float = 20 if self.virtual else 50  # a limit that quick things don't pass, even on a busy machine
 
     # --- running the body -----------------------------------------------------------------------------------
@@ -194,6 +195,12 @@ class World:
         finally:
             await balancer.aclose(grace=0)
 
+    @asynccontextmanager
+    async def plain_balancer(self) -> AsyncIterator[Balancer]:
+        """The same as users write it: how the block is left decides how it closes."""
+        async with self._bound() as balancer:
+            yield balancer
+
     # --- time -----------------------------------------------------------------------------------------------
 
     def now(self) -> float:
@@ -218,7 +225,7 @@ class World:
 
     async def until(self, true: Callable[[], object]) -> None:
         """Wait until something is so that tells nobody."""
-        for _ in range(SLACK):
+        for _ in range(SLACK // 2):
             if true():
                 return
             await pause(1)
@@ -239,6 +246,12 @@ class World:
         task.add_done_callback(self._tasks.discard)
         child = Child(task.cancel, lambda at: loop.call_at(at, task.cancel))
         made.append(child)
+
+        def over(task: asyncio.Task[None]) -> None:
+            child.cancelled |= task.cancelled()  # also one that was cancelled before its first step
+            child.over.open()
+
+        task.add_done_callback(over)
         return child
 
     async def _trio_child(self, child: Child, scope: trio.CancelScope, work: Callable[[], Awaitable[Any]]) -> None:
@@ -263,7 +276,6 @@ class World:
         except BaseException as exc:  # noqa: BLE001 - a SystemExit would stop the loop
             child.error = exc
         child.cancelling = task.cancelling()
-        child.over.open()
 
     async def together(self, *works: Callable[[], Awaitable[Any]]) -> list[Any]:
         """Run them at the same time; their results in order."""
@@ -318,3 +330,15 @@ async def shielded(ms: float) -> None:
             await asyncio.sleep(end - loop.time())
         except asyncio.CancelledError:
             continue
+
+
+async def in_group(*works: Callable[[], Awaitable[Any]]) -> None:
+    """What a body does that opens a nursery or a task group."""
+    if sniffio.current_async_library() == "trio":
+        async with trio.open_nursery() as nursery:
+            for work in works:
+                nursery.start_soon(work)
+        return
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work())

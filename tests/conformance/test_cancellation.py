@@ -47,7 +47,7 @@ def shapes(body: Body) -> dict[str, object]:
         "nested": (slow & (Task(body.slow).named("b") & Task(body.slow).named("c"))).or_else(body.handle),
         "settle": settle(slow.timeout(5_000), Task(body.slow).named("b")),
         "bridge": Task(lambda x: x).named("a").inline() >> body.slow >> Task(body.slow).named("b"),
-        "request": Task(lambda x: slow(x)).named("a").inline().or_else(body.handle),
+        "request": Task(slow.__call__).named("a").inline().or_else(body.handle),
     }
 
 
@@ -197,3 +197,96 @@ async def test_a_body_that_swallows_its_expiry_is_timed_out_all_the_same(world: 
     outcome = await world.run((Task(stubborn).timeout(20) >> Task(stubborn).named("b"))(7))
     assert type(outcome.result.failure()) is TaskTimedOut
     assert [r.status for r in outcome] == ["timed_out", "skipped"]
+
+
+@pytest.mark.parametrize("policy", ["handler", "constant", "retry", "on"])
+@pytest.mark.parametrize("how", ["foreign", "ticket", "loser"])
+async def test_an_error_in_answer_to_a_cancellation_is_not_handled(
+    world: World, body: Body, policy: str, how: str
+) -> None:
+    """A clean-up that raises, as those of some clients do; no policy inside may take the run up again."""
+
+    async def grudging(_: object) -> None:
+        body.calls += 1
+        try:
+            await world.pause(10_000)
+        finally:
+            raise LookupError
+
+    async def after(x: object) -> object:
+        body.handled.append(x)
+        return x
+
+    task = Task(grudging)
+    chain = {
+        "handler": task.or_else(body.handle),
+        "constant": task.or_else(0),
+        "retry": task.retry(3, backoff=None),
+        "on": task.retry(3, on=lambda e: not body.handle(e), backoff=None),
+    }[policy] >> Task(after)
+
+    async def fails(_: object) -> None:
+        while not body.calls:
+            await world.pause(1)
+        raise OSError
+
+    async with world.balancer() as balancer:
+        if how == "foreign":
+            child = world.start(lambda: balancer.arun(chain(7)))
+            await world.until(lambda: body.calls)
+            child.stop()
+            assert (await child.ended()).cancelled
+        elif how == "ticket":
+            ticket = balancer.post(chain(7))
+            await world.until(lambda: body.calls)
+            ticket.cancel()
+            assert type((await ticket).result.failure()).__name__ == "TicketCancelled"
+        else:
+            outcome = await balancer.arun((chain & Task(fails))(7))
+            assert type(outcome.result.failure()) is OSError
+    assert body.calls == 1
+    assert body.handled == []
+
+
+@pytest.mark.parametrize("how", ["limit", "ticket", "loser", "foreign"])
+async def test_a_group_whose_clean_up_fails(world: World, body: Body, how: str) -> None:
+    """A cancelled nursery or task group hands on its cancellation and the errors beside it in one group."""
+
+    async def child() -> None:
+        body.calls += 1
+        try:
+            await world.pause(10_000)
+        finally:
+            raise LookupError
+
+    async def grouped(_: object) -> None:
+        await world.in_group(child, child, lambda: body.slow(7))
+
+    async def fails(_: object) -> None:
+        while body.calls < 3:
+            await world.pause(1)
+        raise OSError
+
+    chain = Task(grouped).retry(3, backoff=None)
+    async with world.balancer() as balancer:
+        if how == "limit":
+            outcome = await balancer.arun(chain.timeout(world.short)(7))
+            assert type(outcome.result.failure()) is TaskTimedOut
+        elif how == "ticket":
+            ticket = balancer.post(chain(7))
+            await world.until(lambda: body.calls == 3)
+            ticket.cancel()
+            assert type((await ticket).result.failure()).__name__ == "TicketCancelled"
+        elif how == "loser":
+            outcome = await balancer.arun((chain & Task(fails))(7))
+            assert type(outcome.result.failure()) is OSError
+        else:
+            worker = world.start(lambda: balancer.arun(chain(7)))
+            await world.until(lambda: body.calls == 3)
+            worker.stop()
+            await worker.ended()
+            assert worker.cancelled or isinstance(worker.error, ExceptionGroup), (
+                "as trio itself: its scope took its part"
+            )
+        assert (await balancer.arun(Task(lambda: 1).inline()())).result == Success(1)
+    assert body.calls <= 3

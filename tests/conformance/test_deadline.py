@@ -36,7 +36,9 @@ def backend(world: World) -> Backend:
 
 
 async def test_a_deadline_that_passes_while_running(world: World, backend: Backend) -> None:
-    chain = Task(backend.ask) >> Task(backend.fetch).retry(3, backoff=None).or_else("never") >> Task(backend.ask).named("c")
+    chain = (
+        Task(backend.ask) >> Task(backend.fetch).retry(3, backoff=None).or_else("never") >> Task(backend.ask).named("c")
+    )
     outcome = await world.run(chain(7), deadline=world.short)
     error = outcome.result.failure()
     assert type(error) is DeadlineExceeded
@@ -94,7 +96,9 @@ async def test_a_queue_timeout_limits_the_waiting_alone(world: World, backend: B
 
 
 async def test_remaining_counts_down_to_the_earliest_limit(world: World, backend: Backend) -> None:
-    chain = (Task(backend.ask).timeout(5_000) >> Task(backend.ask).named("b")).timeout(20_000) >> Task(backend.ask).named("c")
+    chain = (Task(backend.ask).timeout(5_000) >> Task(backend.ask).named("b")).timeout(20_000) >> Task(
+        backend.ask
+    ).named("c")
     await world.run(chain(7), deadline=100_000)
     first, second, third = backend.left
     assert 1_000 < first <= 5_000
@@ -136,8 +140,9 @@ async def test_a_returned_request_stands_under_the_same_limits(world: World, bac
     outcome = await world.run(Task(chosen).timeout(world.short)(7))
     assert type(outcome.result.failure()) is TaskTimedOut
     assert outcome.only.status == "timed_out"
-    assert backend.left[0] <= world.short
-    assert (backend.calls, backend.ended) == (2, 1)
+    assert all(left <= world.short for left in backend.left)
+    assert backend.calls - len(backend.left) == backend.ended <= 1
+    assert backend.ended == 1 or not world.virtual
 
 
 @pytest.mark.real_time

@@ -94,7 +94,9 @@ async def test_cancelling_the_wait_leaves_the_request_running(world: World) -> N
 
 async def test_cancel_while_running(world: World, body: Body) -> None:
     async with world.balancer() as balancer:
-        ticket = balancer.post((Task(echo) >> Task(body.slow).timeout(5_000).retry(3).or_else(0) >> Task(echo).named("c"))(7))
+        ticket = balancer.post(
+            (Task(echo) >> Task(body.slow).timeout(5_000).retry(3).or_else(0) >> Task(echo).named("c"))(7)
+        )
         await world.until(lambda: body.calls)
         ticket.cancel()
         outcome = await ticket
@@ -111,7 +113,9 @@ async def test_cancel_in_the_queue(world: World, body: Body) -> None:
     async with world.balancer(workers=1) as balancer:
         running = balancer.post(Task(body.slow)(1))
         await world.until(lambda: body.calls)
-        waiting = [balancer.post(Task(body.slow)(k), priority=k, **terms) for k, terms in enumerate([{}, {"deadline": 5_000}])]
+        waiting = [
+            balancer.post(Task(body.slow)(k), priority=k, **terms) for k, terms in enumerate([{}, {"deadline": 5_000}])
+        ]
         for ticket in waiting:
             ticket.cancel("not needed any more")
             outcome = await ticket

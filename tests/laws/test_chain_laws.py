@@ -4,10 +4,29 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rio_chain import Backoff, Chain, ChainDefinitionError, Task, fan_out, settle, star
+from rio_chain import (
+    Backoff,
+    Breaker,
+    Budget,
+    Cache,
+    Chain,
+    ChainDefinitionError,
+    Chaos,
+    Flights,
+    Limit,
+    Quantile,
+    Task,
+    best,
+    fan_out,
+    first,
+    quorum,
+    race,
+    settle,
+    star,
+)
 from rio_chain.nodes import Call, walk
 from rio_chain.plan import compile_plan
 from rio_chain.show.source import ms
@@ -42,6 +61,20 @@ NAMES = {
     "settle": settle,
     "star": star,
     "max": max,
+    "race": race,
+    "first": first,
+    "best": best,
+    "quorum": quorum,
+    "len": len,
+}
+SHARED = {  # they go by these names in a repr
+    "breaker": Breaker(),
+    "limit": Limit(3),
+    "budget": Budget(),
+    "cache": Cache(1000),
+    "flights": Flights(),
+    "chaos": Chaos(0.1, latency=5),
+    "quantile": Quantile(),
 }
 
 AnyChain = Chain[..., Any]
@@ -50,6 +83,9 @@ milliseconds = st.integers(1, 100_000) | st.floats(0.001, 1e9)
 labels = st.text(min_size=1).filter(str.strip)
 constants = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.dictionaries(st.text(), st.booleans())
 backoffs = st.none() | st.builds(Backoff, base=st.integers(0, 500), factor=st.integers(1, 5), cap=st.integers(0, 5000))
+counts = st.integers(2, 4)
+delays = st.sampled_from([0, 20, None])
+choosers = st.sampled_from([first(), first(accept=is_fine), quorum(2), best(len, within=5)])
 errors = st.sampled_from([Exception, OSError, (OSError,), (OSError, ValueError), is_fine])
 
 
@@ -74,6 +110,14 @@ def wider(inner: st.SearchStrategy[AnyChain]) -> st.SearchStrategy[AnyChain]:
         st.builds(composing(lambda a, b: a | b), inner, inner | st.sampled_from([f, g, h]) | constants),
         st.builds(composing(lambda a, t: a.timeout(t)), inner, milliseconds),
         retry,
+        st.builds(composing(lambda a: a.accept(is_fine)), inner),
+        st.builds(composing(lambda a, e: a.or_else(0, on=e)), inner, errors),
+        st.builds(composing(lambda a, b, e: a.or_else(b, on=e)), inner, inner, errors),
+        st.builds(
+            composing(lambda a, n, d, p: a.replica(n, after=d, pick=p)), inner, st.integers(2, 4), delays, choosers
+        ),
+        st.builds(composing(lambda a, b, d, p: a.replica(after=d, to=[b], pick=p)), inner, inner, delays, choosers),
+        st.builds(composing(lambda a, b, p: race(a, b, pick=p)), inner, inner, choosers),
         st.builds(composing(lambda a, n: a.named(n)), inner, labels),
         st.lists(inner, min_size=1, max_size=3).map(composing(lambda many: settle(*many))),
         st.lists(inner, min_size=1, max_size=3).map(composing(lambda many: fan_out(*many))),
@@ -94,12 +138,27 @@ def composing(build: Callable[..., AnyChain]) -> Callable[..., AnyChain]:
     return wrapped
 
 
+def sharing(inner: st.SearchStrategy[AnyChain]) -> st.SearchStrategy[AnyChain]:
+    """What keeps state in an object, and can therefore not be pickled."""
+    return st.one_of(
+        inner.map(lambda a: a.breaker(SHARED["breaker"])),
+        inner.map(lambda a: a.limit(SHARED["limit"])),
+        inner.map(lambda a: a.budget(SHARED["budget"])),
+        inner.map(lambda a: a.cache(SHARED["cache"])),
+        inner.map(lambda a: a.single_flight(SHARED["flights"])),
+        inner.map(lambda a: a.chaos(SHARED["chaos"])),
+        inner.map(lambda a: a.replica(2, after=SHARED["quantile"])),
+    )
+
+
 chains = st.recursive(tasks(), wider, max_leaves=12)
+stateful = st.recursive(tasks(), lambda inner: wider(inner) | sharing(inner), max_leaves=12)
 
 
-@given(chains)
+@settings(deadline=None)
+@given(stateful)
 def test_repr_is_source_that_builds_an_equal_chain(chain: AnyChain) -> None:
-    again = eval(repr(chain), dict(NAMES))  # noqa: S307 - the promise is that it evaluates
+    again = eval(repr(chain), {**NAMES, **SHARED})  # noqa: S307 - the promise is that it evaluates
     assert again == chain
     assert hash(again) == hash(chain)
     assert repr(again) == repr(chain)
@@ -149,7 +208,8 @@ def test_a_pickle_is_equal_and_keeps_every_origin(chain: AnyChain) -> None:
     assert [task.call.origin for task in again.plan().tasks] == origins
 
 
-@given(chains)
+@settings(deadline=None)
+@given(stateful)
 def test_a_plan_has_one_task_for_each_occurrence_and_unique_names(chain: AnyChain) -> None:
     plan = chain.plan()
     assert [task.call for task in plan.tasks] == [node for node in walk(plan.root) if isinstance(node, Call)]
@@ -159,10 +219,21 @@ def test_a_plan_has_one_task_for_each_occurrence_and_unique_names(chain: AnyChai
     assert compile_plan(plan.root) == plan
 
 
-@given(chains)
+@settings(deadline=None)
+@given(stateful)
 def test_every_picture_is_printable_ascii(chain: AnyChain) -> None:
-    for text in (repr(chain), chain.explain(), chain.mermaid(), chain.plan().title):
+    bounds, findings = str(chain.bounds()), "".join(map(str, chain.lint()))
+    for text in (repr(chain), chain.explain(), chain.mermaid(), chain.plan().title, bounds, findings):
         assert all(" " <= c <= "~" or c == "\n" for c in text)
+
+
+@settings(deadline=None)
+@given(stateful)
+def test_every_better_code_is_source(chain: AnyChain) -> None:
+    for finding in chain.lint():
+        again = eval(finding.better, {**NAMES, **SHARED})  # noqa: S307 - the promise is that it evaluates
+        assert repr(again) == finding.better
+        assert set(finding.where) <= {task.name for task in chain.plan().tasks}
 
 
 @given(st.floats(1e-3, 1e12))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from typing import Any
 
 import sniffio
 import trio
-from rio_chain import Balancer
+
+from rio_chain import Balancer, Task
 
 EXECUTORS = ("asyncio", "trio", "thread")
 FDS = Path("/proc/self/fd")
@@ -30,7 +30,7 @@ def eventually(truth: Callable[[], Any], what: str = "it") -> None:
 
 
 def descriptors() -> int:
-    return len(os.listdir(FDS)) if FDS.exists() else 0
+    return len(list(FDS.iterdir())) if FDS.exists() else 0
 
 
 @contextmanager
@@ -58,6 +58,16 @@ def is_idle(balancer: Balancer) -> bool:
         and crew.permits.free == crew.threads
         and not getattr(host.runtime, "live", 0)
     )
+
+
+async def _nothing(x: int) -> int:
+    return x
+
+
+def warm_up() -> None:
+    """One loop thread per executor serves all blocking runs, and one all async functions of thread executors."""
+    for name in EXECUTORS:
+        assert Task(_nothing)(1).run(executor=name).unwrap() == 1
 
 
 async def pause(seconds: float) -> None:

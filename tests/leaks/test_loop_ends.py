@@ -6,8 +6,10 @@ import threading
 from typing import Any
 
 import pytest
+import trio
 from leaks.baseline import Bodies, is_idle, nothing_left
-from leaks.loops import LOOPS, Loop, eventually_here
+from leaks.loops import LOOPS, Loop, OnAsyncio, eventually_here
+
 from rio_chain import Balancer, BalancerClosed, QueueFull, Task, TicketCancelled
 
 
@@ -56,7 +58,6 @@ def test_a_request_that_was_only_just_posted_is_answered(loop: Loop, body: Bodie
 
 
 def test_a_caller_on_another_loop_is_told(loop: Loop, body: Bodies) -> None:
-    from leaks.loops import OnAsyncio  # noqa: PLC0415 - the other one
 
     async def main() -> None:
         await balancer.arun(Task(body.aanswer)(0))
@@ -104,3 +105,21 @@ def test_posts_at_the_very_end_are_answered_or_refused(loop: Loop, body: Bodies,
             ticket.wait(20_000)
         balancer.close(grace=0)
         assert is_idle(balancer)
+
+
+def test_a_post_that_trio_takes_no_more_is_answered(monkeypatch: pytest.MonkeyPatch, body: Bodies) -> None:
+    """Between the end of its system tasks and that of the run, trio still calls functions, but starts no tasks."""
+
+    def refuse(*_args: object, **_keywords: object) -> None:
+        raise RuntimeError("Nursery is closed to new arrivals")
+
+    async def main() -> Any:
+        await balancer.arun(Task(body.aanswer)(0))
+        monkeypatch.setattr(trio.lowlevel, "spawn_system_task", refuse)
+        return balancer.post(Task(body.aanswer)(1))
+
+    balancer = Balancer()
+    ticket = trio.run(main)
+    assert isinstance(ticket.wait(20_000).result.failure(), TicketCancelled)
+    balancer.close(grace=0)
+    assert is_idle(balancer)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from leaks.baseline import Bodies, eventually, is_idle, nothing_left
 from leaks.loops import LOOPS, Loop, eventually_here, one_of
+
 from rio_chain import Balancer, Request, Task, TaskTimedOut, TicketCancelled, settle
 from rio_chain.executors.asyncio import _reaper_of
 

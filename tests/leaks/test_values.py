@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from leaks.baseline import EXECUTORS, Bodies, eventually
 from leaks.loops import LOOPS, Loop
+
 from rio_chain import Balancer, Task, settle
 
 VAR: ContextVar[Any] = ContextVar("VAR", default=None)
@@ -73,13 +74,12 @@ def test_a_balancer_forgets_the_context_it_was_used_in(executor: str, body: Bodi
     def with_a_value(value: Value) -> None:
         VAR.set(value)
         assert balancer.run((Task(body.answer) >> Task(body.aanswer))(1)).unwrap() == 1
-        assert balancer.post(Task(lambda: VAR.get())()).wait().unwrap() is value
+        assert balancer.post(Task(VAR.get)()).wait().unwrap() is value
 
     with forgotten() as make:
         balancer = Balancer(executor, workers=2)
         copy_context().run(with_a_value, make())
         with balancer:
-            make = None  # type: ignore[assignment]
             gc.collect()
 
 

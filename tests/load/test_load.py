@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, Bodies, bodies, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, bodies, eventually, is_idle, nothing_left, pause
+
 from rio_chain import Balancer, QueueFull, Task, TicketCancelled
 
 pytestmark = pytest.mark.timeout(50)
@@ -70,7 +71,7 @@ def in_threads(number: int, work: Callable[[int], None]) -> None:
 def test_a_hundred_threads_with_a_hundred_requests_each(executor: str, kind: str) -> None:
     meter = Meter()
     chain = Task(meter.work if kind == "sync" else meter.awork)
-    each = 100 if (executor, kind) != ("thread", "async") else 30  # two hops per call
+    each = 100 if kind == "sync" else 30
 
     def caller(index: int) -> None:
         for n in range(each):
@@ -143,7 +144,7 @@ def test_ten_thousand_posts_with_random_cancels_are_answered_exactly_once(execut
     made: list[list[tuple[Any, Count]]] = [[] for _ in range(10)]
 
     def poster(index: int) -> None:
-        draw = random.Random(index)  # noqa: S311 - for a test
+        draw = random.Random(index)
         for n in range(1_000):
             limit = draw.choice([None, None, None, 10_000])
             ticket = balancer.post(Task(meter.work).inline()(n), priority=draw.randrange(3), queue_timeout=limit)
@@ -158,13 +159,14 @@ def test_ten_thousand_posts_with_random_cancels_are_answered_exactly_once(execut
         ran = 0
         for n, (ticket, count) in ((n, pair) for part in made for n, pair in enumerate(part)):
             result = ticket.wait(20_000).result
-            assert count.answers == 1
+            eventually(lambda count=count: count.answers, "that it was called")  # right after the answer is there
             if ticket.wait()[0].status == "succeeded":
                 assert result.unwrap() == n
                 ran += 1
             else:
                 assert isinstance(result.failure(), TicketCancelled)
         eventually(lambda: is_idle(balancer))
+        assert all(count.answers == 1 for part in made for _, count in part)
         assert ran <= meter.calls <= 10_000  # what was cancelled while it ran has been called as well
         assert (meter.most <= 10, meter.now) == (True, 0)
 

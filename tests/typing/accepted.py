@@ -6,7 +6,30 @@ from typing import Any, assert_type
 
 from returns.result import Result, Success
 
-from rio_chain import Backoff, Chain, FanOut, Outcome, Request, Task, fan_out, settle, star
+from rio_chain import (
+    Backoff,
+    Bounds,
+    Breaker,
+    Budget,
+    Cache,
+    Chain,
+    Chaos,
+    FanOut,
+    Finding,
+    Flights,
+    Limit,
+    Outcome,
+    Quantile,
+    Request,
+    Task,
+    best,
+    fan_out,
+    first,
+    quorum,
+    race,
+    settle,
+    star,
+)
 
 
 class User: ...
@@ -132,3 +155,35 @@ assert_type(safely.or_else(of_error), Chain[[User], bytes])
 assert_type((safely | 0)(User()), Request[bytes | int])
 assert_type(Task(fetch_shops)(1.0).run().result, Result[list[str], Any])
 assert_type(Success(1).unwrap(), int)
+assert_type(safely.or_else(None, on=OSError), Chain[[User], bytes | None])
+assert_type(safely.or_else(of_error, on=(OSError, ValueError))(User()), Request[bytes])
+
+# --- several calls, one winner --------------------------------------------------------------------------------------
+
+assert_type(safely.replica(2, after=20), Chain[[User], bytes])
+assert_type(user.replica(2, after=timedelta(seconds=1))(42, tries=2), Request[User])
+assert_type(safely.replica(2, after=Quantile(0.95), pick=first(accept=bool)), Chain[[User], bytes])
+assert_type(safely.replica(3, after=None, pick=quorum(2)), Chain[[User], bytes])
+assert_type(safely.replica(to=[safely.timeout(5)], pick=best(len, within=20)), Chain[[User], bytes])
+assert_type(safely.replica(to=[Task(order_query)])(User()), Request[bytes | str])
+assert_type(safely.replica(3, to=[order_query])(User()), Request[bytes | str])
+assert_type(safely.replica(to=[to_location_async])(User()), Request[bytes | float])
+assert_type(safely.replica(to=[fetch_safely])(User()), Request[bytes])
+assert_type(race(a, b), Chain[[User], list[int] | list[str]])
+assert_type(race(a, b, safely, pick=quorum(2))(User()), Request[list[int] | list[str] | bytes])
+assert_type((user >> race(a, safely))(1), Request[list[int] | bytes])
+
+# --- policies with state --------------------------------------------------------------------------------------------
+
+guarded = safely.chaos(Chaos(0.1, latency=5)).limit(Limit(10)).breaker(Breaker()).accept(bool)
+assert_type(guarded, Chain[[User], bytes])
+assert_type(
+    guarded.retry(2, on={OSError: Backoff(), ValueError: None}, retry_after=lambda error: 2).budget(Budget()),
+    Chain[[User], bytes],
+)
+assert_type(guarded.single_flight(Flights()).cache(Cache(1000)) >> len, Chain[[User], int])
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+assert_type(guarded.bounds(), Bounds)
+assert_type(guarded.lint(), tuple[Finding, ...])

@@ -6,7 +6,7 @@ pyright honours ``type: ignore`` as well; a line that only it refuses says ``pyr
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
-from rio_chain import Task, fan_out, settle, star
+from rio_chain import Breaker, Limit, Task, fan_out, first, race, settle, star
 
 
 class User: ...
@@ -58,6 +58,15 @@ user.retry(1.5)  # type: ignore[arg-type]
 user.retry(3, backoff=100)  # type: ignore[arg-type]
 user.retry(3, accept=two)  # type: ignore[arg-type]
 user.timeout(100).inline()  # type: ignore[attr-defined]
+user.accept(two)  # type: ignore[arg-type]
+user.breaker(Limit(1))  # type: ignore[arg-type]
+user.limit(10)  # type: ignore[arg-type]
+user.breaker(Breaker)  # type: ignore[arg-type]
+user.or_else(1, on=3)  # type: ignore[call-overload]
+user.replica()  # type: ignore[call-overload]
+user.replica(2, pick=first)  # type: ignore[call-overload]
+user.replica(2, after="20")  # type: ignore[call-overload]
+wrong_race = race(orders, location)  # pyright: ignore[reportCallIssue, reportArgumentType]
 orders.run()  # type: ignore[attr-defined]
 
 

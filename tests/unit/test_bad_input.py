@@ -94,7 +94,8 @@ def test_a_predicate_must_answer_at_once_and_take_the_one_thing() -> None:
 @pytest.mark.parametrize("backoff", [100, "full", Backoff])
 def test_backoff(backoff: Any) -> None:
     refused(
-        lambda: task.retry(1, backoff=backoff), "`backoff` must be a Backoff, such as Backoff(base=50), or None; got "
+        lambda: task.retry(1, backoff=backoff),
+        "`backoff` must be a Backoff, such as Backoff(base=50), a tenacity wait, or None; got ",
     )
 
 

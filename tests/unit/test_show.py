@@ -169,7 +169,7 @@ class TestExplain:
               when that fails, something else
                 when that fails, something else
                   task fetch_user#4 (sync)
-                  else retry up to 1 times, at once, on OSError, unless accepted by is_good
+                  else retry once, at once, on OSError, unless accepted by is_good
                     task fetch_orders#2 (async)
                 else render(error)""")
 

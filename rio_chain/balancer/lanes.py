@@ -1,0 +1,48 @@
+"""The lanes of a balancer: asked for by name and size, opened when it binds, closed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.units import count, shown
+
+if TYPE_CHECKING:
+    from rio_chain.engine import runtime
+    from rio_chain.executors.lane import Lane
+
+
+class Lanes:
+    """What ``Balancer(lanes=...)`` was given, checked; and the lanes once they are open.
+
+    Raises:
+        ChainDefinitionError: not a mapping of names to whole numbers, 1 or more.
+    """
+
+    def __init__(self, sizes: object) -> None:
+        if sizes is not None and not isinstance(sizes, Mapping):
+            raise ChainDefinitionError(f'`lanes` must be a dict such as {{"cpu": 2}}; got {shown(sizes)}')
+        items = cast("Mapping[object, object]", sizes or {}).items()
+        self._sizes = {_name(key): count(size, f"lanes[{key!r}]", least=1) for key, size in items}
+        self._open: tuple[Lane, ...] = ()
+
+    def open(self) -> Mapping[str, runtime.Lane]:
+        """New lanes by name; they start nothing before the first call."""
+        if not self._sizes:
+            return {}
+        from rio_chain.executors.lane import Lane  # noqa: PLC0415 - few balancers need it
+
+        self._open = tuple(Lane(name, size) for name, size in self._sizes.items())
+        return {lane.name: lane for lane in self._open}
+
+    def close(self) -> None:
+        """Kill the processes. No request runs any more."""
+        for lane in self._open:
+            lane.close()
+
+
+def _name(key: object) -> str:
+    if not isinstance(key, str) or not key.strip():
+        raise ChainDefinitionError(f"`lanes` must have names that are strings and not empty; got {shown(key)}")
+    return key

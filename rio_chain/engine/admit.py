@@ -1,0 +1,171 @@
+"""Entering the policies that have a state of their own, shared with other runs.
+
+Such a policy may let a call in, refuse it, answer in place of it, or make it wait. The waiting stands here; what is
+decided, in ``policies/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, cast
+
+from attrs import frozen
+
+from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, push
+from rio_chain.engine.current import INF, Strand
+from rio_chain.engine.program import FULL, Args, Op, Spread
+from rio_chain.engine.runtime import Waiter
+from rio_chain.outcome import entry_of, note_failure
+from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Limit
+from rio_chain.policies.hold import Answer, Hold, Turn
+
+
+@frozen
+class Hit:
+    """A policy answered in place of what it wraps."""
+
+    value: Any
+
+
+async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hit | None:
+    """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
+    _, depth, value = place
+    _, layers, low, high, _ = op
+    only = entry_of(strand.run.log, low) if high - low == 1 else None
+    for k in reversed(range(len(layers) if depth == FULL else depth)):
+        enter = _ASKED.get(type(cast("object", layers[k])))
+        if only is not None:
+            only.status = "running"  # its turn has come, even if it is only to wait
+        try:
+            got = None if enter is None else await enter(strand, layers[k], value)
+        except Fail as refusal:
+            if only is not None:
+                note_failure(only, refusal.error)
+            raise
+        if type(got) is Hit:
+            return got
+        frame = push(frames, strand.outer, strand.rt.now(), op, (place[0], k, value))
+        frame.hold = got
+        strand.edge = frame.edge
+        strand.slot.arm(frame.edge)
+    if only is not None:
+        only.status = None
+    return None
+
+
+# --- one for each policy ------------------------------------------------------------------------------------------
+
+
+async def _breaker(strand: Strand, breaker: Breaker, _: Any) -> Hold | Hit:
+    return await _let_in(strand, breaker.enter(strand.rt.now))
+
+
+async def _budget(_strand: Strand, budget: Budget, _: Any) -> Hold:
+    return budget.execution()
+
+
+async def _limit(strand: Strand, limit: Limit, value: Any) -> Hold | Hit:
+    key = None if limit.key is None else await _key(strand, limit.key, value)
+    return await _let_in(strand, limit.enter(key, strand.rt.now))
+
+
+async def _flights(strand: Strand, flights: Flights, value: Any) -> Hold | Hit:
+    return await _let_in(strand, flights.enter(await _key(strand, flights.key, value)))
+
+
+async def _cache(strand: Strand, cache: Cache, value: Any) -> Hold | Hit:
+    key, now = await _key(strand, cache.key, value), strand.rt.now
+    found = cache.get(key, now)
+    return Hit(found.value) if found.hit else _Keep(cache, key, now)
+
+
+@frozen
+class _Keep:
+    """Puts the answer into the cache when it comes."""
+
+    cache: Cache
+    key: Hashable
+    clock: Callable[[], float]
+
+    def succeeded(self, value: Any) -> None:
+        self.cache.put(self.key, value, self.clock)
+
+    def failed(self, error: Any) -> None:
+        """Errors are not kept."""
+
+    def dropped(self) -> None:
+        """Nothing is kept."""
+
+
+async def _chaos(strand: Strand, chaos: Chaos, _: Any) -> None:
+    fault = chaos.next()
+    if fault.delay > 0:
+        await strand.rt.sleep(fault.delay)
+    if fault.error is not None:
+        raise Fail(fault.error)
+
+
+_ASKED: dict[type, Callable[[Strand, Any, Any], Awaitable[Any]]] = {
+    Breaker: _breaker,
+    Budget: _budget,
+    Cache: _cache,
+    Chaos: _chaos,
+    Flights: _flights,
+    Limit: _limit,
+}
+
+
+# --- waiting -----------------------------------------------------------------------------------------------------
+
+
+async def _key(strand: Strand, key: Callable[..., Any], value: Any) -> Any:
+    return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
+
+
+async def _let_in(strand: Strand, got: Hold | Turn | Answer | Exception) -> Hold | Hit:
+    if isinstance(got, Turn):
+        got = await _turn(strand, got)
+    if isinstance(got, Exception):
+        raise Fail(got)
+    if not isinstance(got, Answer):
+        return got
+    if got.failed:
+        raise Fail(got.value)
+    return Hit(got.value)
+
+
+async def _turn(strand: Strand, turn: Turn) -> Hold | Answer:
+    """Wait in a policy's line for as long as the limits around allow."""
+    rt = strand.rt
+    try:
+        while turn.state == "waiting":
+            waiter = rt.waiter()
+            turn.wake = waiter.wake  # whoever tells the turn from here on wakes us; who did before, changed its state
+            if turn.state == "waiting":
+                await nap(strand, waiter, turn.after)
+            turn.ask(rt.now)
+    except BaseException:
+        turn.quit()
+        raise
+    got = turn.hold if turn.state == "granted" else turn.answer
+    if got is None:
+        raise RuntimeError("a turn ended without a hold and without an answer")
+    return got
+
+
+async def nap(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
+    """Wait until woken, but at most so many seconds."""
+    until = INF if seconds is None else strand.rt.now() + seconds
+    if until >= strand.edge:
+        await waiter.wait()
+        return
+    slot = strand.slot
+    try:
+        slot.arm(until)
+        await waiter.wait()
+    except BaseException as exc:
+        if not slot.settle(exc):
+            raise
+        if strand.rt.now() < until or strand.run.stop_error is not None:
+            raise OuterExpired from None  # that was not our alarm: the run was stopped
+    slot.arm(strand.edge)

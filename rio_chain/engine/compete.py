@@ -1,0 +1,270 @@
+"""Several calls on the same input, of which one wins: hedged replicas, and races of chains.
+
+Every contender is a work of one race. It waits at the gate until it may start, runs its branch with a log of its own,
+and has its answer looked at by the chooser. When all is over the logs become one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from rio_chain.engine.admit import nap
+from rio_chain.engine.apply import Fail, Frame, ask, budget_of, first_over
+from rio_chain.engine.current import CURRENT, INF, Run, Strand
+from rio_chain.engine.late import Tidy, close_all, close_here
+from rio_chain.engine.program import Branch, Op
+from rio_chain.engine.runtime import Waiter
+from rio_chain.errors import CallbackFailed, NotAccepted
+from rio_chain.outcome import Log, close, entry_of, merge
+from rio_chain.policies import Budget, Quantile, Replica, Retry
+from rio_chain.policies.choice import Arrival, Decision
+
+Contend = Callable[[Strand, Branch], Awaitable[Any]]
+"""Runs a branch on a strand: gives the value or raises."""
+
+
+async def compete(strand: Strand, op: Op, contend: Contend, frames: list[Frame]) -> Any:
+    """Run the contenders of a RACE; give the answer that wins, or raise ``Fail``."""
+    _, branches, replica, hedge, _ = op
+    heat = Heat(strand, branches, replica, budget_of(strand, frames) if hedge else None)
+    heat.rounds += sum(frame.retries for frame in frames if type(frame.layer) is Retry)
+    heat.frames = frames
+    works = [partial(heat.contender, number, contend) for number in range(replica.count)]
+    try:
+        await strand.rt.race([*works, heat.timekeeper], heat.is_over)
+    except BaseException:
+        close_here([*heat.late, *(one.value for one in heat.arrived)])
+        raise
+    finally:
+        heat.merge_logs()
+    return await heat.result()
+
+
+class Heat:
+    """One such race: who may start, what has come, and what the chooser says to that."""
+
+    def __init__(self, parent: Strand, branches: tuple[Branch, ...], replica: Replica, budget: Budget | None) -> None:
+        self.parent = parent
+        self.branches = branches
+        self.replica = replica
+        self.budget = budget
+        self.rounds = parent.rounds
+        self.frames: list[Frame] = []  # around the race; nobody changes them while it runs
+        self.started = self.running = self.denied = self.ended = 0
+        self.decision = Decision(missing=replica.pick.least)
+        self.arrived: list[Arrival] = []
+        self.errors: dict[int, Any] = {}
+        self.took: dict[int, float] = {}
+        self.late: list[Any] = []  # answers that nobody needs
+        self.logs: list[Log | None] = [None] * replica.count
+        self.broken: Exception | None = None
+        self._turn = 0  # who may start next
+        self._at = INF  # when, if nothing happens before
+        self._allowed = replica.starts(started=0, running=0, missing=replica.pick.least)  # so many need not wait
+        self._waiters: dict[int, Waiter] = {}  # of those who stand at the gate; -1: the timekeeper
+        self._lock = threading.RLock()  # on threads the contenders run side by side
+
+    # --- the strands ---------------------------------------------------------------------------------------------
+
+    async def contender(self, number: int, contend: Contend) -> None:
+        """One call: wait for the start, run, tell what came."""
+        parent = self.parent
+        run = Run(parent.run.plan)
+        rt = Tidy(parent.rt, self._unwanted, self.late.append)
+        strand = Strand(run, rt, rt.slot(), parent.edge, root=False)
+        strand.budget, strand.replica, strand.rounds = parent.budget, number, self.rounds
+        CURRENT.set(strand)
+        extra = None
+        try:
+            await self._start(strand, number)
+            if self.budget is not None and number:
+                extra = self.budget.extra()
+                if extra is None:
+                    self._ended(number, denied=True)
+                    return
+            with self._lock:
+                self.started += 1
+                self.running += 1
+            self.logs[number] = run.log
+            await self._run(strand, number, contend)
+        finally:
+            if extra is not None:
+                extra.dropped()
+            elif self.budget is not None and not number:
+                first_over(self.frames, self.budget)
+            strand.close()
+            strand.slot.release()
+
+    async def _run(self, strand: Strand, number: int, contend: Contend) -> None:
+        branch = self.branches[number % len(self.branches)]
+        now, log = strand.rt.now, strand.run.log
+        began = now()
+        try:
+            value = await contend(strand, branch)
+            took = now() - began
+            mark, good = await self._judged(strand, value)
+        except (Fail, CallbackFailed) as exc:
+            self._ended(number, error=exc.error if isinstance(exc, Fail) else exc)
+            return
+        if not good:
+            self.late.append(value)
+            name = self.parent.run.plan.tasks[branch.low].name
+            error = NotAccepted(name, value)
+            if branch.high - branch.low == 1:
+                entry = entry_of(log, branch.low)
+                entry.errors.append(error)
+                entry.status, entry.value = "failed", error
+            self._ended(number, error=error)
+            return
+        self.took[number] = took
+        self._ended(number, arrival=Arrival(number, value, mark, now()))
+
+    async def _judged(self, strand: Strand, value: Any) -> tuple[Any, bool]:
+        """What the chooser's function makes of an answer, and whether that answer may win."""
+        pick = self.replica.pick
+        try:
+            mark = None if pick.ask is None else await ask(strand, pick.ask.role, pick.ask.fn, value)
+            return mark, await ask(strand, "pick", pick.good, mark)  # that may ask the mark whether it is true
+        except BaseException:
+            self.late.append(value)
+            raise
+
+    async def timekeeper(self) -> None:
+        """Decide again when the chooser says so, whether or not anything has come."""
+        parent = self.parent
+        strand = Strand(parent.run, parent.rt, parent.rt.slot(), parent.edge, root=False)
+        try:
+            while not self.is_over(None):
+                waiter = strand.rt.waiter()
+                with self._lock:
+                    self._waiters[-1] = waiter
+                    until = self.decision.until
+                if until is None:
+                    await waiter.wait()
+                    continue
+                await nap(strand, waiter, until - strand.rt.now())
+                if strand.rt.now() >= until:
+                    self._decide(strand.rt.now())
+        finally:
+            strand.close()
+            strand.slot.release()
+
+    # --- the gate ------------------------------------------------------------------------------------------------
+
+    async def _start(self, strand: Strand, number: int) -> None:
+        """Wait until this contender may start: so long after the last start, or when one is wanted at once."""
+        while True:
+            waiter = strand.rt.waiter()
+            left = self._left(number, strand.rt.now(), waiter)
+            if left <= 0:
+                self._tell(self._turn)
+                return
+            await nap(strand, waiter, None if left == INF else left)
+
+    def _left(self, number: int, now: float, waiter: Waiter) -> float:
+        """Seconds until it may start, as far as that can be known; 0: it starts."""
+        with self._lock:
+            if self._turn == number and (self._allowed or now >= self._at):
+                self._allowed = max(0, self._allowed - 1)
+                self._turn = number + 1
+                delay = self.replica.delay()
+                self._at = INF if delay is None else now + delay
+                return 0
+            self._waiters[number] = waiter
+            return self._at - now if self._turn == number else INF
+
+    def _tell(self, number: int) -> None:
+        with self._lock:
+            waiter = self._waiters.get(number)
+        if waiter is not None:
+            waiter.wake()
+
+    # --- the decision --------------------------------------------------------------------------------------------
+
+    def is_over(self, _: object) -> bool:
+        """Whether it is decided, or there is nothing more to come."""
+        with self._lock:
+            decided = self.decision.winner is not None or self.decision.hopeless or self.broken is not None
+            return decided or self.ended == self.replica.count
+
+    def _ended(self, number: int, *, arrival: Arrival | None = None, error: Any = None, denied: bool = False) -> None:
+        """A contender has ended, with an answer, with an error, or because it was not allowed to start."""
+        with self._lock:
+            if arrival is not None and self.is_over(None):
+                self.late.append(arrival.value)
+                return
+            self.ended += 1
+            self.denied += denied
+            self.running -= not denied
+            if arrival is not None:
+                self.arrived.append(arrival)
+            elif not denied:
+                self.errors[number] = error
+        self._decide(self.parent.rt.now(), failed=arrival is None and not denied)
+
+    def _decide(self, now: float, *, failed: bool = False) -> None:
+        with self._lock:
+            try:
+                left = self.replica.count - self.ended
+                self.decision = decision = self.replica.pick.decide(self.arrived, left=left, now=now)
+            except Exception as exc:  # noqa: BLE001 - it compares the user's values
+                self.broken = CallbackFailed("pick", repr(self.replica.pick), exc)
+                return
+            self._allowed += self.replica.starts(
+                started=self._turn, running=self.running, missing=decision.missing, failed=failed
+            )
+            turn = self._turn
+        self._tell(turn)
+        self._tell(-1)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def merge_logs(self) -> None:
+        """Make one log of those of all contenders. The winner's says how it ended; without one, the first's."""
+        winner = self.decision.winner
+        log = self.parent.run.log
+        wasted = self.started - (winner is not None)
+        for index, branch in enumerate(self.branches):
+            own = [(i, found) for i, found in enumerate(self.logs) if found and i % len(self.branches) == index]
+            merge(log, branch.low, branch.high, own, winner)
+            if winner is not None and winner % len(self.branches) != index:
+                close(log, branch.low, branch.high, None, sibling=True)
+            for task in range(branch.low, branch.high):
+                entry = entry_of(log, task)
+                entry.started, entry.wasted = self.started, wasted
+                entry.denied += self.denied
+                entry.winner = winner or 0
+
+    def _won(self) -> Any:
+        winner = self.decision.winner
+        return next((one.value for one in self.arrived if one.index == winner), None)
+
+    def _unwanted(self, value: Any) -> None:
+        """An answer came when its contender had gone, maybe long after the race."""
+        if value is not self._won():
+            close_here([value])
+
+    async def result(self) -> Any:
+        """The answer that has won, or ``Fail``. What the others answered is closed, if it can be."""
+        winner, won = self.decision.winner, self._won()
+        error = None if winner is not None and self.broken is None else self._error()
+        kept = error.value if isinstance(error, NotAccepted) else won
+        unwanted = [*self.late, *(one.value for one in self.arrived)]
+        await close_all(self.parent, (value for value in unwanted if value is not kept))
+        if winner is None or self.broken is not None:
+            raise Fail(error)
+        after = self.replica.after
+        if isinstance(after, Quantile):
+            after.add(self.took[winner])
+        return won
+
+    def _error(self) -> Any:
+        if self.broken is not None:
+            return self.broken
+        if self.errors:
+            return self.errors[min(self.errors)]
+        name = self.parent.run.plan.tasks[self.branches[0].low].name
+        return NotAccepted(name, self.arrived[0].value)

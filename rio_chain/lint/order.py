@@ -1,0 +1,139 @@
+"""Rules about layers that stand in an order that takes their meaning away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rio_chain.lint.stack import Said, Stack, always_answers
+from rio_chain.nodes import Call, Node, OrElse, Race, Scope, parts, walk
+from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
+from rio_chain.units import span
+
+
+def breaker_inside_timeout(stack: Stack) -> Iterator[Said]:
+    """A limit around it that is over is not a failure that it sees."""
+    for i, layer, _ in stack.of(Breaker):
+        limit = layer.around.limit
+        if limit == float("inf") or not unlimited(layer.inner.node):
+            continue
+        outside = range(i + 1, len(stack.layers))
+        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, Race)
+        if timeout is not None and (again is None or again > timeout):
+            better = stack.moved(i, timeout + 1)
+        else:
+            share = limit / max(2, layer.around.calls)
+            better = stack.added(i, Scope(Timeout(neat(share)), layer.inner.node))
+        text = f"the breaker never sees a time-out, as the limit of {span(limit)} is around it"
+        yield Said("breaker-inside-timeout", text, better)
+
+
+def breaker_outside_retry(stack: Stack) -> Iterator[Said]:
+    """One failure for a whole series of attempts."""
+    for i, _, _ in stack.of(Breaker):
+        retry = stack.first(range(i), Retry)
+        if retry is not None and stack.first(range(retry), Breaker) is None:
+            text = "the breaker sees one answer for all attempts of the retry inside it, and lets them all through"
+            yield Said("breaker-outside-retry", text, stack.moved(i, retry))
+
+
+def limit_outside_timeout(stack: Stack) -> Iterator[Said]:
+    """A wait that nothing ends."""
+    for i, layer, policy in stack.of(Limit):
+        timeout = stack.first(reversed(range(i)), Timeout)
+        if timeout is not None and layer.around.limit == float("inf") and policy.patience is None:
+            text = "the wait for a place is outside of the timeout, and nothing else ends it"
+            yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
+
+
+def retry_never_runs(stack: Stack) -> Iterator[Said]:
+    """The fallback has answered already."""
+    for i, layer, policy in stack.of(Retry):
+        if policy.accept is None and always_answers(layer.inner.node):
+            fallback = stack.first(reversed(range(i)), OrElse)
+            assert fallback is not None  # noqa: S101 - it always answers
+            text = "the fallback always answers, so the retry around it never runs"
+            yield Said("retry-never-runs", text, stack.moved(i, fallback))
+
+
+def fallback_never_used(stack: Stack) -> Iterator[Said]:
+    """As there is one already."""
+    for i, layer in enumerate(stack.layers):
+        if isinstance(layer.node, OrElse) and always_answers(layer.inner.node):
+            text = "the fallback inside it always answers, so this one is never used"
+            yield Said("fallback-never-used", text, stack.without(i))
+
+
+def accept_outside(stack: Stack) -> Iterator[Said]:
+    """Who calls again, or has other answers at hand, does not hear of it."""
+    for i, _, _ in stack.of(Accept):
+        again = stack.first(range(i), Retry, Race)
+        if again is not None:
+            what = "retry" if stack.layers[again].has(Retry) else "replica"
+            text = f"the {what} inside it takes every answer, so one that is not accepted is final"
+            yield Said(f"accept-outside-{what}", text, stack.moved(i, again))
+
+
+def cache_inside_retry(stack: Stack) -> Iterator[Said]:
+    """What was kept comes back at each attempt."""
+    for i, _, _ in stack.of(Cache):
+        retry = stack.first(reversed(range(i + 1, len(stack.layers))), Retry)
+        if retry is not None:
+            text = "each attempt asks the cache, so an answer that was kept is all that the retry ever gets"
+            yield Said("cache-inside-retry", text, stack.moved(i, retry + 1))
+
+
+def chaos_not_innermost(stack: Stack) -> Iterator[Said]:
+    """Faults that no policy inside meets."""
+    for i, _, _ in stack.of(Chaos):
+        if stack.first(range(i), Scope, Race, OrElse) is not None:
+            text = "the policies inside it never meet its faults"
+            yield Said("chaos-not-innermost", text, stack.moved(i, 0))
+
+
+def budget_without_extras(stack: Stack) -> Iterator[Said]:
+    """Nothing to bound."""
+    for i, layer, _ in stack.of(Budget):
+        if any(is_extra(node) for node in walk(layer.inner.node)):
+            continue
+        extra = stack.first(reversed(range(i + 1, len(stack.layers))), Retry, Race)
+        better = stack.without(i) if extra is None else stack.moved(i, extra + 1)
+        text = "there is no retry and no replica to the left of the budget that it could bound"
+        yield Said("budget-without-extras", text, better)
+
+
+# --- what the rules ask -----------------------------------------------------------------------------------------
+
+
+def unlimited(node: Node) -> bool:
+    """Whether a task in it has no timeout around it that is in it too."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Call):
+            return True
+        if not (isinstance(node, Scope) and isinstance(node.policy, Timeout)):
+            todo.extend(parts(node))
+    return False
+
+
+def is_extra(node: Node) -> bool:
+    """Whether it makes calls beside the first."""
+    return (isinstance(node, Scope) and isinstance(node.policy, Retry)) or (isinstance(node, Race) and node.hedge)
+
+
+def neat(seconds: float) -> float:
+    """Rounded down to whole milliseconds where there are some."""
+    return int(seconds * 1000) / 1000 if seconds >= 1 / 1000 else seconds
+
+
+ORDER: tuple[Callable[[Stack], Iterator[Said]], ...] = (
+    breaker_inside_timeout,
+    breaker_outside_retry,
+    limit_outside_timeout,
+    retry_never_runs,
+    fallback_never_used,
+    accept_outside,
+    cache_inside_retry,
+    chaos_not_innermost,
+    budget_without_extras,
+)

@@ -1,0 +1,181 @@
+"""Stack: a task, or several steps, with the policies right around it, and what it takes to write it anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+from attrs import evolve, frozen
+
+from rio_chain.bounds import Part, measured
+from rio_chain.nodes import Constant, Handler, Named, Node, OrElse, Race, Scope
+from rio_chain.plan import Plan
+from rio_chain.policies import Budget, Retry, Timeout
+
+P = TypeVar("P")
+
+
+@frozen
+class Said:
+    """What a rule says of a stack; ``better`` is the chain to be written in its place."""
+
+    code: str
+    text: str
+    better: Node
+
+
+@frozen
+class Around:
+    """What stands around a part of a chain.
+
+    Attributes:
+        limit: the smallest of the timeouts, in seconds.
+        calls: how often the retries call it; they multiply.
+        budget: whether a budget bounds those.
+    """
+
+    limit: float = math.inf
+    calls: int = 1
+    budget: bool = False
+
+    def and_(self, node: Node) -> Around:
+        """The same with one more around."""
+        policy = node.policy if isinstance(node, Scope) else None
+        if isinstance(policy, Timeout):
+            return evolve(self, limit=min(self.limit, policy.seconds))
+        if isinstance(policy, Retry):
+            return evolve(self, calls=self.calls * (policy.retries + 1))
+        return evolve(self, budget=True) if isinstance(policy, Budget) else self
+
+
+@frozen(eq=False)
+class Layer:
+    """One policy of a stack: its part of the tree, and what stands around it."""
+
+    part: Part
+    around: Around
+
+    @property
+    def node(self) -> Node:
+        """The node."""
+        return self.part.node
+
+    @property
+    def inner(self) -> Part:
+        """What it wraps."""
+        return self.part.parts[0]
+
+    def has(self, *kinds: type[Any]) -> bool:
+        """Whether it is a node of one of these kinds, or carries a policy of one of them."""
+        return isinstance(self.node, kinds) or (isinstance(self.node, Scope) and isinstance(self.node.policy, kinds))
+
+
+@frozen(eq=False)
+class Stack:
+    """The core, its layers from the innermost to the outermost, and what stands around the core."""
+
+    core: Part
+    layers: tuple[Layer, ...]
+    around: Around
+
+    def of(self, kind: type[P]) -> Iterator[tuple[int, Layer, P]]:
+        """Each layer with a policy of that kind: its place, itself, the policy."""
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer.node, Scope) and isinstance(layer.node.policy, kind):
+                yield i, layer, cast("P", layer.node.policy)
+
+    def hedges(self) -> Iterator[tuple[int, Layer, Race]]:
+        """Each hedge among the layers; the core, as one more layer at place -1, if it is one at several places."""
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer.node, Race):
+                yield i, layer, layer.node
+        if isinstance(self.core.node, Race) and self.core.node.hedge:
+            yield -1, Layer(self.core, self.around), self.core.node
+
+    def first(self, places: Iterable[int], *kinds: type[Any]) -> int | None:
+        """The first of the places that has a layer of one of these kinds."""
+        return next((i for i in places if self.layers[i].has(*kinds)), None)
+
+    # --- written anew -------------------------------------------------------------------------------------------
+
+    def build(self, nodes: Iterable[Node], core: Node | None = None) -> Node:
+        """The core in these layers, the innermost first."""
+        built = core or self.core.node
+        for node in nodes:
+            built = put_around(node, built)
+        return built
+
+    def nodes(self) -> list[Node]:
+        """The layers as they are."""
+        return [layer.node for layer in self.layers]
+
+    def moved(self, at: int, to: int) -> Node:
+        """With the layer ``at`` taken out and put right outside of those that were inside of place ``to``."""
+        nodes = self.nodes()
+        node = nodes.pop(at)
+        nodes.insert(to - (to > at), node)
+        return self.build(nodes)
+
+    def without(self, at: int) -> Node:
+        """With one layer less."""
+        nodes = self.nodes()
+        del nodes[at]
+        return self.build(nodes)
+
+    def changed(self, at: int, node: Node) -> Node:
+        """With another node at a place; -1 is the core."""
+        nodes = self.nodes()
+        if at < 0:
+            return self.build(nodes, node)
+        nodes[at] = node
+        return self.build(nodes)
+
+    def added(self, at: int, node: Node) -> Node:
+        """With one more layer."""
+        nodes = self.nodes()
+        nodes.insert(at, node)
+        return self.build(nodes)
+
+
+def put_around(layer: Node, inner: Node) -> Node:
+    """A layer around something else."""
+    if isinstance(layer, Race):
+        return evolve(layer, branches=(inner,))
+    if isinstance(layer, OrElse):
+        return evolve(layer, primary=inner)
+    assert isinstance(layer, (Scope, Named))  # noqa: S101 - nothing else is a layer
+    return evolve(layer, inner=inner)
+
+
+def is_layer(node: Node) -> bool:
+    """Whether it stands around one chain: a policy, a name, a hedge at one place, a fallback."""
+    return isinstance(node, (Scope, Named, OrElse)) or (
+        isinstance(node, Race) and node.hedge and len(node.branches) == 1
+    )
+
+
+def stacks(plan: Plan) -> Iterator[Stack]:
+    """All stacks of a plan, in plan order."""
+    todo = [(measured(plan.root), Around())]
+    while todo:
+        part, around = todo.pop()
+        layers: list[Layer] = []
+        others: list[tuple[Part, Around]] = []
+        while is_layer(part.node):
+            layers.append(Layer(part, around))
+            around = around.and_(part.node)
+            others[:0] = [(other, around) for other in part.parts[1:]]  # a fallback that is a chain
+            part = part.parts[0]
+        yield Stack(part, tuple(reversed(layers)), around)
+        todo.extend(reversed([*((inner, around) for inner in part.parts), *others]))
+
+
+def always_answers(node: Node) -> bool:
+    """Whether it is a fallback that has an answer for every error: what is around it never sees one.
+
+    A handler that fails itself is an error in the chain, which nobody retries or replaces.
+    """
+    while isinstance(node, Named):
+        node = node.inner
+    return isinstance(node, OrElse) and node.on is Exception and isinstance(node.fallback, (Constant, Handler))

@@ -1,0 +1,108 @@
+"""Cache: answers that are still fresh are not asked for again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from attrs import frozen
+
+from rio_chain.policies.hold import Clock
+from rio_chain.policies.keys import key_of
+from rio_chain.policies.shared import Shared
+from rio_chain.policies.timeline import Timeline
+from rio_chain.units import Duration, count, seconds, span
+
+
+@frozen
+class Found:
+    """What a cache knows: ``hit`` says whether ``value`` is an answer."""
+
+    hit: bool
+    value: Any = None
+
+
+MISS = Found(hit=False)
+
+
+class Cache(Shared):
+    """The latest answers, shared by all chains that are given it. Failures are never kept.
+
+    Everybody gets the same object: who changes it, changes it for all.
+
+    Args:
+        ttl: how long an answer is fresh, counted from when it came; milliseconds or a ``timedelta``.
+        key: a function of the input that gives what the answer is filed under. Default: the input itself.
+        size: how many answers are kept; the one not used for longest goes first. Default 1000.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range.
+
+    Example:
+        >>> Cache(60_000)
+        <Cache 0/1000 fresh for 60000 ms: 0 hits, 0 misses>
+    """
+
+    def __init__(self, ttl: Duration, *, key: Callable[..., Hashable] | None = None, size: int = 1000) -> None:
+        self._ttl = seconds(ttl, "ttl")
+        self._size = count(size, "size", least=1)
+        self.key = key_of(key)
+        self._lock = threading.RLock()  # to look up a key may run its own __eq__
+        self._time = Timeline()
+        self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the one used last stands last
+        self._hits = self._misses = 0
+
+    def get(self, key: Hashable, clock: Clock) -> Found:
+        """The answer for what ``self.key`` gave, if there is one that is fresh."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None or self._time.now(clock) >= kept[0]:
+                self._misses += 1
+                gone = self._kept.pop(key, None)  # its end may run code of its own: not under the lock
+            else:
+                self._hits += 1
+                self._kept.move_to_end(key)
+                return Found(hit=True, value=kept[1])
+        del gone
+        return MISS
+
+    def put(self, key: Hashable, value: Any, clock: Clock) -> None:
+        """Keep an answer that has just come."""
+        gone: list[Any] = []
+        with self._lock:
+            gone.append(self._kept.pop(key, None))
+            self._kept[key] = self._time.now(clock) + self._ttl, value
+            if len(self._kept) > self._size:
+                gone.append(self._kept.popitem(last=False))
+        del gone
+
+    def forget(self, key: Hashable) -> None:
+        """Drop one answer, by its key; nothing happens when there is none."""
+        with self._lock:
+            gone = self._kept.pop(key, None)
+        del gone
+
+    def clear(self) -> None:
+        """Drop all answers."""
+        with self._lock:
+            gone, self._kept = self._kept, OrderedDict()
+        del gone
+
+    def __len__(self) -> int:
+        """How many answers are kept, fresh or not."""
+        return len(self._kept)
+
+    def __bool__(self) -> bool:
+        """An empty cache is a cache."""
+        return True
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cache {len(self._kept)}/{self._size} fresh for {span(self._ttl)}: "
+            f"{self._hits} hits, {self._misses} misses>"
+        )
+
+    def __str__(self) -> str:
+        return f"cache for {span(self._ttl)} by {self.key!r}, up to {self._size}"

@@ -1,0 +1,130 @@
+"""Flights: of several who ask for the same at the same time one calls, and all get its answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from rio_chain.policies.hold import Answer, Turn
+from rio_chain.policies.keys import key_of
+from rio_chain.policies.shared import Shared
+
+
+class Flights(Shared):
+    """Calls in flight, shared by all chains that are given it.
+
+    The first who asks under a key leads: it makes the call. Who asks meanwhile follows, and gets the leader's value
+    or its error, the same object. An error is not kept: who comes later calls anew. When the leader is cancelled or
+    out of time the follower who came next leads and calls anew. Followers come and go without harm to the others.
+
+    Args:
+        key: a function of the input that gives what is the same. Default: the input itself.
+
+    Raises:
+        ChainDefinitionError: ``key`` is no plain function.
+
+    Example:
+        >>> Flights()
+        <Flights by the input: 0 in flight, 0 follow>
+    """
+
+    def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
+        self.key = key_of(key)
+        self._lock = threading.RLock()  # to look up a key may run its own __eq__
+        self._flights: dict[Hashable, OrderedDict[Follower, None]] = {}
+
+    def enter(self, key: Hashable) -> Leader | Follower:
+        """Lead or follow. ``key`` is what ``self.key`` gave."""
+        with self._lock:
+            behind = self._flights.get(key)
+            if behind is None:
+                self._flights[key] = OrderedDict()
+                return Leader(self, key)
+            follower = Follower(self, key)
+            behind[follower] = None
+            return follower
+
+    def ended(self, leader: Leader, answer: Answer) -> None:
+        """The leader has an answer; all who follow get it."""
+        with self._lock:
+            if not leader.open:
+                return
+            leader.open = False
+            behind = self._flights.pop(leader.key)
+            for follower in behind:
+                follower.answer = answer
+                follower.state = "answered"
+        for follower in behind:
+            follower.tell()
+
+    def dropped(self, leader: Leader) -> None:
+        """The leader has none; the next leads."""
+        with self._lock:
+            if not leader.open:
+                return
+            leader.open = False
+            behind = self._flights[leader.key]
+            if not behind:
+                del self._flights[leader.key]
+                return
+            follower, _ = behind.popitem(last=False)
+            follower.hold = Leader(self, leader.key)
+            follower.state = "granted"
+        follower.tell()
+
+    def quit(self, follower: Follower) -> None:
+        """As ``Turn.quit``."""
+        with self._lock:
+            state, follower.state = follower.state, "gone"
+            if state == "waiting":
+                del self._flights[follower.key][follower]
+        if state == "granted" and follower.hold is not None:
+            follower.hold.dropped()
+
+    def __repr__(self) -> str:
+        with self._lock:
+            flying, behind = len(self._flights), sum(map(len, self._flights.values()))
+        return f"<Flights by {self.key!r}: {flying} in flight, {behind} follow>"
+
+    def __str__(self) -> str:
+        return f"single flight by {self.key!r}"
+
+
+class Leader:
+    """The one who calls."""
+
+    __slots__ = ("flights", "key", "open")
+
+    def __init__(self, flights: Flights, key: Hashable) -> None:
+        self.flights = flights
+        self.key = key
+        self.open = True
+
+    def succeeded(self, value: Any, /) -> None:
+        """As ``Hold.succeeded``."""
+        self.flights.ended(self, Answer(value))
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Hold.failed``."""
+        self.flights.ended(self, Answer(error, failed=True))
+
+    def dropped(self) -> None:
+        """As ``Hold.dropped``."""
+        self.flights.dropped(self)
+
+
+class Follower(Turn):
+    """One who waits for the leader's answer."""
+
+    __slots__ = ("flights", "key")
+
+    def __init__(self, flights: Flights, key: Hashable) -> None:
+        super().__init__()
+        self.flights = flights
+        self.key = key
+
+    def quit(self) -> None:
+        """As ``Turn.quit``."""
+        self.flights.quit(self)

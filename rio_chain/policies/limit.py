@@ -1,0 +1,211 @@
+"""Limit: how many calls at once, how many in a time, for all or for each key."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from itertools import islice
+
+from rio_chain.errors import ChainDefinitionError, LimitExceeded
+from rio_chain.policies.bucket import EARLY, Rate
+from rio_chain.policies.hold import Clock
+from rio_chain.policies.keys import Key, key_of
+from rio_chain.policies.line import Line, Permit, Place
+from rio_chain.policies.shared import Shared
+from rio_chain.policies.timeline import Timeline
+from rio_chain.policies.written import plain
+from rio_chain.units import Duration, count, number, seconds, shown, span
+
+MOST_KEYS = 100_000
+"""Beyond so many, keys that nobody uses are forgotten even if their rate has not recovered."""
+
+
+class Limit(Shared):
+    """A limit shared by all chains that are given it: first come, first served.
+
+    A call holds one of ``concurrency`` places until it ends, however it ends. The rate is a bucket of ``burst``
+    tokens that fills at ``rate`` in every ``per``; a call takes one and never gives it back. So in any stretch of
+    time at most ``burst`` + ``rate`` for each ``per`` of it begin. What does not get in waits in line, or fails with
+    ``LimitExceeded``.
+
+    Args:
+        concurrency: how many at once; None: any number.
+        rate: how many in ``per``; None: any number. May be a fraction.
+        per: milliseconds or a ``timedelta``; default 1000.
+        burst: how many may begin together after a pause. Default: the rate, and at least 1; 1 spaces calls evenly.
+        wait: the most to wait, in milliseconds or as a ``timedelta``; None: as long as the limits around allow;
+            0: refuse at once. One whose token is known to come too late is refused at once.
+        key: a function of the input that gives what is limited for itself: a customer, a host. Default: all together.
+
+    Attributes:
+        key: the ``key`` as the engine calls it; None without one.
+        patience: ``wait`` in seconds.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range; neither ``concurrency`` nor ``rate``.
+
+    Example:
+        >>> Limit(10, rate=100)
+        <Limit 10 at once, 100 per 1000 ms: 0 running, 0 waiting>
+    """
+
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        *,
+        rate: float | None = None,
+        per: Duration = 1000,
+        burst: int | None = None,
+        wait: Duration | None = None,
+        key: Callable[..., Hashable] | None = None,
+    ) -> None:
+        if concurrency is None and rate is None:
+            raise ChainDefinitionError("a Limit needs `concurrency` or `rate`, such as Limit(10) or Limit(rate=100)")
+        if burst is not None and rate is None:
+            raise ChainDefinitionError(f"`burst` belongs to a `rate`, such as Limit(rate=100, burst=1); got {burst!r}")
+        self._places = None if concurrency is None else count(concurrency, "concurrency", least=1)
+        length = seconds(per, "per")
+        self._rate: Rate | None = None
+        rules = [] if concurrency is None else [f"{concurrency} at once"]
+        if rate is not None:
+            rate = number(rate, "rate", above=0)
+            depth = max(1, int(rate)) if burst is None else count(burst, "burst", least=1)
+            self._rate = Rate(length / rate, depth)
+            rules.append(f"{plain(rate)} per {span(length)}" + ("" if burst is None else f" (burst {burst})"))
+        self.patience = None if wait is None else seconds(wait, "wait", zero=True)
+        self._rule = ", ".join(rules)
+        self.key: Key | None = None if key is None else key_of(key)
+        self._lock = threading.RLock()  # to look up a key may run its own __eq__
+        self._time = Timeline()
+        self._lines: OrderedDict[Hashable, Line] = OrderedDict()  # the one used last stands last
+        self._running = self._waiting = 0
+
+    # --- what the engine asks -----------------------------------------------------------------------------------
+
+    def enter(self, key: Hashable, clock: Clock) -> Permit | Place | LimitExceeded:
+        """Let a call in, put it in line, or refuse it. ``key`` is what ``self.key`` gave; None without one."""
+        with self._lock:
+            now = self._time.now(clock)
+            line = self._line(key, now)
+            told = self._serve(line, now)
+            if not line.waiting and line.take(now):
+                self._running += 1
+                given: Permit | Place | LimitExceeded = Permit(self, line, clock)
+            else:
+                given = self._queue(line, clock, now)
+        _tell(told)
+        return given
+
+    def _queue(self, line: Line, clock: Clock, now: float) -> Place | LimitExceeded:
+        due = line.due(now)
+        if self.patience is not None and (due > self.patience or not self.patience):
+            return self._refusal(line, due)
+        place = Place(self, line, clock, now, None if self.patience is None else now + self.patience)
+        place.first = not line.waiting and line.room()
+        line.waiting[place] = None
+        line.look(place, now)
+        self._waiting += 1
+        return place
+
+    def _refusal(self, line: Line, due: float, waited: float = 0.0) -> LimitExceeded:
+        """The error's ``retry_after`` are the seconds to the next free token; None: that can't be known."""
+        text = f"the limit of {self._rule}" + ("" if self.key is None else f" for {shown(line.key)}") + " is reached"
+        text += f", after {span(waited)} in line" if waited else ""
+        text += f"; the next may begin in {span(due)}" if due else ""
+        error = LimitExceeded(text)
+        error.retry_after = due or None
+        return error
+
+    # --- what places and permits ask ----------------------------------------------------------------------------
+
+    def ask(self, place: Place, clock: Clock) -> None:
+        """As ``Turn.ask``."""
+        with self._lock:
+            if place.state != "waiting":
+                return
+            line, now = place.line, self._time.now(clock)
+            told = self._serve(line, now)
+            if place in line.waiting:
+                if place.until is not None and now >= place.until - EARLY:
+                    self._waiting -= 1
+                    line.give_up(place, self._refusal(line, 0.0, now - place.since))
+                    told += self._serve(line, now)
+                else:
+                    line.look(place, now)
+        _tell(turn for turn in told if turn is not place)
+
+    def quit(self, place: Place) -> None:
+        """As ``Turn.quit``."""
+        with self._lock:
+            state, place.state = place.state, "gone"
+            told: list[Place] = []
+            if state == "waiting":
+                del place.line.waiting[place]
+                self._waiting -= 1
+                told = self._serve(place.line, self._time.now(place.clock))
+        if state == "granted" and place.hold is not None:
+            place.hold.dropped()
+        _tell(told)
+
+    def release(self, permit: Permit) -> None:
+        """As ``Hold.dropped``, and all others."""
+        with self._lock:
+            if not permit.open:
+                return
+            permit.open = False
+            line = permit.line
+            line.running -= 1
+            self._running -= 1
+            told = self._serve(line, self._time.now(permit.clock)) if line.waiting else []
+        _tell(told)
+
+    def _serve(self, line: Line, now: float) -> list[Place]:
+        told = line.serve(now) if line.waiting else []
+        granted = sum(place.state == "granted" for place in told)
+        self._waiting -= granted
+        self._running += granted
+        return told
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    def _line(self, key: Hashable, now: float) -> Line:
+        line = self._lines.get(key)
+        if line is not None:
+            self._lines.move_to_end(key)
+            return line
+        for old in list(islice(self._lines, 2)):  # one comes, so two are looked at: those not used for longest
+            if self._lines[old].idle(now, rested=len(self._lines) < MOST_KEYS):
+                del self._lines[old]
+            else:
+                self._lines.move_to_end(old)
+        line = self._lines[key] = Line(key, self._places, self._rate)
+        return line
+
+    # --- what users ask -----------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """How many calls are in."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return self._waiting
+
+    def __repr__(self) -> str:
+        each = "" if self.key is None else f" for each {self.key!r}"
+        keys = "" if self.key is None else f", {len(self._lines)} keys"
+        return f"<Limit {self._rule}{each}: {self._running} running, {self._waiting} waiting{keys}>"
+
+    def __str__(self) -> str:
+        text = f"limit {self._rule}" + ("" if self.key is None else f" for each {self.key!r}")
+        if self.patience is None:
+            return text
+        return text + (f", waiting {span(self.patience)} at most" if self.patience else ", no waiting")
+
+
+def _tell(told: Iterable[Place]) -> None:
+    for place in told:
+        place.tell()

@@ -1,0 +1,80 @@
+"""Quantile: how long answers take, learned from those that came."""
+
+from __future__ import annotations
+
+import math
+import threading
+from bisect import bisect_left, insort
+from collections import deque
+
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies.shared import Shared
+from rio_chain.policies.written import plain
+from rio_chain.units import count, number, shown, span
+
+
+class Quantile(Shared):
+    """A moving quantile of latencies, for ``.replica(2, after=Quantile(0.95))``.
+
+    Exact over the last ``window`` answers, so old ones age away with the traffic. Only accepted answers feed it, as
+    losers and failures say nothing of how long an answer takes. Before ``warmup`` of them have come it has no value,
+    and no hedge is started for being late.
+
+    Args:
+        q: more than 0 and less than 1. Default 0.95.
+        warmup: answers needed before it has a value. Default 20.
+        window: answers it remembers. Default 1000.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range; a ``warmup`` that the ``window`` has no room for.
+
+    Example:
+        >>> late = Quantile(0.5, warmup=3)
+        >>> for seconds in (0.01, 0.02, 0.09):
+        ...     late.add(seconds)
+        >>> late.value(), late
+        (0.02, <Quantile p50 of 3 answers: 20 ms>)
+    """
+
+    def __init__(self, q: float = 0.95, *, warmup: int = 20, window: int = 1000) -> None:
+        self._q = number(q, "q", above=0)
+        if self._q >= 1:
+            raise ChainDefinitionError(f"`q` must be more than 0 and less than 1; got {shown(q)}")
+        self._warmup = count(warmup, "warmup", least=1)
+        self._window = count(window, "window", least=1)
+        if self._warmup > self._window:
+            raise ChainDefinitionError(
+                f"`warmup` must be at most `window`, which is {window}: it would have no value ever; got {warmup}"
+            )
+        self._lock = threading.Lock()
+        self._arrived: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """An answer took so long. What can't be a latency is not counted."""
+        if not 0 <= seconds < math.inf:
+            return
+        with self._lock:
+            if len(self._arrived) == self._window:
+                del self._sorted[bisect_left(self._sorted, self._arrived.popleft())]
+            self._arrived.append(seconds)
+            insort(self._sorted, seconds)
+
+    def value(self) -> float | None:
+        """The quantile in seconds, between the two nearest answers in proportion; None: too few have come."""
+        with self._lock:
+            last = len(self._sorted) - 1
+            if last + 1 < self._warmup:
+                return None
+            at = self._q * last
+            low = int(at)
+            below, above = self._sorted[low], self._sorted[min(low + 1, last)]
+        return below + (above - below) * (at - low)
+
+    def __repr__(self) -> str:
+        value, many = self.value(), len(self._arrived)
+        now = f"{many} of {self._warmup} answers to warm up" if value is None else f"of {many} answers: {span(value)}"
+        return f"<Quantile p{plain(self._q * 100)} {now}>"
+
+    def __str__(self) -> str:
+        return f"the p{plain(self._q * 100)} of latencies"

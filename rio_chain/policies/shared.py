@@ -1,0 +1,29 @@
+"""What all objects that keep state for several chains have in common: they can be neither copied nor pickled."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from rio_chain.errors import ChainDefinitionError
+
+
+class Shared:
+    """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse; a copy would count for itself, without a word."""
+        kind = type(self).__name__
+        raise ChainDefinitionError(
+            f"{self!r} can't be pickled or copied: its state is shared by all who use this one object; make a "
+            f"{kind}(...) where it is needed"
+        )
+
+    def __copy__(self) -> Any:
+        """Refuse, as pickling does."""
+        return self.__reduce__()
+
+    def __deepcopy__(self, memo: object) -> Any:
+        """Refuse, as pickling does."""
+        return self.__reduce__()

@@ -1,0 +1,142 @@
+"""Policies and races, as source and in words.
+
+An object that holds shared state goes by a name, as a function does: ``.breaker(breaker)``. Its constructor would make
+another one, and another chain.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, cast
+
+from rio_chain.functions import Star, name_of
+from rio_chain.nodes import OrElse, Race
+from rio_chain.policies import (
+    DEFAULT_BACKOFF,
+    Accept,
+    Breaker,
+    Budget,
+    Cache,
+    Chaos,
+    Chooser,
+    Flights,
+    Limit,
+    Policy,
+    Quantile,
+    Retry,
+    Timeout,
+)
+from rio_chain.policies.choosers import Best, First, Quorum
+from rio_chain.policies.retry import ByClass
+from rio_chain.policies.written import exact_ms
+from rio_chain.units import inert, span
+
+SHARED: dict[type[Any], str] = {
+    Breaker: ".breaker(breaker)",
+    Budget: ".budget(budget)",
+    Cache: ".cache(cache)",
+    Chaos: ".chaos(chaos)",
+    Flights: ".single_flight(flights)",
+    Limit: ".limit(limit)",
+}
+
+
+def fn_source(fn: Any) -> str:
+    """The name that a function goes by in source; what is no identifier is made one."""
+    name = re.sub(r"\W", "_", name_of(fn), flags=re.ASCII)
+    return f"star({name})" if isinstance(fn, Star) else name
+
+
+# --- source -----------------------------------------------------------------------------------------------------
+
+
+def call(policy: Policy) -> str:
+    """The call that puts a policy around what stands to its left."""
+    if isinstance(policy, Timeout):
+        return f".timeout({exact_ms(policy.seconds)})"
+    if isinstance(policy, Retry):
+        return f".retry({', '.join(_retry(policy))})"
+    if isinstance(policy, Accept):
+        return f".accept({fn_source(policy.predicate)})"
+    return next(text for kind, text in SHARED.items() if isinstance(policy, kind))
+
+
+def _retry(policy: Retry) -> list[str]:
+    words = [str(policy.retries)]
+    if policy.on is not Exception:
+        words.append(f"on={on(policy.on)}")
+    if policy.backoff != DEFAULT_BACKOFF:
+        words.append(f"backoff={policy.backoff!r}")
+    if policy.accept is not None:
+        words.append(f"accept={fn_source(policy.accept)}")
+    if policy.retry_after is not None:
+        words.append(f"retry_after={fn_source(policy.retry_after)}")
+    return words
+
+
+def on(which: object) -> str:
+    """An ``on=`` as source."""
+    if isinstance(which, ByClass):
+        return repr(which)
+    if not isinstance(which, tuple):
+        return fn_source(which)
+    inside = ", ".join(fn_source(error) for error in cast("tuple[object, ...]", which))
+    return f"({inside},)" if len(cast("tuple[object, ...]", which)) == 1 else f"({inside})"
+
+
+def race(node: Race, branches: list[str]) -> str:
+    """A race as source, its branches given as such; the first of a hedge stands left of the dot."""
+    pick = [] if node.pick == First() else [f"pick={_pick(node.pick)}"]
+    if not node.hedge:
+        return f"race({', '.join([*branches, *pick])})"
+    first, *others = branches
+    words = [str(node.count)] if node.count != len(branches) or not others else []
+    if node.after:
+        words.append(f"after={_after(node.after)}")
+    if others:
+        words.append(f"to=[{', '.join(others)}]")
+    return f"{first}.replica({', '.join([*words, *pick])})"
+
+
+def _after(after: float | Quantile) -> str:
+    return "quantile" if isinstance(after, Quantile) else "None" if after == math.inf else exact_ms(after)
+
+
+def _pick(pick: Chooser) -> str:
+    return inert(repr(pick)) if isinstance(pick, (First, Best, Quorum)) else fn_source(pick)
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def words(policy: Policy) -> str:
+    """A policy in words."""
+    if isinstance(policy, Accept):
+        return f"only answers that {fn_source(policy.predicate)} accepts"
+    text = inert(str(policy))
+    if isinstance(policy, Retry):
+        plain = policy.on is Exception or isinstance(policy.on, ByClass)
+        text += "" if plain else f", on {on(policy.on)}"
+        text += f", unless accepted by {fn_source(policy.accept)}" if policy.accept is not None else ""
+        text += f", or as {fn_source(policy.retry_after)} says" if policy.retry_after is not None else ""
+    return text
+
+
+def race_words(node: Race) -> str:
+    """A race in words."""
+    pick = inert(str(node.pick))
+    if not node.hedge:
+        return f"together, on the same input: {pick}"
+    if isinstance(node.after, Quantile):
+        when = f"the next after {node.after}"
+    elif node.after == math.inf:
+        when = "the next when one has failed"
+    else:
+        when = f"the next after {span(node.after)}" if node.after else "all at once"
+    return f"up to {node.count} calls, {when}: {pick}"
+
+
+def fails(node: OrElse) -> str:
+    """When the fallback stands in."""
+    return "when that fails" + ("" if node.on is Exception else f" with {on(node.on)}")

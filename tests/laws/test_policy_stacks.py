@@ -1,0 +1,421 @@
+"""Random stacks of policies mean the same on asyncio and on trio, and what a plain model says.
+
+The model is a few dozen lines of ordinary synchronous code with a clock that it moves itself. It knows nothing of the
+engine: each policy is a function around a function. All instants are drawn so that no two of them coincide, as what
+happens then is unspecified: each call takes a whole number of ms and a unique share of one, each limit as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import trio
+import trio.testing
+from attrs import field, frozen, mutable
+from conformance.harness import JumpingLoop, pause
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from rio_chain import Backoff, Breaker, Cache, Chain, Outcome, Task, TaskTimedOut, current_attempt
+from rio_chain.errors import NEVER_RETRIED
+
+RUNS = 3  # requests one after the other, so that breakers and caches have something to remember
+PAUSE = 40.0  # milliseconds between them
+FOREVER = 30_000.0  # `abandon_after`
+
+# --- what is drawn ----------------------------------------------------------------------------------------------
+
+
+@frozen
+class Reply:
+    """What a backend does at one call: after ``ms`` it answers with ``value``, or fails if that is negative."""
+
+    ms: int
+    value: int
+
+
+@frozen
+class Layer:
+    """A policy and its number."""
+
+    kind: str
+    number: int = 0
+
+
+replies = st.lists(st.builds(Reply, st.sampled_from([0, 3, 8, 20, 45, 90]), st.integers(-2, 4)), min_size=1, max_size=8)
+plain = st.one_of(
+    st.builds(Layer, st.just("timeout"), st.sampled_from([1, 5, 15, 33, 70, 120])),
+    st.builds(Layer, st.just("retry"), st.integers(0, 3)),
+    st.builds(Layer, st.just("rest"), st.integers(1, 3)),
+    st.builds(Layer, st.just("accept"), st.integers(1, 4)),
+    st.builds(Layer, st.just("or_else")),
+    st.builds(Layer, st.just("or_task")),
+    st.builds(Layer, st.just("in turn"), st.integers(1, 3)),
+    st.builds(Layer, st.just("breaker"), st.integers(1, 3)),
+    st.builds(Layer, st.just("cache"), st.sampled_from([20, 100])),
+)
+races = st.builds(Layer, st.sampled_from(["parallel", "hedge"]), st.integers(2, 3))
+
+
+@st.composite
+def hedged(draw: st.DrawFn) -> list[Layer]:
+    """A stack with one race in it, as a call knows only which replica of the innermost it is.
+
+    Inside of calls that begin at the same instant a breaker would have to choose which one is its probe, and a cache
+    might answer the first before the others have begun.
+    """
+    race = draw(races)
+    alone = plain.filter(lambda layer: layer.kind != "in turn")
+    inside = alone.filter(lambda layer: layer.kind not in {"breaker", "cache"}) if race.kind == "parallel" else alone
+    return [*draw(st.lists(inside, max_size=3)), race, *draw(st.lists(alone, max_size=3))]
+
+
+
+@frozen
+class Said:
+    """An error that is equal to those of its kind, so that two runs can be compared."""
+
+    text: str
+
+
+class BackendError(Exception):
+    """What a backend raises."""
+
+
+def said(error: Any) -> Said:
+    if isinstance(error, TaskTimedOut):
+        return Said(f"TaskTimedOut {error.ms:.3f}")
+    return Said(f"BackendError {error}" if isinstance(error, BackendError) else type(error).__name__)
+
+
+def unique(layers: list[Layer]) -> list[tuple[Layer, float]]:
+    """Each layer with a share of a millisecond that no other has, so that no two instants are the same."""
+    return [(layer, 0.001 * (k + 1) ** 2) for k, layer in enumerate(layers)]
+
+
+# --- the engine -------------------------------------------------------------------------------------------------
+
+
+@mutable
+class Scripted:
+    """A backend of the engine. ``calls`` are the instants at which it was called, in ms since the beginning."""
+
+    name: str
+    replies: list[Reply]
+    clock: Callable[[], float]
+    apart: bool  # the replicas have a script each
+    calls: list[tuple[str, float]]
+    made: Counter[int] = field(factory=Counter[int])
+
+    async def fetch(self, x: int) -> int:
+        replica = current_attempt().replica if self.apart else 0
+        number = self.made[replica]  # those that begin together do so in any order, so each has a script of its own
+        self.made[replica] += 1
+        reply = self.replies[(number + replica) % len(self.replies)]
+        name = self.name + "'" * replica
+        self.calls.append((name, round(self.clock(), 6)))
+        await pause(reply.ms + 0.0101 * (number + 1) + 0.0007 * replica)
+        if reply.value < 0:
+            raise BackendError(f"{name} {number}")
+        return 100 * x + reply.value
+
+
+def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int], int]:
+    chain: Any = Task(main.fetch).named("main")
+    spares = 0
+    for layer, share in unique(layers):
+        n = layer.number
+        if layer.kind == "timeout":
+            chain = chain.timeout(n + share)
+        elif layer.kind == "retry":
+            chain = chain.retry(n, backoff=None)
+        elif layer.kind == "rest":
+            chain = chain.retry(n, backoff=Backoff(base=7 + share, factor=2, cap=1000, jitter="none"))
+        elif layer.kind == "accept":
+            chain = chain.accept(lambda value, n=n: value % 100 < n)
+        elif layer.kind == "or_else":
+            chain = chain.or_else(-1)
+        elif layer.kind == "or_task":
+            spares += 1
+            chain = chain.or_else(Task(spare.fetch).named(f"spare{spares}"))
+        elif layer.kind == "in turn":
+            chain = chain.replica(n, after=None)
+        elif layer.kind == "parallel":
+            chain = chain.replica(n)
+        elif layer.kind == "hedge":
+            chain = chain.replica(n, after=11 + share)
+        elif layer.kind == "breaker":
+            chain = chain.breaker(Breaker(n, open_for=50 + share))
+        else:
+            chain = chain.cache(Cache(n + share, key=lambda x: x % 2))
+    made: Chain[[int], int] = chain
+    return made
+
+
+@mutable
+class Told:
+    """What is compared: results, calls and their instants, and when each request ended."""
+
+    results: list[Any] = field(factory=list)
+    calls: list[tuple[str, float]] = field(factory=list)
+    ended: list[float] = field(factory=list)
+    responses: list[Any] = field(factory=list)
+
+
+async def requests(layers: list[Layer], main: list[Reply], spare: list[Reply], seconds: Callable[[], float]) -> Told:
+    told = Told()
+    since = seconds()
+
+    def clock() -> float:
+        return 1000 * (seconds() - since)
+
+    apart = any(layer.kind in {"parallel", "hedge"} for layer in layers)
+    first, second = (
+        Scripted(name, script, clock, apart, told.calls) for name, script in (("main", main), ("spare", spare))
+    )
+    chain = chain_of(layers, first, second)
+    for number in range(RUNS):
+        outcome: Outcome[int] = await chain(number)
+        told.ended.append(round(clock(), 6))
+        error = outcome.result.swap().value_or(None)
+        told.results.append(said(error) if error is not None else outcome.unwrap())
+        told.responses.append([
+            (r.name, r.status, r.attempts, [said(e) for e in r.errors], r.winner, r.started, r.wasted) for r in outcome
+        ])  # fmt: skip
+        await pause(PAUSE)
+    told.calls.sort(key=lambda call: (call[1], call[0]))
+    return told
+
+
+def on_asyncio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
+    async def body() -> Told:
+        return await requests(layers, main, spare, asyncio.get_running_loop().time)
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(body())
+
+
+def on_trio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    return trio.run(requests, layers, main, spare, trio.current_time, clock=clock)
+
+
+# --- the model --------------------------------------------------------------------------------------------------
+
+Step = Callable[["Model", int, float], int]
+"""Work on an input under a limit: moves the model's clock, and gives the value or raises."""
+
+
+class Failed(Exception):
+    """The failure of some work."""
+
+    def __init__(self, what: Said, *, retryable: bool = True) -> None:
+        self.what = what
+        self.retryable = retryable
+
+
+class Expired(BaseException):
+    """The limit at ``at`` is over; only the layer that set it may answer for it."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+
+@mutable
+class Model:
+    """A clock, and the log of calls."""
+
+    now: float = 0.0
+    calls: list[tuple[str, float]] = field(factory=list)
+
+    def wait(self, ms: float, limit: float) -> None:
+        if self.now + ms >= limit:
+            self.now = limit
+            raise Expired(limit)
+        self.now += ms
+
+
+def backend(name: str, script: list[Reply]) -> Step:
+    made = [0]
+
+    def call(model: Model, x: int, limit: float) -> int:
+        number = made[0]
+        made[0] += 1
+        reply = script[number % len(script)]
+        model.calls.append((name, round(model.now, 6)))
+        model.wait(reply.ms + 0.0101 * (number + 1), limit)
+        if reply.value < 0:
+            raise Failed(Said(f"BackendError {name} {number}"))
+        return 100 * x + reply.value
+
+    return call
+
+
+def timeout(inner: Step, ms: float) -> Step:
+    def call(model: Model, x: int, limit: float) -> int:
+        mine = model.now + ms
+        try:
+            return inner(model, x, min(mine, limit))
+        except Expired as expired:
+            if expired.at == mine < limit:
+                raise Failed(Said(f"TaskTimedOut {ms:.3f}")) from None
+            raise
+
+    return call
+
+
+def retry(inner: Step, retries: int, base: float | None) -> Step:
+    def call(model: Model, x: int, limit: float) -> int:
+        for number in range(retries):
+            try:
+                return inner(model, x, limit)
+            except Failed as failed:
+                rest = 0.0 if base is None else min(1000, base * 2**number)
+                if not failed.retryable or model.now + rest >= limit:
+                    raise
+                model.wait(rest, limit)
+        return inner(model, x, limit)
+
+    return call
+
+
+def accept(inner: Step, below: int) -> Step:
+    def call(model: Model, x: int, limit: float) -> int:
+        value = inner(model, x, limit)
+        if value % 100 >= below:
+            raise Failed(Said("NotAccepted"))
+        return value
+
+    return call
+
+
+def or_else(inner: Step, other: Step) -> Step:
+    def call(model: Model, x: int, limit: float) -> int:
+        try:
+            return inner(model, x, limit)
+        except Failed:
+            return other(model, x, limit)
+
+    return call
+
+
+def in_turn(inner: Step, count: int) -> Step:
+    def call(model: Model, x: int, limit: float) -> int:
+        first: Failed | None = None
+        for _ in range(count):
+            try:
+                return inner(model, x, limit)
+            except Failed as failed:
+                first = first or failed
+        assert first is not None
+        raise first
+
+    return call
+
+
+def breaker(inner: Step, failures: int, open_for: float) -> Step:
+    row, until = [0], [None]
+    opened: list[float | None] = until
+
+    def call(model: Model, x: int, limit: float) -> int:
+        probe = opened[0] is not None
+        if opened[0] is not None and model.now < opened[0]:
+            raise Failed(Said("CircuitOpen"), retryable=False)
+        try:
+            value = inner(model, x, limit)
+        except Failed as failed:
+            if failed.retryable:
+                row[0] += 1
+                if probe or row[0] >= failures:
+                    row[0], opened[0] = 0, model.now + open_for
+            raise
+        row[0], opened[0] = 0, None
+        return value
+
+    return call
+
+
+def cache(inner: Step, ttl: float) -> Step:
+    kept: dict[int, tuple[float, int]] = {}
+
+    def call(model: Model, x: int, limit: float) -> int:
+        found = kept.get(x % 2)
+        if found is not None and model.now < found[0]:
+            return found[1]
+        value = inner(model, x, limit)
+        kept[x % 2] = model.now + ttl, value
+        return value
+
+    return call
+
+
+def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step:
+    step, other = backend("main", main), backend("spare", spare)
+    for layer, share in unique(layers):
+        n = layer.number
+        step = {
+            "timeout": lambda s, n=n, share=share: timeout(s, n + share),
+            "retry": lambda s, n=n: retry(s, n, None),
+            "rest": lambda s, n=n, share=share: retry(s, n, 7 + share),
+            "accept": accept_of(n),
+            "or_else": lambda s: or_else(s, lambda _m, _x, _l: -1),
+            "or_task": lambda s: or_else(s, other),
+            "in turn": lambda s, n=n: in_turn(s, n),
+            "breaker": lambda s, n=n, share=share: breaker(s, n, 50 + share),
+            "cache": lambda s, n=n, share=share: cache(s, n + share),
+        }[layer.kind](step)
+    return step
+
+
+def accept_of(below: int) -> Callable[[Step], Step]:
+    return lambda step: accept(step, below)
+
+
+def modelled(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
+    told, model, step = Told(), Model(), model_of(layers, main, spare)
+    told.calls = model.calls
+    for number in range(RUNS):
+        outermost = layers[-1].kind == "timeout" if layers else False
+        try:
+            told.results.append(step(model, number, float("inf") if outermost else model.now + FOREVER))
+        except Failed as failed:
+            told.results.append(failed.what)
+        told.ended.append(round(model.now, 6))
+        model.now += PAUSE
+    return told
+
+
+# --- the laws ---------------------------------------------------------------------------------------------------
+
+
+def close(a: list[tuple[str, float]], b: list[tuple[str, float]]) -> bool:
+    return [name for name, _ in a] == [name for name, _ in b] and all(
+        abs(x - y) < 1e-4 for (_, x), (_, y) in zip(a, b, strict=True)
+    )
+
+
+@settings(deadline=None, max_examples=150)
+@given(hedged(), replies, replies)
+def test_a_stack_means_the_same_on_asyncio_and_trio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> None:
+    one, two = on_asyncio(layers, main, spare), on_trio(layers, main, spare)
+    assert one.results == two.results
+    assert close(one.calls, two.calls), f"{one.calls} != {two.calls}"
+    assert all(abs(a - b) < 1e-4 for a, b in zip(one.ended, two.ended, strict=True))
+    assert one.responses == two.responses
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(plain, max_size=7), replies, replies)
+def test_a_stack_does_what_the_plain_model_does(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> None:
+    expected, got = modelled(layers, main, spare), on_trio(layers, main, spare)
+    note(f"expected {expected.results} {expected.calls}")
+    assert got.results == expected.results
+    assert close(got.calls, expected.calls), f"{got.calls} != {expected.calls}"
+    assert all(abs(a - b) < 1e-4 for a, b in zip(got.ended, expected.ended, strict=True))
+
+
+def test_what_the_model_never_retries_is_what_the_engine_never_retries() -> None:
+    assert {"CircuitOpen"} <= {error.__name__ for error in NEVER_RETRIED}

@@ -1,0 +1,199 @@
+"""Plants ten bugs, one at a time, in a copy of the package, and demands that the conformance suite turns red at each.
+
+    python tests/planted.py            # all of them; exit code 1 if one survives
+    python tests/planted.py cancel     # those with that word in their name
+
+A bug is planted by replacing text that must stand in its file exactly once, so a change of the code that moves the
+ground under a bug is noticed: ``tests/unit/test_planted.py`` looks at that without running anything.
+"""
+
+# ruff: noqa: T201, ISC004 - a command prints; and the texts are written line by line
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from attrs import frozen
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@frozen
+class Bug:
+    """What is planted, and which part of the suite ought to notice."""
+
+    name: str
+    file: str
+    changes: tuple[tuple[str, str], ...]
+    suite: tuple[str, ...]
+
+    def plant(self, root: Path) -> None:
+        """Change the copy of the package under ``root``."""
+        path = root / "rio_chain" / self.file
+        text = path.read_text()
+        for old, new in self.changes:
+            found = text.count(old)
+            if found != 1:
+                raise LookupError(f"{self.name}: its text stands {found} times in {self.file}:\n{old}")
+            text = text.replace(old, new)
+        path.write_text(text)
+
+
+BUGS = (
+    Bug(
+        "a swallowed cancel",
+        "engine/interpret.py",
+        (("    if not ours:\n        raise exc\n", ""),),
+        ("test_cancellation.py",),
+    ),
+    Bug(
+        "an off-by-one retry",
+        "policies/retry.py",
+        (("return done < self.retries", "return done <= self.retries"),),
+        ("test_retry.py",),
+    ),
+    Bug(
+        "a slot lost at hand-over",
+        "balancer/core.py",
+        (
+            (
+                '                turn.state = "gone"\n'
+                "                self.runs.discard(turn.run)\n"
+                "                following = self._hand_over()\n",
+                '                turn.state = "gone"\n                self.runs.discard(turn.run)\n',
+            ),
+        ),
+        ("test_balancer.py",),
+    ),
+    Bug(
+        "a loser not awaited",
+        "executors/asyncio.py",
+        (
+            ("        while self.left:\n", "        while self.left and not self.stopping:\n"),
+            (
+                "if not self.left and self.over is not None",
+                "if (self.stopping or not self.left) and self.over is not None",
+            ),
+        ),
+        ("test_fan_out.py",),
+    ),
+    Bug(
+        "a foreign cancel lost in the tick of an expiry",
+        "executors/asyncio.py",
+        (
+            (
+                "        if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:\n",
+                "        if fired:\n"
+                "            self._task.uncancel()\n"
+                "        elif self._task.cancelling() > self._base:\n",
+            ),
+        ),
+        ("test_cancellation.py",),
+    ),
+    Bug(
+        "a limit that survives its scope",
+        "engine/interpret.py",
+        (
+            (
+                "edge = frames[-1].edge if frames else outer\n                    t = now()\n",
+                "pass\n                    t = now()\n",
+            ),
+        ),
+        ("test_timeout.py",),
+    ),
+    Bug(
+        "a late answer that wins",
+        "engine/interpret.py",
+        (
+            (
+                "                    t = now()\n                    if t >= limit:\n                        raise Late",
+                "                    t = now()\n"
+                "                    if t >= limit + 3600:\n"
+                "                        raise Late",
+            ),
+        ),
+        ("test_timeout.py",),
+    ),
+    Bug(
+        "a bridge run twice",
+        "engine/interpret.py",
+        (("got = op[2](value)\n", "got = op[2](value) and op[2](value)\n"),),
+        ("test_bridges.py",),
+    ),
+    Bug(
+        "a context lost",
+        "executors/crew.py",
+        (("return context.run(fn, *args, **kwargs)", "return fn(*args, **kwargs)"),),
+        ("test_context.py",),
+    ),
+    Bug(
+        "a waiter never woken",
+        "balancer/core.py",
+        (
+            (
+                '            turn.state = "gone"\n        if following is not None:\n            following.tell()\n',
+                '            turn.state = "gone"\n',
+            ),
+        ),
+        ("test_balancer.py",),
+    ),
+)
+
+
+def copy_of_the_project(to: Path) -> Path:
+    """The parts of the project that the conformance suite needs."""
+    for part in ("rio_chain", "tests/conformance", "docs/explanation"):
+        shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", to)
+    return to
+
+
+def run(root: Path, suite: tuple[str, ...]) -> tuple[bool, str]:
+    """Whether a part of the suite is green there, and the first that is not. What hangs has noticed as well."""
+    files = [f"tests/conformance/{name}" for name in suite]
+    options = ["-x", "-v", "-p", "no:cacheprovider", "--tb", "no", "--timeout", "10", "--timeout-method", "thread"]
+    command = [sys.executable, "-m", "pytest", *options, *files]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return True, ""
+    named = re.findall(r"^tests/conformance/(\S+?\.py::.+?\])(.*)$", done.stdout, re.MULTILINE)
+    if done.returncode != 1 or not named:
+        raise RuntimeError(f"pytest could not run:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    name, rest = named[-1]
+    return False, name if "FAILED" in rest else f"{name} (hung)"
+
+
+def main(words: list[str]) -> int:
+    """Plant them, print a table, and say whether all were noticed."""
+    bugs = [bug for bug in BUGS if all(word in bug.name for word in words)]
+    suites = tuple(sorted({name for bug in bugs for name in bug.suite}))
+    with tempfile.TemporaryDirectory() as place:
+        green, why = run(copy_of_the_project(Path(place)), suites)
+    if not green:
+        print(f"the suite is red before anything is planted: {why}")
+        return 1
+    width = max(len(bug.name) for bug in bugs)
+    print(f"{'planted':{width}}  {'the suite':9}  {'took':>6}  first noticed by")
+    survivors = 0
+    for bug in bugs:
+        begun = time.perf_counter()
+        with tempfile.TemporaryDirectory() as place:
+            bug.plant(copy_of_the_project(Path(place)))
+            green, why = run(Path(place), bug.suite)
+        survivors += green
+        took = time.perf_counter() - begun
+        print(f"{bug.name:{width}}  {'GREEN' if green else 'red':9}  {took:4.1f} s  {why or 'nobody'}", flush=True)
+    print(f"{len(bugs) - survivors} of {len(bugs)} noticed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

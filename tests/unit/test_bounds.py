@@ -1,0 +1,294 @@
+"""What a chain can cost at most, by rule and, for small chains, by trying out everything that can happen."""
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from rio_chain import Backoff, Bounds, Chain, Chaos, Flights, Limit, Quantile, Task, fan_out, quorum, race, settle
+from rio_chain.bounds import Cut
+from rio_chain.nodes import Call, FanOut, Node, OrElse, Race, Scope, Seq
+from rio_chain.plan import compile_plan
+from rio_chain.policies import Retry, Timeout
+
+
+def f(x: Any) -> Any:
+    return x
+
+
+def g(x: Any) -> Any:
+    return x
+
+
+def h(x: Any) -> Any:
+    return x
+
+
+AnyChain = Chain[..., Any]
+F, G, H = Task(f), Task(g), Task(h)
+FIXED = Backoff(base=100, factor=1, jitter="none")
+NO_LIMIT = math.inf
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        ("chain", "ms"),
+        [
+            (F, NO_LIMIT),
+            (F.timeout(100), 100),
+            (F.timeout(100).timeout(50), 50),
+            (F.timeout(100) >> f >> G.timeout(50), 150),
+            (F.timeout(100) & G.timeout(50), 100),
+            (settle(F.timeout(100), G.timeout(50)), 100),
+            (fan_out(a=F.timeout(100), b=G), NO_LIMIT),
+            ((F & G).timeout(30), 30),
+            (F.timeout(100) | G.timeout(50), 150),
+            (F.timeout(100).or_else([]), 100),
+            (F.timeout(100).named("x"), 100),
+            (F.timeout(100).retry(2, backoff=None), 300),
+            (F.timeout(100).retry(2, backoff=FIXED), 500),
+            (F.timeout(100).retry(3, backoff=Backoff(base=10, cap=30)), 400 + 10 + 20 + 30),
+            (F.timeout(100).retry(2, backoff=Backoff(base=10, cap=80, jitter="decorrelated")), 300 + 30 + 80),
+            (F.timeout(100).retry(2, on={OSError: FIXED, ValueError: None}), 500),
+            (F.timeout(100).retry(2, backoff=lambda _: 1.0), NO_LIMIT),
+            (F.timeout(100).retry(0, backoff=lambda _: 1.0), 100),
+            (F.timeout(100).retry(5_000, backoff=Backoff(base=1, factor=1)), 500_100 + 5_000),
+            (F.timeout(100).retry(2, backoff=None).timeout(250), 250),
+            (race(F.timeout(100), G.timeout(50)), 100),
+            (F.timeout(100).limit(Limit(1)), NO_LIMIT),
+            (F.timeout(100).limit(Limit(1, wait=30)), 130),
+            (F.limit(Limit(1)).timeout(100), 100),
+            (F.timeout(100).chaos(Chaos(0.1, latency=20)), 120),
+            (F.timeout(100).single_flight(Flights()), 200),
+        ],
+    )
+    def test_without_hedges(self, chain: AnyChain, ms: float) -> None:
+        found = chain.bounds()
+        assert found.time == pytest.approx(ms)
+        assert found.time_without_hedges == pytest.approx(ms)
+
+    @pytest.mark.parametrize(
+        ("chain", "ms", "without"),
+        [
+            (F.timeout(100).replica(2, after=20), 120, 100),
+            (F.timeout(100).replica(3, after=20), 140, 100),
+            (F.timeout(100).replica(3), 100, 100),
+            (F.timeout(100).replica(3, after=None), 300, 100),
+            (F.timeout(100).replica(3, after=400), 300, 100),
+            (F.timeout(100).replica(2, after=Quantile()), 200, 100),
+            (F.timeout(100).replica(2, after=20, to=[G.timeout(500)]), 520, 100),
+            (F.timeout(100).replica(3, after=20, pick=quorum(2)), 120, 100),
+            (F.timeout(100).replica(2, after=20).retry(1, backoff=None), 240, 200),
+            (F.replica(2, after=20).timeout(90), 90, 90),
+        ],
+    )
+    def test_with_hedges(self, chain: AnyChain, ms: float, without: float) -> None:
+        found = chain.bounds()
+        assert (found.time, found.time_without_hedges) == (pytest.approx(ms), pytest.approx(without))
+
+
+class TestCalls:
+    @pytest.mark.parametrize(
+        ("chain", "calls", "without"),
+        [
+            (F.retry(3), {"f": 4}, {"f": 4}),
+            (F.retry(2).retry(2), {"f": 9}, {"f": 9}),
+            ((F.retry(2) >> G).retry(1), {"f": 6, "g": 2}, {"f": 6, "g": 2}),
+            ((F & G).retry(1), {"f": 2, "g": 2}, {"f": 2, "g": 2}),
+            ((F | G).retry(1), {"f": 2, "g": 2}, {"f": 2, "g": 2}),
+            (F.replica(3).retry(1), {"f": 6}, {"f": 2}),
+            (F.replica(3, to=[G]), {"f": 2, "g": 1}, {"f": 1, "g": 0}),
+            (race(F, G), {"f": 1, "g": 1}, {"f": 1, "g": 1}),
+            (F.retry(10**9).retry(10**9), {"f": (10**9 + 1) ** 2}, {"f": (10**9 + 1) ** 2}),
+        ],
+    )
+    def test_multiply(self, chain: AnyChain, calls: dict[str, int], without: dict[str, int]) -> None:
+        found = chain.bounds()
+        assert (found.calls, found.calls_without_hedges) == (calls, without)
+
+
+class TestCuts:
+    def test_attempts_that_the_limit_has_no_time_for(self) -> None:
+        [cut] = F.timeout(200).retry(3, backoff=FIXED).timeout(500).bounds().cuts
+        assert cut == Cut("retry", ("f",), 500, calls=4, slowest=2, fastest=4)
+
+    def test_attempts_that_come_too_late_even_when_they_fail_at_once(self) -> None:
+        [cut] = F.retry(9, backoff=FIXED).timeout(250).bounds().cuts
+        assert cut == Cut("retry", ("f",), 250, calls=10, slowest=1, fastest=3)
+
+    def test_the_smallest_limit_around_counts(self) -> None:
+        [cut] = (F.retry(1, backoff=None).timeout(300) >> G).timeout(200).bounds().cuts
+        assert cut.limit == 200
+
+    def test_hedges(self) -> None:
+        [cut] = F.replica(4, after=100).timeout(250).bounds().cuts
+        assert cut == Cut("replica", ("f",), 250, calls=4, slowest=3, fastest=4)
+
+    def test_none_where_all_fit(self) -> None:
+        assert F.timeout(100).retry(2, backoff=None).timeout(300).bounds().cuts == ()
+        assert F.retry(9).bounds().cuts == ()
+
+
+class TestLook:
+    def test_it_prints_as_text(self) -> None:
+        chain = F.timeout(100).replica(2, after=20) >> G.timeout(200).retry(3, backoff=FIXED).timeout(500)
+        assert repr(chain.bounds()) == dedent("""\
+            at most 620 ms, without hedges 600 ms
+            f: at most 2 calls, without hedges 1
+            g: at most 4 calls
+            retry of g: 2 of 4 calls begin within 500 ms when they are slow""")
+        assert str(F.bounds()) == "no limit but abandon_after\nf: at most 1 call"
+
+    def test_it_is_a_value(self) -> None:
+        assert F.retry(1).bounds() == F.retry(1).bounds()
+        assert hash(F.retry(1).bounds()) == hash(F.retry(1).bounds())
+        assert isinstance(F.bounds(), Bounds)
+
+    def test_of_a_long_chain(self) -> None:
+        chain: AnyChain = F.timeout(1)
+        for _ in range(5_000):
+            chain = chain >> G.timeout(1)
+        assert chain.bounds().time == pytest.approx(5_001)
+
+
+# --- everything that can happen -----------------------------------------------------------------------------------
+
+Choose = Callable[[], bool]
+"""Whether the next call succeeds. Either way it takes all the time it has."""
+Ran = tuple[bool, float]
+
+
+class Model:
+    """Runs a small chain in which each task is as slow as its timeout, with given answers."""
+
+    def __init__(self, choose: Choose, *, hedges: bool) -> None:
+        self.choose = choose
+        self.hedges = hedges
+        self.calls: Counter[str] = Counter()
+
+    def run(self, node: Node) -> Ran:
+        if isinstance(node, Scope) and isinstance(node.policy, Timeout):
+            assert isinstance(node.inner, Call)
+            self.calls[node.inner.name] += 1
+            return self.choose(), node.policy.seconds
+        if isinstance(node, Scope):
+            assert isinstance(node.policy, Retry)
+            return self.retry(node.policy, node.inner)
+        if isinstance(node, Seq):
+            return self.one_by_one(node.steps, stop_at=False)
+        if isinstance(node, OrElse):
+            return self.one_by_one((node.primary, node.fallback), stop_at=True)  # type: ignore[arg-type]
+        if isinstance(node, FanOut):
+            ran = [self.run(branch) for branch in node.branches]
+            return all(ok for ok, _ in ran), max(time for _, time in ran)
+        assert isinstance(node, Race)
+        return self.race(node)
+
+    def one_by_one(self, nodes: tuple[Node, ...], *, stop_at: bool) -> Ran:
+        total = 0.0
+        ok = True
+        for node in nodes:
+            ok, time = self.run(node)
+            total += time
+            if ok is stop_at:
+                break
+        return ok, total
+
+    def retry(self, policy: Retry, inner: Node) -> Ran:
+        ok, total = self.run(inner)
+        for i in range(policy.retries):
+            if ok:
+                break
+            total += policy.delay(i, None)
+            ok, time = self.run(inner)
+            total += time
+        return ok, total
+
+    def race(self, node: Race) -> Ran:
+        """Starts come by the delay, and by every failure; the first success ends it."""
+        count = node.count if self.hedges or not node.hedge else 1
+        assert isinstance(node.after, float)
+        ends: list[tuple[float, bool]] = []
+        started, now, due = 0, 0.0, 0.0
+        while True:
+            if started < count and (not ends or due <= ends[0][0]):
+                now = due
+            elif ends:
+                now, ok = heapq.heappop(ends)
+                if ok or (started == count and not ends):
+                    return ok, now
+                if started == count:
+                    continue
+            ok, time = self.run(node.branches[started % len(node.branches)])
+            heapq.heappush(ends, (now + time, ok))
+            started, due = started + 1, now + node.after
+
+
+def worst(node: Node, *, hedges: bool) -> tuple[float, dict[str, int]]:
+    """The longest time and the most calls over all answers that there can be."""
+    longest, most = 0.0, Counter[str]()
+    for choose in futures():
+        model = Model(choose, hedges=hedges)
+        longest = max(longest, model.run(node)[1])
+        most |= model.calls
+    return longest, dict(most)
+
+
+def futures() -> Iterator[Choose]:
+    """Every sequence of answers, the one after the other, each as long as somebody asks."""
+    answers: list[bool] = []
+    while True:
+        asked = iter(answers[:])
+        told: list[bool] = []
+
+        def choose(asked: Iterator[bool] = asked, told: list[bool] = told) -> bool:
+            told.append(next(asked, False))
+            return told[-1]
+
+        yield choose
+        answers = told
+        while answers and answers[-1]:
+            answers.pop()
+        if not answers:
+            return
+        answers[-1] = True
+
+
+limited = st.sampled_from([F, G, H]).flatmap(lambda t: st.integers(1, 5).map(lambda ms: t.timeout(100 * ms)))
+backoffs = st.sampled_from([None, FIXED, Backoff(base=50, factor=3, cap=120, jitter="none")])
+delays = st.sampled_from([0, 50, 150, 1000, None])
+
+
+def wider(inner: st.SearchStrategy[AnyChain]) -> st.SearchStrategy[AnyChain]:
+    return st.one_of(
+        st.builds(lambda a, b: a >> b, inner, inner),
+        st.builds(lambda a, b: a | b, inner, inner),
+        st.builds(lambda a, b: a & b, inner, inner),
+        st.builds(race, inner, inner),
+        st.builds(lambda a, n, wait: a.retry(n, backoff=wait), inner, st.integers(1, 2), backoffs),
+        st.builds(lambda a, n, after: a.replica(n, after=after), inner, st.integers(2, 3), delays),
+        st.builds(lambda a, b, after: a.replica(after=after, to=[b]), inner, inner, delays),
+    )
+
+
+@settings(deadline=None)
+@given(st.recursive(limited, wider, max_leaves=4))
+def test_nothing_that_can_happen_costs_more_and_something_costs_as_much(chain: AnyChain) -> None:
+    found = chain.bounds()
+    assume(sum(found.calls.values()) <= 9)
+    root = compile_plan(chain.node).root
+    names = {task.name: task.call.name for task in chain.plan().tasks}
+    for hedges, time, calls in (
+        (True, found.time, found.calls),
+        (False, found.time_without_hedges, found.calls_without_hedges),
+    ):
+        longest, most = worst(root, hedges=hedges)
+        assert time == pytest.approx(longest * 1000)
+        if len(set(names.values())) == len(names):
+            assert {name: times for name, times in calls.items() if times} == most

@@ -1,0 +1,231 @@
+"""Odd orders are named, each with the code that does what was meant; what is in order is left alone."""
+
+from typing import Any
+
+import pytest
+
+from rio_chain import (
+    Abandoned,
+    Breaker,
+    Budget,
+    Cache,
+    Chain,
+    Chaos,
+    CircuitOpen,
+    Flights,
+    Limit,
+    Task,
+    fan_out,
+    race,
+    settle,
+)
+
+
+def f(x: Any) -> Any:
+    return x
+
+
+def g(x: Any) -> Any:
+    return x
+
+
+async def user(x: Any) -> Any:
+    return x
+
+
+def is_good(x: Any) -> bool:
+    return bool(x)
+
+
+AnyChain = Chain[..., Any]
+F, G, U = Task(f), Task(g), Task(user)
+breaker, budget, cache = Breaker(), Budget(), Cache(1000)
+chaos, flights, limit, short = Chaos(0.5, latency=10), Flights(), Limit(10), Limit(10, wait=5)
+
+
+NAMES = {**globals(), "Abandoned": Abandoned, "CircuitOpen": CircuitOpen}
+
+
+def read(code: str) -> AnyChain:
+    found: AnyChain = eval(code, NAMES)  # noqa: S307 - codes are written as users write them
+    return found
+
+
+def codes(chain: AnyChain) -> list[str]:
+    return [finding.code for finding in chain.lint()]
+
+
+ODD = [
+    ("breaker-inside-timeout", "Task(f).breaker(breaker).timeout(100)", "Task(f).timeout(100).breaker(breaker)"),
+    (
+        "breaker-inside-timeout",
+        "Task(f).breaker(breaker).retry(3).timeout(500)",
+        "Task(f).timeout(125).breaker(breaker).retry(3).timeout(500)",
+    ),
+    (
+        "breaker-inside-timeout",
+        "(Task(f).breaker(breaker) >> Task(g)).timeout(80)",
+        "Task(f).timeout(40).breaker(breaker)",
+    ),
+    ("breaker-outside-retry", "Task(f).retry(3).breaker(breaker)", "Task(f).breaker(breaker).retry(3)"),
+    (
+        "breaker-outside-retry",
+        "Task(f).timeout(5).retry(3).or_else(1).breaker(breaker)",
+        "Task(f).timeout(5).breaker(breaker).retry(3).or_else(1)",
+    ),
+    ("limit-outside-timeout", "Task(f).timeout(100).limit(limit)", "Task(f).limit(limit).timeout(100)"),
+    (
+        "limit-outside-timeout",
+        "Task(f).timeout(100).retry(1).timeout(500).limit(limit)",
+        "Task(f).timeout(100).retry(1).limit(limit).timeout(500)",
+    ),
+    ("retry-never-runs", "Task(f).or_else([]).retry(3)", "Task(f).retry(3).or_else([])"),
+    (
+        "retry-never-runs",
+        "Task(f).or_else(is_good).named('x').retry(3)",
+        "Task(f).retry(3).or_else(is_good).named('x')",
+    ),
+    ("fallback-never-used", "Task(f).or_else([]).or_else(1)", "Task(f).or_else([])"),
+    ("fallback-never-used", "Task(f).or_else([]) | Task(g)", "Task(f).or_else([])"),
+    ("accept-outside-retry", "Task(f).retry(2).accept(is_good)", "Task(f).accept(is_good).retry(2)"),
+    ("accept-outside-replica", "Task(f).replica(2).accept(is_good)", "Task(f).accept(is_good).replica(2)"),
+    ("cache-inside-retry", "Task(f).cache(cache).retry(2)", "Task(f).retry(2).cache(cache)"),
+    ("chaos-not-innermost", "Task(f).timeout(5).chaos(chaos)", "Task(f).chaos(chaos).timeout(5)"),
+    ("budget-without-extras", "Task(f).budget(budget).retry(2)", "Task(f).retry(2).budget(budget)"),
+    ("budget-without-extras", "Task(f).budget(budget)", "Task(f)"),
+    ("timeout-unreachable", "Task(f).timeout(500).timeout(100)", "Task(f).timeout(100)"),
+    ("timeout-unreachable", "Task(f).timeout(100).timeout(100)", "Task(f).timeout(100)"),
+    ("timeout-unreachable", "Task(f).timeout(500).or_else(1).timeout(100)", "Task(f).or_else(1).timeout(100)"),
+    (
+        "timeout-unreachable",
+        "Task(f).timeout(600).retry(1, backoff=None).timeout(100)",
+        "Task(f).timeout(100).retry(1, backoff=None).timeout(600)",
+    ),
+    ("timeout-unreachable", "(Task(f).timeout(500) >> Task(g)).timeout(100)", "Task(f)"),
+    (
+        "retries-do-not-fit",
+        "Task(f).timeout(200).retry(5, backoff=None).timeout(500)",
+        "Task(f).timeout(200).retry(2, backoff=None).timeout(500)",
+    ),
+    (
+        "retries-do-not-fit",
+        "Task(f).timeout(200).retry(1).timeout(230)",
+        "Task(f).timeout(200).retry(1).timeout(450)",
+    ),
+    ("retries-multiply", "Task(f).retry(3).retry(2)", "Task(f).retry(2)"),
+    ("retries-multiply", "(Task(f).retry(3) >> Task(g)).retry(2)", "Task(f).retry(3).budget(budget)"),
+    ("retry-never-matches", "Task(f).retry(2, on=CircuitOpen)", "Task(f)"),
+    ("retry-never-matches", "Task(f).retry(2, on={CircuitOpen: None, Abandoned: None})", "Task(f)"),
+    ("hedge-too-late", "Task(f).timeout(100).replica(2, after=200)", "Task(f).timeout(100).replica(2, after=50)"),
+    ("hedge-too-late", "Task(f).replica(2, after=100).timeout(100)", "Task(f).replica(2, after=50).timeout(100)"),
+    (
+        "hedge-too-late",
+        "Task(f).replica(2, after=100, to=[Task(g)]).timeout(100)",
+        "Task(f).replica(after=50, to=[Task(g)]).timeout(100)",
+    ),
+    ("hedge-in-place", "Task(f).inline().replica(2)", "Task(f).replica(2)"),
+    (
+        "shared-first-task",
+        "(Task(user) >> Task(f)) & (Task(user) >> f >> Task(g))",
+        "Task(user) >> (Task(f) & (f >> Task(g)))",
+    ),
+    (
+        "shared-first-task",
+        "fan_out(a=Task(user) >> Task(f), b=Task(user) >> Task(g))",
+        "Task(user) >> fan_out(a=Task(f), b=Task(g))",
+    ),
+    (
+        "shared-first-task",
+        "settle(Task(user) >> Task(f), Task(user), Task(g))",
+        "settle(Task(user).single_flight(flights) >> Task(f), Task(user).single_flight(flights), Task(g))",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "written", "better"), ODD)
+def test_an_odd_order_is_named_with_the_better_one(code: str, written: str, better: str) -> None:
+    findings = [finding for finding in read(written).lint() if finding.code == code]
+    [finding] = findings
+    assert finding.better == better
+    assert code not in codes(read(better))
+
+
+FINE = [
+    "Task(f)",
+    "Task(f).timeout(100).retry(3)",
+    "Task(f).timeout(80).replica(2, after=20).or_else([])",
+    (
+        "Task(f).chaos(chaos).timeout(100).limit(limit).breaker(breaker).replica(2, after=20).retry(2).budget(budget)"
+        ".single_flight(flights).cache(cache).or_else([]).timeout(5000)"
+    ),
+    "Task(f).limit(limit).timeout(100)",
+    "Task(f).timeout(100).limit(short)",
+    "Task(f).limit(limit)",
+    "Task(f).or_else([], on=OSError).retry(3)",
+    "(Task(f) | Task(g)).retry(3)",
+    "Task(f).or_else([]).timeout(10).retry(3)",
+    "Task(f).or_else([]).retry(3, accept=is_good)",
+    "Task(f).timeout(100).retry(2, backoff=None).timeout(300)",
+    "Task(f).retry(3).timeout(500)",
+    "Task(f).timeout(200).retry(1, backoff=None).timeout(200.5)",
+    "Task(f).retry(3).budget(budget).retry(2)",
+    "Task(f).retry(0).retry(2)",
+    "Task(f).retry(2, on=(CircuitOpen, OSError))",
+    "Task(f).replica(2, after=None).timeout(100)",
+    "Task(f).inline().retry(2)",
+    "Task(user) >> (Task(f) & Task(g))",
+    "Task(user) & Task(user)",
+    "(f >> Task(g)) & (f >> Task(user))",
+    "race(Task(user) >> Task(f), Task(user) >> Task(g))",
+    "(Task(f) >> Task(g)).chaos(chaos)",
+    "Task(f).retry(2).cache(cache)",
+    "Task(f).accept(is_good).retry(2)",
+]
+
+
+@pytest.mark.parametrize("written", FINE)
+def test_what_is_in_order_is_left_alone(written: str) -> None:
+    assert read(written).lint() == ()
+
+
+class TestWhere:
+    def test_names_the_tasks_as_the_outcome_does(self) -> None:
+        odd = F.timeout(500).timeout(100)
+        assert [finding.where for finding in (odd >> f >> odd).lint()] == [("f#1",), ("f#2",)]
+
+    def test_finds_it_in_every_corner(self) -> None:
+        odd = G.timeout(500).timeout(100)
+        for chain in (F >> odd, F & odd, settle(F, odd), F | odd, race(F, odd), F.replica(to=[odd]), odd.or_else(f)):
+            [finding] = chain.lint()
+            assert (finding.code, finding.where) == ("timeout-unreachable", ("g",))
+
+    def test_knows_what_stands_around_a_fallback(self) -> None:
+        fallback = G.timeout(500)
+        assert codes((F | fallback).timeout(100)) == ["timeout-unreachable"]
+        assert codes(F.timeout(100) | fallback) == []
+
+    def test_says_nothing_twice(self) -> None:
+        odd = F.retry(1).retry(1).retry(1)
+        assert len(odd.lint()) == len(set(odd.lint()))
+
+
+def test_a_finding_prints_as_text() -> None:
+    [finding] = F.or_else([]).retry(3).lint()
+    assert str(finding) == (
+        "retry-never-runs at f: the fallback always answers, so the retry around it never runs\n"
+        "  better: Task(f).retry(3).or_else([])"
+    )
+
+
+def test_a_chain_is_never_changed() -> None:
+    chain = F.breaker(breaker).timeout(100)
+    before = (chain.node, repr(chain))
+    chain.lint()
+    assert (chain.node, repr(chain)) == before
+
+
+def test_a_long_chain_is_looked_at_in_one_go() -> None:
+    chain: AnyChain = F
+    for _ in range(3_000):
+        chain = chain >> G.timeout(5)
+    assert (chain >> fan_out(F)).lint() == ()

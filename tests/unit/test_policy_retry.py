@@ -1,0 +1,238 @@
+"""Retry, Backoff, told delays, waits made elsewhere, and which errors ``on=`` means."""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rio_chain import BridgeFailed, CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
+from rio_chain.policies import Accept, Backoff, ByClass, Retry, Wait
+from rio_chain.policies.matching import matches
+from rio_chain.policies.told import told_seconds
+
+TODAY = datetime(2026, 1, 1, tzinfo=UTC)
+FLAT = Backoff(base=10, factor=1, cap=10, jitter="none")
+
+
+class Told(Exception):
+    def __init__(self, retry_after: object) -> None:
+        self.retry_after = retry_after
+
+
+def refused(make: Callable[[], object], text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
+        make()
+
+
+class TestBackoff:
+    def test_exponential_up_to_the_cap(self) -> None:
+        waits = [Backoff(base=50, factor=2, cap=300, jitter="none").delay(i) for i in range(5)]
+        assert waits == [0.05, 0.1, 0.2, 0.3, 0.3]
+
+    def test_factor_one_is_constant(self) -> None:
+        assert [FLAT.delay(i) for i in range(3)] == [0.01] * 3
+
+    def test_full_jitter_draws_below_the_bound(self) -> None:
+        backoff = Backoff(base=100, factor=2, cap=1000)
+        assert (backoff.delay(1, lambda: 0.0), backoff.delay(1, lambda: 0.5)) == (0.0, 0.1)
+
+    def test_decorrelated_jitter_draws_between_the_base_and_three_times_the_delay_before(self) -> None:
+        backoff = Backoff(base=100, cap=1000, jitter="decorrelated")
+        assert backoff.delay(0, lambda: 0.0) == 0.1
+        assert backoff.delay(0, lambda: 1.0) == pytest.approx(0.3)
+        assert backoff.delay(1, lambda: 0.5, previous=0.2) == pytest.approx(0.35)
+        assert backoff.delay(1, lambda: 1.0, previous=0.9) == 1.0
+        assert backoff.delay(1, lambda: 0.5, previous=0.0) == 0.1  # a told delay may have been 0
+
+    def test_a_number_of_retries_that_no_float_holds_is_the_cap(self) -> None:
+        assert Backoff(jitter="none").delay(10_000) == 1.0
+        assert Backoff(base=0, jitter="none").delay(10_000) == 0.0
+        assert Backoff(base=0, jitter="decorrelated").bound(10_000) == 0.0
+
+    @pytest.mark.parametrize(
+        "backoff",
+        [Backoff(), Backoff(base=0.1 + 0.2, factor=1 + 1 / 3, cap=timedelta(seconds=7.000001), jitter="decorrelated")],
+    )
+    def test_the_repr_is_source(self, backoff: Backoff) -> None:
+        assert eval(repr(backoff), {"Backoff": Backoff, "timedelta": timedelta}) == backoff  # noqa: S307 - our own
+
+    def test_the_texts_have_units(self) -> None:
+        assert str(Backoff()) == "backoff 50 ms x2 up to 1000 ms, full jitter"
+        assert str(Backoff(jitter="decorrelated")) == "backoff from 50 ms up to 1000 ms, decorrelated jitter"
+
+    def test_a_jitter_that_is_none(self) -> None:
+        jitter: Any = "half"
+        refused(lambda: Backoff(jitter=jitter), "`jitter` must be 'full', 'none' or 'decorrelated'; got 'half'")
+
+
+class TestTold:
+    @pytest.mark.parametrize(
+        ("told", "seconds"),
+        [
+            (2, 2.0),
+            (0, 0.0),
+            (0.5, 0.5),
+            ("120", 120.0),
+            (timedelta(seconds=3), 3.0),
+            (TODAY + timedelta(seconds=9), 9.0),
+            (TODAY - timedelta(days=1), 0.0),
+            ("Thu, 01 Jan 2026 00:00:07 GMT", 7.0),
+            ("Thu, 01 Jan 2026 00:00:07 -0000", 7.0),
+            ("Wed, 31 Dec 2025 00:00:00 GMT", 0.0),
+        ],
+    )
+    def test_what_is_meant(self, told: object, seconds: float) -> None:
+        assert told_seconds(told, TODAY) == seconds
+
+    @pytest.mark.parametrize(
+        "told", [-1, math.nan, math.inf, 10**400, True, None, "soon", "", "-5", timedelta(-1), [3], object()]
+    )
+    def test_what_is_not(self, told: object) -> None:
+        assert told_seconds(told, TODAY) is None
+
+    def test_a_date_without_a_zone_is_local_time(self) -> None:
+        now = datetime.now(UTC)
+        local = (now + timedelta(seconds=30)).astimezone().replace(tzinfo=None)
+        assert told_seconds(local, now) == pytest.approx(30)
+
+    def test_a_date_beyond_the_calendar(self) -> None:
+        assert told_seconds(datetime.min, TODAY) in (None, 0.0)  # noqa: DTZ901 - the point
+
+    def test_it_wins_over_the_backoff_and_is_not_jittered(self) -> None:
+        assert Retry(1).delay(0, Told(7)) == 7.0
+        assert Retry(1, backoff=None).delay(0, Told("3")) == 3.0
+
+    def test_nonsense_leaves_it_to_the_backoff(self) -> None:
+        assert Retry(1, backoff=FLAT).delay(0, Told(-1)) == 0.01
+
+    def test_what_a_function_said_wins_over_the_attribute(self) -> None:
+        retry = Retry(1, backoff=FLAT, retry_after=lambda _: None)
+        assert retry.delay(0, Told(7), told=timedelta(seconds=2)) == 2.0
+        assert retry.delay(0, Told(7), told=None) == 0.01
+
+    def test_an_attribute_that_raises_is_none(self) -> None:
+        class Odd(Exception):
+            @property
+            def retry_after(self) -> float:
+                raise LookupError
+
+        assert Retry(1, backoff=FLAT).delay(0, Odd()) == 0.01
+
+
+class TestOn:
+    def test_by_class_tuple_and_predicate(self) -> None:
+        assert matches(OSError, ConnectionError()) is True
+        assert matches((OSError, ValueError), KeyError()) is False
+        assert matches(callable, KeyError()) is None
+
+    def test_exception_also_means_the_error_value_of_a_failure(self) -> None:
+        assert Retry(1).matches("no exception at all") is True
+        assert Retry(1, on=OSError).matches("no exception at all") is False
+
+    @pytest.mark.parametrize(
+        "error", [CircuitOpen(), LimitExceeded(), BridgeFailed("b", "x", "y", 1), CallbackFailed("on", "f", 1)]
+    )
+    @pytest.mark.parametrize("on", [Exception, callable, {Exception: None}])
+    def test_what_another_attempt_cannot_mend_is_never_retried(self, on: Any, error: Exception) -> None:
+        assert Retry(3, on=on).matches(error) is False
+
+    def test_a_timeout_is_retried(self) -> None:
+        assert Retry(3).matches(TaskTimedOut("f", 10)) is True
+
+    def test_left_counts_retries(self) -> None:
+        assert [Retry(2).left(done) for done in range(3)] == [True, True, False]
+
+
+class TestByClass:
+    retry = Retry(3, on={OSError: FLAT, ConnectionError: Backoff(base=20, jitter="none"), ValueError: None})
+
+    def test_the_class_nearest_to_the_error_counts(self) -> None:
+        assert [self.retry.delay(0, e()) for e in (OSError, ConnectionResetError, UnicodeError)] == [0.01, 0.02, 0.0]
+
+    def test_others_do_not_match(self) -> None:
+        assert [self.retry.matches(e) for e in (OSError(), KeyError(), "text")] == [True, False, False]
+
+    def test_exception_means_error_values_too(self) -> None:
+        retry = Retry(1, on={Exception: FLAT})
+        assert retry.matches("text") is True
+        assert retry.delay(0, "text") == 0.01
+
+    def test_it_is_data(self) -> None:
+        same = Retry(3, on={OSError: FLAT, ConnectionError: Backoff(base=20, jitter="none"), ValueError: None})
+        assert (same, hash(same)) == (self.retry, hash(self.retry))
+        assert isinstance(same.on, ByClass)
+        assert list(same.on) == [OSError, ConnectionError, ValueError]
+        assert repr(Retry(1, on={ValueError: None}).on) == "{ValueError: None}"
+
+    def test_its_text(self) -> None:
+        assert str(Retry(2, on={OSError: FLAT, ValueError: None})) == (
+            "retry up to 2 times, OSError: backoff 10 ms x1 up to 10 ms, none jitter, ValueError: at once"
+        )
+
+    @pytest.mark.parametrize("on", [{}, {3: None}, {"OSError": FLAT}])
+    def test_what_is_no_mapping_of_classes(self, on: Any) -> None:
+        refused(lambda: Retry(1, on=on), "`on` must be an exception class or a tuple of them; got ")
+
+    def test_a_backoff_that_is_none(self) -> None:
+        refused(lambda: Retry(1, on={OSError: 5}), "`backoff` must be a Backoff, such as Backoff(base=50), ")
+
+
+class TestWaitsMadeElsewhere:
+    @pytest.mark.parametrize("backoff", [3, "full", Backoff, lambda: 1.0])
+    def test_what_is_no_backoff(self, backoff: Any) -> None:
+        refused(lambda: Retry(1, backoff=backoff), "`backoff` must be a Backoff, such as Backoff(base=50), a tenacity ")
+
+    def test_an_async_function_is_none(self) -> None:
+        async def wait(_: object) -> float:
+            return 1.0
+
+        refused(lambda: Retry(1, backoff=wait), "got the async function `wait`, whose answer would need an await")
+
+    def test_what_it_is_told(self) -> None:
+        seen: list[Any] = []
+
+        def wait(state: Any) -> timedelta:
+            seen.append(state)
+            return timedelta(seconds=2)
+
+        error = OSError()
+        assert Retry(5, backoff=wait).delay(2, error, elapsed=1.5, idle=0.5) == 2.0
+        state = seen[0]
+        assert (state.attempt_number, state.outcome.exception(), state.outcome.failed) == (3, error, True)
+        assert (state.seconds_since_start, state.idle_for) == (1.5, 0.5)
+
+    @pytest.mark.parametrize("gave", [None, -1, math.nan, math.inf, True, "1"])
+    def test_it_must_give_seconds(self, gave: Any) -> None:
+        def odd(_: object) -> Any:
+            return gave
+
+        with pytest.raises(TypeError, match="a wait must give finite seconds, 0 or more; odd gave "):
+            Retry(1, backoff=odd).delay(0, OSError())
+
+    def test_it_is_told_apart_as_the_code_of_the_user(self) -> None:
+        def odd(_: object) -> float:
+            return 1.0
+
+        assert isinstance(Retry(1, backoff=odd).waits(OSError()), Wait)
+        assert Retry(1, backoff=odd) == Retry(1, backoff=odd)
+        assert str(Retry(1, backoff=odd)) == "retry once, backoff by odd"
+
+    def test_tenacity(self) -> None:
+        tenacity = pytest.importorskip("tenacity")
+        made = tenacity.wait_fixed(1) + tenacity.wait_exponential(multiplier=2, max=10)
+        retry = Retry(9, backoff=made)
+        assert [retry.delay(i, OSError()) for i in range(4)] == [3, 5, 9, 11]
+        chained = Retry(9, on={OSError: tenacity.wait_chain(tenacity.wait_fixed(1), tenacity.wait_fixed(7))})
+        assert [chained.delay(i, OSError()) for i in range(3)] == [1, 7, 7]
+        told = Retry(9, backoff=tenacity.wait_exception(lambda error: error.args[0]))
+        assert told.delay(0, OSError(4)) == 4
+        for wait in (tenacity.wait_random(1, 2), tenacity.wait_random_exponential(), tenacity.wait_incrementing(1, 1)):
+            assert Retry(9, backoff=wait).delay(1, OSError()) >= 0
+
+
+def test_accept_is_data() -> None:
+    assert Accept(bool) == Accept(bool)
+    assert str(Accept(bool)) == "accepted answers only"

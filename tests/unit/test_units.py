@@ -1,0 +1,140 @@
+"""Durations and numbers: what is taken, what is refused, and how both are shown."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rio_chain import ChainDefinitionError
+from rio_chain.units import count, inert, milliseconds, number, seconds, shown, span
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (100, 0.1),
+        (0.5, 0.0005),
+        (timedelta(seconds=2), 2.0),
+        (timedelta(microseconds=1), 1e-6),
+        (Fraction(1, 2), 0.0005),
+        (1e12, 1e9),
+    ],
+)
+def test_milliseconds_become_float_seconds(value: Any, expected: float) -> None:
+    got = seconds(value, "limit")
+    assert (type(got), got) == (float, expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-1, -0.001, math.nan, math.inf, -math.inf, True, "100", None, [1], 1j, Decimal(1), timedelta(seconds=-1)],
+)
+@pytest.mark.parametrize("zero", [True, False])
+def test_what_is_no_duration_is_refused(value: Any, zero: bool) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        seconds(value, "limit", zero=zero)
+    rule = "0 or more" if zero else "more than 0"
+    assert (
+        str(caught.value)
+        == f"`limit` must be a finite number of milliseconds (or a timedelta), {rule}; got {shown(value)}"
+    )
+
+
+@pytest.mark.parametrize("value", [0, 0.0, timedelta(0)])
+def test_zero_is_a_duration_where_that_makes_sense(value: Any) -> None:
+    assert seconds(value, "limit", zero=True) == 0
+    with pytest.raises(ChainDefinitionError, match="more than 0"):
+        seconds(value, "limit")
+
+
+@given(st.floats(0, 1e15))
+def test_milliseconds_go_in_and_come_out(value: float) -> None:
+    assert milliseconds(seconds(value, "limit", zero=True)) == pytest.approx(value, rel=1e-15)
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=10_000)))
+def test_a_timedelta_is_its_milliseconds(value: timedelta) -> None:
+    assert seconds(value, "limit", zero=True) == pytest.approx(
+        seconds(value / timedelta(milliseconds=1), "x", zero=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.1, "100 ms"), (0.00005, "0.05 ms"), (30.0, "30000 ms"), (0.0, "0 ms"), (1 / 3, "333.3333333 ms")],
+)
+def test_a_span_shows_its_unit(value: float, expected: str) -> None:
+    assert span(value) == expected
+
+
+@pytest.mark.parametrize(("value", "least"), [(0, 0), (1, 1), (10**30, 0)])
+def test_a_count(value: int, least: int) -> None:
+    assert count(value, "workers", least=least) == value
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, True, "1", None, math.nan])
+def test_what_is_no_count(value: Any) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        count(value, "workers")
+    assert str(caught.value) == f"`workers` must be a whole number, 0 or more; got {shown(value)}"
+
+
+def test_a_count_below_its_least() -> None:
+    with pytest.raises(ChainDefinitionError, match="`workers` must be a whole number, 1 or more; got 0"):
+        count(0, "workers", least=1)
+
+
+@pytest.mark.parametrize("value", [0, -5, 2.5, Fraction(1, 2)])
+def test_a_number(value: Any) -> None:
+    got = number(value, "priority")
+    assert (type(got), got) == (float, float(value))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, True, "1", None, 1j])
+def test_what_is_no_number(value: Any) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        number(value, "priority")
+    assert str(caught.value) == f"`priority` must be a finite number; got {shown(value)}"
+
+
+def test_a_number_out_of_its_range() -> None:
+    with pytest.raises(ChainDefinitionError, match=r"`factor` must be a finite number, 1 or more; got 0\.5"):
+        number(0.5, "factor", least=1)
+    with pytest.raises(ChainDefinitionError, match="`factor` must be a finite number, more than 0; got 0"):
+        number(0, "factor", above=0)
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Spoofed:
+    def __repr__(self) -> str:
+        return "\x1b[2J<script>\n\u202eevil"
+
+
+def test_a_value_is_shown_on_one_short_line_whatever_it_is() -> None:
+    assert "Broken" in shown(Broken())
+    assert shown(Spoofed()) == r"\x1b[2J<script>\n\u202eevil"
+    assert len(shown("x" * 10_000)) < 80
+    assert len(shown(list(range(10_000)))) < 80
+
+
+@given(st.text())
+def test_inert_text_is_printable_ascii(text: str) -> None:
+    assert all(" " <= c <= "~" for c in inert(text))
+    assert not text.isascii() or not text.isprintable() or inert(text) == text
+
+
+@given(st.recursive(st.none() | st.text() | st.binary() | st.floats(), st.lists))
+def test_any_value_can_be_shown(value: Any) -> None:
+    text = shown(value)
+    assert all(" " <= c <= "~" for c in text)
