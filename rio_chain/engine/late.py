@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from returns.result import Success
 
@@ -109,7 +109,8 @@ class _Parcel:
 
 
 def _opened(value: Any) -> Any:
-    return cast("Success[Any]", value).unwrap() if type(value) is Success else value
+    got: Any = value
+    return got.unwrap() if type(value) is Success else got
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
