@@ -107,8 +107,8 @@ def _of_milliseconds(name: str, value: str) -> float:
     return int(value) / 1000
 
 
-def deadline_of(value: Deadline | Duration | None) -> Deadline | None:
-    """What a user may write for ``deadline=``: an instant, or milliseconds (a ``timedelta``) from now."""
+def deadline_of(value: Deadline | Duration | None, clock: Callable[[], float] = time.monotonic) -> Deadline | None:
+    """What a user may write for ``deadline=``: an instant, or milliseconds (a ``timedelta``) from now on ``clock``."""
     if value is None or isinstance(value, Deadline):
         return value
-    return Deadline(time.monotonic() + seconds(value, "deadline", zero=True))
+    return Deadline(clock() + seconds(value, "deadline", zero=True), clock)

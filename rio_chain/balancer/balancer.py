@@ -122,7 +122,9 @@ class Balancer:
         """
         host = self._host or self._bind(here=True)
         plain = priority == 0 and deadline is None and queue_timeout is None
-        terms = PLAIN if plain and inherited() is None else terms_of(priority, deadline, queue_timeout)
+        terms = (
+            PLAIN if plain and inherited() is None else terms_of(host.runtime.now, priority, deadline, queue_timeout)
+        )
         if not host.here():
             return await wait_in_place(self._post(host, request, terms, bounded=False))
         self._check(host, request)
@@ -162,7 +164,9 @@ class Balancer:
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
-        return wait_for(self._post(host, request, terms_of(priority, deadline, queue_timeout), bounded=False))
+        return wait_for(
+            self._post(host, request, terms_of(host.runtime.now, priority, deadline, queue_timeout), bounded=False)
+        )
 
     def post(
         self,
@@ -180,7 +184,7 @@ class Balancer:
             Saturated: too many abandoned calls still run.
         """
         host = self._host or self._bind(here=False)
-        return self._post(host, request, terms_of(priority, deadline, queue_timeout), bounded=True)
+        return self._post(host, request, terms_of(host.runtime.now, priority, deadline, queue_timeout), bounded=True)
 
     def map(
         self,
@@ -217,7 +221,7 @@ class Balancer:
         return mapping.on_loops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
-        terms = terms_of(priority, None, None)
+        terms = terms_of(host.runtime.now, priority)
         return lambda value: self._post(host, chain(value), terms, bounded=False)
 
     # --- the way of a request ------------------------------------------------------------------------------------

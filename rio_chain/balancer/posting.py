@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,15 @@ class Terms:
         return end if self.deadline is None else min(end, self.deadline.on(rt.now))
 
 
-def terms_of(priority: float, deadline: Deadline | Duration | None, queue_timeout: Duration | None) -> Terms:
+def terms_of(
+    clock: Callable[[], float],
+    priority: float = 0,
+    deadline: Deadline | Duration | None = None,
+    queue_timeout: Duration | None = None,
+) -> Terms:
     """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
     limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
-    own, around = deadline_of(deadline), inherited()
+    own, around = deadline_of(deadline, clock), inherited()
     if own is not None and around is not None:
         own = min(own, around, key=Deadline.remaining)
     return Terms(number(priority, "priority"), own or around, limit)

@@ -58,6 +58,7 @@ class Heat:
         self.arrived: list[Arrival] = []
         self.errors: dict[int, Any] = {}
         self.took: dict[int, float] = {}
+        self.began = 0.0
         self.late: list[Any] = []  # answers that nobody needs
         self.logs: list[Log | None] = [None] * replica.count
         self.broken: Exception | None = None
@@ -86,6 +87,7 @@ class Heat:
                     self._ended(number, denied=True)
                     return
             with self._lock:
+                self.began = self.began if self.started else strand.rt.now()
                 self.started += 1
                 self.running += 1
             self.logs[number] = run.log
@@ -104,7 +106,7 @@ class Heat:
         began = now()
         try:
             value = await contend(strand, branch)
-            took = now() - began
+            ended = now()
             mark, good = await self._judged(strand, value)
         except (Fail, CallbackFailed) as exc:
             self._ended(number, error=exc.error if isinstance(exc, Fail) else exc)
@@ -119,7 +121,8 @@ class Heat:
                 entry.status, entry.value = "failed", error
             self._ended(number, error=error)
             return
-        self.took[number] = took
+        # an answer that came because the calls before it are late took at least as long as they do
+        self.took[number] = ended - (began if self.errors else self.began)
         self._ended(number, arrival=Arrival(number, value, mark, now()))
 
     async def _judged(self, strand: Strand, value: Any) -> tuple[Any, bool]:

@@ -127,7 +127,7 @@ def run_blocking(
 ) -> Outcome[Any]:
     """Run a request on the shared host and wait for it."""
     host = _shared_host(default_name() if executor is None else checked_name(executor))
-    limit = deadline_of(deadline)
+    limit = deadline_of(deadline, host.runtime.now)
     check_lanes(request, host.runtime.lanes)
     if host.on_loop_thread():
         raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
