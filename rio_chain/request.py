@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Out = TypeVar("Out", covariant=True)
 
 
-@frozen(repr=False, weakref_slot=False)
+@frozen(eq=False, repr=False, weakref_slot=False)  # asyncio.gather runs equal awaitables once; each of these is a run
 class Request(Generic[Out]):
     """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
 

@@ -17,8 +17,9 @@ class Quantile(Shared):
     """A moving quantile of latencies, for ``.replica(2, after=Quantile(0.95))``.
 
     Exact over the last ``window`` answers, so old ones age away with the traffic. Only accepted answers feed it, as
-    losers and failures say nothing of how long an answer takes. Before ``warmup`` of them have come it has no value,
-    and no hedge is started for being late.
+    losers and failures say nothing of how long an answer takes. That of a hedge counts from the first call, which
+    takes at least as long; else every hedge would teach to hedge sooner, and the p95 become the p90. Before
+    ``warmup`` of them have come it has no value, and no hedge is started for being late.
 
     Args:
         q: more than 0 and less than 1. Default 0.95.

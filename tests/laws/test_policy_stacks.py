@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -20,7 +21,6 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from rio_chain import Backoff, Breaker, Cache, Chain, Outcome, Task, TaskTimedOut, current_attempt
-from rio_chain.errors import NEVER_RETRIED
 
 RUNS = 3  # requests one after the other, so that breakers and caches have something to remember
 PAUSE = 40.0  # milliseconds between them
@@ -71,7 +71,6 @@ def hedged(draw: st.DrawFn) -> list[Layer]:
     alone = plain.filter(lambda layer: layer.kind != "in turn")
     inside = alone.filter(lambda layer: layer.kind not in {"breaker", "cache"}) if race.kind == "parallel" else alone
     return [*draw(st.lists(inside, max_size=3)), race, *draw(st.lists(alone, max_size=3))]
-
 
 
 @frozen
@@ -125,34 +124,28 @@ class Scripted:
 
 def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int], int]:
     chain: Any = Task(main.fetch).named("main")
-    spares = 0
-    for layer, share in unique(layers):
+    for number, (layer, share) in enumerate(unique(layers)):
         n = layer.number
-        if layer.kind == "timeout":
-            chain = chain.timeout(n + share)
-        elif layer.kind == "retry":
-            chain = chain.retry(n, backoff=None)
-        elif layer.kind == "rest":
-            chain = chain.retry(n, backoff=Backoff(base=7 + share, factor=2, cap=1000, jitter="none"))
-        elif layer.kind == "accept":
-            chain = chain.accept(lambda value, n=n: value % 100 < n)
-        elif layer.kind == "or_else":
-            chain = chain.or_else(-1)
-        elif layer.kind == "or_task":
-            spares += 1
-            chain = chain.or_else(Task(spare.fetch).named(f"spare{spares}"))
-        elif layer.kind == "in turn":
-            chain = chain.replica(n, after=None)
-        elif layer.kind == "parallel":
-            chain = chain.replica(n)
-        elif layer.kind == "hedge":
-            chain = chain.replica(n, after=11 + share)
-        elif layer.kind == "breaker":
-            chain = chain.breaker(Breaker(n, open_for=50 + share))
-        else:
-            chain = chain.cache(Cache(n + share, key=lambda x: x % 2))
+        wrap: Callable[..., Any] = {
+            "timeout": lambda c, n=n, share=share: c.timeout(n + share),
+            "retry": lambda c, n=n: c.retry(n, backoff=None),
+            "rest": lambda c, n=n, share=share: c.retry(n, backoff=Backoff(7 + share, 2, 1000, "none")),
+            "accept": lambda c, n=n: c.accept(partial(below, n)),
+            "or_else": lambda c: c.or_else(-1),
+            "or_task": lambda c, number=number: c.or_else(Task(spare.fetch).named(f"spare{number}")),
+            "in turn": lambda c, n=n: c.replica(n, after=None),
+            "parallel": lambda c, n=n: c.replica(n),
+            "hedge": lambda c, n=n, share=share: c.replica(n, after=11 + share),
+            "breaker": lambda c, n=n, share=share: c.breaker(Breaker(n, open_for=50 + share)),
+            "cache": lambda c, n=n, share=share: c.cache(Cache(n + share, key=lambda x: x % 2)),
+        }[layer.kind]
+        chain = wrap(chain)
     made: Chain[[int], int] = chain
     return made
+
+
+def below(limit: int, value: int) -> bool:
+    return value % 100 < limit
 
 
 @mutable
@@ -282,10 +275,10 @@ def retry(inner: Step, retries: int, base: float | None) -> Step:
     return call
 
 
-def accept(inner: Step, below: int) -> Step:
+def accept(inner: Step, limited: int) -> Step:
     def call(model: Model, x: int, limit: float) -> int:
         value = inner(model, x, limit)
-        if value % 100 >= below:
+        if value % 100 >= limited:
             raise Failed(Said("NotAccepted"))
         return value
 
@@ -317,8 +310,8 @@ def in_turn(inner: Step, count: int) -> Step:
 
 
 def breaker(inner: Step, failures: int, open_for: float) -> Step:
-    row, until = [0], [None]
-    opened: list[float | None] = until
+    row = [0]
+    opened: list[float | None] = [None]
 
     def call(model: Model, x: int, limit: float) -> int:
         probe = opened[0] is not None
@@ -360,7 +353,7 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
             "timeout": lambda s, n=n, share=share: timeout(s, n + share),
             "retry": lambda s, n=n: retry(s, n, None),
             "rest": lambda s, n=n, share=share: retry(s, n, 7 + share),
-            "accept": accept_of(n),
+            "accept": lambda s, n=n: accept(s, n),
             "or_else": lambda s: or_else(s, lambda _m, _x, _l: -1),
             "or_task": lambda s: or_else(s, other),
             "in turn": lambda s, n=n: in_turn(s, n),
@@ -368,10 +361,6 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
             "cache": lambda s, n=n, share=share: cache(s, n + share),
         }[layer.kind](step)
     return step
-
-
-def accept_of(below: int) -> Callable[[Step], Step]:
-    return lambda step: accept(step, below)
 
 
 def modelled(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
@@ -415,7 +404,3 @@ def test_a_stack_does_what_the_plain_model_does(layers: list[Layer], main: list[
     assert got.results == expected.results
     assert close(got.calls, expected.calls), f"{got.calls} != {expected.calls}"
     assert all(abs(a - b) < 1e-4 for a, b in zip(got.ended, expected.ended, strict=True))
-
-
-def test_what_the_model_never_retries_is_what_the_engine_never_retries() -> None:
-    assert {"CircuitOpen"} <= {error.__name__ for error in NEVER_RETRIED}

@@ -77,12 +77,11 @@ def test_a_hedge_after_the_p95_costs_5_percent_and_gives_the_p99_of_theory(run: 
 
 
 def test_a_hedge_after_a_learned_p95_does_the_same() -> None:
-    """A hedge that wins is faster than the call it hedges, so that the learned p95 is a little lower."""
     many, backend = 5_000, Exponential(seed=2)
     chain = Task(backend.fetch).replica(2, after=Quantile(0.95, window=1_000))
     took = on_asyncio(lambda: latencies(chain, many))
-    assert 0.04 < backend.calls / many - 1 < 0.12
-    assert quantile(took, 0.99) < 0.9 * -math.log(0.01) * MEAN
+    assert backend.calls / many - 1 == pytest.approx(0.05, abs=0.01)
+    assert quantile(took, 0.99) == pytest.approx(p99_of_two(P95) * MEAN, rel=0.05)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -153,10 +152,11 @@ def test_a_backend_that_is_down_is_not_stormed_by_retries(storm: Callable[..., N
 
 
 @pytest.mark.parametrize("storm", [storm_on_asyncio, storm_on_trio])
-@pytest.mark.parametrize("after", [10, 49])
-def test_nor_by_hedges_and_retries_together(storm: Callable[..., None], after: float) -> None:
+@pytest.mark.parametrize(("after", "retries"), [(10, 3), (49, 3), (49, 0)])
+def test_nor_by_hedges(storm: Callable[..., None], after: float, retries: int) -> None:
     backend, budget = Down(), Budget(RATIO, floor=FLOOR)
-    storm(backend, Task(backend.fetch).replica(2, after=after).retry(3, backoff=None).budget(budget), 2, OFFERED)
+    chain = Task(backend.fetch).replica(2, after=after).retry(retries, backoff=None).budget(budget)
+    storm(backend, chain, 2, OFFERED)
     assert OFFERED < backend.calls <= (1 + RATIO) * OFFERED + FLOOR
     assert (budget.executions, budget.extras) == (0, 0)
 

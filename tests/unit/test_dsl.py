@@ -1,5 +1,6 @@
 """Task, Chain, FanOut and their operators describe; every call gives a new, equal-by-content, immutable object."""
 
+import asyncio
 import pickle
 import sys
 from collections.abc import Callable
@@ -278,3 +279,14 @@ class TestSize:
             chain = chain.timeout(5)
         with pytest.raises(ChainDefinitionError, match="nested too deeply"):
             chain.plan()
+
+
+def test_two_requests_are_two_runs_also_for_gather() -> None:
+    calls: list[int] = []
+    chain = Task(calls.append)
+
+    async def together() -> None:
+        await asyncio.gather(chain(1), chain(1), chain({}))
+
+    asyncio.run(together())
+    assert sorted(map(str, calls)) == ["1", "1", "{}"]

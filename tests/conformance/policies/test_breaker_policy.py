@@ -97,6 +97,7 @@ async def test_inside_of_a_limit_it_does_not(world: World) -> None:
     assert breaker.state == "closed"
 
 
+@pytest.mark.real_time
 async def test_an_outer_limit_does_not_count_even_if_an_inner_one_is_over_too(world: World) -> None:
     def late(_: int) -> str:
         world.block(30)
@@ -106,11 +107,6 @@ async def test_an_outer_limit_does_not_count_even_if_an_inner_one_is_over_too(wo
     outcome = await world.run(Task(late).inline().timeout(5).breaker(breaker).timeout(10)(7))
     assert outcome.result.failure().ms == 10
     assert breaker.state == "closed"
-
-
-test_an_outer_limit_does_not_count_even_if_an_inner_one_is_over_too = pytest.mark.real_time(
-    test_an_outer_limit_does_not_count_even_if_an_inner_one_is_over_too
-)
 
 
 async def test_a_deadline_does_not_count(world: World) -> None:

@@ -32,9 +32,9 @@ async def test_on_names_the_errors_that_are_replaced(world: World, on: Any, caug
 
 async def test_the_first_fallback_that_wants_it_gets_it(world: World) -> None:
     back, spare = backend(world, (HANG, "a")), backend(world, (1, "spare"))
-    chain = (
-        Task(back.fetch).timeout(world.short).or_else("refused", on=(CircuitOpen, LimitExceeded))
-    ).or_else(Task(spare.fetch).named("spare"), on=TaskTimedOut)
+    chain = (Task(back.fetch).timeout(world.short).or_else("refused", on=(CircuitOpen, LimitExceeded))).or_else(
+        Task(spare.fetch).named("spare"), on=TaskTimedOut
+    )
     outcome = await world.run(chain(7))
     assert outcome.result == Success("spare")
     assert spare.calls[0].given == 7

@@ -350,13 +350,25 @@ async def test_only_winners_teach_the_quantile(world: World) -> None:
     assert world.about(1000 * value, 8)
 
 
-async def test_the_quantile_learns_how_long_the_winner_took_not_the_whole(world: World) -> None:
+async def test_after_a_failure_the_answer_counts_from_its_own_call(world: World) -> None:
     late = Quantile(0.5, warmup=1)
     back = backend(world, (10, OSError("a")), (5, "b"))
     await world.run(Task(back.fetch).replica(2, after=late)(7))
     value = late.value()
     assert value is not None
     assert world.about(1000 * value, 5)
+
+
+async def test_the_answer_of_a_hedge_counts_from_the_first_call(world: World) -> None:
+    back = backend(world, (HANG, "a"), (5, "b"))
+    learning = Quantile(0.99, warmup=2, window=2)
+    learning.add(0.02)
+    learning.add(0.02)
+    await world.run(Task(back.fetch).replica(2, after=learning)(7))
+    value = learning.value()
+    assert value is not None
+    if world.virtual:
+        assert 1000 * value == pytest.approx(20 + 0.99 * 5)
 
 
 # --- a replica of a replica -------------------------------------------------------------------------------------
