@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Star, arity, function, is_async, name_of, takes_one, written
 from rio_chain.nodes import Bridge, Call, FanOut, Node, Then, given_names, name_twice
-from rio_chain.policies import Chooser, Quantile, Retry, best, first, quorum
+from rio_chain.policies import Chooser, Gate, Quantile, Retry, best, first, quorum
 from rio_chain.units import count, inert, seconds, shown
 
 Kind = TypeVar("Kind")
@@ -89,6 +89,11 @@ def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
         return value
     hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else shown(value)
     raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
+
+
+def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | Gate:
+    """The same, or a ``Gate`` of the user's own."""
+    return value if isinstance(value, Gate) else shared(value, kind, method, example)
 
 
 def after(value: object) -> float | Quantile:

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from rio_chain.nodes import Call, FanOut, Node, Race, Scope, call_of, parts
 from rio_chain.plan import Plan
-from rio_chain.policies import Backoff, ByClass, Chaos, Flights, Limit, Policy, Retry, Timeout, Wait
+from rio_chain.policies import Backoff, ByClass, Chaos, Flights, Gate, Limit, Policy, Retry, Timeout, Wait
 from rio_chain.units import milliseconds
 
 INF = math.inf
@@ -173,8 +173,9 @@ def _scoped(policy: Policy, inner: float) -> float:
         return inner * (policy.retries + 1) + sum(waits) + (rest * longest(policy, policy.retries) if rest > 0 else 0)
     if isinstance(policy, Flights):
         return 2 * inner  # another's call that was cancelled in its last moment, and one's own
-    if isinstance(policy, Limit):
-        return inner + (INF if policy.patience is None else policy.patience)
+    if isinstance(policy, (Limit, Gate)):  # a gate may let a call wait, and doesn't say how long
+        patience = policy.patience if isinstance(policy, Limit) else None
+        return INF if patience is None else inner + patience
     if isinstance(policy, Chaos):
         return inner + policy.latency
     return inner

@@ -22,6 +22,7 @@ from rio_chain.policies import (
     Chaos,
     Chooser,
     Flights,
+    Gate,
     Limit,
     Policy,
     Quantile,
@@ -217,36 +218,36 @@ class Onion(Composed, Generic[P, Out]):
 
     # --- shared by all who use the object -----------------------------------------------------------------------
 
-    def breaker(self, breaker: Breaker, /) -> Chain[P, Out]:
+    def breaker(self, breaker: Breaker | Gate, /) -> Chain[P, Out]:
         """Refuse calls, with ``CircuitOpen``, while the backend keeps failing.
 
         Put it right around the attempt and its timeout, ``.timeout(100).breaker(b).retry(3)``, so that it sees every
         attempt and every time-out.
 
         Raises:
-            ChainDefinitionError: not a ``Breaker``.
+            ChainDefinitionError: neither a ``Breaker`` nor a ``Gate`` of your own.
 
         Example:
             >>> from rio_chain import Breaker, Task
             >>> payments = Breaker(failures=3)
             >>> chain = Task(len).timeout(100).breaker(payments).retry(2)
         """
-        guarded: Chain[P, Out] = self._scope(arguments.shared(breaker, Breaker, "breaker", "Breaker()"))
+        guarded: Chain[P, Out] = self._scope(arguments.gate(breaker, Breaker, "breaker", "Breaker()"))
         return guarded
 
-    def limit(self, limit: Limit, /) -> Chain[P, Out]:
+    def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
         """Let only so many calls in at once, or in a time; the others wait in line or fail with ``LimitExceeded``.
 
         A timeout around it limits the waiting too, one inside does not.
 
         Raises:
-            ChainDefinitionError: not a ``Limit``.
+            ChainDefinitionError: neither a ``Limit`` nor a ``Gate`` of your own.
 
         Example:
             >>> from rio_chain import Limit, Task
             >>> chain = Task(len).limit(Limit(10)).timeout(500)
         """
-        limited: Chain[P, Out] = self._scope(arguments.shared(limit, Limit, "limit", "Limit(10)"))
+        limited: Chain[P, Out] = self._scope(arguments.gate(limit, Limit, "limit", "Limit(10)"))
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:

@@ -16,7 +16,7 @@ from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
 from rio_chain.outcome import entry_of, note_failure
-from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Limit
+from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Gate, Limit
 from rio_chain.policies.hold import Answer, Hold, Turn
 
 
@@ -33,7 +33,7 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
     _, layers, low, high, _ = op
     only = entry_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):
-        enter = _ASKED.get(type(cast("object", layers[k])))
+        enter = _asked(type(cast("object", layers[k])))
         if only is not None:
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
@@ -69,6 +69,11 @@ async def _limit(strand: Strand, limit: Limit, value: Any) -> Hold | Hit:
     return await _let_in(strand, limit.enter(key, strand.rt.now))
 
 
+async def _gate(strand: Strand, gate: Gate, value: Any) -> Hold | Hit:
+    key = None if gate.key is None else await _key(strand, gate.key, value)
+    return await _let_in(strand, await ask(strand, "limit", gate.enter, key, strand.rt.now))
+
+
 async def _flights(strand: Strand, flights: Flights, value: Any) -> Hold | Hit:
     return await _let_in(strand, flights.enter(await _key(strand, flights.key, value)))
 
@@ -80,7 +85,7 @@ async def _cache(strand: Strand, cache: Cache, value: Any) -> Hold | Hit:
 
 
 @frozen
-class _Keep:
+class _Keep(Hold):
     """Puts the answer into the cache when it comes."""
 
     cache: Cache
@@ -111,8 +116,14 @@ _ASKED: dict[type, Callable[[Strand, Any, Any], Awaitable[Any]]] = {
     Cache: _cache,
     Chaos: _chaos,
     Flights: _flights,
+    Gate: _gate,
     Limit: _limit,
 }
+
+
+def _asked(kind: type) -> Callable[[Strand, Any, Any], Awaitable[Any]] | None:
+    """How to ask a policy of this type, which may be a subclass of ours; None: it has to be entered and no more."""
+    return next((ask_it for ours, ask_it in _ASKED.items() if issubclass(kind, ours)), None)
 
 
 # --- waiting -----------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
 
-from rio_chain.engine.runtime import NO_LANES, STOPPED, Raised
-from rio_chain.executors.base import HostGone, Main
-from rio_chain.executors.crew import Crew, pooled_call
+from rio_chain.engine.runtime import STOPPED, Raised
+from rio_chain.executors.base import HostGone, Main, OnLoop
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
 from rio_chain.executors.timers import Deadlines
 
@@ -243,16 +243,12 @@ class _Race:
         return self.results
 
 
-class AsyncioRuntime:
+class AsyncioRuntime(OnLoop):
     """``Runtime`` on the loop that was running when it was made."""
-
-    direct = True
-    places = True
-    lanes = NO_LANES
 
     def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew) -> None:
         self.loop = loop
-        self.crew = crew
+        super().__init__(crew)
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
@@ -272,22 +268,6 @@ class AsyncioRuntime:
     def waiter(self) -> AsyncioWaiter:
         """As ``Runtime.waiter``."""
         return AsyncioWaiter(self.loop)
-
-    def reserve(self) -> Awaitable[None] | None:
-        """As ``Runtime.reserve``."""
-        return self.crew.reserve(self.waiter)
-
-    def unreserve(self) -> None:
-        """As ``Runtime.unreserve``."""
-        self.crew.permits.release()
-
-    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
-        """As ``Runtime.call``."""
-        return pooled_call(self.crew, self.waiter, fn, args, kwargs)
-
-    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """As ``Runtime.call_async``."""
-        return await fn(*args, **kwargs)
 
     async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
         """As ``Runtime.race``."""

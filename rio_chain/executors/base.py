@@ -1,13 +1,17 @@
-"""What an executor module offers: hosts. A host is one place where strands run, on a loop or on threads."""
+"""What an executor module offers: hosts. A host is one place where strands run, on a loop or on threads.
+
+And what all loops have in common.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol
 
-from rio_chain.engine.runtime import Runtime, Waiter
-from rio_chain.executors.crew import Crew
+from rio_chain.engine.runtime import NO_LANES, Lane, Runtime, Waiter
+from rio_chain.executors.crew import Crew, pooled_call
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
@@ -15,6 +19,37 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 
 class HostGone(Exception):
     """The host's loop has ended; nothing can run there any more."""
+
+
+class OnLoop(ABC):
+    """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
+
+    direct = True
+    places = True
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.lanes: Mapping[str, Lane] = NO_LANES
+
+    @abstractmethod
+    def waiter(self) -> Waiter:
+        """As ``Runtime.waiter``."""
+
+    def reserve(self) -> Awaitable[None] | None:
+        """As ``Runtime.reserve``."""
+        return self.crew.reserve(self.waiter)
+
+    def unreserve(self) -> None:
+        """As ``Runtime.unreserve``."""
+        self.crew.permits.release()
+
+    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        """As ``Runtime.call``."""
+        return pooled_call(self.crew, self.waiter, fn, args, kwargs)
+
+    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call_async``."""
+        return await fn(*args, **kwargs)
 
 
 class LoopRuntime(Runtime, Protocol):

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, TypeVar, cast
 
 import trio
 
-from rio_chain.engine.runtime import NO_LANES, STOPPED
-from rio_chain.executors.base import HostGone, Main
-from rio_chain.executors.crew import Crew, pooled_call
+from rio_chain.engine.runtime import STOPPED
+from rio_chain.executors.base import HostGone, Main, OnLoop
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
 
 T = TypeVar("T")
@@ -116,16 +116,12 @@ class TrioWaiter:
             return  # nobody waits there any more
 
 
-class TrioRuntime:
+class TrioRuntime(OnLoop):
     """``Runtime`` on the trio loop that was running when it was made."""
-
-    direct = True
-    places = True
-    lanes = NO_LANES
 
     def __init__(self, crew: Crew) -> None:
         self.token = trio.lowlevel.current_trio_token()
-        self.crew = crew
+        super().__init__(crew)
         self.now = trio.lowlevel.current_clock().current_time
         self.sleep = trio.sleep
 
@@ -143,22 +139,6 @@ class TrioRuntime:
     def waiter(self) -> TrioWaiter:
         """As ``Runtime.waiter``."""
         return TrioWaiter(self.token)
-
-    def reserve(self) -> Awaitable[None] | None:
-        """As ``Runtime.reserve``."""
-        return self.crew.reserve(self.waiter)
-
-    def unreserve(self) -> None:
-        """As ``Runtime.unreserve``."""
-        self.crew.permits.release()
-
-    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
-        """As ``Runtime.call``."""
-        return pooled_call(self.crew, self.waiter, fn, args, kwargs)
-
-    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """As ``Runtime.call_async``."""
-        return await fn(*args, **kwargs)
 
     async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
         """As ``Runtime.race``."""

@@ -12,13 +12,15 @@ from rio_chain.policies.chaos import Chaos
 from rio_chain.policies.choice import Chooser
 from rio_chain.policies.choosers import best, first, quorum
 from rio_chain.policies.flights import Flights
+from rio_chain.policies.gate import Gate
+from rio_chain.policies.hold import Hold, Turn
 from rio_chain.policies.limit import Limit
 from rio_chain.policies.quantile import Quantile
 from rio_chain.policies.replica import Replica
 from rio_chain.policies.retry import ByClass, Retry
 from rio_chain.policies.timeout import Timeout
 
-Policy = Timeout | Retry | Accept | Breaker | Limit | Budget | Cache | Flights | Chaos
+Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | Flights | Chaos
 """What may stand around a part of a chain. A Replica is no policy of this kind: its parts are several."""
 
 __all__ = [
@@ -32,12 +34,15 @@ __all__ = [
     "Chaos",
     "Chooser",
     "Flights",
+    "Gate",
+    "Hold",
     "Limit",
     "Policy",
     "Quantile",
     "Replica",
     "Retry",
     "Timeout",
+    "Turn",
     "Wait",
     "best",
     "first",

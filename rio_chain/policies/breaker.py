@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
 from rio_chain.policies.checks import label, share
-from rio_chain.policies.hold import Clock
+from rio_chain.policies.hold import Clock, Hold
 from rio_chain.policies.matching import Classes, classes, matches, names
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
@@ -158,7 +158,7 @@ class Breaker(Shared):
         return f"breaker{self._name and ' ' + self._name}, {self._counts.rule} open it for {span(self._open_for)}{on}"
 
 
-class _Pass:
+class _Pass(Hold):
     """A call that a breaker let in."""
 
     __slots__ = ("breaker", "clock", "round")

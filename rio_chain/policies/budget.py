@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from rio_chain.policies.hold import Hold
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
 from rio_chain.units import count, number
@@ -94,7 +95,7 @@ class Budget(Shared):
         return f"budget of {plain(self._ratio * 100)} % extra attempts, at least {self._floor}"
 
 
-class _Flight:
+class _Flight(Hold):
     """An execution or an extra attempt that has begun."""
 
     __slots__ = ("budget", "extra", "open")

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from rio_chain.policies.hold import Answer, Turn
+from rio_chain.policies.hold import Answer, Hold, Turn
 from rio_chain.policies.keys import key_of
 from rio_chain.policies.shared import Shared
 
@@ -92,7 +92,7 @@ class Flights(Shared):
         return f"single flight by {self.key!r}"
 
 
-class Leader:
+class Leader(Hold):
     """The one who calls."""
 
     __slots__ = ("flights", "key", "open")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from attrs import frozen
 
@@ -16,8 +16,13 @@ Clock = Callable[[], float]
 """Seconds on the clock of the executor that asks."""
 
 
-class Hold(Protocol):
-    """A call that was let in. Exactly one of the three is called, from any thread; any later call does nothing."""
+class Hold:
+    """A call that was let in. Exactly one of the three is called, from any thread; any later call does nothing.
+
+    This one does nothing at all, which is right for a policy that only counts how many begin.
+    """
+
+    __slots__ = ()
 
     def succeeded(self, value: Any, /) -> None:
         """What it wraps has answered."""

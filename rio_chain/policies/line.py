@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rio_chain.errors import LimitExceeded
 from rio_chain.policies.bucket import Bucket, Rate
-from rio_chain.policies.hold import Answer, Clock, Turn
+from rio_chain.policies.hold import Answer, Clock, Hold, Turn
 
 
 class Owner(Protocol):
@@ -24,7 +24,7 @@ class Owner(Protocol):
         """The call with this permit is over."""
 
 
-class Permit:
+class Permit(Hold):
     """A call that is in: one of the places, and a token that is spent."""
 
     __slots__ = ("clock", "line", "open", "owner")

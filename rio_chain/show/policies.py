@@ -21,6 +21,7 @@ from rio_chain.policies import (
     Chaos,
     Chooser,
     Flights,
+    Gate,
     Limit,
     Policy,
     Quantile,
@@ -38,6 +39,7 @@ SHARED: dict[type[Any], str] = {
     Cache: ".cache(cache)",
     Chaos: ".chaos(chaos)",
     Flights: ".single_flight(flights)",
+    Gate: ".limit(gate)",
     Limit: ".limit(limit)",
 }
 

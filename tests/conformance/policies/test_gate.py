@@ -1,0 +1,120 @@
+"""A limit of the user's own: let in, refused, made to wait, and told how each call ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+from conformance.harness import World
+
+from rio_chain import CallbackFailed, CircuitOpen, Gate, Hold, Task, Turn
+
+
+class Told(Hold):
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def succeeded(self, value: Any, /) -> None:
+        self.log.append(f"succeeded {value}")
+
+    def failed(self, error: Any, /) -> None:
+        self.log.append(f"failed {error}")
+
+    def dropped(self) -> None:
+        self.log.append("dropped")
+
+
+class Later(Turn):
+    def __init__(self, log: list[str]) -> None:
+        super().__init__()
+        self.log = log
+
+    def quit(self) -> None:
+        self.state = "gone"
+        self.log.append("quit")
+
+
+class Door(Gate):
+    key = staticmethod(lambda value: value % 2)
+
+    def __init__(self, answer: Callable[[list[str]], Any]) -> None:
+        self.answer = answer
+        self.log: list[str] = []
+        self.turns: list[Later] = []
+
+    def enter(self, key: Hashable, clock: Callable[[], float]) -> Any:
+        self.log.append(f"enter {key}")
+        assert clock() > -1e12
+        got = self.answer(self.log)
+        if isinstance(got, Later):
+            self.turns.append(got)
+        return got
+
+
+async def test_a_gate_lets_in_and_is_told_how_it_ended(world: World) -> None:
+    door = Door(Told)
+
+    async def even(value: int) -> int:
+        await world.pause(1)
+        if value % 2:
+            raise OSError("odd")
+        return value
+
+    chain = Task(even).limit(door)
+    assert (await world.run(chain(2))).unwrap() == 2
+    assert isinstance((await world.run(chain(3))).result.failure(), OSError)
+    assert door.log == ["enter 0", "succeeded 2", "enter 1", "failed odd"]
+
+
+async def test_a_limit_around_a_gate_drops_the_call(world: World) -> None:
+    door = Door(Told)
+
+    async def hang(_: int) -> None:
+        await world.pause(30_000)
+
+    outcome = await world.run(Task(hang).limit(door).timeout(world.short)(2))
+    assert outcome[0].status == "timed_out"
+    assert door.log == ["enter 0", "dropped"]
+
+
+@pytest.mark.parametrize("method", ["limit", "breaker"])
+async def test_a_gate_refuses_without_a_call(world: World, method: str) -> None:
+    door = Door(lambda _: CircuitOpen("closed for today"))
+    calls: list[int] = []
+    chain = getattr(Task(calls.append).inline(), method)(door).retry(3, backoff=None)
+    outcome = await world.run(chain(2))
+    assert str(outcome.result.failure()) == "closed for today"
+    assert (outcome[0].status, outcome[0].attempts, calls) == ("failed", 0, [])
+    assert door.log == ["enter 0"]
+
+
+async def test_a_gate_makes_wait_and_a_limit_ends_the_waiting(world: World) -> None:
+    door = Door(Later)
+    outcome = await world.run(Task(abs).inline().limit(door).timeout(world.short)(2))
+    assert (outcome[0].status, outcome[0].attempts) == ("timed_out", 0)
+    assert door.log == ["enter 0", "quit"]
+
+
+async def test_a_turn_that_is_granted_goes_on(world: World) -> None:
+    door = Door(Later)
+
+    async def let_in(_: int) -> None:
+        await world.until(lambda: bool(door.turns))
+        turn = door.turns[0]
+        turn.hold, turn.state = Told(door.log), "granted"
+        turn.tell()
+
+    chain = Task(abs).inline().limit(door) & Task(let_in)
+    assert (await world.run(chain(2))).unwrap() == (2, None)
+    assert door.log == ["enter 0", "succeeded 2"]
+
+
+async def test_an_error_in_a_gate_names_it(world: World) -> None:
+    def broken(_: object) -> Any:
+        raise ZeroDivisionError
+
+    outcome = await world.run(Task(abs).inline().limit(Door(broken)).retry(2, backoff=None)(2))
+    error = outcome.result.failure()
+    assert isinstance(error, CallbackFailed)
+    assert isinstance(error.error, ZeroDivisionError)
