@@ -174,9 +174,11 @@ async def nap(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
     try:
         slot.arm(until)
         await waiter.wait()
+        interrupted = slot.settle(None)  # the alarm may go off in the moment in which we are woken
     except BaseException as exc:
         if not slot.settle(exc):
             raise
-        if strand.rt.now() < until or strand.run.stop_error is not None:
-            raise OuterExpired from None  # that was not our alarm: the run was stopped
+        interrupted = True
+    if interrupted and (strand.rt.now() < until or strand.run.stop_error is not None):
+        raise OuterExpired  # that was not our alarm: the run was stopped
     slot.arm(strand.edge)

@@ -257,6 +257,8 @@ def expire(strand: Strand, frames: list[Frame], now: float) -> Exception:
     if over is None:
         if not strand.root:
             raise OuterExpired  # the interruption was not ours: the run was stopped, or a limit around us was over
+        if not frames:
+            return run.overdue()
         over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer that fired a moment early
     frame = frames[over]
     while len(frames) > over:

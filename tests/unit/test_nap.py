@@ -1,0 +1,34 @@
+"""A nap ends by its alarm or by a wake; when both come in one moment, nothing of the alarm is left behind."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from rio_chain import Task
+from rio_chain.engine.admit import nap
+from rio_chain.engine.current import INF, Run, Strand
+from rio_chain.executors.crew import Crew
+from rio_chain.executors.trio import TrioRuntime
+
+
+@pytest.mark.trio
+async def test_an_alarm_that_goes_off_as_the_wake_comes_interrupts_nothing_later(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    rt = TrioRuntime(Crew(1, 1, "nap"))
+    slot = rt.slot()
+    strand = Strand(Run(Task(len).plan()), rt, slot, INF, root=True)
+    waiter = rt.waiter()
+
+    async def wake() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        waiter.wake()
+        mock_clock.jump(2)  # trio looks at its deadlines before it runs the woken task
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wake)
+        await nap(strand, waiter, 1.0)
+        await trio.sleep(0)
+        slot.release()
