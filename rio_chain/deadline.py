@@ -22,6 +22,12 @@ _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9
 _GRPC_DIGITS = 8
 
 
+def _instant(value: float) -> float:
+    if math.isnan(value):
+        raise ChainDefinitionError("`at` must be an instant in seconds; got nan")
+    return value
+
+
 @frozen
 class Deadline:
     """The instant ``at`` (seconds) of ``clock``. Every executor has its own clock, so an instant needs to name one.
@@ -32,7 +38,7 @@ class Deadline:
         True
     """
 
-    at: float
+    at: float = field(converter=_instant)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     @classmethod

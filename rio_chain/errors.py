@@ -12,6 +12,7 @@ milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 __all__ = [
@@ -39,6 +40,14 @@ __all__ = [
 
 class RioError(Exception):
     """The root of everything that rio_chain raises or reports as its own."""
+
+
+def told(error: object, how: Callable[[object], str] = repr) -> str:
+    """An error as text, for a text of ours; a user's error that can't be shown still has a type."""
+    try:
+        return how(error)
+    except Exception:  # noqa: BLE001 - it must not hide what we are about to say
+        return f"<{type(error).__name__}>"
 
 
 # --- raised -----------------------------------------------------------------------------------------------------
@@ -119,7 +128,7 @@ class BridgeFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {self.error!r}"
+        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {told(self.error)}"
 
 
 class CallbackFailed(RioError):
@@ -132,7 +141,7 @@ class CallbackFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"the {self.role} callable {self.callback} failed: {self.error!r}"
+        return f"the {self.role} callable {self.callback} failed: {told(self.error)}"
 
 
 class Skipped(RioError):
@@ -143,7 +152,7 @@ class Skipped(RioError):
         self.cause = cause
 
     def __str__(self) -> str:
-        return "not needed" if self.cause is None else f"not run because of {self.cause!r}"
+        return "not needed" if self.cause is None else f"not run because of {told(self.cause)}"
 
 
 class CircuitOpen(RioError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
@@ -16,6 +16,7 @@ from rio_chain.errors import (
     TaskTimedOut,
     TicketCancelled,
     UnknownTask,
+    told,
 )
 from rio_chain.units import inert, milliseconds, shown
 
@@ -27,12 +28,20 @@ Other = TypeVar("Other")
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 
-_STATUS_OF: dict[type[Any], Status] = {
-    TaskTimedOut: "timed_out",
-    DeadlineExceeded: "timed_out",
-    Abandoned: "abandoned",
-    TicketCancelled: "cancelled",
-}
+_STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
+    (TaskTimedOut, "timed_out"),
+    (DeadlineExceeded, "timed_out"),
+    (Abandoned, "abandoned"),
+    (TicketCancelled, "cancelled"),
+)
+
+
+def _status_of(error: object) -> Status:
+    """By identity: a user's class of errors may be neither hashable nor comparable."""
+    for kind, status in _STATUS_OF:
+        if type(error) is kind:
+            return status
+    return "failed"
 
 
 class Entry:
@@ -81,7 +90,7 @@ def note_failure(entry: Entry, error: Any) -> None:
     """The call, or what was made of it, failed with ``error``."""
     entry.errors.append(error)
     entry.value = error
-    entry.status = _STATUS_OF.get(type(cast("object", error)), "failed")
+    entry.status = _status_of(error)
 
 
 def new_round(log: Log, low: int, high: int) -> None:
@@ -103,7 +112,7 @@ def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -
         entry = entry_of(log, index)
         if entry.status is None:
             _skip(entry, error)
-        elif sibling or type(error) not in _STATUS_OF:
+        elif sibling or _status_of(error) == "failed":
             entry.status, entry.value = "cancelled", Skipped(error)
         else:
             note_failure(entry, error)
@@ -257,6 +266,7 @@ class Outcome(Generic[Out]):
 
     def _index(self, name: str) -> int:
         names = self._names()
+        name = name if name in names else inert(name)  # names are kept as printable ASCII
         if name in names:
             return names.index(name)
         twins = [n for n in names if n.rpartition("#")[0] == name]
@@ -285,7 +295,7 @@ class Outcome(Generic[Out]):
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):
-            return f"{type(self._value).__name__}: {inert(str(self._value))}"
+            return f"{type(self._value).__name__}: {inert(told(self._value, str))}"
         return shown(self._value)
 
     def __repr__(self) -> str:

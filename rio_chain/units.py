@@ -36,7 +36,12 @@ def inert(text: str) -> str:
 
 def _number(value: object) -> float | None:
     """A real number as a float; None for anything else, a bool too."""
-    return float(value) if isinstance(value, (int, float, Real)) and value is not True and value is not False else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def seconds(value: object, name: str, *, zero: bool = False) -> float:

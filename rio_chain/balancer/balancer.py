@@ -16,7 +16,7 @@ from rio_chain.balancer.serve import LOST, serve, wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats, status_line
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
-from rio_chain.engine.current import INF, Run, inherited
+from rio_chain.engine.current import CURRENT, INF, Run, inherited
 from rio_chain.engine.execute import execute, unbegun
 from rio_chain.engine.interpret import check_lanes
 from rio_chain.errors import ChainDefinitionError, DeadlineExceeded, Saturated, TicketCancelled, UsageError
@@ -321,9 +321,9 @@ class Balancer:
         from rio_chain import executors  # noqa: PLC0415 - imported when first used
 
         with self._binding:
+            if self._core.closed:
+                raise self._core.refusal()
             if self._host is None:
-                if self._core.closed:
-                    raise self._core.refusal()
                 running = executors.running_library() if here else None
                 sizes = self._threads, self._max_abandoned
                 if running is not None and self._executor in (None, running):
@@ -392,6 +392,8 @@ class Balancer:
         from rio_chain.executors import runtime_here  # noqa: PLC0415 - imported when first used
 
         limit = seconds(grace, "grace", zero=True)
+        if self._waits_for_us():
+            raise UsageError("`aclose` in a body that this balancer runs would wait for itself; close it outside")
         self._core.shut()
         rt = runtime_here()
         waiter = rt.waiter()
@@ -417,17 +419,23 @@ class Balancer:
         for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
             await rt.sleep(0)
 
+    def _waits_for_us(self) -> bool:
+        """Whether the body that asks belongs to a run that holds one of our slots."""
+        strand = CURRENT.get()
+        run = strand.run if strand is not None and strand.open else None
+        while run is not None and run not in self._core.runs:
+            run = run.around
+        return run is not None
+
     def __enter__(self) -> Self:
-        if self._host is None:
-            self._bind(here=False)
+        self._bind(here=False)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close(**_grace(exc))
 
     async def __aenter__(self) -> Self:
-        if self._host is None:
-            self._bind(here=True)
+        self._bind(here=True)
         return self
 
     async def __aexit__(

@@ -35,9 +35,11 @@ async def serve(
         outcome = await execute(
             host.runtime, ticket.request, ticket.run, deadline=deadline, abandon_after=abandon_after, posted=posted
         )
-    except host.cancelled:
-        outcome = cancelled(host, ticket, TicketCancelled(LOST), posted)
-        raise
+    except host.cancelled as exc:
+        if host.cancelling():
+            outcome = cancelled(host, ticket, TicketCancelled(LOST), posted)
+            raise
+        error = exc  # the body's own
     except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the ticket
         error = exc
     finally:

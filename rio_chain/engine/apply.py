@@ -118,7 +118,7 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
 async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
     error: Exception = NotAccepted(frame.name(strand.run.plan), value)
     try:
-        if await ask(strand, "accept", accept, value):
+        if await agrees(strand, "accept", accept, value):
             return
     except CallbackFailed as exc:
         error = exc
@@ -141,12 +141,13 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
                 new_round(strand.run.log, frame.low, frame.high)
                 return frame.place
             frame.returned()
+        if type(layer) is Fallback and await _caught(strand, layer, error):
+            frames.pop()
+            close(strand.run.log, frame.low, frame.high, error)
+            return layer.handler, FULL, error if layer.error else frame.place[2]
         frames.pop()
         if frame.hold is not None:
             frame.hold.failed(error)
-        if type(layer) is Fallback and await _caught(strand, layer, error):
-            close(strand.run.log, frame.low, frame.high, error)
-            return layer.handler, FULL, error if layer.error else frame.place[2]
     return None
 
 
@@ -179,7 +180,7 @@ def budget_of(strand: Strand, frames: list[Frame]) -> Budget | None:
 
 async def _caught(strand: Strand, layer: Fallback, error: Any) -> bool:
     found = matches(layer.on, error)
-    return bool(await ask(strand, "on", layer.on, error)) if found is None else found
+    return await agrees(strand, "on", layer.on, error) if found is None else found
 
 
 def drop(frames: list[Frame]) -> None:
@@ -193,7 +194,7 @@ async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> boo
         return False
     matches = layer.matches(error)
     if matches is None:
-        return bool(await ask(strand, "on", layer.on, error))  # type: ignore[arg-type]  # None: `on` is a predicate
+        return await agrees(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
     return matches
 
 
@@ -226,15 +227,26 @@ async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
     await strand.rt.sleep(delay)
 
 
-async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> Any:
+async def agrees(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
+    """Ask a user's predicate. What it gives may refuse to be true or false: that is its error, too."""
+    said: bool = await ask(strand, role, fn, *args, truth=True)
+    return said
+
+
+def _truth(fn: Callable[..., Any], *args: Any) -> bool:
+    return bool(fn(*args))
+
+
+async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool = False) -> Any:
     """Call a user's predicate or hook. An error in it names it and is never retried."""
+    called = partial(_truth, fn) if truth else fn
     if strand.rt.places:
         try:
-            return fn(*args)
+            return called(*args)
         except Exception as exc:  # noqa: BLE001 - any error of a callback is told as its own
             error: BaseException = exc
     else:
-        got = await strand.rt.call(fn, args, {})
+        got = await strand.rt.call(called, args, {})
         if type(got) is not Raised:
             return got
         error = got.error

@@ -36,11 +36,15 @@ async def compete(strand: Strand, op: Op, contend: Contend, frames: list[Frame])
     try:
         await strand.rt.race([*works, heat.timekeeper], heat.is_over)
     except BaseException:
-        close_here([*heat.late, *(one.value for one in heat.arrived)])
+        close_here(heat.unwanted())
         raise
     finally:
         heat.merge_logs()
     return await heat.result()
+
+
+def _left_open(_: Any) -> None:
+    """An answer that others may hold as well."""
 
 
 class Heat:
@@ -73,8 +77,9 @@ class Heat:
     async def contender(self, number: int, contend: Contend) -> None:
         """One call: wait for the start, run, tell what came."""
         parent = self.parent
-        run = Run(parent.run.plan)
-        rt = Tidy(parent.rt, self._unwanted, self.late.append)
+        run = Run(parent.run.plan, parent.run)
+        shared = self.branches[number % len(self.branches)].shared
+        rt = Tidy(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
         strand = Strand(run, rt, rt.slot(), parent.edge, root=False)
         strand.budget, strand.replica, strand.rounds = parent.budget, number, self.rounds
         CURRENT.set(strand)
@@ -107,12 +112,12 @@ class Heat:
         try:
             value = await contend(strand, branch)
             ended = now()
-            mark, good = await self._judged(strand, value)
+            mark, good = await self._judged(strand, number, value)
         except (Fail, CallbackFailed) as exc:
             self._ended(number, error=exc.error if isinstance(exc, Fail) else exc)
             return
         if not good:
-            self.late.append(value)
+            self._late(number, value)
             name = self.parent.run.plan.tasks[branch.low].name
             error = NotAccepted(name, value)
             if branch.high - branch.low == 1:
@@ -125,14 +130,14 @@ class Heat:
         self.took[number] = ended - (began if self.errors else self.began)
         self._ended(number, arrival=Arrival(number, value, mark, now()))
 
-    async def _judged(self, strand: Strand, value: Any) -> tuple[Any, bool]:
+    async def _judged(self, strand: Strand, number: int, value: Any) -> tuple[Any, bool]:
         """What the chooser's function makes of an answer, and whether that answer may win."""
         pick = self.replica.pick
         try:
             mark = None if pick.ask is None else await ask(strand, pick.ask.role, pick.ask.fn, value)
             return mark, await ask(strand, "pick", pick.good, mark)  # that may ask the mark whether it is true
         except BaseException:
-            self.late.append(value)
+            self._late(number, value)
             raise
 
     async def timekeeper(self) -> None:
@@ -197,7 +202,7 @@ class Heat:
         """A contender has ended, with an answer, with an error, or because it was not allowed to start."""
         with self._lock:
             if arrival is not None and self.is_over(None):
-                self.late.append(arrival.value)
+                self._late(number, arrival.value)
                 return
             self.ended += 1
             self.denied += denied
@@ -241,6 +246,16 @@ class Heat:
                 entry.denied += self.denied
                 entry.winner = winner or 0
 
+    def _late(self, number: int, value: Any) -> None:
+        """An answer that nobody here needs; it is closed in the end, unless somebody else may hold it."""
+        if not self.branches[number % len(self.branches)].shared:
+            self.late.append(value)
+
+    def unwanted(self) -> list[Any]:
+        """All answers that may be closed."""
+        arrived = [one for one in self.arrived if not self.branches[one.index % len(self.branches)].shared]
+        return [*self.late, *(one.value for one in arrived)]
+
     def _won(self) -> Any:
         winner = self.decision.winner
         return next((one.value for one in self.arrived if one.index == winner), None)
@@ -255,8 +270,7 @@ class Heat:
         winner, won = self.decision.winner, self._won()
         error = None if winner is not None and self.broken is None else self._error()
         kept = error.value if isinstance(error, NotAccepted) else won
-        unwanted = [*self.late, *(one.value for one in self.arrived)]
-        await close_all(self.parent, (value for value in unwanted if value is not kept))
+        await close_all(self.parent, (value for value in self.unwanted() if value is not kept))
         if winner is None or self.broken is not None:
             raise Fail(error)
         after = self.replica.after

@@ -21,10 +21,11 @@ INF = float("inf")
 class Run:
     """The state of one run: its log, and why it was told to stop, if it was."""
 
-    __slots__ = ("abandon_after", "log", "plan", "slot", "stop_error")
+    __slots__ = ("abandon_after", "around", "log", "plan", "slot", "stop_error")
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, around: Run | None = None) -> None:
         self.plan = plan
+        self.around = around  # the run in a body of which it was begun, while it runs
         self.abandon_after: float | None = None  # seconds, where that is its limit; else its limit is a deadline
         self.log: Log = [None] * len(plan.tasks)
         self.stop_error: Exception | None = None
@@ -69,6 +70,7 @@ class Strand:
 
 _OVER = Run.__new__(Run)  # of nothing
 _OVER.log = []
+_OVER.around = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
 

@@ -46,6 +46,9 @@ async def execute(
     if until == INF and not program.limited:
         run.abandon_after = abandon_after
         until = began + abandon_after
+    outer = CURRENT.get()
+    if outer is not None and outer.open:
+        run.around = outer.run
     slot = rt.slot()
     strand = Strand(run, rt, slot, until, root=True)
     token = CURRENT.set(strand)
@@ -58,7 +61,7 @@ async def execute(
         else:
             got = await walk(strand, program.ops, 0, program.length, value, [])
     finally:
-        run.slot = None
+        run.slot = run.around = None
         strand.close()
         slot.release()
         CURRENT.reset(token)

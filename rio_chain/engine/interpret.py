@@ -52,6 +52,10 @@ SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
 COPIED = (list, dict, set, bytearray)
 """Fallback constants of these types are copied, so that no run can change what the next one gets."""
+kind_of = cast("Callable[[object], type[object]]", type)
+"""``type``, without the type arguments that a checker makes up for a value of unknown type."""
+_AWAITED = (DIRECT, ASYNC)
+"""The routes of async functions: what one of those gives was awaited already."""
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
 FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
@@ -156,8 +160,9 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         got = await rt.lanes[fn.lane].call(rt.waiter(), fn.name, fn.fn, value)
                     else:
                         got = await rt.call_async(fn, (value,), NO_KWARGS)
-                    if type(got) in SPECIAL or (route != DIRECT and hasattr(got, "__await__")):
-                        if type(got) is Refused:
+                    kind = kind_of(got)
+                    if kind in SPECIAL or (route not in _AWAITED and hasattr(kind, "__await__")):
+                        if kind is Refused:
                             phase = REFUSED
                         got = await _plain(strand, got)
                     t = now()
@@ -181,7 +186,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     limit = edge
                     if code == BRIDGE and op[1] == PLACE:
                         got = op[2](value)
-                        if type(got) in SPECIAL or hasattr(got, "__await__"):
+                        kind = kind_of(got)
+                        if kind in SPECIAL or hasattr(kind, "__await__"):
                             _arm(strand, edge)
                             got = await _plain(strand, got)
                         value = got
@@ -237,7 +243,8 @@ async def _step(strand: Strand, ops: tuple[Op, ...], place: Place, frames: list[
         constant: Any = op[1]
         value = copy.copy(cast("Any", constant)) if isinstance(constant, COPIED) else constant
     else:  # a bridge or a fallback that is a function
-        value = await _plain(strand, await _invoke(strand, op[1], op[2], value))
+        got = await _invoke(strand, op[1], op[2], value)
+        value = await _plain(strand, got)
     return pc + 1, value
 
 
@@ -303,14 +310,17 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
     if route == DIRECT:
         return await fn(value)
     if route == PLACE:
-        return fn(value)
+        try:
+            return fn(value)
+        except StopIteration as exc:  # no coroutine can raise one
+            raise Fail(exc) from None
     return await (strand.rt.call if route == CALL else strand.rt.call_async)(fn, (value,), NO_KWARGS)
 
 
 async def _plain(strand: Strand, got: Any) -> Any:
     """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised."""
     while True:
-        kind = type(cast("object", got))
+        kind = kind_of(got)
         if kind is Success:
             return got.unwrap()
         if kind is Failure:
@@ -321,7 +331,7 @@ async def _plain(strand: Strand, got: Any) -> Any:
             raise got.error
         if kind is Request:
             return await _nested(strand, got)
-        if not hasattr(got, "__await__"):
+        if not hasattr(kind, "__await__"):
             return got
         got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, _awaited, got)
 
@@ -332,7 +342,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    strand = Strand(Run(request.plan), parent.rt, parent.slot, parent.edge, root=False)
+    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.edge, root=False)
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)

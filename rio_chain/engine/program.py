@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain.nodes import Race
+from rio_chain.nodes import Race, walk
 from rio_chain.plan import (
     Bridge,
     Call,
@@ -29,7 +29,7 @@ from rio_chain.plan import (
     Scope,
     Seq,
 )
-from rio_chain.policies import Accept, Policy, Replica, Retry, Timeout
+from rio_chain.policies import Accept, Cache, Flights, Policy, Replica, Retry, Timeout
 
 INF = float("inf")
 FULL = -1  # the depth that enters all layers
@@ -98,6 +98,7 @@ class Branch(NamedTuple):
     stop: int
     low: int
     high: int
+    shared: bool = False  # others may hold its answers too: a cache, or who follows in a flight
 
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
@@ -245,9 +246,10 @@ class _Compiler:
             def begin(mark: list[int] = mark) -> None:
                 mark.extend((len(self.ops), self.tasks))
 
-            def end(mark: list[int] = mark) -> None:
+            def end(mark: list[int] = mark, node: Node = node) -> None:
                 start, low = mark
-                branches.append(Branch(start, len(self.ops), low, self.tasks))
+                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, Flights)) for n in walk(node))
+                branches.append(Branch(start, len(self.ops), low, self.tasks, shared))
 
             steps += [begin, _Item(node, head), end]
         self.work.append(lambda: done(at, tuple(branches)))

@@ -210,7 +210,8 @@ class _Race:
         got = STOPPED if task.cancelled() else task.result()
         self.left -= 1
         if type(got) is Raised:
-            self.error = self.error or got.error
+            if self.error is None:
+                self.error = got.error
             self.stop()
         else:
             self.results[index] = got
@@ -313,6 +314,11 @@ class AsyncioHost:
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""
         return threading.get_ident() == self._thread and self.loop.is_running()
+
+    def cancelling(self) -> bool:
+        """As ``Host.cancelling``. A body that awaits a cancelled task gets a ``CancelledError`` too."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     def spawn(self, main: Main, context: Context) -> None:
         """As ``Host.spawn``."""

@@ -77,6 +77,10 @@ class Host(Protocol):
         """Whether blocking the thread that asks would block this host."""
         ...
 
+    def cancelling(self) -> bool:
+        """Whether the strand that asks, and that got a ``cancelled``, was cancelled from outside: its loop ends."""
+        ...
+
     def spawn(self, main: Main, context: Context) -> None:
         """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
 

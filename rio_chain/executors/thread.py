@@ -154,6 +154,10 @@ class ThreadHost:
         """As ``Host.on_loop_thread``."""
         return False
 
+    def cancelling(self) -> bool:
+        """As ``Host.cancelling``: there is no other way to it."""
+        return True
+
     def on_loss(self, lost: Callable[[], None]) -> None:
         """As ``Host.on_loss``: workers are there as long as the process."""
 

@@ -222,6 +222,10 @@ class TrioHost:
         except trio.RunFinishedError as exc:
             raise HostGone from exc
 
+    def cancelling(self) -> bool:
+        """As ``Host.cancelling``: there is no other way to it."""
+        return True
+
     def on_loss(self, lost: Callable[[], None]) -> None:
         """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
         self._lost = lost

@@ -63,10 +63,10 @@ class Retry:
     """
 
     retries: int
-    on: Match | ByClass = field(default=Exception, converter=_on)
+    on: Match | ByClass = field(default=Exception, converter=_on, hash=False)
     backoff: Waiting = field(default=DEFAULT_BACKOFF, converter=backoff_of)
-    accept: Callable[[Any], bool] | None = None
-    retry_after: Callable[[Any], Any] | None = None
+    accept: Callable[[Any], bool] | None = field(default=None, hash=False)
+    retry_after: Callable[[Any], Any] | None = field(default=None, hash=False)
 
     def left(self, done: int) -> bool:
         """Whether another retry is allowed after ``done`` of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from rio_chain import Task
@@ -30,5 +31,5 @@ async def test_an_alarm_that_goes_off_as_the_wake_comes_interrupts_nothing_later
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake)
         await nap(strand, waiter, 1.0)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         slot.release()
