@@ -184,7 +184,8 @@ def _scoped(policy: Policy, inner: float) -> float:
 def starts(race: Race, inner: list[float]) -> Iterator[float]:
     """The latest that each call of a race begins: the next one waits for ``after``, or until the last has failed.
 
-    As many as it takes to choose begin at once.
+    As many as it takes to choose begin at once. With three or more in a row the true latest may lie a little before: an
+    early failure of one of those before also lets the next begin, and which does is a search through all futures.
     """
     after = race.after if isinstance(race.after, float) else INF  # a quantile without data asks for no call
     start = 0.0
