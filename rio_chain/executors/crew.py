@@ -65,15 +65,32 @@ class Crew:
         self.threads = threads
         self.max_abandoned = max_abandoned
         self.name = name
-        self.pending = 0  # submitted, not finished and not given up
-        self.count = 0  # threads, without those that were given up
-        self.abandoned = 0  # calls given up that still run
+        # Counted in deques: a signal handler that comes back in between the reading and the writing of a number would
+        # make us lose what it did, and in the end the last thread.
+        self._pending: deque[None] = deque()  # submitted, not finished and not given up
+        self._count: deque[None] = deque()  # threads, without those that were given up
+        self._abandoned: deque[None] = deque()  # calls given up that still run
         self.permits = Permits(threads)
         self._closed = False
         self._items: SimpleQueue[Item | None] = SimpleQueue()
         self._left: SimpleQueue[threading.Thread] = SimpleQueue()
         self._lock = threading.RLock()
         self._numbers = count(1)
+
+    @property
+    def pending(self) -> int:
+        """Items submitted, not finished and not given up."""
+        return len(self._pending)
+
+    @property
+    def count(self) -> int:
+        """Threads, without those that were given up."""
+        return len(self._count)
+
+    @property
+    def abandoned(self) -> int:
+        """Calls given up that still run."""
+        return len(self._abandoned)
 
     @property
     def saturated(self) -> bool:
@@ -88,9 +105,10 @@ class Crew:
     def submit(self, item: Item) -> None:
         """Have an item done. Never blocks; from any thread, also from a finaliser."""
         with self._lock:
-            self.pending += 1
+            self._pending.append(None)
             short = self.count < self.pending and self.count < self.threads
-            self.count += short
+            if short:
+                self._count.append(None)
         self._items.put(item)
         if short:
             self._start()
@@ -101,15 +119,16 @@ class Crew:
         To be called where it is decided, under the item's own lock: its thread may return True right after.
         """
         with self._lock:
-            self.pending -= 1
-            self.count -= 1
-            self.abandoned += 1
+            self._pending.pop()
+            self._count.pop()
+            self._abandoned.append(None)
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
         with self._lock:
             short = self.count < self.pending and self.count < self.threads
-            self.count += short
+            if short:
+                self._count.append(None)
         if short:
             self._start()
 
@@ -140,7 +159,7 @@ class Crew:
             start_daemon(self._work, f"{self.name}-worker-{next(self._numbers)}")
         except RuntimeError:  # the system has no more threads
             with self._lock:
-                self.count -= 1
+                self._count.pop()
                 alone = self.count == 0
             if alone:
                 raise
@@ -156,7 +175,8 @@ class Crew:
             if item is None:
                 with lock:
                     stays = self.count <= self.pending
-                    self.count -= not stays
+                    if not stays:
+                        self._count.pop()
                 continue
             try:
                 given_up = item()
@@ -166,11 +186,11 @@ class Crew:
             del item  # it may hold a lot, and the next one may be long in coming
             with lock:
                 if given_up:
-                    self.abandoned -= 1
+                    self._abandoned.pop()
                     return
-                self.pending -= 1
+                self._pending.pop()
                 if self._closed and self.pending < self.count:
-                    self.count -= 1
+                    self._count.pop()
                     stays = False
         if self._closed:
             self._left.put(threading.current_thread())
