@@ -58,6 +58,15 @@ class Entry:
         self.winner = 0
         self.started = self.denied = self.wasted = 0
 
+    def succeeded(self, value: Any) -> None:
+        """The call, or a policy in place of it, gave an answer."""
+        self.status, self.value = "succeeded", value
+
+    def failed(self, error: Any) -> None:
+        """The call, or what was made of it, failed with ``error``."""
+        self.errors.append(error)
+        self.status, self.value = _status_of(error), error
+
 
 Log = list[Any]
 """Per task, in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or an ``Entry``."""
@@ -86,13 +95,6 @@ def note_call(log: Log, index: int, began: float, ended: float) -> Entry:
     return entry
 
 
-def note_failure(entry: Entry, error: Any) -> None:
-    """The call, or what was made of it, failed with ``error``."""
-    entry.errors.append(error)
-    entry.value = error
-    entry.status = _status_of(error)
-
-
 def new_round(log: Log, low: int, high: int) -> None:
     """Tasks ``low`` up to ``high`` get another turn: what they did counts, how it ended no longer does."""
     for index in range(low, high):
@@ -115,7 +117,7 @@ def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -
         elif sibling or _status_of(error) == "failed":
             entry.status, entry.value = "cancelled", Skipped(error)
         else:
-            note_failure(entry, error)
+            entry.failed(error)
 
 
 def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: int | None) -> None:

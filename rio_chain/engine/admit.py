@@ -15,7 +15,7 @@ from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, push
 from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
-from rio_chain.outcome import entry_of, note_failure
+from rio_chain.outcome import entry_of
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Gate, Limit
 from rio_chain.policies.hold import Answer, Hold, Turn
 
@@ -40,7 +40,7 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
             got = None if enter is None else await enter(strand, layers[k], value)
         except Fail as refusal:
             if only is not None:
-                note_failure(only, refusal.error)
+                only.failed(refusal.error)
             raise
         if type(got) is Hit:
             return got

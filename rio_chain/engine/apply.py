@@ -14,7 +14,7 @@ from rio_chain.engine.current import Strand
 from rio_chain.engine.program import FULL, TASK, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
-from rio_chain.outcome import close, entry_of, new_round, note_failure
+from rio_chain.outcome import close, entry_of, new_round
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies.hold import Hold
@@ -123,7 +123,7 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
     except CallbackFailed as exc:
         error = exc
     if frame.high - frame.low == 1:
-        note_failure(entry_of(strand.run.log, frame.low), error)
+        entry_of(strand.run.log, frame.low).failed(error)
     raise Fail(error)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rio_chain.engine.admit import nap
 from rio_chain.engine.apply import Fail, Frame, ask, budget_of, first_over
-from rio_chain.engine.current import CURRENT, INF, Run, Strand
+from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
@@ -77,11 +77,10 @@ class Heat:
     async def contender(self, number: int, contend: Contend) -> None:
         """One call: wait for the start, run, tell what came."""
         parent = self.parent
-        run = Run(parent.run.plan, parent.run)
         shared = self.branches[number % len(self.branches)].shared
         rt = Tidy(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
-        strand = Strand(run, rt, rt.slot(), parent.edge, root=False)
-        strand.budget, strand.replica, strand.rounds = parent.budget, number, self.rounds
+        strand = parent.fork(parent.run.part(), rt)
+        strand.replica, strand.rounds = number, self.rounds
         CURRENT.set(strand)
         extra = None
         try:
@@ -95,15 +94,14 @@ class Heat:
                 self.began = self.began if self.started else strand.rt.now()
                 self.started += 1
                 self.running += 1
-            self.logs[number] = run.log
+            self.logs[number] = strand.run.log
             await self._run(strand, number, contend)
         finally:
             if extra is not None:
                 extra.dropped()
             elif self.budget is not None and not number:
                 first_over(self.frames, self.budget)
-            strand.close()
-            strand.slot.release()
+            strand.end()
 
     async def _run(self, strand: Strand, number: int, contend: Contend) -> None:
         branch = self.branches[number % len(self.branches)]
@@ -121,9 +119,7 @@ class Heat:
             name = self.parent.run.plan.tasks[branch.low].name
             error = NotAccepted(name, value)
             if branch.high - branch.low == 1:
-                entry = entry_of(log, branch.low)
-                entry.errors.append(error)
-                entry.status, entry.value = "failed", error
+                entry_of(log, branch.low).failed(error)
             self._ended(number, error=error)
             return
         # an answer that came because the calls before it are late took at least as long as they do
@@ -142,8 +138,7 @@ class Heat:
 
     async def timekeeper(self) -> None:
         """Decide again when the chooser says so, whether or not anything has come."""
-        parent = self.parent
-        strand = Strand(parent.run, parent.rt, parent.rt.slot(), parent.edge, root=False)
+        strand = self.parent.fork()
         try:
             while not self.is_over(None):
                 waiter = strand.rt.waiter()
@@ -157,8 +152,7 @@ class Heat:
                 if strand.rt.now() >= until:
                     self._decide(strand.rt.now())
         finally:
-            strand.close()
-            strand.slot.release()
+            strand.end()
 
     # --- the gate ------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,14 @@ class Run:
         self.stop_error: Exception | None = None
         self.slot: Slot | None = None  # of the root strand, while it runs
 
+    def part(self) -> Run:
+        """The state of one of several runs of a part of it, each of which has a log of its own."""
+        return Run(self.plan, self)
+
+    def strand(self, rt: Runtime, slot: Slot, outer: float, *, root: bool = False) -> Strand:
+        """A line of execution of this run."""
+        return Strand(self, rt, slot, outer, root=root)
+
     def stop(self, error: Exception) -> None:
         """End the run with ``error`` as soon as it can be. From any thread; a run that is over stays as it is."""
         if self.stop_error is None:
@@ -47,7 +55,7 @@ class Run:
 class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
-    __slots__ = ("at", "budget", "edge", "open", "outer", "replica", "root", "rounds", "rt", "run", "slot")
+    __slots__ = ("at", "budget", "edge", "kept", "open", "outer", "replica", "root", "rounds", "rt", "run", "slot")
 
     def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float, *, root: bool) -> None:
         self.run = run
@@ -60,14 +68,32 @@ class Strand:
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
+        self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
         self.open = True
+
+    def fork(self, run: Run | None = None, rt: Runtime | None = None) -> Strand:
+        """A strand beside this one, under the same limits, for who calls it; with a ``run`` of its own it keeps
+        what it finds to itself.
+        """
+        rt = rt or self.rt
+        strand = (run or self.run).strand(rt, rt.slot(), self.edge)
+        strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
+        strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
+        return strand
 
     def close(self) -> None:
         """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
         self.open = False
         self.run = _OVER
+        self.kept = NOTHING
+
+    def end(self) -> None:
+        """It is over, and so is its slot."""
+        self.close()
+        self.slot.release()
 
 
+NOTHING: list[Any] = []  # that most strands keep
 _OVER = Run.__new__(Run)  # of nothing
 _OVER.log = []
 _OVER.around = None

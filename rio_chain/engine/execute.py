@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rio_chain.deadline import Deadline
-from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
+from rio_chain.engine.current import CURRENT, INF, Run, inherited
 from rio_chain.engine.interpret import Failed, program_for, walk
 from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
@@ -50,7 +50,7 @@ async def execute(
     if outer is not None and outer.open:
         run.around = outer.run
     slot = rt.slot()
-    strand = Strand(run, rt, slot, until, root=True)
+    strand = run.strand(rt, slot, until, root=True)
     token = CURRENT.set(strand)
     run.slot = slot
     try:

@@ -42,7 +42,7 @@ from rio_chain.engine.program import (
 )
 from rio_chain.engine.runtime import STOPPED, Lane, Raised, Refused, Runtime
 from rio_chain.errors import BridgeFailed, CallbackFailed, UsageError
-from rio_chain.outcome import Entry, close, entry_of, note_call, note_failure
+from rio_chain.outcome import Entry, close, entry_of, note_call
 from rio_chain.policies import Budget
 from rio_chain.request import Request
 
@@ -172,7 +172,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         log[index] = (began, t, got)
                     else:
                         entry = note_call(log, index, began, t)
-                        entry.status, entry.value = "succeeded", got
+                        entry.succeeded(got)
                     if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
                         enter(frames, outer, began, op, (pc, depth, value))
@@ -217,7 +217,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                 drop(frames)
                 raise
             if flight is not None and flight.status == "running":
-                note_failure(flight, problem.error)
+                flight.failed(problem.error)
             phase = NOT_BEGUN
         else:
             return value
@@ -256,7 +256,7 @@ async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -
     _, _, low, high, leave_at = op
     if high - low == 1:
         entry = entry_of(strand.run.log, low)
-        entry.status, entry.value = "succeeded", hit.value
+        entry.succeeded(hit.value)
     else:
         close(strand.run.log, low, high, None)
     return leave_at, hit.value
@@ -389,15 +389,13 @@ def _never(_got: Any) -> bool:
 
 
 async def _branch(parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any, budget: Budget | None) -> Any:
-    rt = parent.rt
-    strand = Strand(parent.run, rt, rt.slot(), parent.edge, root=False)
+    strand = parent.fork()
     strand.budget = budget
     CURRENT.set(strand)  # every branch has a context of its own
     try:
         return await walk(strand, ops, branch.start, branch.stop, value, [])
     finally:
-        strand.close()
-        strand.slot.release()
+        strand.end()
 
 
 async def _contend(ops: tuple[Op, ...], value: Any, strand: Strand, branch: Branch) -> Any:
