@@ -7,19 +7,24 @@ The map, from the bottom up. Each file may import from those above it, never fro
     deadline    an instant on a clock
     policies/   one file per policy: frozen data, pure decisions, shared state
     nodes       what a chain is made of, as data
+    functions   what can be known of a function before it is called
+    wiring      which node upstream a .using means
     plan        Plan: a chain numbered, named, validated
     bounds      what a chain can cost at most
     request     Request: a chain bound to its arguments
+    log         what is noted of each task while it runs
     outcome     Outcome and Response: what one run gives
+    event       Event: what happens in a run, while it goes on
     engine/     the one interpreter, over the Runtime Protocol
     balancer/   the priority queue, its slots and tickets
     executors/  where work runs: asyncio, trio, threads
-    functions   what can be known of a function before it is called
     arguments   checks on what is given to the builder calls
     compose     how a chain is put together from others
     onion       the policy calls of a chain
     dsl         Task, Chain, FanOut: the language and its types
     joins       fan_out, settle, race, star
+    items       each, expand, reduce
+    choices     choose, when
     show/       everything that draws: source, tree, Mermaid
     lint        names odd orders, and writes the better ones
     demo/, cli  rio-chain demo
@@ -31,6 +36,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rio_chain.choices import choose, when
 from rio_chain.deadline import Deadline
 from rio_chain.dsl import Chain, FanOut, Task
 from rio_chain.engine.current import current_attempt, remaining
@@ -52,9 +58,12 @@ from rio_chain.errors import (
     Skipped,
     TaskTimedOut,
     TicketCancelled,
+    TooFew,
     UnknownTask,
     UsageError,
 )
+from rio_chain.event import Event
+from rio_chain.items import each, expand, reduce
 from rio_chain.joins import fan_out, race, settle, star
 from rio_chain.outcome import Outcome, Response
 from rio_chain.plan import Plan
@@ -71,6 +80,7 @@ from rio_chain.policies import (
     Limit,
     Quantile,
     Turn,
+    at_least,
     best,
     first,
     quorum,
@@ -80,6 +90,7 @@ from rio_chain.request import Request
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
     from rio_chain.bounds import Bounds
+    from rio_chain.executors.stream import Stream
     from rio_chain.lint import Finding
 
 __all__ = [
@@ -100,6 +111,7 @@ __all__ = [
     "CircuitOpen",
     "Deadline",
     "DeadlineExceeded",
+    "Event",
     "FanOut",
     "Finding",
     "Flights",
@@ -119,22 +131,30 @@ __all__ = [
     "RioError",
     "Saturated",
     "Skipped",
+    "Stream",
     "Task",
     "TaskTimedOut",
     "Ticket",
     "TicketCancelled",
+    "TooFew",
     "Turn",
     "UnknownTask",
     "UsageError",
+    "at_least",
     "best",
+    "choose",
     "current_attempt",
+    "each",
+    "expand",
     "fan_out",
     "first",
     "quorum",
     "race",
+    "reduce",
     "remaining",
     "settle",
     "star",
+    "when",
 ]
 
 
@@ -146,6 +166,8 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
             from rio_chain import balancer as home  # noqa: PLC0415
         elif name == "Bounds":
             from rio_chain import bounds as home  # noqa: PLC0415
+        elif name == "Stream":
+            from rio_chain.executors import stream as home  # noqa: PLC0415
         elif name == "Finding":
             from rio_chain import lint as home  # noqa: PLC0415
         else:

@@ -2,6 +2,7 @@
 
 Counted as taking no time: functions between tasks, predicates, and the chain's own work. Not counted: a delay that a
 server asks for by ``retry_after``, tasks of a Request that a function returns, and functions deaf to cancellation.
+Nobody knows how many items an ``each`` gets: only a limit around it bounds its time, and nothing the calls in it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from attrs import field, frozen
 
-from rio_chain.nodes import Call, FanOut, Node, Race, Scope, call_of, parts
+from rio_chain.nodes import Call, Choose, Each, Expand, FanOut, Node, Race, Scope, call_of, parts
 from rio_chain.plan import Plan
 from rio_chain.policies import Backoff, ByClass, Chaos, Flights, Gate, Limit, Policy, Retry, Timeout, Wait
 from rio_chain.units import milliseconds
@@ -57,7 +58,8 @@ class Bounds:
     Attributes:
         time: the longest that the chain can take.
         time_without_hedges: the same, without hedges.
-        calls: for each task by name, how often it can be called in one run. Nested retries multiply.
+        calls: for each task by name, how often it can be called in one run: a whole number, or ``inf`` for a task in
+            an ``each``. Nested retries multiply.
         calls_without_hedges: the same, without hedges.
         cuts: retries and hedges that can't all begin before a limit around them is over.
 
@@ -70,8 +72,8 @@ class Bounds:
 
     time: float
     time_without_hedges: float
-    calls: Mapping[str, int] = field(hash=False)
-    calls_without_hedges: Mapping[str, int] = field(hash=False)
+    calls: Mapping[str, float] = field(hash=False)
+    calls_without_hedges: Mapping[str, float] = field(hash=False)
     cuts: tuple[Cut, ...] = ()
 
     def __str__(self) -> str:
@@ -84,12 +86,16 @@ class Bounds:
         yield time + (f", without hedges {without.removeprefix('at most ')}" if time != without else "")
         for name, most in self.calls.items():
             less = self.calls_without_hedges[name]
-            yield f"{name}: at most {most} call{'s' * (most != 1)}" + (f", without hedges {less}" * (most != less))
+            yield f"{name}: {_calls(most)}" + (f", without hedges {less}" * (most != less))
         yield from map(str, self.cuts)
 
 
 def _most(ms: float) -> str:
     return f"at most {ms:.10g} ms" if ms < INF else "no limit but abandon_after"
+
+
+def _calls(most: float) -> str:
+    return f"at most {most} call{'s' * (most != 1)}" if most < INF else "any number of calls"
 
 
 def some(names: tuple[str, ...], few: int = 3) -> str:
@@ -101,9 +107,10 @@ def bounds(plan: Plan) -> Bounds:
     """The bounds of a plan."""
     root = measured(plan.root)
     names = [task.name for task in plan.tasks]
-    hedged, plain = [0] * len(names), [0] * len(names)
+    hedged: list[float] = [0] * len(names)
+    plain = hedged.copy()
     cuts: list[Cut] = []
-    stack = [(root, 1, 1, INF)]
+    stack: list[tuple[Part, float, float, float]] = [(root, 1, 1, INF)]
     while stack:
         part, times, first, limit = stack.pop()
         if isinstance(part.node, Call):
@@ -112,7 +119,7 @@ def bounds(plan: Plan) -> Bounds:
         cuts += [found] if found is not None else []
         more, fewer, limit = *_factors(part.node), _within(part.node, limit)
         inner = zip(part.parts, more, fewer, strict=True)
-        stack.extend(reversed([(p, times * m, first * f, limit) for p, m, f in inner]))
+        stack.extend(reversed([(p, _product(times, m), _product(first, f), limit) for p, m, f in inner]))
     return Bounds(
         milliseconds(root.slowest),
         milliseconds(root.unhedged),
@@ -152,16 +159,18 @@ def measured(node: Node, low: int = 0) -> Part:
 
 
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
-    if isinstance(node, Call):
+    if isinstance(node, (Call, Each)):
         return INF
-    if isinstance(node, FanOut):
+    if isinstance(node, (FanOut, Choose)):
         return max(inner)
+    if isinstance(node, Expand):
+        return _times(inner[0], node.total)  # each may be found in the result of the one before
     if isinstance(node, Race):
         count = node.count if hedges or not node.hedge else 1
         return max(start + inner[i % len(inner)] for i, start in zip(range(count), starts(node, inner), strict=False))
     if isinstance(node, Scope):
         return _scoped(node.policy, inner[0])
-    return sum(inner)  # steps, a primary and its fallback; nothing for a bridge
+    return sum(inner)  # steps, a primary and its fallback, what is kept; nothing for a bridge
 
 
 def _scoped(policy: Policy, inner: float) -> float:
@@ -170,7 +179,8 @@ def _scoped(policy: Policy, inner: float) -> float:
     if isinstance(policy, Retry):
         waits = (longest(policy, i) for i in range(min(policy.retries, STEPS)))
         rest = policy.retries - STEPS
-        return inner * (policy.retries + 1) + sum(waits) + (rest * longest(policy, policy.retries) if rest > 0 else 0)
+        rests = _times(longest(policy, policy.retries), rest) if rest > 0 else 0
+        return _times(inner, policy.retries + 1) + sum(waits) + rests
     if isinstance(policy, Flights):
         return 2 * inner  # another's call that was cancelled in its last moment, and one's own
     if isinstance(policy, (Limit, Gate)):  # a gate may let a call wait, and doesn't say how long
@@ -179,6 +189,14 @@ def _scoped(policy: Policy, inner: float) -> float:
     if isinstance(policy, Chaos):
         return inner + policy.latency
     return inner
+
+
+def _times(seconds: float, times: int) -> float:
+    """So often so long; more than a float can hold is infinity."""
+    try:
+        return seconds * times if seconds else 0.0
+    except OverflowError:
+        return INF
 
 
 def starts(race: Race, inner: list[float]) -> Iterator[float]:
@@ -221,15 +239,26 @@ def _least(backoff: Backoff, retry: int) -> float:
 # --- calls ------------------------------------------------------------------------------------------------------
 
 
-def _factors(node: Node) -> tuple[list[int], list[int]]:
+def _factors(node: Node) -> tuple[list[float], list[float]]:
     """How often each part of a node is run for one run of the node, with and without hedges."""
     width = len(parts(node))
+    if isinstance(node, (Each, Expand)):
+        many = INF if isinstance(node, Each) else node.total
+        return [many], [many]
     if isinstance(node, Scope) and isinstance(node.policy, Retry):
         return [node.policy.retries + 1], [node.policy.retries + 1]
     if isinstance(node, Race):
-        calls = [len(range(i, node.count, width)) for i in range(width)]
-        return calls, ([1] + [0] * (width - 1) if node.hedge else calls)
+        calls: list[float] = [len(range(i, node.count, width)) for i in range(width)]
+        first: list[float] = [1, *[0] * (width - 1)]
+        return calls, (first if node.hedge else calls)
     return [1] * width, [1] * width
+
+
+def _product(a: float, b: float) -> float:
+    """``a * b``, where none of infinitely many is none; whole numbers stay whole, however large."""
+    if not a or not b:
+        return 0
+    return INF if INF in {a, b} else a * b
 
 
 def _within(node: Node, limit: float) -> float:

@@ -15,7 +15,18 @@ from attrs import evolve, field, frozen
 from rio_chain import arguments
 from rio_chain.arguments import Names, check_on, check_spread, joined, names_in
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import Entry, entry_of, function, is_async, name_of, not_a_function, takes_one
+from rio_chain.functions import (
+    Entry,
+    Filled,
+    entry_of,
+    filled,
+    function,
+    is_async,
+    is_generator,
+    name_of,
+    not_a_function,
+    takes_one,
+)
 from rio_chain.nodes import (
     Bridge,
     Call,
@@ -26,8 +37,12 @@ from rio_chain.nodes import (
     Race,
     Scope,
     Then,
+    Use,
+    check_closed,
+    check_open,
     check_race,
     check_scope,
+    flat,
     heads,
 )
 from rio_chain.plan import Plan, compile_plan
@@ -68,18 +83,26 @@ class Composed:
     def __repr__(self) -> str:
         from rio_chain.show import source  # noqa: PLC0415 - what draws stands above what is drawn
 
-        return source(self.plan().root)
+        return source(self.node)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Composed):
             return NotImplemented
-        return self is other or self.plan() == other.plan()
+        return self is other or _form(self) == _form(other)
 
     def __hash__(self) -> int:
-        return hash(self.plan().root)
+        return hash(_form(self))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _revive, (type(self), self.plan().root)  # flat: a long row of >> would exhaust pickle's recursion
+        return _revive, (type(self), flat(self.node))  # a long row of >> would exhaust pickle's recursion
+
+
+def _form(chain: Composed) -> Node:
+    """What equality is judged by: the plan. A part of a chain may not have one yet: it uses what stands before it."""
+    try:
+        return chain.plan().root
+    except ChainDefinitionError:
+        return flat(chain.node)
 
 
 def fill(new: Composed, node: Node, names: Names) -> None:
@@ -95,6 +118,12 @@ def made(cls: type[Composed], node: Node, names: Names) -> Any:
     new = object.__new__(cls)
     fill(new, node, names)
     return new
+
+
+def checked(cls: type[Composed], node: Node, names: Names) -> Any:
+    """The same of a node whose parts may not fit together."""
+    check_open(node)
+    return made(cls, node, names)
 
 
 def _revive(cls: type[Composed], node: Node) -> Any:
@@ -121,33 +150,48 @@ def step(value: object, rule: str, hint: str = "") -> Composed:
         raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
     if not callable(value):
         raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
-    fn = function(value, rule)
-    bridge: Composed = made(Composed, Bridge(fn, name_of(fn), is_async(fn)), NO_NAMES)
+    fn = function(value, rule, generators=True)
+    bridge: Composed = made(Composed, Bridge(fn, name_of(fn), is_async(fn), is_generator(fn)), NO_NAMES)
     return bridge
 
 
 def then(cls: type[Composed], left: Composed, right: Composed) -> Any:
     """``left >> right``, where right can be called with one argument."""
-    begins = entry(right)
-    if begins.keywords or not begins.least <= 1 <= begins.most:
-        for head in begins.heads:
-            takes_one(head.fn, "`>>` hands on one value")
-    check_spread(left.node, begins.heads)
-    return made(cls, Then(left.node, right.node), joined(left._names, right._names))
+    _takes_one(right, "`>>` hands on one value")
+    check_spread(left.node, entry(right).heads)
+    return checked(cls, Then(left.node, right.node), joined(left._names, right._names))
 
 
 def operand(value: object, sign: str) -> Composed:
     """The value as a branch of a fan-out; else an error that says what to write."""
     if isinstance(value, Composed):
         return value
-    if isinstance(value, Request):
-        got = "a Request; give the chain itself, without its arguments"
-    elif callable(value):
-        got = f"the function `{name_of(value)}`: write Task({name_of(value)})"
-    else:
-        got = not_a_function(value)
+    got = _not_composed(value)
     hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
     raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint if sign == '`&`' else ''}")
+
+
+def one_value(value: object, sign: str) -> Composed:
+    """The value as a chain that is called with one value."""
+    chain = operand(value, sign)
+    _takes_one(chain, f"{sign} calls the chain with one value")
+    return chain
+
+
+def _takes_one(chain: Composed, rule: str) -> None:
+    begins = entry(chain)
+    if begins.keywords or not begins.least <= 1 <= begins.most:
+        for head in begins.heads:
+            if isinstance(head, (Call, Bridge)):
+                takes_one(head.fn, rule)
+
+
+def _not_composed(value: object) -> str:
+    if isinstance(value, Request):
+        return "a Request; give the chain itself, without its arguments"
+    if callable(value):
+        return f"the function `{name_of(value)}`: write Task({name_of(value)})"
+    return not_a_function(value)
 
 
 def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], Names]:
@@ -155,6 +199,8 @@ def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], N
     if not values:
         raise ChainDefinitionError(f"{sign} needs at least one Task or Chain; got none")
     chains = [operand(value, sign) for value in values]
+    for chain in chains:
+        check_closed(chain.node)
     names: Names = NO_NAMES
     for chain in chains:
         names = joined(names, chain._names)
@@ -177,14 +223,14 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
         fallback = Handler(fn, name_of(fn), is_async(fn))
     else:
         fallback = Constant(other)
-    return made(cls, OrElse(primary.node, fallback, on), joined(primary._names, names))
+    return checked(cls, OrElse(primary.node, fallback, on), joined(primary._names, names))
 
 
 def scope(cls: type[Composed], inner: Composed, policy: Policy) -> Any:
     """A policy around a chain."""
     wrapped = Scope(policy, inner.node)
     check_scope(wrapped)
-    return made(cls, wrapped, inner._names)
+    return checked(cls, wrapped, inner._names)
 
 
 def replica(cls: type[Composed], primary: Composed, n: object, after: object, to: object, pick: object) -> Any:  # noqa: PLR0917
@@ -216,8 +262,30 @@ def _several(value: object) -> TypeGuard[Iterable[object]]:
 
 def call(value: object, rule: str) -> Call:
     """A function as a task."""
-    fn = function(value, rule)
-    return Call(fn, name_of(fn), is_async(fn), origin=os.urandom(8))
+    fn = function(value, rule, generators=True)
+    return Call(fn, name_of(fn), is_async(fn), origin=os.urandom(8), generator=is_generator(fn))
+
+
+def using(call: Call, sources: Mapping[str, object]) -> Call:
+    """The same task with more keyword inputs.
+
+    Raises:
+        ChainDefinitionError: none is given, one is no Task or Chain, or the function has no such parameter.
+    """
+    if not sources:
+        raise ChainDefinitionError("`.using` needs at least one keyword, as in .using(user=user)")
+    for keyword, source in sources.items():
+        rule = f"`.using({keyword}=...)` takes the Task or Chain whose value is meant"
+        if not isinstance(source, Composed):
+            raise ChainDefinitionError(f"{rule}; got {_not_composed(source)}")
+        if any(use.keyword == keyword for use in call.uses):
+            raise ChainDefinitionError(f"`{keyword}=` is given to `.using` of `{call.name}` twice")
+    uses = (
+        *call.uses,
+        *(Use(key, flat(source.node)) for key, source in sources.items() if isinstance(source, Composed)),
+    )
+    fn = call.fn.fn if isinstance(call.fn, Filled) else call.fn
+    return evolve(call, fn=filled(fn, tuple(use.keyword for use in uses)), uses=uses)
 
 
 def lane(call: Call, lane: object) -> Call:
@@ -230,6 +298,8 @@ def lane(call: Call, lane: object) -> Call:
         raise ChainDefinitionError(f'`lane` takes a name, as in .lane("cpu"); got {shown(lane)}')
     if call.is_async:
         raise ChainDefinitionError(f"`.lane()` is for sync functions; `{call.name}` is async: its loop is not there")
+    if call.generator:
+        raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave its process")
     if call.inline:
         raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
     from rio_chain.executors.lane_worker import dumps  # noqa: PLC0415 - most chains have no lane

@@ -7,7 +7,7 @@ Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tigh
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from attrs import evolve, frozen
 from returns.result import Result
@@ -15,7 +15,7 @@ from returns.result import Result
 from rio_chain import arguments, compose
 from rio_chain.compose import NO_NAMES, Composed, made
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import written
+from rio_chain.functions import begins
 from rio_chain.nodes import Call, Named
 from rio_chain.nodes import FanOut as FanOutNode
 from rio_chain.onion import Onion, wrapping_gives
@@ -220,6 +220,10 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             raise ChainDefinitionError(f"call the chain first, as in `await page(42)`; {_begins(self)}")
 
         def __getattr__(self, name: str) -> NoReturn:
+            if name in ("using", "inline", "lane"):
+                raise AttributeError(
+                    f"`.{name}` belongs to the Task: write it before the policies, as in Task(fn).{name}(...)"
+                )
             if name == "run":
                 raise AttributeError(f"call the chain first, as in `page(42).run()`; {_begins(self)}")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
@@ -329,6 +333,46 @@ class Task(Chain[P, Out]):
         lane: Task[P, Out] = made(Task, compose.lane(_call(self), name), self._names)
         return lane
 
+    # the keywords can't be taken out of a ParamSpec: what is left is the one value that `>>` hands on
+    @overload
+    def using(
+        self: Callable[Concatenate[X, ...], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        /,
+        **sources: Callable[..., Request[Any]],
+    ) -> Task[[X], A]: ...
+    @overload
+    def using(  # pyright: ignore[reportOverlappingOverload]
+        self: Callable[..., Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        /,
+        **sources: Callable[..., Request[Any]],
+    ) -> Task[[Any], A]: ...
+    def using(self: Any, /, **sources: Any) -> Any:
+        """Give the function values of earlier parts of the chain as keywords, besides the one that ``>>`` hands on.
+
+        A part is named by itself: by the very Task that stands upstream, with or without its policies, or by a longer
+        chain that does. It must have succeeded on every path to here. The value that ``>>`` hands on goes to the
+        first parameter that is left; a function that has none left does not get it.
+
+        Args:
+            sources: for each keyword the Task or Chain whose value is meant.
+
+        Raises:
+            ChainDefinitionError: no such parameter; more than one parameter is left without a value. When the whole
+                chain is called or planned: what is meant is not upstream, is there twice, or may have failed.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> def fetch_user(user_id: int) -> str:
+            ...     return f"user {user_id}"
+            >>> def greet(word: str, user: str) -> str:
+            ...     return f"{word}, {user}"
+            >>> user = Task(fetch_user)
+            >>> chain = user >> (lambda user: "hello") >> Task(greet).using(user=user)
+            >>> chain(42).run().unwrap()
+            'hello, user 42'
+        """
+        return made(Task, compose.using(_call(self), sources), self._names)
+
 
 def _call(task: Task[..., Any]) -> Call:
     assert isinstance(task.node, Call)  # noqa: S101 - a Task is made of nothing else
@@ -336,7 +380,7 @@ def _call(task: Task[..., Any]) -> Call:
 
 
 def _begins(chain: Composed) -> str:
-    return f"this one begins with `{written(compose.entry(chain).heads[0].fn)}`"
+    return f"this one begins with `{begins(compose.entry(chain).heads[0])}`"
 
 
 wrapping_gives(Chain)

@@ -33,6 +33,7 @@ __all__ = [
     "Skipped",
     "TaskTimedOut",
     "TicketCancelled",
+    "TooFew",
     "UnknownTask",
     "UsageError",
 ]
@@ -177,6 +178,23 @@ class NotAccepted(RioError):
 
     def __str__(self) -> str:
         return f"the answer of {self.name} was not accepted"
+
+
+class TooFew(RioError):
+    """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.
+
+    ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them.
+    """
+
+    def __init__(self, least: int, succeeded: int, errors: tuple[Any, ...] = ()) -> None:
+        super().__init__(least, succeeded, errors)
+        self.least = least
+        self.succeeded = succeeded
+        self.errors = errors
+
+    def __str__(self) -> str:
+        first = f"; the first error: {told(self.errors[0])}" if self.errors else ""
+        return f"{self.succeeded} items succeeded, and at least {self.least} had to{first}"
 
 
 class ProcessDied(RioError):

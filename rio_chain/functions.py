@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import Enum
 from functools import partial
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 from attrs import field, frozen
 
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.nodes import Bridge, Call
+from rio_chain.nodes import Bridge, Call, Head
 from rio_chain.units import inert, shown
 
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -34,10 +36,82 @@ class Star:
         return f"star({name_of(self.fn)})"
 
 
+@frozen(repr=False)
+class Filled:
+    """A function some of whose parameters are filled by ``.using``: one value in, for the first that is left."""
+
+    fn: Callable[..., Any] = field(hash=False)
+    first: str | None  # the parameter that gets the value, by name; "": the first of all; None: none is left
+
+    def __call__(self, value: Any, /, **used: Any) -> Any:
+        """Call the function with the value and what was used."""
+        if self.first is None:
+            return self.fn(**used)
+        return self.fn(value, **used) if not self.first else self.fn(**{self.first: value}, **used)
+
+
+class Missing(Enum):
+    """Stands for what was not given; there is one of it, also after pickling."""
+
+    MISSING = "nothing"
+
+
+MISSING: Any = Missing.MISSING
+
+
+def fresh(constant: Any) -> Any:
+    """A constant for one use: a list, dict, set or bytearray is copied, so that no run changes what the next gets."""
+    return copy.copy(constant) if isinstance(cast("object", constant), (list, dict, set, bytearray)) else constant
+
+
+@frozen(repr=False)
+class Reduce:
+    """``reduce(fn, initial)``: folds what is handed on, from the first to the last, into one value."""
+
+    fn: Callable[[Any, Any], Any] = field(hash=False)
+    initial: Any = field(default=MISSING, hash=False)
+
+    def start(self) -> Any:
+        """What the folding begins with."""
+        return fresh(self.initial)
+
+    def fold(self, total: Any, value: Any) -> Any:
+        """The total with one value more."""
+        return value if total is MISSING else self.fn(total, value)
+
+    def result(self, total: Any) -> Any:
+        """The total of all.
+
+        Raises:
+            TypeError: there was nothing to fold, and nothing to begin with.
+        """
+        if total is MISSING:
+            raise TypeError("reduce() of no values, without an initial one")
+        return total
+
+    def __call__(self, values: Any, /) -> Any:
+        """Fold the values; of a dict those that its keys stand for."""
+        total = self.start()
+        several: Iterable[Any] = values.values() if isinstance(cast("object", values), dict) else values
+        for value in several:
+            total = self.fold(total, value)
+        return self.result(total)
+
+    def __repr__(self) -> str:
+        return f"reduce({name_of(self.fn)})"
+
+
+def wrapped(fn: object) -> object:
+    """What a ``partial``, or an object of ours, is made of; None: it is the function itself."""
+    if isinstance(fn, partial):
+        return fn.func
+    return fn.fn if isinstance(fn, (Star, Filled, Reduce)) else None
+
+
 def name_of(fn: object) -> str:
     """The name a function shows under: its own, that of what a ``partial`` wraps, of a callable object its type's."""
-    while isinstance(fn, (partial, Star)):
-        fn = fn.func if isinstance(fn, partial) else fn.fn
+    while (inner := wrapped(fn)) is not None:
+        fn = inner
     name = getattr(fn, "__name__", None)
     if not isinstance(name, str) or not name:
         name = type(fn).__name__
@@ -56,8 +130,8 @@ def is_async(fn: Callable[..., Any]) -> bool:
 
 def _code(fn: object) -> CodeType | None:
     """The code that runs when it is called, as far as that is Python code that can be found without a guess."""
-    while isinstance(fn, (partial, Star, MethodType)):
-        fn = fn.func if isinstance(fn, partial) else fn.fn if isinstance(fn, Star) else fn.__func__
+    while (inner := fn.__func__ if isinstance(fn, MethodType) else wrapped(fn)) is not None:
+        fn = inner
     if not isinstance(fn, (FunctionType, type)):
         fn = getattr(type(fn), "__call__", None)  # noqa: B004 - its code is wanted, not whether there is one
     return fn.__code__ if isinstance(fn, FunctionType) else None
@@ -85,7 +159,7 @@ ANYTHING = Arity()
 
 def arity(fn: Callable[..., Any]) -> Arity:
     """Judged by what is really called, not by what it wraps. A builtin that tells nothing takes anything."""
-    if isinstance(fn, Star):
+    if isinstance(fn, (Star, Filled, Reduce)):
         return ONE
     given = 0
     plain: object = fn
@@ -115,7 +189,7 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
 
 def written(fn: Callable[..., Any]) -> str:
     """``fetch_user(user_id, verbose=False)``: name and parameters, for messages."""
-    signature = signature_of(fn)
+    signature = signature_of(fn.fn if isinstance(fn, Filled) else fn)
     if signature is None:
         return f"{name_of(fn)}(...)"
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
@@ -127,7 +201,7 @@ def written(fn: Callable[..., Any]) -> str:
 class Entry:
     """How a chain is called: what its first functions take, all of which get the same arguments."""
 
-    heads: tuple[Call | Bridge, ...]
+    heads: tuple[Head, ...]
     least: int
     most: float
     keywords: bool
@@ -139,6 +213,13 @@ class Entry:
             ChainDefinitionError: they don't fit; the text names the function and its parameters.
         """
         for head in self.heads:
+            if not isinstance(head, (Call, Bridge)):
+                if len(args) != 1 or kwargs:
+                    got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
+                    raise ChainDefinitionError(
+                        f"`{begins(head)}` is where this chain begins: it takes one value; got {got}"
+                    )
+                continue
             signature = signature_of(head.fn)
             if signature is None:
                 continue
@@ -152,11 +233,47 @@ class Entry:
                 ) from None
 
 
-def entry_of(found: tuple[Call | Bridge, ...]) -> Entry:
+def begins(head: Head) -> str:
+    """What a chain begins with, and what that takes, for messages."""
+    return written(head.fn) if isinstance(head, (Call, Bridge)) else f"{type(head).__name__.lower()}(...)"
+
+
+def entry_of(found: tuple[Head, ...]) -> Entry:
     """The Entry of a chain that begins with these."""
-    all_of = [arity(head.fn) for head in found]
+    all_of = [arity(head.fn) if isinstance(head, (Call, Bridge)) else ONE for head in found]
     least, most = max(a.least for a in all_of), min(a.most for a in all_of)
     return Entry(found, least, most, any(a.keywords for a in all_of))
+
+
+def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
+    """The function with these parameters filled by keyword.
+
+    Raises:
+        ChainDefinitionError: it has no parameter of that name, or what is left can't be called with one value.
+    """
+    if isinstance(fn, (Star, Reduce)):
+        raise ChainDefinitionError(f"`.using` names parameters, and `{name_of(fn)}` is spread over its arguments")
+    signature = signature_of(fn)
+    if signature is None:
+        return Filled(fn, "")
+    free = [p for p in signature.parameters.values() if p.name not in used]
+    if not any(p.kind is p.VAR_KEYWORD for p in free):
+        by_name = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        for name in used:
+            if name not in by_name:
+                raise ChainDefinitionError(f"`.using({name}=...)` names no parameter of `{written(fn)}`")
+    needed = [p for p in free if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    positional = [p for p in free if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    if len(needed) > 1 or (needed and needed[0] not in positional[:1]):
+        left = ", ".join(p.name for p in needed)
+        raise ChainDefinitionError(
+            f"`>>` hands on one value, and `{written(fn)}` needs more besides what `.using` gives it: {left}"
+        )
+    if not positional:
+        return Filled(fn, None)
+    begins_with = next(iter(signature.parameters.values()))
+    first = positional[0]
+    return Filled(fn, "" if first is begins_with or first.kind is not first.POSITIONAL_OR_KEYWORD else first.name)
 
 
 def takes_one(fn: Callable[..., Any], rule: str) -> None:
@@ -173,7 +290,7 @@ def takes_one(fn: Callable[..., Any], rule: str) -> None:
 # --- what may stand where a function is wanted ------------------------------------------------------------------
 
 
-def function(value: object, rule: str) -> Callable[..., Any]:
+def function(value: object, rule: str, *, generators: bool = False) -> Callable[..., Any]:
     """The value, if it is a function that a chain can call; else an error that begins with ``rule``.
 
     Raises:
@@ -181,13 +298,18 @@ def function(value: object, rule: str) -> Callable[..., Any]:
     """
     if not callable(value):
         raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}")
-    code = _code(value)
-    if code is not None and code.co_flags & _GENERATOR:
+    if not generators and is_generator(value):
         raise ChainDefinitionError(
             f"{rule}; got the generator function `{name_of(value)}`: it yields many values and a chain hands on one; "
             f"return a list instead"
         )
     return value
+
+
+def is_generator(fn: object) -> bool:
+    """Whether calling it gives a generator, plain or async."""
+    code = _code(fn)
+    return code is not None and bool(code.co_flags & _GENERATOR)
 
 
 def not_a_function(value: object) -> str:

@@ -18,6 +18,7 @@ from rio_chain.nodes import FanOut as FanOutNode
 from rio_chain.nodes import Race
 from rio_chain.policies import Chooser
 from rio_chain.request import Request
+from rio_chain.units import count
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -57,14 +58,26 @@ def fan_out(
 def fan_out(*branches: Callable[[X], Request[A]]) -> Chain[[X], tuple[A, ...]]: ...
 @overload
 def fan_out(**branches: Callable[[X], Request[A]]) -> Chain[[X], dict[str, A]]: ...
-def fan_out(*branches: Any, **named: Any) -> Any:
+@overload
+def fan_out(*branches: Callable[[X], Request[A]], need: int) -> Chain[[X], tuple[A, ...]]: ...
+@overload
+def fan_out(*, need: int, **branches: Callable[[X], Request[A]]) -> Chain[[X], dict[str, A]]: ...
+def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
     """Give every branch the same input, run them together, and hand on all their values.
 
     ``fan_out(a, b)`` is ``a & b`` and hands on a tuple; ``fan_out(user=a, shops=b)`` hands on a dict. The first
     failure stops the other branches and is the failure of the whole; to lose nothing see ``settle``.
 
+    Args:
+        branches: Tasks and Chains, all with a key or all without.
+        need: how many values are enough; default all. The first ``need`` that come are handed on, in the order of the
+            branches; the rest is cancelled and awaited. When too many have failed, the first failure is that of the
+            whole.
+        named: branches with a key.
+
     Raises:
-        ChainDefinitionError: no branch, one that is not a Task or Chain, or branches with and without a key.
+        ChainDefinitionError: no branch, one that is not a Task or Chain, branches with and without a key, or a
+            ``need`` that is no whole number from 1 to the number of branches.
 
     Example:
         >>> from rio_chain import Task, fan_out
@@ -76,9 +89,19 @@ def fan_out(*branches: Any, **named: Any) -> Any:
             "`fan_out` takes branches either all with a key (a dict) or all without (a tuple); got both"
         )
     nodes, names = checked(branches or tuple(named.values()), "`fan_out`")
-    if named:
-        return made(Chain, FanOutNode(nodes, tuple(named)), names)
+    enough = None if need is None else _enough(need, len(nodes))
+    if named or enough is not None:
+        return made(Chain, FanOutNode(nodes, tuple(named) or None, need=enough), names)
     return made(FanOut, FanOutNode(nodes), names)
+
+
+def _enough(need: object, width: int) -> int | None:
+    if isinstance(need, Chain):
+        raise ChainDefinitionError("`need` is how many branches are enough, and can't be the key of one; got a Chain")
+    enough = count(need, "need", least=1)
+    if enough > width:
+        raise ChainDefinitionError(f"`need` must be at most {width}, as there are no more branches; got {enough}")
+    return None if enough == width else enough
 
 
 @overload

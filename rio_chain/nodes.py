@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal, TypeGuard
 
 from attrs import evolve, field, frozen
 
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import Chooser, Policy, Quantile, Retry, Timeout
+from rio_chain.policies import AtLeast, Chooser, Policy, Quantile, Retry, Timeout
+from rio_chain.policies.keys import Key
 from rio_chain.policies.matching import Match
 
 # --- nodes ------------------------------------------------------------------------------------------------------
@@ -26,6 +28,20 @@ class Call:
     explicit: bool = False  # the user gave the name; it must then be unique in a plan
     lane: str | None = None  # the processes that it runs in
     origin: bytes = field(default=b"", eq=False, repr=False)
+    uses: tuple[Use, ...] = ()
+    generator: bool = False  # what it gives is iterated by the ``each`` right after it
+
+
+@frozen
+class Use:
+    """A keyword input of a task: the value of ``source``, a node upstream, as ``.using(keyword=source)`` says.
+
+    In a Plan ``kept`` is the number of the ``Kept`` node that it has been found to mean.
+    """
+
+    keyword: str
+    source: Node = field(eq=False, repr=False)
+    kept: int | None = None
 
 
 @frozen
@@ -35,6 +51,7 @@ class Bridge:
     fn: Callable[..., Any] = field(hash=False)
     name: str
     is_async: bool
+    generator: bool = False
 
 
 @frozen
@@ -56,12 +73,13 @@ class Seq:
 class FanOut:
     """Every branch gets the same input; one tuple is handed on or, with keys, one dict.
 
-    ``settle``: all are waited for, and what is handed on are their Results.
+    ``settle``: all are waited for, and what is handed on are their Results. ``need``: so many are enough.
     """
 
     branches: tuple[Node, ...]
     keys: tuple[str, ...] | None = None
     settle: bool = False
+    need: int | None = None
 
 
 @frozen
@@ -124,7 +142,53 @@ class Named:
     inner: Node
 
 
-Node = Call | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named
+@frozen
+class Each:
+    """``inner`` for every item of the value, at most ``limit`` at once; a list is handed on.
+
+    ``on_error``: whether one item's failure is that of the whole, and if not, what stands for it.
+    """
+
+    inner: Node
+    limit: int
+    ordered: bool
+    on_error: OnError
+
+
+@frozen
+class Expand:
+    """``inner`` for the value, for each of what ``more`` finds in its result, and so on until nothing is left."""
+
+    inner: Node
+    limit: int
+    depth: int | None
+    total: int
+    more: Callable[[Any], Any] | None = field(hash=False)
+    key: Key = field(hash=False)
+    on_error: OnError
+    on_limit: Literal["raise", "stop"]
+
+
+@frozen
+class Choose:
+    """The first branch whose test is true of the value; a branch more than there are tests is for all other values."""
+
+    tests: tuple[Any, ...] = field(hash=False)  # classes, tuples of them, and predicates
+    branches: tuple[Node, ...]
+
+
+@frozen
+class Kept:
+    """A node whose value a task further down uses: only in a Plan. ``place`` is its number among the kept ones."""
+
+    place: int
+    inner: Node
+
+
+Node = Call | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named | Each | Expand | Choose | Kept
+Head = Call | Bridge | Each | Expand | Choose
+"""What takes the arguments of a chain."""
+OnError = Literal["raise", "keep", "drop"] | AtLeast
 
 
 # --- walks ------------------------------------------------------------------------------------------------------
@@ -138,11 +202,26 @@ def parts(node: Node) -> tuple[Node, ...]:
         return node.steps
     if isinstance(node, Then):
         return (node.left, node.right)
-    if isinstance(node, (FanOut, Race)):
+    if isinstance(node, (FanOut, Race, Choose)):
         return node.branches
-    if isinstance(node, (Scope, Named)):
+    if isinstance(node, (Scope, Named, Each, Expand, Kept)):
         return (node.inner,)
     return (node.primary,) if isinstance(node.fallback, (Handler, Constant)) else (node.primary, node.fallback)
+
+
+def with_parts(node: Node, inner: tuple[Node, ...]) -> Node:
+    """The node with other nodes right below, as many as ``parts`` gives."""
+    if isinstance(node, (Call, Bridge)):
+        return node
+    if isinstance(node, Seq):
+        return Seq(inner)
+    if isinstance(node, Then):
+        return Then(*inner)
+    if isinstance(node, (FanOut, Race, Choose)):
+        return evolve(node, branches=inner)
+    if isinstance(node, OrElse):
+        return evolve(node, primary=inner[0], fallback=inner[1] if len(inner) > 1 else node.fallback)
+    return evolve(node, inner=inner[0])
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -154,12 +233,12 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(reversed(parts(node)))
 
 
-def heads(node: Node) -> Iterator[Call | Bridge]:
+def heads(node: Node) -> Iterator[Head]:
     """What gets the arguments of a chain: its first function, or one for each branch and fallback it begins with."""
     stack = [node]
     while stack:
         node = stack.pop()
-        if isinstance(node, (Call, Bridge)):
+        if isinstance(node, Head):
             yield node
         elif isinstance(node, (Then, Seq)):
             stack.append(parts(node)[0])
@@ -167,11 +246,25 @@ def heads(node: Node) -> Iterator[Call | Bridge]:
             stack.extend(reversed(parts(node)))
 
 
-def call_of(node: FanOut | Race) -> str:
+def call_of(node: FanOut | Race | Each | Expand | Choose) -> str:
     """What it is called in source."""
+    if isinstance(node, (Each, Expand, Choose)):
+        return type(node).__name__.lower()
     if isinstance(node, Race):
         return "replica" if node.hedge else "race"
     return "settle" if node.settle else "fan_out"
+
+
+def unwrapped(node: Node) -> Node:
+    """The node without the policies and labels around it; a hedge of one chain is such a policy."""
+    while isinstance(node, (Scope, Named, Kept)) or is_hedge_of_one(node):
+        node = parts(node)[0]
+    return node
+
+
+def is_hedge_of_one(node: Node) -> TypeGuard[Race]:
+    """Whether it is ``.replica`` of one chain, which stands around it as a policy does."""
+    return isinstance(node, Race) and node.hedge and len(node.branches) == 1
 
 
 # --- rules ------------------------------------------------------------------------------------------------------
@@ -194,6 +287,54 @@ def check_race(node: Race) -> None:
         )
 
 
+def check_open(node: Node) -> None:
+    """Refuse a generator function anywhere but right before an ``each``, which alone can take many values."""
+    inside = parts(node)
+    if isinstance(node, (Then, Seq)):
+        for left, right in pairwise(inside):
+            _check_before(left, right)
+        return
+    if isinstance(node, (Named, Kept)):
+        return
+    for part in inside:
+        found = open_end(part)
+        if found is not None:
+            raise ChainDefinitionError(
+                f"{_yields(found)}; put the policy, or whatever is around it, around `{found.name} >> each(...)`"
+            )
+
+
+def _check_before(left: Node, right: Node) -> None:
+    found = open_end(left)
+    if found is None:
+        return
+    while isinstance(right, (Then, Seq, Named, Kept, Scope, OrElse)):
+        right = parts(right)[0]
+    if not isinstance(right, Each):
+        raise ChainDefinitionError(_yields(found))
+
+
+def check_closed(node: Node) -> None:
+    """Refuse a chain that ends with a generator function."""
+    found = open_end(node)
+    if found is not None:
+        raise ChainDefinitionError(f"{_yields(found)}, and nothing stands right of it")
+
+
+def _yields(found: Call | Bridge) -> str:
+    return (
+        f"`{found.name}` is a generator function: it yields many values and a chain hands on one. Write `>> each(...)` "
+        f"right after it, or return a list instead"
+    )
+
+
+def open_end(node: Node) -> Call | Bridge | None:
+    """The generator function that the node ends with, if it does."""
+    while isinstance(node, (Then, Seq, Named, Kept)):
+        node = parts(node)[-1]
+    return node if isinstance(node, (Call, Bridge)) and node.generator else None
+
+
 def _has_task(node: Node) -> bool:
     return any(isinstance(n, Call) for n in walk(node))
 
@@ -209,27 +350,26 @@ def name_twice(name: str) -> ChainDefinitionError:
 
 
 def flat(node: Node) -> Node:
-    """The same chain with each nest of ``Then`` as one ``Seq``, so that brackets around ``>>`` make no difference."""
+    """The same chain with each nest of ``Then`` as one ``Seq``, so that brackets around ``>>`` make no difference.
+
+    What a plan has found out about ``.using`` is forgotten: it holds for that plan alone.
+    """
     if isinstance(node, (Then, Seq)):
         return Seq(tuple(_steps(node)))
     if isinstance(node, Scope):  # by far the most frequent, and `evolve` costs several times as much
         return Scope(node.policy, flat(node.inner))
-    if isinstance(node, Named):
-        return Named(node.name, flat(node.inner))
-    if isinstance(node, (FanOut, Race)):
-        return evolve(node, branches=tuple(flat(branch) for branch in node.branches))
-    if isinstance(node, OrElse):
-        fallback = node.fallback
-        other = fallback if isinstance(fallback, (Handler, Constant)) else flat(fallback)
-        return evolve(node, primary=flat(node.primary), fallback=other)
-    return node
+    if isinstance(node, Kept):
+        return flat(node.inner)
+    if isinstance(node, Call) and node.uses:
+        return evolve(node, uses=tuple(evolve(use, kept=None) for use in node.uses))
+    return with_parts(node, tuple(flat(part) for part in parts(node)))
 
 
 def _steps(node: Node) -> Iterator[Node]:
     stack = [node]
     while stack:
         node = stack.pop()
-        if isinstance(node, (Then, Seq)):
+        if isinstance(node, (Then, Seq)) or (isinstance(node, Kept) and isinstance(node.inner, (Then, Seq))):
             stack.extend(reversed(parts(node)))
         else:
             yield flat(node)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
-from rio_chain.errors import (
-    Abandoned,
-    BridgeFailed,
-    DeadlineExceeded,
-    Skipped,
-    TaskTimedOut,
-    TicketCancelled,
-    UnknownTask,
-    told,
-)
+from rio_chain.errors import UnknownTask, told
+from rio_chain.log import Entry, Item, Log, Status, Tally
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
@@ -25,121 +17,6 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
-
-Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
-
-_STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
-    (TaskTimedOut, "timed_out"),
-    (DeadlineExceeded, "timed_out"),
-    (Abandoned, "abandoned"),
-    (TicketCancelled, "cancelled"),
-)
-
-
-def _status_of(error: object) -> Status:
-    """By identity: a user's class of errors may be neither hashable nor comparable."""
-    for kind, status in _STATUS_OF:
-        if type(error) is kind:
-            return status
-    return "failed"
-
-
-class Entry:
-    """The log of one task in one run. ``status`` None: its turn has not come; "running": no answer yet."""
-
-    __slots__ = ("began", "calls", "denied", "ended", "errors", "started", "status", "value", "wasted", "winner")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.began = self.ended = 0.0
-        self.errors: list[Any] = []
-        self.status: Status | Literal["running"] | None = None
-        self.value: Any = None  # the answer, or the error
-        self.winner = 0
-        self.started = self.denied = self.wasted = 0
-
-    def succeeded(self, value: Any) -> None:
-        """The call, or a policy in place of it, gave an answer."""
-        self.status, self.value = "succeeded", value
-
-    def failed(self, error: Any) -> None:
-        """The call, or what was made of it, failed with ``error``."""
-        self.errors.append(error)
-        self.status, self.value = _status_of(error), error
-
-
-Log = list[Any]
-"""Per task, in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or an ``Entry``."""
-
-
-def entry_of(log: Log, index: int) -> Entry:
-    """The task's Entry, made from the short form where need be."""
-    found = log[index]
-    if type(found) is Entry:
-        return found
-    entry = Entry()
-    if found is not None:
-        entry.calls, entry.status = 1, "succeeded"
-        entry.began, entry.ended, entry.value = found
-    log[index] = entry
-    return entry
-
-
-def note_call(log: Log, index: int, began: float, ended: float) -> Entry:
-    """One more call of the task was made."""
-    entry = entry_of(log, index)
-    if not entry.calls:
-        entry.began = began
-    entry.calls += 1
-    entry.ended = ended
-    return entry
-
-
-def new_round(log: Log, low: int, high: int) -> None:
-    """Tasks ``low`` up to ``high`` get another turn: what they did counts, how it ended no longer does."""
-    for index in range(low, high):
-        if log[index] is not None:
-            entry_of(log, index).status = None
-
-
-def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -> None:
-    """``error`` ended the turn of tasks ``low`` up to ``high``: say so at those that were running or had not begun.
-
-    ``sibling``: the error is that of a branch beside them.
-    """
-    for index in range(low, high):
-        found = log[index]
-        if found is not None and (type(found) is not Entry or found.status not in (None, "running")):
-            continue
-        entry = entry_of(log, index)
-        if entry.status is None:
-            _skip(entry, error)
-        elif sibling or _status_of(error) == "failed":
-            entry.status, entry.value = "cancelled", Skipped(error)
-        else:
-            entry.failed(error)
-
-
-def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: int | None) -> None:
-    """Add what several calls made at once have logged, each in a log of its own; the winner says how it ended."""
-    for index in range(low, high):
-        ran = [(number, entry_of(own, index)) for number, own in logs if own[index] is not None]
-        if not ran:
-            continue
-        total = entry_of(log, index)
-        for _, entry in ran:
-            if not total.calls:
-                total.began = entry.began
-            total.calls += entry.calls
-            total.errors += entry.errors
-            total.denied += entry.denied
-        last = min(ran, key=lambda one: (one[0] != winner, one[1].status != "running", one[0]))[1]
-        total.ended, total.status, total.value = last.ended, last.status, last.value
-
-
-def _skip(entry: Entry, error: Any) -> None:
-    entry.status = "skipped"
-    entry.value = error if isinstance(error, BridgeFailed) else Skipped(error)
 
 
 class Response:
@@ -156,31 +33,61 @@ class Response:
         started: how many replicas were started in the last round; 0 without ``.replica``.
         wasted: how many of them were started in vain.
         denied: how many retries and replicas a budget did not allow, in the whole run.
+        counts: of a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
+        index: of one of its ``items``: which one, counted from 0; else None.
     """
 
-    __slots__ = ("_found", "_winner", "attempts", "denied", "errors", "name", "started", "status", "wasted")
+    __slots__ = (
+        "_found",
+        "_items",
+        "_winner",
+        "attempts",
+        "counts",
+        "denied",
+        "errors",
+        "index",
+        "name",
+        "started",
+        "status",
+        "wasted",
+    )
 
-    def __init__(self, name: str, found: Any, cause: Any) -> None:
+    def __init__(self, name: str, found: Any, cause: Any, index: int | None = None) -> None:
         self.name = name
+        self.index = index
+        self.counts: Mapping[str, int] = {}
+        self._items: list[Item] = []
         self.status: Status = "succeeded"
         self.attempts = 1
         self.errors: tuple[Any, ...] = ()
         self.started = self.wasted = self.denied = self._winner = 0
         if type(found) is not tuple:
-            if found is None or found.status is None:
-                found = found or Entry()
-                _skip(found, cause)
-            self.status = found.status
-            self.attempts = found.calls
-            self.errors = tuple(found.errors)
-            self.started, self.wasted, self.denied = found.started, found.wasted, found.denied
-            self._winner = found.winner
-            found = found.began, found.ended, found.value
+            entry: Any = found if found is not None else Entry()
+            if entry.status is None:
+                entry.skip(cause)
+            if isinstance(entry, Tally):
+                self.counts, self._items = dict(entry.counts), entry.items
+            self.status = cast("Status", entry.status)
+            self.attempts = entry.calls
+            self.errors = tuple(entry.errors)
+            self.started, self.wasted, self.denied = entry.started, entry.wasted, entry.denied
+            self._winner = entry.winner
+            found = entry.began, entry.ended, entry.value
         self._found: tuple[float, float, Any] = found
 
     @property
+    def items(self) -> tuple[Response, ...]:
+        """Of a task in an ``each`` or ``expand``: one Response for each item, by ``index``; else none.
+
+        There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them.
+        """
+        return tuple(Response(self.name, item.found, None, item.number) for item in sorted(self._items, key=_number))
+
+    @property
     def result(self) -> Result[Any, Any]:
-        """``Success(value)`` or ``Failure(error)``."""
+        """``Success(value)`` or ``Failure(error)``. Where there are ``items``, the value is the tuple of theirs."""
+        if self._items and self.status == "succeeded":
+            return Success(tuple(item.result.unwrap() for item in self.items if item.status == "succeeded"))
         return Success(self._found[2]) if self.status == "succeeded" else Failure(self._found[2])
 
     @property
@@ -195,7 +102,13 @@ class Response:
 
     def __repr__(self) -> str:
         tries = f", {self.attempts} attempts" if self.attempts > 1 else ""
-        return f"<Response {self.name}: {self.status}{tries}, {self.elapsed:.1f} ms>"
+        items = f" ({', '.join(f'{n} {status}' for status, n in self.counts.items())})" if self.counts else ""
+        item = f"[{self.index}]" if self.index is not None else ""
+        return f"<Response {self.name}{item}: {self.status}{items}{tries}, {self.elapsed:.1f} ms>"
+
+
+def _number(item: Item) -> int:
+    return item.number
 
 
 class Outcome(Generic[Out]):

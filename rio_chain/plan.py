@@ -17,9 +17,13 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.nodes import (
     Bridge,
     Call,
+    Choose,
     Constant,
+    Each,
+    Expand,
     FanOut,
     Handler,
+    Kept,
     Named,
     Node,
     OrElse,
@@ -28,23 +32,31 @@ from rio_chain.nodes import (
     Seq,
     Then,
     call_of,
+    check_closed,
+    check_open,
     check_race,
     check_scope,
     flat,
     given_names,
     heads,
+    is_hedge_of_one,
     name_twice,
     parts,
     walk,
 )
 from rio_chain.units import inert, shown
+from rio_chain.wiring import Unwired, wire
 
 __all__ = [
     "Bridge",
     "Call",
+    "Choose",
     "Constant",
+    "Each",
+    "Expand",
     "FanOut",
     "Handler",
+    "Kept",
     "Named",
     "Node",
     "OrElse",
@@ -103,6 +115,8 @@ class Plan:
     root: Node
     tasks: tuple[PlannedTask, ...] = field(eq=False)
     bridges: tuple[PlannedBridge, ...] = field(eq=False)
+    joints: tuple[PlannedBridge, ...] = field(eq=False)
+    """The places of ``each``, ``expand`` and ``choose``, which may fail by themselves."""
     title: str = field(eq=False)
     programs: dict[Any, Any] = field(factory=dict[Any, Any], init=False, eq=False, repr=False)
     """What an engine made of it, so that it does so once."""
@@ -111,24 +125,40 @@ class Plan:
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:
-        """Who hands its value to whom: pairs of names of tasks and bridges, for tools that draw or analyse."""
-        tasks, bridges = iter(self.tasks), iter(self.bridges)
-        found: list[tuple[str, str]] = []
+        """Who hands its value to whom: pairs of names of tasks and bridges, for tools that draw or analyse.
 
-        def ends(node: Node) -> tuple[list[str], list[str]]:
-            """The names that a node begins with, and those that it ends with."""
-            if isinstance(node, (Call, Bridge)):
-                name = next(tasks).name if isinstance(node, Call) else next(bridges).name
-                return [name], [name]
-            inner = [ends(part) for part in parts(node)]
-            if not isinstance(node, Seq):
-                return [n for first, _ in inner for n in first], [n for _, last in inner for n in last]
-            for (_, last), (first, _) in pairwise(inner):
-                found.extend(product(last, first))
-            return inner[0][0], inner[-1][1]
+        What ``.using`` hands on is among them.
+        """
+        found, uses = _edges(self)
+        return (*found, *((source, task) for source, _, task in uses))
 
-        ends(self.root)
-        return tuple(found)
+    @property
+    def uses(self) -> tuple[tuple[str, str, str], ...]:
+        """What ``.using`` hands on: the name of the task or bridge it comes from, the keyword, the task it goes to."""
+        return tuple(_edges(self)[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data, which ``json.dumps`` takes as it is, for tools that draw, compare or count chains.
+
+        ``tasks`` and ``bridges`` are lists in plan order, with the qualified name of each function; ``edges`` and
+        ``uses`` are as the attributes of that name; ``root`` is the chain itself, each node as a dict with its
+        ``kind``, what it was made with, and the nodes in it as ``inner``, ``steps``, ``branches``, or ``primary`` and
+        ``fallback``. Durations are milliseconds under a key that ends with ``_ms``; what has no limit is None. Neither
+        arguments nor the state of shared objects are in it, and of a constant only what it looks like. ``version``
+        grows when something in this form changes its name or goes away. Equal plans give equal data, if equal
+        constants look the same.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> data = Task(len).timeout(100).plan().to_dict()
+            >>> data["root"]
+            {'kind': 'timeout', 'limit_ms': 100.0, 'inner': {'kind': 'task', 'index': 0, 'name': 'len'}}
+            >>> data["tasks"][0]["function"]
+            'len'
+        """
+        from rio_chain.show.data import to_dict  # noqa: PLC0415 - what pictures a plan stands above it
+
+        return to_dict(self)
 
     def __reduce__(self) -> tuple[Callable[[Node], Plan], tuple[Node]]:
         return compile_plan, (self.root,)  # the root says it all; programs hold what can't be pickled
@@ -145,23 +175,37 @@ def compile_plan(node: Node) -> Plan:
         root = flat(node)
         nodes = list(walk(root))
         _validate(root, nodes)
+        root = _wired(root)
         tasks = _tasks(root, nodes)
         names = _numbered([n.name for n in nodes if isinstance(n, Bridge)], {task.name for task in tasks})
         sides = _sides(root, (task.name for task in tasks))
     except RecursionError:
         raise ChainDefinitionError("this chain is nested too deeply: hundreds of policies around policies") from None
-    bridges = tuple(PlannedBridge(name, *side) for name, side in zip(names, sides, strict=True))
-    return Plan(root, tasks, bridges, title(root))
+    between = [side for node, side in sides if isinstance(node, Bridge)]
+    bridges = tuple(PlannedBridge(name, *side) for name, side in zip(names, between, strict=True))
+    joints = tuple(PlannedBridge(title(node), *side) for node, side in sides if not isinstance(node, Bridge))
+    return Plan(root, tasks, bridges, joints, title(root))
+
+
+def _wired(root: Node) -> Node:
+    from rio_chain.show import source  # noqa: PLC0415 - an error shows the chain that it speaks of
+
+    try:
+        return wire(root)
+    except Unwired as error:
+        raise ChainDefinitionError(f"{error}. The chain: {source(root)}") from None
 
 
 def _validate(root: Node, nodes: Sequence[Node]) -> None:
     for node in nodes:
-        if isinstance(node, (Seq, FanOut, Race)) and not parts(node):
+        if isinstance(node, (Seq, FanOut, Race, Choose)) and not parts(node):
             raise ChainDefinitionError("a chain needs at least one task; this one, or a part of it, is empty")
         if isinstance(node, Race):
             check_race(node)
         if isinstance(node, Scope):
             check_scope(node)
+        check_open(node)
+    check_closed(root)
     if not any(isinstance(node, Call) for node in nodes):
         raise ChainDefinitionError("a chain needs at least one task; write Task(fn)")
     for name, times in Counter(given_names(root)).items():
@@ -192,10 +236,46 @@ def _numbered(names: Sequence[str], taken: AbstractSet[str]) -> Iterator[str]:
         yield unique
 
 
-def _sides(root: Node, names: Iterator[str]) -> list[tuple[str, str]]:
-    """For each bridge in plan order the tasks on either side of it."""
+def _edges(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
+    """Who hands its value to whom: what goes down the chain, and what is used by keyword."""
+    tasks, bridges = iter(plan.tasks), iter(plan.bridges)
+    found: list[tuple[str, str]] = []
+    uses: list[tuple[str, str, str]] = []
+    kept: dict[int | None, list[str]] = {}
+
+    def ends(node: Node) -> tuple[list[str], list[str]]:
+        """The names that a node begins with, and those that it ends with."""
+        if isinstance(node, Bridge):
+            name = next(bridges).name
+            return [name], [name]
+        if isinstance(node, Call):
+            name = next(tasks).name
+            uses.extend((source, use.keyword, name) for use in node.uses for source in kept[use.kept])
+            return [name], [name]
+        inner = [ends(part) for part in parts(node)]
+        if isinstance(node, Kept):
+            kept[node.place] = inner[0][1]
+        if not isinstance(node, Seq):
+            return [n for first, _ in inner for n in first], [n for _, last in inner for n in last]
+        for (_, last), (first, _) in pairwise(inner):
+            found.extend(product(last, first))
+        return inner[0][0], inner[-1][1]
+
+    ends(plan.root)
+    return found, uses
+
+
+def _sides(root: Node, names: Iterator[str]) -> list[tuple[Node, tuple[str, str]]]:
+    """Each bridge and joint in plan order, with the tasks on either side of it."""
+    found: list[Node] = []
     before: list[str] = []
     after: list[str] = []
+
+    def place(node: Node) -> int:
+        found.append(node)
+        before.append("input")
+        after.append("output")
+        return len(before) - 1
 
     def visit(node: Node) -> tuple[str, str, list[int], list[int]]:
         """The first and the last task of a node ('': none), and the bridges that stand outside of these."""
@@ -203,19 +283,21 @@ def _sides(root: Node, names: Iterator[str]) -> list[tuple[str, str]]:
             name = next(names)
             return name, name, [], []
         if isinstance(node, Bridge):
-            before.append("input")
-            after.append("output")
-            here = [len(before) - 1]
+            here = [place(node)]
             return "", "", here, here
+        joint = [place(node)] if isinstance(node, (Each, Expand, Choose)) else []
         inner = [visit(part) for part in parts(node)]
         if isinstance(node, Seq):
             return _in_a_row(inner, before, after)
-        sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, Race) else " & "
+        sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, (Race, Choose)) else " & "
         firsts, lasts, leading, trailing = zip(*inner, strict=True)
-        return _group(firsts, sign), _group(lasts, sign), list(chain(*leading)), list(chain(*trailing))
+        first = _group(firsts, sign)
+        for i in joint if first else ():
+            after[i] = first
+        return first, _group(lasts, sign), [*joint, *chain(*leading)], list(chain(*trailing))
 
     visit(root)
-    return list(zip(before, after, strict=True))
+    return list(zip(found, zip(before, after, strict=True), strict=True))
 
 
 def _in_a_row(
@@ -257,20 +339,17 @@ def title(node: Node) -> str:
 def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
     if isinstance(node, (Call, Bridge, Named)):
         yield node.name
-    elif isinstance(node, Scope):
-        yield from _words(node.inner, outer=outer)
-    elif isinstance(node, Race) and node.hedge and len(node.branches) == 1:
-        yield from _words(node.branches[0], outer=outer)
-    elif isinstance(node, Race) or (
-        isinstance(node, FanOut) and (node.settle or node.keys is not None or len(node.branches) == 1)
-    ):
+    elif isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
+        yield from _words(parts(node)[0], outer=outer)
+    elif isinstance(node, (Race, Each, Expand, Choose)) or (isinstance(node, FanOut) and _is_call(node)):
         keys = node.keys if isinstance(node, FanOut) else None
-        labels = [f"{inert(key)}=" for key in keys or ()] or [""] * len(node.branches)
+        inside = parts(node)
         yield f"{call_of(node)}("
-        for i, (label, branch) in enumerate(zip(labels, node.branches, strict=True)):
+        labels = [f"{inert(key)}=" for key in keys or ()] or [""] * len(inside)
+        for i, (label, part) in enumerate(zip(labels, inside, strict=True)):
             yield f", {label}" if i else label
-            yield from _words(branch, outer=True)
-        yield ")"
+            yield from _words(part, outer=True)
+        yield f", need={node.need})" if isinstance(node, FanOut) and node.need is not None else ")"
     else:
         sign = " & " if isinstance(node, FanOut) else " | " if isinstance(node, OrElse) else " >> "
         yield "" if outer else "("
@@ -280,6 +359,11 @@ def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
         if isinstance(node, OrElse) and not isinstance(node.fallback, Node):
             yield sign + (shown(node.fallback.value) if isinstance(node.fallback, Constant) else node.fallback.name)
         yield "" if outer else ")"
+
+
+def _is_call(node: FanOut) -> bool:
+    """Whether it is more than ``a & b``."""
+    return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1
 
 
 def _between(sign: str, names: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
+    from rio_chain.executors.stream import Stream
     from rio_chain.outcome import Outcome
     from rio_chain.plan import Plan
     from rio_chain.units import Duration
@@ -46,6 +47,30 @@ class Request(Generic[Out]):
         from rio_chain.executors import run_blocking  # noqa: PLC0415 - executors are imported when first used
 
         return run_blocking(self, executor, deadline)
+
+    def stream(self, *, executor: str | None = None, deadline: Deadline | Duration | None = None) -> Stream[Out]:
+        """Run it and read what happens, as it happens: ``for event in ...``, or ``async for`` on a running loop.
+
+        It gives an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,
+        and one with the Outcome at the end. The run begins with the loop; leaving the loop early cancels it. What
+        Requests do that a function returns is not told.
+
+        Args:
+            executor: as for ``run``, where ``for`` runs it. ``async for`` runs it on the loop that is running, if
+                this is not given.
+            deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> for event in Task(len).named("size")("four").stream():
+            ...     print(event.kind, event.task)
+            started size
+            finished size
+            ended None
+        """
+        from rio_chain.executors.stream import Stream  # noqa: PLC0415 - executors are imported when first used
+
+        return Stream(self, executor, deadline)
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         """Run it in the caller's own task, on the loop that is running: asyncio or trio."""

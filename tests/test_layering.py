@@ -30,6 +30,7 @@ LAZY_UPWARD = {
     ("request", "executors"),  # a Request runs itself
     ("balancer", "executors"),  # a Balancer binds to its executor when it is first used
     ("compose", "show"),  # an error shows the chain that it speaks of
+    ("plan", "show"),  # and so does this one
     ("dsl", "show"),  # a chain has a repr, explain() and mermaid()
     ("dsl", "lint"),  # and lint(), which writes code
 }

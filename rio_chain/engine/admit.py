@@ -15,9 +15,13 @@ from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, push
 from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
-from rio_chain.outcome import entry_of
+from rio_chain.log import entry_of
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Gate, Limit
 from rio_chain.policies.hold import Answer, Hold, Turn
+from rio_chain.policies.keys import Key
+
+Used = tuple[Any, ...]
+"""What the tasks inside get by ``.using`` from tasks outside."""
 
 
 @frozen
@@ -30,14 +34,15 @@ class Hit:
 async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hit | None:
     """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
     _, depth, value = place
-    _, layers, low, high, _ = op
+    _, layers, low, high, _, outside = op
+    used = tuple(strand.kept[place] for place in outside)
     only = entry_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):
         enter = _asked(type(cast("object", layers[k])))
         if only is not None:
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
-            got = None if enter is None else await enter(strand, layers[k], value)
+            got = None if enter is None else await enter(strand, layers[k], value, used)
         except Fail as refusal:
             if only is not None:
                 only.failed(refusal.error)
@@ -56,30 +61,30 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
 # --- one for each policy ------------------------------------------------------------------------------------------
 
 
-async def _breaker(strand: Strand, breaker: Breaker, _: Any) -> Hold | Hit:
+async def _breaker(strand: Strand, breaker: Breaker, *_: Any) -> Hold | Hit:
     return await _let_in(strand, breaker.enter(strand.rt.now))
 
 
-async def _budget(_strand: Strand, budget: Budget, _: Any) -> Hold:
+async def _budget(_strand: Strand, budget: Budget, *_: Any) -> Hold:
     return budget.execution()
 
 
-async def _limit(strand: Strand, limit: Limit, value: Any) -> Hold | Hit:
+async def _limit(strand: Strand, limit: Limit, value: Any, _: Used) -> Hold | Hit:
     key = None if limit.key is None else await _key(strand, limit.key, value)
     return await _let_in(strand, limit.enter(key, strand.rt.now))
 
 
-async def _gate(strand: Strand, gate: Gate, value: Any) -> Hold | Hit:
+async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Hold | Hit:
     key = None if gate.key is None else await _key(strand, gate.key, value)
     return await _let_in(strand, await ask(strand, "limit", gate.enter, key, strand.rt.now))
 
 
-async def _flights(strand: Strand, flights: Flights, value: Any) -> Hold | Hit:
-    return await _let_in(strand, flights.enter(await _key(strand, flights.key, value)))
+async def _flights(strand: Strand, flights: Flights, value: Any, used: Used) -> Hold | Hit:
+    return await _let_in(strand, flights.enter(await _key(strand, flights.key, value, used)))
 
 
-async def _cache(strand: Strand, cache: Cache, value: Any) -> Hold | Hit:
-    key, now = await _key(strand, cache.key, value), strand.rt.now
+async def _cache(strand: Strand, cache: Cache, value: Any, used: Used) -> Hold | Hit:
+    key, now = await _key(strand, cache.key, value, used), strand.rt.now
     found = cache.get(key, now)
     return Hit(found.value) if found.hit else _Keep(cache, key, now)
 
@@ -102,7 +107,7 @@ class _Keep(Hold):
         """Nothing is kept."""
 
 
-async def _chaos(strand: Strand, chaos: Chaos, _: Any) -> None:
+async def _chaos(strand: Strand, chaos: Chaos, *_: Any) -> None:
     fault = chaos.next()
     if fault.delay > 0:
         await strand.rt.sleep(fault.delay)
@@ -110,7 +115,7 @@ async def _chaos(strand: Strand, chaos: Chaos, _: Any) -> None:
         raise Fail(fault.error)
 
 
-_ASKED: dict[type, Callable[[Strand, Any, Any], Awaitable[Any]]] = {
+_ASKED: dict[type, Callable[[Strand, Any, Any, Used], Awaitable[Any]]] = {
     Breaker: _breaker,
     Budget: _budget,
     Cache: _cache,
@@ -121,7 +126,7 @@ _ASKED: dict[type, Callable[[Strand, Any, Any], Awaitable[Any]]] = {
 }
 
 
-def _asked(kind: type) -> Callable[[Strand, Any, Any], Awaitable[Any]] | None:
+def _asked(kind: type) -> Callable[[Strand, Any, Any, Used], Awaitable[Any]] | None:
     """How to ask a policy of this type, which may be a subclass of ours; None: it has to be entered and no more."""
     return next((ask_it for ours, ask_it in _ASKED.items() if issubclass(kind, ours)), None)
 
@@ -129,7 +134,10 @@ def _asked(kind: type) -> Callable[[Strand, Any, Any], Awaitable[Any]] | None:
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 
-async def _key(strand: Strand, key: Callable[..., Any], value: Any) -> Any:
+async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used = ()) -> Any:
+    """What a value is filed under. Where the user gave no function for that, what is used from elsewhere counts."""
+    if used and isinstance(key, Key) and key.fn is None:
+        value = Args((*value.args, *used), value.kwargs) if type(value) is Args else Args((value, *used), {})
     return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
 
 

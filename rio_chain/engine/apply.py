@@ -14,7 +14,7 @@ from rio_chain.engine.current import Strand
 from rio_chain.engine.program import FULL, TASK, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
-from rio_chain.outcome import close, entry_of, new_round
+from rio_chain.log import close, entry_of, new_round
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies.hold import Hold
@@ -28,6 +28,19 @@ Place = tuple[int, int, Any]
 
 class Fail(Exception):
     """A failure that did not come as an exception, on its way to the frames."""
+
+    def __init__(self, error: Any) -> None:
+        self.error = error
+
+
+class NestedFail(Fail):
+    """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
+
+
+class Failed:
+    """How a walk that failed ends."""
+
+    __slots__ = ("error",)
 
     def __init__(self, error: Any) -> None:
         self.error = error
@@ -103,6 +116,7 @@ def push(frames: list[Frame], outer: float, entered: float, op: Op, inside: Plac
 
 async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
     """Leave the frames of the instruction ``pc`` with a value, the innermost first; one of them may not accept it."""
+    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
     while frames and frames[-1].place[0] == pc:
         frame = frames[-1]
         layer = frame.layer
@@ -113,6 +127,13 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
         frame.returned()
         if frame.hold is not None:
             frame.hold.succeeded(value)
+    if high - low == 1 and not _alone(frames):
+        strand.run.given_up(low, high)
+
+
+def _alone(frames: list[Frame]) -> bool:
+    """Whether the innermost policy is around one task alone: how that ends is then not said yet."""
+    return bool(frames) and frames[-1].high - frames[-1].low == 1
 
 
 async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
@@ -135,6 +156,8 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         frame = frames[-1]
         layer = frame.layer
         frame.returned()
+        if not _alone(frames):
+            strand.run.given_up(frame.low, frame.high)
         if type(layer) is Retry and await _wanted(strand, layer, frame, error) and _allowed(strand, frames):
             if await _rested(strand, layer, frame, error):
                 frame.retries += 1
@@ -144,6 +167,8 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
+            if not _alone(frames):
+                strand.run.given_up(frame.low, frame.high)
             return layer.handler, FULL, error if layer.error else frame.place[2]
         frames.pop()
         if frame.hold is not None:

@@ -18,7 +18,7 @@ from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
-from rio_chain.outcome import Log, close, entry_of, merge
+from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
 
@@ -32,6 +32,7 @@ async def compete(strand: Strand, op: Op, contend: Contend, frames: list[Frame])
     heat = Heat(strand, branches, replica, budget_of(strand, frames) if hedge else None)
     heat.rounds += sum(frame.retries for frame in frames if type(frame.layer) is Retry)
     heat.frames = frames
+    heat.hedge = hedge
     works = [partial(heat.contender, number, contend) for number in range(replica.count)]
     try:
         await strand.rt.race([*works, heat.timekeeper], heat.is_over)
@@ -57,6 +58,7 @@ class Heat:
         self.budget = budget
         self.rounds = parent.rounds
         self.frames: list[Frame] = []  # around the race; nobody changes them while it runs
+        self.hedge = False  # whether its calls are replicas of one, and not chains of their own
         self.started = self.running = self.denied = self.ended = 0
         self.decision = Decision(missing=replica.pick.least)
         self.arrived: list[Arrival] = []
@@ -65,6 +67,7 @@ class Heat:
         self.began = 0.0
         self.late: list[Any] = []  # answers that nobody needs
         self.logs: list[Log | None] = [None] * replica.count
+        self.kept: dict[int, list[Any]] = {}  # what each has found for tasks further down
         self.broken: Exception | None = None
         self._turn = 0  # who may start next
         self._at = INF  # when, if nothing happens before
@@ -94,9 +97,12 @@ class Heat:
                 self.began = self.began if self.started else strand.rt.now()
                 self.started += 1
                 self.running += 1
-            self.logs[number] = strand.run.log
+            self.logs[number], self.kept[number] = strand.run.log, strand.kept
+            if self.hedge and number:
+                strand.run.hedge_started(self.branches[number % len(self.branches)].low, self.rounds + 1, number)
             await self._run(strand, number, contend)
         finally:
+            strand.run.over()
             if extra is not None:
                 extra.dropped()
             elif self.budget is not None and not number:
@@ -239,6 +245,7 @@ class Heat:
                 entry.started, entry.wasted = self.started, wasted
                 entry.denied += self.denied
                 entry.winner = winner or 0
+            self.parent.run.merged(branch.low, branch.high, won=winner is not None)
 
     def _late(self, number: int, value: Any) -> None:
         """An answer that nobody here needs; it is closed in the end, unless somebody else may hold it."""
@@ -267,6 +274,8 @@ class Heat:
         await close_all(self.parent, (value for value in self.unwanted() if value is not kept))
         if winner is None or self.broken is not None:
             raise Fail(error)
+        if self.parent.kept:
+            self.parent.kept[:] = self.kept[winner]
         after = self.replica.after
         if isinstance(after, Quantile):
             after.add(self.took[winner])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rio_chain.deadline import Deadline
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
-from rio_chain.outcome import Entry, Log
+from rio_chain.log import Entry, Log
 from rio_chain.plan import Plan
 from rio_chain.units import milliseconds
 
@@ -31,8 +31,11 @@ class Run:
         self.stop_error: Exception | None = None
         self.slot: Slot | None = None  # of the root strand, while it runs
 
-    def part(self) -> Run:
-        """The state of one of several runs of a part of it, each of which has a log of its own."""
+    def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - for those who watch
+        """The state of one of several runs of a part of it, each of which has a log of its own.
+
+        ``item``: it is the run for that item of an ``each``; None: it is one of several calls made at once.
+        """
         return Run(self.plan, self)
 
     def strand(self, rt: Runtime, slot: Slot, outer: float, *, root: bool = False) -> Strand:
@@ -50,6 +53,20 @@ class Run:
     def overdue(self) -> Exception:
         """The error that says its limit is over."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
+
+    # What a run that is watched is told (see ``watch``), where something rare has happened anyway.
+
+    def hedge_started(self, index: int, attempt: int, replica: int) -> None:
+        """A call of ``.replica`` beside the first begins; ``index`` is its first task."""
+
+    def merged(self, low: int, high: int, *, won: bool) -> None:
+        """What calls made at once have logged of these tasks is one; ``won``: one of them has an answer."""
+
+    def given_up(self, low: int, high: int) -> None:
+        """Nothing around one of these tasks alone will retry it, if it has ended."""
+
+    def over(self, cause: Any = None) -> None:
+        """Nothing will be noted in its log any more; ``cause`` is the error that ended it. It gets a plain log."""
 
 
 class Strand:
@@ -79,6 +96,13 @@ class Strand:
         strand = (run or self.run).strand(rt, rt.slot(), self.edge)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
+        return strand
+
+    def beside(self, run: Run) -> Strand:
+        """A strand in this one's place, for a run of its own that this one waits for."""
+        strand = run.strand(self.rt, self.slot, self.edge)
+        strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
+        strand.kept = self.kept.copy()
         return strand
 
     def close(self) -> None:
@@ -130,7 +154,7 @@ def current_attempt() -> Attempt:
     if strand is None or not strand.open:
         return Attempt(1)
     found: Any = log[strand.at]
-    before = 0 if found is None else found.calls if type(found) is Entry else 1
+    before = 0 if found is None else found.calls if isinstance(found, Entry) else 1
     return Attempt(strand.rounds + before + 1, strand.replica)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rio_chain.deadline import Deadline
+from rio_chain.engine.apply import Failed
 from rio_chain.engine.current import CURRENT, INF, Run, inherited
-from rio_chain.engine.interpret import Failed, program_for, walk
+from rio_chain.engine.interpret import program_for, walk
 from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
-from rio_chain.outcome import Outcome, close
+from rio_chain.log import close
+from rio_chain.outcome import Outcome
 from rio_chain.request import Request
 
 ABANDON_AFTER = 30.0
@@ -51,6 +53,8 @@ async def execute(
         run.around = outer.run
     slot = rt.slot()
     strand = run.strand(rt, slot, until, root=True)
+    if program.kept:
+        strand.kept = [None] * program.kept
     token = CURRENT.set(strand)
     run.slot = slot
     try:
@@ -66,6 +70,7 @@ async def execute(
         slot.release()
         CURRENT.reset(token)
     failed = type(got) is Failed
+    run.over(got.error if failed else None)
     times = (began if posted is None else posted, began, rt.now())
     return Outcome(plan, run.log, got.error if failed else got, times, failed=failed)
 

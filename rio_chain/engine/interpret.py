@@ -6,43 +6,66 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from returns.result import Failure, Success
 
 from rio_chain.engine.admit import admit
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, budget_of, drop, enter, expire, leave, unwind
+from rio_chain.engine.apply import (
+    Fail,
+    Failed,
+    Frame,
+    NestedFail,
+    OuterExpired,
+    Place,
+    agrees,
+    budget_of,
+    drop,
+    enter,
+    expire,
+    leave,
+    unwind,
+)
 from rio_chain.engine.compete import compete
+from rio_chain.engine.crowd import Crowd
 from rio_chain.engine.current import CURRENT, Run, Strand
+from rio_chain.engine.enough import enough
+from rio_chain.engine.expansion import expand
+from rio_chain.engine.items import each
 from rio_chain.engine.program import (
     ADMIT,
     ASYNC,
     BRIDGE,
     CALL,
+    CHOOSE,
     CONSTANT,
     DIRECT,
+    EACH,
     ENTER,
+    EXPAND,
     FAN,
     FULL,
     HANDLER,
     JUMP,
+    KEEP,
     LANE,
     LEAVE,
     PLACE,
     RACE,
     TASK,
+    USE,
     Args,
     Branch,
     Op,
     Program,
     program_of,
 )
-from rio_chain.engine.runtime import STOPPED, Lane, Raised, Refused, Runtime
+from rio_chain.engine.runtime import STOPPED, Lane, Raised, Refused, Runtime, kind_of
 from rio_chain.errors import BridgeFailed, CallbackFailed, UsageError
-from rio_chain.outcome import Entry, close, entry_of, note_call
+from rio_chain.functions import fresh
+from rio_chain.log import Entry, close, entry_of, note_call
 from rio_chain.policies import Budget
 from rio_chain.request import Request
 
@@ -50,10 +73,6 @@ INF = float("inf")
 NO_KWARGS: dict[str, Any] = {}
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
-COPIED = (list, dict, set, bytearray)
-"""Fallback constants of these types are copied, so that no run can change what the next one gets."""
-kind_of = cast("Callable[[object], type[object]]", type)
-"""``type``, without the type arguments that a checker makes up for a value of unknown type."""
 _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -62,21 +81,8 @@ FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
 """How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
 
 
-class Failed:
-    """How a walk that failed ends."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: Any) -> None:
-        self.error = error
-
-
 class Late(Exception):
     """An answer came after its limit, or the limit was over before the call."""
-
-
-class NestedFail(Fail):
-    """The failure of a Request that a function returned; it is told as it is, also where a bridge returned it."""
 
 
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
@@ -223,13 +229,25 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
             return value
 
 
-async def _step(strand: Strand, ops: tuple[Op, ...], place: Place, frames: list[Frame]) -> tuple[int, Any]:
+async def _step(  # noqa: C901, PLR0911 - one for each instruction
+    strand: Strand, ops: tuple[Op, ...], place: Place, frames: list[Frame]
+) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""
     pc, _, value = place
     op = ops[pc]
     code = op[0]
+    if code == KEEP:
+        strand.kept[op[1]] = value
+        return pc + 1, value
+    if code == USE:
+        return pc + 1, _used(strand, op, value)
     if code == FAN:
-        return op[4], await _fan_out(strand, ops, op, value, budget_of(strand, frames))
+        return op[5], await _fan_out(strand, ops, op, value, budget_of(strand, frames))
+    if code in (EACH, EXPAND):
+        crowd = Crowd(strand, op, frames, partial(_item, ops, op[1]))
+        return op[7], await _plain(strand, await (each if code == EACH else expand)(crowd, value))
+    if code == CHOOSE:
+        return await _chosen(strand, op, value), value
     if code == RACE:
         return op[4], await compete(strand, op, partial(_contend, ops, value), frames)
     if code == ADMIT:
@@ -240,8 +258,7 @@ async def _step(strand: Strand, ops: tuple[Op, ...], place: Place, frames: list[
     if code == LEAVE:
         await leave(strand, frames, op[1], value)
     elif code == CONSTANT:
-        constant: Any = op[1]
-        value = copy.copy(cast("Any", constant)) if isinstance(constant, COPIED) else constant
+        value = fresh(op[1])
     else:  # a bridge or a fallback that is a function
         got = await _invoke(strand, op[1], op[2], value)
         value = await _plain(strand, got)
@@ -253,7 +270,7 @@ async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -
     hit = await admit(strand, frames, op, place)
     if hit is None:
         return place[0] + 1, place[2]
-    _, _, low, high, leave_at = op
+    _, _, low, high, leave_at, _ = op
     if high - low == 1:
         entry = entry_of(strand.run.log, low)
         entry.succeeded(hit.value)
@@ -346,6 +363,7 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)
+        strand.kept = [None] * program.kept
         got = await walk(strand, program.ops, 0, program.length, value, [])
     finally:
         strand.close()
@@ -355,9 +373,46 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     return got
 
 
+def _used(strand: Strand, op: Op, value: Any) -> Args:
+    """The input of a task with the values that it uses."""
+    used = {keyword: strand.kept[place] for keyword, place in op[1]}
+    return Args(value.args, {**value.kwargs, **used}) if type(value) is Args else Args((value,), used)
+
+
+async def _chosen(strand: Strand, op: Op, value: Any) -> int:
+    """Where the branch begins that is for this value. The tasks of the others are not needed."""
+    _, tests, starts, bounds, joint = op
+    taken = len(tests)
+    for i, test in enumerate(tests):
+        if isinstance(value, test) if isinstance(test, (type, tuple)) else await agrees(strand, "when", test, value):
+            taken = i
+            break
+    if taken == len(starts):
+        raise Fail(
+            BridgeFailed(
+                joint.name, joint.before, joint.after, LookupError(f"no `when` is true of {kind_of(value).__name__}")
+            )
+        )
+    for i, (low, high) in enumerate(bounds):
+        if i != taken:
+            close(strand.run.log, low, high, None)
+    return int(starts[taken])
+
+
+async def _item(ops: tuple[Op, ...], branch: Branch, strand: Strand, item: Any) -> Any:
+    """Run a branch for one item: the value, or ``Failed``."""
+    return await walk(strand, ops, branch.start, branch.stop, item, [])
+
+
 async def _fan_out(strand: Strand, ops: tuple[Op, ...], op: Op, value: Any, budget: Budget | None) -> Any:
     """Run the branches together. The first failure stops the rest; ``settle`` waits for all."""
-    _, branches, keys, settle, _ = op
+    _, branches, keys, settle, need, _ = op
+    if need is not None:
+
+        def run(branch: Branch, rt: Runtime) -> Awaitable[Any]:
+            return _branch(strand, ops, branch, value, budget, rt)
+
+        return await enough(strand, op, run)
     works = [partial(_branch, strand, ops, branch, value, budget) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
@@ -388,12 +443,17 @@ def _never(_got: Any) -> bool:
     return False
 
 
-async def _branch(parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any, budget: Budget | None) -> Any:
-    strand = parent.fork()
+async def _branch(  # noqa: PLR0917 - a work of a race, which is given all of them
+    parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any, budget: Budget | None, rt: Runtime | None = None
+) -> Any:
+    strand = parent.fork(rt=rt)
     strand.budget = budget
     CURRENT.set(strand)  # every branch has a context of its own
     try:
-        return await walk(strand, ops, branch.start, branch.stop, value, [])
+        got = await walk(strand, ops, branch.start, branch.stop, value, [])
+        if type(got) is Failed:
+            strand.run.given_up(branch.low, branch.high)
+        return got
     finally:
         strand.end()
 

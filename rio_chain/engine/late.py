@@ -36,7 +36,6 @@ class Tidy:
         self.direct = rt.direct
         self.places = rt.places
         self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
-        self.lanes = rt.lanes
         self.now, self.sleep = rt.now, rt.sleep
         self.reserve, self.unreserve = rt.reserve, rt.unreserve
 

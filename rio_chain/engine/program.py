@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain.nodes import Race, walk
+from rio_chain.functions import Reduce
+from rio_chain.nodes import Race, unwrapped, walk
 from rio_chain.plan import (
     Bridge,
     Call,
+    Choose,
     Constant,
+    Each,
+    Expand,
     FanOut,
     Handler,
+    Kept,
     Named,
     Node,
     OrElse,
@@ -36,6 +41,7 @@ FULL = -1  # the depth that enters all layers
 
 # instructions
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
+KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
 # how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
 
@@ -61,11 +67,14 @@ class Program:
     ops: tuple[Op, ...]
     length: int
     limited: bool  # the outermost layer of the whole chain is a timeout
+    kept: int  # how many values are kept for tasks further down
 
 
 @frozen
 class Args:
-    """The input of the first functions of a run that was not called with exactly one positional argument."""
+    """An input that is more than one value: that of the first functions of a run that was not called with exactly one
+    positional argument, and that of a task with ``.using``.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -129,6 +138,8 @@ class _Compiler:
         self.ops: list[Op] = []
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
         self.bridges = 0
+        self.joints = 0
+        self.before: Node | None = None  # what stands right before the ``each`` that comes next
         self.work: list[_Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
@@ -143,9 +154,10 @@ class _Compiler:
         self.ops.append((END,))
         layers, _ = _peel(self.plan.root)
         limited = bool(layers) and isinstance(layers[-1], Timeout)
-        return Program(tuple(self.ops), length, limited)
+        kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
+        return Program(tuple(self.ops), length, limited, kept)
 
-    def _node(self, item: _Item) -> None:
+    def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
         layers, inner = _peel(item.node)
         if isinstance(inner, Call):
             own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
@@ -153,13 +165,17 @@ class _Compiler:
             if len(own) == len(layers):
                 task()
             else:
-                self._region(layers[len(own) :], task)
+                self._region(layers[len(own) :], task, item.node)
         elif layers:
-            self._region(layers, _Item(inner, item.head))
+            self._region(layers, _Item(inner, item.head), item.node)
         elif isinstance(inner, Seq):
-            first, *rest = inner.steps
-            self.work.extend(_Item(step, head=False) for step in reversed(rest))
-            self.work.append(_Item(first, item.head))
+            self._seq(inner, head=item.head)
+        elif isinstance(inner, Kept):
+            self.work += [partial(self.ops.append, (KEEP, inner.place)), _Item(inner.inner, item.head)]
+        elif isinstance(inner, Choose):
+            self._choose(inner, head=item.head)
+        elif isinstance(inner, (Each, Expand)):
+            self._items(inner)
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head)
         elif isinstance(inner, FanOut):
@@ -179,27 +195,30 @@ class _Compiler:
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
         plain = not any(isinstance(layer, Retry) and layer.accept is not None for layer in layers)
-        route = self._route(is_async=call.is_async, inline=call.inline)
-        fn: Any = Spread(call.fn) if head else call.fn
+        route = self._route(is_async=call.is_async, inline=call.inline or call.generator)
+        if call.uses:
+            self.ops.append((USE, tuple((use.keyword, use.kept) for use in call.uses)))
+        fn: Any = Spread(call.fn) if head or call.uses else call.fn
         if call.lane is not None:
             route, fn = LANE, InLane(call.lane, self.plan.tasks[self.tasks].name, fn)
         self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
         self.tasks += 1
 
     def _bridge(self, bridge: Bridge, *, head: bool) -> None:
-        route = self._route(is_async=bridge.is_async, inline=self.places)
+        route = self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
         self.ops.append((BRIDGE, route, Spread(bridge.fn) if head else bridge.fn, planned))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None]) -> None:
+    def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
+        outside = _outside(node) if any(isinstance(layer, (Cache, Flights)) for layer in layers) else ()
         at, low = len(self.ops), self.tasks
         code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
         self.ops.append((code,))  # completed when we know which tasks are inside
 
         def leave() -> None:
-            self.ops[at] = (code, layers, low, self.tasks, len(self.ops))
+            self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside)
             self.ops.append((LEAVE, at))
 
         self.work += [leave, inner]
@@ -255,13 +274,90 @@ class _Compiler:
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
+    def _seq(self, node: Seq, *, head: bool) -> None:
+        """The steps; an ``each`` learns what stands on either side of it."""
+        steps: list[_Item | Callable[[], None]] = []
+        folded = False
+        for i, step in enumerate(node.steps):
+            if folded:
+                folded = False
+                continue
+            after = node.steps[i + 1] if i + 1 < len(node.steps) else None
+            if isinstance(unwrapped(step), Each):
+                steps.append(partial(setattr, self, "before", unwrapped(node.steps[i - 1]) if i else None))
+                if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
+                    folded = True
+                    steps.append(partial(self._items, step, after))
+                    continue
+            steps.append(_Item(step, head and i == 0))
+        self.work.extend(reversed(steps))
+
+    def _choose(self, node: Choose, *, head: bool) -> None:
+        """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
+        del head  # it gets one value, never Args
+        at, joint = len(self.ops), self._joint()
+        self.ops.append((CHOOSE,))
+        starts: list[int] = []
+        lows: list[int] = []
+        jumps: list[int] = []
+
+        def begin() -> None:
+            starts.append(len(self.ops))
+            lows.append(self.tasks)
+
+        def end() -> None:
+            jumps.append(len(self.ops))
+            self.ops.append((JUMP,))
+
+        def done() -> None:
+            bounds = tuple(pairwise([*lows, self.tasks]))
+            self.ops[at] = (CHOOSE, node.tests, tuple(starts), bounds, joint)
+            for jump in jumps:
+                self.ops[jump] = (JUMP, len(self.ops), 0, 0)
+
+        steps: list[_Item | Callable[[], None]] = []
+        for branch in node.branches:
+            steps += [begin, _Item(branch, head=False), end]
+        self.work.append(done)
+        self.work.extend(reversed(steps))
+
+    def _joint(self) -> PlannedBridge:
+        self.joints += 1
+        return self.plan.joints[self.joints - 1]
+
+    def _items(self, node: Each | Expand, fold: Bridge | None = None) -> None:
+        """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
+        joint = self._joint()
+        before, self.before = self.before, None
+        maker = self.tasks - 1 if isinstance(before, Call) else None
+        source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
+
+        def done(at: int, branches: tuple[Branch, ...]) -> None:
+            folded = None
+            if fold is not None:
+                folded = fold.fn, self.plan.bridges[self.bridges]
+                self.bridges += 1
+            code = EACH if isinstance(node, Each) else EXPAND
+            self.ops[at] = (code, branches[0], node, joint, maker, source, folded, len(self.ops))
+
+        self._branches((node.inner,), head=False, done=done)
+
     def _fan_out(self, node: FanOut, at: int, branches: tuple[Branch, ...]) -> None:
-        self.ops[at] = (FAN, branches, node.keys, node.settle, len(self.ops))
+        self.ops[at] = (FAN, branches, node.keys, node.settle, node.need, len(self.ops))
 
     def _race(self, node: Race, at: int, branches: tuple[Branch, ...]) -> None:
         after = None if node.after == INF else node.after
         replica = Replica(node.count, after, node.pick)
         self.ops[at] = (RACE, branches, replica, node.hedge, len(self.ops))
+
+
+def _outside(node: Node) -> tuple[int, ...]:
+    """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
+    inside = list(walk(node))
+    used = {use.kept for n in inside if isinstance(n, Call) for use in n.uses}
+    return tuple(
+        sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
+    )
 
 
 def _peel(node: Node) -> tuple[tuple[Layer, ...], Node]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 T = TypeVar("T")
+kind_of = cast("Callable[[object], type[object]]", type)
+"""``type``, without the type arguments that a checker makes up for a value of unknown type."""
 
 
 class Raised:

@@ -102,6 +102,16 @@ def runtime_here() -> Runtime:
     return known[1]
 
 
+def host_here() -> Host:
+    """The loop that is running as a host; what runs there shares its threads with ``await request``."""
+    name = running_library()
+    if name is None:
+        raise UsageError("`async for` needs a running asyncio or trio loop; in plain code write `for`")
+    host = loop_module_of(name).attach(SHARED_THREADS, SHARED_ABANDONED)
+    host.runtime, host.crew = runtime_here(), shared_crew()
+    return host
+
+
 async def run_here(request: Request[Any]) -> Outcome[Any]:
     """Run a request in the caller's own task."""
     return await execute(runtime_here(), request, Run(request.plan))
@@ -113,7 +123,7 @@ _hosts: dict[tuple[int, str], Host] = {}
 _warned: set[str] = set()
 
 
-def _shared_host(name: str) -> Host:
+def shared_host(name: str) -> Host:
     """The one host of this process and executor for blocking runs that no balancer holds."""
     key = os.getpid(), name  # a forked child has none of its parent's threads
     with _lock:
@@ -126,7 +136,7 @@ def run_blocking(
     request: Request[Any], executor: str | None = None, deadline: Deadline | Duration | None = None
 ) -> Outcome[Any]:
     """Run a request on the shared host and wait for it."""
-    host = _shared_host(default_name() if executor is None else checked_name(executor))
+    host = shared_host(default_name() if executor is None else checked_name(executor))
     limit = deadline_of(deadline, host.runtime.now)
     check_lanes(request, host.runtime.lanes)
     if host.on_loop_thread():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from rio_chain.lint.stack import Said, Stack, always_answers
-from rio_chain.nodes import Call, Node, OrElse, Race, Scope, parts, walk
+from attrs import evolve
+
+from rio_chain.lint.stack import Said, Stack, answers, keeps_failures
+from rio_chain.nodes import Call, Each, Expand, FanOut, Node, OrElse, Race, Scope, call_of, parts, walk
 from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
 from rio_chain.units import span
 
@@ -46,9 +48,17 @@ def limit_outside_timeout(stack: Stack) -> Iterator[Said]:
 
 
 def retry_never_runs(stack: Stack) -> Iterator[Said]:
-    """The fallback has answered already."""
+    """There is an answer already, or the failures have become values."""
     for i, layer, policy in stack.of(Retry):
-        if policy.accept is None and always_answers(layer.inner.node):
+        if policy.accept is not None:
+            continue
+        kept = keeps_failures(layer.inner.node)
+        if kept is not None:
+            nodes = stack.nodes()
+            del nodes[i]
+            text = f"the {call_of(kept)} hands on failures as values or drops them, so the retry around it never runs"
+            yield Said("retry-never-runs", text, stack.build(nodes, each_in(kept, policy)))
+        elif answers(layer.inner.node) is not None:
             fallback = stack.first(reversed(range(i)), OrElse)
             assert fallback is not None  # noqa: S101 - it always answers
             text = "the fallback always answers, so the retry around it never runs"
@@ -56,11 +66,21 @@ def retry_never_runs(stack: Stack) -> Iterator[Said]:
 
 
 def fallback_never_used(stack: Stack) -> Iterator[Said]:
-    """As there is one already."""
+    """As there is one already, or failures have become values."""
     for i, layer in enumerate(stack.layers):
-        if isinstance(layer.node, OrElse) and always_answers(layer.inner.node):
-            text = "the fallback inside it always answers, so this one is never used"
+        inside = answers(layer.inner.node) if isinstance(layer.node, OrElse) else None
+        if inside is not None:
+            what = "settle" if isinstance(inside, FanOut) else "fallback"
+            text = f"the {what} inside it always answers, so this one is never used"
             yield Said("fallback-never-used", text, stack.without(i))
+
+
+def on_error_never_used(stack: Stack) -> Iterator[Said]:
+    """No item fails."""
+    core = stack.core.node
+    if isinstance(core, (Each, Expand)) and keeps_failures(core) and answers(core.inner) is not None:
+        text = f"what is inside the {call_of(core)} always answers, so no item fails and `on_error` is never used"
+        yield Said("on-error-never-used", text, stack.build(stack.nodes(), evolve(core, on_error="raise")))
 
 
 def accept_outside(stack: Stack) -> Iterator[Said]:
@@ -116,6 +136,13 @@ def unlimited(node: Node) -> bool:
     return False
 
 
+def each_in(node: FanOut | Each | Expand, policy: Retry) -> Node:
+    """With a policy around each of its parts instead of around the whole."""
+    if isinstance(node, FanOut):
+        return evolve(node, branches=tuple(Scope(policy, branch) for branch in node.branches))
+    return evolve(node, inner=Scope(policy, node.inner))
+
+
 def is_extra(node: Node) -> bool:
     """Whether it makes calls beside the first."""
     return (isinstance(node, Scope) and isinstance(node.policy, Retry)) or (isinstance(node, Race) and node.hedge)
@@ -132,6 +159,7 @@ ORDER: tuple[Callable[[Stack], Iterator[Said]], ...] = (
     limit_outside_timeout,
     retry_never_runs,
     fallback_never_used,
+    on_error_never_used,
     accept_outside,
     cache_inside_retry,
     chaos_not_innermost,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from attrs import evolve
 
@@ -12,8 +12,9 @@ from rio_chain.bounds import cut
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.lint.order import neat
 from rio_chain.lint.stack import Said, Stack
-from rio_chain.nodes import Call, FanOut, Node, Race, Scope, Seq, walk
+from rio_chain.nodes import Call, Choose, FanOut, Node, Race, Scope, Seq, walk
 from rio_chain.policies import Budget, ByClass, Cache, Flights, Retry, Timeout
+from rio_chain.show.dynamic import tests_words
 from rio_chain.units import span
 
 
@@ -105,19 +106,42 @@ def shared_first_task(stack: Stack) -> Iterator[Said]:
     if not isinstance(fan, FanOut):
         return
     rows = [branch.steps if isinstance(branch, Seq) else (branch,) for branch in fan.branches]
-    shared = [steps[0] for steps in rows if len(steps) > 1 and sum(steps[0] == other[0] for other in rows) > 1]
+    shared = [steps[0] for steps in rows if len(steps) > 1 and sum(same(steps[0], other[0]) for other in rows) > 1]
     begin = next((node for node in shared if called_again(node)), None)
     if begin is None:
         return
-    many = sum(steps[0] == begin for steps in rows)
-    if many == len(rows) and all(len(steps) > 1 for steps in rows):
+    many = sum(same(steps[0], begin) for steps in rows)
+    if many == len(rows) and all(has_task(steps[1:]) for steps in rows):
         better: Node = Seq((begin, evolve(fan, branches=tuple(in_a_row(steps[1:]) for steps in rows))))
     else:
         once = Scope(Flights(), begin)
-        again = (in_a_row((once, *steps[1:]) if steps[0] == begin else steps) for steps in rows)
+        again = (in_a_row((once, *steps[1:]) if same(steps[0], begin) else steps) for steps in rows)
         better = evolve(fan, branches=tuple(again))
     text = f"{many} branches begin with the same task, which is called for each of them"
     yield Said("shared-first-task", text, stack.build(stack.nodes(), better))
+
+
+def branch_never_chosen(stack: Stack) -> Iterator[Said]:
+    """Each value that it is for is another's already."""
+    core = stack.core.node
+    if not isinstance(core, Choose):
+        return
+    tests: list[object] = [*core.tests, *[object] * (len(core.branches) - len(core.tests))]
+    for i, test in enumerate(tests):
+        before = next((k for k in range(i) if covers(tests[k], test)), None)
+        if before is None:
+            continue
+        branches, kept = list(core.branches), list(core.tests)
+        moved = branches.pop(i)
+        if i < len(kept):
+            del kept[i]
+            if not covers(test, tests[before]):  # it is for less: it can go first
+                branches.insert(before, moved)
+                kept.insert(before, test)
+        better = evolve(core, tests=tuple(kept), branches=tuple(branches))
+        what = tests_words(core)
+        text = f"the branch `{what[i]}` is never chosen, as `{what[before]}` before it is true of every such value"
+        yield Said("branch-never-chosen", text, stack.build(stack.nodes(), better))
 
 
 def named(on: object) -> tuple[type[BaseException], ...]:
@@ -128,11 +152,37 @@ def named(on: object) -> tuple[type[BaseException], ...]:
 
 def called_again(node: Node) -> bool:
     """Whether it is a task that is really called by each who has it."""
-    inside = list(walk(node))
     once = (Flights, Cache)
-    return any(isinstance(n, Call) for n in inside) and not any(
-        isinstance(n, Scope) and isinstance(n.policy, once) for n in inside
-    )
+    return has_task((node,)) and not any(isinstance(n, Scope) and isinstance(n.policy, once) for n in walk(node))
+
+
+def has_task(steps: tuple[Node, ...]) -> bool:
+    """Whether there is a task among the steps: a branch can't be written without one."""
+    return any(isinstance(node, Call) for step in steps for node in walk(step))
+
+
+def same(a: Node, b: Node) -> bool:
+    """Whether they are equal and use the same values."""
+    return a == b and list(used_by(a)) == list(used_by(b))
+
+
+def used_by(node: Node) -> Iterator[bytes]:
+    """What tells which tasks it is whose values are used."""
+    sources = (use.source for n in walk(node) if isinstance(n, Call) for use in n.uses)
+    return (n.origin for source in sources for n in walk(source) if isinstance(n, Call))
+
+
+def covers(wide: object, narrow: object) -> bool:
+    """Whether a test of ``choose`` is true of each value that another is true of."""
+    if wide is narrow or wide is object:
+        return True
+    if not isinstance(wide, (type, tuple)) or not isinstance(narrow, (type, tuple)):
+        return False
+    several = cast("tuple[type[Any], ...]", narrow if isinstance(narrow, tuple) else (narrow,))
+    try:
+        return all(issubclass(cls, cast("tuple[type[Any], ...]", wide)) for cls in several)
+    except Exception:  # noqa: BLE001 - a class may refuse to say, as a Protocol does
+        return False
 
 
 def in_a_row(steps: tuple[Node, ...]) -> Node:
@@ -148,4 +198,5 @@ REACH: tuple[Callable[[Stack], Iterator[Said]], ...] = (
     hedge_too_late,
     hedge_in_place,
     shared_first_task,
+    branch_never_chosen,
 )

@@ -9,7 +9,20 @@ from typing import Any, TypeVar, cast
 from attrs import evolve, frozen
 
 from rio_chain.bounds import Part, measured
-from rio_chain.nodes import Constant, Handler, Named, Node, OrElse, Race, Scope
+from rio_chain.nodes import (
+    Constant,
+    Each,
+    Expand,
+    FanOut,
+    Handler,
+    Named,
+    Node,
+    OrElse,
+    Race,
+    Scope,
+    flat,
+    is_hedge_of_one,
+)
 from rio_chain.plan import Plan
 from rio_chain.policies import Budget, Retry, Timeout
 
@@ -150,14 +163,12 @@ def put_around(layer: Node, inner: Node) -> Node:
 
 def is_layer(node: Node) -> bool:
     """Whether it stands around one chain: a policy, a name, a hedge at one place, a fallback."""
-    return isinstance(node, (Scope, Named, OrElse)) or (
-        isinstance(node, Race) and node.hedge and len(node.branches) == 1
-    )
+    return isinstance(node, (Scope, Named, OrElse)) or is_hedge_of_one(node)
 
 
 def stacks(plan: Plan) -> Iterator[Stack]:
     """All stacks of a plan, in plan order."""
-    todo = [(measured(plan.root), Around())]
+    todo = [(measured(flat(plan.root)), Around())]  # flat: what is kept for later stands in nobody's way
     while todo:
         part, around = todo.pop()
         layers: list[Layer] = []
@@ -171,11 +182,28 @@ def stacks(plan: Plan) -> Iterator[Stack]:
         todo.extend(reversed([*((inner, around) for inner in part.parts), *others]))
 
 
-def always_answers(node: Node) -> bool:
-    """Whether it is a fallback that has an answer for every error: what is around it never sees one.
+def answers(node: Node) -> Node | None:
+    """What in it has an answer for every error, so that what is around it never sees one: a fallback, or a settle.
 
     A handler that fails itself is an error in the chain, which nobody retries or replaces.
     """
+    core = below_names(node)
+    if isinstance(core, OrElse):
+        always = core.on is Exception and isinstance(core.fallback, (Constant, Handler))
+        return core if always else None
+    return core if isinstance(core, FanOut) and core.settle else None
+
+
+def keeps_failures(node: Node) -> FanOut | Each | Expand | None:
+    """What in it hands failures on as values, or drops them, so that another attempt is never made."""
+    core = below_names(node)
+    if isinstance(core, FanOut):
+        return core if core.settle else None
+    return core if isinstance(core, (Each, Expand)) and core.on_error in {"keep", "drop"} else None
+
+
+def below_names(node: Node) -> Node:
+    """The node without the names around it."""
     while isinstance(node, Named):
         node = node.inner
-    return isinstance(node, OrElse) and node.on is Exception and isinstance(node.fallback, (Constant, Handler))
+    return node

@@ -4,6 +4,7 @@ What holds for all of those objects stands in ``hold`` (how a call gets in), ``s
 """
 
 from rio_chain.policies.accept import Accept
+from rio_chain.policies.at_least import AtLeast, at_least
 from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait
 from rio_chain.policies.breaker import Breaker
 from rio_chain.policies.budget import Budget
@@ -26,6 +27,7 @@ Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | Fl
 __all__ = [
     "DEFAULT_BACKOFF",
     "Accept",
+    "AtLeast",
     "Backoff",
     "Breaker",
     "Budget",
@@ -44,6 +46,7 @@ __all__ = [
     "Timeout",
     "Turn",
     "Wait",
+    "at_least",
     "best",
     "first",
     "quorum",

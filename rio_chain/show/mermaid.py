@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import re
 from itertools import count, pairwise, product
-from typing import TypeGuard
 
-from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Race, Scope, parts
+from rio_chain.nodes import (
+    Bridge,
+    Call,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOut,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OrElse,
+    Race,
+    Scope,
+    is_hedge_of_one,
+    parts,
+)
 from rio_chain.plan import Plan
+from rio_chain.show.dynamic import each_words, expand_words, tests_words
 from rio_chain.show.policies import fails, race_words, words
 from rio_chain.show.text import Text
 from rio_chain.units import shown
@@ -25,7 +42,9 @@ class Mermaid(Text):
 def mermaid(plan: Plan) -> Mermaid:
     """The flowchart of a plan: tasks as boxes, bridges rounded, policies around several tasks as frames.
 
-    Dotted arrows lead to fallbacks, and a fan-out ends in a hexagon that says what it hands on.
+    Dotted arrows lead to fallbacks, and a fan-out ends in a hexagon that says what it hands on. A choice is a rhombus,
+    and the arrows from there say when they are taken. Other arrows with a word lead to the task that uses the value as
+    an argument of that name.
     """
     drawing = _Drawing(plan)
     first, last = drawing.draw(plan.root)
@@ -37,7 +56,8 @@ def mermaid(plan: Plan) -> Mermaid:
 
 def label(*lines: str) -> str:
     """A quoted label, in which nothing but letters, digits and harmless signs stands as itself."""
-    return '"' + "<br/>".join(re.sub(r"[^A-Za-z0-9_ .,:=()/-]", _entity, line) for line in lines) + '"'
+    # a colon only before a blank: Mermaid takes `style x:y#34;` for a style, and its last `;` away
+    return '"' + "<br/>".join(re.sub(r"[^A-Za-z0-9_ .,:=()/-]|:(?! )", _entity, line) for line in lines) + '"'
 
 
 def _entity(found: re.Match[str]) -> str:
@@ -50,17 +70,28 @@ class _Drawing:
         self.bridges = iter(plan.bridges)
         self.lines: list[str] = []
         self.arrows: list[str] = []
+        self.kept: dict[int | None, list[str]] = {}  # where the value of a kept node comes from
         self.ids = count()
         self.depth = 1
 
     def draw(self, node: Node) -> tuple[list[str], list[str]]:
         """Draw a node; the ids that it begins with, and those that it ends with."""
-        if isinstance(node, (Call, Bridge, Scope)) or _around_one(node):
+        if isinstance(node, Kept):
+            ends = self.draw(node.inner)
+            self.kept[node.place] = ends[1]
+            return ends
+        if isinstance(node, (Call, Bridge, Scope)) or is_hedge_of_one(node):
             return self.boxed(node)
         if isinstance(node, Named):
             return self.frame(node.name, node.inner)
+        if isinstance(node, (Each, Expand)):
+            return self.frame(each_words(node) if isinstance(node, Each) else expand_words(node), node.inner)
         if isinstance(node, OrElse):
             return self.or_else(node)
+        return self.choose(node) if isinstance(node, Choose) else self.joined(node)
+
+    def joined(self, node: Node) -> tuple[list[str], list[str]]:
+        """Steps, or branches that meet again."""
         ends = [self.draw(part) for part in parts(node)]
         if isinstance(node, (FanOut, Race)):
             join = self.box("{{", label(_gives(node)), "}}")
@@ -73,17 +104,26 @@ class _Drawing:
     def boxed(self, node: Node) -> tuple[list[str], list[str]]:
         """A task with its policies, the innermost first, in one box; or a frame around several."""
         policies: list[str] = []
+        kept: list[int] = []
         inner: Node = node
-        while isinstance(inner, Scope) or _around_one(inner):
-            policies.insert(0, words(inner.policy) if isinstance(inner, Scope) else race_words(inner))
+        while isinstance(inner, (Scope, Kept)) or is_hedge_of_one(inner):
+            if isinstance(inner, Kept):
+                kept.append(inner.place)
+            else:
+                policies.insert(0, words(inner.policy) if isinstance(inner, Scope) else race_words(inner))
             inner = parts(inner)[0]
         if isinstance(inner, Call):
             id_ = self.box("[", label(next(self.tasks).name, *policies), "]")
+            for use in inner.uses:
+                self.arrow(self.kept[use.kept], [id_], f"-- {label(use.keyword)} -->")
+            ends = [id_], [id_]
         elif isinstance(inner, Bridge):
             id_ = self.box("([", label(next(self.bridges).name, *policies), "])")
+            ends = [id_], [id_]
         else:
-            return self.frame(", ".join(policies), inner)
-        return [id_], [id_]
+            ends = self.frame(", ".join(policies), inner)
+        self.kept.update((place, ends[1]) for place in kept)
+        return ends
 
     def frame(self, name: str, inner: Node) -> tuple[list[str], list[str]]:
         """A named or limited part of the chain, in a frame of its own."""
@@ -109,6 +149,16 @@ class _Drawing:
         self.arrow(last, begins, f"-. {text if node.on is Exception else label(text)} .->")
         return first, [*last, *ends]
 
+    def choose(self, node: Choose) -> tuple[list[str], list[str]]:
+        """A rhombus, and an arrow to each branch that says when it is taken."""
+        question = self.box("{", label("choose"), "}")
+        ends: list[str] = []
+        for text, branch in zip(tests_words(node), node.branches, strict=True):
+            first, last = self.draw(branch)
+            self.arrow([question], first, f"-- {label(text)} -->")
+            ends += last
+        return [question], ends
+
     def box(self, left: str, text: str, right: str) -> str:
         """One node of the flowchart; its id, in which nothing of the user's stands."""
         id_ = f"n{next(self.ids)}"
@@ -124,13 +174,9 @@ class _Drawing:
         self.arrows.extend(f"  {source} {sign} {target}" for source, target in product(sources, targets))
 
 
-def _around_one(node: Node) -> TypeGuard[Race]:
-    """Whether it is a hedge of one chain, which is drawn as the policies are."""
-    return isinstance(node, Race) and node.hedge and len(node.branches) == 1
-
-
 def _gives(node: FanOut | Race) -> str:
     """What comes out where the branches meet."""
     if isinstance(node, Race):
         return race_words(node)
-    return "dict" if node.keys is not None else "Results" if node.settle else "tuple"
+    what = "dict" if node.keys is not None else "Results" if node.settle else "tuple"
+    return what if node.need is None else f"{node.need} of {len(node.branches)}: {what}"

@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, cast
 
-from rio_chain.functions import Star, name_of
+from rio_chain.functions import MISSING, Reduce, Star, name_of
 from rio_chain.nodes import OrElse, Race
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
@@ -45,9 +45,26 @@ SHARED: dict[type[Any], str] = {
 
 
 def fn_source(fn: Any) -> str:
-    """The name that a function goes by in source; what is no identifier is made one."""
-    name = re.sub(r"\W", "_", name_of(fn), flags=re.ASCII)
-    return f"star({name})" if isinstance(fn, Star) else name
+    """The name that a function goes by in source."""
+    name = identifier(name_of(fn))
+    if isinstance(fn, Star):
+        return f"star({name})"
+    if isinstance(fn, Reduce):
+        return f"reduce({name})" if fn.initial is MISSING else f"reduce({name}, initial={value(fn.initial)})"
+    return name
+
+
+def identifier(name: str) -> str:
+    """A name as it can stand in source; what is no letter, digit or underscore is made one."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def value(constant: object) -> str:
+    """A constant as source of printable ASCII; of what can't say what it is, the type."""
+    try:
+        return inert(repr(constant))
+    except Exception:  # noqa: BLE001 - a user's broken __repr__ must not break ours
+        return f"<{inert(type(constant).__name__)}>"
 
 
 # --- source -----------------------------------------------------------------------------------------------------

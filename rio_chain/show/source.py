@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Race, Scope, Seq, flat, parts
+from itertools import islice
+
+from rio_chain.nodes import (
+    Bridge,
+    Call,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOut,
+    Handler,
+    Named,
+    Node,
+    OrElse,
+    Race,
+    Scope,
+    Seq,
+    flat,
+    parts,
+    unwrapped,
+    walk,
+)
 from rio_chain.policies.written import exact_ms as ms
-from rio_chain.show.policies import call, fn_source, on, race
-from rio_chain.units import inert
+from rio_chain.show import dynamic
+from rio_chain.show.policies import call, fn_source, identifier, on, race, value
 
 __all__ = ["ms", "source", "value"]
 
 WIDTH = 88
+USED = 40  # characters of a chain that is given to `.using`
 
 
 def source(node: Node) -> str:
@@ -57,8 +79,8 @@ def _tight(node: Node) -> str:
 def _is_call(node: FanOut) -> bool:
     """Whether a fan-out can only be written as a call; ``(a & b) & c`` would take a first fan-out apart."""
     first = node.branches[0]
-    plain = isinstance(first, FanOut) and first.keys is None and not first.settle
-    return node.settle or node.keys is not None or len(node.branches) == 1 or plain
+    plain = isinstance(first, FanOut) and first.keys is None and not first.settle and first.need is None
+    return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1 or plain
 
 
 def _either(node: Node) -> tuple[Node, Node] | None:
@@ -70,13 +92,17 @@ def _either(node: Node) -> tuple[Node, Node] | None:
 
 def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
     if isinstance(node, Call):
-        named = f".named({node.name!r})" if node.explicit else ""
-        where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
-        return f"Task({fn_source(node.fn)}){named}{where}"
+        return _task(node)
     if isinstance(node, Bridge):
         return fn_source(node.fn)
     if isinstance(node, FanOut):
         return _call(node)
+    if isinstance(node, Each):
+        return dynamic.each(node, _line(node.inner))
+    if isinstance(node, Expand):
+        return dynamic.expand(node, _line(node.inner))
+    if isinstance(node, Choose):
+        return dynamic.choose(node, [_line(branch) for branch in node.branches])
     if isinstance(node, Race):
         first, *rest = node.branches
         return race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
@@ -95,19 +121,27 @@ def _fallback(node: Node | Handler | Constant) -> str:
     return value(node.value) if isinstance(node, Constant) else _line(node)
 
 
+def _task(node: Call) -> str:
+    named = f".named({node.name!r})" if node.explicit else ""
+    where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
+    uses = dynamic.keywords([(use.keyword, _used(use.source)) for use in node.uses])
+    return f"Task({fn_source(node.fn)}){named}{where}" + (f".using({uses})" if uses else "")
+
+
+def _used(node: Node) -> str:
+    """The task or chain that a ``.using`` was given: by its name, as one made anew would be another one."""
+    core = unwrapped(node)
+    if isinstance(core, Call):
+        return identifier(core.name)
+    if isinstance(node, Named):
+        return identifier(node.name)
+    few = len(list(islice(walk(node), USED))) < USED
+    text = _line(flat(node)) if few else "..."
+    return text if len(text) <= USED else "..."
+
+
 def _call(node: FanOut) -> str:
     texts = [_line(branch) for branch in parts(node)]
-    if node.keys is not None:
-        plain = all(key.isidentifier() and key.isascii() for key in node.keys)
-        pairs = zip(node.keys, texts, strict=True)
-        inside = ", ".join(f"{key}={text}" if plain else f"{value(key)}: {text}" for key, text in pairs)
-        return f"fan_out({inside})" if plain else f"fan_out(**{{{inside}}})"
-    return f"{'settle' if node.settle else 'fan_out'}({', '.join(texts)})"
-
-
-def value(constant: object) -> str:
-    """A constant as source of printable ASCII; of what can't say what it is, the type."""
-    try:
-        return inert(repr(constant))
-    except Exception:  # noqa: BLE001 - a user's broken __repr__ must not break ours
-        return f"<{inert(type(constant).__name__)}>"
+    inside = ", ".join(texts) if node.keys is None else dynamic.keywords(list(zip(node.keys, texts, strict=True)))
+    need = "" if node.need is None else f", need={node.need}"
+    return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"

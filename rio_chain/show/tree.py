@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rio_chain.nodes import Bridge, Call, Constant, FanOut, Handler, Named, Node, OrElse, Race, Scope, Seq, parts
+from rio_chain.nodes import (
+    Bridge,
+    Call,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOut,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OrElse,
+    Race,
+    Scope,
+    Seq,
+    parts,
+)
 from rio_chain.plan import Plan
-from rio_chain.show.policies import fails, race_words, words
-from rio_chain.show.source import value
+from rio_chain.show.dynamic import each_words, expand_words, kept_names, tests_words, using
+from rio_chain.show.policies import fails, race_words, value, words
 from rio_chain.show.text import Text
 from rio_chain.units import inert, shown
 
@@ -21,15 +38,14 @@ class _Tree:
     def __init__(self, plan: Plan) -> None:
         self.tasks = iter(plan.tasks)
         self.bridges = iter(plan.bridges)
+        self.kept = kept_names(plan)
 
     def lines(self, node: Node, indent: str, label: str = "") -> Iterator[str]:
         """The lines of one node; ``label`` is what its parent calls it."""
+        while isinstance(node, Kept):
+            node = node.inner
         yield f"{indent}{label}{self.head(node)}"
-        labels = [f"{inert(key)}: " for key in node.keys or ()] if isinstance(node, FanOut) else []
-        if isinstance(node, OrElse):
-            labels = ["", "else "]
-        if isinstance(node, Race) and node.hedge:
-            labels = [""] + ["or "] * (len(node.branches) - 1)
+        labels = _labels(node)
         for i, part in enumerate(parts(node)):
             yield from self.lines(part, indent + "  ", labels[i] if labels else "")
         if isinstance(node, OrElse) and isinstance(node.fallback, Constant):
@@ -37,24 +53,52 @@ class _Tree:
         if isinstance(node, OrElse) and isinstance(node.fallback, Handler):
             yield f"{indent}  else {node.fallback.name}(error)"
 
-    def head(self, node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
+    def head(self, node: Node) -> str:
         """What the node is, in one line."""
         if isinstance(node, Call):
-            where = ", inline" if node.inline else f", in lane {value(node.lane)}" if node.lane is not None else ""
-            how = "async" if node.is_async else f"sync{where}"
-            return f"task {next(self.tasks).name} ({how})"
+            return f"task {next(self.tasks).name} ({_how(node)}){using(node, self.kept)}"
         if isinstance(node, Bridge):
-            return f"bridge {next(self.bridges).name}" + (" (async)" if node.is_async else "")
+            how = _how(node)
+            return f"bridge {next(self.bridges).name}" + (f" ({how})" if how != "sync" else "")
         if isinstance(node, Scope):
             return words(node.policy)
-        if isinstance(node, Race):
-            return race_words(node)
         if isinstance(node, Named):
             return f"{node.name}:"
-        if isinstance(node, Seq):
-            return "in order"
-        if isinstance(node, OrElse):
-            return f"{fails(node)}, something else"
-        assert isinstance(node, FanOut)  # noqa: S101 - a Plan holds no Then
-        gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
-        return f"together, on the same input, giving {gives}"
+        return "in order" if isinstance(node, Seq) else _joined(node)
+
+
+def _joined(node: Node) -> str:
+    """What a node does with its parts."""
+    if isinstance(node, Race):
+        return race_words(node)
+    if isinstance(node, OrElse):
+        return f"{fails(node)}, something else"
+    if isinstance(node, Each):
+        return each_words(node)
+    if isinstance(node, Expand):
+        return expand_words(node)
+    if isinstance(node, Choose):
+        return "by the value, the first of these that fits"
+    assert isinstance(node, FanOut)  # noqa: S101 - a Plan holds no Then
+    enough = "" if node.need is None else f", until {node.need} of {len(node.branches)} have succeeded"
+    gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
+    return f"together, on the same input{enough}, giving {gives}"
+
+
+def _how(node: Call | Bridge) -> str:
+    how = "async" if node.is_async else "sync"
+    how += " generator" if node.generator else ""
+    if isinstance(node, Call):
+        how += ", inline" if node.inline else f", in lane {value(node.lane)}" if node.lane is not None else ""
+    return how
+
+
+def _labels(node: Node) -> list[str]:
+    """What a node calls its parts; none if it has no words for them."""
+    if isinstance(node, FanOut):
+        return [f"{inert(key)}: " for key in node.keys or ()]
+    if isinstance(node, OrElse):
+        return ["", "else "]
+    if isinstance(node, Race) and node.hedge:
+        return [""] + ["or "] * (len(node.branches) - 1)
+    return [f"{text}: " for text in tests_words(node)] if isinstance(node, Choose) else []

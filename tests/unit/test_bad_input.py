@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rio_chain import Backoff, Chain, ChainDefinitionError, Task, fan_out, settle, star
+from rio_chain import Backoff, Chain, ChainDefinitionError, Task, each, fan_out, race, settle, star
 
 
 async def fetch(user_id: int, *, verbose: bool = False) -> int:
@@ -35,6 +35,10 @@ def keyworded(x: Any, *, limit: int) -> Any:
 
 def generator() -> Iterator[int]:
     yield 1
+
+
+def counting(n: int) -> Iterator[int]:
+    yield from range(n)
 
 
 async def async_generator() -> AsyncIterator[int]:
@@ -135,7 +139,18 @@ class TestTask:
 
     @pytest.mark.parametrize("fn", [generator, async_generator, functools.partial(generator), Generating()])
     def test_a_generator_function(self, fn: Any) -> None:
-        refused(lambda: Task(fn), "it yields many values and a chain hands on one; return a list instead")
+        text = "is a generator function: it yields many values and a chain hands on one. Write `>> each(...)`"
+        made = Task(fn)
+        refused(lambda: made(), text)
+        refused(lambda: made >> Task(one), text)
+        refused(lambda: made & task, text)
+        refused(lambda: made.timeout(5), "put the policy, or whatever is around it, around `")
+        refused(lambda: made.or_else(0), text)
+        refused(lambda: race(task, made), text)
+        refused(made.plan, text)
+        refused(lambda: each(Task(counting)), text)
+        assert (made >> each(task)).plan()
+        assert (made.named("some") >> each(task).timeout(5)).plan()
 
     def test_a_generator(self) -> None:
         refused(lambda: Task(generator()), "a generator, as `generator` was called")  # type: ignore[arg-type]
@@ -153,7 +168,7 @@ class TestThen:
         refused(lambda: task.then(None), "right of `>>` stands a Task, a Chain or a function; got None")
         refused(lambda: task >> task(1), "got a Request: give the chain itself, without its arguments")
         refused(lambda: task >> fetch(1), "a coroutine, as `fetch` was called: write Task(fetch), not Task(fetch(...))")
-        refused(lambda: task >> generator, "got the generator function `generator`")
+        refused(lambda: (task >> counting)(1), "`counting` is a generator function")
 
     def test_a_lambda_that_took_the_shift_with_it(self) -> None:
         bridge: Any = lambda user: user["id"] >> task  # noqa: E731 - the slip itself

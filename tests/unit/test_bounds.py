@@ -11,9 +11,26 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rio_chain import Backoff, Bounds, Chain, Chaos, Flights, Limit, Quantile, Task, fan_out, quorum, race, settle
+from rio_chain import (
+    Backoff,
+    Bounds,
+    Chain,
+    Chaos,
+    Flights,
+    Limit,
+    Quantile,
+    Task,
+    choose,
+    each,
+    expand,
+    fan_out,
+    quorum,
+    race,
+    settle,
+    when,
+)
 from rio_chain.bounds import Cut
-from rio_chain.nodes import Call, FanOut, Node, OrElse, Race, Scope, Seq, walk
+from rio_chain.nodes import Call, Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, walk
 from rio_chain.plan import compile_plan
 from rio_chain.policies import Retry, Timeout
 
@@ -28,6 +45,14 @@ def g(x: Any) -> Any:
 
 def h(x: Any) -> Any:
     return x
+
+
+def is_good(x: Any) -> bool:
+    return bool(x)
+
+
+def used(x: Any, first: Any = None) -> Any:
+    return x, first
 
 
 AnyChain = Chain[..., Any]
@@ -66,6 +91,17 @@ class TestTime:
             (F.limit(Limit(1)).timeout(100), 100),
             (F.timeout(100).chaos(Chaos(0.1, latency=20)), 120),
             (F.timeout(100).single_flight(Flights()), 200),
+            (each(F.timeout(100), limit=3), NO_LIMIT),
+            (each(F.timeout(100)).timeout(500), 500),
+            (expand(F.timeout(100), total=20), 2_000),
+            (expand(F.timeout(100), total=10**400), NO_LIMIT),
+            (expand(F.timeout(100), depth=2), 1_000_000),
+            (expand(F, total=20), NO_LIMIT),
+            (choose(when(int, F.timeout(100)), when(is_good, G.timeout(300)), otherwise=H.timeout(200)), 300),
+            (choose(when(int, F.timeout(100)), otherwise=G), NO_LIMIT),
+            (fan_out(F.timeout(100), G.timeout(50), need=1), 100),
+            (F.timeout(100) >> G.timeout(10) >> Task(used).using(first=F).timeout(5), 115),
+            (F.timeout(100).retry(10**400, backoff=None), NO_LIMIT),
         ],
     )
     def test_without_hedges(self, chain: AnyChain, ms: float) -> None:
@@ -106,11 +142,19 @@ class TestCalls:
             (F.replica(3, to=[G]), {"f": 2, "g": 1}, {"f": 1, "g": 0}),
             (race(F, G), {"f": 1, "g": 1}, {"f": 1, "g": 1}),
             (F.retry(10**9).retry(10**9), {"f": (10**9 + 1) ** 2}, {"f": (10**9 + 1) ** 2}),
+            (each(F.retry(2)) >> G, {"f": NO_LIMIT, "g": 1}, {"f": NO_LIMIT, "g": 1}),
+            (each(F).timeout(5).retry(10**400), {"f": NO_LIMIT}, {"f": NO_LIMIT}),
+            (F.replica(2, to=[each(G)]), {"f": 1, "g": NO_LIMIT}, {"f": 1, "g": 0}),
+            (expand(F.retry(1) >> G, total=20).retry(2), {"f": 120, "g": 60}, {"f": 120, "g": 60}),
+            (choose(when(int, F.retry(1)), otherwise=G).retry(2), {"f": 6, "g": 3}, {"f": 6, "g": 3}),
+            (fan_out(F.retry(1), G, H, need=2), {"f": 2, "g": 1, "h": 1}, {"f": 2, "g": 1, "h": 1}),
+            (F >> G >> Task(used).using(first=F).retry(1), {"f": 1, "g": 1, "used": 2}, {"f": 1, "g": 1, "used": 2}),
         ],
     )
     def test_multiply(self, chain: AnyChain, calls: dict[str, int], without: dict[str, int]) -> None:
         found = chain.bounds()
         assert (found.calls, found.calls_without_hedges) == (calls, without)
+        assert all(isinstance(many, int) for many in found.calls.values() if many < NO_LIMIT)
 
 
 class TestCuts:
@@ -130,6 +174,10 @@ class TestCuts:
         [cut] = F.replica(4, after=100).timeout(250).bounds().cuts
         assert cut == Cut("replica", ("f",), 250, calls=4, slowest=3, fastest=4)
 
+    def test_of_each_item(self) -> None:
+        [cut] = each(F.timeout(200).retry(3, backoff=FIXED)).timeout(500).bounds().cuts
+        assert cut == Cut("retry", ("f",), 500, calls=4, slowest=2, fastest=4)
+
     def test_none_where_all_fit(self) -> None:
         assert F.timeout(100).retry(2, backoff=None).timeout(300).bounds().cuts == ()
         assert F.retry(9).bounds().cuts == ()
@@ -145,6 +193,14 @@ class TestLook:
             retry of g: 2 of 4 calls begin within 500 ms when they are slow""")
         assert str(F.bounds()) == "no limit but abandon_after\nf: at most 1 call"
 
+    def test_items_are_any_number(self) -> None:
+        chain = each(F.timeout(100)).timeout(500) >> G.replica(2, to=[each(H)]).timeout(50)
+        assert str(chain.bounds()) == dedent("""\
+            at most 550 ms
+            f: any number of calls
+            g: at most 1 call
+            h: any number of calls, without hedges 0""")
+
     def test_it_is_a_value(self) -> None:
         assert F.retry(1).bounds() == F.retry(1).bounds()
         assert hash(F.retry(1).bounds()) == hash(F.retry(1).bounds())
@@ -159,16 +215,16 @@ class TestLook:
 
 # --- everything that can happen -----------------------------------------------------------------------------------
 
-Choose = Callable[[], bool]
-"""Whether the next call succeeds. Either way it takes all the time it has."""
+Chance = Callable[[], bool]
+"""Whether the next call succeeds, a test is true, or there is more to do. A call takes all the time it has."""
 Ran = tuple[bool, float]
 
 
 class Model:
     """Runs a small chain in which each task is as slow as its timeout, with given answers."""
 
-    def __init__(self, choose: Choose, *, hedges: bool) -> None:
-        self.choose = choose
+    def __init__(self, chance: Chance, *, hedges: bool) -> None:
+        self.chance = chance
         self.hedges = hedges
         self.calls: Counter[str] = Counter()
 
@@ -176,7 +232,7 @@ class Model:
         if isinstance(node, Scope) and isinstance(node.policy, Timeout):
             assert isinstance(node.inner, Call)
             self.calls[node.inner.name] += 1
-            return self.choose(), node.policy.seconds
+            return self.chance(), node.policy.seconds
         if isinstance(node, Scope):
             assert isinstance(node.policy, Retry)
             return self.retry(node.policy, node.inner)
@@ -184,11 +240,29 @@ class Model:
             return self.one_by_one(node.steps, stop_at=False)
         if isinstance(node, OrElse):
             return self.one_by_one((node.primary, node.fallback), stop_at=True)  # type: ignore[arg-type]
+        return self.race(node) if isinstance(node, Race) else self.joined(node)
+
+    def joined(self, node: Node) -> Ran:
         if isinstance(node, FanOut):
-            ran = [self.run(branch) for branch in node.branches]
-            return all(ok for ok, _ in ran), max(time for _, time in ran)
-        assert isinstance(node, Race)
-        return self.race(node)
+            return self.fan_out(node)
+        if isinstance(node, Expand):
+            many = 1 + sum(self.chance() for _ in range(node.total - 1))
+            return self.one_by_one((node.inner,) * many, stop_at=False)
+        assert isinstance(node, Choose)
+        taken = next((i for i, _ in enumerate(node.tests) if self.chance()), len(node.tests))
+        return self.run(node.branches[taken]) if taken < len(node.branches) else (False, 0.0)
+
+    def fan_out(self, node: FanOut) -> Ran:
+        """Over when so many as are needed have succeeded, or so many have failed that these can't any more."""
+        width = len(node.branches)
+        need = node.need or width
+        ran = sorted((self.run(branch) for branch in node.branches), key=lambda one: one[1])
+        succeeded = failed = 0
+        for ok, time in ran:
+            succeeded, failed = succeeded + ok, failed + (not ok)
+            if succeeded == need or failed > width - need:
+                return succeeded == need, time
+        raise AssertionError
 
     def one_by_one(self, nodes: tuple[Node, ...], *, stop_at: bool) -> Ran:
         total = 0.0
@@ -233,25 +307,25 @@ class Model:
 def worst(node: Node, *, hedges: bool) -> tuple[float, dict[str, int]]:
     """The longest time and the most calls over all answers that there can be."""
     longest, most = 0.0, Counter[str]()
-    for choose in futures():
-        model = Model(choose, hedges=hedges)
+    for chance in futures():
+        model = Model(chance, hedges=hedges)
         longest = max(longest, model.run(node)[1])
         most |= model.calls
     return longest, dict(most)
 
 
-def futures() -> Iterator[Choose]:
+def futures() -> Iterator[Chance]:
     """Every sequence of answers, the one after the other, each as long as somebody asks."""
     answers: list[bool] = []
     while True:
         asked = iter(answers[:])
         told: list[bool] = []
 
-        def choose(asked: Iterator[bool] = asked, told: list[bool] = told) -> bool:
+        def chance(asked: Iterator[bool] = asked, told: list[bool] = told) -> bool:
             told.append(next(asked, False))
             return told[-1]
 
-        yield choose
+        yield chance
         answers = told
         while answers and answers[-1]:
             answers.pop()
@@ -271,6 +345,10 @@ def wider(inner: st.SearchStrategy[AnyChain]) -> st.SearchStrategy[AnyChain]:
         st.builds(lambda a, b: a | b, inner, inner),
         st.builds(lambda a, b: a & b, inner, inner),
         st.builds(race, inner, inner),
+        st.builds(lambda a, b, n: fan_out(a, b, need=n), inner, inner, st.integers(1, 2)),
+        st.builds(lambda a, b: choose(when(int, a), otherwise=b), inner, inner),
+        st.builds(lambda a: choose(when(is_good, a)), inner),
+        st.builds(lambda a: expand(a, total=2, on_limit="stop"), inner),
         st.builds(lambda a, n, wait: a.retry(n, backoff=wait), inner, st.integers(1, 2), backoffs),
         st.builds(lambda a, n, after: a.replica(n, after=after), inner, st.integers(2, 3), delays),
         st.builds(lambda a, b, after: a.replica(after=after, to=[b]), inner, inner, delays),

@@ -27,6 +27,7 @@ from rio_chain.errors import (
     Skipped,
     TaskTimedOut,
     TicketCancelled,
+    TooFew,
     UnknownTask,
     UsageError,
 )
@@ -81,6 +82,11 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     ),
     (TicketCancelled(), {"reason": "its ticket was cancelled"}, "cancelled: its ticket was cancelled"),
     (TicketCancelled("why not"), {"reason": "why not"}, "cancelled: why not"),
+    (
+        TooFew(3, 1, (OSError("no"),)),
+        {"least": 3, "succeeded": 1},
+        "1 items succeeded, and at least 3 had to; the first error: OSError('no')",
+    ),
 ]
 each = pytest.mark.parametrize(("error", "known", "text"), EXAMPLES, ids=lambda value: type(value).__name__)
 

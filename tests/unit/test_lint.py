@@ -15,9 +15,14 @@ from rio_chain import (
     Flights,
     Limit,
     Task,
+    at_least,
+    choose,
+    each,
+    expand,
     fan_out,
     race,
     settle,
+    when,
 )
 
 
@@ -37,13 +42,17 @@ def is_good(x: Any) -> bool:
     return bool(x)
 
 
+def uses(x: Any, u: Any = None) -> Any:
+    return x, u
+
+
 AnyChain = Chain[..., Any]
 F, G, U = Task(f), Task(g), Task(user)
 breaker, budget, cache = Breaker(), Budget(), Cache(1000)
 chaos, flights, limit, short = Chaos(0.5, latency=10), Flights(), Limit(10), Limit(10, wait=5)
 
 
-NAMES = {**globals(), "Abandoned": Abandoned, "CircuitOpen": CircuitOpen}
+NAMES = {**globals(), "at_least": at_least, "Abandoned": Abandoned, "CircuitOpen": CircuitOpen}
 
 
 def read(code: str) -> AnyChain:
@@ -85,6 +94,43 @@ ODD = [
         "Task(f).or_else(is_good).named('x').retry(3)",
         "Task(f).retry(3).or_else(is_good).named('x')",
     ),
+    (
+        "retry-never-runs",
+        "settle(Task(f), Task(g)).named('x').retry(3).timeout(50)",
+        "settle(Task(f).retry(3), Task(g).retry(3)).named('x').timeout(50)",
+    ),
+    (
+        "retry-never-runs",
+        "each(Task(f) >> Task(g), on_error='keep').retry(2)",
+        "each((Task(f) >> Task(g)).retry(2), on_error='keep')",
+    ),
+    ("retry-never-runs", "each(Task(f), on_error='drop').retry(2)", "each(Task(f).retry(2), on_error='drop')"),
+    (
+        "retry-never-runs",
+        "expand(Task(f), limit=2, on_error='drop').retry(2)",
+        "expand(Task(f).retry(2), limit=2, on_error='drop')",
+    ),
+    ("fallback-never-used", "settle(Task(f), Task(g)) | Task(user)", "settle(Task(f), Task(g))"),
+    ("fallback-never-used", "settle(Task(f), Task(g)).or_else(1)", "settle(Task(f), Task(g))"),
+    ("on-error-never-used", "each(Task(f).or_else(0), on_error='drop')", "each(Task(f).or_else(0))"),
+    (
+        "on-error-never-used",
+        "expand(settle(Task(f)), on_error='keep').timeout(5)",
+        "expand(settle(Task(f))).timeout(5)",
+    ),
+    (
+        "branch-never-chosen",
+        "choose(when(int, Task(f)), when(bool, Task(g)))",
+        "choose(when(bool, Task(g)), when(int, Task(f)))",
+    ),
+    (
+        "branch-never-chosen",
+        "choose(when((int, str), Task(f)), when(list, Task(user)), when((str, bool), Task(g)), otherwise=Task(f))",
+        "choose(when((str, bool), Task(g)), when((int, str), Task(f)), when(list, Task(user)), otherwise=Task(f))",
+    ),
+    ("branch-never-chosen", "choose(when(is_good, Task(f)), when(is_good, Task(g)))", "choose(when(is_good, Task(f)))"),
+    ("branch-never-chosen", "choose(when(int, Task(f)), when((int,), Task(g)))", "choose(when(int, Task(f)))"),
+    ("branch-never-chosen", "choose(when(object, Task(f)), otherwise=Task(g))", "choose(when(object, Task(f)))"),
     ("fallback-never-used", "Task(f).or_else([]).or_else(1)", "Task(f).or_else([])"),
     ("fallback-never-used", "Task(f).or_else([]) | Task(g)", "Task(f).or_else([])"),
     ("accept-outside-retry", "Task(f).retry(2).accept(is_good)", "Task(f).accept(is_good).retry(2)"),
@@ -139,6 +185,20 @@ ODD = [
         "settle(Task(user) >> Task(f), Task(user), Task(g))",
         "settle(Task(user).single_flight(flights) >> Task(f), Task(user).single_flight(flights), Task(g))",
     ),
+    (
+        "shared-first-task",
+        "(Task(user) >> f) & (Task(user) >> g)",
+        "(Task(user).single_flight(flights) >> f) & (Task(user).single_flight(flights) >> g)",
+    ),
+    (
+        "shared-first-task",
+        "fan_out(Task(user) >> Task(f), Task(user) >> Task(g), need=1)",
+        "Task(user) >> fan_out(Task(f), Task(g), need=1)",
+    ),
+    ("timeout-unreachable", "each(Task(f).timeout(500), limit=3).timeout(100)", "Task(f)"),
+    ("timeout-unreachable", "choose(when(int, Task(f).timeout(500))).timeout(100)", "Task(f)"),
+    ("breaker-inside-timeout", "expand(Task(f).breaker(breaker)).timeout(80)", "Task(f).timeout(40).breaker(breaker)"),
+    ("retries-multiply", "each(Task(f).retry(3)).retry(2)", "Task(f).retry(3).budget(budget)"),
 ]
 
 
@@ -180,6 +240,22 @@ FINE = [
     "(Task(f) >> Task(g)).chaos(chaos)",
     "Task(f).retry(2).cache(cache)",
     "Task(f).accept(is_good).retry(2)",
+    "each(Task(f).timeout(5))",
+    "each(Task(f).timeout(5).retry(2)).timeout(200)",
+    "each(Task(f)).retry(2)",
+    "each(Task(f), on_error='keep').retry(2, accept=is_good)",
+    "each(Task(f), on_error='keep').timeout(5).retry(2)",
+    "each(Task(f), on_error=at_least(2)).retry(2)",
+    "each(Task(f), on_error='drop').or_else([])",
+    "each(Task(f).or_else(0), on_error=at_least(2))",
+    "settle(Task(f), Task(g)).timeout(5).retry(2)",
+    "settle(Task(f), Task(g)).timeout(5).or_else(1)",
+    "fan_out(Task(f), Task(g), need=1).retry(2)",
+    "expand(Task(f).or_else([])).retry(2)",
+    "choose(when(bool, Task(f)), when(int, Task(g)), otherwise=Task(f))",
+    "choose(when(is_good, Task(f)), when(int, Task(g)))",
+    "choose(when(int, Task(f)), when((int, str), Task(g)))",
+    "choose(when(int, Task(user) >> Task(f)), otherwise=Task(user) >> Task(g))",
 ]
 
 
@@ -198,6 +274,34 @@ class TestWhere:
         for chain in (F >> odd, F & odd, settle(F, odd), F | odd, race(F, odd), F.replica(to=[odd]), odd.or_else(f)):
             [finding] = chain.lint()
             assert (finding.code, finding.where) == ("timeout-unreachable", ("g",))
+
+    def test_finds_it_where_the_values_decide(self) -> None:
+        odd = G.timeout(500).timeout(100)
+        for chain in (each(odd), expand(odd), choose(when(int, F), otherwise=odd), fan_out(F, odd, need=1)):
+            [finding] = (U >> chain).lint()
+            assert (finding.code, finding.where) == ("timeout-unreachable", ("g",))
+
+    def test_what_is_used_further_down_stands_in_nobodys_way(self) -> None:
+        odd = U.or_else([]).retry(3)
+        [finding] = (odd >> F >> Task(uses).using(u=odd)).lint()
+        assert (finding.code, finding.better) == ("retry-never-runs", "Task(user).retry(3).or_else([])")
+        branch = F >> Task(uses).using(u=F)
+        [finding] = (U >> (branch & (F >> G))).lint()
+        assert finding.better == "Task(f) >> (Task(uses).using(u=f) & Task(g))"
+
+    def test_tasks_that_use_different_values_are_different(self) -> None:
+        many = U >> G >> ((Task(uses).using(u=U) >> F) & (Task(uses).using(u=G) >> F))
+        assert many.lint() == ()
+
+    def test_classes_that_refuse_to_say_are_left_alone(self) -> None:
+        class Silent(type):
+            def __subclasscheck__(cls, _: type) -> bool:
+                raise RuntimeError
+
+        class Quiet(metaclass=Silent):
+            pass
+
+        assert choose(when(Quiet, F), when(int, G)).lint() == ()
 
     def test_knows_what_stands_around_a_fallback(self) -> None:
         fallback = G.timeout(500)

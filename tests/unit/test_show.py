@@ -6,8 +6,23 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rio_chain import Backoff, Chain, Task, fan_out, settle, star
+from rio_chain import (
+    Backoff,
+    Chain,
+    Task,
+    at_least,
+    choose,
+    each,
+    expand,
+    fan_out,
+    reduce,
+    settle,
+    star,
+    when,
+)
 from rio_chain.show.source import ms
 
 
@@ -37,6 +52,22 @@ def render(found: Any) -> Any:
 
 def is_good(value: Any) -> bool:
     return bool(value)
+
+
+def add(total: Any, value: Any) -> Any:
+    return total + value
+
+
+def links(page: Any) -> Any:
+    return page
+
+
+def pages(place: Any) -> Any:
+    yield place
+
+
+def greet(orders: Any, user: Any = None, other: Any = None) -> Any:
+    return orders, user, other
 
 
 user = Task(fetch_user).timeout(100).retry(3)
@@ -82,6 +113,25 @@ class TestSource:
             "Task(fetch_user).or_else(render)",
             "Task(fetch_user).or_else({'a': (1, None)})",
             "(Task(fetch_user) >> render).or_else('x')",
+            "each(Task(fetch_user))",
+            "each(Task(fetch_user) >> render, limit=3, ordered=False, on_error='keep')",
+            "each(Task(fetch_user).retry(2), on_error=at_least(2)).timeout(5)",
+            "each(each(Task(fetch_user)), limit=1)",
+            "Task(pages) >> each(Task(fetch_user), on_error='drop') >> reduce(add)",
+            "pages >> each(Task(fetch_user)) >> reduce(add, initial=[0, 'x'])",
+            "expand(Task(fetch_user))",
+            (
+                "expand(Task(fetch_user), limit=2, depth=3, total=9, more=links, key=is_good, on_error='drop', "
+                "on_limit='stop')"
+            ),
+            "choose(when(is_good, Task(fetch_user)))",
+            "choose(when(int, Task(fetch_user)), when((str, float), Task(fetch_orders) >> render))",
+            "choose(when((int,), Task(fetch_user)), otherwise=Task(fetch_orders) | Task(fetch_shops))",
+            "(choose(when(int, Task(fetch_user))) & each(Task(fetch_user))) >> star(greet)",
+            "fan_out(Task(fetch_user), Task(fetch_orders), Task(fetch_shops), need=2)",
+            "fan_out(user=Task(fetch_user), shops=Task(fetch_shops), need=1)",
+            "fan_out(Task(fetch_user), Task(fetch_orders), need=1) & Task(fetch_shops)",
+            "fan_out(**{'class': Task(fetch_user), 'b': Task(fetch_orders)}, need=1)",
         ],
     )
     def test_is_the_code_that_builds_it(self, text: str) -> None:
@@ -89,6 +139,31 @@ class TestSource:
         chain = eval(text, names)  # noqa: S307 - the promise is that it evaluates
         assert repr(chain) == text
         assert eval(repr(chain), names) == chain  # noqa: S307
+
+    def test_what_a_task_uses_goes_by_its_name(self) -> None:
+        polite, both = Task(greet), (A & C).named("the two")
+        pair = A >> render
+        for chain, last in [
+            (A.timeout(5) >> polite.using(user=A), "Task(greet).using(user=fetch_user)"),
+            (
+                A.named("who is it") >> polite.named("hi").using(user=A),
+                "Task(greet).named('hi').using(user=fetch_user)",
+            ),
+            (both >> polite.inline().using(user=both), "Task(greet).inline().using(user=the_two)"),
+            (both >> polite.using(user=A, other=C), "Task(greet).using(user=fetch_user, other=fetch_shops)"),
+            (pair >> polite.using(user=pair), "Task(greet).using(user=Task(fetch_user) >> render)"),
+        ]:
+            assert f">> {last}" in repr(chain)
+            assert f">> {last}).timeout(5)" in repr(chain.timeout(5))
+
+    def test_what_is_used_stays_short(self) -> None:
+        long = A >> fan_out(A, B, C) >> render
+        assert repr(Task(greet).using(user=long)) == "Task(greet).using(user=...)"
+
+    def test_a_repr_that_names_its_sources_evaluates(self) -> None:
+        names = {**globals(), "fetch_user": A}
+        chain = eval("fetch_user >> Task(greet).using(user=fetch_user)", names)  # noqa: S307
+        assert chain == A >> Task(greet).using(user=A)
 
     def test_one_step_a_line_where_it_is_long(self) -> None:
         assert repr(page) == dedent("""\
@@ -173,6 +248,54 @@ class TestExplain:
                     task fetch_orders#2 (async)
                 else render(error)""")
 
+    def test_what_the_values_decide(self) -> None:
+        chain = (
+            Task(pages)
+            >> each(A.timeout(5), limit=3, ordered=False, on_error=at_least(2))
+            >> reduce(add)
+            >> choose(
+                when(is_good, each(A, on_error="keep")),
+                when((int, str), expand(C, depth=3, more=links, key=is_good, on_error="drop", on_limit="stop")),
+                otherwise=B,
+            )
+            >> fan_out(A, B, need=1)
+            >> expand(C)
+        )
+        assert chain.explain() == dedent("""\
+            in order
+              task pages (sync generator)
+              each item, at most 3 at once, as they come, failures dropped, at least 2 must succeed
+                timeout 5 ms
+                  task fetch_user#1 (sync)
+              bridge add
+              by the value, the first of these that fits
+                if is_good: each item, at most 10 at once, in order, failures kept
+                  task fetch_user#2 (sync)
+                if int or str: each and what it leads to, at most 10 at once, at most 3 deep, 10000 in all, \
+more by links, told apart by is_good, failures dropped, the rest left out
+                  task fetch_shops#1 (sync)
+                otherwise: task fetch_orders#1 (async)
+              together, on the same input, until 1 of 2 have succeeded, giving a tuple
+                task fetch_user#3 (sync)
+                task fetch_orders#2 (async)
+              each and what it leads to, at most 10 at once, 10000 in all
+                task fetch_shops#2 (sync)""")
+
+    def test_what_is_used_is_named_as_in_the_outcome(self) -> None:
+        first = A.timeout(5)
+        both = (B & C).named("both")
+        chain = first >> Task(fetch_user) >> both >> Task(greet).using(user=first, other=both)
+        assert chain.explain() == dedent("""\
+            in order
+              timeout 5 ms
+                task fetch_user#1 (sync)
+              task fetch_user#2 (sync)
+              both:
+                together, on the same input, giving a tuple
+                  task fetch_orders (async)
+                  task fetch_shops (sync)
+              task greet (sync), using user=fetch_user#1, other=both""")
+
     def test_shows_itself_at_a_prompt(self) -> None:
         assert repr(page.explain()) == str(page.explain())
 
@@ -211,6 +334,52 @@ class TestMermaid:
         ]
         assert lines.count("  end") + lines.count("    end") == 2
 
+    def test_what_the_values_decide(self) -> None:
+        chain = A.timeout(5).retry(1) >> choose(
+            when(int, each(C >> render)), otherwise=expand(B, depth=3) >> fan_out(A, C, need=1)
+        )
+        assert chain.mermaid() == dedent("""\
+            flowchart LR
+              input(("input"))
+              n0["fetch_user#35;1<br/>timeout 5 ms<br/>retry once, backoff 50 ms x2 up to 1000 ms, full jitter"]
+              n1{"choose"}
+              subgraph f2["each item, at most 10 at once, in order"]
+                n3["fetch_shops#35;1"]
+                n4(["render"])
+              end
+              subgraph f5["each and what it leads to, at most 10 at once, at most 3 deep, 10000 in all"]
+                n6["fetch_orders"]
+              end
+              n7["fetch_user#35;2"]
+              n8["fetch_shops#35;2"]
+              n9{{"1 of 2: tuple"}}
+              output(("output"))
+              n3 --> n4
+              n1 -- "if int" --> n3
+              n7 --> n9
+              n8 --> n9
+              n6 --> n7
+              n6 --> n8
+              n1 -- "otherwise" --> n6
+              n0 --> n1
+              input --> n0
+              n4 --> output
+              n9 --> output""")
+
+    def test_what_is_used_is_an_arrow_with_its_name(self) -> None:
+        user, both = A.timeout(5), B & C
+        for inner in (user, user.named("x"), user.replica(2)):
+            chain = inner >> both >> Task(greet).using(user=user, other=both)
+            lines = [line.strip() for line in chain.mermaid().splitlines()]
+            boxes = {line.partition("[")[2]: line[:2] for line in lines if line.startswith("n")}
+            start = next(id_ for text, id_ in boxes.items() if text.startswith('"fetch_user'))
+            [join] = [line[:2] for line in lines if line.endswith('{{"tuple"}}')]
+            end = boxes['"greet"]']
+            assert [line for line in lines if " -- " in line] == [
+                f'{start} -- "user" --> {end}',
+                f'{join} -- "other" --> {end}',
+            ]
+
     def test_a_notebook_gets_a_diagram(self) -> None:
         assert page.mermaid()._repr_mimebundle_() == {  # type: ignore[attr-defined]
             "text/vnd.mermaid": str(page.mermaid()),
@@ -236,20 +405,44 @@ def hostile_chain() -> Chain[..., Any]:
     return fan_out(**{HOSTILE: inner, "b": Task(bridge).named(HOSTILE).or_else(bridge)}).named("all " + HOSTILE)
 
 
+def hostile_choice() -> Chain[..., Any]:
+    def task(x: Any, **_: Any) -> Any:
+        return x
+
+    class Bad:
+        pass
+
+    task.__name__ = Bad.__name__ = HOSTILE
+    first = Task(task).named(HOSTILE)
+    last = Task(task).using(**{HOSTILE: first})
+    return first >> choose(when(Bad, expand(last, more=task, key=task)), when((Bad, int), Task(task)))
+
+
 class TestInert:
-    def test_text_is_one_line_a_part_of_printable_ascii(self) -> None:
-        chain = hostile_chain()
+    @pytest.mark.parametrize(("chain", "lines"), [(hostile_chain(), 11), (hostile_choice(), 6)])
+    def test_text_is_one_line_a_part_of_printable_ascii(self, chain: Chain[..., Any], lines: int) -> None:
         plan = chain.plan()
-        texts = [repr(chain), *chain.explain().split("\n"), plan.title, *(task.name for task in plan.tasks)]
+        texts = [
+            *repr(chain).splitlines(),
+            *chain.explain().split("\n"),
+            plan.title,
+            *(task.name for task in plan.tasks),
+        ]
         texts += [*chain.mermaid().split("\n"), *(bridge.after for bridge in plan.bridges), repr(chain(1))]
         assert [text for text in texts if not re.fullmatch(r"[ -~]*", text)] == []
-        assert len(chain.explain().splitlines()) == 11
+        assert len(chain.explain().splitlines()) == lines
 
-    def test_a_diagram_holds_no_markup_but_its_own(self) -> None:
-        for line in hostile_chain().mermaid().splitlines():
+    @pytest.mark.parametrize("chain", [hostile_chain(), hostile_choice()])
+    def test_a_diagram_holds_no_markup_but_its_own(self, chain: Chain[..., Any]) -> None:
+        for line in chain.mermaid().splitlines():
             for label in re.findall(r'"(.*)"', line):
                 assert re.fullmatch(r"([A-Za-z0-9_ .,:=()/-]|#\d+;|<br/>)*", label)
-        assert "click n0 #34;javascript" in hostile_chain().mermaid()
+        assert "click n0 #34;javascript" in chain.mermaid()
+
+    def test_a_diagram_never_looks_like_a_style(self) -> None:
+        drawn = A.named("style x:y#z").or_else("a: b:c").mermaid()
+        assert '["style x#58;y#35;z"]' in drawn
+        assert "#39;a: b#58;c#39;" in drawn
 
     def test_source_holds_a_strange_function_name_as_an_identifier(self) -> None:
         assert "Task(x____click_n0__javascript" in repr(hostile_chain())
@@ -263,3 +456,50 @@ class TestInert:
 def test_the_default_backoff_is_not_repeated() -> None:
     assert repr(A.retry(3, backoff=Backoff())) == "Task(fetch_user).retry(3)"
     assert repr(settle(A, B)) == "settle(Task(fetch_user), Task(fetch_orders))"
+
+
+tasks = st.sampled_from([A, B, C.inline(), A.timeout(5)])
+errors = st.sampled_from(["raise", "keep", "drop", at_least(2)])
+tests = st.sampled_from([is_good, int, (str, int), (list,)])
+
+
+def wider(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    small = st.integers(1, 12)
+    return st.one_of(
+        st.builds(lambda a, b: a >> b, inner, inner),
+        st.builds(lambda a, b: a & b, inner, inner),
+        st.builds(lambda a, b: a | b, inner, inner),
+        st.builds(lambda a, n: a.retry(n), inner, small),
+        st.builds(lambda a, b: settle(a, b) >> reduce(add, initial=0), inner, inner),
+        st.builds(lambda a, b, c: fan_out(a, b, c, need=2), inner, inner, inner),
+        st.builds(lambda a, b: fan_out(a=a, b=b, need=1), inner, inner),
+        st.builds(lambda a, n, o, e: each(a, limit=n, ordered=o, on_error=e), inner, small, st.booleans(), errors),
+        st.builds(lambda a, n, e: Task(pages) >> each(a, limit=n, on_error=e), inner, small, errors),
+        st.builds(lambda a, n, e: expand(a, depth=n, total=n, more=links, on_error=e), inner, small, errors),
+        st.builds(lambda t, a: choose(when(t, a)), tests, inner),
+        st.builds(lambda t, a, u, b: choose(when(t, a), when(u, b), otherwise=a), tests, inner, tests, inner),
+    )
+
+
+@settings(deadline=None)
+@given(st.recursive(tasks, wider, max_leaves=6))
+def test_whatever_the_values_decide_the_repr_builds_it(chain: Chain[..., Any]) -> None:
+    assert eval(repr(chain)) == chain  # noqa: S307
+    for finding in chain.lint():
+        if "budget" not in finding.better and "flights" not in finding.better:
+            assert repr(eval(finding.better)) == finding.better  # noqa: S307
+
+
+@settings(deadline=None)
+@given(st.recursive(tasks, wider, max_leaves=4), st.recursive(tasks, wider, max_leaves=4))
+def test_what_is_used_is_transparent(source: Chain[..., Any], between: Chain[..., Any]) -> None:
+    """Of two chains one of which uses what stands in it everything looks the same but that."""
+    source = (Task(render) & source).named("x")
+    plain = source >> between >> Task(greet)
+    using = source >> between >> Task(greet).using(user=source)
+    assert using.explain() == plain.explain() + ", using user=x"
+    arrows = [line for line in using.mermaid().splitlines() if '-- "user" -->' not in line]
+    assert "\n".join(arrows) == plain.mermaid()
+    assert using.bounds() == plain.bounds()
+    assert [finding.code for finding in using.lint()] == [finding.code for finding in plain.lint()]
+    assert (using.plan().title, using.plan().to_dict()["root"]) == (plain.plan().title, plain.plan().to_dict()["root"])

@@ -1,0 +1,189 @@
+"""Many runs of one part of a chain, so many at once: what ``each`` and ``expand`` have in common.
+
+A few strands, the workers, take one piece of work after the other. Every piece has a log of its own; when it has
+ended, the tallies of its tasks take that up, so that a hundred thousand of them leave no more behind than their values.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from returns.result import Failure, Success
+
+from rio_chain.engine.apply import Fail, Failed, Frame, NestedFail, budget_of
+from rio_chain.engine.current import CURRENT, Strand
+from rio_chain.engine.program import Branch, Op
+from rio_chain.engine.runtime import Waiter
+from rio_chain.errors import BridgeFailed, CallbackFailed, TooFew
+from rio_chain.log import Log, close, tally_of
+from rio_chain.policies import AtLeast, Retry
+
+TOLD = 1_000
+"""Errors that ``TooFew`` holds."""
+
+
+class Work:
+    """One piece of work."""
+
+    __slots__ = ("children", "depth", "item", "number", "value")
+
+    def __init__(self, number: int, item: Any, depth: int = 0) -> None:
+        self.number = number
+        self.item = item
+        self.depth = depth
+        self.value: Any = DROPPED  # what is handed on for it
+        self.children: list[Work] = []
+
+
+class Dropped:
+    """Stands for a value that is not handed on."""
+
+
+DROPPED = Dropped()
+RunItem = Callable[[Strand, Any], Awaitable[Any]]
+"""Runs the part for one item on a strand: its value, or ``Failed``."""
+
+
+class Flow(Protocol):
+    """Where the work comes from, and where its results go."""
+
+    async def take(self, strand: Strand) -> Work | None:
+        """The next piece of work, waited for on that strand; None: there is no more, or the crowd is over."""
+
+    async def done(self, strand: Strand, work: Work, got: Any) -> None:
+        """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
+
+    def stop(self) -> None:
+        """No more work; whoever waits for some goes home."""
+
+
+class Crowd:
+    """One EACH or EXPAND that runs."""
+
+    def __init__(self, strand: Strand, op: Op, frames: list[Frame], run_item: RunItem) -> None:
+        branch: Branch = op[1]
+        self.parent = strand
+        self.op = op
+        self.low, self.high = branch.low, branch.high
+        self.run_item = run_item
+        self.on_error = op[2].on_error
+        self.budget = budget_of(strand, frames)
+        self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
+        self.lock = threading.RLock()  # on threads the workers run side by side
+        self.tallies = [tally_of(strand.run.log, index) for index in range(self.low, self.high)]
+        for tally in self.tallies:
+            tally.restart()
+        self.succeeded = 0
+        self.errors: list[Any] = []
+        self.failure: Failed | None = None
+        self.failed_log: Log | None = None  # of the item that failed for all
+
+    async def run(self, flow: Flow, workers: int) -> None:
+        """Do all work; raises ``Fail`` when the crowd has failed."""
+
+        async def worker() -> Failed | None:
+            return await self._worker(flow)
+
+        if workers:
+            await self.parent.rt.race([worker] * workers, _is_failure)
+        least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
+        if self.failure is None and self.succeeded < least:
+            self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors[:TOLD])))
+        self._close(None if self.failure is None else self.failure.error)
+        if self.failure is not None:
+            raise NestedFail(self.failure.error)
+
+    def fail(self, error: Any, log: Log | None = None) -> None:
+        """The whole has failed; the first failure stands."""
+        with self.lock:
+            if self.failure is None:
+                self.failure, self.failed_log = Failed(error), log
+
+    def _close(self, error: Any) -> None:
+        for index, tally in enumerate(self.tallies, start=self.low):
+            tally.close_open(error, sibling=True)
+            tally.done(None if self.failed_log is None else self.failed_log[index], error)
+
+    # --- the workers ---------------------------------------------------------------------------------------------
+
+    async def _worker(self, flow: Flow) -> Failed | None:
+        own = self.parent.fork()
+        own.budget, own.rounds = self.budget, self.rounds
+        CURRENT.set(own)
+        try:
+            while self.failure is None:
+                own.slot.arm(own.edge)
+                work = await flow.take(own)
+                if work is None:
+                    break
+                await self._one(own, flow, work)
+        except (Fail, CallbackFailed, BridgeFailed) as exc:
+            self.fail(exc.error if isinstance(exc, Fail) else exc)
+        finally:
+            own.end()
+        if self.failure is not None:
+            flow.stop()
+        return self.failure
+
+    async def _one(self, own: Strand, flow: Flow, work: Work) -> None:
+        run = self.parent.run.part(item=work.number)
+        strand = own.beside(run)
+        token = CURRENT.set(strand)
+        try:
+            got = await self.run_item(strand, work.item)
+        except BaseException:
+            self._note(work, run.log)
+            raise
+        finally:
+            CURRENT.reset(token)
+            strand.close()
+        failed = type(got) is Failed
+        close(run.log, self.low, self.high, got.error if failed else None)
+        if failed:
+            run.given_up(self.low, self.high)
+        self._note(work, run.log)
+        if failed and self.on_error == "raise":
+            self.fail(got.error, run.log)
+            return
+        work.value = self._handed_on(got)
+        own.slot.arm(own.edge)
+        await flow.done(own, work, got)
+
+    def _note(self, work: Work, log: Log) -> None:
+        with self.lock:
+            for index, tally in enumerate(self.tallies, start=self.low):
+                tally.add(work.number, log[index])
+
+    def _handed_on(self, got: Any) -> Any:
+        if type(got) is not Failed:
+            with self.lock:
+                self.succeeded += 1
+            return Success(got) if self.on_error == "keep" else got
+        if len(self.errors) < TOLD:
+            self.errors.append(got.error)
+        return Failure(got.error) if self.on_error == "keep" else DROPPED
+
+
+def _is_failure(got: Failed | None) -> bool:
+    return got is not None
+
+
+class Gate:
+    """Where workers wait until something has changed. A few of them, so all are woken and look again."""
+
+    def __init__(self) -> None:
+        self._waiters: list[Waiter] = []
+
+    def enter(self, strand: Strand) -> Waiter:
+        """Called under the lock that guards what is waited for; the wait is after it."""
+        waiter = strand.rt.waiter()
+        self._waiters.append(waiter)
+        return waiter
+
+    def open(self, count: int | None = None) -> None:
+        """Wake so many of those who wait; default all. Under the same lock."""
+        woken, self._waiters = self._waiters[:count], [] if count is None else self._waiters[count:]
+        for waiter in woken:
+            waiter.wake()

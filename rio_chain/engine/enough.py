@@ -1,0 +1,84 @@
+"""Any ``need`` of several branches: ``fan_out(a, b, c, need=2)``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from rio_chain.engine.apply import Failed, NestedFail
+from rio_chain.engine.current import Strand
+from rio_chain.engine.late import Tidy, close_all, close_here
+from rio_chain.engine.program import Branch, Op
+from rio_chain.engine.runtime import Runtime
+from rio_chain.log import close
+
+Run = Callable[[Branch, Runtime], Awaitable[Any]]
+"""Runs a branch on a strand of its own: its value, or ``Failed``."""
+
+
+async def enough(strand: Strand, op: Op, run: Run) -> Any:
+    """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
+    _, branches, keys, _, need, _ = op
+    crossing = _Crossing(strand, branches, need)
+    works = [partial(crossing.branch, number, run) for number in range(len(branches))]
+    try:
+        await strand.rt.race(works, crossing.is_over)
+    except BaseException:
+        close_here(crossing.unwanted([]))
+        raise
+    won = crossing.won()
+    values = [value for _, value in won]
+    await close_all(strand, crossing.unwanted(values))
+    error = None if won else crossing.failures[0].error
+    for branch in branches:
+        close(strand.run.log, branch.low, branch.high, error, sibling=True)
+    if not won:
+        raise NestedFail(error)
+    return tuple(values) if keys is None else {keys[number]: value for number, value in won}
+
+
+class _Crossing:
+    """Who has come through, and who has not."""
+
+    def __init__(self, strand: Strand, branches: tuple[Branch, ...], need: int) -> None:
+        self.strand = strand
+        self.branches = branches
+        self.need = need
+        self.came: list[tuple[int, Any]] = []  # in the order in which they came; an append is atomic
+        self.failures: list[Failed] = []
+        self.late: list[Any] = []
+
+    async def branch(self, number: int, run: Run) -> None:
+        """One of the works."""
+        branch = self.branches[number]
+        got = await run(branch, Tidy(self.strand.rt, partial(self._gone, branch), partial(self._late, branch)))
+        if type(got) is Failed:
+            self.failures.append(got)
+            close(self.strand.run.log, branch.low, branch.high, got.error)
+        else:
+            self.came.append((number, got))
+
+    def is_over(self, _: object) -> bool:
+        """Whether there is nothing more to wait for."""
+        return len(self.came) >= self.need or len(self.failures) > len(self.branches) - self.need
+
+    def won(self) -> list[tuple[int, Any]]:
+        """The values that are handed on, by their branches and in the order of these; none when it has failed."""
+        return sorted(self.came[: self.need], key=itemgetter(0)) if len(self.came) >= self.need else []
+
+    def unwanted(self, kept: list[Any]) -> list[Any]:
+        """The answers that may be closed: nobody gets them, and nobody else holds them."""
+        came = [value for number, value in self.came if not self.branches[number].shared]
+        return [value for value in (*self.late, *came) if not any(value is one for one in kept)]
+
+    def _gone(self, branch: Branch, value: Any) -> None:
+        """An answer came after its branch had been stopped."""
+        if not branch.shared:
+            close_here([value])
+
+    def _late(self, branch: Branch, value: Any) -> None:
+        """An answer came just when its branch was stopped."""
+        if not branch.shared:
+            self.late.append(value)

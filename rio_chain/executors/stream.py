@@ -1,0 +1,272 @@
+"""Stream: a run whose events are read while it goes on. What ``request.stream()`` gives."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import copy_context
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from rio_chain.balancer.serve import serve
+from rio_chain.balancer.ticket import Ticket
+from rio_chain.deadline import Deadline, deadline_of
+from rio_chain.engine.execute import ABANDON_AFTER
+from rio_chain.engine.interpret import check_lanes
+from rio_chain.engine.watch import Watch, Watched
+from rio_chain.errors import UsageError
+from rio_chain.event import Event
+from rio_chain.executors import (
+    checked_name,
+    default_name,
+    host_here,
+    shared_host,
+    waiter_here,
+    warn_if_a_loop_runs,
+)
+from rio_chain.units import Duration
+
+if TYPE_CHECKING:
+    from rio_chain.executors.base import Host
+    from rio_chain.outcome import Outcome
+    from rio_chain.request import Request
+
+Out = TypeVar("Out", covariant=True)
+
+LEFT = "nobody reads its events any more"
+
+
+class Buffer:
+    """Events on their way from a run to the one who reads them. It is unbounded: a run never waits for its reader.
+
+    As in a ``Ticket`` there are no locks: who tells an event stores it and then wakes the reader; the reader leaves
+    his call and then looks for an event.
+    """
+
+    def __init__(self) -> None:
+        self._events: deque[Event | None] = deque()
+        self._wakers: list[Callable[[], None]] = []
+
+    def put(self, event: Event | None) -> None:
+        """Tell an event; None: there will be no more. From any thread."""
+        self._events.append(event)
+        with contextlib.suppress(IndexError):  # nobody waits, or another thread has taken the call
+            self._wakers.pop()()
+
+    def empty(self) -> bool:
+        """Whether there is nothing to read yet."""
+        return not self._events
+
+    def on_put(self, waker: Callable[[], None]) -> bool:
+        """Call this once when there is something to read. False: there is, already."""
+        self._wakers.append(waker)
+        return self.empty()
+
+    def next(self) -> Event | None:
+        """The oldest one."""
+        return self._events.popleft()
+
+
+class Stream(Generic[Out]):
+    """The events of one run, to be read once: ``for event in stream``, or ``async for event in stream``.
+
+    The run begins with the loop. A loop that is left early cancels the run: ``for`` then waits for the clean-up of
+    what was running, ``async for`` does not. Inside of ``with`` or ``async with`` both do.
+
+    The run never waits for who reads: events that are not read yet are kept, however many they are.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> with Task(len).named("size")("four").stream() as events:
+        ...     [event.task for event in events if event.kind == "finished"]
+        ['size']
+        >>> events.outcome.unwrap()
+        4
+    """
+
+    def __init__(self, request: Request[Out], executor: str | None, deadline: Deadline | Duration | None) -> None:
+        self._request = request
+        self._executor = None if executor is None else checked_name(executor)
+        deadline_of(deadline, time.monotonic)  # to refuse it here; it counts from the beginning of the run
+        self._deadline = deadline
+        self._host: Host | None = None
+        self._ticket: Ticket[Out] | None = None  # None: the run has not begun
+
+    @property
+    def outcome(self) -> Outcome[Out]:
+        """The Outcome of the run, when that is over. A BaseException of a body is raised, as by ``run``.
+
+        Raises:
+            UsageError: the run is not over, or has not begun.
+        """
+        if self._ticket is None or not self._ticket.done:
+            raise UsageError("the run is not over; read its events to the end, or ask behind the `with` around them")
+        return self._ticket.wait()
+
+    # --- beginning ----------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Reading:
+        """Begin the run, where blocking runs run."""
+        return Reading(*self._begin(self._plain_host()))
+
+    def __aiter__(self) -> AsyncReading:
+        """Begin the run: on the loop that is running; with ``executor=``, where blocking runs run."""
+        return AsyncReading(*self._begin(self._async_host()))
+
+    def _plain_host(self) -> Host:
+        self._once()
+        host = shared_host(self._executor or default_name())
+        if host.on_loop_thread():
+            raise UsageError("`for` would block the loop that has to run it; write `async for`")
+        warn_if_a_loop_runs("async for event in page(42).stream()")
+        return host
+
+    def _async_host(self) -> Host:
+        self._once()
+        return host_here() if self._executor is None else shared_host(self._executor)
+
+    def _once(self) -> None:
+        if self._ticket is not None:
+            raise UsageError("a stream is one run and can be read once; call `.stream()` again for another run")
+
+    def _begin(self, host: Host) -> tuple[Ticket[Out], Buffer]:
+        now = host.runtime.now
+        check_lanes(self._request, host.runtime.lanes)
+        ticket, buffer = Ticket(self._request, host.on_loop_thread), Buffer()
+        watch = Watch(self._request.plan, buffer.put)
+        ticket.run = Watched(watch)
+        ticket.on_done(partial(_over, watch, buffer))
+        limit = deadline_of(self._deadline, now)
+        main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=now())
+        self._host, self._ticket = host, ticket
+        host.spawn(main, copy_context())
+        return ticket, buffer
+
+    # --- leaving a block ----------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if self._ticket is None or self._host is None or self._ticket.done:
+            return
+        self._ticket.cancel(LEFT)
+        if self._host.on_loop_thread():
+            raise UsageError("leaving `with` would block the loop that has to clean up; write `async with`")
+        _wait(self._ticket)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._ticket is None or self._ticket.done:
+            return
+        self._ticket.cancel(LEFT)
+        waiter = waiter_here()
+        self._ticket.on_done(waiter.wake)
+        try:
+            await waiter.wait()
+        except BaseException:
+            await waiter.wait_shielded()
+            raise
+
+    def __repr__(self) -> str:
+        state = "not begun" if self._ticket is None else "over" if self._ticket.done else "running"
+        return f"<Stream of {self._request.plan.title}: {state}>"
+
+
+def _over(watch: Watch, buffer: Buffer) -> None:
+    watch.close()
+    buffer.put(None)
+
+
+def _wait(ticket: Ticket[Any]) -> None:
+    """Block until it is answered; the answer is not looked at."""
+    gate = threading.Lock()
+    gate.acquire()
+    ticket.on_done(gate.release)
+    gate.acquire()
+
+
+class _Reader:
+    """What both loops have in common. Its end is that of the loop: nothing else keeps it."""
+
+    def __init__(self, ticket: Ticket[Any], buffer: Buffer) -> None:
+        self._ticket = ticket
+        self._buffer = buffer
+        self._ended = False  # whether all was read
+
+    def _next(self) -> Event | None:
+        """The next event; None: there are no more."""
+        if self._ended:
+            return None
+        event = self._buffer.next()
+        if event is None:
+            self._ended = True
+            outcome = self._ticket.wait()  # it is there; a BaseException of a body is raised
+            event = Event("ended", None, outcome.elapsed, outcome=outcome)
+        return event
+
+
+class Reading(_Reader, Iterator[Event]):
+    """What ``for`` reads a stream with."""
+
+    def __init__(self, ticket: Ticket[Any], buffer: Buffer) -> None:
+        super().__init__(ticket, buffer)
+        self._thread = threading.get_ident()
+
+    def __next__(self) -> Event:
+        while not self._ended and self._buffer.empty():
+            gate = threading.Lock()
+            gate.acquire()
+            if not self._buffer.on_put(gate.release):
+                break
+            try:
+                gate.acquire()
+            except BaseException:  # Ctrl-C; a second one does not wait
+                self._ticket.cancel(LEFT)
+                _wait(self._ticket)
+                raise
+        event = self._next()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def __del__(self) -> None:
+        if self._ticket.done:
+            return
+        self._ticket.cancel(LEFT)
+        # the loop was left; but a collector may come by on any thread, also on one that has to do the clean-up
+        if threading.get_ident() == self._thread and not sys.is_finalizing():
+            _wait(self._ticket)
+
+
+class AsyncReading(_Reader, AsyncIterator[Event]):
+    """What ``async for`` reads a stream with. No async generator: its loop would have to be asked to end it."""
+
+    async def __anext__(self) -> Event:
+        while not self._ended and self._buffer.empty():
+            waiter = waiter_here()
+            if not self._buffer.on_put(waiter.wake):
+                break
+            try:
+                await waiter.wait()
+            except BaseException:
+                self._ticket.cancel(LEFT)
+                await self._ticket.ended()
+                raise
+        event = self._next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def __del__(self) -> None:
+        if not self._ticket.done:
+            self._ticket.cancel(LEFT)

@@ -1,0 +1,242 @@
+"""The log of a run: what is noted of each task while it runs. Responses are made of it when somebody looks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal, NamedTuple
+
+from rio_chain.errors import Abandoned, BridgeFailed, DeadlineExceeded, Skipped, TaskTimedOut, TicketCancelled
+
+Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
+
+_STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
+    (TaskTimedOut, "timed_out"),
+    (DeadlineExceeded, "timed_out"),
+    (Abandoned, "abandoned"),
+    (TicketCancelled, "cancelled"),
+)
+
+
+def _status_of(error: object) -> Status:
+    """By identity: a user's class of errors may be neither hashable nor comparable."""
+    for kind, status in _STATUS_OF:
+        if type(error) is kind:
+            return status
+    return "failed"
+
+
+class Entry:
+    """The log of one task in one run. ``status`` None: its turn has not come; "running": no answer yet."""
+
+    __slots__ = ("began", "calls", "denied", "ended", "errors", "started", "status", "value", "wasted", "winner")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.began = self.ended = 0.0
+        self.errors: list[Any] = []
+        self.status: Status | Literal["running"] | None = None
+        self.value: Any = None  # the answer, or the error
+        self.winner = 0
+        self.started = self.denied = self.wasted = 0
+
+    def succeeded(self, value: Any) -> None:
+        """The call, or a policy in place of it, gave an answer."""
+        self.status, self.value = "succeeded", value
+
+    def failed(self, error: Any) -> None:
+        """The call, or what was made of it, failed with ``error``."""
+        self.errors.append(error)
+        self.status, self.value = _status_of(error), error
+
+    def add_calls(self, other: Entry) -> None:
+        """Count the calls of another Entry as its own."""
+        if not self.calls:
+            self.began = other.began
+        self.calls += other.calls
+        self.errors += other.errors
+        self.denied += other.denied
+
+    def take_end(self, other: Entry) -> None:
+        """End as another Entry did."""
+        self.ended, self.status, self.value = other.ended, other.status, other.value
+
+    def skip(self, error: Any) -> None:
+        """Its turn will not come, because of ``error``."""
+        self.status = "skipped"
+        self.value = error if isinstance(error, BridgeFailed) else Skipped(error)
+
+    def end(self, error: Any, *, sibling: bool) -> None:
+        """``error`` ended its turn; ``sibling``: it is that of a branch beside it."""
+        if self.status is None:
+            self.skip(error)
+        elif sibling or _status_of(error) == "failed":
+            self.status, self.value = "cancelled", Skipped(error)
+        else:
+            self.failed(error)
+
+
+Log = list[Any]
+"""Per task, in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or an ``Entry``."""
+
+
+def entry_of(log: Log, index: int) -> Entry:
+    """The task's Entry, made from the short form where need be."""
+    found: Any = log[index]
+    if isinstance(found, Entry):
+        return found
+    entry = log[index] = opened(found)
+    return entry
+
+
+def opened(found: tuple[float, float, Any] | None) -> Entry:
+    """An Entry of the short form."""
+    entry = Entry()
+    if found is not None:
+        entry.calls, entry.status = 1, "succeeded"
+        entry.began, entry.ended, entry.value = found
+    return entry
+
+
+def note_call(log: Log, index: int, began: float, ended: float) -> Entry:
+    """One more call of the task was made."""
+    entry = entry_of(log, index)
+    if not entry.calls:
+        entry.began = began
+    entry.calls += 1
+    entry.ended = ended
+    return entry
+
+
+def new_round(log: Log, low: int, high: int) -> None:
+    """Tasks ``low`` up to ``high`` get another turn: what they did counts, how it ended no longer does."""
+    for index in range(low, high):
+        if log[index] is not None:
+            entry_of(log, index).status = None
+
+
+def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -> None:
+    """``error`` ended the turn of tasks ``low`` up to ``high``: say so at those that were running or had not begun.
+
+    ``sibling``: the error is that of a branch beside them.
+    """
+    for index in range(low, high):
+        found: Any = log[index]
+        if found is None or (isinstance(found, Entry) and found.status in (None, "running")):
+            entry_of(log, index).end(error, sibling=sibling)
+
+
+def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: int | None) -> None:
+    """Add what several calls made at once have logged, each in a log of its own; the winner says how it ended."""
+    for index in range(low, high):
+        ran = [(number, entry_of(own, index)) for number, own in logs if own[index] is not None]
+        if not ran:
+            continue
+        last = min(ran, key=lambda one: (one[0] != winner, one[1].status != "running", one[0]))[1]
+        total = tally_of(log, index) if isinstance(last, Tally) else entry_of(log, index)
+        for _, entry in ran:
+            total.add_calls(entry)
+        total.take_end(last)
+
+
+# --- many items -------------------------------------------------------------------------------------------------
+
+KEPT_ITEMS = 1_000
+KEPT_FAILURES = 10_000
+
+
+class Item(NamedTuple):
+    """What one item of an ``each`` or ``expand`` left at one task: ``found`` as in a Log."""
+
+    number: int
+    found: Any
+
+
+class Tally(Entry):
+    """The log of a task that runs once for each item: counts of all, and what the first items and the failures left."""
+
+    __slots__ = ("counts", "failures", "items", "open")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restart()
+
+    def restart(self) -> None:
+        """Another round: calls go on counting, items begin anew."""
+        self.status = "running"
+        self.counts: Counter[str] = Counter()
+        self.items: list[Item] = []
+        self.open: list[Item] = []  # that were interrupted, and don't know yet by what
+        self.failures = 0  # of the items beyond the first
+
+    def add(self, number: int, found: Any) -> None:
+        """An item has ended."""
+        if found is not None and not isinstance(found, Entry):
+            began, ended, _ = found
+            self._count(1, began, ended)
+            self._keep(Item(number, found), "succeeded")
+            return
+        entry = found or Entry()
+        if entry.status in (None, "running"):
+            self.open.append(Item(number, entry))
+        else:
+            self._keep(Item(number, entry), entry.status)
+        self._count(entry.calls, entry.began, entry.ended)
+        self.errors += entry.errors[: max(0, KEPT_FAILURES - len(self.errors))]
+        self.denied += entry.denied
+
+    def _count(self, calls: int, began: float, ended: float) -> None:
+        if calls:
+            self.began = min(began, self.began) if self.calls else began
+            self.ended = max(ended, self.ended)
+            self.calls += calls
+
+    def _keep(self, item: Item, status: str | None) -> None:
+        self.counts[str(status)] += 1
+        if sum(self.counts.values()) <= KEPT_ITEMS:
+            self.items.append(item)
+        elif status not in ("succeeded", "skipped") and self.failures < KEPT_FAILURES:
+            self.items.append(item)
+            self.failures += 1
+
+    def done(self, failed: Any = None, error: Any = None) -> None:
+        """All items have ended. ``error``: that of the whole; ``failed``: what the item left whose error that is."""
+        if isinstance(failed, Entry):
+            self.status, self.value = failed.status, failed.value
+        elif failed is None and self.counts and not self.counts["succeeded"]:
+            first = self.items[0].found
+            self.status, self.value = first.status, first.value
+        elif self.counts:
+            self.succeeded(None)
+        else:
+            self.skip(error)
+
+    def close_open(self, error: Any, *, sibling: bool) -> None:
+        """``error`` ended the items that were interrupted."""
+        for item in self.open:
+            item.found.end(error, sibling=sibling)
+            self._keep(item, item.found.status)
+        self.open = []
+
+    def end(self, error: Any, *, sibling: bool) -> None:
+        """As ``Entry.end``, for the items that were interrupted as well."""
+        self.close_open(error, sibling=sibling)
+        super().end(error, sibling=sibling)
+
+    def take_end(self, other: Entry) -> None:
+        """As ``Entry.take_end``, with its items."""
+        super().take_end(other)
+        if isinstance(other, Tally):
+            self.counts, self.items, self.open, self.failures = other.counts, other.items, other.open, other.failures
+
+
+def tally_of(log: Log, index: int) -> Tally:
+    """The task's Tally, which takes the place of what was there."""
+    found: Any = log[index]
+    if isinstance(found, Tally):
+        return found
+    tally = Tally()
+    if found is not None:
+        before = found if isinstance(found, Entry) else opened(found)
+        tally.add_calls(before)
+    log[index] = tally
+    return tally

@@ -1,0 +1,163 @@
+"""The events of a random chain agree with the Responses of its Outcome, and watching it changes nothing.
+
+All instants are drawn so that no two coincide: what happens then is unspecified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+import trio
+import trio.testing
+from attrs import field, frozen, mutable
+from conformance.harness import JumpingLoop, pause
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from rio_chain import Backoff, Chain, Event, Outcome, Task, fan_out, race, settle
+
+
+class BackendError(Exception):
+    pass
+
+
+@mutable(eq=False)
+class World:
+    """Numbers everything, so that each call takes a time of its own, and each limit is one."""
+
+    numbers: Any = field(factory=count)
+
+    def share(self) -> float:
+        return 0.00137 * next(self.numbers)
+
+
+@frozen
+class Part:
+    """A recipe for a part of a chain, as the same chain is needed twice, with new backends each time."""
+
+    build: Callable[..., Chain[..., Any]] = field(eq=False)
+    inner: tuple[Part, ...] = ()
+    text: str = ""
+
+    def made(self, world: World) -> Chain[..., Any]:
+        return self.build(world, *(part.made(world) for part in self.inner))
+
+    def __repr__(self) -> str:
+        return f"{self.text}{self.inner or ''}"
+
+
+def leaf(script: list[tuple[int, int]]) -> Part:
+    def build(world: World) -> Chain[..., Any]:
+        calls, share = count(), world.share()
+
+        async def fetch(_: object) -> int:
+            number = next(calls)
+            ms, value = script[number % len(script)]
+            await pause(ms + share + 0.0000311 * number)
+            if value < 0:
+                raise BackendError
+            return value
+
+        return Task(fetch)
+
+    return Part(build, text=f"{script}")
+
+
+def wrap(text: str, build: Callable[..., Any], n: int, *inner: Part) -> Part:
+    return Part(lambda world, *chains: build(n, world, *chains), inner, f"{text} {n}")
+
+
+def below(limit: int, value: object) -> bool:
+    return not isinstance(value, int) or value < limit
+
+
+WRAPS: dict[str, Callable[..., Any]] = {
+    "timeout": lambda n, w, a: a.timeout((3, 15, 40, 90)[n] + w.share()),
+    "retry": lambda n, _, a: a.retry(n, backoff=None),
+    "rest": lambda n, w, a: a.retry(n, backoff=Backoff(7 + w.share(), 2, 1000, "none")),
+    "judged retry": lambda n, _, a: a.retry(n, backoff=None, accept=partial(below, n)),
+    "accept": lambda n, _, a: a.accept(partial(below, n)),
+    "or_else": lambda _n, _w, a: a.or_else(-1),
+    "in turn": lambda n, _, a: a.replica(n + 2, after=None) if n < 2 else a,
+    "hedge": lambda n, w, a: a.replica(2, after=5 + 9 * n + w.share()),
+}
+JOINS: dict[str, Callable[..., Any]] = {
+    "then": lambda _n, _w, a, b: a >> b,
+    "bridge": lambda n, _, a, b: a >> partial(crossed, n) >> b,
+    "and": lambda _n, _w, a, b: a & b,
+    "fan": lambda _n, _w, a, b: fan_out(x=a, y=b),
+    "settle": lambda _n, _w, a, b: settle(a, b),
+    "or": lambda _n, _w, a, b: a | b,
+    "race": lambda _n, _w, a, b: race(a, b),
+}
+
+
+def crossed(n: int, value: object) -> object:
+    if value == n:
+        raise ValueError(n)
+    return value
+
+
+scripts = st.lists(st.tuples(st.sampled_from([0, 4, 11, 25, 60]), st.integers(-2, 3)), min_size=1, max_size=5)
+numbers = st.integers(0, 3)
+parts = st.recursive(
+    scripts.map(leaf),
+    lambda inner: st.one_of(
+        *(st.builds(partial(wrap, name, build), numbers, inner) for name, build in WRAPS.items()),
+        *(st.builds(partial(wrap, name, build), numbers, inner, inner) for name, build in JOINS.items()),
+    ),
+    max_leaves=5,
+)
+
+Ran = tuple[Outcome[Any], list[Event], Outcome[Any]]
+
+
+async def both(part: Part) -> Ran:
+    """The same chain, not watched and watched."""
+    plain = await part.made(World())(7)
+    events = [event async for event in part.made(World())(7).stream()]
+    assert events[-1].outcome is not None
+    return plain, events, events[-1].outcome
+
+
+def on_asyncio(part: Part) -> Ran:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(both(part))
+
+
+def on_trio(part: Part) -> Ran:
+    return trio.run(both, part, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def told(outcome: Outcome[Any]) -> list[Any]:
+    """What a run is compared by."""
+    return [
+        (r.name, r.status, r.attempts, [*map(type, r.errors)], r.winner, r.started, r.wasted, type(r.result))
+        for r in outcome
+    ]
+
+
+@settings(deadline=None, max_examples=200)
+@given(parts, st.sampled_from([on_asyncio, on_trio]))
+def test_the_events_agree_with_the_outcome(part: Part, run: Callable[[Part], Ran]) -> None:
+    plain, events, outcome = run(part)
+    note("\n".join(map(repr, events)) + "\n" + outcome.summary())
+    assert told(outcome) == told(plain), "watching changes nothing"
+    assert [event.kind == "ended" for event in events] == [False] * (len(events) - 1) + [True]
+    assert all(a.at <= b.at + 1e-6 for a, b in zip(events, events[1:], strict=False))
+    for response in outcome:
+        mine = [event for event in events if event.task == response.name]
+        assert sum(event.kind == "started" for event in mine) == response.attempts
+        errors = [event.error for event in mine if event.kind == "attempt_failed"]
+        assert sorted(map(id, errors)) == sorted(map(id, response.errors))
+        last = mine[-1]
+        assert (last.kind, last.status, last.attempt) == ("finished", response.status, response.attempts)
+        assert last.error is response.result.swap().value_or(None) or response.status == "skipped"
+        begun = False
+        for event in mine:  # what finishes, has started since it finished before; or it was skipped
+            assert event.kind != "finished" or begun or event.attempt == 0 or event.status == "skipped", event
+            begun = event.kind == "started" or (begun and event.kind != "finished")
