@@ -345,7 +345,7 @@ class Task(Chain[P, Out]):
         self: Callable[..., Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
         /,
         **sources: Callable[..., Request[Any]],
-    ) -> Task[[Any], A]: ...
+    ) -> Task[[object], A]: ...
     def using(self: Any, /, **sources: Any) -> Any:
         """Give the function values of earlier parts of the chain as keywords, besides the one that ``>>`` hands on.
 

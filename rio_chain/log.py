@@ -50,15 +50,18 @@ class Entry:
 
     def add_calls(self, other: Entry) -> None:
         """Count the calls of another Entry as its own."""
-        if not self.calls:
-            self.began = other.began
+        if other.calls:
+            self.began = other.began if not self.calls else min(self.began, other.began)
+            self.ended = max(self.ended, other.ended)
         self.calls += other.calls
         self.errors += other.errors
         self.denied += other.denied
 
     def take_end(self, other: Entry) -> None:
         """End as another Entry did."""
-        self.ended, self.status, self.value = other.ended, other.status, other.value
+        if other.calls:
+            self.ended = other.ended
+        self.status, self.value = other.status, other.value
 
     def skip(self, error: Any) -> None:
         """Its turn will not come, because of ``error``."""
@@ -209,6 +212,11 @@ class Tally(Entry):
             self.succeeded(None)
         else:
             self.skip(error)
+
+    def skip(self, error: Any) -> None:
+        """As ``Entry.skip``; what an earlier round left is gone."""
+        self.restart()
+        super().skip(error)
 
     def close_open(self, error: Any, *, sibling: bool) -> None:
         """``error`` ended the items that were interrupted."""

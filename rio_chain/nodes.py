@@ -198,14 +198,14 @@ def parts(node: Node) -> tuple[Node, ...]:
     """The nodes right below, in plan order: left to right, primary before fallback, branches in order."""
     if isinstance(node, (Call, Bridge)):
         return ()
+    if isinstance(node, (Scope, Named, Each, Expand, Kept)):
+        return (node.inner,)
     if isinstance(node, Seq):
         return node.steps
     if isinstance(node, Then):
         return (node.left, node.right)
     if isinstance(node, (FanOut, Race, Choose)):
         return node.branches
-    if isinstance(node, (Scope, Named, Each, Expand, Kept)):
-        return (node.inner,)
     return (node.primary,) if isinstance(node.fallback, (Handler, Constant)) else (node.primary, node.fallback)
 
 
@@ -309,6 +309,12 @@ def _check_before(left: Node, right: Node) -> None:
     if found is None:
         return
     while isinstance(right, (Then, Seq, Named, Kept, Scope, OrElse)):
+        again = isinstance(right, Scope) and isinstance(right.policy, Retry)
+        if again or (isinstance(right, OrElse) and isinstance(right.fallback, Node)):
+            raise ChainDefinitionError(
+                f"`{found.name}` is a generator function, and what it yields can be read only once: put the retry, or "
+                f"the other chain, around `{found.name} >> each(...)`, so that it is called again"
+            )
         right = parts(right)[0]
     if not isinstance(right, Each):
         raise ChainDefinitionError(_yields(found))

@@ -175,7 +175,8 @@ def compile_plan(node: Node) -> Plan:
         root = flat(node)
         nodes = list(walk(root))
         _validate(root, nodes)
-        root = _wired(root)
+        if any(isinstance(n, Call) and n.uses for n in nodes):
+            root = _wired(root)
         tasks = _tasks(root, nodes)
         names = _numbered([n.name for n in nodes if isinstance(n, Bridge)], {task.name for task in tasks})
         sides = _sides(root, (task.name for task in tasks))
@@ -204,8 +205,10 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
             check_race(node)
         if isinstance(node, Scope):
             check_scope(node)
-        check_open(node)
-    check_closed(root)
+    if any(isinstance(node, (Call, Bridge)) and node.generator for node in nodes):
+        for node in nodes:
+            check_open(node)
+        check_closed(root)
     if not any(isinstance(node, Call) for node in nodes):
         raise ChainDefinitionError("a chain needs at least one task; write Task(fn)")
     for name, times in Counter(given_names(root)).items():

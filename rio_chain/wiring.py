@@ -57,8 +57,7 @@ def wire(root: Node) -> Node:
     Raises:
         Unwired: one of them can't be bound.
     """
-    uses = any(isinstance(node, Call) and node.uses for node in walk(root))
-    return _Wiring(root).wired() if uses else root
+    return _Wiring(root).wired()
 
 
 class _Wiring:

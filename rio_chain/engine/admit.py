@@ -43,9 +43,9 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
             got = None if enter is None else await enter(strand, layers[k], value, used)
-        except Fail as refusal:
+        except Exception as exc:
             if only is not None:
-                only.failed(refusal.error)
+                only.failed(exc.error if isinstance(exc, Fail) else exc)
             raise
         if type(got) is Hit:
             return got

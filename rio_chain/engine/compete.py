@@ -102,7 +102,6 @@ class Heat:
                 strand.run.hedge_started(self.branches[number % len(self.branches)].low, self.rounds + 1, number)
             await self._run(strand, number, contend)
         finally:
-            strand.run.over()
             if extra is not None:
                 extra.dropped()
             elif self.budget is not None and not number:

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Fail, Failed, Frame, NestedFail, budget_of
+from rio_chain.engine.apply import Fail, Failed, Frame, NestedFail, OuterExpired, budget_of
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
-from rio_chain.errors import BridgeFailed, CallbackFailed, TooFew
-from rio_chain.log import Log, close, tally_of
+from rio_chain.errors import TooFew
+from rio_chain.log import Log, Tally, close, tally_of
 from rio_chain.policies import AtLeast, Retry
 
 TOLD = 1_000
@@ -68,20 +68,26 @@ class Crowd:
         self.op = op
         self.low, self.high = branch.low, branch.high
         self.run_item = run_item
+        self.frames = frames
         self.on_error = op[2].on_error
         self.budget = budget_of(strand, frames)
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side
-        self.tallies = [tally_of(strand.run.log, index) for index in range(self.low, self.high)]
-        for tally in self.tallies:
-            tally.restart()
+        self.tallies: list[Tally] = []
         self.succeeded = 0
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item that failed for all
 
+    def again(self, value: Any) -> bool:
+        """Whether a retry gives it the same input once more."""
+        return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
+
     async def run(self, flow: Flow, workers: int) -> None:
         """Do all work; raises ``Fail`` when the crowd has failed."""
+        self.tallies = [tally_of(self.parent.run.log, index) for index in range(self.low, self.high)]
+        for tally in self.tallies:
+            tally.restart()
 
         async def worker() -> Failed | None:
             return await self._worker(flow)
@@ -92,6 +98,7 @@ class Crowd:
         if self.failure is None and self.succeeded < least:
             self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors[:TOLD])))
         self._close(None if self.failure is None else self.failure.error)
+        self.parent.run.merged(self.low, self.high, won=self.failure is None)
         if self.failure is not None:
             raise NestedFail(self.failure.error)
 
@@ -119,8 +126,12 @@ class Crowd:
                 if work is None:
                     break
                 await self._one(own, flow, work)
-        except (Fail, CallbackFailed, BridgeFailed) as exc:
+        except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
             self.fail(exc.error if isinstance(exc, Fail) else exc)
+        except BaseException as exc:
+            if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
+                raise OuterExpired from None
+            raise
         finally:
             own.end()
         if self.failure is not None:

@@ -384,7 +384,7 @@ async def _chosen(strand: Strand, op: Op, value: Any) -> int:
     _, tests, starts, bounds, joint = op
     taken = len(tests)
     for i, test in enumerate(tests):
-        if isinstance(value, test) if isinstance(test, (type, tuple)) else await agrees(strand, "when", test, value):
+        if _is_one(value, test) if isinstance(test, (type, tuple)) else await agrees(strand, "when", test, value):
             taken = i
             break
     if taken == len(starts):
@@ -397,6 +397,13 @@ async def _chosen(strand: Strand, op: Op, value: Any) -> int:
         if i != taken:
             close(strand.run.log, low, high, None)
     return int(starts[taken])
+
+
+def _is_one(value: Any, classes: Any) -> bool:
+    try:
+        return isinstance(value, classes)
+    except Exception as error:  # noqa: BLE001 - a class may say for itself what is one, or that it can't
+        raise CallbackFailed("when", getattr(classes, "__name__", str(classes)), error) from None
 
 
 async def _item(ops: tuple[Op, ...], branch: Branch, strand: Strand, item: Any) -> Any:

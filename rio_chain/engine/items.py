@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from time import perf_counter
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from returns.result import Success
@@ -14,7 +15,7 @@ from returns.result import Success
 from rio_chain.engine.apply import Fail
 from rio_chain.engine.crowd import DROPPED, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
-from rio_chain.engine.late import close_all, close_here
+from rio_chain.engine.late import close_here
 from rio_chain.engine.program import Op
 from rio_chain.engine.runtime import Raised, Runtime, kind_of
 from rio_chain.errors import BridgeFailed
@@ -23,6 +24,8 @@ from rio_chain.log import entry_of
 from rio_chain.plan import PlannedBridge
 
 END: Any = object()
+NOTHING: Any = object()
+"""There is no item yet."""
 _KINDS: tuple[Any, ...] = (list, tuple, set, frozenset, range, deque, dict)
 _EMPTY: dict[int, int] = {}
 _VIEWS: tuple[Any, ...] = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
@@ -37,6 +40,9 @@ async def each(crowd: Crowd, value: Any) -> Any:
     node, folded = crowd.op[2], crowd.op[6]
     strand = crowd.parent
     items = await _items_of(strand, crowd.op, value)
+    if isinstance(items, OneByOne) and items.iterator is value and crowd.again(value):
+        used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
+        raise Fail(_on_edge(crowd.op[3], used_up))
     results = Results(crowd) if folded is None else Folding(crowd, *folded)
     flow = EachFlow(crowd, items, results)
     workers = node.limit if items.size is None else min(node.limit, items.size)
@@ -70,22 +76,27 @@ class EachFlow:
             with self.lock:
                 if self.over:
                     return None
-                if not self.busy and self.results.has_room(self.crowd.op[2].limit):
-                    if self.items.plain is not None:
-                        return self._given(next(self.items.plain, END))
+                room = self.results.has_room(self.crowd.op[2].limit)
+                item = self.items.ready(strand) if room else NOTHING
+                if item is not NOTHING:
+                    return self._given(item)
+                waiter = None
+                if room and not self.busy:
                     self.busy = True
-                    break
-                waiter = self.gate.enter(strand)
-            await waiter.wait()
-        try:
-            item = await self.items.next(strand)
-        except Fail:
-            self.stop()
-            raise
+                else:
+                    waiter = self.gate.enter(strand)
+            if waiter is not None:
+                await waiter.wait()
+                continue
+            await self.items.fetch(strand, self._came)
+            with self.lock:
+                self.busy = False
+                self.gate.open(1)
+
+    def _came(self) -> None:
+        """An item is ready, and who fetched it may be busy with the one after it. From any thread."""
         with self.lock:
-            self.busy = False
             self.gate.open(1)
-            return self._given(item)
 
     def _given(self, item: Any) -> Work | None:
         if item is END:
@@ -113,16 +124,25 @@ class EachFlow:
 
 
 class Items:
-    """What is iterated: ``plain`` in place, else by a function that gives the next item or ``END``."""
+    """What is iterated. Items are fetched, maybe a few ahead, and wait until they are taken."""
 
     size: int | None = None
-    plain: Any = None
 
     def __init__(self, op: Op) -> None:
         _, _, _, _, self.maker, self.source, _, _ = op
+        self.ahead: deque[Any] = deque()
 
-    async def next(self, strand: Strand) -> Any:
-        """The next item, or ``END``."""
+    def ready(self, strand: Strand) -> Any:
+        """The next item, or ``END``, or ``NOTHING``: it has to be fetched."""
+        if not self.ahead:
+            return NOTHING
+        item = self.ahead.popleft()
+        if isinstance(item, Raised):
+            raise self.failed(strand, _checked(item))
+        return item
+
+    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
+        """Fetch at least one item, or ``END``; ``came`` is told of each."""
         raise NotImplementedError
 
     def failed(self, strand: Strand, error: Any) -> Fail:
@@ -144,66 +164,86 @@ class Plain(Items):
 
     def __init__(self, op: Op, value: Any) -> None:
         super().__init__(op)
-        self.size = len(value)
+        with suppress(OverflowError):  # a range may be longer than a length can say
+            self.size = len(value)
         self.plain = iter(value)
 
+    def ready(self, strand: Strand) -> Any:
+        """As ``Items.ready``; nothing has to be waited for."""
+        try:
+            return next(self.plain, END)
+        except Exception as error:  # noqa: BLE001 - it was changed on the way
+            raise self.failed(strand, error) from None
 
-class Iterated(Items):
-    """Those of any other iterable, whose code runs where sync functions run."""
+
+class OneByOne(Items):
+    """Those that are waited for."""
 
     def __init__(self, op: Op, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
-        self.most = op[2].limit
-        self.ahead: deque[Any] = deque()
 
-    async def next(self, strand: Strand) -> Any:
-        """The next item, or ``END``. Each trip to a thread brings more than one, if they come quickly."""
-        if not self.ahead:
-            got = await _called(strand, _several, (self.iterator, self.most))
-            self.ahead.extend([got] if isinstance(got, Raised) else got)
-        item = self.ahead.popleft()
-        if isinstance(item, Raised):
-            raise self.failed(strand, _checked(item)) from None
-        return item
+
+class Iterated(OneByOne):
+    """Those of any other iterable, whose code runs where sync functions run."""
+
+    def __init__(self, op: Op, iterator: Any) -> None:
+        super().__init__(op, iterator)
+        self.most = op[2].limit
+        self.left = False
+
+    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
+        """As ``Items.fetch``. Each trip to a thread brings more than one item, if they come quickly."""
+        got = await _called(strand, self._several, (came,))
+        if isinstance(got, Raised):
+            self.ahead.append(got)
+
+    def _several(self, came: Callable[[], None]) -> None:
+        """Each is there as soon as it has come: the one after it may take long, or wait for what comes of this one."""
+        until = perf_counter() + PATIENCE
+        for _ in range(self.most):
+            try:
+                item = next(self.iterator, END)
+            except BaseException as error:  # noqa: BLE001 - told when its turn comes
+                item = Raised(error)
+            self.ahead.append(item)
+            came()
+            if item is END or isinstance(item, Raised) or self.left or perf_counter() >= until:
+                return
 
     async def close(self, strand: Strand) -> None:
-        """A generator runs its clean-up."""
-        await close_all(strand, [self.iterator])
+        """A generator runs its clean-up, where sync functions run."""
+        self.left = True
+        if _is_generator(self.iterator):
+            await _called(strand, self.iterator.close, ())
 
     async def leave(self, strand: Strand) -> None:
         """The same in place, as nothing can be waited for here; one that runs on a thread can't be closed."""
         del strand
-        close_here([self.iterator])
+        self.left = True
+        if _is_generator(self.iterator):
+            close_here([self.iterator])
 
 
-class AsyncIterated(Items):
+class AsyncIterated(OneByOne):
     """Those of an async iterable."""
 
-    def __init__(self, op: Op, iterator: Any) -> None:
-        super().__init__(op)
-        self.iterator = iterator
-
-    async def next(self, strand: Strand) -> Any:
-        """The next item, or ``END``."""
+    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
+        """As ``Items.fetch``."""
         try:
             got = await _awaited(strand.rt, _anext, self.iterator)
         except Exception as error:  # noqa: BLE001 - the user's
-            raise self.failed(strand, error) from None
-        if isinstance(got, Raised):
-            raise self.failed(strand, _checked(got)) from None
-        return got
+            got = Raised(error)
+        self.ahead.append(got)
+        came()
 
     async def close(self, strand: Strand) -> None:
-        """A generator runs its clean-up."""
-        await close_all(strand, [self.iterator])
-
-    async def leave(self, strand: Strand) -> None:
-        """The same, as far as the interruption allows it to wait."""
-        aclose = getattr(self.iterator, "aclose", None)
-        if aclose is not None:
+        """A generator runs its clean-up; after an interruption as far as that allows it to wait."""
+        if _is_generator(self.iterator):
             with suppress(Exception):
-                await _awaited(strand.rt, aclose)
+                await _awaited(strand.rt, self.iterator.aclose)
+
+    leave = close
 
 
 async def _items_of(strand: Strand, op: Op, value: Any) -> Items:
@@ -214,6 +254,8 @@ async def _items_of(strand: Strand, op: Op, value: Any) -> Items:
     if isinstance(value, TEXT) or not (hasattr(kind, "__iter__") or hasattr(kind, "__aiter__") or _old_style(kind)):
         hint = "; text is one value here: split it first" if isinstance(value, TEXT) else ""
         raise Fail(_on_edge(joint, TypeError(f"`each` takes an iterable; got a value of type {kind.__name__}{hint}")))
+    if _is_used_up(value):
+        raise Fail(_on_edge(joint, RuntimeError("this generator was read before, and has nothing left")))
     try:
         if hasattr(kind, "__aiter__"):
             return AsyncIterated(op, aiter(value))
@@ -225,18 +267,15 @@ async def _items_of(strand: Strand, op: Op, value: Any) -> Items:
     return Iterated(op, got)
 
 
-def _several(iterator: Iterator[Any], most: int) -> list[Any]:
-    """The next items, at most so many; but who waits for the first does not wait long for more."""
-    found: list[Any] = []
-    until = perf_counter() + PATIENCE
-    try:
-        while len(found) < most and (not found or perf_counter() < until):
-            found.append(next(iterator, END))
-            if found[-1] is END:
-                break
-    except BaseException as error:  # noqa: BLE001 - told when its turn comes
-        found.append(Raised(error))
-    return found
+def _is_generator(iterator: object) -> bool:
+    """Whether it is one: what else may be iterated, a file or a stream for one, is closed by who opened it."""
+    return isinstance(iterator, (Generator, AsyncGenerator))
+
+
+def _is_used_up(value: object) -> bool:
+    if isinstance(value, GeneratorType):
+        return value.gi_frame is None
+    return isinstance(value, AsyncGeneratorType) and value.ag_frame is None
 
 
 def _old_style(kind: type) -> bool:

@@ -132,6 +132,7 @@ class _Compiler:
 
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
+        self.many = bool(plan.joints)  # else no ``each`` has to be looked for
         self.direct = direct
         self.places = places
         self.spread = spread
@@ -283,7 +284,7 @@ class _Compiler:
                 folded = False
                 continue
             after = node.steps[i + 1] if i + 1 < len(node.steps) else None
-            if isinstance(unwrapped(step), Each):
+            if self.many and isinstance(unwrapped(step), Each):
                 steps.append(partial(setattr, self, "before", unwrapped(node.steps[i - 1]) if i else None))
                 if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
                     folded = True

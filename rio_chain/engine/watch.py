@@ -65,44 +65,84 @@ def _judges(node: Scope) -> bool:
     return isinstance(policy, Accept) or (isinstance(policy, Retry) and policy.accept is not None)
 
 
+class Part:
+    """What is told of a run, or of a part of it that has a log of its own. It does not keep that log."""
+
+    __slots__ = ("_last", "_told", "above", "contends", "item", "over", "watch")
+
+    def __init__(
+        self, watch: Watch, above: Part | None = None, *, item: int | None = None, contends: bool = False
+    ) -> None:
+        self.watch = watch
+        self.above = above  # what it is a part of
+        self.item = item
+        self.contends = contends  # it is one of several calls, and how they ended is told above, when they are merged
+        self.over = False  # its walk is
+        self._last = [(0, 0)] * len(watch.plan.tasks)  # of each task: attempt and replica of the call that began last
+        self._told: list[Any] = [None] * len(watch.plan.tasks)  # the status it finished with, if that was told
+
+    def begins(self, index: int, attempt: int, replica: int) -> None:
+        """A call begins."""
+        self.reached(index, attempt, replica)
+        self.watch.tell("started", index, self.item, attempt=attempt, replica=replica)
+
+    def reached(self, index: int, attempt: int, replica: int) -> None:
+        """This call of a task has begun, here or in a part of this one."""
+        self._last[index], self._told[index] = (attempt, replica), None
+        if self.above is not None:
+            self.above.reached(index, attempt, replica)
+
+    def failed(self, index: int, error: Any) -> None:
+        """An attempt has failed."""
+        self._told[index] = None
+        attempt, replica = self._last[index]
+        self.watch.tell("attempt_failed", index, self.item, attempt=attempt, replica=replica, error=error)
+
+    def succeeded(self, index: int, entry: Entry) -> None:
+        """There is an answer."""
+        self._told[index] = None
+        if index not in self.watch.judged:
+            self.finished(index, entry)
+
+    def finished(self, index: int, entry: Entry, cause: Any = None, *, at_last: bool = False) -> None:
+        """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
+        end = entry
+        if at_last and entry.status is None:
+            end = Entry()  # and not the one in the log, which is left as it would be if nobody watched
+            end.skip(cause)
+        if self.contends or end.status in (None, "running", self._told[index]):
+            return
+        self._told[index] = end.status
+        error = None if end.status == "succeeded" else end.value
+        more = {"attempt": entry.calls, "replica": entry.winner, "status": end.status, "error": error}
+        self.watch.tell("finished", index, self.item, **more)
+
+
 class WatchedEntry(Entry):
     """The log of one task, which tells what is noted in it."""
 
-    __slots__ = ("_index", "_run", "attempt", "replica")
+    __slots__ = ("_index", "_part")
 
-    def __init__(self, run: Watched, index: int) -> None:
+    def __init__(self, part: Part, index: int) -> None:
         super().__init__()
-        self._run: Watched | None = run  # None: nothing more will be told
+        self._part = part
         self._index = index
-        self.attempt = self.replica = 0  # the call that began last
-
-    def begins(self, attempt: int, replica: int) -> None:
-        """A call begins."""
-        if self._run is not None:
-            self._run.reached(self._index, attempt, replica)
-            self._run.tell("started", self._index, attempt=attempt, replica=replica)
 
     def succeeded(self, value: Any) -> None:
         """As ``Entry.succeeded``."""
         super().succeeded(value)
-        if self._run is not None:
-            self._run.told[self._index] = None
-            if self._index not in self._run.watch.judged:
-                self._run.finished(self._index)
+        self._part.succeeded(self._index, self)
 
     def failed(self, error: Any) -> None:
         """As ``Entry.failed``."""
         super().failed(error)
-        if self._run is not None:
-            self._run.told[self._index] = None
-            self._run.tell("attempt_failed", self._index, attempt=self.attempt, replica=self.replica, error=error)
+        self._part.failed(self._index, error)
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """As ``Entry.end``; of an item that was interrupted this comes when its own run is over."""
+        """As ``Entry.end``; for an item this may come when its walk is over."""
         super().end(error, sibling=sibling)
-        if self._run is not None and self._run.ended:
-            self._run.finished(self._index)
-            self._run = None
+        if self._part.over:
+            self._part.finished(self._index, self)
 
     def plain(self) -> Entry | None:
         """The same for who does not watch; None where nothing was noted."""
@@ -117,100 +157,86 @@ class WatchedEntry(Entry):
 class Watched(Run):
     """A run, or a part of one, that is watched."""
 
-    __slots__ = ("ended", "item", "told", "watch", "whole")
+    __slots__ = ("_begun", "told")
 
-    def __init__(self, watch: Watch, whole: Watched | None = None, around: Run | None = None) -> None:
-        super().__init__(watch.plan, around)
-        self.watch = watch
-        self.whole = whole  # what this is one of several calls of; how they ended is told there, when they are merged
-        self.item: int | None = None if whole is None else whole.item
-        self.ended = False
-        self.told: list[Any] = [None] * len(self.log)  # how a task finished, where that still holds
-        self.log = [WatchedEntry(self, index) for index in range(len(self.log))]
+    def __init__(self, told: Part, around: Run | None = None) -> None:
+        super().__init__(told.watch.plan, around)
+        self.told = told
+        self.log = [WatchedEntry(told, index) for index in range(len(self.log))]
+        self._begun = False
 
     def part(self, item: int | None = None) -> Watched:
-        """As ``Run.part``. An item finishes by itself; calls made at once, when they are merged."""
-        if item is None:
-            return Watched(self.watch, self, self)
-        run = Watched(self.watch, None, self)
-        run.item = item
-        return run
+        """As ``Run.part``."""
+        told = self.told
+        if item is not None:
+            return Watched(Part(told.watch, told, item=item), self)
+        return Watched(Part(told.watch, told, item=told.item, contends=True), self)
 
     def strand(self, rt: Runtime, slot: Slot, outer: float, *, root: bool = False) -> Strand:
         """As ``Run.strand``."""
         if root:
-            self.watch.begin(rt.now)
-        return WatchedStrand(self, rt, slot, outer, root=root)
-
-    def tell(self, kind: Kind, index: int, **more: Any) -> None:
-        """Tell of a task."""
-        self.watch.tell(kind, index, self.item, **more)
-
-    def reached(self, index: int, attempt: int, replica: int) -> None:
-        """This call of a task has begun, here or in one of the calls that are made at once."""
-        self.told[index] = None
-        entry: Any = self.log[index]
-        entry.attempt, entry.replica = attempt, replica
-        if self.whole is not None:
-            self.whole.reached(index, attempt, replica)
-
-    def finished(self, index: int, cause: Any = None, *, at_last: bool = False) -> None:
-        """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
-        entry: Entry = self.log[index]
-        end = entry
-        if at_last and entry.status is None:
-            end = Entry()  # and not the one in the log, which is left as it would be if nobody watched
-            end.skip(cause)
-        if self.whole is not None or end.status in (None, "running", self.told[index]):
-            return
-        self.told[index] = end.status
-        error = None if end.status == "succeeded" else end.value
-        self.tell("finished", index, attempt=entry.calls, replica=entry.winner, status=end.status, error=error)
+            self.told.watch.begin(rt.now)
+        first, self._begun = not (root or self._begun), True
+        return WatchedStrand(self, rt, slot, outer, root=root, first=first)
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """As ``Run.hedge_started``."""
-        self.tell("hedge_started", index, attempt=attempt, replica=replica)
+        told = self.told
+        told.watch.tell("hedge_started", index, told.item, attempt=attempt, replica=replica)
 
     def merged(self, low: int, high: int, *, won: bool) -> None:
         """As ``Run.merged``."""
         for index in range(low, high):
-            status = self.log[index].status
-            if index not in self.watch.judged and (won or status == "succeeded"):
-                self.finished(index)
+            entry: Entry = self.log[index]
+            if index not in self.told.watch.judged and (won or entry.status == "succeeded"):
+                self.told.finished(index, entry)
 
     def given_up(self, low: int, high: int) -> None:
         """As ``Run.given_up``."""
         for index in range(low, high):
-            self.finished(index)
+            entry: Any = self.log[index]
+            if isinstance(entry, Entry):
+                self.told.finished(index, entry)
 
     def over(self, cause: Any = None) -> None:
-        """As ``Run.over``."""
+        """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
+        told = self.told
+        told.over = True
+        is_item = told.above is not None and not told.contends
         for index, entry in enumerate(self.log):
-            self.finished(index, cause, at_last=True)
-            if type(entry) is WatchedEntry and (entry.status != "running" or self.whole is not None):
+            if isinstance(entry, Entry):
+                told.finished(index, entry, cause, at_last=told.above is None)
+            if isinstance(entry, WatchedEntry) and not (is_item and entry.status in (None, "running")):
                 self.log[index] = entry.plain()
-        self.ended = True
 
 
 class WatchedStrand(Strand):
-    """A line of execution of a watched run."""
+    """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
 
-    __slots__ = ("_at", "_begun")
+    __slots__ = ("_at", "_first", "_telling")
 
-    def __init__(self, run: Watched, rt: Runtime, slot: Slot, outer: float, *, root: bool) -> None:
-        self._begun = False
+    def __init__(self, run: Watched, rt: Runtime, slot: Slot, outer: float, *, root: bool, first: bool) -> None:
+        self._telling = False
         super().__init__(run, rt, slot, outer, root=root)
-        self._begun = True
+        self._telling = True
+        self._first = first
 
     def _get_at(self) -> int:
         return self._at
 
     def _set_at(self, index: int) -> None:
         self._at = index
-        if self._begun:
-            entry: Any = self.run.log[index]
-            entry.begins(self.rounds + entry.calls + 1, self.replica)
+        run = self.run
+        if self._telling and isinstance(run, Watched):
+            run.told.begins(index, self.rounds + run.log[index].calls + 1, self.replica)
 
-    # The interpreter stores the task here exactly when its call begins. For that store to tell it, nothing in the
-    # interpreter has to ask whether anybody watches: in a strand that nobody watches it is a plain slot.
+    # The interpreter stores the task here exactly when its call begins. That this store tells it, costs those nothing
+    # who don't watch: the interpreter asks nobody, and in their strands it is a plain slot.
     at: Any = property(_get_at, _set_at)
+
+    def close(self) -> None:
+        """As ``Strand.close``."""
+        if self._first:
+            self._first = False
+            self.run.over()
+        super().close()

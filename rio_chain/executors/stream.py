@@ -18,7 +18,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.engine.interpret import check_lanes
-from rio_chain.engine.watch import Watch, Watched
+from rio_chain.engine.watch import Part, Watch, Watched
 from rio_chain.errors import UsageError
 from rio_chain.event import Event
 from rio_chain.executors import (
@@ -139,7 +139,7 @@ class Stream(Generic[Out]):
         check_lanes(self._request, host.runtime.lanes)
         ticket, buffer = Ticket(self._request, host.on_loop_thread), Buffer()
         watch = Watch(self._request.plan, buffer.put)
-        ticket.run = Watched(watch)
+        ticket.run = Watched(Part(watch))
         ticket.on_done(partial(_over, watch, buffer))
         limit = deadline_of(self._deadline, now)
         main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=now())

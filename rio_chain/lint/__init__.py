@@ -7,6 +7,7 @@ stands around that; putting its layers into another order is how the better code
 from __future__ import annotations
 
 from rio_chain.lint.finding import Finding
+from rio_chain.lint.items import ITEMS
 from rio_chain.lint.order import ORDER
 from rio_chain.lint.reach import REACH
 from rio_chain.lint.stack import stacks
@@ -22,7 +23,7 @@ def lint(plan: Plan) -> tuple[Finding, ...]:
     found = [
         Finding(said.code, names[stack.core.low : stack.core.high], said.text, source(said.better))
         for stack in stacks(plan)
-        for rule in (*ORDER, *REACH)
+        for rule in (*ORDER, *REACH, *ITEMS)
         for said in rule(stack)
     ]
     return tuple(dict.fromkeys(found))

@@ -75,14 +75,6 @@ def fallback_never_used(stack: Stack) -> Iterator[Said]:
             yield Said("fallback-never-used", text, stack.without(i))
 
 
-def on_error_never_used(stack: Stack) -> Iterator[Said]:
-    """No item fails."""
-    core = stack.core.node
-    if isinstance(core, (Each, Expand)) and keeps_failures(core) and answers(core.inner) is not None:
-        text = f"what is inside the {call_of(core)} always answers, so no item fails and `on_error` is never used"
-        yield Said("on-error-never-used", text, stack.build(stack.nodes(), evolve(core, on_error="raise")))
-
-
 def accept_outside(stack: Stack) -> Iterator[Said]:
     """Who calls again, or has other answers at hand, does not hear of it."""
     for i, _, _ in stack.of(Accept):
@@ -159,7 +151,6 @@ ORDER: tuple[Callable[[Stack], Iterator[Said]], ...] = (
     limit_outside_timeout,
     retry_never_runs,
     fallback_never_used,
-    on_error_never_used,
     accept_outside,
     cache_inside_retry,
     chaos_not_innermost,

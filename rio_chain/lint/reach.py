@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import cast
 
 from attrs import evolve
 
@@ -12,9 +12,8 @@ from rio_chain.bounds import cut
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.lint.order import neat
 from rio_chain.lint.stack import Said, Stack
-from rio_chain.nodes import Call, Choose, FanOut, Node, Race, Scope, Seq, walk
+from rio_chain.nodes import Call, FanOut, Node, Race, Scope, Seq, open_end, walk
 from rio_chain.policies import Budget, ByClass, Cache, Flights, Retry, Timeout
-from rio_chain.show.dynamic import tests_words
 from rio_chain.units import span
 
 
@@ -105,7 +104,7 @@ def shared_first_task(stack: Stack) -> Iterator[Said]:
     fan = stack.core.node
     if not isinstance(fan, FanOut):
         return
-    rows = [branch.steps if isinstance(branch, Seq) else (branch,) for branch in fan.branches]
+    rows = [steps_of(branch) for branch in fan.branches]
     shared = [steps[0] for steps in rows if len(steps) > 1 and sum(same(steps[0], other[0]) for other in rows) > 1]
     begin = next((node for node in shared if called_again(node)), None)
     if begin is None:
@@ -121,29 +120,6 @@ def shared_first_task(stack: Stack) -> Iterator[Said]:
     yield Said("shared-first-task", text, stack.build(stack.nodes(), better))
 
 
-def branch_never_chosen(stack: Stack) -> Iterator[Said]:
-    """Each value that it is for is another's already."""
-    core = stack.core.node
-    if not isinstance(core, Choose):
-        return
-    tests: list[object] = [*core.tests, *[object] * (len(core.branches) - len(core.tests))]
-    for i, test in enumerate(tests):
-        before = next((k for k in range(i) if covers(tests[k], test)), None)
-        if before is None:
-            continue
-        branches, kept = list(core.branches), list(core.tests)
-        moved = branches.pop(i)
-        if i < len(kept):
-            del kept[i]
-            if not covers(test, tests[before]):  # it is for less: it can go first
-                branches.insert(before, moved)
-                kept.insert(before, test)
-        better = evolve(core, tests=tuple(kept), branches=tuple(branches))
-        what = tests_words(core)
-        text = f"the branch `{what[i]}` is never chosen, as `{what[before]}` before it is true of every such value"
-        yield Said("branch-never-chosen", text, stack.build(stack.nodes(), better))
-
-
 def named(on: object) -> tuple[type[BaseException], ...]:
     """The classes of an ``on=``; none for a predicate."""
     many = tuple(cast("Iterable[object]", on)) if isinstance(on, (tuple, ByClass)) else (on,)
@@ -154,6 +130,12 @@ def called_again(node: Node) -> bool:
     """Whether it is a task that is really called by each who has it."""
     once = (Flights, Cache)
     return has_task((node,)) and not any(isinstance(n, Scope) and isinstance(n.policy, once) for n in walk(node))
+
+
+def steps_of(branch: Node) -> tuple[Node, ...]:
+    """The steps of a branch. A generator and what takes its items are one: nothing else can be done with it."""
+    steps = branch.steps if isinstance(branch, Seq) else (branch,)
+    return (Seq(steps[:2]), *steps[2:]) if open_end(steps[0]) is not None else steps
 
 
 def has_task(steps: tuple[Node, ...]) -> bool:
@@ -172,19 +154,6 @@ def used_by(node: Node) -> Iterator[bytes]:
     return (n.origin for source in sources for n in walk(source) if isinstance(n, Call))
 
 
-def covers(wide: object, narrow: object) -> bool:
-    """Whether a test of ``choose`` is true of each value that another is true of."""
-    if wide is narrow or wide is object:
-        return True
-    if not isinstance(wide, (type, tuple)) or not isinstance(narrow, (type, tuple)):
-        return False
-    several = cast("tuple[type[Any], ...]", narrow if isinstance(narrow, tuple) else (narrow,))
-    try:
-        return all(issubclass(cls, cast("tuple[type[Any], ...]", wide)) for cls in several)
-    except Exception:  # noqa: BLE001 - a class may refuse to say, as a Protocol does
-        return False
-
-
 def in_a_row(steps: tuple[Node, ...]) -> Node:
     """Steps as one node."""
     return steps[0] if len(steps) == 1 else Seq(steps)
@@ -198,5 +167,4 @@ REACH: tuple[Callable[[Stack], Iterator[Said]], ...] = (
     hedge_too_late,
     hedge_in_place,
     shared_first_task,
-    branch_never_chosen,
 )

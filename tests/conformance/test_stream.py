@@ -25,6 +25,7 @@ from rio_chain import (
     TaskTimedOut,
     TicketCancelled,
     UsageError,
+    each,
     fan_out,
     race,
     remaining,
@@ -116,7 +117,9 @@ def c(fn: Callable[..., Any] = echo) -> Task[..., Any]:
 
 async def test_tasks_start_and_finish_in_order(world: World) -> None:
     events = await read(world, (a() >> str >> b() >> c())(7))
-    assert words(events) == ["started a 1", "a succeeded", "started b 1", "b succeeded", "started c 1", "c succeeded", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "a succeeded", "started b 1", "b succeeded", "started c 1", "c succeeded", "ended",
+    ]  # fmt: skip
     assert [event.attempt for event in events if event.kind == "finished"] == [1, 1, 1]
     assert events[-1].task is None
     assert events[-1].outcome is not None
@@ -155,7 +158,10 @@ async def test_retries_are_told_and_finish_once(world: World) -> None:
     flaky = Flaky(2)
     rest = Backoff(base=5, factor=1, jitter="none")
     events = await read(world, (a(flaky).retry(3, backoff=rest) >> b())(7))
-    assert words(events)[:7] == ["started a 1", "attempt_failed a 1", "started a 2", "attempt_failed a 2", "started a 3", "a succeeded", "started b 1"]  # fmt: skip
+    assert words(events)[:7] == [
+        "started a 1", "attempt_failed a 1", "started a 2", "attempt_failed a 2", "started a 3", "a succeeded",
+        "started b 1",
+    ]  # fmt: skip
     assert [event.error for event in events if event.kind == "attempt_failed"] == flaky.errors
     assert [event.attempt for event in events if event.kind == "finished"] == [3, 1]
     assert world.about(events[4].at, 10)
@@ -163,7 +169,10 @@ async def test_retries_are_told_and_finish_once(world: World) -> None:
 
 async def test_a_failure_finishes_when_it_is_given_up(world: World) -> None:
     events = await read(world, (a(fails).retry(1, backoff=None) >> b() >> c())(7))
-    assert words(events) == ["started a 1", "attempt_failed a 1", "started a 2", "attempt_failed a 2", "a failed", "b skipped", "c skipped", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "attempt_failed a 1", "started a 2", "attempt_failed a 2", "a failed", "b skipped",
+        "c skipped", "ended",
+    ]  # fmt: skip
     assert type(events[4].error) is OSError
     assert [type(event.error) for event in events[5:7]] == [Skipped, Skipped]
     assert [event.attempt for event in events[4:7]] == [2, 0, 0]
@@ -175,8 +184,8 @@ async def test_a_wider_retry_starts_and_finishes_again(world: World) -> None:
     flaky = Flaky(1)
     events = await read(world, (a() >> b(flaky) >> c()).retry(1, backoff=None)(7))
     assert words(events) == [
-        "started a 1", "a succeeded", "started b 1", "attempt_failed b 1", "b failed",
-        "started a 2", "a succeeded", "started b 2", "b succeeded", "started c 1", "c succeeded", "ended",
+        "started a 1", "a succeeded", "started b 1", "attempt_failed b 1", "b failed", "started a 2", "a succeeded",
+        "started b 2", "b succeeded", "started c 1", "c succeeded", "ended",
     ]  # fmt: skip
 
 
@@ -192,8 +201,8 @@ async def test_a_task_that_a_later_round_does_not_reach_is_skipped(world: World)
 
     events = await read(world, (a(Second()) >> b(fails)).retry(1, backoff=None)(7))
     assert words(events) == [
-        "started a 1", "a succeeded", "started b 1", "attempt_failed b 1", "b failed",
-        "started a 2", "attempt_failed a 2", "a failed", "b skipped", "ended",
+        "started a 1", "a succeeded", "started b 1", "attempt_failed b 1", "b failed", "started a 2",
+        "attempt_failed a 2", "a failed", "b skipped", "ended",
     ]  # fmt: skip
 
 
@@ -222,9 +231,14 @@ async def test_an_answer_that_is_refused_has_not_finished(world: World, judge: C
 
 async def test_a_fallback_begins_when_the_primary_has_finished(world: World) -> None:
     events = await read(world, (a(fails).or_else(b()) >> c())(7))
-    assert words(events) == ["started a 1", "attempt_failed a 1", "a failed", "started b 1", "b succeeded", "started c 1", "c succeeded", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "attempt_failed a 1", "a failed", "started b 1", "b succeeded", "started c 1", "c succeeded",
+        "ended",
+    ]  # fmt: skip
     wide = await read(world, ((a(fails) >> b()).or_else(0) >> c())(7))
-    assert words(wide) == ["started a 1", "attempt_failed a 1", "a failed", "b skipped", "started c 1", "c succeeded", "ended"]  # fmt: skip
+    assert words(wide) == [
+        "started a 1", "attempt_failed a 1", "a failed", "b skipped", "started c 1", "c succeeded", "ended",
+    ]  # fmt: skip
 
 
 async def test_a_fallback_that_was_not_needed_is_skipped_at_the_end(world: World) -> None:
@@ -263,20 +277,27 @@ async def test_settled_branches_finish_each_by_itself(world: World) -> None:
         return x
 
     events = await read(world, settle(a(fails), b(later))(7))
-    assert words([event for event in events if event.task != "b"]) == ["started a 1", "attempt_failed a 1", "a failed", "ended"]  # fmt: skip
+    assert words([event for event in events if event.task != "b"]) == [
+        "started a 1", "attempt_failed a 1", "a failed", "ended",
+    ]  # fmt: skip
     assert words(events)[-2:] == ["b succeeded", "ended"]
 
 
 async def test_timeouts_are_failed_attempts(world: World, slow: Slow) -> None:
     events = await read(world, (a(slow).timeout(world.short).retry(1, backoff=None) >> b())(7))
-    assert words(events) == ["started a 1", "attempt_failed a 1", "started a 2", "attempt_failed a 2", "a timed_out", "b skipped", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "attempt_failed a 1", "started a 2", "attempt_failed a 2", "a timed_out", "b skipped",
+        "ended",
+    ]  # fmt: skip
     assert [type(event.error) for event in events if event.kind == "attempt_failed"] == [TaskTimedOut] * 2
     assert slow.ended == 2
 
 
 async def test_the_deadline_of_a_stream(world: World, slow: Slow) -> None:
     events = await read(world, (a() >> b(slow) >> c())(7), deadline=world.short)
-    assert words(events) == ["started a 1", "a succeeded", "started b 1", "attempt_failed b 1", "b timed_out", "c skipped", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "a succeeded", "started b 1", "attempt_failed b 1", "b timed_out", "c skipped", "ended",
+    ]  # fmt: skip
     assert type(events[-2].error) is Skipped
     assert type(events[3].error) is DeadlineExceeded
     over = await read(world, a()(7), deadline=0)
@@ -291,7 +312,9 @@ async def test_a_hedge_is_told_and_the_task_finishes_once(world: World, slow: Sl
         return await slow(x) if len(calls) == 1 else x
 
     events = await read(world, (a(late_first).replica(2, after=5) >> b())(7))
-    assert words(events) == ["started a 1", "hedge_started a 1.1", "started a 1.1", "a succeeded", "started b 1", "b succeeded", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "hedge_started a 1.1", "started a 1.1", "a succeeded", "started b 1", "b succeeded", "ended",
+    ]  # fmt: skip
     assert (events[3].attempt, events[3].replica) == (2, 1)
     assert world.about(events[1].at, 5)
     assert slow.ended == 1
@@ -339,7 +362,36 @@ async def test_a_request_that_a_function_returns_is_not_told(world: World) -> No
 @pytest.mark.real_time
 async def test_sync_functions_are_told_too(world: World) -> None:
     events = await read(world, (a(str) >> b(len).inline() >> c(hex).retry(1))(7))
-    assert words(events) == ["started a 1", "a succeeded", "started b 1", "b succeeded", "started c 1", "c succeeded", "ended"]  # fmt: skip
+    assert words(events) == [
+        "started a 1", "a succeeded", "started b 1", "b succeeded", "started c 1", "c succeeded", "ended",
+    ]  # fmt: skip
+
+
+async def test_the_items_of_an_each_are_told_by_their_number(world: World) -> None:
+    async def odd(x: int) -> int:
+        if x % 2 == 0:
+            raise OSError
+        return x
+
+    events = await read(world, (each(a(odd) >> b(), on_error="keep") >> c())([1, 2]))
+    items = [[event for event in events if event.item == number] for number in range(2)]
+    assert words(items[0]) == ["started a 1", "a succeeded", "started b 1", "b succeeded"]
+    assert words(items[1]) == ["started a 1", "attempt_failed a 1", "a failed", "b skipped"]
+    whole = [event for event in events if event.item is None]
+    assert {"started c 1", "c succeeded", "a succeeded", "b succeeded", "ended"} == set(words(whole))
+
+
+async def test_items_that_are_stopped_have_finished_too(world: World, slow: Slow) -> None:
+    async def second_fails(x: int) -> int:
+        if x == 1:
+            await slow(x)
+        await world.until(lambda: slow.calls)
+        raise OSError
+
+    events = await read(world, (each(a(second_fails) >> b()) >> c())([1, 2]))
+    assert words([event for event in events if event.item == 0]) == ["started a 1", "a cancelled", "b skipped"]
+    assert words([event for event in events if event.item == 1])[-2:] == ["a failed", "b skipped"]
+    assert slow.ended == 1
 
 
 # --- how it runs -------------------------------------------------------------------------------------------------
@@ -441,11 +493,14 @@ async def test_leaving_the_block_waits_for_the_clean_up(world: World, slow: Slow
 
 
 async def test_an_error_in_the_loop_cancels_the_run_and_goes_on(world: World, slow: Slow) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def reads() -> None:
         async with stream(world, a(slow)(7)) as events:
             async for event in events:
                 await world.until(lambda: slow.calls)
                 _ = 1 // (event.attempt - 1)
+
+    with pytest.raises(ZeroDivisionError):
+        await reads()
     assert slow.ended == 1
 
 
@@ -460,8 +515,7 @@ async def test_a_reader_that_is_cancelled_cancels_the_run_and_waits(world: World
 
     async def reads() -> None:
         try:
-            async for event in stream(world, a(slow)(7)):
-                seen.append(event.kind)
+            seen.extend([event.kind async for event in stream(world, a(slow)(7))])
         finally:
             seen.append(f"ended {slow.ended}")
 
@@ -472,7 +526,7 @@ async def test_a_reader_that_is_cancelled_cancels_the_run_and_waits(world: World
     assert child.cancelled
     assert child.error is None
     assert child.cancelling == (0 if world.mode == "trio" else 1)
-    assert seen == ["started", "ended 1"]
+    assert seen == ["ended 1"]
 
 
 async def test_a_reader_that_is_cancelled_in_its_block(world: World, slow: Slow) -> None:
@@ -518,10 +572,9 @@ async def test_a_base_exception_of_a_body_is_raised_to_the_reader(world: World) 
         raise Leave
 
     events = stream(world, (a() >> b(leaves))(7))
-    told = []
+    reading = aiter(events)
+    assert words([await anext(reading) for _ in range(3)]) == ["started a 1", "a succeeded", "started b 1"]
     with pytest.raises(Leave):
-        async for event in events:
-            told.append(event)
-    assert words(told) == ["started a 1", "a succeeded", "started b 1"]
+        await anext(reading)
     with pytest.raises(Leave):
         _ = events.outcome

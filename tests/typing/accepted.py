@@ -1,6 +1,6 @@
 """What mypy --strict and pyright strict must infer. Both run over this file; nothing here runs."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -22,13 +22,19 @@ from rio_chain import (
     Quantile,
     Request,
     Task,
+    at_least,
     best,
+    choose,
+    each,
+    expand,
     fan_out,
     first,
     quorum,
     race,
+    reduce,
     settle,
     star,
+    when,
 )
 
 
@@ -182,6 +188,61 @@ assert_type(
     Chain[[User], bytes],
 )
 assert_type(guarded.single_flight(Flights()).cache(Cache(1000)) >> len, Chain[[User], int])
+
+# --- earlier answers, many items, routes -----------------------------------------------------------------------------
+
+
+def numbers(text: str) -> Iterator[int]:
+    raise NotImplementedError
+
+
+async def async_numbers(text: str) -> AsyncIterator[int]:
+    raise NotImplementedError
+    yield 1
+
+
+def about(shops: list[str], user: User) -> str:
+    raise NotImplementedError
+
+
+def summary(*, user: User, shops: list[str]) -> str:
+    raise NotImplementedError
+
+
+def doubled(number: int) -> int:
+    raise NotImplementedError
+
+
+def total(so_far: float, count: int) -> float:
+    raise NotImplementedError
+
+
+def is_known(user: User) -> bool:
+    raise NotImplementedError
+
+
+def linked(page: str) -> list[str]:
+    raise NotImplementedError
+
+
+of_user = user >> to_location >> nearby >> Task(about).using(user=user)
+assert_type(of_user(42, tries=2), Request[str])
+assert_type(Task(about).using(user=user), Task[[list[str]], str])
+assert_type(Task(summary).using(user=user, shops=nearby), Task[[object], str])
+assert_type((nearby >> Task(summary).using(user=user, shops=nearby))(1.0), Request[str])
+
+by_id = Task(fetch_user)
+assert_type((Task(numbers) >> each(by_id, limit=5))("1 2"), Request[list[User]])
+assert_type((Task(async_numbers) >> each(by_id, on_error="drop"))("1 2"), Request[list[User]])
+assert_type(each(by_id, on_error=at_least(2))([1, 2]), Request[list[User]])
+assert_type(each(by_id, on_error="keep")([1, 2]), Request[list[Result[User, Any]]])
+assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(total, 0.0))("1"), Request[float])
+assert_type(expand(Task(linked), limit=3, depth=2)("/"), Request[list[list[str]]])
+assert_type(expand(Task(linked), on_error="keep")("/"), Request[list[Result[list[str], Any]]])
+assert_type(choose(when(is_known, safely), otherwise=Task(order_query))(User()), Request[bytes | str])
+assert_type((user >> choose(when(User, safely), when(is_known, Task(to_location))))(1), Request[bytes | float])
+assert_type(fan_out(safely, safely, safely, need=2)(User()), Request[tuple[bytes, ...]])
+assert_type(fan_out(a=safely, b=safely, need=1)(User()), Request[dict[str, bytes]])
 
 # --- looking --------------------------------------------------------------------------------------------------------
 

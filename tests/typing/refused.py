@@ -6,7 +6,7 @@ pyright honours ``type: ignore`` as well; a line that only it refuses says ``pyr
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
-from rio_chain import Breaker, Limit, Task, fan_out, first, race, settle, star
+from rio_chain import Breaker, Limit, Task, choose, each, fan_out, first, race, reduce, settle, star, when
 
 
 class User: ...
@@ -25,6 +25,18 @@ def to_location(u: User) -> float:
 
 
 def two(x: int, y: str) -> str:
+    raise NotImplementedError
+
+
+def texts(count: int) -> list[str]:
+    raise NotImplementedError
+
+
+def is_long(text: str) -> bool:
+    raise NotImplementedError
+
+
+def joined(text: str, more: str) -> str:
     raise NotImplementedError
 
 
@@ -67,6 +79,13 @@ user.replica()  # type: ignore[call-overload]
 user.replica(2, pick=first)  # type: ignore[call-overload]
 user.replica(2, after="20")  # type: ignore[call-overload]
 wrong_race = race(orders, location)  # pyright: ignore[reportCallIssue, reportArgumentType]
+# the items, the routes, what is left for the value
+wrong_items = Task(texts) >> each(user)  # type: ignore[operator]
+wrong_error = each(user, on_error="ignore")  # type: ignore[call-overload]
+wrong_choice = user >> choose(when(is_long, orders), otherwise=orders)  # type: ignore[operator]
+wrong_left_over = orders >> Task(two).using(y=user)  # type: ignore[operator]
+wrong_fold = each(user) >> reduce(joined, "")  # type: ignore[operator, arg-type, var-annotated]
+orders.timeout(5).using(user=user)  # type: ignore[attr-defined]
 orders.run()  # type: ignore[attr-defined]
 
 

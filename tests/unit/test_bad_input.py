@@ -149,7 +149,11 @@ class TestTask:
         refused(lambda: race(task, made), text)
         refused(made.plan, text)
         refused(lambda: each(Task(counting)), text)
-        assert (made >> each(task)).plan()
+        once = "is a generator function, and what it yields can be read only once: put the retry, or the other chain, ar"
+        refused(lambda: made >> each(task).timeout(5).retry(2), once)
+        refused(lambda: made >> (each(task) | task), once)
+        assert (made >> each(task)).retry(2).plan()
+        assert (made >> each(task).or_else([])).plan()
         assert (made.named("some") >> each(task).timeout(5)).plan()
 
     def test_a_generator(self) -> None:

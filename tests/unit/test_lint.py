@@ -42,6 +42,10 @@ def is_good(x: Any) -> bool:
     return bool(x)
 
 
+def pages(x: Any) -> Any:
+    yield x
+
+
 def uses(x: Any, u: Any = None) -> Any:
     return x, u
 
@@ -195,6 +199,35 @@ ODD = [
         "fan_out(Task(user) >> Task(f), Task(user) >> Task(g), need=1)",
         "Task(user) >> fan_out(Task(f), Task(g), need=1)",
     ),
+    (
+        "shared-first-task",
+        "(Task(pages) >> each(Task(f)) >> Task(f)) & (Task(pages) >> each(Task(f)) >> Task(g))",
+        "Task(pages) >> each(Task(f)) >> (Task(f) & Task(g))",
+    ),
+    (
+        "shared-first-task",
+        "(Task(pages) >> each(Task(f))) & (Task(pages) >> each(Task(f)) >> Task(g))",
+        (
+            "(\n    (Task(pages) >> each(Task(f))).single_flight(flights)\n"
+            "    & ((Task(pages) >> each(Task(f))).single_flight(flights) >> Task(g))\n)"
+        ),
+    ),
+    ("generator-used-up", "Task(pages) >> each(Task(f)).retry(2)", "(Task(pages) >> each(Task(f))).retry(2)"),
+    (
+        "generator-used-up",
+        "Task(f) >> pages >> each(Task(f)).timeout(9).retry(1).timeout(50) >> Task(g)",
+        "Task(f) >> (pages >> each(Task(f)).timeout(9)).retry(1).timeout(50) >> Task(g)",
+    ),
+    (
+        "generator-used-up",
+        "(Task(pages) >> (each(Task(f)) >> Task(g)).retry(2)).named('x')",
+        "(Task(pages) >> each(Task(f)) >> Task(g)).retry(2).named('x')",
+    ),
+    (
+        "generator-used-up",
+        "Task(pages) >> (each(Task(f)).retry(1).named('y') | Task(g))",
+        "(Task(pages) >> each(Task(f))).retry(1).named('y') | Task(g)",
+    ),
     ("timeout-unreachable", "each(Task(f).timeout(500), limit=3).timeout(100)", "Task(f)"),
     ("timeout-unreachable", "choose(when(int, Task(f).timeout(500))).timeout(100)", "Task(f)"),
     ("breaker-inside-timeout", "expand(Task(f).breaker(breaker)).timeout(80)", "Task(f).timeout(40).breaker(breaker)"),
@@ -255,6 +288,10 @@ FINE = [
     "choose(when(bool, Task(f)), when(int, Task(g)), otherwise=Task(f))",
     "choose(when(is_good, Task(f)), when(int, Task(g)))",
     "choose(when(int, Task(f)), when((int, str), Task(g)))",
+    "(Task(pages) >> each(Task(f))).retry(2)",
+    "Task(pages) >> each(Task(f).retry(2)).timeout(5000).or_else([])",
+    "Task(pages) >> each(Task(f), on_error='keep')",
+    "(Task(pages) >> each(Task(f))) & (Task(pages) >> each(Task(g)))",
     "choose(when(int, Task(user) >> Task(f)), otherwise=Task(user) >> Task(g))",
 ]
 
