@@ -208,8 +208,14 @@ class Iterated(OneByOne):
                 item = Raised(error)
             self.ahead.append(item)
             came()
-            if item is END or isinstance(item, Raised) or self.left or perf_counter() >= until:
+            if self.left:  # meanwhile, and could not close what ran here
+                self._close_here()
+            if self.left or item is END or isinstance(item, Raised) or perf_counter() >= until:
                 return
+
+    def _close_here(self) -> None:
+        if _is_generator(self.iterator):
+            close_here([self.iterator])
 
     async def close(self, strand: Strand) -> None:
         """A generator runs its clean-up, where sync functions run."""
@@ -218,11 +224,10 @@ class Iterated(OneByOne):
             await _called(strand, self.iterator.close, ())
 
     async def leave(self, strand: Strand) -> None:
-        """The same in place, as nothing can be waited for here; one that runs on a thread can't be closed."""
+        """The same in place, as nothing can be waited for here; one that runs on a thread is closed by that."""
         del strand
         self.left = True
-        if _is_generator(self.iterator):
-            close_here([self.iterator])
+        self._close_here()
 
 
 class AsyncIterated(OneByOne):

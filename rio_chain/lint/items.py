@@ -1,39 +1,15 @@
-"""Rules about what the values decide: items, branches, and the generator that they come from."""
+"""Rules about what the values decide: items and branches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any, cast
 
 from attrs import evolve
 
-from rio_chain.lint.stack import Said, Stack, answers, is_layer, keeps_failures, put_around
-from rio_chain.nodes import Choose, Each, Expand, Node, OrElse, Race, Scope, Seq, call_of, open_end, parts
-from rio_chain.policies import Retry
+from rio_chain.lint.stack import Said, Stack, answers, keeps_failures
+from rio_chain.nodes import Choose, Each, Expand, call_of
 from rio_chain.show.dynamic import tests_words
-
-
-def generator_used_up(stack: Stack) -> Iterator[Said]:
-    """Who takes the items again finds none: the generator was made before."""
-    core = stack.core.node
-    for i, (left, right) in enumerate(pairwise(core.steps) if isinstance(core, Seq) else ()):
-        found = open_end(left)
-        layers = layers_of(right) if found is not None else []
-        again = [k for k, layer in enumerate(layers) if begins_again(layer)]
-        if found is None or not again:
-            continue
-        around, inside = layers[: again[-1] + 1], parts(layers[again[-1]])[0]
-        pair: Node = Seq((left, inside))
-        for layer in reversed(around):
-            pair = put_around(layer, pair)
-        what = "fallback" if isinstance(around[-1], OrElse) else "retry"
-        text = (
-            f"the generator of {found.name} is used up by the first attempt: the {what} finds none of its items again"
-        )
-        steps = cast("Seq", core).steps
-        better = Seq((*steps[:i], pair, *steps[i + 2 :]))
-        yield Said("generator-used-up", text, stack.build(stack.nodes(), better if len(better.steps) > 1 else pair))
 
 
 def on_error_never_used(stack: Stack) -> Iterator[Said]:
@@ -70,23 +46,6 @@ def branch_never_chosen(stack: Stack) -> Iterator[Said]:
 # --- what the rules ask -----------------------------------------------------------------------------------------
 
 
-def layers_of(node: Node) -> list[Node]:
-    """What is around the core of a node, the outermost first."""
-    layers: list[Node] = []
-    while is_layer(node):
-        layers.append(node)
-        node = parts(node)[0]
-    return layers
-
-
-def begins_again(layer: Node) -> bool:
-    """Whether it gives the same input to a second attempt, or to another chain."""
-    if isinstance(layer, Scope) and isinstance(layer.policy, Retry):
-        never = layer.policy.accept is None and keeps_failures(layer.inner) is not None
-        return layer.policy.retries > 0 and not never
-    return isinstance(layer, Race) or (isinstance(layer, OrElse) and isinstance(layer.fallback, Node))
-
-
 def covers(wide: object, narrow: object) -> bool:
     """Whether a test of ``choose`` is true of each value that another is true of."""
     if wide is narrow or wide is object:
@@ -101,7 +60,6 @@ def covers(wide: object, narrow: object) -> bool:
 
 
 ITEMS: tuple[Callable[[Stack], Iterator[Said]], ...] = (
-    generator_used_up,
     on_error_never_used,
     branch_never_chosen,
 )

@@ -212,22 +212,6 @@ ODD = [
             "    & ((Task(pages) >> each(Task(f))).single_flight(flights) >> Task(g))\n)"
         ),
     ),
-    ("generator-used-up", "Task(pages) >> each(Task(f)).retry(2)", "(Task(pages) >> each(Task(f))).retry(2)"),
-    (
-        "generator-used-up",
-        "Task(f) >> pages >> each(Task(f)).timeout(9).retry(1).timeout(50) >> Task(g)",
-        "Task(f) >> (pages >> each(Task(f)).timeout(9)).retry(1).timeout(50) >> Task(g)",
-    ),
-    (
-        "generator-used-up",
-        "(Task(pages) >> (each(Task(f)) >> Task(g)).retry(2)).named('x')",
-        "(Task(pages) >> each(Task(f)) >> Task(g)).retry(2).named('x')",
-    ),
-    (
-        "generator-used-up",
-        "Task(pages) >> (each(Task(f)).retry(1).named('y') | Task(g))",
-        "(Task(pages) >> each(Task(f))).retry(1).named('y') | Task(g)",
-    ),
     ("timeout-unreachable", "each(Task(f).timeout(500), limit=3).timeout(100)", "Task(f)"),
     ("timeout-unreachable", "choose(when(int, Task(f).timeout(500))).timeout(100)", "Task(f)"),
     ("breaker-inside-timeout", "expand(Task(f).breaker(breaker)).timeout(80)", "Task(f).timeout(40).breaker(breaker)"),
