@@ -226,8 +226,10 @@ class Tally(Entry):
         self.open = []
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """As ``Entry.end``, for the items that were interrupted as well."""
+        """As ``Entry.end``, also for the items that were interrupted; a task that none of them came to was not run."""
         self.close_open(error, sibling=sibling)
+        if not self.counts.keys() - {"skipped"}:
+            self.status = None
         super().end(error, sibling=sibling)
 
     def take_end(self, other: Entry) -> None:

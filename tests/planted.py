@@ -49,7 +49,7 @@ class Bug:
 BUGS = (
     Bug(
         "a swallowed cancel",
-        "engine/interpret.py",
+        "engine/causes.py",
         (("    if not ours:\n        raise exc\n", ""),),
         ("test_cancellation.py",),
     ),

@@ -18,7 +18,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run, inherited
 from rio_chain.engine.execute import execute, unbegun
-from rio_chain.engine.interpret import check_lanes
+from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, DeadlineExceeded, Saturated, TicketCancelled, UsageError
 from rio_chain.request import Request
 from rio_chain.units import Duration, count, seconds, shown

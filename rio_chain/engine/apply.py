@@ -6,12 +6,12 @@ What it decides is computed in ``policies/``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from rio_chain.engine.current import Strand
-from rio_chain.engine.program import FULL, TASK, Fallback, Layer, Op
+from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.log import close, entry_of, new_round
@@ -24,6 +24,10 @@ from rio_chain.units import milliseconds
 INF = float("inf")
 Place = tuple[int, int, Any]
 """Where a walk goes on: the instruction, how many of its layers to enter, and the input."""
+
+
+RunPart = Callable[[Strand, Branch, Any], Awaitable[Any]]
+"""Runs a branch on a strand made for it, with that input: its value, or ``Failed``."""
 
 
 class Fail(Exception):

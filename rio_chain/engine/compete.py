@@ -7,12 +7,11 @@ and has its answer looked at by the chooser. When all is over the logs become on
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from rio_chain.engine.admit import nap
-from rio_chain.engine.apply import Fail, Frame, ask, budget_of, first_over
+from rio_chain.engine.apply import Fail, Failed, Frame, RunPart, ask, budget_of, first_over
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
@@ -22,18 +21,15 @@ from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
 
-Contend = Callable[[Strand, Branch], Awaitable[Any]]
-"""Runs a branch on a strand: gives the value or raises."""
 
-
-async def compete(strand: Strand, op: Op, contend: Contend, frames: list[Frame]) -> Any:
+async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the contenders of a RACE; give the answer that wins, or raise ``Fail``."""
     _, branches, replica, hedge, _ = op
     heat = Heat(strand, branches, replica, budget_of(strand, frames) if hedge else None)
     heat.rounds += sum(frame.retries for frame in frames if type(frame.layer) is Retry)
     heat.frames = frames
     heat.hedge = hedge
-    works = [partial(heat.contender, number, contend) for number in range(replica.count)]
+    works = [partial(heat.contender, number, value, part) for number in range(replica.count)]
     try:
         await strand.rt.race([*works, heat.timekeeper], heat.is_over)
     except BaseException:
@@ -77,7 +73,7 @@ class Heat:
 
     # --- the strands ---------------------------------------------------------------------------------------------
 
-    async def contender(self, number: int, contend: Contend) -> None:
+    async def contender(self, number: int, value: Any, part: RunPart) -> None:
         """One call: wait for the start, run, tell what came."""
         parent = self.parent
         shared = self.branches[number % len(self.branches)].shared
@@ -100,7 +96,7 @@ class Heat:
             self.logs[number], self.kept[number] = strand.run.log, strand.kept
             if self.hedge and number:
                 strand.run.hedge_started(self.branches[number % len(self.branches)].low, self.rounds + 1, number)
-            await self._run(strand, number, contend)
+            await self._run(strand, number, value, part)
         finally:
             if extra is not None:
                 extra.dropped()
@@ -108,12 +104,15 @@ class Heat:
                 first_over(self.frames, self.budget)
             strand.end()
 
-    async def _run(self, strand: Strand, number: int, contend: Contend) -> None:
+    async def _run(self, strand: Strand, number: int, value: Any, part: RunPart) -> None:
         branch = self.branches[number % len(self.branches)]
         now, log = strand.rt.now, strand.run.log
         began = now()
         try:
-            value = await contend(strand, branch)
+            value = await part(strand, branch, value)
+            if type(value) is Failed:
+                self._ended(number, error=value.error)
+                return
             ended = now()
             mark, good = await self._judged(strand, number, value)
         except (Fail, CallbackFailed) as exc:

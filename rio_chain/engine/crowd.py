@@ -7,12 +7,11 @@ ended, the tallies of its tasks take that up, so that a hundred thousand of them
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Fail, Failed, Frame, NestedFail, OuterExpired, budget_of
+from rio_chain.engine.apply import Fail, Failed, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
@@ -42,8 +41,6 @@ class Dropped:
 
 
 DROPPED = Dropped()
-RunItem = Callable[[Strand, Any], Awaitable[Any]]
-"""Runs the part for one item on a strand: its value, or ``Failed``."""
 
 
 class Flow(Protocol):
@@ -62,12 +59,12 @@ class Flow(Protocol):
 class Crowd:
     """One EACH or EXPAND that runs."""
 
-    def __init__(self, strand: Strand, op: Op, frames: list[Frame], run_item: RunItem) -> None:
+    def __init__(self, strand: Strand, op: Op, frames: list[Frame], part: RunPart) -> None:
         branch: Branch = op[1]
         self.parent = strand
         self.op = op
         self.low, self.high = branch.low, branch.high
-        self.run_item = run_item
+        self.branch, self.part = branch, part
         self.frames = frames
         self.on_error = op[2].on_error
         self.budget = budget_of(strand, frames)
@@ -143,7 +140,7 @@ class Crowd:
         strand = own.beside(run)
         token = CURRENT.set(strand)
         try:
-            got = await self.run_item(strand, work.item)
+            got = await self.part(strand, self.branch, work.item)
         except BaseException:
             self._note(work, run.log)
             raise

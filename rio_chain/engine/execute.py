@@ -7,7 +7,8 @@ from typing import Any
 from rio_chain.deadline import Deadline
 from rio_chain.engine.apply import Failed
 from rio_chain.engine.current import CURRENT, INF, Run, inherited
-from rio_chain.engine.interpret import program_for, walk
+from rio_chain.engine.given import program_for
+from rio_chain.engine.interpret import walk
 from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.log import close

@@ -6,7 +6,7 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -18,21 +18,18 @@ from rio_chain.engine.apply import (
     Failed,
     Frame,
     NestedFail,
-    OuterExpired,
     Place,
-    agrees,
-    budget_of,
     drop,
     enter,
-    expire,
     leave,
     unwind,
 )
+from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, Late, cause, crash
 from rio_chain.engine.compete import compete
 from rio_chain.engine.crowd import Crowd
 from rio_chain.engine.current import CURRENT, Run, Strand
-from rio_chain.engine.enough import enough
 from rio_chain.engine.expansion import expand
+from rio_chain.engine.given import program_for
 from rio_chain.engine.items import each
 from rio_chain.engine.program import (
     ADMIT,
@@ -47,7 +44,6 @@ from rio_chain.engine.program import (
     EXPAND,
     FAN,
     FULL,
-    HANDLER,
     JUMP,
     KEEP,
     LANE,
@@ -56,17 +52,14 @@ from rio_chain.engine.program import (
     RACE,
     TASK,
     USE,
-    Args,
     Branch,
     Op,
-    Program,
-    program_of,
 )
-from rio_chain.engine.runtime import STOPPED, Lane, Raised, Refused, Runtime, kind_of
-from rio_chain.errors import BridgeFailed, CallbackFailed, UsageError
+from rio_chain.engine.routes import chosen, used
+from rio_chain.engine.runtime import Raised, Refused, kind_of
+from rio_chain.engine.together import together
 from rio_chain.functions import fresh
-from rio_chain.log import Entry, close, entry_of, note_call
-from rio_chain.policies import Budget
+from rio_chain.log import close, entry_of, note_call
 from rio_chain.request import Request
 
 INF = float("inf")
@@ -75,39 +68,6 @@ SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
 _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
-EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
-"""What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
-FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
-"""How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
-
-
-class Late(Exception):
-    """An answer came after its limit, or the limit was over before the call."""
-
-
-def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
-    """The program that runs a request on a runtime, and its input."""
-    args, kwargs = request.args, request.kwargs
-    if request.plan.lanes:
-        check_lanes(request, rt.lanes)
-    if len(args) == 1 and not kwargs:
-        return program_of(request.plan, direct=rt.direct, places=rt.places), args[0]
-    return program_of(request.plan, direct=rt.direct, places=rt.places, spread=True), Args(args, dict(kwargs))
-
-
-def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
-    """Refuse a request that needs a lane which is not there.
-
-    Raises:
-        UsageError: the text names the task, the lane, and what to write.
-    """
-    for lane, task in request.plan.lanes.items():
-        if lane not in lanes:
-            have = f"; this one has {', '.join(map(repr, lanes))}" if lanes else ""
-            raise UsageError(
-                f"task {task} runs in lane {lane!r}, and only a balancer with that lane can run it: "
-                f"Balancer(lanes={{{lane!r}: n}}), where n is the number of processes{have}"
-            )
 
 
 async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
@@ -211,14 +171,14 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         phase = NOT_BEGUN  # the next instruction may be a task
                         raise Late  # noqa: TRY301 - to the handler below
                 depth = FULL
-        except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by _cause
+        except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
             flight = None
             if op[0] == TASK and problem is None:
-                flight = _crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
+                flight = crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
             try:
-                problem = Failed(_cause(strand, frames, exc, limit, None if problem is not None else op))
+                problem = Failed(cause(strand, frames, exc, limit, None if problem is not None else op))
             except BaseException:
                 drop(frames)
                 raise
@@ -240,16 +200,16 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         strand.kept[op[1]] = value
         return pc + 1, value
     if code == USE:
-        return pc + 1, _used(strand, op, value)
+        return pc + 1, used(strand, op, value)
     if code == FAN:
-        return op[5], await _fan_out(strand, ops, op, value, budget_of(strand, frames))
+        return op[5], await together(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
-        crowd = Crowd(strand, op, frames, partial(_item, ops, op[1]))
+        crowd = Crowd(strand, op, frames, partial(_part, ops))
         return op[7], await _plain(strand, await (each if code == EACH else expand)(crowd, value))
     if code == CHOOSE:
-        return await _chosen(strand, op, value), value
+        return await chosen(strand, op, value), value
     if code == RACE:
-        return op[4], await compete(strand, op, partial(_contend, ops, value), frames)
+        return op[4], await compete(strand, op, value, frames, partial(_part, ops))
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
     if code == JUMP:
@@ -277,44 +237,6 @@ async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -
     else:
         close(strand.run.log, low, high, None)
     return leave_at, hit.value
-
-
-def _crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> Entry | None:
-    """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
-    log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
-    if phase in (FLYING, REFUSED):
-        flight = note_call(log, index, began, now) if phase == FLYING else entry_of(log, index)
-        flight.status = "running"
-    elif phase == RESERVED:
-        (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
-    if phase != ANSWERED:
-        enter(frames, strand.outer, began if phase == FLYING else now, op, place)
-    return flight
-
-
-def _cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
-    """The error that ``exc`` stands for. What nobody here may handle is raised."""
-    now = strand.rt.now()
-    hit = strand.slot.settle(exc)
-    ours = isinstance(exc, Exception)
-    if isinstance(exc, EXITS):
-        raise exc
-    if hit or type(exc) is OuterExpired or (ours and now >= limit):
-        return expire(strand, frames, now)
-    if not ours:
-        raise exc
-    error = exc.error if isinstance(exc, Fail) else exc
-    if op is None:
-        if frames:
-            frames.pop().drop()  # the policy that failed at its own work has no further say
-        return error
-    if isinstance(exc, NestedFail):
-        return error
-    if op[0] == BRIDGE:
-        return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
-    if op[0] == HANDLER:
-        return CallbackFailed("fallback", op[3], error)
-    return error
 
 
 def _arm(strand: Strand, edge: float) -> None:
@@ -373,101 +295,6 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     return got
 
 
-def _used(strand: Strand, op: Op, value: Any) -> Args:
-    """The input of a task with the values that it uses."""
-    used = {keyword: strand.kept[place] for keyword, place in op[1]}
-    return Args(value.args, {**value.kwargs, **used}) if type(value) is Args else Args((value,), used)
-
-
-async def _chosen(strand: Strand, op: Op, value: Any) -> int:
-    """Where the branch begins that is for this value. The tasks of the others are not needed."""
-    _, tests, starts, bounds, joint = op
-    taken = len(tests)
-    for i, test in enumerate(tests):
-        if _is_one(value, test) if isinstance(test, (type, tuple)) else await agrees(strand, "when", test, value):
-            taken = i
-            break
-    if taken == len(starts):
-        raise Fail(
-            BridgeFailed(
-                joint.name, joint.before, joint.after, LookupError(f"no `when` is true of {kind_of(value).__name__}")
-            )
-        )
-    for i, (low, high) in enumerate(bounds):
-        if i != taken:
-            close(strand.run.log, low, high, None)
-    return int(starts[taken])
-
-
-def _is_one(value: Any, classes: Any) -> bool:
-    try:
-        return isinstance(value, classes)
-    except Exception as error:  # noqa: BLE001 - a class may say for itself what is one, or that it can't
-        raise CallbackFailed("when", getattr(classes, "__name__", str(classes)), error) from None
-
-
-async def _item(ops: tuple[Op, ...], branch: Branch, strand: Strand, item: Any) -> Any:
-    """Run a branch for one item: the value, or ``Failed``."""
-    return await walk(strand, ops, branch.start, branch.stop, item, [])
-
-
-async def _fan_out(strand: Strand, ops: tuple[Op, ...], op: Op, value: Any, budget: Budget | None) -> Any:
-    """Run the branches together. The first failure stops the rest; ``settle`` waits for all."""
-    _, branches, keys, settle, need, _ = op
-    if need is not None:
-
-        def run(branch: Branch, rt: Runtime) -> Awaitable[Any]:
-            return _branch(strand, ops, branch, value, budget, rt)
-
-        return await enough(strand, op, run)
-    works = [partial(_branch, strand, ops, branch, value, budget) for branch in branches]
-    failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
-
-    def failed(got: Any) -> bool:
-        if type(got) is Failed:
-            failures.append(got)
-        return bool(failures)
-
-    results = await strand.rt.race(works, _never if settle else failed)
-    if settle:
-        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
-    if not failures:
-        return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
-    for branch, got in zip(branches, results, strict=True):
-        if got is STOPPED:
-            close(strand.run.log, branch.low, branch.high, failures[0].error, sibling=True)
-    raise NestedFail(failures[0].error)
-
-
-def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
-    if type(got) is not Failed:
-        return Success(got)
-    close(strand.run.log, branch.low, branch.high, got.error)
-    return Failure(got.error)
-
-
-def _never(_got: Any) -> bool:
-    return False
-
-
-async def _branch(  # noqa: PLR0917 - a work of a race, which is given all of them
-    parent: Strand, ops: tuple[Op, ...], branch: Branch, value: Any, budget: Budget | None, rt: Runtime | None = None
-) -> Any:
-    strand = parent.fork(rt=rt)
-    strand.budget = budget
-    CURRENT.set(strand)  # every branch has a context of its own
-    try:
-        got = await walk(strand, ops, branch.start, branch.stop, value, [])
-        if type(got) is Failed:
-            strand.run.given_up(branch.low, branch.high)
-        return got
-    finally:
-        strand.end()
-
-
-async def _contend(ops: tuple[Op, ...], value: Any, strand: Strand, branch: Branch) -> Any:
-    """Run a branch for ``compete``: the value, or ``Fail``."""
-    got = await walk(strand, ops, branch.start, branch.stop, value, [])
-    if type(got) is Failed:
-        raise NestedFail(got.error)
-    return got
+async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
+    """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
+    return await walk(strand, ops, branch.start, branch.stop, value, [])

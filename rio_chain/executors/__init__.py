@@ -18,7 +18,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.current import Run
 from rio_chain.engine.execute import ABANDON_AFTER, execute
-from rio_chain.engine.interpret import check_lanes
+from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.crew import Crew
 from rio_chain.units import Duration, shown

@@ -17,7 +17,7 @@ from rio_chain.balancer.serve import serve
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.execute import ABANDON_AFTER
-from rio_chain.engine.interpret import check_lanes
+from rio_chain.engine.given import check_lanes
 from rio_chain.engine.watch import Part, Watch, Watched
 from rio_chain.errors import UsageError
 from rio_chain.event import Event

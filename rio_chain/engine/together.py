@@ -1,4 +1,4 @@
-"""Any ``need`` of several branches: ``fan_out(a, b, c, need=2)``."""
+"""Branches that run together on the same input: all of them, all whatever comes, or any ``need`` of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,66 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from rio_chain.engine.apply import Failed, NestedFail
-from rio_chain.engine.current import Strand
+from returns.result import Failure, Success
+
+from rio_chain.engine.apply import Failed, Frame, NestedFail, RunPart, budget_of
+from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
-from rio_chain.engine.runtime import Runtime
+from rio_chain.engine.runtime import STOPPED, Runtime
 from rio_chain.log import close
 
 Run = Callable[[Branch, Runtime], Awaitable[Any]]
 """Runs a branch on a strand of its own: its value, or ``Failed``."""
+
+
+async def together(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+    """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
+    _, branches, keys, settle, need, _ = op
+    budget = budget_of(strand, frames)
+
+    async def run(branch: Branch, rt: Runtime | None = None) -> Any:
+        own = strand.fork(rt=rt)
+        own.budget = budget
+        CURRENT.set(own)  # every branch has a context of its own
+        try:
+            got = await part(own, branch, value)
+            if type(got) is Failed:
+                own.run.given_up(branch.low, branch.high)
+            return got
+        finally:
+            own.end()
+
+    if need is not None:
+        return await enough(strand, op, run)
+    works = [partial(run, branch) for branch in branches]
+    failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
+
+    def failed(got: Any) -> bool:
+        if type(got) is Failed:
+            failures.append(got)
+        return bool(failures)
+
+    results = await strand.rt.race(works, _never if settle else failed)
+    if settle:
+        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
+    if not failures:
+        return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
+    for branch, got in zip(branches, results, strict=True):
+        if got is STOPPED:
+            close(strand.run.log, branch.low, branch.high, failures[0].error, sibling=True)
+    raise NestedFail(failures[0].error)
+
+
+def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
+    if type(got) is not Failed:
+        return Success(got)
+    close(strand.run.log, branch.low, branch.high, got.error)
+    return Failure(got.error)
+
+
+def _never(_got: Any) -> bool:
+    return False
 
 
 async def enough(strand: Strand, op: Op, run: Run) -> Any:

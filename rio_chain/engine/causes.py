@@ -1,0 +1,58 @@
+"""What it was, when something came out of an instruction instead of a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, Place, enter, expire
+from rio_chain.engine.current import Strand
+from rio_chain.engine.program import BRIDGE, CALL, HANDLER, Op
+from rio_chain.errors import BridgeFailed, CallbackFailed
+from rio_chain.log import Entry, entry_of, note_call
+
+EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
+FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
+"""How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
+
+
+class Late(Exception):
+    """An answer came after its limit, or the limit was over before the call."""
+
+
+def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> Entry | None:
+    """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
+    log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
+    if phase in (FLYING, REFUSED):
+        flight = note_call(log, index, began, now) if phase == FLYING else entry_of(log, index)
+        flight.status = "running"
+    elif phase == RESERVED:
+        (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
+    if phase != ANSWERED:
+        enter(frames, strand.outer, began if phase == FLYING else now, op, place)
+    return flight
+
+
+def cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
+    """The error that ``exc`` stands for. What nobody here may handle is raised."""
+    now = strand.rt.now()
+    hit = strand.slot.settle(exc)
+    ours = isinstance(exc, Exception)
+    if isinstance(exc, EXITS):
+        raise exc
+    if hit or type(exc) is OuterExpired or (ours and now >= limit):
+        return expire(strand, frames, now)
+    if not ours:
+        raise exc
+    error = exc.error if isinstance(exc, Fail) else exc
+    if op is None:
+        if frames:
+            frames.pop().drop()  # the policy that failed at its own work has no further say
+        return error
+    if isinstance(exc, NestedFail):
+        return error
+    if op[0] == BRIDGE:
+        return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
+    if op[0] == HANDLER:
+        return CallbackFailed("fallback", op[3], error)
+    return error

@@ -1,0 +1,36 @@
+"""What a request gives to a run: the program for a runtime, and the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rio_chain.engine.program import Args, Program, program_of
+from rio_chain.engine.runtime import Lane, Runtime
+from rio_chain.errors import UsageError
+from rio_chain.request import Request
+
+
+def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
+    """The program that runs a request on a runtime, and its input."""
+    args, kwargs = request.args, request.kwargs
+    if request.plan.lanes:
+        check_lanes(request, rt.lanes)
+    if len(args) == 1 and not kwargs:
+        return program_of(request.plan, direct=rt.direct, places=rt.places), args[0]
+    return program_of(request.plan, direct=rt.direct, places=rt.places, spread=True), Args(args, dict(kwargs))
+
+
+def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
+    """Refuse a request that needs a lane which is not there.
+
+    Raises:
+        UsageError: the text names the task, the lane, and what to write.
+    """
+    for lane, task in request.plan.lanes.items():
+        if lane not in lanes:
+            have = f"; this one has {', '.join(map(repr, lanes))}" if lanes else ""
+            raise UsageError(
+                f"task {task} runs in lane {lane!r}, and only a balancer with that lane can run it: "
+                f"Balancer(lanes={{{lane!r}: n}}), where n is the number of processes{have}"
+            )
