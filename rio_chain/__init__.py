@@ -4,6 +4,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
 
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
+    chained     what every chain is
     deadline    an instant on a clock
     policies/   one file per policy: frozen data, pure decisions, shared state
     nodes       what a chain is made of, as data
@@ -25,6 +26,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
+    testing     leak_guard: what a test has left behind
     show/       everything that draws: source, tree, Mermaid
     lint        names odd orders, and writes the better ones
     demo/, cli  rio-chain demo

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeGuard, TypeVar, cast, overload
+from types import UnionType
+from typing import Any, Generic, TypeGuard, TypeVar, cast, get_args, get_origin, overload
 
 from attrs import frozen
 
@@ -11,6 +12,7 @@ from rio_chain.arguments import predicate
 from rio_chain.compose import branches, made, one_value
 from rio_chain.dsl import Chain
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.functions import name_of
 from rio_chain.nodes import Choose
 from rio_chain.request import Request
 from rio_chain.units import shown
@@ -53,6 +55,9 @@ def when(test: Any, chain: Any, /) -> Any:
     Raises:
         ChainDefinitionError: neither of these.
     """
+    if get_origin(test) is not None:  # calling list[int] makes a list, which is true of nearly everything
+        write = f"({', '.join(map(name_of, get_args(test)))})" if isinstance(test, UnionType) else "the class alone"
+        raise ChainDefinitionError(f"`when` can't tell what is a {shown(test)}; write {write}, or a function")
     if isinstance(test, tuple):
         classes = cast("tuple[object, ...]", test)
         if not classes or not all(isinstance(cls, type) for cls in classes):

@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 
 from rio_chain import arguments
 from rio_chain.arguments import Names, check_on, check_spread, joined, names_in
+from rio_chain.chained import Chained
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import (
     Entry,
@@ -57,7 +58,7 @@ _set = object.__setattr__  # how a frozen object fills itself
 
 
 @frozen(init=False, repr=False, eq=False)
-class Composed:
+class Composed(Chained):
     """A node, and what is known of it: the names given in it, how it is called, its plan. The last two when asked."""
 
     node: Node = field(init=False)

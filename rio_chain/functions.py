@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from attrs import field, frozen
 
+from rio_chain.chained import not_a_chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.nodes import Bridge, Call, Head
 from rio_chain.units import inert, shown
@@ -298,6 +299,7 @@ def function(value: object, rule: str, *, generators: bool = False) -> Callable[
     """
     if not callable(value):
         raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}")
+    not_a_chain(value, rule)
     if not generators and is_generator(value):
         raise ChainDefinitionError(
             f"{rule}; got the generator function `{name_of(value)}`: it yields many values and a chain hands on one; "

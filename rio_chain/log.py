@@ -154,10 +154,15 @@ class Item(NamedTuple):
     found: Any
 
 
+def _for_all(item: Item) -> tuple[bool, int]:
+    """Who speaks for all items where none has succeeded: the first that was run, not the first that ended."""
+    return item.found.status == "skipped", item.number
+
+
 class Tally(Entry):
     """The log of a task that runs once for each item: counts of all, and what the first items and the failures left."""
 
-    __slots__ = ("counts", "failures", "items", "open")
+    __slots__ = ("counts", "failures", "items", "nested", "open")
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,6 +175,7 @@ class Tally(Entry):
         self.items: list[Item] = []
         self.open: list[Item] = []  # that were interrupted, and don't know yet by what
         self.failures = 0  # of the items beyond the first
+        self.nested = 0  # items of these
 
     def add(self, number: int, found: Any) -> None:
         """An item has ended."""
@@ -195,18 +201,26 @@ class Tally(Entry):
 
     def _keep(self, item: Item, status: str | None) -> None:
         self.counts[str(status)] += 1
+        if isinstance(item.found, Tally):
+            self._trim(item.found)
         if sum(self.counts.values()) <= KEPT_ITEMS:
             self.items.append(item)
         elif status not in ("succeeded", "skipped") and self.failures < KEPT_FAILURES:
             self.items.append(item)
             self.failures += 1
 
+    def _trim(self, inner: Tally) -> None:
+        """Items of items: a thousand times a thousand of them would be too many."""
+        self.nested += len(inner.items)
+        if self.nested > KEPT_FAILURES:
+            inner.items = []
+
     def done(self, failed: Any = None, error: Any = None) -> None:
         """All items have ended. ``error``: that of the whole; ``failed``: what the item left whose error that is."""
         if isinstance(failed, Entry):
             self.status, self.value = failed.status, failed.value
         elif failed is None and self.counts and not self.counts["succeeded"]:
-            first = self.items[0].found
+            first = min(self.items, key=_for_all).found
             self.status, self.value = first.status, first.value
         elif self.counts:
             self.succeeded(None)
@@ -228,9 +242,10 @@ class Tally(Entry):
     def end(self, error: Any, *, sibling: bool) -> None:
         """As ``Entry.end``, also for the items that were interrupted; a task that none of them came to was not run."""
         self.close_open(error, sibling=sibling)
-        if not self.counts.keys() - {"skipped"}:
-            self.status = None
-        super().end(error, sibling=sibling)
+        if self.status == "running" and not self.counts.keys() - {"skipped"}:
+            super().skip(error)
+        else:
+            super().end(error, sibling=sibling)
 
     def take_end(self, other: Entry) -> None:
         """As ``Entry.take_end``, with its items."""

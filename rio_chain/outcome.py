@@ -79,7 +79,8 @@ class Response:
     def items(self) -> tuple[Response, ...]:
         """Of a task in an ``each`` or ``expand``: one Response for each item, by ``index``; else none.
 
-        There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them.
+        There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them. Where
+        these have items in turn, those of the first ones are kept, about 10,000 in all; all are in ``counts``.
         """
         return tuple(Response(self.name, item.found, None, item.number) for item in sorted(self._items, key=_number))
 

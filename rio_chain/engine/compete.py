@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from rio_chain.engine.admit import nap
-from rio_chain.engine.apply import Fail, Failed, Frame, RunPart, ask, budget_of, first_over
+from rio_chain.engine.apply import Fail, Failed, Frame, OuterExpired, RunPart, ask, budget_of, first_over
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
@@ -97,6 +97,10 @@ class Heat:
             if self.hedge and number:
                 strand.run.hedge_started(self.branches[number % len(self.branches)].low, self.rounds + 1, number)
             await self._run(strand, number, value, part)
+        except BaseException as exc:
+            if strand.slot.settle(exc):  # a limit around the race is over, and who keeps it may not know yet
+                raise OuterExpired from None
+            raise
         finally:
             if extra is not None:
                 extra.dropped()
@@ -272,8 +276,8 @@ class Heat:
         await close_all(self.parent, (value for value in self.unwanted() if value is not kept))
         if winner is None or self.broken is not None:
             raise Fail(error)
-        if self.parent.kept:
-            self.parent.kept[:] = self.kept[winner]
+        for place in self.branches[winner % len(self.branches)].keeps:  # a branch beside the race may keep others
+            self.parent.kept[place] = self.kept[winner][place]
         after = self.replica.after
         if isinstance(after, Quantile):
             after.add(self.took[winner])

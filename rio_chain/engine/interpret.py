@@ -166,6 +166,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         _arm(strand, edge)
                         pc, value = await _step(strand, ops, (pc, depth, value), frames)
                         edge = frames[-1].edge if frames else outer
+                        if code == LEAVE:
+                            limit = edge  # the one that was left in time is not asked again
                     t = now()
                     if t >= limit:
                         phase = NOT_BEGUN  # the next instruction may be a task

@@ -108,6 +108,7 @@ class Branch(NamedTuple):
     low: int
     high: int
     shared: bool = False  # others may hold its answers too: a cache, or who follows in a flight
+    keeps: tuple[int, ...] = ()  # the places of the values in it that later tasks use
 
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
@@ -268,8 +269,10 @@ class _Compiler:
 
             def end(mark: list[int] = mark, node: Node = node) -> None:
                 start, low = mark
-                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, Flights)) for n in walk(node))
-                branches.append(Branch(start, len(self.ops), low, self.tasks, shared))
+                inside = list(walk(node))
+                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, Flights)) for n in inside)
+                keeps = tuple(n.place for n in inside if isinstance(n, Kept))
+                branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
 
             steps += [begin, _Item(node, head), end]
         self.work.append(lambda: done(at, tuple(branches)))

@@ -218,18 +218,20 @@ class Strand:
                 continue
             while True:
                 claim.append(None)
-                flagged = self._flagged  # read after the append: an interruption sets it first and pops second
-                if not flagged:
+                if not self._flagged:  # read after the append: an interruption sets it first and pops second
                     value = answer(copy(), *what)
-                try:
-                    claim.pop()
-                except IndexError:
-                    with self._lock:  # held until the call is counted as abandoned
+                    try:
+                        claim.pop()
+                    except IndexError:
+                        with self._lock:  # held until the call is counted as abandoned
+                            return True
+                    break
+                with self._lock:  # who interrupts may have taken the claim, and put it back
+                    if not claim:
                         return True
-                if flagged:
-                    with self._lock:
-                        error = self._pending()
-                if not flagged or error is not None:
+                    claim.pop()
+                    error = self._pending()
+                if error is not None:
                     break
 
     def _end(self, value: Any, error: BaseException | None) -> None:
@@ -252,11 +254,14 @@ class Strand:
 
     # --- interruptions ----------------------------------------------------------------------------------------
 
-    def _interrupt(self, error: BaseException) -> bool:
+    def _interrupt(self, error: BaseException, limit: Limit | None = None, now: float = 0) -> bool:
         """Throw ``error`` where the strand waits, then ``submit``. False: it does not wait, and finds the flag later.
 
-        Under the lock, with the flag up.
+        Under the lock, with the flag up. With a ``limit``, only if that is over: the strand arms without the lock, and
+        may be in its next call by now; or, where it sees the flag, be about to make that.
         """
+        if limit is not None and limit.deadline > now:
+            return False
         on = self._on
         if self._state == PARKED and on is not None and not on.shielded:
             self._state = READY
@@ -268,15 +273,18 @@ class Strand:
             self._claim.pop()
         except IndexError:
             return False  # it is not in a call
+        if limit is not None and limit.deadline > now:
+            self._claim.append(None)
+            return False
         self._state = READY
         self._error = error
         self._claim = []
         self.kernel.crew.give_up()
         return True
 
-    def _expire(self, limit: Limit, error: Expired) -> bool:
-        """Interrupt with an expiry. Under the lock, with the flag up."""
-        if not self._interrupt(error):
+    def _expire(self, limit: Limit, error: Expired, now: float | None = None) -> bool:
+        """Interrupt with an expiry; with ``now``, if the limit is over then. Under the lock, with the flag up."""
+        if not (self._interrupt(error) if now is None else self._interrupt(error, limit, now)):
             return False
         limit.deadline = inf
         self._delivered = error
@@ -308,7 +316,7 @@ class Strand:
             if self._limit is not limit or limit.deadline > now:
                 return  # released, or armed anew since the timer looked: that pushed an entry of its own
             self._flagged = self._expiring = True
-            interrupted = self._expire(limit, error)
+            interrupted = self._expire(limit, error, now)
         if interrupted:
             self.kernel.crew.submit(self.drive)
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from rio_chain.chained import not_a_chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.units import inert, number, shown
 
@@ -19,6 +20,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     text = f"`{name}` must be {rule}"
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {shown(value)}")
+    not_a_chain(value, text)
     called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - what runs when it is called
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")

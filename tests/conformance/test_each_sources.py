@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, UserList, deque
+from functools import partial
 from typing import Any
 
 import pytest
@@ -64,20 +65,20 @@ MADE: dict[str, Any] = {
     "set": lambda: {3, 2, 1},
     "frozenset": lambda: frozenset((3, 2, 1)),
     "dict": lambda: {3: 0, 2: 0, 1: 0},
-    "keys": lambda: {3: 0, 2: 0, 1: 0}.keys(),
-    "values": lambda: {"a": 3, "b": 2, "c": 1}.values(),
-    "ordered": lambda: OrderedDict({3: 0, 2: 0, 1: 0}),
+    "keys": {3: 0, 2: 0, 1: 0}.keys,
+    "values": {"a": 3, "b": 2, "c": 1}.values,
+    "ordered": partial(OrderedDict, {3: 0, 2: 0, 1: 0}),
     "range": lambda: range(3, 0, -1),
-    "deque": lambda: deque([3, 2, 1]),
-    "userlist": lambda: UserList([3, 2, 1]),
-    "iterator": lambda: iter([3, 2, 1]),
-    "map": lambda: map(int, "321"),
+    "deque": partial(deque, [3, 2, 1]),
+    "userlist": partial(UserList, [3, 2, 1]),
+    "iterator": partial(iter, [3, 2, 1]),
+    "map": partial(map, int, "321"),
     "generator": lambda: (x for x in (3, 2, 1)),
     "asyncgen": yields,
     "custom": Countdown,
     "acustom": ACountdown,
     "old": Old,
-    "subclass": lambda: Mine([9, 9]),
+    "subclass": partial(Mine, [9, 9]),
 }
 
 
@@ -191,7 +192,7 @@ async def test_a_generator_may_wait_for_what_comes_of_its_items(world: World, ki
     async def slow(n: int) -> Any:
         for x in range(n):
             yield x
-            await world.until(lambda: x in done)
+            await world.until(lambda x=x: x in done)
 
     async def work(x: int) -> int:
         done.append(x)

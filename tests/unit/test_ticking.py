@@ -1,0 +1,82 @@
+"""Limits that are over at any reading of the clock: whichever step that hits, it is that limit that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from conformance.harness import JumpingLoop
+
+from rio_chain import Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, when
+
+TICK = 0.001  # seconds
+
+
+class Ticking(JumpingLoop):
+    """A loop in virtual time on which each look at the clock takes a while."""
+
+    def time(self) -> float:
+        self._jumps.skipped += TICK
+        return super().time()
+
+
+async def work(x: Any) -> Any:
+    await asyncio.sleep(0)
+    return x
+
+
+async def after(x: Any) -> Any:
+    return x
+
+
+async def yields(x: Any) -> Any:
+    for _ in range(3):
+        await asyncio.sleep(0)
+        yield x
+
+
+def good(x: object) -> bool:
+    return x is not None
+
+
+a, b = Task(work).named("a"), Task(work).named("b")
+SHAPES: dict[str, Any] = {
+    "bare": a,
+    "region": a >> b,
+    "bridge": a >> (lambda x: x) >> b,
+    "accept": (a >> b).retry(1, accept=good),
+    "fan-out": a & b,
+    "need": fan_out(a, b, need=1),
+    "race": race(a, b),
+    "replica": a.replica(2, after=5),
+    "each": (lambda x: [x, x, x]) >> each(a, limit=2),
+    "generator": yields >> each(a, limit=2),
+    "reduce": (lambda x: [x, x, x]) >> each(a, limit=2) >> reduce(max),
+    "expand": expand(a, more=lambda x: [x + 1] if x < 9 else []),
+    "choose": choose(when(int, a), otherwise=b),
+    "nested": (lambda x: [[x, x], [x]]) >> each(each(a).timeout(40), on_error="keep"),
+    "using": a >> (lambda x: x) >> Task(lambda x, u: x).inline().named("b").using(u=a),
+}
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_a_limit_answers_for_itself_wherever_it_falls(shape: str) -> None:
+    """Whether it is in time or late; never as a limit of the run, which is far away."""
+    chain = SHAPES[shape]
+    found: set[str] = set()
+    with asyncio.Runner(loop_factory=Ticking) as runner:
+        for limit in range(2, 80):
+            limited = chain.timeout(limit) >> Task(after)
+            for request in (limited(7), limited.or_else(0)(7), (Task(after).named("c") & limited)(7)):
+
+                async def run(request: Any = request) -> Any:
+                    return await request
+
+                outcome = runner.run(run())
+                error = None if outcome.value_or(None) is not None else outcome.result.failure()
+                assert type(error) in {type(None), TaskTimedOut}, f"{shape}, {limit} ms: {error!r}"
+                found.add(type(error).__name__)
+                statuses = {r.status for r in outcome} | {s for r in outcome for s in r.counts}
+                assert statuses <= {"succeeded", "timed_out", "skipped", "cancelled"}, f"{shape}, {limit} ms"
+    assert found == {"NoneType", "TaskTimedOut"} or shape == "nested"
