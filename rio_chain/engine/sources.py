@@ -89,6 +89,7 @@ class OneByOne(Items):
     def __init__(self, op: Op, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
+        self.most = op[2].limit  # to be fetched at once
 
 
 class Iterated(OneByOne):
@@ -96,7 +97,6 @@ class Iterated(OneByOne):
 
     def __init__(self, op: Op, iterator: Any) -> None:
         super().__init__(op, iterator)
-        self.most = op[2].limit
         self.left = False
 
     async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
@@ -128,7 +128,11 @@ class Iterated(OneByOne):
         """A generator runs its clean-up, where sync functions run."""
         self.left = True
         if _is_generator(self.iterator):
-            await _called(strand, self.iterator.close, ())
+            try:
+                await _called(strand, self.iterator.close, ())
+            except BaseException:  # it may not have begun
+                self._close_here()
+                raise
 
     async def leave(self, strand: Strand) -> None:
         """The same in place, as nothing can be waited for here; one that runs on a thread is closed by that."""
@@ -141,13 +145,22 @@ class AsyncIterated(OneByOne):
     """Those of an async iterable."""
 
     async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
-        """As ``Items.fetch``."""
-        try:
-            got = await _awaited(strand.rt, _anext, self.iterator)
-        except Exception as error:  # noqa: BLE001 - the user's
-            got = Raised(error)
-        self.ahead.append(got)
-        came()
+        """As ``Items.fetch``. A trip to another loop brings more than one item, if they come quickly."""
+        got = await _awaited(strand.rt, self._several, came, 1 if strand.rt.direct else self.most)
+        if isinstance(got, Raised):
+            self.ahead.append(got)
+
+    async def _several(self, came: Callable[[], None], most: int) -> None:
+        until = perf_counter() + PATIENCE
+        for _ in range(most):
+            try:
+                item = await anext(self.iterator, END)
+            except Exception as error:  # noqa: BLE001 - told when its turn comes
+                item = Raised(error)
+            self.ahead.append(item)
+            came()
+            if item is END or isinstance(item, Raised) or perf_counter() >= until:
+                return
 
     async def close(self, strand: Strand) -> None:
         """A generator runs its clean-up; after an interruption as far as that allows it to wait."""
@@ -218,7 +231,3 @@ async def _called(strand: Strand, fn: Callable[..., Any], args: tuple[Any, ...])
 
 async def _awaited(rt: Runtime, fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     return await (fn(*args) if rt.direct else rt.call_async(fn, args, {}))
-
-
-async def _anext(iterator: Any) -> Any:
-    return await anext(iterator, END)
