@@ -253,7 +253,10 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
         ChainDefinitionError: it has no parameter of that name, or what is left can't be called with one value.
     """
     if isinstance(fn, (Star, Reduce)):
-        raise ChainDefinitionError(f"`.using` names parameters, and `{name_of(fn)}` is spread over its arguments")
+        raise ChainDefinitionError(
+            f"`.using` names parameters, and `{name_of(fn)}` gets all its arguments from one value; write a function "
+            f"of that value and of the keywords: def {name_of(fn)}(values, *, user)"
+        )
     signature = signature_of(fn)
     if signature is None:
         return Filled(fn, "")

@@ -108,6 +108,11 @@ class Response:
         return f"<Response {self.name}{item}: {self.status}{items}{tries}, {self.elapsed:.1f} ms>"
 
 
+def _several(counts: Mapping[str, int]) -> str:
+    """How the items of a task have ended, where there are some."""
+    return f"  of {sum(counts.values())} items {', '.join(f'{n} {how}' for how, n in counts.items())}" if counts else ""
+
+
 def _number(item: Item) -> int:
     return item.number
 
@@ -205,16 +210,19 @@ class Outcome(Generic[Out]):
         """A table: one line per task with its status, attempts and time, and what came out."""
         width = max(len("task"), *(len(name) for name in self._names()), 4)
         lines = [f"{'task':{width}}  {'status':9}  attempts  {'elapsed':>10}"]
-        lines += [f"{r.name:{width}}  {r.status:9}  {r.attempts:8}  {r.elapsed:7.1f} ms" for r in self.responses]
+        lines += [
+            f"{r.name:{width}}  {r.status:9}  {r.attempts:8}  {r.elapsed:7.1f} ms{_several(r.counts)}"
+            for r in self.responses
+        ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
         return "\n".join(lines)
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):
-            return f"{type(self._value).__name__}: {inert(told(self._value, str))}"
+            return inert(f"{type(self._value).__name__}: {told(self._value, str)}")
         return shown(self._value)
 
     def __repr__(self) -> str:
         kind = "failed" if self._failed else "succeeded"
-        error = f" ({type(self._value).__name__})" if self._failed else ""  # values may be large or secret
+        error = f" ({inert(type(self._value).__name__)})" if self._failed else ""  # values may be large or secret
         return f"<Outcome {kind}{error} in {self.elapsed:.1f} ms, {len(self)} tasks>"

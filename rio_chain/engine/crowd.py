@@ -26,14 +26,12 @@ TOLD = 1_000
 class Work:
     """One piece of work."""
 
-    __slots__ = ("children", "depth", "item", "number", "value")
+    __slots__ = ("item", "number", "value")
 
-    def __init__(self, number: int, item: Any, depth: int = 0) -> None:
+    def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
-        self.depth = depth
         self.value: Any = DROPPED  # what is handed on for it
-        self.children: list[Work] = []
 
 
 class Dropped:

@@ -26,53 +26,90 @@ async def expand(crowd: Crowd, value: Any) -> Any:
     node = crowd.op[2]
     flow = Expansion(crowd)
     [(key, item)] = await ask(crowd.parent, "key", _Keyed(node.key), [value])
-    root = flow.begin(key, item)
+    flow.offer(key, item, 0)
     await crowd.run(flow, node.limit)
-    return Success([work.value for work in _by_levels(root) if work.value is not DROPPED])
+    return Success([work.value for work in flow.by_levels(key) if work.value is not DROPPED])
 
 
-def _by_levels(root: Work) -> Iterator[Work]:
-    waiting = deque([root])
-    while waiting:
-        work = waiting.popleft()
-        yield work
-        waiting.extend(work.children)
+class Piece(Work):
+    """A piece of work, and what it has asked for."""
+
+    __slots__ = ("depth", "links")
+
+    def __init__(self, number: int, item: Any, depth: int) -> None:
+        super().__init__(number, item)
+        self.depth = depth  # the shortest way from the first piece, of those known so far
+        self.links: list[Hashable] = []
 
 
 class Expansion:
-    """Hands out the work that has been found, the oldest first."""
+    """Hands out the work that has been found, the oldest first.
+
+    Which piece asks for another first is a matter of time, and so is the way by which that is found. So pieces learn
+    of shorter ways later, and what seemed to be too deep is kept until it is sure.
+    """
 
     def __init__(self, crowd: Crowd) -> None:
         self.crowd = crowd
         self.node = crowd.op[2]
-        self.waiting: deque[Work] = deque()
-        self.seen: set[Hashable] = set()
-        self.found = self.running = 0
+        self.waiting: deque[Piece] = deque()
+        self.known: dict[Hashable, Piece] = {}
+        self.beyond: dict[Hashable, Any] = {}  # what is too deep, as far as is known
+        self.running = 0
         self.over = False
         self.gate = Gate()
         self.lock = threading.RLock()
 
-    def begin(self, key: Hashable, item: Any) -> Work:
-        """The first piece of work."""
-        self.seen.add(key)
-        return self._add(item, 0)
+    def by_levels(self, root: Hashable) -> Iterator[Work]:
+        """All work, by the shortest ways: what one piece has asked for in its order, after what the others before."""
+        waiting, seen = deque([root]), {root}
+        while waiting:
+            piece = self.known[waiting.popleft()]
+            yield piece
+            for key in piece.links:
+                if key in self.known and key not in seen:
+                    seen.add(key)
+                    waiting.append(key)
 
-    def _add(self, item: Any, depth: int) -> Work:
-        work = Work(self.found, item, depth)
-        self.found += 1
-        self.waiting.append(work)
-        return work
+    def offer(self, key: Hashable, item: Any, depth: int) -> None:
+        """Work is found."""
+        if key in self.known:
+            self._nearer(self.known[key], depth)
+        elif self.node.depth is not None and depth > self.node.depth:
+            self.beyond[key] = item
+        elif len(self.known) >= self.node.total:
+            self._limited(f"total={self.node.total}: there is more work than that")
+        else:
+            self.beyond.pop(key, None)
+            self.known[key] = piece = Piece(len(self.known), item, depth)
+            self.waiting.append(piece)
+
+    def _nearer(self, piece: Piece, depth: int) -> None:
+        """A shorter way to a piece is one to all that it has asked for."""
+        shorter = [(piece, depth)]
+        while shorter:
+            piece, depth = shorter.pop()
+            if depth >= piece.depth:
+                continue
+            piece.depth = depth
+            for key in piece.links:
+                if key in self.known:
+                    shorter.append((self.known[key], depth + 1))
+                elif key in self.beyond:
+                    self.offer(key, self.beyond[key], depth + 1)
 
     async def take(self, strand: Strand) -> Work | None:
         """As ``Flow.take``."""
         while True:
             with self.lock:
-                if self.over or (not self.waiting and not self.running):
-                    self.stop()
-                    return None
-                if self.waiting:
+                if self.waiting and not self.over:
                     self.running += 1
                     return self.waiting.popleft()
+                if self.over or not self.running:
+                    if self.beyond and not self.over:
+                        self._limited(f"depth={self.node.depth}: there is more work below that")
+                    self.stop()
+                    return None
                 waiter = self.gate.enter(strand)
             await waiter.wait()
 
@@ -81,10 +118,10 @@ class Expansion:
         found: Found = [] if type(got) is Failed else await self._more(strand, got)
         with self.lock:
             self.running -= 1
-            for key, item in found:
-                if key not in self.seen and self._fits(work.depth + 1):
-                    self.seen.add(key)
-                    work.children.append(self._add(item, work.depth + 1))
+            if isinstance(work, Piece):
+                work.links = [key for key, _ in found]
+                for key, item in found:
+                    self.offer(key, item, work.depth + 1)
             self.gate.open()
 
     async def _more(self, strand: Strand, result: Any) -> Found:
@@ -94,18 +131,9 @@ class Expansion:
         found: Found = await ask(strand, "more" if more is not None else "key", asked, result)
         return found
 
-    def _fits(self, depth: int) -> bool:
-        """Whether one more piece of work may be done there."""
-        node = self.node
-        if node.depth is not None and depth > node.depth:
-            rule = f"depth={node.depth}: there is work on level {depth}"
-        elif self.found >= node.total:
-            rule = f"total={node.total}: there is more work than that"
-        else:
-            return True
-        if node.on_limit == "raise":
+    def _limited(self, rule: str) -> None:
+        if self.node.on_limit == "raise":
             self.crowd.fail(LimitExceeded(f"{self.crowd.op[3].name} has reached {rule}"))
-        return False
 
     def stop(self) -> None:
         """As ``Flow.stop``."""

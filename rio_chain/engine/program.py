@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain.functions import Reduce
+from rio_chain.functions import Reduce, name_of
 from rio_chain.nodes import Race, unwrapped, walk
 from rio_chain.plan import (
     Bridge,
@@ -85,6 +85,11 @@ class Spread:
     """A function that gets such an input as its arguments."""
 
     fn: Callable[..., Any]
+
+    @property
+    def __name__(self) -> str:
+        """That of the function, for errors."""
+        return name_of(self.fn)
 
     def __call__(self, given: Args) -> Any:
         """Call it."""

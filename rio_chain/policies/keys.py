@@ -49,11 +49,11 @@ class Key:
         try:
             hash(key)
         except TypeError:
-            gave = "the input is" if self.fn is None else f"{title(self.fn)} gave"
+            gave = f"the input is {shown(key)}" if self.fn is None else f"{title(self.fn)} gave {shown(key)}"
+            if isinstance(key, _Called):
+                gave = "one of the several values that the input is made of is not"
             hint = "give a key= that makes" if self.fn is None else "make it"
-            raise TypeError(
-                f"a key must be hashable, and {gave} {shown(key)}; {hint} a str, a number or a tuple of these"
-            ) from None
+            raise TypeError(f"a key must be hashable, and {gave}; {hint} a str, a number or a tuple of these") from None
         hashable: Hashable = key
         return hashable
 

@@ -301,3 +301,22 @@ async def test_thousands(world: World) -> None:
     outcome = await world.run(expand(Task(links), limit=20)(1))
     assert (len(outcome.unwrap()), outcome.only.attempts) == (2_047, 2_047)
     assert len(outcome.only.items) == 1_000
+
+
+@pytest.mark.parametrize("slow", ["a", "b"])
+@pytest.mark.parametrize("on_limit", ["raise", "stop"])
+async def test_the_shortest_way_counts_whichever_is_found_first(world: World, slow: str, on_limit: Any) -> None:
+    links = {"r": ["a", "b"], "a": ["d"], "b": ["c"], "c": ["d"], "d": ["e"], "e": []}
+
+    async def ask(x: str) -> list[str]:
+        await world.pause(40 if x == slow else 1)
+        return links[x]
+
+    enough = (await world.run(expand(Task(ask), depth=3, on_limit=on_limit)("r"))).unwrap()
+    assert enough == [links[x] for x in ("r", "a", "b", "d", "c", "e")], "level by level, by the shortest ways"
+    outcome = await world.run(expand(Task(ask), depth=2, on_limit=on_limit)("r"))
+    if on_limit == "raise":
+        assert type(outcome.result.failure()) is LimitExceeded
+        assert str(outcome.result.failure()) == "expand(ask) has reached depth=2: there is more work below that"
+    else:
+        assert outcome.unwrap() == [links[x] for x in ("r", "a", "b", "d", "c")]

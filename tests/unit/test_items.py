@@ -212,3 +212,13 @@ class TestResponses:
         outcome = (Task(source).inline() >> each(Task(fails).inline())).retry(1, backoff=None)(1).run()
         assert [(r.status, dict(r.counts)) for r in outcome] == [("failed", {}), ("skipped", {})]
         assert outcome["fails"].attempts >= 1
+
+
+def test_the_summary_counts_the_items() -> None:
+    def odd(x: int) -> int:
+        if x % 2 == 0:
+            raise ValueError(x)
+        return x
+
+    text = each(Task(odd).named("odd"), on_error="drop", limit=1)(range(5)).run().summary()
+    assert text.splitlines()[1].endswith("ms  of 5 items 3 failed, 2 succeeded")
