@@ -87,15 +87,15 @@ def crawler(client: httpx2.AsyncClient, root: str, depth: int, total: int) -> Ch
     )
 
 
-async def connect() -> httpx2.AsyncClient:
-    """Open connections."""
+def connect() -> httpx2.AsyncClient:
+    """Open connections; a plain function, as reading certificates would hold the loop."""
     return httpx2.AsyncClient(trust_env=False, timeout=10)
 
 
 def crawl(executor: str, depth: int = 4, total: int = 100) -> tuple[str, Outcome[list[Result[Page, Any]]]]:
     """Crawl the local site; its address, and what was found."""
     with LocalServer(site) as server:
-        client = Task(connect)().run(executor=executor).unwrap()  # on the loop that will use it
+        client = Task(connect)().run(executor=executor).unwrap()
         try:
             chain = crawler(client, server.url, depth, total)
             return server.url, chain(f"{server.url}/").run(executor=executor)

@@ -157,8 +157,8 @@ def page_of(api: Api) -> Chain[[int], dict[str, Any]]:
 # --- run it -----------------------------------------------------------------------------------------------------
 
 
-async def connect(backends: Backends) -> Api:
-    """Open connections."""
+def connect(backends: Backends) -> Api:
+    """Open connections; a plain function, as reading certificates would hold the loop."""
     return Api(backends)
 
 

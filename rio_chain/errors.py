@@ -179,6 +179,9 @@ class NotAccepted(RioError):
     def __str__(self) -> str:
         return f"the answer of {self.name} was not accepted"
 
+    def __repr__(self) -> str:
+        return f"NotAccepted({self.name!r}, ...)"  # the value may be large or secret
+
 
 class TooFew(RioError):
     """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.

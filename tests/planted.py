@@ -102,8 +102,8 @@ BUGS = (
         "engine/interpret.py",
         (
             (
-                "edge = frames[-1].edge if frames else outer\n                    t = now()\n",
-                "pass\n                    t = now()\n",
+                "edge = frames[-1].edge if frames else outer\n                        if code == LEAVE:\n",
+                "if code == LEAVE:\n",
             ),
         ),
         ("test_timeout.py",),

@@ -20,13 +20,14 @@ from rio_chain.errors import BalancerClosed, QueueFull
 class Core:
     """Slots, line, counts and the closed sign of one balancer."""
 
-    def __init__(self, workers: int, buffer: int) -> None:
+    def __init__(self, workers: int, buffer: int, aging: float | None = None) -> None:
         self.buffer = buffer
-        self.queue = TurnQueue(workers)
+        self.queue = TurnQueue(workers, aging)
         self.runs: set[Run] = set()  # those that hold a slot
         self.closed = False
         self.rejected = 0
         self.done = 0
+        self.stir: Callable[[], None] | None = None  # who sleeps until something runs
         self.waits = Tally()
         self.lasted = Tally()
         self._lock = threading.RLock()
@@ -93,6 +94,8 @@ class Core:
     def _granted(self, turn: Turn) -> None:
         turn.state = "granted"
         self.runs.add(turn.run)
+        if self.stir is not None:
+            self.stir()
 
     def leave(self, turn: Turn, waited: float, lasted: float) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""

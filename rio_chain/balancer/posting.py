@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
@@ -13,13 +13,17 @@ from rio_chain.balancer.serve import cancelled
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.current import INF, inherited
-from rio_chain.units import Duration, number, seconds
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.units import Duration, number, seconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime
     from rio_chain.executors.base import Host
 
 CLOSED = "the balancer closed"
+
+OnFull = Literal["wait", "reject"]
+"""What ``run`` and ``arun`` do when the buffer is full."""
 
 
 @frozen
@@ -29,6 +33,8 @@ class Terms:
     priority: float
     deadline: Deadline | None
     queue_timeout: float
+    bounded: bool
+    """Whether it is refused when the buffer is full."""
 
     def until(self, rt: Runtime, posted: float) -> float:
         """When its waiting in the line is over, on the host's clock."""
@@ -41,16 +47,20 @@ def terms_of(
     priority: float = 0,
     deadline: Deadline | Duration | None = None,
     queue_timeout: Duration | None = None,
+    on_full: OnFull = "wait",
 ) -> Terms:
     """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
+    given: Any = on_full
+    if not isinstance(given, str) or given not in ("wait", "reject"):
+        raise ChainDefinitionError(f"`on_full` must be 'wait' or 'reject'; got {shown(given)}")
     limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
     own, around = deadline_of(deadline, clock), inherited()
     if own is not None and around is not None:
         own = min(own, around, key=Deadline.remaining)
-    return Terms(number(priority, "priority"), own or around, limit)
+    return Terms(number(priority, "priority"), own or around, limit, given == "reject")
 
 
-PLAIN = Terms(0, None, INF)
+PLAIN = Terms(0, None, INF, bounded=False)
 
 
 @frozen(eq=False)
@@ -61,14 +71,8 @@ class Posting:
     ticket: Ticket[Any]
     turn: Turn
     terms: Terms
-    posted: float  # on the host's clock
     context: Context
-
-    @property
-    def until(self) -> float:
-        """When its waiting in the line is over."""
-        return self.terms.until(self.host.runtime, self.posted)
 
     def cancelled(self, error: Exception) -> None:
         """Answer it without running it, or not on."""
-        self.ticket.resolve(cancelled(self.host, self.ticket, error, self.posted))
+        self.ticket.resolve(cancelled(self.host, self.ticket, error, self.turn.at))

@@ -1,7 +1,8 @@
 """The one queue: who runs now, who waits, who is next. Pure and synchronous; it decides and never waits.
 
-Work-conserving: nobody waits while a slot is free. Higher priority first, then arrival. A slot that comes back is
-handed over to the next in line; it is never freed and raced for. Entering, leaving and withdrawing cost O(log n).
+Work-conserving: nobody waits while a slot is free. Higher priority first, then arrival; with ``aging``, whoever waits
+gains on those who come later. A slot that comes back is handed over to the next in line; it is never freed and raced
+for. Entering, leaving and withdrawing cost O(log n), the last two taken over all calls.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ State = Literal["waiting", "granted", "gone"]
 
 
 class Turn:
-    """One run's place in the line. ``wake`` is called, outside of any lock, by whoever ends its waiting."""
+    """One run's place in the line. ``wake`` is called, outside of any lock, by whoever ends its waiting.
 
-    __slots__ = ("priority", "run", "state", "wake")
+    ``at``: the instant it was queued, in seconds of any one clock.
+    """
 
-    def __init__(self, run: Run, priority: float, wake: Callable[[], None] | None = None) -> None:
+    __slots__ = ("at", "priority", "run", "state", "wake")
+
+    def __init__(self, run: Run, priority: float, at: float = 0.0, wake: Callable[[], None] | None = None) -> None:
         self.run = run
         self.priority = priority
+        self.at = at
         self.state: State = "waiting"
         self.wake = wake
 
@@ -35,6 +40,12 @@ class Turn:
 
 class TurnQueue:
     """``workers`` slots and the line in front of them.
+
+    Args:
+        workers: how many slots there are.
+        aging: how many seconds of waiting one step of priority is worth. Each turn then has a virtual deadline, the
+            instant it was queued less ``priority * aging``, and the earliest goes first. It is fixed when the turn is
+            queued, so the order of those who wait never changes. Default: priority alone, then arrival.
 
     Example:
         >>> from rio_chain import Task
@@ -49,12 +60,13 @@ class TurnQueue:
         (True, True, None, 0)
     """
 
-    __slots__ = ("_heap", "_numbers", "running", "waiting", "workers")
+    __slots__ = ("_aging", "_heap", "_numbers", "running", "waiting", "workers")
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, aging: float | None = None) -> None:
         self.workers = workers
         self.running = 0
         self.waiting = 0
+        self._aging = aging
         self._heap: list[tuple[float, int, Turn]] = []
         self._numbers = count()
 
@@ -67,7 +79,9 @@ class TurnQueue:
 
     def enter(self, turn: Turn) -> None:
         """Stand in the line."""
-        heappush(self._heap, (-turn.priority, next(self._numbers), turn))
+        aging = self._aging
+        key = -turn.priority if aging is None else turn.at - turn.priority * aging
+        heappush(self._heap, (key, next(self._numbers), turn))
         self.waiting += 1
 
     def leave(self) -> Turn | None:
@@ -78,6 +92,7 @@ class TurnQueue:
             if turn.state == "waiting":
                 turn.state = "granted"
                 self.waiting -= 1
+                self._tidy()
                 return turn
         self.running -= 1
         return None
@@ -88,10 +103,14 @@ class TurnQueue:
             return turn.state == "gone"
         turn.state = "gone"
         self.waiting -= 1
-        if len(self._heap) > 2 * self.waiting + 64:  # those who are gone stay in the heap until they are many
+        self._tidy()
+        return True
+
+    def _tidy(self) -> None:
+        """Those who are gone stay in the heap until they outnumber those who wait, so that each is dropped in O(1)."""
+        if len(self._heap) > 2 * self.waiting + 64:
             self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
             heapify(self._heap)
-        return True
 
     def clear(self) -> list[Turn]:
         """Everybody steps out of the line, in no order. Gives those who waited, who must be told."""

@@ -79,11 +79,11 @@ class Stats:
     runs: Histogram = field(repr=False)
 
 
-def status_line(name: str, state: str, workers: int, buffer: int, stats: Stats) -> str:
+def status_line(state: str, workers: int, buffer: int, stats: Stats) -> str:
     """A balancer in one line."""
     wait, run = stats.waits.quantile(0.5) / 1e3, stats.runs.quantile(0.5) / 1e3
     return (
-        f"<Balancer {name} {state}: {stats.running}/{workers} running, {stats.queued}/{buffer} queued, "
+        f"<Balancer {state}: {stats.running}/{workers} running, {stats.queued}/{buffer} queued, "
         f"{stats.abandoned} abandoned, {stats.rejected} rejected, {stats.done} done, "
         f"p50 wait <= {span(wait)}, run <= {span(run)}>"
     )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rio_chain.balancer.waiting import acquired
 from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.request import Request
@@ -64,7 +65,7 @@ class Ticket(Generic[Out]):
             TimeoutError: no answer within ``timeout``.
             UsageError: on the thread whose loop has to answer; write ``await ticket`` there.
         """
-        limit = -1 if timeout is None else min(seconds(timeout, "timeout", zero=True), threading.TIMEOUT_MAX)
+        limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
         if not self.done:
             if self._blocked():
                 raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
@@ -72,7 +73,7 @@ class Ticket(Generic[Out]):
             gate.acquire()
             waker = gate.release
             self.on_done(waker)
-            if not gate.acquire(timeout=limit):
+            if not acquired(gate, limit):
                 self._forget(waker)
                 raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
         return self._answer()

@@ -21,6 +21,7 @@ from rio_chain.engine.execute import ABANDON_AFTER, execute
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.crew import Crew
+from rio_chain.executors.kept import keeping
 from rio_chain.units import Duration, shown
 
 if TYPE_CHECKING:
@@ -83,12 +84,23 @@ _local = threading.local()
 _crew: Crew | None = None
 
 
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads: what lives on them is made anew."""
+    global _crew, _lock
+    _crew, _lock = None, threading.Lock()
+    _local.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def shared_crew() -> Crew:
     """The workers for sync functions of runs that no balancer holds."""
     global _crew  # noqa: PLW0603 - one per process, made when first needed
     with _lock:
         if _crew is None:
-            _crew = Crew(SHARED_THREADS, SHARED_ABANDONED, name="rio_chain")
+            _crew = Crew(SHARED_THREADS, SHARED_ABANDONED, "rio_chain-shared")
         return _crew
 
 
@@ -128,7 +140,8 @@ def shared_host(name: str) -> Host:
     key = os.getpid(), name  # a forked child has none of its parent's threads
     with _lock:
         if key not in _hosts:
-            _hosts[key] = module_of(name).launch(threads=SHARED_THREADS, max_abandoned=SHARED_ABANDONED)
+            with keeping():
+                _hosts[key] = module_of(name).launch(SHARED_THREADS, SHARED_ABANDONED, f"rio_chain-{name}-shared")
         return _hosts[key]
 
 

@@ -301,7 +301,7 @@ class AsyncioHost:
         self.loop = asyncio.get_running_loop()
         self.crew = crew
         self.runtime = AsyncioRuntime(self.loop, crew)
-        self._thread = threading.get_ident()
+        self.loop_thread = self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[Any]] = set()  # a loop itself keeps its tasks only weakly
         self._lost: Callable[[], None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -344,6 +344,10 @@ class AsyncioHost:
             with contextlib.suppress(HostGone):
                 self._soon(self._dismiss)
         self.crew.close()
+
+    def soon(self, fn: Callable[[], None]) -> None:
+        """As ``Host.soon``."""
+        self._soon(fn)
 
     def _soon(self, fn: Callable[..., None], *args: Any) -> None:
         try:
@@ -395,18 +399,18 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     return AsyncioHost(Crew(threads, max_abandoned, "rio_chain-asyncio"))
 
 
-def launch(threads: int, max_abandoned: int) -> OwnAsyncioHost:
+def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
     """As ``ExecutorModule.launch``."""
     made: list[OwnAsyncioHost] = []
     ready = threading.Event()
 
     async def main() -> None:
         ended = asyncio.Event()
-        made.append(OwnAsyncioHost(Crew(threads, max_abandoned, "rio_chain-asyncio"), ended))
+        made.append(OwnAsyncioHost(Crew(threads, max_abandoned, name), ended))
         ready.set()
         await ended.wait()
 
-    thread = start_daemon(lambda: asyncio.run(main()), "rio_chain-asyncio")
+    thread = start_daemon(lambda: asyncio.run(main()), name)
     ready.wait()
     made[0].thread = thread
     return made[0]
@@ -422,11 +426,17 @@ def waiter() -> AsyncioWaiter:
     return AsyncioWaiter(asyncio.get_running_loop())
 
 
+def tasks() -> dict[object, tuple[str, object]]:
+    """As ``LoopModule.tasks``."""
+    here = asyncio.current_task()
+    return {task: (task.get_name(), task.get_coro()) for task in asyncio.all_tasks() if task is not here}
+
+
 class SharedLoop:
     """The one asyncio loop thread on which the async functions of thread executors run."""
 
     def __init__(self) -> None:
-        self._host = launch(threads=1, max_abandoned=1)
+        self._host = launch(threads=1, max_abandoned=1, name="rio_chain-thread-shared-loop")
 
     def start(
         self,

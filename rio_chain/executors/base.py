@@ -68,6 +68,8 @@ class Host(Protocol):
     crew: Crew
     cancelled: type[BaseException]
     """What a strand gets when its loop ends."""
+    loop_thread: int | None
+    """The thread that its loop runs on; None: it has no loop."""
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
@@ -84,6 +86,9 @@ class Host(Protocol):
     def spawn(self, main: Main, context: Context) -> None:
         """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
 
+    def soon(self, fn: Callable[[], None]) -> None:
+        """Call it on the loop, as soon as that comes to it; without a loop, never. Raises ``HostGone``."""
+
     def on_loss(self, lost: Callable[[], None]) -> None:
         """Call this once if the loop ends while the host is in use. Called from the host's loop."""
 
@@ -94,8 +99,8 @@ class Host(Protocol):
 class ExecutorModule(Protocol):
     """The interface of ``executors/thread.py``, and a part of that of the loops."""
 
-    def launch(self, threads: int, max_abandoned: int) -> Host:
-        """A host on threads of its own."""
+    def launch(self, threads: int, max_abandoned: int, name: str = ...) -> Host:
+        """A host on threads of its own, whose names begin with ``name``."""
         ...
 
 
@@ -112,4 +117,8 @@ class LoopModule(ExecutorModule, Protocol):
 
     def waiter(self) -> Waiter:
         """A waiter for the task that calls, on whatever loop of this kind it runs."""
+        ...
+
+    def tasks(self) -> Mapping[object, tuple[str, object]]:
+        """The name and the coroutine of each task of the loop that is running, without the one that asks."""
         ...

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rio_chain.balancer.serve import serve
 from rio_chain.balancer.ticket import Ticket
+from rio_chain.balancer.waiting import acquired
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.engine.given import check_lanes
@@ -192,7 +193,7 @@ def _wait(ticket: Ticket[Any]) -> None:
     gate = threading.Lock()
     gate.acquire()
     ticket.on_done(gate.release)
-    gate.acquire()
+    acquired(gate)
 
 
 class _Reader:
@@ -229,7 +230,7 @@ class Reading(_Reader, Iterator[Event]):
             if not self._buffer.on_put(gate.release):
                 break
             try:
-                gate.acquire()
+                acquired(gate)
             except BaseException:  # Ctrl-C; a second one does not wait
                 self._ticket.cancel(LEFT)
                 _wait(self._ticket)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from rio_chain.engine.runtime import NO_LANES
 from rio_chain.executors.crew import Crew
+from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, StrandCancelled, Timers, current
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
@@ -140,9 +141,10 @@ class ThreadHost:
 
     name = "thread"
     cancelled = StrandCancelled
+    loop_thread = None
 
-    def __init__(self, threads: int, max_abandoned: int) -> None:
-        self.crew = Crew(threads, max_abandoned, "rio_chain-thread")
+    def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
+        self.crew = Crew(threads, max_abandoned, name)
         self.runtime = ThreadRuntime(self.crew, _async_host)
         self.spawn = self.runtime.spawn
 
@@ -153,6 +155,9 @@ class ThreadHost:
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""
         return False
+
+    def soon(self, fn: Callable[[], None]) -> None:
+        """As ``Host.soon``: there is no loop."""
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""
@@ -167,9 +172,9 @@ class ThreadHost:
         self.runtime.close()
 
 
-def launch(threads: int, max_abandoned: int) -> ThreadHost:
+def launch(threads: int, max_abandoned: int, name: str = "rio_chain-thread") -> ThreadHost:
     """As ``ExecutorModule.launch``."""
-    return ThreadHost(threads, max_abandoned)
+    return ThreadHost(threads, max_abandoned, name)
 
 
 _lock = threading.Lock()
@@ -183,5 +188,6 @@ def _async_host() -> AsyncHost:
     pid = os.getpid()  # a forked child has none of its parent's threads
     with _lock:
         if pid not in _loops:
-            _loops[pid] = SharedLoop()
+            with keeping():
+                _loops[pid] = SharedLoop()
         return _loops[pid]

@@ -199,7 +199,7 @@ class TrioHost:
         self.crew = crew
         self.runtime = TrioRuntime(crew)
         self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
+        self.loop_thread = self._thread = threading.get_ident()
         self._lost: Callable[[], None] | None = None
         self._keeper: trio.CancelScope | None = None
         self._closed = False
@@ -219,6 +219,13 @@ class TrioHost:
             return
         try:  # also for a signal handler that comes while trio itself is at work
             self._token.run_sync_soon(self._start, main, context)
+        except trio.RunFinishedError as exc:
+            raise HostGone from exc
+
+    def soon(self, fn: Callable[[], None]) -> None:
+        """As ``Host.soon``."""
+        try:
+            self._token.run_sync_soon(fn)
         except trio.RunFinishedError as exc:
             raise HostGone from exc
 
@@ -287,18 +294,18 @@ def attach(threads: int, max_abandoned: int) -> TrioHost:
     return TrioHost(Crew(threads, max_abandoned, "rio_chain-trio"))
 
 
-def launch(threads: int, max_abandoned: int) -> OwnTrioHost:
+def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> OwnTrioHost:
     """As ``ExecutorModule.launch``."""
     made: list[OwnTrioHost] = []
     ready = threading.Event()
 
     async def main() -> None:
         ended = trio.Event()
-        made.append(OwnTrioHost(Crew(threads, max_abandoned, "rio_chain-trio"), ended))
+        made.append(OwnTrioHost(Crew(threads, max_abandoned, name), ended))
         ready.set()
         await ended.wait()
 
-    thread = start_daemon(lambda: trio.run(main), "rio_chain-trio")
+    thread = start_daemon(lambda: trio.run(main), name)
     ready.wait()
     made[0].thread = thread
     return made[0]
@@ -312,3 +319,16 @@ def runtime(crew: Crew) -> TrioRuntime:
 def waiter() -> TrioWaiter:
     """As ``ExecutorModule.waiter``."""
     return TrioWaiter(trio.lowlevel.current_trio_token())
+
+
+def tasks() -> dict[object, tuple[str, object]]:
+    """As ``LoopModule.tasks``."""
+    here, root = trio.lowlevel.current_task(), trio.lowlevel.current_root_task()
+    found: dict[object, tuple[str, object]] = {}
+    left = [] if root is None else [root]
+    while left:
+        task = left.pop()
+        if task is not here:
+            found[task] = task.name, task.coro
+        left += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found

@@ -10,7 +10,7 @@ from attrs import frozen
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
-from rio_chain.units import Duration, number, seconds, shown, span
+from rio_chain.units import Duration, inert, number, seconds, shown, span
 
 Error = Exception | type[Exception]
 
@@ -107,7 +107,7 @@ class Chaos(Shared):
     def _rule(self) -> str:
         late = f" {span(self.latency)} late" if self.latency else ""
         kind = self._error if isinstance(self._error, type) else type(self._error)
-        fails = "" if self._error is None else f" fail with {kind.__name__}"
+        fails = "" if self._error is None else f" fail with {inert(kind.__name__)}"
         return f"{plain(self._rate * 100)} % of calls" + " and".join(text for text in (late, fails) if text)
 
 

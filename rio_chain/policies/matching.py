@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import shown
+from rio_chain.units import inert, shown
 
 Classes = type[BaseException] | tuple[type[BaseException], ...]
 Match = Classes | Callable[[Any], bool]
@@ -36,4 +36,4 @@ def classes(value: object, name: str = "on") -> Classes:
 def names(on: object) -> str:
     """Classes as text: ``OSError or ValueError``."""
     several = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
-    return " or ".join(c.__name__ if isinstance(c, type) else shown(c) for c in several)
+    return " or ".join(inert(c.__name__) if isinstance(c, type) else shown(c) for c in several)

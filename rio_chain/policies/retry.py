@@ -11,6 +11,7 @@ from rio_chain.errors import NEVER_RETRIED
 from rio_chain.policies.backoff import DEFAULT_BACKOFF, Wait, Waiting, backoff_of
 from rio_chain.policies.matching import Match, classes, matches
 from rio_chain.policies.told import told_by, told_seconds
+from rio_chain.units import inert
 
 On = Match | Mapping[type[BaseException], Any]
 """Which errors are worth another attempt: a class, several, a predicate, or classes each with its own backoff."""
@@ -37,7 +38,7 @@ class ByClass:
         return (cls for cls, _ in self.cases)
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{cls.__name__}: {wait!r}" for cls, wait in self.cases) + "}"
+        return "{" + ", ".join(f"{inert(cls.__name__)}: {wait!r}" for cls, wait in self.cases) + "}"
 
 
 def _on(value: On | ByClass) -> Match | ByClass:
@@ -113,7 +114,7 @@ class Retry:
 
     def __str__(self) -> str:
         if isinstance(self.on, ByClass):
-            ways = ", ".join(f"{cls.__name__}: {_words(wait)}" for cls, wait in self.on.cases)
+            ways = ", ".join(f"{inert(cls.__name__)}: {_words(wait)}" for cls, wait in self.on.cases)
         else:
             ways = _words(self.backoff)
         times = "once" if self.retries == 1 else f"up to {self.retries} times"

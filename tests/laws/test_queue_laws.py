@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -11,22 +14,34 @@ from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.engine.current import Run
 
 RUN = Run(Task(len).plan())
-priorities = st.integers(-2, 2) | st.floats(-1, 1)
+priorities = st.integers(-2, 2) | st.integers(-8, 8).map(lambda n: n / 8)  # so that no sum here is rounded
 
 
 class Model(RuleBasedStateMachine):
     waiting = Bundle("waiting")
 
-    @initialize(workers=st.integers(1, 4))
-    def begin(self, workers: int) -> None:
-        self.queue = TurnQueue(workers)
+    @initialize(workers=st.integers(1, 4), aging=st.sampled_from([None, 0.5, 1.0, 100.0]))
+    def begin(self, workers: int, aging: float | None) -> None:
+        self.queue = TurnQueue(workers, aging)
+        self.aging = aging
+        self.at = 0.0
         self.line: list[Turn] = []  # in order of arrival
         self.running = 0
         self.all: list[Turn] = []
 
     def expected(self) -> Turn | None:
-        """Highest priority first, then arrival: ``max`` gives the first of equals."""
-        return max(self.line, key=lambda turn: turn.priority, default=None)
+        """The best first, then arrival: ``max`` gives the first of equals. With aging, time waited counts as well."""
+        aging = self.aging
+        if aging is None:
+            return max(self.line, key=lambda turn: turn.priority, default=None)
+        return max(self.line, key=lambda turn: turn.priority + (self.at - turn.at) / aging, default=None)
+
+    @rule(seconds=st.sampled_from([0.125, 1, 64, 1024]))
+    def time_goes_by(self, seconds: float) -> None:
+        """Which changes the order of nobody who waits already: ``expected`` reckons by it, the queue never looks."""
+        before = self.expected()
+        self.at += seconds
+        assert self.expected() is before
 
     @rule(target=waiting, priority=priorities)
     def arrive(self, priority: float) -> object:
@@ -36,7 +51,7 @@ class Model(RuleBasedStateMachine):
         if taken:
             self.running += 1
             return multiple()
-        turn = Turn(RUN, priority)
+        turn = Turn(RUN, priority, self.at)
         self.queue.enter(turn)
         self.line.append(turn)
         self.all.append(turn)
@@ -92,9 +107,14 @@ class Model(RuleBasedStateMachine):
         assert 0 <= queue.running <= queue.workers
         assert not queue.waiting or queue.running == queue.workers
 
+    @rule()
+    def leave_many(self) -> None:
+        for _ in range(self.queue.waiting // 2):
+            self.leave()
+
     @invariant()
     def those_who_are_gone_do_not_pile_up(self) -> None:
-        assert len(self.queue._heap) <= 2 * self.queue.waiting + 65
+        assert len(self.queue._heap) <= 2 * self.queue.waiting + 64
 
     def teardown(self) -> None:
         """All leave: everybody who waits gets a slot, in order, and nothing is left."""
@@ -104,6 +124,53 @@ class Model(RuleBasedStateMachine):
             self.leave()
         assert not self.line
         assert self.queue.running == self.queue.waiting == len(self.queue._heap) == 0
+
+
+def test_those_who_are_gone_are_let_go_also_when_the_others_leave() -> None:
+    """The last in line are cancelled, so that none of them ever comes to the top of the heap."""
+    queue = TurnQueue(1)
+    assert queue.take()
+    turns = [Turn(RUN, -number) for number in range(1_000)]
+    for turn in turns:
+        queue.enter(turn)
+    for turn in turns[500:]:
+        queue.withdraw(turn)
+    while queue.waiting:
+        queue.leave()
+        assert len(queue._heap) <= 2 * queue.waiting + 64
+
+
+@pytest.mark.parametrize("aging", [None, 1.0])
+def test_what_a_withdrawal_costs_does_not_grow_with_the_line(aging: float | None) -> None:
+    """Counted, not timed: how many entries are looked at to drop those who are gone, for each who goes."""
+    looked: dict[int, float] = {}
+    for size in (1_000, 8_000):
+        queue, draw = Counting(1, aging), random.Random(size)
+        assert queue.take()
+        turns = [Turn(RUN, draw.randrange(5), draw.random()) for _ in range(size)]
+        for turn in turns:
+            queue.enter(turn)
+        draw.shuffle(turns)
+        for turn in turns:
+            queue.withdraw(turn)
+        looked[size] = queue.looked / size
+    assert all(each < 4 for each in looked.values()), looked
+
+
+class Counting(TurnQueue):
+    """Counts the entries that are looked at."""
+
+    __slots__ = ("looked",)
+
+    def __init__(self, workers: int, aging: float | None) -> None:
+        super().__init__(workers, aging)
+        self.looked = 0
+
+    def _tidy(self) -> None:
+        before = len(self._heap)
+        super()._tidy()
+        if len(self._heap) < before:
+            self.looked += before
 
 
 Model.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import sniffio
 import trio
 
 from rio_chain import Balancer, Task
+from rio_chain.testing import held, leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
-FDS = Path("/proc/self/fd")
 SPARE = 5.0
 """Seconds that something may take on a busy machine before it counts as never."""
 
@@ -29,33 +28,19 @@ def eventually(truth: Callable[[], Any], what: str = "it") -> None:
         time.sleep(0.001)
 
 
-def descriptors() -> int:
-    return len(list(FDS.iterdir())) if FDS.exists() else 0
-
-
-@contextmanager
-def nothing_left() -> Iterator[None]:
-    """No thread and no descriptor more at the end than at the beginning."""
-    gc.collect()
-    threads, fds = set(threading.enumerate()), descriptors()
-    yield
-    gc.collect()
-    eventually(lambda: set(threading.enumerate()) <= threads, "that the threads ended")
-    eventually(lambda: descriptors() <= fds, "that the descriptors were closed")
+nothing_left = partial(leak_guard, patience=1000 * SPARE)
+"""No thread, no descriptor and no task more at the end than at the beginning."""
 
 
 def is_idle(balancer: Balancer) -> bool:
     """Every slot, permit, thread and strand is back, and nothing is remembered of any request."""
     host, core = balancer._host, balancer._core
     assert host is not None
-    crew = host.crew
     return (
-        core.queue.running == core.queue.waiting == 0
+        not any(held(balancer).values())
         and not core.runs
         and not core.queue._heap
         and not balancer._posted
-        and crew.pending == crew.abandoned == 0
-        and crew.permits.free == crew.threads
         and not getattr(host.runtime, "live", 0)
     )
 

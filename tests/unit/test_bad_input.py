@@ -141,7 +141,7 @@ class TestTask:
     def test_a_generator_function(self, fn: Any) -> None:
         text = "is a generator function: it yields many values and a chain hands on one. Write `>> each(...)`"
         made = Task(fn)
-        refused(lambda: made(), text)
+        refused(made, text)
         refused(lambda: made >> Task(one), text)
         refused(lambda: made & task, text)
         refused(lambda: made.timeout(5), "put the policy, or whatever is around it, around `")
@@ -149,7 +149,7 @@ class TestTask:
         refused(lambda: race(task, made), text)
         refused(made.plan, text)
         refused(lambda: each(Task(counting)), text)
-        once = "is a generator function, and what it yields can be read only once: put the retry, or the other chain, ar"
+        once = "is a generator function, and what it yields can be read only once: put the retry, or the other chain,"
         refused(lambda: made >> each(task).timeout(5).retry(2), once)
         refused(lambda: made >> (each(task) | task), once)
         assert (made >> each(task)).retry(2).plan()

@@ -53,7 +53,7 @@ class Told:
         self.told: list[str] = []
 
     def turn(self, name: str, priority: float = 0) -> Turn:
-        return Turn(Run(PLAN), priority, lambda: self.told.append(name))
+        return Turn(Run(PLAN), priority, wake=lambda: self.told.append(name))
 
     def admitted(self, name: str, priority: float = 0, *, bounded: bool = True) -> Turn:
         turn = self.turn(name, priority)

@@ -117,10 +117,10 @@ def test_ctrl_c_cancels_the_run_and_is_raised(monkeypatch: pytest.MonkeyPatch) -
             self.release = self.lock.release
             made.append(self)
 
-        def acquire(self) -> bool:
+        def acquire(self, *, timeout: float = -1) -> bool:
             if made[0] is self and self.lock.locked():
                 raise KeyboardInterrupt
-            return self.lock.acquire()
+            return self.lock.acquire(timeout=timeout)
 
     monkeypatch.setattr("rio_chain.executors.stream.threading.Lock", Interrupted)
     with pytest.raises(KeyboardInterrupt):

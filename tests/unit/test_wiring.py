@@ -168,7 +168,10 @@ def test_what_is_known_of_the_function() -> None:
         "`>>` hands on one value, and `lambda(a, b, c)` needs more besides what `.using` gives it: b, c",
     )
     check(lambda: Task(lambda a, /, b: a).using(a=user), "`.using(a=...)` names no parameter of")
-    check(lambda: Task(star(render)).using(user=user), "`.using` names parameters, and `render` is spread over its arg")
+    check(
+        lambda: Task(star(render)).using(user=user),
+        "`.using` names parameters, and `render` gets all its arguments from one value",
+    )
     with pytest.raises(AttributeError, match=re.escape("`.using` belongs to the Task: write it before the policies")):
         _ = task.timeout(5).using
 

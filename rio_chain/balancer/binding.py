@@ -1,0 +1,110 @@
+"""Where a balancer lives: bound on entry or first use, to the loop that runs or to a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rio_chain.balancer.core import Core
+from rio_chain.balancer.lanes import Lanes
+from rio_chain.errors import UsageError
+
+if TYPE_CHECKING:
+    from rio_chain.executors.base import Host
+
+
+_forks: list[None] = []  # as many as lie between the first process and this one
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(_forks.append, None))
+
+
+class Binding:
+    """The host of a balancer, once it has one.
+
+    Args:
+        executor: its name; None: that of the loop that runs, else the default.
+        core: knows whether it is closed.
+        lanes: opened with the host, and closed with it.
+        threads: the most sync functions at once.
+        max_abandoned: the most abandoned calls.
+        lost: called when the host's loop ends while it is in use.
+        watchdog: whether to say which task holds that loop.
+    """
+
+    def __init__(
+        self,
+        executor: str | None,
+        core: Core,
+        lanes: Lanes,
+        *,
+        threads: int,
+        max_abandoned: int,
+        lost: Callable[[], None],
+        watchdog: bool = False,
+    ) -> None:
+        self.host: Host | None = None
+        self._executor = executor
+        self._core = core
+        self._lanes = lanes
+        self._sizes = threads, max_abandoned
+        self._lost = lost
+        self._watchdog = watchdog
+        self._lock = threading.RLock()
+        self._pid = self._age = 0  # the process that bound it, and its forks
+
+    @property
+    def name(self) -> str:
+        """Of the executor."""
+        return self.host.name if self.host is not None else self._executor or "unbound"
+
+    def get(self, *, here: bool) -> Host:
+        """The host. Bound now, ``here`` and on the right kind of loop, that is the loop that runs; else one of its own.
+
+        Raises:
+            BalancerClosed: closed before it was ever used.
+            UsageError: in a process that was forked since it was bound.
+        """
+        return self.bound() or self._bind(here=here)
+
+    def bound(self) -> Host | None:
+        """The host, if there is one. Raises ``UsageError`` as ``get`` does."""
+        host = self.host
+        # No lock before this, as the parent may have held it; and no getpid, which can cost more than all the rest.
+        if host is not None and self._age != len(_forks):
+            raise UsageError(
+                "this process was forked after the balancer had been bound, and its threads and its loop stayed in the "
+                f"parent (process {self._pid}); make a new balancer here, or bind it after the fork"
+            )
+        return host
+
+    def _bind(self, *, here: bool) -> Host:
+        from rio_chain import executors  # noqa: PLC0415 - imported when first used
+        from rio_chain.executors.watchdog import watch  # noqa: PLC0415
+
+        with self._lock:
+            if self._core.closed:
+                raise self._core.refusal()
+            if self.host is None:
+                running = executors.running_library() if here else None
+                if running is not None and self._executor in (None, running):
+                    host = executors.loop_module_of(running).attach(*self._sizes)
+                else:
+                    host = executors.module_of(self._executor or executors.DEFAULT).launch(*self._sizes)
+                host.runtime.lanes = self._lanes.open()
+                host.on_loss(self._lost)
+                if self._watchdog:
+                    watch(host, self._core)
+                self._pid, self._age = os.getpid(), len(_forks)  # before the host, which others find without the lock
+                self.host = host
+            return self.host
+
+    def close(self) -> None:
+        """Free the host and its lanes. The balancer is closed, so nothing binds it any more."""
+        with self._lock:
+            host = self.host
+        if host is not None:
+            self._lanes.close()
+            host.close()

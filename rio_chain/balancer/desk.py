@@ -1,0 +1,145 @@
+"""The way of a request: it is handed in, waits for its turn, runs, and is answered, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from rio_chain.balancer.core import Core
+from rio_chain.balancer.posting import CLOSED, Posting, Terms
+from rio_chain.balancer.queue import Turn
+from rio_chain.balancer.serve import LOST, serve
+from rio_chain.balancer.ticket import Ticket
+from rio_chain.engine.current import INF
+from rio_chain.errors import DeadlineExceeded, TicketCancelled
+from rio_chain.request import Request
+
+if TYPE_CHECKING:
+    from rio_chain.engine.runtime import Runtime
+    from rio_chain.executors.base import Host
+
+Out = TypeVar("Out")
+
+
+class Desk:
+    """Takes posted requests, waits for turns, and knows who has not been answered yet.
+
+    Args:
+        core: order and counts.
+        abandon_after: seconds, for runs that nothing else limits.
+        on_loss: called when the host's loop has ended and everything has been answered.
+    """
+
+    def __init__(self, core: Core, abandon_after: float, on_loss: Callable[[], None]) -> None:
+        self.core = core
+        self.abandon_after = abandon_after
+        self.posted: set[Posting] = set()  # started on the host and not answered
+        self._on_loss = on_loss
+        self._gone = False  # the host's loop has ended
+
+    def post(self, host: Host, request: Request[Out], terms: Terms) -> Ticket[Out]:
+        """A ticket for a request that was checked.
+
+        Raises:
+            BalancerClosed: it is closed.
+            QueueFull: the terms say that it is not to wait for room, and there is none.
+        """
+        ticket = Ticket(request, host.on_loop_thread)
+        turn = Turn(ticket.run, terms.priority, host.runtime.now())
+        posting = Posting(host, ticket, turn, terms, copy_context())
+        ticket.withdraw = partial(self._withdraw, posting)
+        until = terms.until(host.runtime, turn.at)
+        if until == INF:  # it waits alone; else a strand waits with it and looks at the time
+            turn.wake = partial(self._start, posting, INF)
+        if self.core.admit(turn, bounded=terms.bounded):
+            self._start(posting, INF)  # it need not wait, so it can't wait too long
+        elif until < INF:
+            self._start(posting, until)
+        return ticket
+
+    def _start(self, posting: Posting, until: float) -> None:
+        """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
+        from rio_chain.executors.base import HostGone  # noqa: PLC0415 - imported when first used
+
+        posting.turn.wake = None  # it knows the posting, and the posting knows the turn
+        if posting.turn.state == "gone":
+            posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
+            return
+        self.posted.add(posting)
+        try:
+            posting.host.spawn(partial(self._serve, posting, until), posting.context)
+        except HostGone:
+            self._gone = True
+        if self._gone:  # also when it ended between: then a strand that it took will not run
+            self.lost()
+
+    async def _serve(self, posting: Posting, until: float) -> None:
+        rt, turn = posting.host.runtime, posting.turn
+        try:
+            at_once = turn.state == "granted" and until == INF
+            if not at_once and not await self.turn_came(rt, turn, until):
+                late = TicketCancelled(CLOSED) if self.core.closed else DeadlineExceeded("in the queue")
+                posting.cancelled(posting.ticket.run.stop_error or late)
+                return
+            began = rt.now()
+            await serve(
+                posting.host,
+                posting.ticket,
+                deadline=posting.terms.deadline,
+                abandon_after=self.abandon_after,
+                posted=turn.at,
+                ended=lambda: self.core.leave(turn, began - turn.at, rt.now() - began),
+            )
+        finally:
+            if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
+                posting.cancelled(TicketCancelled(LOST))
+            self.posted.discard(posting)
+
+    async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
+        """Wait in the line. False: time is over, or there is nothing left to wait for."""
+        if turn.state == "waiting":
+            waiter = rt.waiter()
+            turn.wake = waiter.wake  # whoever ends the waiting from here on wakes us; who did before, left its mark
+            slot = rt.slot()
+            try:
+                if turn.state == "waiting":
+                    slot.arm(until)
+                    await waiter.wait()
+            except BaseException as exc:
+                self.core.give_up(turn)
+                if not slot.settle(exc):
+                    raise
+            finally:
+                slot.release()
+        if until < INF and turn.state == "granted" and rt.now() >= until:  # the loop was busy, or in the same instant
+            self.core.give_up(turn)
+        return turn.state == "granted"
+
+    def _withdraw(self, posting: Posting, error: Exception) -> None:
+        """Cancel a ticket that is still in the line."""
+        if self.core.put_aside(lambda: self._withdraw(posting, error)):
+            return
+        if self.core.withdraw(posting.turn):
+            posting.cancelled(error)
+            posting.turn.tell()
+
+    def cancel_left(self) -> None:
+        """Answer those who wait in the line, and stop those that run."""
+        waiting, running = self.core.clear()
+        for turn in waiting:
+            turn.tell()
+        for run in running:
+            run.stop(TicketCancelled(CLOSED))
+
+    def lost(self) -> None:
+        """The host's loop has ended: nothing will run any more, so everything is answered now."""
+        self._gone = True
+        self.core.shut()
+        self.cancel_left()
+        for posting in list(self.posted):
+            self.core.give_up(posting.turn)
+            posting.cancelled(TicketCancelled(LOST))
+            self.posted.discard(posting)
+        self._on_loss()
