@@ -465,7 +465,9 @@ class SharedLoop:
             loop.call_soon_threadsafe(cancel_begun)
 
         def cancel_begun() -> None:
-            tasks[0].cancel()
+            # after its first step, which is due before: a task that is cancelled earlier never begins, and neither does
+            # a clean-up such as `aclose` that it was made for
+            loop.call_soon(tasks[0].cancel)
 
         loop.call_soon_threadsafe(begin)
         return cancel
