@@ -85,6 +85,7 @@ async def enough(strand: Strand, op: Op, run: Run) -> Any:
     error = None if won else crossing.failures[0].error
     for branch in branches:
         close(strand.run.log, branch.low, branch.high, error, sibling=True)
+        strand.run.given_up(branch.low, branch.high)
     if not won:
         raise NestedFail(error)
     return tuple(values) if keys is None else {keys[number]: value for number, value in won}
