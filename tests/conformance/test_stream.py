@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -553,15 +554,20 @@ async def test_a_limit_around_the_loop(world: World, slow: Slow) -> None:
 
 @pytest.mark.real_time
 async def test_a_sync_function_is_abandoned(world: World) -> None:
+    over = threading.Event()
+
     def blocks(x: object) -> object:
-        world.block(30)
+        over.wait(30)
         return x
 
-    async with stream(world, (a(blocks) >> b())(7)) as events:
-        async for event in events:
-            assert event.kind == "started"
-            break
-    assert events.outcome["b"].status == "skipped"
+    try:
+        async with stream(world, (a(blocks) >> b())(7)) as events:
+            async for event in events:
+                assert event.kind == "started"
+                break
+        assert events.outcome["b"].status == "skipped"
+    finally:
+        over.set()
 
 
 async def test_a_base_exception_of_a_body_is_raised_to_the_reader(world: World) -> None:
