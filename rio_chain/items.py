@@ -45,7 +45,8 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
 
     Args:
         chain: a Task or Chain of one item.
-        limit: how many items are under way at once; 1 or more. Default 10.
+        limit: how many items are under way at once; 1 or more. Default 10. Of what has no length, such as a generator,
+            never more than 1,000.
         ordered: whether the list is in the order of the items (the default), or as they come in.
         on_error: what an item's failure means. ``"raise"``, the default: it stops the others and is the failure of the
             whole. ``"keep"``: nothing is lost, and the list holds Results. ``"drop"``: only what succeeded is handed
@@ -112,7 +113,7 @@ def expand(
 
     Args:
         chain: a Task or Chain of one piece of work.
-        limit: how many are under way at once; 1 or more. Default 10.
+        limit: how many are under way at once; 1 or more, and never more than 1,000. Default 10.
         depth: how many levels below the first value may be run; 0 or more. Default None: any.
         total: how many pieces of work may be run in all; 1 or more. Default 10,000.
         more: a function of a result that gives the work it asks for: an iterable, or None for none. Default: the

@@ -21,6 +21,8 @@ from rio_chain.policies import AtLeast, Retry
 
 TOLD = 1_000
 """Errors that ``TooFew`` holds."""
+MOST_WORKERS = 1_000
+"""Where it is not known how much work there will be: they are all started, and most of them might be for nothing."""
 
 
 class Work:

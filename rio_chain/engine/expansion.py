@@ -10,7 +10,7 @@ from typing import Any
 from returns.result import Success
 
 from rio_chain.engine.apply import Failed, ask
-from rio_chain.engine.crowd import DROPPED, Crowd, Gate, Work
+from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
 from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import LimitExceeded
@@ -27,7 +27,7 @@ async def expand(crowd: Crowd, value: Any) -> Any:
     flow = Expansion(crowd)
     [(key, item)] = await ask(crowd.parent, "key", _Keyed(node.key), [value])
     flow.offer(key, item, 0)
-    await crowd.run(flow, node.limit)
+    await crowd.run(flow, min(node.limit, MOST_WORKERS))
     return Success([work.value for work in flow.by_levels(key) if work.value is not DROPPED])
 
 

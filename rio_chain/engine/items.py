@@ -9,7 +9,7 @@ from typing import Any
 from returns.result import Success
 
 from rio_chain.engine.apply import Fail
-from rio_chain.engine.crowd import DROPPED, Crowd, Gate, Work
+from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
 from rio_chain.engine.runtime import Raised
 from rio_chain.engine.sources import END, NOTHING, Items, OneByOne, checked, items_of, on_edge
@@ -27,7 +27,7 @@ async def each(crowd: Crowd, value: Any) -> Any:
         raise Fail(on_edge(crowd.op[3], used_up))
     results = Results(crowd) if folded is None else Folding(crowd, *folded)
     flow = EachFlow(crowd, items, results)
-    workers = node.limit if items.size is None else min(node.limit, items.size)
+    workers = min(node.limit, MOST_WORKERS if items.size is None else items.size)
     try:
         await crowd.run(flow, workers)
     except Fail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, UserList, deque
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from conformance.harness import World
 from conformance.works import HANG, Source, Works
 
-from rio_chain import BridgeFailed, Task, TaskTimedOut, TooFew, at_least, each, fan_out, race
+from rio_chain import BridgeFailed, Task, TaskTimedOut, TooFew, at_least, each, expand, fan_out, race
 
 
 class Countdown:
@@ -416,3 +417,16 @@ async def test_generators_in_branches_and_races_are_closed(world: World) -> None
         assert str(outcome.value_or(("quick",))) in {"quick", "('quick',)"}
         await world.until(lambda: [source.closed for source in sources] == [1] * 4)
         assert works.running == 0
+
+
+async def test_a_limit_beyond_all_bounds_starts_no_worker_for_each(world: World) -> None:
+    async def numbers(n: int) -> AsyncIterator[int]:
+        for i in range(n):
+            yield i
+
+    async def same(x: int) -> int:
+        return x
+
+    several = Task(numbers) >> each(Task(same), limit=10**12)
+    assert (await world.run(several(5))).unwrap() == [0, 1, 2, 3, 4]
+    assert (await world.run(expand(Task(lambda x: []).inline(), limit=10**12)(1))).unwrap() == [[]]
