@@ -7,6 +7,7 @@ often is: it runs on a worker thread, whatever the executor.
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -27,6 +28,32 @@ def http_library() -> Any:
         raise ImportError("the demo needs an HTTP client; install it with: pip install 'rio-chain[demo]'") from error
 
 
+class Wire:
+    """A blocking client. A call on a thread can't be stopped and may outlast whoever closes this: the last one closes."""
+
+    def __init__(self, client: httpx2.Client) -> None:
+        self._client = client
+        self._users = 1
+        self._lock = threading.RLock()
+
+    def get(self, url: str, params: dict[str, int]) -> httpx2.Response:
+        """Ask, and wait for the answer."""
+        with self._lock:
+            self._users += 1
+        try:
+            return self._client.get(url, params=params)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """One user less."""
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            self._client.close()
+
+
 class Api:
     """The open connections to the three servers. An async client belongs to one loop, so each executor gets an Api."""
 
@@ -35,7 +62,7 @@ class Api:
         self.seed = seed
         self.users_url, self.orders_url, self.shops_url = servers.users.url, servers.orders.url, servers.shops.url
         self.web: httpx2.AsyncClient = http.AsyncClient(trust_env=False, timeout=10)
-        self.wire: httpx2.Client = http.Client(trust_env=False, timeout=10)
+        self.wire = Wire(http.Client(trust_env=False, timeout=10))
 
     async def aclose(self) -> None:
         """Close both clients; to be run on the loop that used the async one."""

@@ -13,7 +13,7 @@ from returns.pipeline import is_successful
 
 from rio_chain import Task, cli
 from rio_chain.demo import faults, main, report, servers
-from rio_chain.demo.client import http_library
+from rio_chain.demo.client import Wire, http_library
 from rio_chain.demo.faults import Node, fault
 
 SEED = next(
@@ -194,6 +194,26 @@ def test_without_the_extra_its_name_is_told(
         http_library()
     assert cli.main(["demo"]) == 2
     assert "rio-chain[demo]" in capsys.readouterr().err
+
+
+def test_a_call_that_outlasts_the_closing_of_its_client_closes_it() -> None:
+    begun, go, at_the_end = threading.Event(), threading.Event(), []
+
+    def slow(request: httpx2.Request) -> httpx2.Response:
+        begun.set()
+        go.wait(5)
+        at_the_end.append(client.is_closed)
+        return httpx2.Response(200, request=request)
+
+    client = httpx2.Client(transport=httpx2.MockTransport(slow))
+    wire = Wire(client)
+    call = threading.Thread(target=wire.get, args=("http://orders.test", {}))
+    call.start()
+    assert begun.wait(5)
+    wire.close()
+    go.set()
+    call.join(5)
+    assert (at_the_end, client.is_closed) == ([False], True)
 
 
 def test_the_package_is_a_command() -> None:
