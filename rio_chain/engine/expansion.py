@@ -13,10 +13,10 @@ from rio_chain.engine.apply import Failed, ask
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
 from rio_chain.engine.runtime import kind_of
+from rio_chain.engine.sources import TEXT
 from rio_chain.errors import LimitExceeded
 from rio_chain.policies.keys import Key
 
-TEXT: tuple[type, ...] = (str, bytes, bytearray, memoryview)
 Found = list[tuple[Hashable, Any]]
 """Pieces of work, each after the key it is known by."""
 
@@ -34,11 +34,12 @@ async def expand(crowd: Crowd, value: Any) -> Any:
 class Piece(Work):
     """A piece of work, and what it has asked for."""
 
-    __slots__ = ("depth", "links")
+    __slots__ = ("depth", "ended", "links")
 
     def __init__(self, number: int, item: Any, depth: int) -> None:
         super().__init__(number, item)
         self.depth = depth  # the shortest way from the first piece, of those known so far
+        self.ended = False
         self.links: list[Hashable] = []
 
 
@@ -46,7 +47,7 @@ class Expansion:
     """Hands out the work that has been found, the oldest first.
 
     Which piece asks for another first is a matter of time, and so is the way by which that is found. So pieces learn
-    of shorter ways later, and what seemed to be too deep is kept until it is sure.
+    of shorter ways later, and what seems to be too deep is kept until no piece could show a shorter way to it.
     """
 
     def __init__(self, crowd: Crowd) -> None:
@@ -55,6 +56,7 @@ class Expansion:
         self.waiting: deque[Piece] = deque()
         self.known: dict[Hashable, Piece] = {}
         self.beyond: dict[Hashable, Any] = {}  # what is too deep, as far as is known
+        self.above = 0  # pieces not ended, whose finds would not be too deep
         self.running = 0
         self.over = False
         self.gate = Gate()
@@ -82,7 +84,11 @@ class Expansion:
         else:
             self.beyond.pop(key, None)
             self.known[key] = piece = Piece(len(self.known), item, depth)
+            self.above += self._is_above(depth)
             self.waiting.append(piece)
+
+    def _is_above(self, depth: int) -> bool:
+        return self.node.depth is None or depth < self.node.depth
 
     def _nearer(self, piece: Piece, depth: int) -> None:
         """A shorter way to a piece is one to all that it has asked for."""
@@ -91,6 +97,7 @@ class Expansion:
             piece, depth = shorter.pop()
             if depth >= piece.depth:
                 continue
+            self.above += not piece.ended and self._is_above(depth) and not self._is_above(piece.depth)
             piece.depth = depth
             for key in piece.links:
                 if key in self.known:
@@ -106,8 +113,6 @@ class Expansion:
                     self.running += 1
                     return self.waiting.popleft()
                 if self.over or not self.running:
-                    if self.beyond and not self.over:
-                        self._limited(f"depth={self.node.depth}: there is more work below that")
                     self.stop()
                     return None
                 waiter = self.gate.enter(strand)
@@ -119,10 +124,17 @@ class Expansion:
         with self.lock:
             self.running -= 1
             if isinstance(work, Piece):
-                work.links = [key for key, _ in found]
-                for key, item in found:
-                    self.offer(key, item, work.depth + 1)
+                self._ended(work, found)
             self.gate.open()
+
+    def _ended(self, piece: Piece, found: Found) -> None:
+        piece.ended = True
+        piece.links = [key for key, _ in found]
+        for key, item in found:
+            self.offer(key, item, piece.depth + 1)
+        self.above -= self._is_above(piece.depth)
+        if self.beyond and not self.above:
+            self._limited(f"depth={self.node.depth}: there is more work below that")
 
     async def _more(self, strand: Strand, result: Any) -> Found:
         """The work that a result asks for. The user's functions are called in one go."""
