@@ -29,7 +29,7 @@ def http_library() -> Any:
 
 
 class Wire:
-    """A blocking client. A call on a thread can't be stopped and may outlast whoever closes this: the last one closes."""
+    """A blocking client, closed by its last user: a call on a thread may outlast whoever made this."""
 
     def __init__(self, client: httpx2.Client) -> None:
         self._client = client
