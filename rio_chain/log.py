@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from rio_chain.errors import Abandoned, BridgeFailed, DeadlineExceeded, Skipped, TaskTimedOut, TicketCancelled
 
@@ -157,6 +157,11 @@ class Item(NamedTuple):
 def _for_all(item: Item) -> tuple[bool, int]:
     """Who speaks for all items where none has succeeded: the first that was run, not the first that ended."""
     return item.found.status == "skipped", item.number
+
+
+def in_order(counts: Counter[str]) -> dict[str, int]:
+    """The counts in the order of ``Status``: which one came first is a matter of time."""
+    return {status: counts[status] for status in get_args(Status) if counts[status]}
 
 
 class Tally(Entry):

@@ -9,7 +9,7 @@ from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
 from rio_chain.errors import UnknownTask, told
-from rio_chain.log import Entry, Item, Log, Status, Tally
+from rio_chain.log import Entry, Item, Log, Status, Tally, in_order
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Response:
             if entry.status is None:
                 entry.skip(cause)
             if isinstance(entry, Tally):
-                self.counts, self._items = dict(entry.counts), entry.items
+                self.counts, self._items = in_order(entry.counts), entry.items
             self.status = cast("Status", entry.status)
             self.attempts = entry.calls
             self.errors = tuple(entry.errors)

@@ -221,4 +221,4 @@ def test_the_summary_counts_the_items() -> None:
         return x
 
     text = each(Task(odd).named("odd"), on_error="drop", limit=1)(range(5)).run().summary()
-    assert text.splitlines()[1].endswith("ms  of 5 items 3 failed, 2 succeeded")
+    assert text.splitlines()[1].endswith("ms  of 5 items 2 succeeded, 3 failed")
