@@ -1,0 +1,51 @@
+"""What comes back into the core amid a decision, as a finaliser does, is done as soon as that is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rio_chain import Task
+from rio_chain.balancer.core import Core
+from rio_chain.balancer.queue import Turn
+from rio_chain.engine.current import Run
+
+PLAN = Task(len).plan()
+
+
+class Visited(Core):
+    """A core that is visited once, at the end of a decision and while its lock is held."""
+
+    visitor: Callable[[], object] | None = None
+
+    def __exit__(self, *exc: object) -> None:
+        visitor, self.visitor = self.visitor, None
+        if visitor is not None:
+            visitor()
+        super().__exit__(*exc)
+
+
+def a_turn(wake: Callable[[], None] | None = None) -> Turn:
+    return Turn(Run(PLAN), 0, wake=wake)
+
+
+@pytest.mark.parametrize("call", ["admit", "leave", "withdraw", "give_up", "shut", "clear"])
+def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(call: str) -> None:
+    core, told = Visited(workers=1, buffer=9), list[str]()
+    holder, waiting = a_turn(), a_turn()
+    assert core.admit(holder, bounded=True)
+    assert not core.admit(waiting, bounded=True)
+    late = a_turn(lambda: told.append(late.state))
+    core.visitor = lambda: core.put_aside(late.tell)
+    calls: dict[str, Callable[[], Any]] = {
+        "admit": lambda: core.admit(a_turn(), bounded=True),
+        "leave": lambda: core.leave(holder, 0, 0),
+        "withdraw": lambda: core.withdraw(waiting),
+        "give_up": lambda: core.give_up(waiting),
+        "shut": core.shut,
+        "clear": core.clear,
+    }
+    calls[call]()
+    assert told == ["waiting"], "not only when somebody calls next"
