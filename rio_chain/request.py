@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import field, frozen
@@ -74,9 +74,19 @@ class Request(Generic[Out]):
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         """Run it in the caller's own task, on the loop that is running: asyncio or trio."""
-        from rio_chain.executors import run_here  # noqa: PLC0415 - executors are imported when first used
-
-        return run_here(self).__await__()
+        return (_run_here or _found())(self).__await__()
 
     def __repr__(self) -> str:
         return f"<Request of {self.plan.title}>"  # arguments may hold secrets and are not shown
+
+
+_run_here: Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]] | None = None
+
+
+def _found() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+    """Executors are imported when first used; this one is kept, as looking it up again costs as much as a task."""
+    global _run_here  # noqa: PLW0603
+    from rio_chain.executors import run_here  # noqa: PLC0415
+
+    _run_here = run_here
+    return run_here

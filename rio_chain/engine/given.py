@@ -14,11 +14,13 @@ from rio_chain.request import Request
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     """The program that runs a request on a runtime, and its input."""
     args, kwargs = request.args, request.kwargs
-    if request.plan.lanes:
+    plan = request.plan
+    if plan.lanes:
         check_lanes(request, rt.lanes)
-    if len(args) == 1 and not kwargs:
-        return program_of(request.plan, direct=rt.direct, places=rt.places), args[0]
-    return program_of(request.plan, direct=rt.direct, places=rt.places, spread=True), Args(args, dict(kwargs))
+    spread = len(args) != 1 or bool(kwargs)
+    found: Program | None = plan.programs.get((rt.direct, rt.places, spread))
+    program = found or program_of(plan, direct=rt.direct, places=rt.places, spread=spread)
+    return program, Args(args, dict(kwargs)) if spread else args[0]
 
 
 def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:

@@ -118,12 +118,9 @@ class Branch(NamedTuple):
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
     """The program of a plan for one kind of runtime, and for one input or (``spread``) ``Args``; kept on the plan."""
-    key = (direct, places, spread)
-    found = plan.programs.get(key)
-    if found is None:
-        found = plan.programs[key] = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
-    program: Program = found  # the plan keeps the engine's programs without knowing their type
-    return program
+    program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
+    kept: Program = plan.programs.setdefault((direct, places, spread), program)
+    return kept
 
 
 class _Item(NamedTuple):
