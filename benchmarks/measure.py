@@ -3,60 +3,93 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
-import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
-REPEATS = 7
+from attrs import frozen
 
+from benchmarks.table import Row
 
-class Row:
-    """The samples of one case, in microseconds per chain."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.samples: list[float] = []
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.samples)
-
-    def line(self, base: float) -> str:
-        low, high = min(self.samples), max(self.samples)
-        return f"  {self.name:38} {self.median:8.2f} us  [{low:7.2f} .. {high:7.2f}]  {self.median / base:5.2f}x"
+MOST = 1_000_000
+"""Calls in one sample."""
 
 
-async def loops(cases: dict[str, Callable[[], Awaitable[object]]], number: int) -> dict[str, Row]:
-    """Each case ``number`` times in a row, in a new order each round."""
-    rows = {name: Row(name) for name in cases}
-    for case in cases.values():
-        await case()
-    for _ in range(REPEATS):
-        for name in random.sample(list(cases), len(cases)):
-            case = cases[name]
+@frozen
+class Case:
+    """Something to measure: one call does ``chains`` of whatever the table counts."""
+
+    name: str
+    call: Callable[[], Any]
+    chains: int = 1
+
+
+@frozen
+class Effort:
+    """How many samples of each case, and the least number of seconds that each of them takes."""
+
+    samples: int
+    seconds: float
+
+
+FULL, QUICK = Effort(15, 0.03), Effort(5, 0.01)
+
+
+async def on_loop(cases: list[Case], effort: Effort) -> list[Row]:
+    """Samples of async cases, on whatever loop is running."""
+    return await _samples(cases, effort, _awaited)
+
+
+def plain(cases: list[Case], effort: Effort) -> list[Row]:
+    """Samples of sync cases."""
+    return _driven(_samples(cases, effort, _called))
+
+
+async def _awaited(case: Case, number: int) -> float:
+    call = case.call
+    began = time.perf_counter()
+    for _ in range(number):
+        await call()
+    return time.perf_counter() - began
+
+
+async def _called(case: Case, number: int) -> float:
+    call = case.call
+    began = time.perf_counter()
+    for _ in range(number):
+        call()
+    return time.perf_counter() - began
+
+
+async def _samples(cases: list[Case], effort: Effort, timed: Callable[[Case, int], Awaitable[float]]) -> list[Row]:
+    """Every case once per round, in a new order each time, after the rubbish of the one before is gone."""
+    numbers = {case: await _number(case, effort, timed) for case in cases}
+    rows = {case: Row(case.name) for case in cases}
+    for _ in range(effort.samples):
+        for case in random.sample(cases, len(cases)):
             gc.collect()
-            began = time.perf_counter()
-            for _ in range(number):
-                await case()
-            rows[name].samples.append((time.perf_counter() - began) / number * 1e6)
-    return rows
+            seconds = await timed(case, numbers[case])
+            rows[case].samples.append(seconds / numbers[case] / case.chains * 1e6)
+    return list(rows.values())
 
 
-def plain(cases: dict[str, Callable[[int], object]], number: int) -> dict[str, Row]:
-    """Each case is told to do ``number`` chains."""
-    rows = {name: Row(name) for name in cases}
-    for case in cases.values():
-        case(10)
-    for _ in range(REPEATS):
-        for name in random.sample(list(cases), len(cases)):
-            gc.collect()
-            began = time.perf_counter()
-            cases[name](number)
-            rows[name].samples.append((time.perf_counter() - began) / number * 1e6)
-    return rows
+async def _number(case: Case, effort: Effort, timed: Callable[[Case, int], Awaitable[float]]) -> int:
+    """How many calls one sample takes. The first call is to warm up: caches, imports, threads."""
+    await timed(case, 1)
+    number, took = 1, await timed(case, 1)
+    while took < effort.seconds / 4 and number < MOST:
+        number *= 4
+        took = await timed(case, number)
+    return max(1, math.ceil(number * effort.seconds / took))
 
 
-def table(title: str, rows: dict[str, Row], base: str) -> str:
-    """The rows with their ratio to the case ``base``."""
-    return "\n".join([title, *(row.line(rows[base].median) for row in rows.values())])
+def _driven(coroutine: Coroutine[Any, Any, list[Row]]) -> list[Row]:
+    """Run what never suspends: it ends with its first step."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        found: list[Row] = stop.value
+        return found
+    raise AssertionError("a sync case suspended")

@@ -1,0 +1,1 @@
+"""What a good engineer writes without a library, for each kind of work that is measured."""

@@ -1,0 +1,105 @@
+"""Draws what a guarded step costs with each library, from the JSON of a run: ``python -m benchmarks.chart F.json``.
+
+The picture takes its colours from the reader's light or dark setting, and needs nothing but itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ours import STEPS
+from benchmarks.rows.peers import BARE, OURS
+from benchmarks.rows.peers import TITLE as PEERS
+
+PLACE = Path(__file__).parents[1] / "docs" / "explanation" / "overhead.svg"
+WIDTH, LABEL, ROW, TOP, FOOT, RIGHT = 760, 290, 30, 58, 46, 70
+TITLE = "What the guards of one step cost"
+SUBTITLE = "microseconds for a limit of 1 s and 3 retries, over the bare call; asyncio"
+HEAD = """<svg xmlns="http://www.w3.org/2000/svg"
+ viewBox="0 0 {width} {height}" role="img" aria-labelledby="title desc">
+<title id="title">{title}</title>
+<desc id="desc">{desc}</desc>
+<style>
+:root {{ --ink: #1f2328; --faint: #6e7781; --grid: #d0d7de; --peer: #8c959f; --ours: #0969da; }}
+@media (prefers-color-scheme: dark) {{
+:root {{ --ink: #e6edf3; --faint: #9198a1; --grid: #3d444d; --peer: #7d8590; --ours: #4493f8; }}
+}}
+text {{ fill: var(--ink); font: 13px system-ui, sans-serif; }}
+.title {{ font-size: 16px; font-weight: 600; }}
+.faint {{ fill: var(--faint); font-size: 12px; }}
+.value {{ font-variant-numeric: tabular-nums; }}
+.grid {{ stroke: var(--grid); }}
+.peer {{ fill: var(--peer); }}
+.ours {{ fill: var(--ours); }}
+</style>"""
+
+
+def overheads(run: dict[str, Any]) -> dict[str, float]:
+    """Microseconds that the guards of one step take, least first. What has no guards is left out."""
+    rows = {row["name"]: row["median"] for table in run["tables"] if table["title"] == PEERS for row in table["rows"]}
+    if BARE not in rows:
+        raise SystemExit("this run has no table of peers; run `python -m benchmarks --only peers --json F.json`")
+    found = {
+        name: (median - rows[BARE]) / STEPS for name, median in rows.items() if name != BARE and "no guards" not in name
+    }
+    return dict(sorted(((name, cost) for name, cost in found.items() if cost > 0), key=lambda item: item[1]))
+
+
+def bar(number: int, name: str, cost: float, low: float, decade: float) -> str:
+    y = TOP + number * ROW
+    length = max(2.0, math.log10(cost / low) * decade)
+    kind = "ours" if name == OURS else "peer"
+    return (
+        f'<text x="{LABEL - 10}" y="{y + 19}" text-anchor="end">{escape(name)}</text>'
+        f'<rect class="{kind}" x="{LABEL}" y="{y + 5}" width="{length:.1f}" height="{ROW - 10}" rx="3"/>'
+        f'<text class="value" x="{LABEL + length + 6:.1f}" y="{y + 19}">{cost:.3g}</text>'
+    )
+
+
+def grid(low: float, decades: int, decade: float, bottom: int) -> str:
+    """A line for each power of ten, as the scale is logarithmic."""
+    lines = []
+    for number in range(decades + 1):
+        x = LABEL + number * decade
+        lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
+        lines.append(
+            f'<text class="faint" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{low * 10**number:g}</text>'
+        )
+    return "\n".join(lines)
+
+
+def drawn(run: dict[str, Any]) -> str:
+    costs = overheads(run)
+    low = 10.0 ** math.floor(math.log10(min(costs.values())))
+    decades = math.ceil(math.log10(max(costs.values()) / low))
+    decade = (WIDTH - LABEL - RIGHT) / decades
+    bottom = TOP + ROW * len(costs)
+    desc = "Microseconds for one step with a limit and retries, over the bare call, on a logarithmic scale: "
+    desc += "; ".join(f"{name} {cost:.3g}" for name, cost in costs.items()) + "."
+    parts = [
+        HEAD.format(width=WIDTH, height=bottom + FOOT, title=TITLE, desc=escape(desc)),
+        f'<text class="title" x="10" y="24">{TITLE}</text>',
+        f'<text class="faint" x="10" y="44">{SUBTITLE}</text>',
+        grid(low, decades, decade, bottom),
+        *(bar(number, name, cost, low, decade) for number, (name, cost) in enumerate(costs.items())),
+        f'<text class="faint" x="{LABEL}" y="{bottom + 36}">logarithmic: each line is ten times the one before</text>',
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.chart", description=__doc__)
+    parser.add_argument("run", type=Path, help="what `python -m benchmarks --json` wrote")
+    parser.add_argument("place", type=Path, nargs="?", default=PLACE)
+    asked = parser.parse_args()
+    asked.place.write_text(drawn(json.loads(asked.run.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What the gate watches: the paths that most requests take, each beside the same work written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import ModuleType
+
+import trio
+from attrs import frozen
+
+from benchmarks import ours
+from benchmarks.by_hand import on_asyncio, on_trio
+from benchmarks.rows.many_items import asyncio_workers, chain_over
+from benchmarks.rows.thread_steps import whole
+from rio_chain import Balancer, Chain
+
+ITEMS = POSTS = 200
+"""Items of one ``each``, and requests posted to threads at once."""
+
+Once = Callable[[], Awaitable[object]]
+Timed = Callable[[int], float]
+"""Does so many, and says how many seconds of processor time they took, those of all threads together."""
+
+
+@frozen
+class Pair:
+    """Ours, and what it is compared to."""
+
+    name: str
+    ours: Timed
+    by_hand: Timed
+
+
+async def many_times(once: Once, many: int) -> float:
+    began = time.process_time()
+    for _ in range(many):
+        await once()
+    return time.process_time() - began
+
+
+def plain_times(once: Callable[[], object], many: int) -> float:
+    began = time.process_time()
+    for _ in range(many):
+        once()
+    return time.process_time() - began
+
+
+def steps(name: str, loop: ModuleType, on: Callable[[Once], Timed]) -> list[Pair]:
+    """The guarded chain awaited, with steps that suspend and steps that don't."""
+
+    def by_hand(step: ours.Step) -> Once:
+        return lambda: loop.guarded(step, 1)
+
+    kinds = (("suspend", loop.suspending_step), ("don't suspend", ours.instant_step))
+    return [
+        Pair(f"{name}, guarded, steps {kind}", on(ours.awaited(ours.chain_of(step))), on(by_hand(step)))
+        for kind, step in kinds
+    ]
+
+
+def on_asyncio_alone(on: Callable[[Once], Timed], balancer: Balancer) -> list[Pair]:
+    """A post beside a task, and each beside standing workers."""
+    chain, items = ours.chain_of(on_asyncio.suspending_step), chain_over(on_asyncio.suspending_step, "bare")
+
+    async def arun() -> None:
+        ours.read(await balancer.arun(chain(1)))
+
+    async def post() -> None:
+        ours.read(await balancer.post(chain(1)))
+
+    async def by_hand() -> None:
+        await on_asyncio.guarded(on_asyncio.suspending_step, 1)
+
+    async def task() -> None:
+        await asyncio.create_task(by_hand())
+
+    async def each() -> None:
+        (await items(ITEMS)).unwrap()
+
+    async def workers() -> None:
+        await asyncio_workers(ITEMS)
+
+    return [
+        Pair("asyncio, guarded, arun", on(arun), on(by_hand)),
+        Pair("asyncio, guarded, post + await", on(post), on(task)),
+        Pair("asyncio, each, an item", on(each), on(workers)),
+    ]
+
+
+def on_threads(pool: ThreadPoolExecutor, balancer: Balancer) -> list[Pair]:
+    """Many blocking chains posted at once, beside as many functions submitted."""
+
+    def submit() -> None:
+        for future in [pool.submit(whole, 1) for _ in range(POSTS)]:
+            future.result()
+
+    def post(chain: Chain[[int], int]) -> Timed:
+        def once() -> None:
+            for ticket in [balancer.post(chain(1)) for _ in range(POSTS)]:
+                ours.read(ticket.wait())
+
+        return lambda many: plain_times(once, many)
+
+    def by_hand(many: int) -> float:
+        return plain_times(submit, many)
+
+    shapes: tuple[ours.Shape, ...] = ("bare", "guarded")
+    return [
+        Pair(f"threads, {shape}, posted", post(ours.chain_of(ours.blocking_step, shape)), by_hand) for shape in shapes
+    ]
+
+
+@contextmanager
+def pairs() -> Iterator[list[Pair]]:
+    """All that is watched. On asyncio one loop serves all of them; trio's loops can't be entered twice."""
+    with asyncio.Runner() as runner, ThreadPoolExecutor(4) as pool:
+        balancer = Balancer(workers=10, buffer=20)
+        runner.run(balancer.__aenter__())
+
+        def on_one_loop(once: Once) -> Timed:
+            return lambda many: runner.run(many_times(once, many))
+
+        def on_a_new_loop(once: Once) -> Timed:
+            return lambda many: trio.run(many_times, once, many)
+
+        with Balancer("thread", workers=10, threads=4, buffer=2 * POSTS) as threads:
+            yield [
+                *steps("asyncio", on_asyncio, on_one_loop),
+                *on_asyncio_alone(on_one_loop, balancer),
+                *steps("trio", on_trio, on_a_new_loop),
+                *on_threads(pool, threads),
+            ]
+        runner.run(balancer.aclose())

@@ -1,0 +1,1 @@
+"""Cost against number, one file per subject; ``benchmarks.scale`` runs them."""
