@@ -1,4 +1,4 @@
-"""Draws what a guarded step costs with each library, from the JSON of a run: ``python -m benchmarks.chart F.json``.
+"""Draws what a guarded step costs with each library, from the JSON of a run: ``python -m benchmarks.chart F.json F.svg``.
 
 The picture takes its colours from the reader's light or dark setting, and needs nothing but itself.
 """
@@ -16,7 +16,6 @@ from benchmarks.ours import STEPS
 from benchmarks.rows.peers import BARE, OURS
 from benchmarks.rows.peers import TITLE as PEERS
 
-PLACE = Path(__file__).parents[1] / "docs" / "explanation" / "overhead.svg"
 WIDTH, LABEL, ROW, TOP, FOOT, RIGHT = 760, 290, 30, 58, 46, 70
 TITLE = "What the guards of one step cost"
 SUBTITLE = "microseconds for a limit of 1 s and 3 retries, over the bare call; asyncio"
@@ -96,7 +95,7 @@ def drawn(run: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.chart", description=__doc__)
     parser.add_argument("run", type=Path, help="what `python -m benchmarks --json` wrote")
-    parser.add_argument("place", type=Path, nargs="?", default=PLACE)
+    parser.add_argument("place", type=Path, help="where to write the picture")
     asked = parser.parse_args()
     asked.place.write_text(drawn(json.loads(asked.run.read_text())))
 

@@ -1,4 +1,4 @@
-"""The benchmarks: samples, bars, the gate's verdict, the chart and the page. No figure is asserted."""
+"""The benchmarks: samples, bars, the gate's verdict and the chart. No figure is asserted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from benchmarks import chart, gate, gated, groups, ours, page
+from benchmarks import chart, gate, gated, groups, ours
 from benchmarks.by_hand import on_asyncio, on_trio
 from benchmarks.growth.fit import exponent
 from benchmarks.measure import Case, Effort, on_loop, plain
@@ -200,13 +200,12 @@ def test_the_baseline_is_of_what_is_watched() -> None:
         assert all(pair.ours(1) >= 0 and pair.by_hand(1) >= 0 for pair in pairs)
 
 
-# --- the chart and the page -------------------------------------------------------------------------------------
+# --- the chart --------------------------------------------------------------------------------------------------
 
 
 def some_run() -> dict[str, Any]:
     costs = {peers.BARE: 10.0, peers.OURS: 12.0, peers.BASE: 30.0, "LCEL <&>": 2010.0, "dask, no guards": 500.0}
     table = Table(peers.TITLE, [Row(name, [cost]) for name, cost in costs.items()], peers.BASE)
-    table.bars.append(Bar("a promise", 10, 11.5, least=True))
     machine = {"system": "Linux", "processor": "x86_64", "cores": 2}
     return {
         "when": "2026-01-01",
@@ -234,23 +233,3 @@ def test_the_chart_is_an_accessible_picture_for_light_and_dark() -> None:
 def test_the_chart_needs_the_peers() -> None:
     with pytest.raises(SystemExit, match="--only peers"):
         chart.drawn({"tables": []})
-
-
-def test_the_page_gets_its_parts_and_keeps_the_rest() -> None:
-    run = some_run()
-    before = "# x\n<!-- bars: from here -->\nold\n<!-- bars: to here -->\nend\n"
-    after = page.with_part(before, "bars", page.bars(run))
-    assert after.startswith("# x\n")
-    assert after.endswith("<!-- bars: to here -->\nend\n")
-    assert "old" not in after
-    assert "a promise | ≥ 10 x | 11.5 x | met |" in after
-    assert page.with_part(after, "bars", page.bars(run)) == after, "once more changes nothing"
-    assert "| by hand, guarded | 30 us | 30 us to 30 us | 1.00 |" in page.table_of(run["tables"][0])
-    with pytest.raises(SystemExit, match="marks"):
-        page.with_part("nothing", "bars", "")
-
-
-def test_the_documentation_has_the_marks() -> None:
-    text = page.PLACE.read_text()
-    for part in ("bars", "tables"):
-        assert [text.count(mark.format(part=part)) for mark in page.MARKS] == [1, 1]
