@@ -1,4 +1,4 @@
-"""Draws what a guarded step costs with each library, from the JSON of a run: ``python -m benchmarks.chart F.json F.svg``.
+"""Draws what a guarded step costs with each library: ``python -m benchmarks.chart F.json F.svg``, of the JSON of a run.
 
 The picture takes its colours from the reader's light or dark setting, and needs nothing but itself.
 """

@@ -4,6 +4,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
 
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
+    aside       the lock of what may be interrupted by itself
     chained     what every chain is
     deadline    an instant on a clock
     policies/   one file per policy: frozen data, pure decisions, shared state

@@ -5,7 +5,7 @@ Order and counts are in ``core``, the way of a request in ``desk``, where it run
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain.balancer import mapping
@@ -13,17 +13,17 @@ from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
 from rio_chain.balancer.lanes import Lanes
-from rio_chain.balancer.posting import CLOSED, PLAIN, OnFull, Terms, terms_of
+from rio_chain.balancer.posting import PLAIN, OnFull, Terms, terms_of
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats, status_line
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import waited
+from rio_chain.balancer.waiting import told
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run, inherited
 from rio_chain.engine.execute import execute, unbegun
 from rio_chain.engine.given import check_lanes
-from rio_chain.errors import ChainDefinitionError, DeadlineExceeded, Saturated, TicketCancelled, UsageError
+from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.request import Request
 from rio_chain.units import Duration, count, seconds, shown
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
+    from rio_chain.engine.runtime import Runtime
     from rio_chain.executors.base import Host
     from rio_chain.outcome import Outcome
 
@@ -63,8 +64,8 @@ class Balancer:
             ``a`` to ``b`` nobody is overtaken by anyone who came more than ``(b - a) * aging`` later. Default None:
             the highest priority goes first, however long the others wait.
         watchdog: whether to warn, once for each task, of one that holds the loop for more than 100 ms, so that nothing
-            else runs there: a ``RuntimeWarning`` that names it, with its line. A daemon thread
-            of the process looks for that while requests run. Default False.
+            else runs there: a ``RuntimeWarning`` that names it, with its line. A daemon thread of the process looks
+            for that while requests run; it says nothing of what a debugger has stopped. Default True.
 
     Raises:
         ChainDefinitionError: an argument out of its range.
@@ -87,7 +88,7 @@ class Balancer:
         max_abandoned: int | None = None,
         lanes: Mapping[str, int] | None = None,
         aging: Duration | None = None,
-        watchdog: bool = False,
+        watchdog: bool = True,
     ) -> None:
         from rio_chain.executors import checked_name  # noqa: PLC0415 - imported when first used
 
@@ -158,9 +159,9 @@ class Balancer:
         posted = began = rt.now()
         turn = Turn(run, terms.priority, posted)
         if not core.admit(turn, bounded=terms.bounded):
-            if not await self._desk.turn_came(rt, turn, terms.until(rt, posted)):
-                error = TicketCancelled(CLOSED) if core.closed else DeadlineExceeded("in the queue")
-                return unbegun(request, run, error, posted, rt.now())
+            until = terms.until(rt, posted)
+            if not await self._desk.turn_came(rt, turn, until):
+                return unbegun(request, run, self._desk.passed_over(rt, until), posted, rt.now())
             began = rt.now()
         try:
             return await execute(
@@ -286,21 +287,25 @@ class Balancer:
         if host is not None and host.on_loop_thread():
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
         self._core.shut()
-        idle = threading.Event()
-        self._core.when_idle(idle.set)
         try:
-            drained = waited(idle.wait, limit)
+            if not self._drained(limit):
+                self._desk.cancel_left()
+                self._drained()
         except BaseException:
             self._desk.cancel_left()
+            with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
+                self._drained()
+                self._binding.close()
             raise
-        if not drained:
-            self._desk.cancel_left()
-            waited(idle.wait)
-        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
-            answered = threading.Event()
-            posting.ticket.on_done(answered.set)
-            waited(answered.wait)
         self._binding.close()
+
+    def _drained(self, limit: float | None = None) -> bool:
+        """Block until nothing is under way and all is answered; False: not in so many seconds."""
+        if not told(self._core.when_idle, limit):
+            return False
+        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
+            told(posting.ticket.on_done)
+        return True
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
@@ -311,24 +316,41 @@ class Balancer:
         self._refuse_ourselves("aclose")
         self._core.shut()
         rt = runtime_here()
-        waiter = rt.waiter()
-        self._core.when_idle(waiter.wake)
-        slot = rt.slot()
         try:
-            slot.arm(rt.now() + limit)
-            await waiter.wait()
-        except BaseException as exc:
+            if not await self._adrained(rt, limit):
+                self._desk.cancel_left()
+                await self._answered(rt)
+        except BaseException:
             self._desk.cancel_left()
-            await waiter.wait_shielded()
-            if not slot.settle(exc):
-                raise
+            await self._answered(rt, shielded=True)
+            raise
         finally:
-            slot.release()
-            for posting in list(self._posted):  # their slots are free, and their answers come in a moment
-                await posting.ticket.ended()
             self._binding.close()
         for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
             await rt.sleep(0)
+
+    async def _adrained(self, rt: Runtime, limit: float) -> bool:
+        slot = rt.slot()
+        try:
+            slot.arm(rt.now() + limit)
+            await self._answered(rt)
+        except BaseException as exc:
+            if not slot.settle(exc):
+                raise
+            return False
+        finally:
+            slot.release()
+        return True
+
+    async def _answered(self, rt: Runtime, *, shielded: bool = False) -> None:
+        """Wait until nothing is under way and all is answered. A cancellation is heard, unless one was before."""
+        waiter = rt.waiter()
+        self._core.when_idle(waiter.wake)
+        await (waiter.wait_shielded() if shielded else waiter.wait())
+        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
+            waiter = rt.waiter()
+            posting.ticket.on_done(waiter.wake)
+            await (waiter.wait_shielded() if shielded else waiter.wait())
 
     def _refuse_ourselves(self, call: str) -> None:
         """Whoever closes must not belong to a run that holds one of our slots."""

@@ -14,8 +14,10 @@ from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import Host
+    from rio_chain.executors.watchdog import Watched
 
-
+PATIENCE = 1.0
+"""Seconds to wait for another thread that is just binding."""
 _forks: list[None] = []  # as many as lie between the first process and this one
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(_forks.append, None))
@@ -43,16 +45,24 @@ class Binding:
         threads: int,
         max_abandoned: int,
         lost: Callable[[], None],
-        watchdog: bool = False,
+        watchdog: bool,
     ) -> None:
+        # Now, and not in the first `post`: it may come in a handler that has interrupted the very same import.
+        from rio_chain import executors  # noqa: PLC0415 - imported when first used
+        from rio_chain.executors.watchdog import Watched  # noqa: PLC0415
+
+        if executor is not None:
+            executors.module_of(executor)
+        self._watch = Watched if watchdog else None
         self.host: Host | None = None
         self._executor = executor
         self._core = core
         self._lanes = lanes
         self._sizes = threads, max_abandoned
         self._lost = lost
-        self._watchdog = watchdog
-        self._lock = threading.RLock()
+        self._watched: Watched | None = None
+        self._lock = threading.RLock()  # one binds at a time
+        self._deciding = threading.RLock()
         self._pid = self._age = 0  # the process that bound it, and its forks
 
     @property
@@ -81,30 +91,51 @@ class Binding:
         return host
 
     def _bind(self, *, here: bool) -> Host:
-        from rio_chain import executors  # noqa: PLC0415 - imported when first used
-        from rio_chain.executors.watchdog import watch  # noqa: PLC0415
+        # The thread that has the lock waits for a new one. If that runs a finaliser that comes here, both would wait.
+        locked = self._lock.acquire(timeout=PATIENCE)
+        try:
+            host = self.host
+            if host is None and not self._core.closed:
+                host = self._made(here=here)
+                if not self._keep(host):  # a finaliser that came in between has bound it, or it was closed
+                    host.close()
+                    host = self.host
+        finally:
+            if locked:
+                self._lock.release()
+        if host is None or self._core.closed:
+            raise self._core.refusal()
+        return host
 
-        with self._lock:
-            if self._core.closed:
-                raise self._core.refusal()
-            if self.host is None:
-                running = executors.running_library() if here else None
-                if running is not None and self._executor in (None, running):
-                    host = executors.loop_module_of(running).attach(*self._sizes)
-                else:
-                    host = executors.module_of(self._executor or executors.DEFAULT).launch(*self._sizes)
-                host.runtime.lanes = self._lanes.open()
-                host.on_loss(self._lost)
-                if self._watchdog:
-                    watch(host, self._core)
-                self._pid, self._age = os.getpid(), len(_forks)  # before the host, which others find without the lock
-                self.host = host
-            return self.host
+    def _made(self, *, here: bool) -> Host:
+        from rio_chain import executors  # noqa: PLC0415 - imported when first used
+
+        running = executors.running_library() if here else None
+        if running is not None and self._executor in (None, running):
+            host = executors.loop_module_of(running).attach(*self._sizes)
+        else:
+            host = executors.module_of(self._executor or executors.DEFAULT).launch(*self._sizes)
+        host.runtime.lanes = self._lanes.open()
+        host.on_loss(self._lost)
+        return host
+
+    def _keep(self, host: Host) -> bool:
+        watched = None if self._watch is None or host.loop_thread is None else self._watch(host, self._core)
+        with self._deciding:  # the host last, which others find without a lock
+            self._pid, self._age = os.getpid(), len(_forks)
+            if self.host is not None or self._core.closed:
+                return False
+            self._watched = watched
+            self._core.stir = None if watched is None else watched.stir
+            self.host = host
+            return True
 
     def close(self) -> None:
         """Free the host and its lanes. The balancer is closed, so nothing binds it any more."""
-        with self._lock:
+        with self._deciding:
             host = self.host
         if host is not None:
             self._lanes.close()
             host.close()
+            if self._watched is not None:
+                self._watched.close()

@@ -7,48 +7,30 @@ aside and done when the decision under way is complete. No user code runs and no
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable
 
+from rio_chain.aside import Aside
 from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.balancer.stats import Stats, Tally
 from rio_chain.engine.current import Run
 from rio_chain.errors import BalancerClosed, QueueFull
 
 
-class Core:
+class Core(Aside):
     """Slots, line, counts and the closed sign of one balancer."""
 
     def __init__(self, workers: int, buffer: int, aging: float | None = None) -> None:
+        super().__init__()
         self.buffer = buffer
         self.queue = TurnQueue(workers, aging)
         self.runs: set[Run] = set()  # those that hold a slot
         self.closed = False
         self.rejected = 0
         self.done = 0
-        self.stir: Callable[[], None] | None = None  # who sleeps until something runs
+        self.stir: Callable[[], None] | None = None  # whoever wants to know that something runs; told once
         self.waits = Tally()
         self.lasted = Tally()
-        self._lock = threading.RLock()
-        self._inside = 0  # decisions under way; more than one when we came back in
-        self._aside: deque[Callable[[], None]] = deque()
         self._idle: list[Callable[[], None]] = []
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._inside += 1
-
-    def __exit__(self, *exc: object) -> None:
-        self._inside -= 1
-        self._lock.release()
-
-    def put_aside(self, work: Callable[[], None]) -> bool:
-        """Whether we came back in while a decision is being made; then the work is done after it."""
-        with self._lock:  # only the thread that holds it can get in while a decision is being made
-            if self._inside:
-                self._aside.append(work)
-            return self._inside > 0
 
     def admit(self, turn: Turn, *, bounded: bool) -> bool:
         """A slot now (True), or a place in the line (False).
@@ -94,11 +76,11 @@ class Core:
     def _granted(self, turn: Turn) -> None:
         turn.state = "granted"
         self.runs.add(turn.run)
-        if self.stir is not None:
-            self.stir()
 
     def leave(self, turn: Turn, waited: float, lasted: float) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
+        if self._inside and self.put_aside(lambda: self.leave(turn, waited, lasted)):  # a coroutine was collected
+            return
         with self:
             self.runs.discard(turn.run)
             self.done += 1
@@ -125,6 +107,8 @@ class Core:
 
     def give_up(self, turn: Turn) -> None:
         """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
+        if self._inside and self.put_aside(lambda: self.give_up(turn)):
+            return
         following = None
         with self:
             if turn.state == "waiting":
@@ -164,12 +148,9 @@ class Core:
 
     def _after(self) -> None:
         """What has to be done when a decision is complete and the lock is free."""
-        while self._aside:
-            try:
-                work = self._aside.popleft()
-            except IndexError:  # another thread took the last one
-                break
-            work()
+        if self.stir is not None and self.queue.running:
+            stir, self.stir = self.stir, None
+            stir()
         while self._idle and not self.queue.running and not self.queue.waiting:
             try:
                 call = self._idle.pop()

@@ -80,8 +80,7 @@ class Desk:
         try:
             at_once = turn.state == "granted" and until == INF
             if not at_once and not await self.turn_came(rt, turn, until):
-                late = TicketCancelled(CLOSED) if self.core.closed else DeadlineExceeded("in the queue")
-                posting.cancelled(posting.ticket.run.stop_error or late)
+                posting.cancelled(posting.ticket.run.stop_error or self.passed_over(rt, until))
                 return
             began = rt.now()
             await serve(
@@ -116,6 +115,10 @@ class Desk:
         if until < INF and turn.state == "granted" and rt.now() >= until:  # the loop was busy, or in the same instant
             self.core.give_up(turn)
         return turn.state == "granted"
+
+    def passed_over(self, rt: Runtime, until: float) -> Exception:
+        """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
+        return TicketCancelled(CLOSED) if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
 
     def _withdraw(self, posting: Posting, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""

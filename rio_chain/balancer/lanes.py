@@ -28,12 +28,13 @@ class Lanes:
         self._open: tuple[Lane, ...] = ()
 
     def open(self) -> Mapping[str, runtime.Lane]:
-        """New lanes by name; they start nothing before the first call."""
+        """The lanes by name; they start nothing before the first call."""
         if not self._sizes:
             return {}
         from rio_chain.executors.lane import Lane  # noqa: PLC0415 - few balancers need it
 
-        self._open = tuple(Lane(name, size) for name, size in self._sizes.items())
+        if not self._open:
+            self._open = tuple(Lane(name, size) for name, size in self._sizes.items())
         return {lane.name: lane for lane in self._open}
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ class _Parcel:
         self._later = later
         self._gone = False  # nobody waits for it any more
         self._sent: list[Any] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def sent(self, value: Any) -> Any:
         """The call has answered."""

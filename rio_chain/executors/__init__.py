@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -79,7 +80,7 @@ def waiter_here() -> Waiter:
     return _library_here().waiter()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _local = threading.local()
 _crew: Crew | None = None
 
@@ -87,7 +88,7 @@ _crew: Crew | None = None
 def _after_fork() -> None:
     """A forked child has none of its parent's threads: what lives on them is made anew."""
     global _crew, _lock
-    _crew, _lock = None, threading.Lock()
+    _crew, _lock = None, threading.RLock()
     _local.__dict__.clear()
 
 
@@ -124,9 +125,9 @@ def host_here() -> Host:
     return host
 
 
-async def run_here(request: Request[Any]) -> Outcome[Any]:
-    """Run a request in the caller's own task."""
-    return await execute(runtime_here(), request, Run(request.plan))
+def run_here(request: Request[Any]) -> Coroutine[Any, Any, Outcome[Any]]:
+    """What runs a request in the caller's own task. Called there."""
+    return execute(runtime_here(), request, Run(request.plan))
 
 
 # --- blocking runs ----------------------------------------------------------------------------------------------
@@ -141,7 +142,9 @@ def shared_host(name: str) -> Host:
     with _lock:
         if key not in _hosts:
             with keeping():
-                _hosts[key] = module_of(name).launch(SHARED_THREADS, SHARED_ABANDONED, f"rio_chain-{name}-shared")
+                made = module_of(name).launch(SHARED_THREADS, SHARED_ABANDONED, f"rio_chain-{name}-shared")
+            if _hosts.setdefault(key, made) is not made:  # a signal handler came in between
+                made.close()
         return _hosts[key]
 
 

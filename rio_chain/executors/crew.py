@@ -106,9 +106,7 @@ class Crew:
         """Have an item done. Never blocks; from any thread, also from a finaliser."""
         with self._lock:
             self._pending.append(None)
-            short = self.count < self.pending and self.count < self.threads
-            if short:
-                self._count.append(None)
+            short = self._one_more()
         self._items.put(item)
         if short:
             self._start()
@@ -126,9 +124,7 @@ class Crew:
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
         with self._lock:
-            short = self.count < self.pending and self.count < self.threads
-            if short:
-                self._count.append(None)
+            short = self._one_more()
         if short:
             self._start()
 
@@ -152,6 +148,25 @@ class Crew:
         state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"
         return f"<Crew {self.name}: {state}>"
 
+    # Whoever comes back in may count between a look and the count that follows from it. So both look once more.
+
+    def _one_more(self) -> bool:
+        """Whether one more thread is to be started; it is counted. Under the lock."""
+        if self.count >= min(self.pending, self.threads):
+            return False
+        self._count.append(None)
+        if self.count <= self.threads:
+            return True
+        self._count.pop()
+        return False
+
+    def _one_less(self) -> bool:
+        """Whether the thread that asks is to end; it is not counted any more. Under the lock."""
+        if self.count <= self.pending:
+            return False
+        self._count.pop()
+        return not self._one_more()
+
     def _start(self) -> None:
         from rio_chain.executors.thread import start_daemon  # noqa: PLC0415 - threads are started there only
 
@@ -174,9 +189,7 @@ class Crew:
                 item = None
             if item is None:
                 with lock:
-                    stays = self.count <= self.pending
-                    if not stays:
-                        self._count.pop()
+                    stays = not self._one_less()
                 continue
             try:
                 given_up = item()
@@ -189,9 +202,7 @@ class Crew:
                     self._abandoned.pop()
                     return
                 self._pending.pop()
-                if self._closed and self.pending < self.count:
-                    self._count.pop()
-                    stays = False
+                stays = not (self._closed and self._one_less())
         if self._closed:
             self._left.put(threading.current_thread())
             self._items.put(None)  # for the next idle one

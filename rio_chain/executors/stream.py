@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rio_chain.balancer.serve import serve
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import acquired
+from rio_chain.balancer.waiting import acquired, told
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.engine.given import check_lanes
@@ -190,10 +190,7 @@ def _over(watch: Watch, buffer: Buffer) -> None:
 
 def _wait(ticket: Ticket[Any]) -> None:
     """Block until it is answered; the answer is not looked at."""
-    gate = threading.Lock()
-    gate.acquire()
-    ticket.on_done(gate.release)
-    acquired(gate)
+    told(ticket.on_done)
 
 
 class _Reader:

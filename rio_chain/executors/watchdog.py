@@ -1,8 +1,11 @@
-"""Watchdog: says which task holds a loop. One daemon thread per process looks at the loops on which requests run.
+"""Watchdog: says which task holds a loop. At most one daemon thread per process looks at the loops where requests run.
 
-It looks every 50 ms at what a loop's thread does, and only while requests run there; else it sleeps until one does. A
-thread that is found in a task is asked for a sign of life, which its loop gives as soon as the task lets it. So there
-is no timer on any loop, whose clock may be a virtual one, and a task pays nothing.
+It looks every 50 ms at what a loop's thread does. A thread that is found in a task is asked for a sign of life, which
+its loop gives as soon as the task lets it. So there is no timer on any loop, whose clock may be a virtual one, and a
+task pays nothing.
+
+The thread starts when a request begins. It ends when the last balancer it watches closes, which waits for that, or when
+none has had anything to do for a second; the next request that begins starts another.
 """
 
 # pyright: reportPrivateUsage=false
@@ -17,7 +20,6 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -41,16 +43,19 @@ HELD = 0.1
 WAITS = 0.1
 """Whoever uses less than this share of a processor does not compute."""
 REST = 1.0
-"""Seconds without a request after which it sleeps until the next one."""
+"""Seconds without a request after which the thread ends."""
 MOST = 1_000
 """Names that are remembered, so that each is told once."""
+_LEAVE = 1.0
+"""Seconds that ``close`` waits for the thread, which may be in somebody's ``warnings.showwarning``."""
 _HERE = str(Path(__file__).parents[1])
+_DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle", "_pydevd_sys_monitoring", "debugpy"})
 
 Call = tuple[int, int, float, float]
 """Which call it is that holds the loop. It keeps nothing of it."""
 
 
-class _Watched:
+class Watched:
     """A loop, and what was found there. It keeps neither the host nor the balancer."""
 
     def __init__(self, host: Host, core: Core) -> None:
@@ -60,18 +65,43 @@ class _Watched:
         self._used = 0.0  # the CPU time of the process then
         self._call: Call | None = None
 
-    def busy(self, stir: Callable[[], None] | None = None) -> bool:
-        """Whether requests run there. The next one that begins calls ``stir``."""
+    def stir(self) -> None:
+        """A request begins where none did for long. From anywhere, also from a finaliser or a signal handler."""
+        global _dog  # noqa: PLW0603 - one per process, as long as it is needed
+        dog = None
+        with _lock:
+            _awake.add(self)
+            if _dog is None:
+                _dog = dog = Watchdog()
+        if dog is not None:  # not under the lock: the new thread may run a finaliser that comes here
+            dog.start()
+
+    def close(self) -> None:
+        """Watch it no more; if it was the last one, wait for the end of the thread."""
+        global _dog
+        dog = None
+        with _lock:
+            _awake.discard(self)
+            if not _awake:
+                dog, _dog = _dog, None
+        if dog is not None:
+            dog.end()
+
+    def busy(self) -> bool:
+        """Whether requests run there."""
         core = self._core()
-        if core is None:
-            return False
-        core.stir = stir
-        return core.queue.running > 0
+        return core is not None and core.queue.running > 0
 
     def gone(self) -> bool:
         """Whether nothing will run there any more."""
         core = self._core()
         return core is None or self._host() is None or (core.closed and not core.queue.running)
+
+    def rest(self) -> None:
+        """Let the next request that begins tell us."""
+        core = self._core()
+        if core is not None:
+            core.stir = self.stir
 
     def forget(self) -> None:
         """The loop is alive, or what was found says nothing any more."""
@@ -82,7 +112,7 @@ class _Watched:
         host = self._host()
         top = None if host is None else frames.get(host.loop_thread or 0)
         place = _interpreter(top)
-        if host is None or place is None:
+        if host is None or top is None or place is None or _stopped(top):
             self.forget()
             return None
         asked = self._asked
@@ -107,72 +137,90 @@ class _Watched:
 
 
 class Watchdog:
-    """The thread, and the loops that it watches."""
+    """The thread. It looks as long as it is the one of the process."""
 
     def __init__(self) -> None:
-        self._watched: list[_Watched] = []
-        self._told: set[str] = set()
-        self._gate = threading.Lock()  # locked: nobody has called; no Event, whose lock a signal handler may find taken
+        self._thread: threading.Thread | None = None
+        self._gate = threading.Lock()  # locked: go on; no Event, whose lock a signal handler may find taken
         self._gate.acquire()
-        start_daemon(self._run, "rio_chain-shared-watchdog")
 
-    def add(self, host: Host, core: Core) -> None:
-        """Watch the host's loop while requests of that balancer run."""
-        watched = _Watched(host, core)
-        watched.busy(self.wake)
-        self._watched.append(watched)
+    def start(self) -> None:
+        """Start to look; where the system has no more threads, nobody looks until a later request."""
+        try:
+            self._thread = start_daemon(self._run, "rio_chain-shared-watchdog")
+        except RuntimeError:
+            self._rest(whatever=True)
 
-    def wake(self) -> None:
-        """A request begins. From anywhere."""
-        with contextlib.suppress(RuntimeError):  # it was called already
-            self._gate.release()
+    def end(self) -> None:
+        """End the thread and wait for that. From anywhere."""
+        self._gate.release()
+        thread = self._thread
+        # a thread may be told to end in a finaliser that it runs itself; at the exit of the interpreter all stand still
+        if thread is not None and thread is not threading.current_thread() and not sys.is_finalizing():
+            thread.join(_LEAVE)
 
     def _run(self) -> None:
-        quiet = 0.0
-        while True:
-            busy = [watched for watched in self._watched if watched.busy(None if quiet < REST else self.wake)]
-            if not busy and quiet >= REST:
-                for watched in [watched for watched in self._watched if watched.gone()]:
-                    self._watched.remove(watched)
-                self._gate.acquire()
-                quiet = 0.0
-                continue
-            before = time.monotonic()
-            time.sleep(LOOK)
+        quiet, before = 0.0, time.monotonic()
+        while not self._gate.acquire(timeout=LOOK):
             now = time.monotonic()
+            busy = self._busy()
             quiet = 0.0 if busy else quiet + LOOK
             if now - before > 2 * LOOK:  # the machine is busy, and it is not known with what
                 for watched in busy:
                     watched.forget()
             elif busy:
                 self._look(busy, now)
+            elif (quiet >= REST or not _awake) and self._rest():
+                return
+            before = time.monotonic()
 
-    def _look(self, busy: list[_Watched], now: float) -> None:
+    def _busy(self) -> list[Watched]:
+        for watched in list(_awake):
+            if watched.gone():
+                _awake.discard(watched)
+        return [watched for watched in list(_awake) if watched.busy()]
+
+    def _rest(self, *, whatever: bool = False) -> bool:
+        """Leave it to the next request to start another thread. False, unless ``whatever``: one begins just now."""
+        global _dog  # noqa: PLW0603
+        with _lock:
+            if _dog is not self:
+                return True
+            for watched in list(_awake):
+                watched.rest()
+            if not whatever and any(watched.busy() for watched in list(_awake)):
+                return False
+            _awake.clear()
+            _dog = None
+            return True
+
+    def _look(self, busy: list[Watched], now: float) -> None:
         frames = sys._current_frames()  # noqa: SLF001
         del frames[threading.get_ident()]  # else this frame would keep itself, and all the others
         for watched in busy:
             top = watched.held(frames, now)
             if top is not None:
                 try:
-                    self._tell(top)
+                    _tell(top)
                 except Exception as error:  # noqa: BLE001 - a warning that is an error, in a thread without a caller
-                    report(error)
+                    report(error.with_traceback(None))
 
-    def _tell(self, top: FrameType) -> None:
-        """Warn, once for each name."""
-        place, users = _interpreter(top), _users(top)
-        if place is None:
-            return
-        op, strand = place.f_locals["op"], place.f_locals["strand"]
-        plan = getattr(strand.run, "plan", None)
-        if plan is None:  # it has ended just now
-            return
-        who = f"bridge {name_of(op[2])}" if op[0] == BRIDGE else f"task {plan.tasks[strand.at].name}"
-        if who in self._told or len(self._told) >= MOST:
-            return
-        self._told.add(who)
-        text = f"{who} has held the loop for more than {span(HELD)}; nothing else can run there meanwhile"
-        warnings.warn_explicit(text, RuntimeWarning, users.f_code.co_filename, users.f_lineno)
+
+def _tell(top: FrameType) -> None:
+    """Warn, once for each name."""
+    place, users = _interpreter(top), _users(top)
+    if place is None:
+        return
+    op, strand = place.f_locals["op"], place.f_locals["strand"]
+    plan = getattr(strand.run, "plan", None)
+    if plan is None:  # it has ended just now
+        return
+    who = f"bridge {name_of(op[2])}" if op[0] == BRIDGE else f"task {plan.tasks[strand.at].name}"
+    if who in _told or len(_told) >= MOST:
+        return
+    _told.add(who)
+    text = f"{who} has held the loop for more than {span(HELD)}; nothing else can run there meanwhile"
+    warnings.warn_explicit(text, RuntimeWarning, users.f_code.co_filename, users.f_lineno)
 
 
 def _interpreter(frame: FrameType | None) -> FrameType | None:
@@ -180,6 +228,16 @@ def _interpreter(frame: FrameType | None) -> FrameType | None:
     while frame is not None and frame.f_code is not walk.__code__:
         frame = frame.f_back
     return frame
+
+
+def _stopped(top: FrameType) -> bool:
+    """Whether a debugger has stopped it there. A tracer alone is no sign of one: coverage is measured with it."""
+    frame: FrameType | None = top
+    while frame is not None and frame.f_code is not walk.__code__:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in _DEBUGGERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _users(top: FrameType) -> FrameType:
@@ -200,26 +258,17 @@ def _call_in(place: FrameType) -> Call | None:
     return None if strand is None else (id(strand), strand.at, names.get("began", 0.0), names.get("t", 0.0))
 
 
-_lock = threading.Lock()
-_watchdog: Watchdog | None = None
+_lock = threading.RLock()
+_awake: set[Watched] = set()  # where requests run, or ran not long ago
+_dog: Watchdog | None = None
+_told: set[str] = set()
 
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads."""
-    global _lock, _watchdog
-    _lock, _watchdog = threading.Lock(), None
+    global _lock, _awake, _dog
+    _lock, _awake, _dog = threading.RLock(), set[Watched](), None
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def watch(host: Host, core: Core) -> None:
-    """Watch the loop of a host that a balancer was bound to, if it has one."""
-    global _watchdog  # noqa: PLW0603 - one per process, made when first needed
-    if host.loop_thread is None:
-        return
-    with _lock:
-        if _watchdog is None:
-            _watchdog = Watchdog()
-        _watchdog.add(host, core)

@@ -65,7 +65,7 @@ class Breaker(Shared):
         self._open_for = seconds(open_for, "open_for")
         self._on = classes(on)
         self._name = label(name)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._time = Timeline()
         self._round = 0  # one more whenever it opens or closes
         self._until: float | None = None  # when it stops to be open; None: it is closed

@@ -36,7 +36,7 @@ class Budget(Shared):
     def __init__(self, ratio: float = 0.2, floor: int = 3) -> None:
         self._ratio = number(ratio, "ratio", least=0)
         self._floor = count(floor, "floor")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._executions = self._extras = self._denied = 0
 
     def execution(self) -> _Flight:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
 from attrs import frozen
 
+from rio_chain.aside import Aside
 from rio_chain.policies.hold import Clock
 from rio_chain.policies.keys import key_of
 from rio_chain.policies.shared import Shared
@@ -49,7 +49,7 @@ class Cache(Shared):
         self._ttl = seconds(ttl, "ttl")
         self._size = count(size, "size", least=1)
         self.key = key_of(key)
-        self._lock = threading.RLock()  # to look up a key may run its own __eq__
+        self._lock = Aside()
         self._time = Timeline()
         self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the one used last stands last
         self._hits = self._misses = 0
@@ -80,12 +80,16 @@ class Cache(Shared):
 
     def forget(self, key: Hashable) -> None:
         """Drop one answer, by its key; nothing happens when there is none."""
+        if self._lock.put_aside(lambda: self.forget(key)):
+            return
         with self._lock:
             gone = self._kept.pop(key, None)
         del gone
 
     def clear(self) -> None:
         """Drop all answers."""
+        if self._lock.put_aside(self.clear):
+            return
         with self._lock:
             gone, self._kept = self._kept, OrderedDict()
         del gone

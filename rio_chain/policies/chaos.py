@@ -69,7 +69,7 @@ class Chaos(Shared):
         self._error = _error(error)
         self._seed = _whole(seed)
         self._on = _switch(on)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._calls = self._hits = 0
 
     @property

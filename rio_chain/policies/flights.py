@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from rio_chain.aside import Aside
 from rio_chain.policies.hold import Answer, Hold, Turn
 from rio_chain.policies.keys import key_of
 from rio_chain.policies.shared import Shared
@@ -32,7 +32,7 @@ class Flights(Shared):
 
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
         self.key = key_of(key)
-        self._lock = threading.RLock()  # to look up a key may run its own __eq__
+        self._lock = Aside()
         self._flights: dict[Hashable, OrderedDict[Follower, None]] = {}
 
     def enter(self, key: Hashable) -> Leader | Follower:
@@ -61,6 +61,8 @@ class Flights(Shared):
 
     def dropped(self, leader: Leader) -> None:
         """The leader has none; the next leads."""
+        if self._lock.put_aside(lambda: self.dropped(leader)):
+            return
         with self._lock:
             if not leader.open:
                 return
@@ -76,6 +78,8 @@ class Flights(Shared):
 
     def quit(self, follower: Follower) -> None:
         """As ``Turn.quit``."""
+        if self._lock.put_aside(lambda: self.quit(follower)):
+            return
         with self._lock:
             state, follower.state = follower.state, "gone"
             if state == "waiting":

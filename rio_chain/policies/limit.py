@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 
+from rio_chain.aside import Aside
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.policies.bucket import EARLY, Rate
 from rio_chain.policies.hold import Clock
@@ -76,7 +76,7 @@ class Limit(Shared):
         self.patience = None if wait is None else seconds(wait, "wait", zero=True)
         self._rule = ", ".join(rules)
         self.key: Key | None = None if key is None else key_of(key)
-        self._lock = threading.RLock()  # to look up a key may run its own __eq__
+        self._lock = Aside()
         self._time = Timeline()
         self._lines: OrderedDict[Hashable, Line] = OrderedDict()  # the one used last stands last
         self._running = self._waiting = 0
@@ -137,6 +137,8 @@ class Limit(Shared):
 
     def quit(self, place: Place) -> None:
         """As ``Turn.quit``."""
+        if self._lock.put_aside(lambda: self.quit(place)):
+            return
         with self._lock:
             state, place.state = place.state, "gone"
             told: list[Place] = []
@@ -150,6 +152,8 @@ class Limit(Shared):
 
     def release(self, permit: Permit) -> None:
         """As ``Hold.dropped``, and all others."""
+        if self._lock.put_aside(lambda: self.release(permit)):
+            return
         with self._lock:
             if not permit.open:
                 return

@@ -47,7 +47,7 @@ class Quantile(Shared):
             raise ChainDefinitionError(
                 f"`warmup` must be at most `window`, which is {window}: it would have no value ever; got {warmup}"
             )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._arrived: deque[float] = deque()
         self._sorted: list[float] = []
 

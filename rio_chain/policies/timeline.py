@@ -27,7 +27,7 @@ class Timeline:
         self._clock: Clock | None = None
         self._offset = 0.0
         self._last = -math.inf
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def now(self, clock: Clock | None = None) -> float:
         """Where the axis stands, by ``clock``; without one by that of the last call."""
@@ -35,9 +35,8 @@ class Timeline:
             if self._clock is None:  # the first clock is the axis itself
                 self._clock = clock or time.monotonic
             elif clock is not None and clock != self._clock:
-                stands = self._read()
-                self._clock = clock
-                self._offset = stands - clock()
+                offset = self._read() - clock()
+                self._clock, self._offset = clock, offset  # at once: whoever comes back in must not read half of it
             self._last = self._read()
             return self._last
 

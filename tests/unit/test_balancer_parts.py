@@ -130,9 +130,8 @@ def test_what_comes_back_in_is_put_aside_until_the_decision_is_complete(closed: 
         seen += [it.core.admit(late, bounded=True), late.state, it.core.queue.running]
         seen.append(it.core.put_aside(lambda: it.core.withdraw(late)))
         it.core.closed = closed
+        assert (it.told, late.state) == ([], "waiting")
     assert seen == [False, "waiting", 0, True]
-    assert (it.told, late.state) == ([], "waiting")
-    it.core.when_idle(lambda: None)  # any call does it
     assert it.told == ["late"]
     assert late.state == ("gone" if closed else "granted")  # it had its slot before it could withdraw
     assert it.core.queue.running == (not closed)

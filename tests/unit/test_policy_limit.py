@@ -103,7 +103,7 @@ class TestConcurrency:
         free: list[bool] = []
 
         def look() -> None:
-            other = threading.Thread(target=lambda: free.append(limit._lock.acquire(timeout=0.05)))
+            other = threading.Thread(target=lambda: free.append(limit._lock._lock.acquire(timeout=0.05)))
             other.start()
             other.join()
 

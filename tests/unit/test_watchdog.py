@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import io
+import pdb  # noqa: T100 - that the watchdog knows it is tested
 import threading
 import time
 import warnings
@@ -18,7 +21,7 @@ import trio.testing
 from conformance.harness import JumpingLoop, pause
 from leaks.baseline import eventually
 
-from rio_chain import Balancer, Chain, ChainDefinitionError, Task
+from rio_chain import Balancer, BalancerClosed, Chain, ChainDefinitionError, Task
 from rio_chain.executors import watchdog
 
 Work = Callable[[], Awaitable[None]]
@@ -101,7 +104,7 @@ def test_who_holds_the_loop_is_named(loop: str, kind: str, seen: list[warnings.W
     chain = HOLDERS[kind](name)
 
     async def main() -> None:
-        async with Balancer(workers=2, watchdog=True) as balancer:
+        async with Balancer(workers=2) as balancer:
             for _ in range(50):  # on a busy machine it may be looked at too late
                 await balancer.arun(chain(1))
                 if told_of(seen, who):
@@ -119,7 +122,7 @@ def test_who_holds_the_loop_is_named(loop: str, kind: str, seen: list[warnings.W
 def test_a_loop_of_its_own_is_watched_too(loop: str, seen: list[warnings.WarningMessage]) -> None:
     name = fresh("own")
     chain = Task(blocks).named(name).inline()
-    with Balancer(loop, watchdog=True) as balancer:
+    with Balancer(loop) as balancer:
         for _ in range(50):
             balancer.run(chain(1))
             if told_of(seen, f"task {name}"):
@@ -130,7 +133,7 @@ def test_a_loop_of_its_own_is_watched_too(loop: str, seen: list[warnings.Warning
 def test_each_name_is_told_once(seen: list[warnings.WarningMessage]) -> None:
     name = fresh("once")
     chain = Task(blocks).named(name).inline()
-    with Balancer(watchdog=True) as balancer:
+    with Balancer() as balancer:
         for _ in range(50):
             balancer.run(chain(1))
             if told_of(seen, f"task {name}"):
@@ -146,7 +149,7 @@ def test_who_waits_or_runs_on_a_thread_is_not_told(loop: str, seen: list[warning
         await pause(30)
         return x
 
-    with Balancer(loop, watchdog=True) as balancer:
+    with Balancer(loop) as balancer:
         outcome = balancer.run((Task(sleeps) & Task(blocks) & (Task(sleeps) >> Task(waits)))(1))
     assert outcome.unwrap() == (1, 1, 1)
     assert [str(one.message) for one in seen] == []
@@ -157,7 +160,7 @@ def test_many_quick_tasks_hold_nothing_one_by_one(seen: list[warnings.WarningMes
 
     async def main() -> None:
         chain = Task(abs).named(fresh("quick")).inline()
-        async with Balancer(watchdog=True) as balancer:
+        async with Balancer() as balancer:
             until = time.monotonic() + 0.05
             while time.monotonic() < until:
                 await balancer.arun(chain(-1))
@@ -167,10 +170,10 @@ def test_many_quick_tasks_hold_nothing_one_by_one(seen: list[warnings.WarningMes
 
 
 def test_without_it_nothing_is_told(seen: list[warnings.WarningMessage]) -> None:
-    with Balancer() as balancer:
+    with Balancer(watchdog=False) as balancer:
         for _ in range(3):
             balancer.run(Task(blocks).named(fresh("off")).inline()(1))
-        assert balancer._core.stir is None
+        assert dogs() == []
     assert seen == []
 
 
@@ -183,36 +186,133 @@ def test_the_switch_is_true_or_false(wrong: Any) -> None:
 # --- what it costs ------------------------------------------------------------------------------------------------
 
 
-def test_an_idle_process_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
-    rests = threading.Event()
+def dogs() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if "watchdog" in one.name]
+
+
+@pytest.fixture
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread would not look, and so not end, for long; unless it is told to."""
+    monkeypatch.setattr(watchdog, "LOOK", 20)
+
+
+def test_it_begins_with_the_first_request_and_ends_with_the_last_balancer(no_rest: None) -> None:
+    with Balancer() as last:
+        with Balancer("trio") as first, Balancer("thread") as threads:
+            threads.run(Task(waits)(1))
+            assert dogs() == []
+            first.run(Task(waits)(1))
+            last.run(Task(waits)(1))
+            (dog,) = dogs()
+        assert dogs() == [dog]
+    assert dogs() == []
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_it_ends_with_a_balancer_on_a_loop(loop: str, no_rest: None) -> None:
+    async def main() -> None:
+        for _ in range(3):
+            async with Balancer() as balancer:
+                await balancer.arun(Task(waits)(1))
+                assert len(dogs()) == 1
+            assert dogs() == []
+
+    on_loop(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_it_ends_when_the_loop_of_a_balancer_ends(loop: str) -> None:
+    async def main() -> None:
+        balancer = Balancer()
+        await balancer.arun(Task(waits)(1))
+        balancer.post(Task(waits)(1))
+        assert len(dogs()) == 1
+
+    on_loop(loop, main)
+    eventually(lambda: not dogs(), "that the thread ended")
+
+
+def test_it_ends_while_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "REST", 0.01)
-    busy = watchdog._Watched.busy
-
-    def counted(self: Any, stir: Any = None) -> bool:
-        looks.append("look")
-        if stir is not None:
-            rests.set()
-        return busy(self, stir)
-
-    with Balancer(watchdog=True) as balancer:
+    with Balancer() as balancer:
+        for _ in range(2):
+            balancer.run(Task(waits)(1))
+            eventually(lambda: not dogs(), "that the thread ended")
+        monkeypatch.setattr(watchdog, "REST", 20)
         balancer.run(Task(waits)(1))
-        monkeypatch.setattr(watchdog._Watched, "busy", counted)
-        assert rests.wait(20)
-        eventually(lambda: balancer._core.stir is not None, "that the next request would wake it")
-        before = len(looks)
-        time.sleep(0.03)
-        assert len(looks) <= before + 1  # it was on its way to sleep
-        balancer.run(Task(waits)(1))
-        eventually(lambda: len(looks) > before + 1, "that it looked again")
-        eventually(lambda: balancer._core.stir is not None, "that it went to sleep again")
+        assert len(dogs()) == 1
+
+
+def test_whoever_is_told_may_close_the_balancer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so on the very thread that closing ends."""
+    chain = Task(blocks).named(fresh("closed")).inline()
+    closed = threading.Event()
+
+    def told(*_: object) -> None:
+        balancer.close()
+        closed.set()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", told)
+        balancer = Balancer()
+        with contextlib.suppress(BalancerClosed):
+            for _ in range(50):
+                balancer.run(chain(1))
+        assert closed.wait(20)
+    eventually(lambda: not dogs(), "that the thread ended")
+
+
+def test_whoever_is_told_may_be_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "_LEAVE", 0.01)
+    chain = Task(blocks).named(fresh("stuck")).inline()
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def told(*_: object) -> None:
+        stuck.set()
+        go_on.wait(20)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", told)
+        with Balancer() as balancer:
+            for _ in range(50):
+                balancer.run(chain(1))
+                if stuck.is_set():
+                    break
+        assert len(dogs()) == 1
+        go_on.set()
+        eventually(lambda: not dogs(), "that the thread ended")
+
+
+def test_without_a_thread_to_be_had_requests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Balancer() as balancer:
+        with monkeypatch.context() as patch:
+            patch.setattr(watchdog, "start_daemon", none_left)
+            assert balancer.run(Task(waits)(1)).unwrap() == 1
+        assert dogs() == []
+        assert balancer.run(Task(waits)(1)).unwrap() == 1
+        assert len(dogs()) == 1
+
+
+def test_requests_that_begin_while_it_ends_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "LOOK", 0.0001)
+    monkeypatch.setattr(watchdog, "REST", 0.0001)
+    with Balancer() as balancer:
+        for _ in range(300):
+            balancer.run(Task(waits)(1))
+            assert dogs() or balancer._core.stir is not None or not balancer._core.queue.running
+        eventually(lambda: not dogs() and balancer._core.stir is not None, "that it rested")
 
 
 @pytest.mark.parametrize("clock", ["jumping loop", "autojump", "still"])
 def test_no_virtual_clock_moves(clock: str) -> None:
     async def main() -> None:
         now = asyncio.get_running_loop().time if clock == "jumping loop" else trio.current_time
-        async with Balancer(workers=2, watchdog=True) as balancer:
+        async with Balancer(workers=2) as balancer:
             began = now()
             for _ in range(3):
                 await balancer.arun((Task(blocks).inline() >> Task(waits))(1))
@@ -227,10 +327,29 @@ def test_no_virtual_clock_moves(clock: str) -> None:
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=threshold))
 
 
+@pytest.mark.parametrize("clock", ["jumping loop", "autojump"])
+def test_hours_of_virtual_time_are_no_hold(clock: str, seen: list[warnings.WarningMessage]) -> None:
+    async def sleeps(x: Any) -> Any:
+        await pause(3_600_000)
+        return x
+
+    async def main() -> None:
+        async with Balancer(abandon_after=9e9) as balancer:
+            for _ in range(20):
+                await balancer.arun((Task(sleeps) & Task(sleeps))(1))
+
+    if clock == "jumping loop":
+        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+            runner.run(main())
+    else:
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert [str(one.message) for one in seen] == []
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_it_keeps_neither_the_balancer_nor_its_loop(loop: str) -> None:
     def used() -> tuple[weakref.ref[Any], ...]:
-        balancer = Balancer(loop, watchdog=True)
+        balancer = Balancer(loop)
         balancer.run(Task(waits)(1))
         balancer.close()
         return weakref.ref(balancer), weakref.ref(balancer._core), weakref.ref(balancer._host)
@@ -245,28 +364,52 @@ def test_it_keeps_neither_the_balancer_nor_its_loop(loop: str) -> None:
 
 
 def test_a_forked_child_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Balancer(watchdog=True):
-        before = watchdog._watchdog
-    monkeypatch.setattr(watchdog, "_watchdog", before)  # and is put back in the end
+    for name in ("_lock", "_awake", "_dog"):
+        monkeypatch.setattr(watchdog, name, getattr(watchdog, name))  # and is put back in the end
+    monkeypatch.setattr(watchdog, "_dog", watchdog.Watchdog())
     monkeypatch.setattr(watchdog, "_lock", lock := threading.Lock())
     with lock:  # as another thread of the parent may have held it
         watchdog._after_fork()
-        with Balancer(watchdog=True):
-            assert watchdog._watchdog not in (None, before)
+        with Balancer() as balancer:
+            balancer.run(Task(waits)(1))
+            assert len(dogs()) == 1
+    assert dogs() == []
 
 
 def test_a_warning_that_is_an_error_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as other errors of threads are, without a traceback: there is nothing of the user's in it."""
     name = fresh("error")
     chain = Task(blocks).named(name).inline()
     told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
-    with warnings.catch_warnings(), Balancer(watchdog=True) as balancer:
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_value, args.exc_traceback)))
+    with warnings.catch_warnings(), Balancer() as balancer:
         warnings.simplefilter("error")
         for _ in range(50):
             balancer.run(chain(1))
             if told:
                 break
-    (error,) = told
+        assert len(dogs()) == 1
+    ((error, traceback),) = told
     assert isinstance(error, RuntimeWarning)
     assert str(error).startswith(f"task {name} has held")
-    assert all(one.is_alive() for one in threading.enumerate() if "watchdog" in one.name)
+    assert traceback is None
+
+
+def test_what_a_debugger_has_stopped_is_not_told(seen: list[warnings.WarningMessage]) -> None:
+    typed = []
+
+    class Slow(io.StringIO):
+        def readline(self, *_: object) -> str:
+            time.sleep(0.04)
+            typed.append("continue")
+            return "continue\n"
+
+    def debugged(x: Any) -> Any:
+        pdb.Pdb(stdin=Slow(), stdout=io.StringIO(), nosigint=True, readrc=False).set_trace()
+        return x
+
+    with Balancer() as balancer:
+        for _ in range(3):
+            assert balancer.run(Task(debugged).named(fresh("debugged")).inline()(1)).unwrap() == 1
+    assert len(typed) == 3
+    assert [str(one.message) for one in seen] == []
