@@ -69,7 +69,7 @@ async def on_loops(
     try:
         more(window)
         while pending:
-            if as_completed and not ready:
+            while as_completed and not ready:  # a thread may be late to wake us for one that we have taken already
                 waiter = waiter_here()
                 wake[:] = [waiter.wake]
                 if not ready:

@@ -276,7 +276,7 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
             error: BaseException = exc
     else:
         got = await strand.rt.call(called, args, {})
-        if type(got) is not Raised:
+        if not isinstance(got, Raised):  # a call that was refused is no answer either
             return got
         error = got.error
         if not isinstance(error, Exception):

@@ -197,8 +197,9 @@ class Heat:
     def is_over(self, _: object) -> bool:
         """Whether it is decided, or there is nothing more to come."""
         with self._lock:
-            decided = self.decision.winner is not None or self.decision.hopeless or self.broken is not None
-            return decided or self.ended == self.replica.count
+            hopeless = self.decision.hopeless and (self.arrived or self.errors)  # else there is nothing to fail with
+            decided = self.decision.winner is not None or hopeless or self.broken is not None
+            return bool(decided) or self.ended == self.replica.count
 
     def _ended(self, number: int, *, arrival: Arrival | None = None, error: Any = None, denied: bool = False) -> None:
         """A contender has ended, with an answer, with an error, or because it was not allowed to start."""
@@ -233,13 +234,13 @@ class Heat:
     # --- the end -------------------------------------------------------------------------------------------------
 
     def merge_logs(self) -> None:
-        """Make one log of those of all contenders. The winner's says how it ended; without one, the first's."""
+        """Make one log of those of all contenders. The winner's says how it ended; else that of who failed."""
         winner = self.decision.winner
         log = self.parent.run.log
         wasted = self.started - (winner is not None)
         for index, branch in enumerate(self.branches):
             own = [(i, found) for i, found in enumerate(self.logs) if found and i % len(self.branches) == index]
-            merge(log, branch.low, branch.high, own, winner)
+            merge(log, branch.low, branch.high, own, self._speaker())
             if winner is not None and winner % len(self.branches) != index:
                 close(log, branch.low, branch.high, None, sibling=True)
             for task in range(branch.low, branch.high):
@@ -248,6 +249,12 @@ class Heat:
                 entry.denied += self.denied
                 entry.winner = winner or 0
             self.parent.run.merged(branch.low, branch.high, won=winner is not None)
+
+    def _speaker(self) -> int | None:
+        """Who says how it ended; None: nobody, as it was interrupted."""
+        if self.decision.winner is not None or not self.is_over(None):
+            return self.decision.winner
+        return min(self.errors, default=self.arrived[0].index if self.arrived else None)
 
     def _late(self, number: int, value: Any) -> None:
         """An answer that nobody here needs; it is closed in the end, unless somebody else may hold it."""
@@ -275,6 +282,7 @@ class Heat:
         kept = error.value if isinstance(error, NotAccepted) else won
         await close_all(self.parent, (value for value in self.unwanted() if value is not kept))
         if winner is None or self.broken is not None:
+            self._close_logs(error)
             raise Fail(error)
         for place in self.branches[winner % len(self.branches)].keeps:  # a branch beside the race may keep others
             self.parent.kept[place] = self.kept[winner][place]
@@ -282,6 +290,17 @@ class Heat:
         if isinstance(after, Quantile):
             after.add(self.took[winner])
         return won
+
+    def _close_logs(self, error: Any) -> None:
+        """Nobody has won: those who still ran were stopped, and an answer of one task alone was not accepted."""
+        for branch in self.branches:
+            alone = self.hedge and branch.high - branch.low == 1
+            for index in range(branch.low, branch.high):
+                entry = entry_of(self.parent.run.log, index)
+                if entry.status == "running":
+                    entry.end(error, sibling=True)
+                elif alone and entry.status == "succeeded":
+                    entry.failed(error)
 
     def _error(self) -> Any:
         if self.broken is not None:

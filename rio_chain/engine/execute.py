@@ -41,15 +41,12 @@ async def execute(
     plan = request.plan
     program, value = program_for(request, rt)
     began = rt.now()
-    until = INF if deadline is None else deadline.on(rt.now)
-    around = inherited()
-    if around is not None:
-        until = min(until, around.on(rt.now))
+    outer = CURRENT.get()
+    until = INF if deadline is None and outer is None else _until(rt, deadline, inherited())
     late = until <= began
     if until == INF and not program.limited:
         run.abandon_after = abandon_after
         until = began + abandon_after
-    outer = CURRENT.get()
     if outer is not None and outer.open:
         run.around = outer.run
     slot = rt.slot()
@@ -65,6 +62,8 @@ async def execute(
             got = _answered(run, DeadlineExceeded("before it began"))
         else:
             got = await walk(strand, program.ops, 0, program.length, value, [])
+            if run.stop_error is not None and type(got) is not Failed:
+                got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
     finally:
         run.slot = run.around = None
         strand.close()
@@ -74,6 +73,11 @@ async def execute(
     run.over(got.error if failed else None)
     times = (began if posted is None else posted, began, rt.now())
     return Outcome(plan, run.log, got.error if failed else got, times, failed=failed)
+
+
+def _until(rt: Runtime, *deadlines: Deadline | None) -> float:
+    """The earliest of the deadlines, on the runtime's clock."""
+    return min((deadline.on(rt.now) for deadline in deadlines if deadline is not None), default=INF)
 
 
 def unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:

@@ -170,7 +170,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                             limit = edge  # the one that was left in time is not asked again
                     t = now()
                     if t >= limit:
-                        phase = NOT_BEGUN  # the next instruction may be a task
+                        phase, depth = NOT_BEGUN, FULL  # the next instruction may be a task, and is none of a retry's
                         raise Late  # noqa: TRY301 - to the handler below
                 depth = FULL
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause

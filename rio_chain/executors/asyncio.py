@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rio_chain.engine.runtime import STOPPED, Raised
 from rio_chain.executors.base import HostGone, Main, OnLoop
@@ -108,7 +108,7 @@ class AsyncioSlot:
         if self._task is None:
             return False
         fired, self._fired = self._fired, False
-        if not fired and not isinstance(error, Exception):
+        if not fired and not (isinstance(error, Exception) and _answers_a_cancel(error)):
             return False
         if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:
             raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
@@ -131,6 +131,25 @@ class AsyncioSlot:
         alarm.deadline = INF
         alarm.slot = None
         self._reaper.free.append(alarm)
+
+
+def _answers_a_cancel(error: BaseException) -> bool:
+    """Whether it was raised while a cancellation was handled, as the errors of clean-ups are.
+
+    What a task counts in ``cancelling`` does not tell: where one task of a TaskGroup fails while the group waits for
+    all, that of Python 3.11 cancels its parent and never takes it back. Of a group, all must be such errors: one that
+    is not, is what the others were cancelled for.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_answers_a_cancel, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    seen = set[int]()
+    context: BaseException | None = error
+    while context is not None and id(context) not in seen:  # users make cycles of them
+        if isinstance(context, asyncio.CancelledError):
+            return True
+        seen.add(id(context))
+        context = context.__context__
+    return False
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------
@@ -332,8 +351,10 @@ class AsyncioHost:
         self._lost = lost
         if self.here():  # a loop of our own ends with ``close`` only
             nobody = Context()  # whose task this is must not be kept with it
-            self._keeper = self.loop.create_task(self._keep(), context=nobody)
-            self._keeper.add_done_callback(self._gone, context=nobody)
+            keeper: Any = self.loop.create_task(self._keep(), context=nobody)
+            keeper.add_done_callback(self._gone, context=nobody)
+            keeper._log_destroy_pending = False  # noqa: SLF001 - goes with a balancer that is dropped unclosed; no news
+            self._keeper = keeper
 
     def close(self) -> None:
         """As ``Host.close``."""
@@ -434,6 +455,8 @@ def tasks() -> dict[object, tuple[str, object]]:
 
 class SharedLoop:
     """The one asyncio loop thread on which the async functions of thread executors run."""
+
+    cancellation: type[BaseException] = asyncio.CancelledError
 
     def __init__(self) -> None:
         self._host = launch(threads=1, max_abandoned=1, name="rio_chain-thread-shared-loop")

@@ -88,10 +88,11 @@ class Limit:
 class Signal:
     """What a strand parks on: a ``Waiter``. A wake before the wait is kept; one that nobody waits for is nothing."""
 
-    __slots__ = ("shielded", "strand", "woken")
+    __slots__ = ("left", "shielded", "strand", "woken")
 
-    def __init__(self, strand: Strand) -> None:
+    def __init__(self, strand: Strand, left: Callable[[], None] | None = None) -> None:
         self.strand = strand
+        self.left = left  # called by whoever interrupts the wait, on that thread
         self.shielded = False
         self.woken = False
 
@@ -318,7 +319,7 @@ class Strand:
             self._flagged = self._expiring = True
             interrupted = self._expire(limit, error, now)
         if interrupted:
-            self.kernel.crew.submit(self.drive)
+            self._go_on()
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
@@ -330,7 +331,7 @@ class Strand:
             self._stopped = self._flagged = self._stopping = True
             interrupted = self._expire(limit, error)
         if interrupted:
-            self.kernel.crew.submit(self.drive)
+            self._go_on()
 
     def cancel(self) -> None:
         """End the strand with ``StrandCancelled``: now, or when it next waits. From any thread."""
@@ -349,9 +350,15 @@ class Strand:
             else:
                 self._state = DONE
         if interrupted:
-            self.kernel.crew.submit(self.drive)
+            self._go_on()
         elif not begun:
             self._end(None, error)
+
+    def _go_on(self) -> None:
+        """After an interruption. Nobody drives it before this, and then it may have to wait for a thread."""
+        if self._on is not None and self._on.left is not None:
+            self._on.left()
+        self.kernel.crew.submit(self.drive)
 
     # --- the slot ---------------------------------------------------------------------------------------------
 

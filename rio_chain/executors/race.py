@@ -25,6 +25,8 @@ async def race(
         running.stop()
         await running.all_ended.wait_shielded()
         raise
+    finally:
+        running.all_ended.left = None  # they know each other
     if running.error is not None:
         raise running.error
     return running.results
@@ -36,7 +38,8 @@ class _Race:
     def __init__(
         self, parent: Strand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
     ) -> None:
-        self.all_ended = Signal(parent)
+        # stopped by whoever interrupts the parent: its own calls may hold all the threads that it could go on with
+        self.all_ended = Signal(parent, self.stop)
         self.error: BaseException | None = None
         self.results: list[Any] = [STOPPED] * len(works)
         self._until = until

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
-from rio_chain.engine.runtime import NO_LANES
+from rio_chain.engine.runtime import NO_LANES, Raised
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, StrandCancelled, Timers, current
@@ -32,6 +32,9 @@ def start_daemon(target: Callable[[], None], name: str) -> threading.Thread:
 
 class AsyncHost(Protocol):
     """The loop thread on which async functions run for those who have no loop."""
+
+    cancellation: type[BaseException]
+    """What an async function gets there when it is cancelled."""
 
     def start(
         self,
@@ -105,14 +108,18 @@ class ThreadRuntime:
             answers.append(answer)
             ended.wake()
 
-        cancel = self._async_host().start(fn, args, kwargs, strand.context.copy(), done)
+        host = self._async_host()
+        cancel = host.start(fn, args, kwargs, strand.context.copy(), done)
         try:
             await ended.wait()
         except BaseException:
             cancel()
             await ended.wait_shielded()
-            raise
-        return answers[0]
+            if not _ends_more(answers[0], host):
+                raise
+        else:
+            return answers[0]
+        raise answers[0].error  # not in the handler: it would get the interruption as its context
 
     def reserve(self) -> None:
         """A strand that is driven has its thread."""
@@ -131,6 +138,11 @@ class ThreadRuntime:
     def waiter(self) -> Signal:
         """A signal for the strand that calls it."""
         return Signal(current())
+
+
+def _ends_more(got: Any, host: AsyncHost) -> bool:
+    """Whether a function that was cancelled has raised a SystemExit or its like; as on a loop, that is not lost."""
+    return isinstance(got, Raised) and not isinstance(got.error, (Exception, host.cancellation))
 
 
 # --- the host ---------------------------------------------------------------------------------------------------

@@ -48,7 +48,11 @@ class TrioSlot:
     def settle(self, error: BaseException | None) -> bool:
         """As ``Slot.settle``."""
         scope = self._scope
-        if scope is None or not scope.cancel_called:
+        if scope is None:
+            return False
+        scope.deadline = float("inf")  # who asks a scope cancels it when that is over; it may be of a step left in time
+        if not scope.cancel_called:
+            scope.deadline = self._at
             return False
         self._scope = None  # also when somebody else's Cancelled goes on from here
         self._at = float("inf")

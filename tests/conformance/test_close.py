@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import os
+import signal
 import threading
+import time
+from itertools import count
 
 import pytest
+import trio
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Balancer, BalancerClosed, Task, TicketCancelled
+from rio_chain import Balancer, BalancerClosed, QueueFull, Task, TicketCancelled, UsageError
 
 
 class Body:
@@ -131,3 +138,211 @@ async def test_an_abandoned_call_does_not_hold_up_the_close(world: World) -> Non
         assert type((await ticket).result.failure()) is TicketCancelled
         assert world.now() - begun < 4_000
         go.set()
+
+
+# --- several who close, and who come too late -------------------------------------------------------------------
+
+
+async def test_a_second_close_waits_for_the_first(world: World, body: Body) -> None:
+    """From the same loop, from another thread, and from a loop of another kind."""
+    over: list[str] = []
+
+    def on_a_thread() -> None:
+        balancer.close()
+        over.append("thread")
+
+    async def here() -> None:
+        await balancer.aclose()
+        over.append("here")
+
+    def on_another_loop() -> None:
+        asyncio.run(balancer.aclose()) if world.mode == "trio" else trio.run(balancer.aclose)
+        over.append("loop")
+
+    async with world.balancer() as balancer:
+        ticket = balancer.post(Task(body.waits)(7))
+        await world.until(lambda: body.calls)
+        closers = [world.start(here), world.start(here)]
+        await world.until(lambda: "closed" in repr(balancer))
+        threads = [threading.Thread(target=target) for target in (on_a_thread, on_another_loop)]
+        for thread in threads:
+            thread.start()
+        await world.pause(5)
+        assert over == []
+        body.gate.open()
+        for closer in closers:
+            await closer.result()
+        assert ticket.done
+        assert over.count("here") == 2
+        await world.until(lambda: len(over) == 4)
+        for thread in threads:
+            thread.join(5)
+
+
+async def test_the_shorter_of_two_graces_counts(world: World, body: Body) -> None:
+    async with world.balancer() as balancer:
+        ticket = balancer.post(Task(body.waits)(7))
+        await world.until(lambda: body.calls)
+        patient = world.start(balancer.aclose)
+        await world.pause(1)
+        begun = world.now()
+        await balancer.aclose(grace=5)
+        assert world.about(world.now() - begun, 7), "and the clean-up"
+        assert str((await ticket).result.failure()) == "cancelled: the balancer closed"
+        await patient.result()
+
+
+async def test_a_cancelled_close_cancels_the_rest_and_goes_on_when_that_has_ended(world: World, body: Body) -> None:
+    before = world.cancelling()
+    async with world.balancer() as balancer:
+        ticket = balancer.post(Task(body.waits)(7))
+        await world.until(lambda: body.calls)
+        async with world.limit(5) as scope:
+            await balancer.aclose()
+        assert scope.expired
+        assert world.cancelling() == before
+        assert ticket.done
+        assert body.ended == 1
+        await balancer.aclose()
+
+
+async def test_a_cancel_is_heard_at_every_moment_of_a_close(world: World) -> None:
+    """Also between the end of the last run and its answer, which come from another thread."""
+
+    async def short(x: object) -> object:
+        await world.pause(2)
+        return x
+
+    heard = 0
+    for late in range(12):
+        async with world.balancer() as balancer:
+            ticket = balancer.post(Task(short)(7))
+            closing = world.start(balancer.aclose)
+            await world.pause(2 if world.virtual else 1.8 + late / 20)
+            for _ in range(late if world.virtual else 0):
+                await world.pause(0)
+            was_over = closing.over.is_open
+            closing.stop()
+            child = await closing.ended()
+            assert child.cancelled or was_over or child.cancelling == 0, "what was heard too late was not asked for"
+            heard += child.cancelled
+            assert ticket.done
+    assert heard or not world.virtual
+
+
+async def test_those_in_the_line_of_a_full_buffer_are_answered(world: World, body: Body) -> None:
+    async with world.balancer(workers=1, buffer=1) as balancer:
+        running = balancer.post(Task(body.waits)(0))
+        await world.until(lambda: body.calls)
+        waiting = [world.start(lambda n=n: balancer.arun(Task(echo)(n))) for n in range(4)]
+        await world.until(lambda: balancer.stats().queued == 4)
+        with pytest.raises(QueueFull):
+            balancer.post(Task(echo)(9))
+        await balancer.aclose(grace=0)
+        for outcome in [await running, *[await child.result() for child in waiting]]:
+            assert str(outcome.result.failure()) == "cancelled: the balancer closed"
+        assert body.calls == 1
+
+
+async def test_a_map_over_a_balancer_that_closes_is_told(world: World) -> None:
+    got: list[object] = []
+
+    async def work() -> None:
+        async for outcome in balancer.amap(Task(echo), count()):
+            got.append(outcome.result)
+            if len(got) == 5:
+                await balancer.aclose()
+
+    async with world.balancer(workers=2) as balancer:
+        assert isinstance((await world.start(work).ended()).error, BalancerClosed)
+        assert got[:5] == [Success(n) for n in range(5)]
+
+
+@pytest.mark.parametrize("error", [ValueError("v"), ExceptionGroup("g", [ValueError("v")])], ids=["error", "group"])
+async def test_leaving_the_block_by_an_error_drains(world: World, body: Body, error: Exception) -> None:
+    tickets = []
+
+    async def work() -> None:
+        async with world.plain_balancer() as balancer:
+            tickets.append(balancer.post(Task(body.waits)(7)))
+            await world.until(lambda: body.calls)
+            raise error
+
+    child = world.start(work)
+    await world.until(lambda: body.calls)
+    await world.pause(2)
+    assert not tickets[0].done
+    body.gate.open()
+    assert (await child.ended()).error is error
+    assert (await tickets[0]).result == Success(7)
+
+
+async def test_leaving_the_block_by_more_than_an_error_does_not(world: World, body: Body) -> None:
+    tickets, error = [], SystemExit(3)
+
+    async def work() -> None:
+        async with world.plain_balancer() as balancer:
+            tickets.append(balancer.post(Task(body.waits)(7)))
+            await world.until(lambda: body.calls)
+            raise error
+
+    assert (await world.start(work).ended()).error is error
+    assert type((await tickets[0]).result.failure()) is TicketCancelled
+    assert body.ended == 1
+
+
+@pytest.mark.real_time
+async def test_a_close_in_a_sync_body_is_refused(world: World) -> None:
+    async with world.balancer() as balancer:
+        outcome = await balancer.arun(Task(lambda _: balancer.close())(1))
+        assert isinstance(outcome.result.failure(), UsageError)
+        outcome = await balancer.arun((Task(echo) & Task(lambda _: balancer.close()))(1))
+        assert isinstance(outcome.result.failure(), UsageError), "also in a branch"
+        assert (await balancer.arun(Task(echo)(1))).result == Success(1)
+
+
+@pytest.mark.real_time
+async def test_ctrl_c_in_a_close_cleans_up_and_frees_all(world: World, body: Body) -> None:
+    def interrupt() -> None:
+        until = time.monotonic() + 10
+        while "closed" not in repr(balancer) and time.monotonic() < until:
+            time.sleep(0.0005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def close() -> None:
+        thread.start()
+        balancer.close()
+        time.sleep(5)  # it comes at the latest now
+
+    balancer = Balancer(world.executor)
+    ticket = balancer.post(Task(body.waits)(7))
+    await world.until(lambda: body.calls)
+    host = balancer._host
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # loops have one of their own
+    thread = threading.Thread(target=interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join(20)
+    assert ticket.done
+    assert body.ended == 1
+    assert host is not None
+    assert host.crew.count == 0
+    balancer.close()
+
+
+async def test_a_balancer_that_is_dropped_unclosed_says_nothing(
+    world: World, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where it lives on the loop of who dropped it; else it lives as long as its thread."""
+    if world.native:
+        balancer = Balancer()
+        assert (await balancer.arun(Task(echo)(1))).result == Success(1)
+        del balancer
+        gc.collect()
+        await world.pause(1)
+        gc.collect()
+    assert caplog.text == ""
+    assert capfd.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 from itertools import pairwise
@@ -16,6 +17,7 @@ from rio_chain import (
     CallbackFailed,
     CircuitOpen,
     DeadlineExceeded,
+    Limit,
     LimitExceeded,
     NotAccepted,
     Skipped,
@@ -324,6 +326,23 @@ async def test_a_retry_that_helped_is_over(world: World) -> None:
     assert type(outcome.result.failure()) is OSError
     assert (first.calls, second.calls) == (2, 1), "what fails later is none of its business"
     assert [r.status for r in outcome] == ["succeeded", "failed"]
+
+
+@pytest.mark.real_time
+async def test_a_limit_that_passes_just_before_a_part_is_run_again(world: World) -> None:
+    """An asyncio loop that stands still before the retry wakes it before the limit. What was held is given back."""
+    limit = Limit(1)
+
+    async def fails(_: int) -> None:
+        if world.executor == "asyncio":
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, world.block, 30)  # in the second wait: after the look at the limits
+        raise OSError
+
+    chain = (Task(str) >> Task(fails)).limit(limit).retry(1, backoff=None).timeout(20)
+    error = (await world.run(chain(7))).result.failure()
+    assert type(error) is TaskTimedOut or world.executor != "asyncio"
+    assert (limit.running, limit.waiting) == (0, 0)
 
 
 async def test_a_retry_that_helped_leaves_no_limit_behind(world: World) -> None:

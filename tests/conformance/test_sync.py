@@ -8,7 +8,17 @@ import pytest
 from conformance.harness import SLACK, World
 from returns.result import Success
 
-from rio_chain import Abandoned, LimitExceeded, Saturated, Task, TaskTimedOut, TicketCancelled
+from rio_chain import (
+    Abandoned,
+    CallbackFailed,
+    LimitExceeded,
+    NotAccepted,
+    Saturated,
+    Task,
+    TaskTimedOut,
+    TicketCancelled,
+    expand,
+)
 
 pytestmark = pytest.mark.real_time
 
@@ -165,6 +175,31 @@ async def test_an_attempt_in_flight_is_refused_too(world: World) -> None:
         assert stuck.calls == 1
         assert outcome.only.attempts == 1, "a call that was not made is none"
         assert [type(e) for e in outcome.only.errors] == [TaskTimedOut, LimitExceeded]
+        stuck.go.set()
+        await world.until(lambda: balancer.stats().abandoned == 0)
+
+
+async def test_a_predicate_that_can_not_be_asked_has_not_said_yes(world: World) -> None:
+    """On threads it runs on a worker, which may be refused as well; on loops it runs in place."""
+    stuck, gate = Stuck(), world.gate()
+
+    async def waits(x: object) -> object:
+        await gate.passed()
+        return x
+
+    async with world.balancer(workers=3, max_abandoned=1) as balancer:
+        accepted = balancer.post(Task(waits).accept(lambda _: False)(7))
+        expanded = balancer.post(expand(Task(waits), more=lambda _: None)(7))
+        await world.until(lambda: balancer.stats().running == 2)
+        await balancer.arun(Task(stuck.fetch).timeout(50)(7))
+        gate.open()
+        error = (await accepted).result.failure()
+        found = (await expanded).result
+        if world.executor == "thread":
+            assert (type(error), type(error.error)) == (CallbackFailed, LimitExceeded)
+            assert type(found.failure().error) is LimitExceeded
+        else:
+            assert (type(error), found) == (NotAccepted, Success([7]))
         stuck.go.set()
         await world.until(lambda: balancer.stats().abandoned == 0)
 

@@ -6,7 +6,7 @@ import pytest
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Abandoned, Backoff, Skipped, Task, TaskTimedOut, remaining
+from rio_chain import Abandoned, Backoff, BridgeFailed, Skipped, Task, TaskTimedOut, remaining
 
 
 class Slow:
@@ -259,6 +259,23 @@ async def test_a_limit_that_fires_in_a_backoff(world: World, bodies: Slow) -> No
         assert type(outcome.result.failure()) is OSError, "the sleep that does not fit is not slept"
         assert len(calls) == 3
         assert world.about(outcome.elapsed, 30)
+
+
+@pytest.mark.real_time
+async def test_a_limit_that_was_kept_has_no_say_in_what_fails_later(world: World) -> None:
+    """A trio scope cancels itself when it is asked after its deadline, also for a step that is over."""
+
+    async def echo(x: int) -> int:
+        return x
+
+    def bridge(_: int) -> None:
+        world.block(50)
+        raise OSError("later")
+
+    outcome = await world.run((Task(echo).timeout(45) >> bridge >> Task(echo))(7))
+    error = outcome.result.failure()
+    assert type(error) is BridgeFailed
+    assert str(error.error) == "later"
 
 
 async def test_many_limits_at_once_do_not_mix(world: World) -> None:

@@ -9,7 +9,7 @@ from conformance.harness import World
 from conformance.policies.backends import HANG, Closable, backend
 from returns.result import Success
 
-from rio_chain import CallbackFailed, NotAccepted, Task, best, first, quorum
+from rio_chain import Budget, CallbackFailed, NotAccepted, Task, best, first, quorum, race
 
 
 def number(value: int) -> int:
@@ -173,6 +173,30 @@ async def test_it_ends_when_no_k_can_agree_any_more(world: World, after: float) 
     assert type(error) is NotAccepted
     assert outcome.elapsed < 4_000
     assert outcome.only.winner is None
+    assert (outcome.only.status, outcome.only.result.failure()) == ("failed", error)
+
+
+async def test_when_no_k_can_agree_the_error_says_how_it_ended_and_who_was_stopped_was_cancelled(world: World) -> None:
+    """Nothing is left ``running``, in a part of its own or in one that others have come to as well."""
+    back = backend(world, (5, OSError("x")), (HANG, "b"), each=True)
+    outcome = await world.run(Task(back.fetch).replica(2, pick=quorum(2))(7))
+    assert (outcome.only.status, outcome.only.result) == ("failed", outcome.result)
+    slow = backend(world, (HANG, "b"))
+    failing = backend(world, (5, OSError("x")))
+    chain = race(Task(failing.fetch), Task(slow.fetch).named("slow"), pick=quorum(2))
+    assert [r.status for r in await world.run(chain(7))] == ["failed", "cancelled"]
+    back = backend(world, (5, OSError("x")), (1, "b"), each=True)
+    longer = (Task(back.fetch) >> Task(slow.fetch).named("slow")).replica(2, pick=quorum(2))
+    assert [r.status for r in await world.run(longer(7))] == ["failed", "cancelled"]
+
+
+async def test_when_a_budget_denies_the_others_the_one_that_runs_is_waited_for(world: World) -> None:
+    back = backend(world, (10, "a"))
+    chain = Task(back.fetch).replica(2, pick=quorum(2)).budget(Budget(0, floor=0))
+    outcome = await world.run(chain(7))
+    error = outcome.result.failure()
+    assert (type(error), error.value) == (NotAccepted, "a")
+    assert (outcome.only.status, outcome.only.denied, len(back.calls)) == ("failed", 1, 1)
 
 
 async def test_agreement_by_a_key_and_of_things_that_cannot_be_hashed(world: World) -> None:
