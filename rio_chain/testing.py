@@ -188,7 +188,13 @@ def _tasks() -> Mapping[object, tuple[str, object]]:
 
 def _threads() -> dict[threading.Thread, list[FrameType]]:
     """The threads that run, and where they are, without the one that asks."""
-    frames = sys._current_frames()
+    collects = gc.isenabled()
+    gc.disable()  # CPython holds a lock in that call, and a finaliser that lets others run would be the end of all
+    try:
+        frames = sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
     del frames[threading.get_ident()]  # else this frame would keep itself, and all the others
     return {thread: _stack(frames[thread.ident]) for thread in threading.enumerate() if thread.ident in frames}
 

@@ -8,6 +8,9 @@ What is checked all the time: every request is answered, once, in a way that it 
 request that was answered; no value and no context variable goes from one request to another; nothing is told to an
 excepthook, a logger or as a warning. After each round all is idle, and no task, thread, descriptor or object is left.
 
+Memory is what the system says (RSS). glibc is told to keep one arena: it has up to eight for each core, which threads
+come to one after the other, so that they fill up for an hour, and what that adds looks like a leak.
+
 The exit status is 0 when all is as promised, 1 when something is not, 2 when something hangs; what that is, is printed.
 
 The seed fixes the chains, the faults of each call and what each caller asks for. It does not fix the schedule: which

@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 
+from benchmarks.soak.gauge import one_arena
 from benchmarks.soak.homes import EXECUTORS
 from benchmarks.soak.rounds import Soak
 
@@ -50,6 +51,7 @@ def main() -> None:
         f"seed {work.seed}: {work.rounds} rounds of {work.seconds:.1f} s on {', '.join(work.executors)}; "
         "the same seed gives the same mix, not the same schedule"
     )
+    one_arena()
     status = work.run()
     sys.stdout.flush()
     os._exit(status)  # what hangs must not keep the process

@@ -169,6 +169,8 @@ class Maker:
         return choose(when(Picks(0, 2), self.part(depth)), otherwise=self.part(depth))
 
     def items(self, depth: int) -> Chain[..., Any]:
+        if "items" in self.kinds:
+            self.kinds.add("hang")  # items of items of items may take as long as a run may last
         self.kinds.add("items")
         draw = self.draw
         source: Any = draw.choice([Spread(draw.randint(0, 5)), Spread(3), Task(plain_source), Task(async_source)])

@@ -26,6 +26,8 @@ from rio_chain.testing import Leaked, leak_guard
 
 CHAINS = 60
 """Different chains in each round."""
+SPARE = 60
+"""Seconds more in which there must have been as many requests as were wanted."""
 OUTCOMES = (
     "succeeded",
     "failed",
@@ -52,6 +54,8 @@ class Soak:
     rounds: int
     seconds: float
     """Of a round."""
+    least: int = 0
+    """Requests in a round, however long that takes."""
     warm: int = 3
     """Rounds that are not compared with the others."""
     patience: float = 30.0
@@ -105,12 +109,17 @@ class Soak:
     def crowds(self, number: int, homes: list[Home], ledger: Ledger, shared: Shared) -> None:
         """All callers of a round, until they have ended and nothing runs."""
         made: list[Made] = chains(random.Random(f"{self.seed}/{number}"), ledger, shared, CHAINS)  # noqa: S311
-        stop = time.monotonic() + self.seconds
+        stop, enough = time.monotonic() + self.seconds, ledger.asked + self.least
+
+        def more() -> bool:
+            return time.monotonic() < stop or ledger.asked < enough
+
         threads: list[threading.Thread] = []
         for one in homes:
-            crowd = Crowd(Asker(one, made, ledger, self.patience), one, lambda: time.monotonic() < stop)
+            crowd = Crowd(Asker(one, made, ledger, self.patience), one, more)
             threads += crowd.start(f"{self.seed}/{number}/{one.executor}")
-        until = stop + self.patience
+        ended(lambda: not more(), stop + SPARE, "nobody asks any more")
+        until = time.monotonic() + self.patience
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         ended(lambda: not any(thread.is_alive() for thread in threads), until, "a caller does not come back")

@@ -63,9 +63,6 @@ class Balancer:
             the one for whom the instant it was queued, less ``priority * aging``, is earliest. With priorities from
             ``a`` to ``b`` nobody is overtaken by anyone who came more than ``(b - a) * aging`` later. Default None:
             the highest priority goes first, however long the others wait.
-        watchdog: whether to warn, once for each task, of one that holds the loop for more than 100 ms, so that nothing
-            else runs there: a ``RuntimeWarning`` that names it, with its line. A daemon thread of the process looks
-            for that while requests run; it says nothing of what a debugger has stopped. Default True.
 
     Raises:
         ChainDefinitionError: an argument out of its range.
@@ -88,7 +85,6 @@ class Balancer:
         max_abandoned: int | None = None,
         lanes: Mapping[str, int] | None = None,
         aging: Duration | None = None,
-        watchdog: bool = True,
     ) -> None:
         from rio_chain.executors import checked_name  # noqa: PLC0415 - imported when first used
 
@@ -108,7 +104,6 @@ class Balancer:
             threads=threads,
             max_abandoned=self._max_abandoned,
             lost=self._desk.lost,
-            watchdog=_checked_switch(watchdog),
         )
 
     @classmethod
@@ -427,12 +422,6 @@ class Balancer:
 def _grace(exc: BaseException | None) -> dict[str, Duration]:
     """A block that was cancelled or interrupted does not wait for what is under way."""
     return {} if exc is None or isinstance(exc, Exception) else {"grace": 0}
-
-
-def _checked_switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ChainDefinitionError(f"`watchdog` must be True or False; got {shown(value)}")
-    return value
 
 
 def _checked_aging(value: object) -> float | None:

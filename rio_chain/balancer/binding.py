@@ -14,7 +14,6 @@ from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import Host
-    from rio_chain.executors.watchdog import Watched
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
@@ -33,7 +32,6 @@ class Binding:
         threads: the most sync functions at once.
         max_abandoned: the most abandoned calls.
         lost: called when the host's loop ends while it is in use.
-        watchdog: whether to say which task holds that loop.
     """
 
     def __init__(
@@ -45,22 +43,18 @@ class Binding:
         threads: int,
         max_abandoned: int,
         lost: Callable[[], None],
-        watchdog: bool,
     ) -> None:
         # Now, and not in the first `post`: it may come in a handler that has interrupted the very same import.
         from rio_chain import executors  # noqa: PLC0415 - imported when first used
-        from rio_chain.executors.watchdog import Watched  # noqa: PLC0415
 
         if executor is not None:
             executors.module_of(executor)
-        self._watch = Watched if watchdog else None
         self.host: Host | None = None
         self._executor = executor
         self._core = core
         self._lanes = lanes
         self._sizes = threads, max_abandoned
         self._lost = lost
-        self._watched: Watched | None = None
         self._lock = threading.RLock()  # one binds at a time
         self._deciding = threading.RLock()
         self._pid = self._age = 0  # the process that bound it, and its forks
@@ -120,13 +114,10 @@ class Binding:
         return host
 
     def _keep(self, host: Host) -> bool:
-        watched = None if self._watch is None or host.loop_thread is None else self._watch(host, self._core)
         with self._deciding:  # the host last, which others find without a lock
             self._pid, self._age = os.getpid(), len(_forks)
             if self.host is not None or self._core.closed:
                 return False
-            self._watched = watched
-            self._core.stir = None if watched is None else watched.stir
             self.host = host
             return True
 
@@ -137,5 +128,3 @@ class Binding:
         if host is not None:
             self._lanes.close()
             host.close()
-            if self._watched is not None:
-                self._watched.close()

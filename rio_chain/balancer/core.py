@@ -27,7 +27,6 @@ class Core(Aside):
         self.closed = False
         self.rejected = 0
         self.done = 0
-        self.stir: Callable[[], None] | None = None  # whoever wants to know that something runs; told once
         self.waits = Tally()
         self.lasted = Tally()
         self._idle: list[Callable[[], None]] = []
@@ -148,9 +147,6 @@ class Core(Aside):
 
     def _after(self) -> None:
         """What has to be done when a decision is complete and the lock is free."""
-        if self.stir is not None and self.queue.running:
-            stir, self.stir = self.stir, None
-            stir()
         while self._idle and not self.queue.running and not self.queue.waiting:
             try:
                 call = self._idle.pop()

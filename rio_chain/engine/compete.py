@@ -118,6 +118,8 @@ class Heat:
                 self._ended(number, error=value.error)
                 return
             ended = now()
+            strand.edge = strand.outer
+            strand.slot.arm(strand.edge)  # a limit in it was left in time, and has no say in how it is judged
             mark, good = await self._judged(strand, number, value)
         except (Fail, CallbackFailed) as exc:
             self._ended(number, error=exc.error if isinstance(exc, Fail) else exc)

@@ -126,6 +126,7 @@ class Crowd:
         except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
             self.fail(exc.error if isinstance(exc, Fail) else exc)
         except BaseException as exc:
+            flow.stop()  # a worker whose body has swallowed the same would wait for what is not done here
             if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
                 raise OuterExpired from None
             raise

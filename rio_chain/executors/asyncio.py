@@ -320,7 +320,7 @@ class AsyncioHost:
         self.loop = asyncio.get_running_loop()
         self.crew = crew
         self.runtime = AsyncioRuntime(self.loop, crew)
-        self.loop_thread = self._thread = threading.get_ident()
+        self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[Any]] = set()  # a loop itself keeps its tasks only weakly
         self._lost: Callable[[], None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -365,10 +365,6 @@ class AsyncioHost:
             with contextlib.suppress(HostGone):
                 self._soon(self._dismiss)
         self.crew.close()
-
-    def soon(self, fn: Callable[[], None]) -> None:
-        """As ``Host.soon``."""
-        self._soon(fn)
 
     def _soon(self, fn: Callable[..., None], *args: Any) -> None:
         try:

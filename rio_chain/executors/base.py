@@ -68,8 +68,6 @@ class Host(Protocol):
     crew: Crew
     cancelled: type[BaseException]
     """What a strand gets when its loop ends."""
-    loop_thread: int | None
-    """The thread that its loop runs on; None: it has no loop."""
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
@@ -85,9 +83,6 @@ class Host(Protocol):
 
     def spawn(self, main: Main, context: Context) -> None:
         """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
-
-    def soon(self, fn: Callable[[], None]) -> None:
-        """Call it on the loop, as soon as that comes to it; without a loop, never. Raises ``HostGone``."""
 
     def on_loss(self, lost: Callable[[], None]) -> None:
         """Call this once if the loop ends while the host is in use. Called from the host's loop."""

@@ -153,7 +153,6 @@ class ThreadHost:
 
     name = "thread"
     cancelled = StrandCancelled
-    loop_thread = None
 
     def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
         self.crew = Crew(threads, max_abandoned, name)
@@ -167,9 +166,6 @@ class ThreadHost:
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""
         return False
-
-    def soon(self, fn: Callable[[], None]) -> None:
-        """As ``Host.soon``: there is no loop."""
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""

@@ -203,7 +203,7 @@ class TrioHost:
         self.crew = crew
         self.runtime = TrioRuntime(crew)
         self._token = trio.lowlevel.current_trio_token()
-        self.loop_thread = self._thread = threading.get_ident()
+        self._thread = threading.get_ident()
         self._lost: Callable[[], None] | None = None
         self._keeper: trio.CancelScope | None = None
         self._closed = False
@@ -223,13 +223,6 @@ class TrioHost:
             return
         try:  # also for a signal handler that comes while trio itself is at work
             self._token.run_sync_soon(self._start, main, context)
-        except trio.RunFinishedError as exc:
-            raise HostGone from exc
-
-    def soon(self, fn: Callable[[], None]) -> None:
-        """As ``Host.soon``."""
-        try:
-            self._token.run_sync_soon(fn)
         except trio.RunFinishedError as exc:
             raise HostGone from exc
 

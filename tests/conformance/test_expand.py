@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -259,6 +261,27 @@ async def test_a_cancel_passes(world: World) -> None:
     await child.ended()
     assert (child.cancelled, child.error, works.running) == (True, None, 0)
     assert world.mode == "trio" or child.cancelling == 1
+
+
+async def test_a_body_that_swallows_its_cancellation_does_not_wait_for_one_that_does_not(world: World) -> None:
+    """On asyncio its worker looks for more work, while the piece beside it will never be done."""
+
+    async def body(x: str) -> str:
+        begun.append(x)
+        if x == "a":
+            with contextlib.suppress(asyncio.CancelledError):
+                await world.pause(HANG)
+        elif x == "b":
+            await world.pause(HANG)
+        return x
+
+    async def fails(_: str) -> None:
+        await world.until(lambda: len(begun) == 3)
+        raise OSError
+
+    begun: list[str] = []
+    outcome = await world.run((expand(Task(body), more=children, limit=3) & Task(fails)).timeout(HANG / 2)("r"))
+    assert type(outcome.result.failure()) is OSError, "and not the limit: nobody is waited for in vain"
 
 
 async def test_policies_inside(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from rio_chain import (
     Task,
     TicketCancelled,
     UsageError,
+    executors,
 )
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -435,6 +437,29 @@ def test_amap(executor: str, as_completed: bool, library: str) -> None:
                 assert source.taken <= len(got) + 2 * 3 + 1
             assert (sorted(got) if as_completed else got) == list(range(50))
 
+    asyncio.run(main()) if library == "asyncio" else trio.run(main)
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another thread: that has put it down, and calls when the next one is waited for."""
+    real, calls = executors.waiter_here, itertools.count()
+
+    def early() -> Any:
+        waiter = real()
+        if next(calls) % 2 == 0:
+            waiter.wake()
+        return waiter
+
+    async def main() -> None:
+        with Balancer("thread", workers=2) as balancer:
+            source = range(20)
+            outcomes = balancer.amap(Task(asame), source, as_completed=True)
+            assert sorted([outcome.unwrap() async for outcome in outcomes]) == [*source]
+
+    monkeypatch.setattr(executors, "waiter_here", early)
     asyncio.run(main()) if library == "asyncio" else trio.run(main)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -280,3 +282,18 @@ def test_a_wrong_patience_is_refused(patience: Any) -> None:
 def test_what_is_no_balancer_is_refused() -> None:
     with pytest.raises(ChainDefinitionError, match=r"takes balancers, as in leak_guard\(balancer\); got 500"):
         leak_guard(500)  # type: ignore[arg-type]
+
+
+def test_no_collector_runs_where_the_threads_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In that call CPython holds a lock, and whoever starts a thread waits for it with the GIL."""
+    real, seen = sys._current_frames, []
+
+    def looked() -> object:
+        seen.append(gc.isenabled())
+        return real()
+
+    monkeypatch.setattr(sys, "_current_frames", looked)
+    with leak_guard():
+        pass
+    assert seen == [False]
+    assert gc.isenabled()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
+import trio
 from conformance.harness import JumpingLoop
 
-from rio_chain import Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, when
+from rio_chain import Chain, Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, settle, when
 
 TICK = 0.001  # seconds
 
@@ -80,3 +83,57 @@ def test_a_limit_answers_for_itself_wherever_it_falls(shape: str) -> None:
                 statuses = {r.status for r in outcome} | {s for r in outcome for s in r.counts}
                 assert statuses <= {"succeeded", "timed_out", "skipped", "cancelled"}, f"{shape}, {limit} ms"
     assert found == {"NoneType", "TaskTimedOut"} or shape == "nested"
+
+
+# --- trio: its scopes look at the clock by themselves ---------------------------------------------------------------
+
+
+class TickingClock(trio.abc.Clock):
+    """The same for trio."""
+
+    def __init__(self) -> None:
+        self.at = 1_000.0  # seconds
+
+    def start_clock(self) -> None:
+        """It needs no start."""
+
+    def current_time(self) -> float:
+        self.at += TICK
+        return self.at
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        self.at = self.at if deadline == inf else max(self.at, deadline)
+        return 1.0 if deadline == inf else 0.0
+
+
+async def fails(_: Any) -> None:
+    await trio.lowlevel.checkpoint()
+    raise OSError
+
+
+f = Task(fails).named("f")
+FAILING: dict[str, Callable[[float], Chain[..., Any]]] = {
+    "bare": f.timeout,
+    "settle": lambda ms: settle(f.timeout(ms), Task(after)),
+    "race": lambda ms: race(f.timeout(ms), Task(fails)),
+    "replica": lambda ms: f.timeout(ms).replica(2, after=5),
+    "each": lambda ms: (lambda x: [x, x]) >> each(f.timeout(ms), on_error="keep"),
+    "expand": lambda ms: expand(f.timeout(ms), on_error="keep"),
+    "nested": lambda ms: Task(lambda x: f.timeout(ms)(x + 1)).inline(),
+}
+
+
+@pytest.mark.parametrize("shape", list(FAILING))
+def test_what_fails_about_when_its_limit_is_over_has_failed_or_timed_out(shape: str) -> None:
+    """And never the limit of the run, which is far away."""
+    for limit in range(2, 60):
+        request = FAILING[shape](limit)(7)
+
+        async def run(request: Any = request) -> Any:
+            return await request
+
+        outcome = trio.run(run, clock=TickingClock())
+        error = None if outcome.value_or(None) is not None else outcome.result.failure()
+        assert type(error) in {type(None), OSError, TaskTimedOut}, f"{limit} ms: {error!r}"
+        statuses = {r.status for r in outcome}
+        assert statuses <= {"succeeded", "failed", "timed_out", "cancelled"}, f"{limit} ms: {statuses}"

@@ -199,6 +199,22 @@ async def test_when_a_budget_denies_the_others_the_one_that_runs_is_waited_for(w
     assert (outcome.only.status, outcome.only.denied, len(back.calls)) == ("failed", 1, 1)
 
 
+@pytest.mark.real_time
+@pytest.mark.parametrize("pick", ["first", "best"])
+async def test_a_limit_that_was_kept_has_no_say_in_how_an_answer_is_judged(world: World, pick: str) -> None:
+    async def answers(x: int) -> int:
+        return x
+
+    def judge(_: object) -> bool:
+        world.block(50)
+        return True
+
+    chooser = first(accept=judge) if pick == "first" else best(judge, within=1)
+    outcome = await world.run(Task(answers).timeout(45).replica(2, after=None, pick=chooser)(7))
+    assert outcome.result == Success(7)
+    assert outcome.only.status == "succeeded"
+
+
 async def test_agreement_by_a_key_and_of_things_that_cannot_be_hashed(world: World) -> None:
     back = backend(world, (1, [1, "x"]), (5, [1, "y"]), each=True)
     outcome = await world.run(Task(back.fetch).replica(2, pick=quorum(2, by=lambda v: v[:1]))(7))

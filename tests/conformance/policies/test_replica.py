@@ -165,7 +165,7 @@ async def test_each_has_the_limit_that_stands_inside(world: World) -> None:
 
 async def test_a_limit_outside_ends_all(world: World) -> None:
     back = backend(world, (HANG, "a"), cleanup=5)
-    outcome = await world.run(Task(back.fetch).replica(2, after=5).timeout(world.short)(7))
+    outcome = await world.run(Task(back.fetch).replica(2, after=5).timeout(4 * world.short)(7))
     only = outcome.only
     assert type(outcome.result.failure()) is TaskTimedOut
     assert back.started(0, 5)
@@ -204,8 +204,11 @@ async def test_what_a_loser_answers_after_all_is_closed_and_overwrites_nothing(
         calls.append(x)
         if len(calls) > 1:
             await world.pause(1)
+            calls.append("answered")
             return won
-        await world.shielded(30)
+        while len(calls) < 3:
+            await world.shielded(5)
+        await world.shielded(20)
         return late  # it answers, though it was cancelled
 
     calls: list[object] = []
