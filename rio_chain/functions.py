@@ -121,7 +121,7 @@ def name_of(fn: object) -> str:
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling it gives something to await: an ``async def``, or an object whose ``__call__`` is one."""
-    code = _code(fn)
+    code = code_of(fn)
     if code is not None and code.co_flags & _COROUTINE:
         return True
     # what asyncio.iscoroutinefunction would see (an AsyncMock, say), without importing asyncio
@@ -129,7 +129,7 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return marker is not None and getattr(fn, "_is_coroutine", None) is marker
 
 
-def _code(fn: object) -> CodeType | None:
+def code_of(fn: object) -> CodeType | None:
     """The code that runs when it is called, as far as that is Python code that can be found without a guess."""
     while (inner := fn.__func__ if isinstance(fn, MethodType) else wrapped(fn)) is not None:
         fn = inner
@@ -313,7 +313,7 @@ def function(value: object, rule: str, *, generators: bool = False) -> Callable[
 
 def is_generator(fn: object) -> bool:
     """Whether calling it gives a generator, plain or async."""
-    code = _code(fn)
+    code = code_of(fn)
     return code is not None and bool(code.co_flags & _GENERATOR)
 
 

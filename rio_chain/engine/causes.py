@@ -6,7 +6,8 @@ from typing import Any
 
 from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, Place, enter, expire
 from rio_chain.engine.current import Strand
-from rio_chain.engine.program import BRIDGE, CALL, HANDLER, Op
+from rio_chain.engine.program import BRIDGE, CALL, HANDLER, PLACE, Op
+from rio_chain.engine.stalls import LONG, held
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.log import Entry, entry_of, note_call
 
@@ -26,6 +27,8 @@ def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: i
     if phase in (FLYING, REFUSED):
         flight = note_call(log, index, began, now) if phase == FLYING else entry_of(log, index)
         flight.status = "running"
+        if phase == FLYING and now - began >= LONG and op[1] == PLACE and strand.rt.places:
+            held(strand, op, now - began)
     elif phase == RESERVED:
         (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
     if phase != ANSWERED:

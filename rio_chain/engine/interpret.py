@@ -57,6 +57,7 @@ from rio_chain.engine.program import (
 )
 from rio_chain.engine.routes import chosen, used
 from rio_chain.engine.runtime import Raised, Refused, kind_of
+from rio_chain.engine.stalls import LONG, held
 from rio_chain.engine.together import together
 from rio_chain.functions import fresh
 from rio_chain.log import close, entry_of, note_call
@@ -131,7 +132,10 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         if kind is Refused:
                             phase = REFUSED
                         got = await _plain(strand, got)
+                        route = DIRECT  # what is awaited holds nobody
                     t = now()
+                    if t - began >= LONG and route == PLACE and rt.places:
+                        held(strand, op, t - began)
                     if t >= limit:
                         raise Late  # noqa: TRY301 - to the handler below
                     if log[index] is None:
@@ -150,12 +154,14 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     pc += 1
                 else:
                     limit = edge
+                    began = t
                     if code == BRIDGE and op[1] == PLACE:
                         got = op[2](value)
                         kind = kind_of(got)
                         if kind in SPECIAL or hasattr(kind, "__await__"):
                             _arm(strand, edge)
                             got = await _plain(strand, got)
+                            began = INF  # what is awaited holds nobody
                         value = got
                         pc += 1
                     elif code == ENTER:
@@ -169,6 +175,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         if code == LEAVE:
                             limit = edge  # the one that was left in time is not asked again
                     t = now()
+                    if t - began >= LONG and code == BRIDGE and op[1] == PLACE and rt.places:
+                        held(strand, op, t - began)
                     if t >= limit:
                         phase, depth = NOT_BEGUN, FULL  # the next instruction may be a task, and is none of a retry's
                         raise Late  # noqa: TRY301 - to the handler below

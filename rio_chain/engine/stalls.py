@@ -1,0 +1,44 @@
+"""Says which function held the loop. Nobody watches: the clock is read before and after each call anyway."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+
+from rio_chain.engine.current import Strand
+from rio_chain.engine.program import TASK, Op, Spread
+from rio_chain.functions import code_of
+
+LONG = 0.1
+"""Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""
+MANY = 1000
+"""Functions that are remembered, so that those made at run time can't fill the memory."""
+
+_told: set[tuple[str, str, int]] = set()
+
+
+def held(strand: Strand, op: Op, seconds: float) -> None:
+    """Warn, once for each function, that the one of ``op`` held the loop; where it begins.
+
+    A warning that is an error is told to ``threading.excepthook``: the run has nothing to do with it.
+    """
+    if op[0] == TASK:
+        what = f"task '{strand.run.plan.tasks[op[3]].name}'"
+        advice = "without `.inline()` a sync function runs on a thread"
+    else:
+        what = f"bridge '{op[3].name}'"
+        advice = "make it a `Task`, which runs on a thread"
+    code = code_of(op[2].fn if isinstance(op[2], Spread) else op[2])
+    file, line = ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
+    if (what, file, line) in _told or len(_told) >= MANY:
+        return
+    _told.add((what, file, line))
+    message = f"{what} held the loop for {seconds * 1000:.0f} ms, and all that runs on it; {advice}"
+    try:
+        if code is None:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        else:
+            warnings.warn_explicit(message, RuntimeWarning, file, line)
+    except Exception:  # noqa: BLE001 - also what a `showwarning` of the user's raises
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
