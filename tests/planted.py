@@ -113,8 +113,8 @@ BUGS = (
         "engine/interpret.py",
         (
             (
-                "                    t = now()\n                    if t >= limit:\n                        raise Late",
-                "                    t = now()\n"
+                "held(strand, op, t - began)\n                    if t >= limit:\n                        raise Late",
+                "held(strand, op, t - began)\n"
                 "                    if t >= limit + 3600:\n"
                 "                        raise Late",
             ),

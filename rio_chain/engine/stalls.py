@@ -9,6 +9,7 @@ import warnings
 from rio_chain.engine.current import Strand
 from rio_chain.engine.program import TASK, Op, Spread
 from rio_chain.functions import code_of
+from rio_chain.plan import PlannedBridge
 
 LONG = 0.1
 """Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""
@@ -24,10 +25,12 @@ def held(strand: Strand, op: Op, seconds: float) -> None:
     A warning that is an error is told to ``threading.excepthook``: the run has nothing to do with it.
     """
     if op[0] == TASK:
-        what = f"task '{strand.run.plan.tasks[op[3]].name}'"
+        index: int = op[3]
+        what = f"task '{strand.run.plan.tasks[index].name}'"
         advice = "without `.inline()` a sync function runs on a thread"
     else:
-        what = f"bridge '{op[3].name}'"
+        bridge: PlannedBridge = op[3]
+        what = f"bridge '{bridge.name}'"
         advice = "make it a `Task`, which runs on a thread"
     code = code_of(op[2].fn if isinstance(op[2], Spread) else op[2])
     file, line = ("", 0) if code is None else (code.co_filename, code.co_firstlineno)

@@ -229,6 +229,9 @@ class World:
             if true():
                 return
             await pause(1)
+            if self.virtual:
+                # Threads beside it live in real time, and this loop would be over before they run.
+                time.sleep(0.0005)  # noqa: ASYNC251
         raise AssertionError("it never came true")
 
     # --- work beside the body, and cancellation as users know it -----------------------------------------------
