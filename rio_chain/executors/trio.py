@@ -93,7 +93,7 @@ class TrioSlot:
 class TrioWaiter:
     """One task waits, anybody wakes it.
 
-    Not a ``trio.Event``: its set of tasks and its coroutine are some 500 bytes more for each request that waits in a line.
+    Not a ``trio.Event``: its set of tasks and its coroutine are some 500 bytes more for each request that waits.
     """
 
     __slots__ = ("_task", "_thread", "_token", "_woken")
