@@ -16,7 +16,7 @@ from rio_chain import arguments, compose
 from rio_chain.compose import NO_NAMES, Composed, made
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import begins
-from rio_chain.nodes import Call, Named
+from rio_chain.nodes import Call, Named, labelled
 from rio_chain.nodes import FanOut as FanOutNode
 from rio_chain.onion import Onion, wrapping_gives
 from rio_chain.policies.matching import Match
@@ -205,12 +205,11 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             ChainDefinitionError: not a string, empty, or given to a part of this chain already.
         """
         name = arguments.name(name)
-        inner, names = self.node, self._names
-        if isinstance(inner, Named):
-            names = names - {inner.name} if names is not None else None
-            inner = inner.inner
-        labelled: Chain[P, Out] = made(Chain, Named(name, inner), arguments.joined(names, frozenset((name,))))
-        return labelled
+        node, names = self.node, self._names
+        if isinstance(node, Named):
+            names = names - {node.name} if names is not None else None
+        named: Chain[P, Out] = made(Chain, labelled(node, name), arguments.joined(names, frozenset((name,))))
+        return named
 
     # --- slips --------------------------------------------------------------------------------------------------
 
@@ -293,8 +292,8 @@ class Task(Chain[P, Out]):
             ChainDefinitionError: not a string, or empty.
         """
         name = arguments.name(name)
-        labelled: Task[P, Out] = made(Task, evolve(_call(self), name=name, explicit=True), frozenset((name,)))
-        return labelled
+        named: Task[P, Out] = made(Task, labelled(self.node, name), frozenset((name,)))
+        return named
 
     def inline(self) -> Task[P, Out]:
         """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.

@@ -262,6 +262,13 @@ def unwrapped(node: Node) -> Node:
     return node
 
 
+def labelled(node: Node, name: str) -> Call | Named:
+    """The node under a name: a task carries its own, and the name right around another one takes its place."""
+    if isinstance(node, Call):
+        return evolve(node, name=name, explicit=True)
+    return Named(name, node.inner if isinstance(node, Named) else node)
+
+
 def is_hedge_of_one(node: Node) -> TypeGuard[Race]:
     """Whether it is ``.replica`` of one chain, which stands around it as a policy does."""
     return isinstance(node, Race) and node.hedge and len(node.branches) == 1

@@ -22,6 +22,7 @@ from rio_chain.nodes import (
     Scope,
     flat,
     is_hedge_of_one,
+    labelled,
 )
 from rio_chain.plan import Plan
 from rio_chain.policies import Budget, Retry, Timeout
@@ -157,7 +158,9 @@ def put_around(layer: Node, inner: Node) -> Node:
         return evolve(layer, branches=(inner,))
     if isinstance(layer, OrElse):
         return evolve(layer, primary=inner)
-    assert isinstance(layer, (Scope, Named))  # noqa: S101 - nothing else is a layer
+    if isinstance(layer, Named):
+        return labelled(inner, layer.name)
+    assert isinstance(layer, Scope)  # noqa: S101 - nothing else is a layer
     return evolve(layer, inner=inner)
 
 

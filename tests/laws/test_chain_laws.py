@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rio_chain import (
@@ -228,6 +228,8 @@ def test_every_picture_is_printable_ascii(chain: AnyChain) -> None:
 
 
 @settings(deadline=None)
+@example(Task(f).inline().budget(SHARED["budget"]).named("a"))  # what is left of it is a task, which has its own name
+@example(Task(f).timeout(9).named("a").budget(SHARED["budget"]).named("b"))  # two names meet
 @given(stateful)
 def test_every_better_code_is_source(chain: AnyChain) -> None:
     for finding in chain.lint():
