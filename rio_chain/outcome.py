@@ -117,6 +117,15 @@ def _number(item: Item) -> int:
     return item.number
 
 
+class Failed:
+    """How a run, or a part of one, that failed ends: what stands in the place of its value."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Any) -> None:
+        self.error = error
+
+
 class Outcome(Generic[Out]):
     """What one run gave: ``.result``, and one ``Response`` per task in plan order, also of those that did not run.
 
@@ -130,24 +139,34 @@ class Outcome(Generic[Out]):
         (4, 1)
     """
 
-    __slots__ = ("_failed", "_log", "_times", "_value", "plan")
+    __slots__ = ("_got", "_log", "_times", "plan")
 
-    def __init__(self, plan: Plan, log: Log, value: Any, times: tuple[float, float, float], *, failed: bool) -> None:
+    def __init__(self, plan: Plan, log: Log, got: Any, times: tuple[float, float, float]) -> None:
         self.plan = plan
         self._log = log
-        self._value = value
-        self._failed = failed
+        self._got = got  # the value, or Failed
         self._times = times  # posted, began, ended
+
+    @property
+    def _failed(self) -> bool:
+        return type(self._got) is Failed
+
+    @property
+    def _value(self) -> Any:
+        """What it gave, or the error that ended it."""
+        got = self._got
+        return got.error if type(got) is Failed else got
 
     @property
     def result(self) -> Result[Out, Any]:
         """``Success(value)``, or the ``Failure`` that ended the run."""
-        return Failure(self._value) if self._failed else Success(self._value)
+        got = self._got
+        return Failure(got.error) if type(got) is Failed else Success(got)
 
     def unwrap(self) -> Out:
         """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception)."""
         if not self._failed:
-            return self._value  # type: ignore[no-any-return]  # the log holds values of any type
+            return self._got  # type: ignore[no-any-return]  # a run gives values of any type
         if isinstance(self._value, BaseException):
             raise self._value
         raise UnwrapFailedError(self.result)
@@ -172,7 +191,8 @@ class Outcome(Generic[Out]):
         return tuple(self)
 
     def _response(self, index: int) -> Response:
-        return Response(self.plan.tasks[index].name, self._log[index], self._value if self._failed else None)
+        got = self._got
+        return Response(self.plan.tasks[index].name, self._log[index], got.error if type(got) is Failed else None)
 
     @property
     def only(self) -> Response:

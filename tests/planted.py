@@ -102,7 +102,7 @@ BUGS = (
         "engine/interpret.py",
         (
             (
-                "edge = frames[-1].edge if frames else outer\n                        if code == LEAVE:\n",
+                "edge = frames[-1].edge if frames else outer\n                    if code == LEAVE:\n",
                 "if code == LEAVE:\n",
             ),
         ),

@@ -41,15 +41,6 @@ class NestedFail(Fail):
     """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
 
 
-class Failed:
-    """How a walk that failed ends."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: Any) -> None:
-        self.error = error
-
-
 class OuterExpired(BaseException):
     """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
 

@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any
 
 from rio_chain.engine.admit import nap
-from rio_chain.engine.apply import Fail, Failed, Frame, OuterExpired, RunPart, ask, budget_of, first_over
+from rio_chain.engine.apply import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.log import Log, close, entry_of, merge
+from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
 

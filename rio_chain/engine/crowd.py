@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Fail, Failed, Frame, NestedFail, OuterExpired, RunPart, budget_of
+from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import TooFew
 from rio_chain.log import Log, Tally, close, tally_of
+from rio_chain.outcome import Failed
 from rio_chain.policies import AtLeast, Retry
 
 TOLD = 1_000

@@ -38,9 +38,9 @@ class Run:
         """
         return Run(self.plan, self)
 
-    def strand(self, rt: Runtime, slot: Slot, outer: float, *, root: bool = False) -> Strand:
-        """A line of execution of this run."""
-        return Strand(self, rt, slot, outer, root=root)
+    def strand(self, rt: Runtime, slot: Slot, outer: float) -> Strand:
+        """A line of execution of this run. That of its own slot is its root."""
+        return Strand(self, rt, slot, outer)
 
     def stop(self, error: Exception) -> None:
         """End the run with ``error`` as soon as it can be. From any thread; a run that is over stays as it is."""
@@ -72,21 +72,29 @@ class Run:
 class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
-    __slots__ = ("at", "budget", "edge", "kept", "open", "outer", "replica", "root", "rounds", "rt", "run", "slot")
+    __slots__ = ("at", "budget", "edge", "kept", "outer", "replica", "rounds", "rt", "run", "slot")
 
-    def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float, *, root: bool) -> None:
+    def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float) -> None:
         self.run = run
         self.rt = rt
         self.slot = slot
         self.outer = outer  # of a root: the limit of its run; of others: the limits around it, which those keep
-        self.root = root
         self.edge = outer
         self.at = 0  # the task whose turn it is
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
         self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
-        self.open = True
+
+    @property
+    def root(self) -> bool:
+        """Whether it is the first line of its run, whose end is that of the run."""
+        return self.run.slot is self.slot
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not over."""
+        return self.run is not _OVER
 
     def fork(self, run: Run | None = None, rt: Runtime | None = None) -> Strand:
         """A strand beside this one, under the same limits, for who calls it; with a ``run`` of its own it keeps
@@ -107,7 +115,6 @@ class Strand:
 
     def close(self) -> None:
         """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
-        self.open = False
         self.run = _OVER
         self.kept = NOTHING
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rio_chain.deadline import Deadline
-from rio_chain.engine.apply import Failed
 from rio_chain.engine.current import CURRENT, INF, Run, inherited
 from rio_chain.engine.given import program_for
 from rio_chain.engine.interpret import walk
 from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.log import close
-from rio_chain.outcome import Outcome
+from rio_chain.outcome import Failed, Outcome
 from rio_chain.request import Request
 
 ABANDON_AFTER = 30.0
@@ -49,12 +48,11 @@ async def execute(
         until = began + abandon_after
     if outer is not None and outer.open:
         run.around = outer.run
-    slot = rt.slot()
-    strand = run.strand(rt, slot, until, root=True)
+    slot = run.slot = rt.slot()
+    strand = run.strand(rt, slot, until)
     if program.kept:
         strand.kept = [None] * program.kept
     token = CURRENT.set(strand)
-    run.slot = slot
     try:
         if run.stop_error is not None:
             got: Any = _answered(run, run.stop_error)
@@ -69,10 +67,8 @@ async def execute(
         strand.close()
         slot.release()
         CURRENT.reset(token)
-    failed = type(got) is Failed
-    run.over(got.error if failed else None)
-    times = (began if posted is None else posted, began, rt.now())
-    return Outcome(plan, run.log, got.error if failed else got, times, failed=failed)
+    run.over(got.error if type(got) is Failed else None)
+    return Outcome(plan, run.log, got, (began if posted is None else posted, began, rt.now()))
 
 
 def _until(rt: Runtime, *deadlines: Deadline | None) -> float:
@@ -82,8 +78,7 @@ def _until(rt: Runtime, *deadlines: Deadline | None) -> float:
 
 def unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
     """The Outcome of a request that ended while it waited."""
-    _answered(run, error)
-    return Outcome(request.plan, run.log, error, (posted, now, now), failed=True)
+    return Outcome(request.plan, run.log, _answered(run, error), (posted, now, now))
 
 
 def _answered(run: Run, error: Exception) -> Failed:

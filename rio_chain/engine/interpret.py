@@ -15,7 +15,6 @@ from returns.result import Failure, Success
 from rio_chain.engine.admit import admit
 from rio_chain.engine.apply import (
     Fail,
-    Failed,
     Frame,
     NestedFail,
     Place,
@@ -61,12 +60,15 @@ from rio_chain.engine.stalls import LONG, held
 from rio_chain.engine.together import together
 from rio_chain.functions import fresh
 from rio_chain.log import close, entry_of, note_call
+from rio_chain.outcome import Failed
 from rio_chain.request import Request
 
 INF = float("inf")
 NO_KWARGS: dict[str, Any] = {}
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+"""Types of answers that stand for themselves and need no look."""
 _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
 
@@ -76,7 +78,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``."""
     rt, slot, log, outer = strand.rt, strand.slot, strand.run.log, strand.outer
-    now, arm, call = rt.now, slot.arm, rt.call
+    now, alarm = rt.now, slot.alarm
     edge = outer  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
@@ -99,7 +101,6 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                 code = op[0]
                 if code == TASK:
                     _, route, fn, index, limits, _, plain = op
-                    phase = NOT_BEGUN
                     if route >= CALL:
                         room = rt.reserve() if route == CALL else rt.lanes[fn.lane].reserve(rt.waiter, fn.fn)
                         if room is not None:  # a call that waits for a thread or process has not started
@@ -113,14 +114,15 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         if t >= edge:
                             raise Late  # noqa: TRY301 - to the handler below
                     strand.at = index
-                    strand.edge = limit
-                    arm(limit)
+                    strand.edge = alarm.deadline = limit
+                    if limit < alarm.entry_at:
+                        slot.arm(limit)
                     began = t
                     phase = FLYING
                     if route == DIRECT:
                         got = await fn(value)
                     elif route == CALL:
-                        got = await call(fn, (value,), NO_KWARGS)
+                        got = await rt.call(fn, (value,), NO_KWARGS)
                     elif route == PLACE:
                         got = fn(value)
                     elif route == LANE:
@@ -128,13 +130,15 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     else:
                         got = await rt.call_async(fn, (value,), NO_KWARGS)
                     kind = kind_of(got)
-                    if kind in SPECIAL or (route not in _AWAITED and hasattr(kind, "__await__")):
+                    if kind not in PLAIN and (
+                        kind in SPECIAL or (route not in _AWAITED and hasattr(kind, "__await__"))
+                    ):
                         if kind is Refused:
                             phase = REFUSED
                         got = await _plain(strand, got)
                         route = DIRECT  # what is awaited holds nobody
                     t = now()
-                    if t - began >= LONG and route == PLACE and rt.places:
+                    if route == PLACE and t - began >= LONG and rt.places:
                         held(strand, op, t - began)
                     if t >= limit:
                         raise Late  # noqa: TRY301 - to the handler below
@@ -150,37 +154,38 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         await leave(strand, frames, pc, got)
                         edge = frames[-1].edge if frames else outer
                         t = now()
+                        depth = FULL
+                    value = got
+                    phase = NOT_BEGUN
+                    pc += 1
+                    continue
+                limit = edge
+                began = t
+                if code == BRIDGE and op[1] == PLACE:
+                    got = op[2](value)
+                    kind = kind_of(got)
+                    if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
+                        _arm(strand, edge)
+                        got = await _plain(strand, got)
+                        began = INF  # what is awaited holds nobody
                     value = got
                     pc += 1
+                elif code == ENTER:
+                    enter(frames, outer, t, op, (pc, depth, value))
+                    edge = limit = frames[-1].edge
+                    pc += 1
                 else:
-                    limit = edge
-                    began = t
-                    if code == BRIDGE and op[1] == PLACE:
-                        got = op[2](value)
-                        kind = kind_of(got)
-                        if kind in SPECIAL or hasattr(kind, "__await__"):
-                            _arm(strand, edge)
-                            got = await _plain(strand, got)
-                            began = INF  # what is awaited holds nobody
-                        value = got
-                        pc += 1
-                    elif code == ENTER:
-                        enter(frames, outer, t, op, (pc, depth, value))
-                        edge = limit = frames[-1].edge
-                        pc += 1
-                    else:
-                        _arm(strand, edge)
-                        pc, value = await _step(strand, ops, (pc, depth, value), frames)
-                        edge = frames[-1].edge if frames else outer
-                        if code == LEAVE:
-                            limit = edge  # the one that was left in time is not asked again
-                    t = now()
-                    if t - began >= LONG and code == BRIDGE and op[1] == PLACE and rt.places:
-                        held(strand, op, t - began)
-                    if t >= limit:
-                        phase, depth = NOT_BEGUN, FULL  # the next instruction may be a task, and is none of a retry's
-                        raise Late  # noqa: TRY301 - to the handler below
-                depth = FULL
+                    _arm(strand, edge)
+                    pc, value = await _step(strand, ops, (pc, depth, value), frames)
+                    edge = frames[-1].edge if frames else outer
+                    if code == LEAVE:
+                        limit = edge  # the one that was left in time is not asked again
+                depth = FULL  # the next instruction may be a task, and is none of a retry's
+                t = now()
+                if t - began >= LONG and code == BRIDGE and op[1] == PLACE and rt.places:
+                    held(strand, op, t - began)
+                if t >= limit:
+                    raise Late  # noqa: TRY301 - to the handler below
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
             flight = None
@@ -291,7 +296,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.edge, root=False)
+    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.edge)
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)

@@ -41,8 +41,24 @@ class Stopped:
 STOPPED = Stopped()
 
 
+class Alarm(Protocol):
+    """Where a strand's limit stands: ``deadline`` is what holds, ``entry_at`` when it is looked at next."""
+
+    deadline: float
+    entry_at: float
+
+
 class Slot(Protocol):
-    """The limits of one strand, which all come down to one instant: the earliest limit that is open."""
+    """The limits of one strand, which all come down to one instant: the earliest limit that is open.
+
+    The hot loop arms it without a call wherever somebody looks at ``alarm`` early enough: it stores ``deadline`` first,
+    then reads ``entry_at``, and only calls ``arm`` when that is later.
+    """
+
+    @property
+    def alarm(self) -> Alarm:
+        """The same one until ``release``."""
+        ...
 
     def arm(self, at: float) -> None:
         """From ``at`` (on the runtime's clock) on, the strand is interrupted where it waits. ``inf``: never.

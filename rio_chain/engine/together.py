@@ -9,12 +9,13 @@ from typing import Any
 
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Failed, Frame, NestedFail, RunPart, budget_of
+from rio_chain.engine.apply import Frame, NestedFail, RunPart, budget_of
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import STOPPED, Runtime
 from rio_chain.log import close
+from rio_chain.outcome import Failed
 
 Run = Callable[[Branch, Runtime], Awaitable[Any]]
 """Runs a branch on a strand of its own: its value, or ``Failed``."""

@@ -172,12 +172,13 @@ class Watched(Run):
             return Watched(Part(told.watch, told, item=item), self)
         return Watched(Part(told.watch, told, item=told.item, contends=True), self)
 
-    def strand(self, rt: Runtime, slot: Slot, outer: float, *, root: bool = False) -> Strand:
+    def strand(self, rt: Runtime, slot: Slot, outer: float) -> Strand:
         """As ``Run.strand``."""
+        root = self.slot is slot
         if root:
             self.told.watch.begin(rt.now)
         first, self._begun = not (root or self._begun), True
-        return WatchedStrand(self, rt, slot, outer, root=root, first=first)
+        return WatchedStrand(self, rt, slot, outer, first=first)
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """As ``Run.hedge_started``."""
@@ -215,9 +216,9 @@ class WatchedStrand(Strand):
 
     __slots__ = ("_at", "_first", "_telling")
 
-    def __init__(self, run: Watched, rt: Runtime, slot: Slot, outer: float, *, root: bool, first: bool) -> None:
+    def __init__(self, run: Watched, rt: Runtime, slot: Slot, outer: float, *, first: bool) -> None:
         self._telling = False
-        super().__init__(run, rt, slot, outer, root=root)
+        super().__init__(run, rt, slot, outer)
         self._telling = True
         self._first = first
 

@@ -80,8 +80,16 @@ def waiter_here() -> Waiter:
     return _library_here().waiter()
 
 
+class _Here(threading.local):
+    """The runtime that this thread used last, and the library that it is of."""
+
+    name: str | None = None
+    runtime: LoopRuntime | None = None
+
+
 _lock = threading.RLock()
-_local = threading.local()
+_here = _Here()
+_library = sniffio.thread_local
 _crew: Crew | None = None
 
 
@@ -89,7 +97,7 @@ def _after_fork() -> None:
     """A forked child has none of its parent's threads: what lives on them is made anew."""
     global _crew, _lock
     _crew, _lock = None, threading.RLock()
-    _local.__dict__.clear()
+    _here.__dict__.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -107,12 +115,12 @@ def shared_crew() -> Crew:
 
 def runtime_here() -> Runtime:
     """The runtime of the loop that is running, for the task that asks; the last one of each thread is kept."""
-    known: tuple[str, LoopRuntime] | None = getattr(_local, "known", None)
-    name = sniffio.thread_local.name or "asyncio"  # trio and those like it say so; asyncio is what is left
-    if known is None or known[0] != name or not known[1].here():
-        module = _library_here()
-        known = _local.known = name, module.runtime(shared_crew())
-    return known[1]
+    found = _here.runtime
+    name = _library.name  # trio and those like it say so; asyncio is what is left
+    if found is None or name != _here.name or not found.here():
+        found = _here.runtime = _library_here().runtime(shared_crew())
+        _here.name = name
+    return found
 
 
 def host_here() -> Host:

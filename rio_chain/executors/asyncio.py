@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from rio_chain.engine.runtime import STOPPED, Raised
@@ -56,6 +57,10 @@ class Reaper:
         if self._deadlines.push(alarm, at):
             self._set(at)
 
+    def drop(self, alarm: _Alarm) -> None:
+        """The alarm has gone off: whatever it is set to next has to be pushed."""
+        self._deadlines.drop(alarm)
+
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -75,24 +80,24 @@ class Reaper:
 class AsyncioSlot:
     """The limits of one task."""
 
-    __slots__ = ("_alarm", "_base", "_fired", "_reaper", "_task")
+    __slots__ = ("_base", "_fired", "_reaper", "_task", "alarm")
 
     def __init__(self, reaper: Reaper) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("not in a task")
-        self._reaper = reaper
         self._task: asyncio.Task[Any] | None = task
         self._base = task.cancelling()  # the cancellations that are not ours
         self._fired = False
-        self._alarm = alarm = reaper.free.pop() if reaper.free else _Alarm()
+        self._reaper = reaper
+        self.alarm = alarm = reaper.free.pop() if reaper.free else _Alarm()
         alarm.slot = self
 
     def arm(self, at: float) -> None:
-        """As ``Slot.arm``."""
+        """As ``Slot.arm``. The alarm of one that has fired has no entry, so this is called and nobody gets past it."""
         if self._fired:
             raise asyncio.CancelledError  # the body swallowed our interruption; it holds all the same
-        alarm = self._alarm
+        alarm = self.alarm
         alarm.deadline = at
         if at < alarm.entry_at:
             self._reaper.push(alarm, at)
@@ -101,6 +106,7 @@ class AsyncioSlot:
         """Interrupt the task. On its loop only."""
         if self._task is not None and not self._fired:
             self._fired = True
+            self._reaper.drop(self.alarm)
             self._task.cancel()
 
     def settle(self, error: BaseException | None) -> bool:
@@ -127,7 +133,7 @@ class AsyncioSlot:
             self._fired = False
             self._task.uncancel()
         self._task = None
-        alarm = self._alarm
+        alarm = self.alarm
         alarm.deadline = INF
         alarm.slot = None
         self._reaper.free.append(alarm)
@@ -272,7 +278,7 @@ class AsyncioRuntime(OnLoop):
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
-        self._reaper = _reaper_of(loop)
+        self.slot = partial(AsyncioSlot, _reaper_of(loop))
 
     def here(self) -> bool:
         """Whether the task that asks runs on this loop."""
@@ -280,10 +286,6 @@ class AsyncioRuntime(OnLoop):
             return asyncio.get_running_loop() is self.loop
         except RuntimeError:
             return False
-
-    def slot(self) -> AsyncioSlot:
-        """As ``Runtime.slot``."""
-        return AsyncioSlot(self._reaper)
 
     def waiter(self) -> AsyncioWaiter:
         """As ``Runtime.waiter``."""

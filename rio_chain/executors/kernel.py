@@ -374,6 +374,13 @@ class Strand:
             limit.strand = self
         return self
 
+    @property
+    def alarm(self) -> Limit:
+        """As ``Slot.alarm``."""
+        if self._limit is None:
+            raise RuntimeError("the slot is released")
+        return self._limit
+
     def arm(self, at: float) -> None:
         """As ``Slot.arm``: a float store, unless nothing that early is in the heap."""
         limit = self._limit

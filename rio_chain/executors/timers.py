@@ -75,6 +75,12 @@ class Deadlines(Generic[T]):
                 self.push(slot, deadline)
         return over
 
+    def drop(self, slot: T) -> None:
+        """Forget the entry of the slot."""
+        if slot.entry_at < inf:
+            self._live -= 1
+            slot.entry_at = inf
+
     def next(self) -> float:
         """When to call ``due`` again; ``inf``: not before the next push."""
         return self._heap[0][0] if self._heap else inf

@@ -1,8 +1,9 @@
 """The trio executor. The only file that imports trio.
 
-A strand holds one cancel scope at a time and moves its deadline: no scope per step, no watcher task. A cancelled scope
-stays cancelled, so one that fired is closed with the exception that came out (only trio can tell whose ``Cancelled``
-that was) and a fresh one is opened before anything else is awaited.
+A strand holds one cancel scope at a time and moves its deadline: no scope per step, no watcher task. To move one costs
+as much as a whole step, so it is left where it is for a limit that differs by next to nothing. A cancelled scope stays
+cancelled, so one that fired is closed with the exception that came out (only trio can tell whose ``Cancelled`` that
+was), and a fresh one is opened when the next limit is armed: before anything else is awaited.
 """
 
 from __future__ import annotations
@@ -22,27 +23,43 @@ from rio_chain.executors.thread import start_daemon
 
 T = TypeVar("T")
 NAME = "trio"
+INF = float("inf")
+SLACK = 1e-4
+"""How much too early a limit may fire: this part of it, and never more than so many seconds."""
 
 
 class TrioSlot:
-    """The limits of one strand, as one scope."""
+    """The limits of one strand, as one scope. It is its own alarm, at which nobody looks by himself."""
 
-    __slots__ = ("_at", "_scope", "_token")
+    __slots__ = ("_at", "_loop", "_scope", "_slack", "_stopped", "deadline")
 
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
-        self._token = token
-        self._at = float("inf")
-        self._scope: trio.CancelScope | None = None
-        self._open()
+    entry_at = INF
 
-    def _open(self) -> None:
-        self._scope = scope = trio.CancelScope(deadline=self._at)
-        scope.__enter__()
+    def __init__(self, loop: TrioRuntime) -> None:
+        self._loop = loop
+        self._stopped = False
+        self._scope: trio.CancelScope | None = None  # before the first wait, and between two of them
+        self._at = self._slack = 0.0
+        self.deadline = INF
+
+    @property
+    def alarm(self) -> TrioSlot:
+        """As ``Slot.alarm``."""
+        return self
 
     def arm(self, at: float) -> None:
-        """As ``Slot.arm``."""
-        if at != self._at and self._scope is not None:
-            self._at = at
+        """As ``Slot.arm``. A limit that is next to the one before leaves the scope as it is."""
+        if self._scope is not None and self._at <= at < self._at + self._slack:
+            return
+        self._at = at
+        self._slack = min(SLACK, SLACK * (at - self._loop.now())) if at < INF else 0.0
+        if self._scope is None:
+            self._scope = scope = trio.CancelScope(deadline=at)
+            scope.__enter__()
+            if self._stopped:
+                self._stopped = False
+                scope.cancel()
+        else:
             self._scope.deadline = at
 
     def settle(self, error: BaseException | None) -> bool:
@@ -50,12 +67,11 @@ class TrioSlot:
         scope = self._scope
         if scope is None:
             return False
-        scope.deadline = float("inf")  # who asks a scope cancels it when that is over; it may be of a step left in time
+        scope.deadline = INF  # who asks a scope cancels it when that is over; it may be of a step left in time
         if not scope.cancel_called:
             scope.deadline = self._at
             return False
         self._scope = None  # also when somebody else's Cancelled goes on from here
-        self._at = float("inf")
         try:
             if error is None:
                 absorbed = scope.__exit__(None, None, None)
@@ -69,19 +85,20 @@ class TrioSlot:
             and not isinstance(error, Exception)
         ):
             raise error
-        self._open()
         return True
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
         try:
-            self._token.run_sync_soon(self._cancel)
+            self._loop.token.run_sync_soon(self._cancel)
         except trio.RunFinishedError:
             return  # and its strands with it
 
     def _cancel(self) -> None:
         if self._scope is not None:
             self._scope.cancel()
+        else:
+            self._stopped = True
 
     def release(self) -> None:
         """As ``Slot.release``."""
@@ -156,7 +173,7 @@ class TrioRuntime(OnLoop):
 
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""
-        return TrioSlot(self.token)
+        return TrioSlot(self)
 
     def waiter(self) -> TrioWaiter:
         """As ``Runtime.waiter``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +33,9 @@ class NoWaiter:
 
 class Slot:
     """Of a strand that nobody interrupts."""
+
+    def __init__(self) -> None:
+        self.alarm = SimpleNamespace(deadline=inf, entry_at=inf)
 
     def arm(self, at: float) -> None: ...
 

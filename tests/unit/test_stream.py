@@ -18,6 +18,7 @@ import rio_chain.executors as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain.engine.watch import Part, Watch, Watched, judged
 from rio_chain.log import Entry, close, note_call
+from rio_chain.outcome import Failed
 from rio_chain.units import seconds
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -208,7 +209,7 @@ def test_a_plain_block_can_not_block_the_loop_that_cleans_up() -> None:
 
 
 def ended(error: Exception | None = None) -> Outcome[Any]:
-    return Outcome(Task(echo).plan(), [None], error or 7, (0, 0, 0.01), failed=error is not None)
+    return Outcome(Task(echo).plan(), [None], Failed(error) if error else 7, (0, 0, 0.01))
 
 
 @pytest.mark.parametrize(
