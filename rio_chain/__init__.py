@@ -27,9 +27,9 @@ The map, from the bottom up. Each file may import from those above it, never fro
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
-    testing     leak_guard: what a test has left behind
     show/       everything that draws: source, tree, Mermaid
     lint        names odd orders, and writes the better ones
+    testing/    what users need to test their chains
     demo/, cli  rio-chain demo
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.

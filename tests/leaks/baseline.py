@@ -14,7 +14,8 @@ import sniffio
 import trio
 
 from rio_chain import Balancer, Task
-from rio_chain.testing import held, leak_guard
+from rio_chain.testing import leak_guard
+from rio_chain.testing.leaks import held
 
 EXECUTORS = ("asyncio", "trio", "thread")
 SPARE = 5.0

@@ -20,7 +20,7 @@ async def test_an_alarm_that_goes_off_as_the_wake_comes_interrupts_nothing_later
 ) -> None:
     rt = TrioRuntime(Crew(1, 1, "nap"))
     slot = rt.slot()
-    strand = Strand(Run(Task(len).plan()), rt, slot, INF, root=True)
+    strand = Strand(Run(Task(len).plan()), rt, slot, INF)
     waiter = rt.waiter()
 
     async def wake() -> None:

@@ -1,4 +1,4 @@
-"""For the tests of those who use rio_chain: ``leak_guard`` finds what a piece of code leaves behind.
+"""``leak_guard`` finds what a piece of code leaves behind.
 
 A task, a thread or a descriptor that is left over does no harm in the test that left it. It does in the one that runs
 next, or after a week in production. So it is a failure of the test that left it, which says what it is and where.
@@ -30,8 +30,6 @@ from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import descriptors, is_shared, kept
 from rio_chain.executors.timers import TimerThread
 from rio_chain.units import Duration, inert, seconds, shown
-
-__all__ = ["Leaked", "leak_guard"]
 
 STEP = 0.001
 """Seconds between two looks."""
