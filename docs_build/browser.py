@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NARROW = 600
 SETTLED = "new Promise(done => setTimeout(() => requestAnimationFrame(() => done(true)), 250))"
 
 
@@ -51,7 +52,9 @@ class Tab:
     def open(self, url: str, *, width: int, dark: bool) -> None:
         """Open a page in a window of this width, and wait until it has come to rest."""
         self.events.clear()
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < NARROW
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.ask("Page.navigate", url=url)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from nbconvert import HTMLExporter
+
 from notebooks import NOTEBOOKS, executed
 
 OFFLINE = """{%- extends 'lab/index.html.j2' -%}

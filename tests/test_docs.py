@@ -1,0 +1,129 @@
+"""The documentation is complete: every public name, error, policy and event stands where one looks it up."""
+
+import importlib.util
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rio_chain import errors
+from rio_chain.event import Event, Kind
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+REFERENCE = DOCS / "reference"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def rows(page: Path) -> list[list[str]]:
+    """The rows of all tables of a page, each a list of cells."""
+    lines = (line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| "))
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def first_names(page: Path) -> dict[str, list[str]]:
+    """The rows of a page by the first name in them."""
+    return {found[1]: row for row in rows(page) if (found := re.match(r"[`.\[]*(\w+)", row[0]))}
+
+
+@pytest.mark.parametrize("module", ["rio_chain", "rio_chain.testing"])
+def test_every_public_name_stands_in_the_reference(module: str) -> None:
+    names = importlib.import_module(module).__all__
+    reference = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    table = first_names(REFERENCE / "errors.md")
+    documented = set(re.findall(rf"^::: {re.escape(module)}\.(\w+)$", reference, re.MULTILINE))
+    assert [name for name in names if name not in documented and name not in table and name != "RioError"] == []
+
+
+def test_nothing_stands_in_the_reference_that_is_not_there() -> None:
+    for module, name in re.findall(
+        r"^::: ([\w.]+)\.(\w+)$", (REFERENCE / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        assert name in importlib.import_module(module).__all__
+
+
+def test_the_table_of_errors_says_what_is_retried() -> None:
+    table = first_names(REFERENCE / "errors.md")
+    for name, row in table.items():
+        if len(row) < 5 or row[3] not in ("yes", "no"):
+            continue
+        first, *others = re.findall(r"`(\w+)`", row[0]) or [name]
+        for each in (first, *others):
+            error = getattr(errors, each, None)
+            if error is not None:
+                assert issubclass(error, errors.NEVER_RETRIED) == (row[3] == "no"), each
+
+
+def test_the_table_of_errors_names_attributes_that_are_there() -> None:
+    for name, row in first_names(REFERENCE / "errors.md").items():
+        error = getattr(errors, name, None)
+        if error is None or len(row) < 5 or row[3] not in ("yes", "no"):
+            continue
+        for attribute in re.findall(r"`(\w+)`", row[2]):
+            assert hasattr(error, attribute) or attribute in inspect.signature(error).parameters, (name, attribute)
+
+
+def test_the_table_of_policies_has_every_policy_call() -> None:
+    from rio_chain.onion import Onion  # noqa: PLC0415 - this test alone
+
+    told = re.findall(r"`\.(\w+)\(", (REFERENCE / "policies.md").read_text(encoding="utf-8"))
+    calls = {name for name, value in vars(Onion).items() if callable(value) and not name.startswith("_")}
+    assert calls - set(told) == set()
+
+
+def test_the_table_of_events_has_every_kind_and_field() -> None:
+    table = first_names(REFERENCE / "events.md")
+    assert [kind for kind in get_args(Kind) if kind not in table] == []
+    told = set(re.findall(r"`(\w+)`", (REFERENCE / "events.md").read_text(encoding="utf-8")))
+    fields = {field.name for field in Event.__attrs_attrs__}
+    assert fields - told == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_a_page_is_in_the_navigation_and_loads_nothing_from_elsewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert f": {page.relative_to(DOCS).as_posix()}\n" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert re.findall(r"!\[[^]]*\]\(\s*https?:|(?<!<a )\b(?:src|href)=[\"']https?:", text) == []
+    assert "```mermaid" not in text  # the theme would fetch what draws it
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_in_the_navigation_and_runs_on_any_kernel(notebook: Path) -> None:
+    data = json.loads(notebook.read_text(encoding="utf-8"))
+    assert f": tutorials/{notebook.stem}.md\n" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert data["metadata"]["kernelspec"]["name"] == "python3"
+    first = "".join(data["cells"][0]["source"])
+    assert first.startswith("# ")
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_a_notebook_lead_to_files(notebook: Path) -> None:
+    text = "\n".join("".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"])
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (notebook.parent / link).exists()] == []
+
+
+def test_what_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
+    """The check of the built site would be worth nothing if it could not fail."""
+    spec = importlib.util.spec_from_file_location("offline", ROOT / "docs_build" / "offline.py")
+    assert spec is not None
+    assert spec.loader is not None
+    offline = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(offline)
+    page = tmp_path / "page.html"
+    page.write_text('<a href="https://x.org">x</a><link rel="canonical" href="https://x.org"><img src="a.png">')
+    assert offline.loads(page) == []
+    for bad in (
+        '<script src="https://cdn.org/a.js"></script>',
+        "<img src='//cdn.org/a.png'>",
+        '<link rel="stylesheet" href="https://fonts.org/a.css">',
+        "<style>@import 'https://fonts.org/a.css';</style>",
+        '<p style="background: url(https://cdn.org/a.png)">',
+        '<pre class="mermaid">graph</pre>',
+    ):
+        page.write_text(bad)
+        assert len(offline.loads(page)) == 1, bad
