@@ -110,15 +110,16 @@ def tab(program: str) -> Iterator[Tab]:
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)
-        with os.fdopen(from_us, "wb", buffering=0) as out, os.fdopen(to_us, "rb") as told:
+        with os.fdopen(from_us, "wb", buffering=0) as out, os.fdopen(to_us, "rb", buffering=1 << 20) as told:
 
             def receive() -> dict[str, Any]:
-                message = bytearray()
-                while (byte := told.read(1)) != b"\0":
-                    if not byte:
+                message = b""
+                while not message.endswith(b"\0"):
+                    here = told.peek()
+                    if not here:
                         raise RuntimeError("the browser has ended")
-                    message += byte
-                return json.loads(message)
+                    message += told.read(here.find(b"\0") + 1 or len(here))
+                return json.loads(message[:-1])
 
             try:
                 yield Tab(lambda message: out.write(json.dumps(message).encode() + b"\0"), receive)

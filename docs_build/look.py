@@ -17,7 +17,7 @@ from pathlib import Path
 
 from browser import Tab, find, tab
 
-WINDOWS = [(1280, False), (400, True), (1280, True), (400, False)]  # width, dark
+WINDOWS = [(1280, False), (400, True)]  # width, dark: each page once as either
 DIAGRAMS = "document.querySelectorAll('.output svg, .jp-OutputArea svg').length"
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
