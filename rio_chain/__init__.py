@@ -29,6 +29,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     choices     choose, when
     show/       everything that draws: source, tree, Mermaid
     lint        names odd orders, and writes the better ones
+    simulation/  backends that are scripted, or drawn
     testing/    what users need to test their chains
     demo/, cli  rio-chain demo
 
