@@ -77,6 +77,10 @@ class Simulation:
     seed: int
     ended: Sequence[float]
     """For each request its latency, in the order in which they came; infinity for one that failed."""
+    calls: Sequence[int]
+    """For each request how many calls it made."""
+    took: Mapping[str, Sequence[float]]
+    """For each backend how long its calls took, or were waited for, in seconds."""
 
     @cached_property
     def succeeded(self) -> Estimate:

@@ -13,18 +13,19 @@ from returns.result import Failure
 
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.compose import Composed, entry
+from rio_chain.dsl import Chain
 from rio_chain.errors import (
     Abandoned,
     ChainDefinitionError,
     DeadlineExceeded,
-    NotAccepted,
     QueueFull,
     TaskTimedOut,
+    Unstable,
 )
-from rio_chain.executors.virtual import VirtualExecutor
+from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
 from rio_chain.outcome import Outcome
 from rio_chain.request import Request
-from rio_chain.simulation.arrivals import Arrivals, checked
+from rio_chain.simulation.arrivals import Arrivals, checked, rate_of
 from rio_chain.simulation.distribution import Distribution
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF
@@ -34,6 +35,10 @@ from rio_chain.simulation.stage import VISIT, Backend, Load, Stage, Visit
 from rio_chain.units import Duration, count, inert, milliseconds, number, seconds, shown
 
 REQUESTS = 10_000
+PILOT = 500
+"""Requests that are played one after the other, to see how long one takes."""
+FAR = 1 << 40
+"""The number of the first of those, so that no other request has their luck."""
 CUT = (TaskTimedOut, DeadlineExceeded, Abandoned)
 """What a call that a limit cut short ends with."""
 
@@ -119,6 +124,16 @@ def _many(inputs: Iterable[Any]) -> Iterable[Any]:
     return inputs
 
 
+class Played(VirtualExecutor):
+    """Async functions run in the strand that calls them: ours need none of their own, which would cost half the time."""
+
+    def launch(self, threads: int, max_abandoned: int, name: str = VirtualExecutor.name) -> VirtualHost:
+        """As ``VirtualExecutor.launch``."""
+        host = super().launch(threads, max_abandoned, name)
+        host.runtime.direct = True
+        return host
+
+
 class Ledger:
     """What is noted of each request, by its number. The Outcomes themselves are let go."""
 
@@ -126,6 +141,7 @@ class Ledger:
         self.latency = array("d", [INF]) * requests
         self.wait = array("d", [-1.0]) * requests  # -1: it was refused at the door
         self.failed = bytearray(requests)
+        self.calls = array("l", [0]) * requests
         self.priorities: dict[float, list[int]] = {}
         self.failures: Counter[str] = Counter()
         self.busy = 0.0
@@ -138,8 +154,9 @@ class Ledger:
         """It was not accepted."""
         self._fail(number, error)
 
-    def answered(self, number: int, outcome: Outcome[Any]) -> None:
-        """It was answered, whatever the answer."""
+    def answered(self, number: int, outcome: Outcome[Any], calls: int) -> None:
+        """It was answered, whatever the answer, after so many calls."""
+        self.calls[number] = calls
         self.wait[number] = outcome.queued
         self.latency[number] = outcome.queued + outcome.elapsed
         self.busy += outcome.elapsed
@@ -159,7 +176,7 @@ class Play:
         self.draws = Draws(given.seed)
         self.stage = Stage.of(chain, given.backends, self.draws)
         self.ledger = Ledger(given.requests)
-        self.executor = VirtualExecutor(seed=given.seed)
+        self.executor = Played(seed=given.seed)
         self.executor.loop.draw = self._jitter
         self.balancer = Balancer(
             self.executor,
@@ -224,9 +241,9 @@ class Play:
         finally:
             VISIT.reset(token)
         ledger.open += 1
-        ticket.on_done(lambda: self._note(counted, ticket))
+        ticket.on_done(lambda: self._note(counted, ticket, visit))
 
-    def _note(self, counted: int, ticket: Ticket[Any]) -> None:
+    def _note(self, counted: int, ticket: Ticket[Any], visit: Visit) -> None:
         self.ledger.open -= 1
         try:
             outcome = ticket.wait()
@@ -234,7 +251,7 @@ class Play:
             self.ledger.broken = error
             return
         if counted >= 0:
-            self.ledger.answered(counted, outcome)
+            self.ledger.answered(counted, outcome, sum(visit.calls))
             self.ledger.ended = max(self.ledger.ended, self.executor.loop.now())
             for load, response in zip(self.stage.loads, outcome, strict=True):
                 for error in response.errors:
@@ -246,6 +263,21 @@ def _blame(load: Load, error: Any) -> None:
         load.timed_out += 1
     else:
         load.failed += 1
+
+
+def check_load(chain: Composed, given: Setting) -> None:
+    """Refuse a steady stream of more requests than the workers can serve, where nothing ends their waiting.
+
+    Raises:
+        Unstable: the text has the figures, and what to change.
+    """
+    rate = rate_of(given.arrivals)
+    if not rate or given.buffer is not None or given.queue_timeout is not None or given.deadline is not None:
+        return
+    alone = evolve(given, requests=PILOT, arrivals=None, warmup=0, first=FAR, workers=1)
+    service = Play(chain, alone).run().busy / PILOT
+    if rate * service >= given.workers * 1000:
+        raise Unstable(rate, service, given.workers)
 
 
 def _never() -> bool:
@@ -289,4 +321,89 @@ def played(chain: Composed, given: Setting) -> Simulation:
         busy=ledger.busy,
         seed=given.seed,
         ended=ended,
+        calls=ledger.calls,
+        took={load.name: load.took for load in play.stage.loads},
     )
+
+
+def simulate(
+    chain: Chain[..., Any],
+    backends: Mapping[str, Backend],
+    *,
+    requests: int | None = None,
+    arrivals: Arrivals | None = None,
+    workers: int = 10,
+    buffer: int | None = None,
+    queue_timeout: Duration | None = None,
+    deadline: Duration | None = None,
+    priority: float | Callable[[Any], float] = 0,
+    aging: Duration | None = None,
+    abandon_after: Duration = 30_000,
+    inputs: Iterable[Any] | None = None,
+    warmup: int = 0,
+    seed: int = 0,
+) -> Simulation:
+    """Ask how long a chain will take: play it in virtual time, over backends that are drawn instead of called.
+
+    The real interpreter and the real balancer run, so all policies do what they do in production; bridges, predicates
+    and fallbacks are called as they are. Breakers, limits, caches and the like begin without a memory, and those of the
+    chain itself are not touched. No time passes, and nothing is called.
+
+    Args:
+        chain: what to simulate.
+        backends: for every task by name how it behaves: a ``LatencyModel``, a ``Script``, or a function that is called
+            in its place. A model answers with what ``returning`` says.
+        requests: how many. Default 10,000, or all of a trace.
+        arrivals: ``poisson(per_second)``, ``regular(per_second)`` or ``trace([ms])``. Default: one after the other, so
+            that none waits: how long does one take?
+        workers: how many run at once, as of the ``Balancer``. Default 10.
+        buffer: how many may wait; one more is refused with ``QueueFull``. Default: no bound, as for ``arun``.
+        queue_timeout: the most that one may wait for a worker, in milliseconds or as a ``timedelta``.
+        deadline: the most that waiting and running may take together.
+        priority: a number, or a function of the input that gives one. Higher goes first.
+        aging: as of the ``Balancer``.
+        abandon_after: as of the ``Balancer``. Default 30,000.
+        inputs: values with which the chain is called, over again if there are too few. Default: 0, 1, 2, ...
+        warmup: so many requests come first and do not count, so that the line is as long as it gets.
+        seed: a whole number. The same seed gives the same simulation, byte by byte.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range; a task without a backend; a backend that is no task.
+        Unstable: more requests come than the workers can serve, and nothing ends their waiting. Told before it begins.
+
+    Example:
+        >>> from rio_chain import Task, simulate
+        >>> from rio_chain.simulation import LatencyModel
+        >>> async def fetch(user_id: int) -> str: ...
+        >>> hedged = Task(fetch).replica(2, after=60)
+        >>> simulation = simulate(hedged, {"fetch": LatencyModel.lognormal(20, p99=100)}, requests=1000)
+        >>> simulation.latency.p99 < 100, 0 < simulation.extra_load < 0.05
+        (True, True)
+    """
+    given = setting(
+        backends,
+        requests=requests,
+        arrivals=arrivals,
+        workers=workers,
+        buffer=buffer,
+        queue_timeout=queue_timeout,
+        deadline=deadline,
+        priority=priority,
+        aging=aging,
+        abandon_after=abandon_after,
+        inputs=inputs,
+        warmup=warmup,
+        seed=seed,
+    )
+    checked_chain(chain)
+    check_load(chain, given)
+    return played(chain, given)
+
+
+def checked_chain(chain: object) -> Composed:
+    """A chain, and no request of one."""
+    if isinstance(chain, Composed):
+        return chain
+    hint = "; leave the arguments out: page, not page(42)" if isinstance(chain, Request) else ""
+    hint = "; write Task(fn)" if not hint and callable(chain) else hint
+    raise ChainDefinitionError(f"`chain` must be a Task or a Chain{hint}; got {shown(chain)}")

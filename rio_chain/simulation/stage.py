@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from rio_chain.compose import Composed, made
 from rio_chain.engine.current import CURRENT, current_attempt
@@ -51,6 +52,12 @@ class Load:
     failed: int = 0
     timed_out: int = 0
     busy: float = 0.0
+    took: array[float] = field(factory=partial(array, "d"))
+
+    def ended(self, seconds: float) -> None:
+        """A call took so long, or was given up after so long."""
+        self.busy += seconds
+        self.took.append(seconds)
 
     def count(self, nth: int) -> None:
         """One more call, the ``nth`` of this task in its request, from 0."""
@@ -162,7 +169,7 @@ def _model(index: int, model: LatencyModel, load: Load, draws: Draws) -> Callabl
             await rt.sleep(delay)
         finally:
             if visit.counted:
-                load.busy += rt.now() - began
+                load.ended(rt.now() - began)
         return model.answer() if error is None else faults.fail(error)
 
     return call
@@ -179,7 +186,7 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
             return await fn(*args, **kwargs)
         finally:
             if visit.counted:
-                load.busy += now() - began
+                load.ended(now() - began)
 
     return call
 
