@@ -1,0 +1,199 @@
+"""The stage of a simulation: the chain as it is, but for what it calls and for what its policies remember."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, cast
+
+from attrs import define, evolve, field, frozen
+
+from rio_chain.compose import Composed, made
+from rio_chain.engine.current import CURRENT, current_attempt
+from rio_chain.dsl import Chain
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.functions import is_async
+from rio_chain.nodes import Node, Race, Scope, flat, parts, with_parts
+from rio_chain.policies.shared import Shared
+from rio_chain.request import Request
+from rio_chain.simulation import faults
+from rio_chain.simulation.draws import Draws
+from rio_chain.simulation.models import LatencyModel
+from rio_chain.units import inert, milliseconds, shown
+
+Backend = LatencyModel | Callable[..., Any]
+"""What may stand for a task: a model, a ``Script``, or any function, sync or async."""
+
+
+class Visit:
+    """One simulated request: its number, how often it has called each task, and whether it counts."""
+
+    __slots__ = ("calls", "counted", "jitters", "number")
+
+    def __init__(self, number: int, tasks: int, *, counted: bool) -> None:
+        self.number = number
+        self.calls = [0] * tasks
+        self.jitters = 0
+        self.counted = counted
+
+
+VISIT: ContextVar[Visit | None] = ContextVar("rio_chain_visit", default=None)
+
+
+@define
+class Load:
+    """What is counted of a task's calls; ``busy`` in seconds."""
+
+    name: str
+    calls: int = 0
+    extra: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    busy: float = 0.0
+    took: array[float] = field(factory=partial(array, "d"))
+
+    def ended(self, seconds: float) -> None:
+        """A call took so long, or was given up after so long."""
+        self.busy += seconds
+        self.took.append(seconds)
+
+    def count(self, nth: int) -> None:
+        """One more call, the ``nth`` of this task in its request, from 0."""
+        self.calls += 1
+        if nth:
+            attempt = current_attempt()
+            self.extra += attempt > 1 or attempt.replica > 0
+
+
+@frozen
+class Stage:
+    """A chain whose tasks call what stands for their backends, and what is counted of each."""
+
+    chain: Composed
+    loads: tuple[Load, ...]
+
+    @classmethod
+    def of(cls, chain: Composed, backends: Mapping[str, Backend], draws: Draws) -> Stage:
+        """Put it up.
+
+        Raises:
+            ChainDefinitionError: a backend is missing, or is not in the chain, or is none.
+        """
+        names = [task.name for task in chain.plan().tasks]
+        found = _backends(names, backends)
+        loads = tuple(map(Load, names))
+        made_up = [_stand_in(*each, draws) for each in zip(range(len(names)), found, loads, strict=True)]
+        own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
+        return cls(own.with_backends(dict(zip(names, made_up, strict=True))), loads)
+
+    def request(self, value: Any) -> Request[Any]:
+        """The chain called with an input."""
+        return cast("Any", self.chain)(value)  # type: ignore[no-any-return]
+
+
+def _backends(names: list[str], given: Mapping[str, Backend]) -> list[Backend]:
+    """One for each task."""
+    wrong: Any = given
+    if not isinstance(wrong, Mapping):
+        raise ChainDefinitionError(
+            f"`backends` must be a dict of what stands for each task, as "
+            f'{{"{names[0]}": LatencyModel.lognormal(20, p99=150)}}; got {shown(given)}'
+        )
+    known = {*names, *(name.rpartition("#")[0] for name in names)} - {""}
+    for name in given:
+        if name not in known:
+            raise ChainDefinitionError(f"`backends` names {shown(name)}, which is no task of this chain; it has {', '.join(names)}")
+    missing = [name for name in names if name not in given and name.rpartition("#")[0] not in given]
+    if missing:
+        raise ChainDefinitionError(
+            f"`backends` must say how every task behaves; missing: {', '.join(missing)}. A LatencyModel, a Script, or a "
+            f"function; one that is quick and calls nothing may be given as it is"
+        )
+    found = [given[name] if name in given else given[name.rpartition("#")[0]] for name in names]
+    for name, backend in zip(names, found, strict=True):
+        each: Any = backend
+        if not isinstance(each, LatencyModel) and (not callable(each) or isinstance(each, (Composed, type))):
+            raise ChainDefinitionError(
+                f"`backends[{name!r}]` must be a LatencyModel, a Script or a function; got {shown(backend)}"
+            )
+    return found
+
+
+def anew(node: Node, known: dict[int, Any]) -> Node:
+    """The same chain with policies that remember nothing: a simulation neither sees nor changes the state of real ones.
+
+    What shared one object shares one new object.
+    """
+
+    def own(policy: Any) -> Any:
+        if not isinstance(policy, Shared):
+            return policy
+        if id(policy) not in known:
+            known[id(policy)] = policy.anew()
+        return known[id(policy)]
+
+    node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
+    if isinstance(node, Scope):
+        return Scope(own(node.policy), node.inner)
+    return evolve(node, after=own(node.after)) if isinstance(node, Race) else node
+
+
+def _stand_in(index: int, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:
+    """A function that behaves like the backend, and is counted."""
+    if isinstance(backend, LatencyModel):
+        return _model(index, backend, load, draws)
+    return (_awaited if is_async(backend) else _called)(index, backend, load)
+
+
+def _entered(index: int, load: Load) -> tuple[Visit, int]:
+    visit = VISIT.get()
+    assert visit is not None  # noqa: S101 - all requests on a stage are visits
+    nth = visit.calls[index]
+    visit.calls[index] = nth + 1
+    if visit.counted:
+        load.count(nth)
+    return visit, nth
+
+
+def _model(index: int, model: LatencyModel, load: Load, draws: Draws) -> Callable[..., Any]:
+    async def call(*_: Any, **__: Any) -> Any:
+        visit, nth = _entered(index, load)
+        strand = CURRENT.get()
+        assert strand is not None  # noqa: S101 - of the run that calls
+        rt = strand.rt
+        began = rt.now()
+        delay, error = model.draw(draws.at(visit.number, index, nth), milliseconds(began))
+        try:
+            await rt.sleep(delay)
+        finally:
+            if visit.counted:
+                load.ended(rt.now() - began)
+        return model.answer() if error is None else faults.fail(error)
+
+    return call
+
+
+def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        visit, _ = _entered(index, load)
+        strand = CURRENT.get()
+        assert strand is not None  # noqa: S101 - of the run that calls
+        now = strand.rt.now
+        began = now()
+        try:
+            return await fn(*args, **kwargs)
+        finally:
+            if visit.counted:
+                load.ended(now() - began)
+
+    return call
+
+
+def _called(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _entered(index, load)
+        return fn(*args, **kwargs)
+
+    return call
