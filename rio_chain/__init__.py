@@ -29,6 +29,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     choices     choose, when
     show/       everything that draws: source, tree, Mermaid
     lint        names odd orders, and writes the better ones
+    simulation/  backends that are scripted, or drawn
     testing/    what users need to test their chains
     demo/, cli  rio-chain demo
 
@@ -68,7 +69,7 @@ from rio_chain.errors import (
 from rio_chain.event import Event
 from rio_chain.items import each, expand, reduce
 from rio_chain.joins import fan_out, race, settle, star
-from rio_chain.outcome import Outcome, Response
+from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.plan import Plan
 from rio_chain.policies import (
     Backoff,
@@ -134,6 +135,7 @@ __all__ = [
     "RioError",
     "Saturated",
     "Skipped",
+    "Span",
     "Stream",
     "Task",
     "TaskTimedOut",

@@ -177,7 +177,7 @@ def compile_plan(node: Node) -> Plan:
         _validate(root, nodes)
         if any(isinstance(n, Call) and n.uses for n in nodes):
             root = _wired(root)
-        tasks = _tasks(root, nodes)
+        tasks = numbered(root, nodes)
         names = _numbered([n.name for n in nodes if isinstance(n, Bridge)], {task.name for task in tasks})
         sides = _sides(root, (task.name for task in tasks))
     except RecursionError:
@@ -216,10 +216,11 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
             raise name_twice(name)
 
 
-def _tasks(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
+def numbered(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
+    """The tasks of a chain, or of a part of one, with the names they have there; ``nodes`` is ``walk(root)``."""
     calls = [node for node in nodes if isinstance(node, Call)]
-    numbered = _numbered([call.name for call in calls if not call.explicit], set(given_names(root)))
-    return tuple(PlannedTask(i, c.name if c.explicit else next(numbered), c) for i, c in enumerate(calls))
+    names = _numbered([call.name for call in calls if not call.explicit], set(given_names(root)))
+    return tuple(PlannedTask(i, c.name if c.explicit else next(names), c) for i, c in enumerate(calls))
 
 
 def _numbered(names: Sequence[str], taken: AbstractSet[str]) -> Iterator[str]:

@@ -33,6 +33,7 @@ LAZY_UPWARD = {
     ("plan", "show"),  # and so does this one
     ("dsl", "show"),  # a chain has a repr, explain() and mermaid()
     ("dsl", "lint"),  # and lint(), which writes code
+    ("dsl", "simulation"),  # with_backends() takes models of backends
 }
 
 ONE_FILE = {"asyncio": "executors/asyncio.py", "trio": "executors/trio.py"}
