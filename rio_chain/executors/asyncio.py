@@ -16,6 +16,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, Raised
 from rio_chain.executors.base import HostGone, Main, OnLoop
 from rio_chain.executors.crew import Crew
@@ -312,7 +313,7 @@ def _reaper_of(loop: asyncio.AbstractEventLoop) -> Reaper:
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 
-class AsyncioHost:
+class AsyncioHost(Waited):
     """A running asyncio loop as a host."""
 
     name = NAME

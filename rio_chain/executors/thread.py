@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Raised
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
@@ -63,6 +65,7 @@ class ThreadRuntime:
     direct = False
     places = False
     lanes = NO_LANES
+    draw = staticmethod(random.random)
 
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
         self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used
@@ -148,7 +151,7 @@ def _ends_more(got: Any, host: AsyncHost) -> bool:
 # --- the host ---------------------------------------------------------------------------------------------------
 
 
-class ThreadHost:
+class ThreadHost(Waited):
     """A crew of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
 
     name = "thread"
@@ -161,10 +164,6 @@ class ThreadHost:
 
     def here(self) -> bool:
         """As ``Host.here``."""
-        return False
-
-    def on_loop_thread(self) -> bool:
-        """As ``Host.on_loop_thread``."""
         return False
 
     def cancelling(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 import trio
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED
 from rio_chain.executors.base import HostGone, Main, OnLoop
 from rio_chain.executors.crew import Crew
@@ -228,7 +229,7 @@ def _cancelled_part(exc: BaseException) -> BaseException | None:
     return None
 
 
-class TrioHost:
+class TrioHost(Waited):
     """A running trio loop as a host."""
 
     name = NAME
