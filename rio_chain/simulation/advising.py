@@ -78,14 +78,23 @@ class Advice(Generic[P, Out]):
         return Text("\n".join(lines))
 
     def _verdict(self) -> str:
-        gain = f"{short(self.gain)} ms ({short(self.gain.low)} .. {short(self.gain.high)})"
+        sure = f"{short(self.gain)} ms ({short(self.gain.low)} .. {short(self.gain.high)}) less"
+        gained = f"{self.goal} {self._told(self.before)} -> {self._told(self.after)}"
+        gained += f", {sure}" if math.isfinite(self.gain) else ""
         if self.helps:
-            cost = f"the busiest backend gets {percent(self.extra_load)} more calls"
-            return f"{self.goal} {short(self.before)} -> {short(self.after)} ms, {gain} less; {cost}. Write:"
+            return f"{gained}; no backend gets more than {percent(self.extra_load)} more calls. Write:"
         if not self.changes:
-            return f"Nothing within the limits brings the {self.goal} down from {short(self.before)} ms."
+            return f"Nothing within the limits brings the {self.goal} down from {self._told(self.before)}."
         best = "; ".join(self.changes.values())
-        return f"Nothing within the limits helps for sure. The best found, {best}, gains {gain} of {short(self.before)} ms."
+        return f"Nothing within the limits helps for sure. The best found, {best}: {gained}."
+
+    def _told(self, value: float) -> str:
+        return (
+            f"{short(value)} ms" if math.isfinite(value) else f"never (more than {self._rest()} of the requests fail)"
+        )
+
+    def _rest(self) -> str:
+        return percent(1 - PERCENTILES[self.goal])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, which ``json.dumps`` takes as it is."""
@@ -104,12 +113,12 @@ class Advice(Generic[P, Out]):
         return str(self.summary())
 
     def __repr__(self) -> str:
-        found = f"{self.goal} {short(self.before)} -> {short(self.after)} ms" if self.helps else "nothing helps"
+        found = f"{self.goal} {self._told(self.before)} -> {self._told(self.after)}" if self.helps else "nothing helps"
         return f"<Advice: {found}>"
 
     def _repr_html_(self) -> str:
         code = "".join(f"<p><code>{picture.text(each)}</code></p>" for each in self.changes.values() if self.helps)
-        return picture.card("Advice", self._verdict(), code) + self.comparison._repr_html_()  # noqa: SLF001 - one of ours
+        return picture.card("Advice", self._verdict(), code) + self.comparison.html()
 
 
 def more_calls(now: Simulation, then: Simulation) -> float:
@@ -161,7 +170,7 @@ class Search:
         """Those worth a closer look: the best that seem to be within the limits, and the best that may be."""
         sure, perhaps = (self._fittest(tried, LOOK, slack) for slack in (1.0, 1.5))
         few = sure[:KEPT]
-        return few + [each for each in perhaps if each not in few][:KEPT - 1]
+        return few + [each for each in perhaps if each not in few][: KEPT - 1]
 
     def _fittest(self, tried: Iterable[Changes], requests: int, slack: float) -> list[Changes]:
         """Those within the limits, the best first. What stands first in ``tried`` wins where they are alike."""
@@ -183,7 +192,7 @@ class Search:
         return more_calls(now, then) <= slack * self.extra_load and worse <= (slack - 1) * 0.01 * now.requests
 
     def _score(self, simulation: Simulation) -> float:
-        """The goal; of few requests the mean of what is near to it, which is surer. A failure is worse than anything."""
+        """The goal; of few requests the mean of what is near to it, which is surer. Nothing is worse than a failure."""
         ordered = sorted(min(each, 1e9) for each in simulation.ended)
         near = 0.7 * (1 - self.q)
         some = ordered[rank(self.q - near, len(ordered)) : rank(self.q + near, len(ordered)) + 1]
@@ -260,8 +269,8 @@ def advise(
 ) -> Advice[P, Out]:
     """Search hedges, limits and retries that bring a percentile down, within limits; and say when nothing does.
 
-    Around each task by itself it tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)``: a coarse grid,
-    then what is near the best, with more and more requests. All candidates meet the same backends, and the verdict
+    Around each task by itself it tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)``: a coarse
+    grid, then what is near the best, with more and more requests. All candidates meet the same backends. The verdict
     comes from requests that the search has not seen. A request that fails counts as one that never ends, and no more
     may fail than now.
 
@@ -312,5 +321,7 @@ def _tasks(chain: Composed, tasks: Iterable[str]) -> list[str]:
     found = [given] if isinstance(given, str) else list(tasks)
     for name in found:
         if name not in names:
-            raise ChainDefinitionError(f"`tasks` names {shown(name)}, which is no task of this chain; it has {', '.join(names)}")
+            raise ChainDefinitionError(
+                f"`tasks` names {shown(name)}, which is no task of this chain; it has {', '.join(names)}"
+            )
     return found

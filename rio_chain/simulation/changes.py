@@ -8,10 +8,10 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from rio_chain.arguments import names_in
 from rio_chain.compose import Composed, made
 from rio_chain.dsl import Chain
-from rio_chain.arguments import names_in
-from rio_chain.nodes import Call, FanOut, Named, Node, Race, Scope, flat, is_hedge_of_one, parts, walk, with_parts
+from rio_chain.nodes import Call, FanOut, Named, Node, Race, Scope, flat, is_hedge_of_one, parts, with_parts
 from rio_chain.policies import Retry, Timeout, first
 from rio_chain.show.source import source
 from rio_chain.units import span
@@ -162,8 +162,3 @@ def _with(layers: list[Any], change: Change) -> list[Any]:
         else:
             layers[at] = Scope(evolve(layers[at].policy, retries=change.retries), any_node)
     return layers
-
-
-def tasks_in(node: Node) -> int:
-    """How many tasks stand in it."""
-    return sum(isinstance(each, Call) for each in walk(node))
