@@ -11,6 +11,7 @@ class Shared:
     """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
 
     __slots__ = ("_made_with",)
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """As ``object``; it remembers how it was made, for ``anew``."""

@@ -93,7 +93,7 @@ def trace(instants: Iterable[float]) -> Arrivals:
     """Requests at the very instants that were recorded, or made up: a burst, a ramp, a day of production.
 
     Args:
-        instants: milliseconds, none before the one in front of it. Only the distances count: the first is the beginning.
+        instants: milliseconds, in order. Only the distances count: the first is the beginning.
 
     Raises:
         ChainDefinitionError: there is none; one is not a finite number, or earlier than the one before it.
@@ -105,7 +105,9 @@ def trace(instants: Iterable[float]) -> Arrivals:
     """
     given: Any = instants
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise ChainDefinitionError(f"`trace` takes the instants in milliseconds, as in trace([0, 20]); got {shown(given)}")
+        raise ChainDefinitionError(
+            f"`trace` takes the instants in milliseconds, as in trace([0, 20]); got {shown(given)}"
+        )
     at = [_instant(value) for value in instants]
     if not at:
         raise ChainDefinitionError("`trace` needs at least one instant; got none")
@@ -138,4 +140,6 @@ def checked(value: object) -> Arrivals | None:
         return value
     got = shown(value)
     hint = f"; write poisson({got})" if isinstance(value, (int, float)) and math.isfinite(value) else ""
-    raise ChainDefinitionError(f"`arrivals` must be poisson(per_second), regular(per_second) or trace([ms]){hint}; got {got}")
+    raise ChainDefinitionError(
+        f"`arrivals` must be poisson(per_second), regular(per_second) or trace([ms]){hint}; got {got}"
+    )

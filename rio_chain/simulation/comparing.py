@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ from rio_chain.simulation.intervals import (
 )
 from rio_chain.simulation.result import Simulation, columns
 from rio_chain.simulation.simulating import Setting, check_load, checked_chain, played, setting
-from rio_chain.simulation.stage import Backend
+from rio_chain.simulation.stage import Backend, names_of
 from rio_chain.units import shown
 
 SUCCEEDED, CALLS = "succeeded", "calls"
@@ -48,7 +48,7 @@ class Comparison:
         """For each variant but the first what is different from that: its figure less that of the first.
 
         ``p50`` to ``p99.9`` are milliseconds until a request has succeeded, and infinite where too many fail;
-        ``succeeded`` is the share of the requests, ``calls`` the calls that one request makes. All with a 95 % interval.
+        ``succeeded`` is a share of the requests, ``calls`` what one request makes. All with a 95 % interval.
         """
         base, *others = self.simulations
         first = self.simulations[base]
@@ -101,6 +101,10 @@ class Comparison:
         return f"<Comparison of {len(self.simulations)} variants: p99 until success {p99}>"
 
     def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self) -> str:
+        """The chart and the table, as a notebook shows them."""
         curves = picture.curves([(name, each.latency) for name, each in self.simulations.items() if len(each.latency)])
         first = next(iter(self.simulations.values()))
         return picture.card(self._what, first.how, curves, picture.tables(picture.table(*self._rows())))
@@ -169,12 +173,12 @@ def compare(
         True
     """
     labels = _names(chains, names)
-    known = {name: task for chain in chains for task in chain.plan().tasks for name in (task.name, task.name.rpartition("#")[0])}
+    known = set[str]().union(*(names_of(chain.plan().tasks) for chain in chains))
     given: Any = backends
     if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise ChainDefinitionError(f"`backends` names {shown(unknown[0])}, which is no task of any of these chains")
+        for name in backends:
+            if name not in known:
+                raise ChainDefinitionError(f"`backends` names {shown(name)}, which is no task of any of these chains")
     options_of = setting(backends, **options)
     return compared(dict(zip(labels, chains, strict=True)), options_of)
 
@@ -191,22 +195,20 @@ def _own(chain: Composed, backends: Mapping[str, Backend]) -> Mapping[str, Backe
     given: Any = backends
     if not isinstance(given, Mapping):
         return backends  # refused where the stage is put up
-    names = {name for task in chain.plan().tasks for name in (task.name, task.name.rpartition("#")[0])}
+    names = names_of(chain.plan().tasks)
     return {name: backend for name, backend in backends.items() if name in names}
 
 
 def _names(chains: Sequence[object], names: Sequence[str] | None) -> list[str]:
     for chain in chains:
         checked_chain(chain)
-    if len(chains) < 2:
-        raise ChainDefinitionError(f"`compare` takes two chains or more, as in compare(page, hedged, backends=...); got {len(chains)}")
+    many = len(chains)
+    if many <= 1:
+        rule = "two chains or more, as in compare(page, hedged, backends=...)"
+        raise ChainDefinitionError(f"`compare` takes {rule}; got {many}")
     if names is None:
-        return [_letters(i) for i in range(len(chains))]
+        return [*ascii_uppercase[:many], *(f"variant {i}" for i in range(len(ascii_uppercase) + 1, many + 1))]
     given: Any = names
-    if isinstance(given, str) or len(set(given)) != len(chains) or not all(isinstance(name, str) for name in given):
-        raise ChainDefinitionError(f"`names` must be {len(chains)} different names, one for each chain; got {shown(names)}")
+    if isinstance(given, str) or len(set(given)) != many or not all(isinstance(name, str) for name in given):
+        raise ChainDefinitionError(f"`names` must be {many} different names, one for each chain; got {shown(names)}")
     return list(names)
-
-
-def _letters(index: int) -> str:
-    return chr(ord("A") + index) if index < 26 else f"A{index}"

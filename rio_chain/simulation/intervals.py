@@ -4,8 +4,8 @@
   3rd ed., section 7.1). Requests that wait in one line are not independent: they count as fewer, by the design effect
   of their batches (Korn and Graubard, *Survey Methodology* 24, 1998).
 * A mean is that of batches, which are nearly independent (Law, *Simulation Modeling and Analysis*, section 9.5.3).
-* A difference of two runs on common random numbers is drawn again and again from whole blocks of both at once (Carlstein,
-  *Annals of Statistics* 14, 1986), which keeps what is common.
+* A difference of two runs on common random numbers is drawn again and again from whole blocks of both at once
+  (Carlstein, *Annals of Statistics* 14, 1986), which keeps what is common.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Self
 
 BATCHES = 20
 T95 = 2.093
@@ -20,6 +21,7 @@ T95 = 2.093
 BLOCKS = 40
 AGAIN = 400
 """How often the blocks are drawn."""
+TEN, THOUSAND = 10, 1000
 INF = math.inf
 
 
@@ -39,14 +41,14 @@ class Estimate(float):
     low: float
     high: float
 
-    def __new__(cls, value: float, low: float, high: float) -> Estimate:
+    def __new__(cls, value: float, low: float, high: float) -> Self:
         """As ``float``."""
         self = super().__new__(cls, value)
         self.low, self.high = low, high
         return self
 
-    def __getnewargs__(self) -> tuple[float, float, float]:
-        return float(self), self.low, self.high
+    def __reduce__(self) -> tuple[type[Self], tuple[float, float, float]]:
+        return type(self), (float(self), self.low, self.high)
 
     @property
     def apart(self) -> bool:
@@ -60,11 +62,11 @@ class Estimate(float):
 
 
 def short(value: float) -> str:
-    """A number in as many digits as a reader wants: three at least, and no more than one behind the point of larger ones."""
+    """A number in as many digits as a reader wants: three, and one behind the point of those up to 1000."""
     size = abs(value)
-    if size == INF or size == 0:
+    if size in (0, INF):
         return f"{value:g}"
-    return f"{value:.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+    return f"{value:.0f}" if size >= THOUSAND else f"{value:.1f}" if size >= TEN else f"{value:.3g}"
 
 
 def rank(q: float, count: int) -> int:
@@ -93,7 +95,7 @@ def quantile(ordered: Sequence[float], arrived: Sequence[float], q: float) -> Es
 
 
 def design_effect(flags: Sequence[bool], share: float) -> float:
-    """How many of these count as one independent one: what the means of batches vary more than they should; 1 or more."""
+    """How many of these count as one that is independent: what the means of batches vary more than they should."""
     count = len(flags)
     if count < 2 * BATCHES or not 0 < share < 1:
         return 1.0
@@ -207,7 +209,7 @@ def between(value: float, drawn: Sequence[float]) -> Estimate:
 
 def difference(a: float, b: float) -> float:
     """``a - b``; of two that are infinite, none."""
-    return 0.0 if a == b else a - b
+    return 0.0 if a == b else round(a - b, 9)  # to the picosecond: what is left by rounding is no difference
 
 
 def paired(a: Sequence[float], b: Sequence[float], of: Callable[[float, float], float] = difference) -> list[float]:

@@ -19,6 +19,7 @@ HEIGHT = 240
 WIDE = 1000  # in which the curves are drawn, before they are stretched
 POINTS = 160
 BAND = 24
+MOST_ROWS = 8
 LONGEST = 4  # 99.99 %
 AXIS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
 LINES = ("", "7 3", "2 3")
@@ -73,7 +74,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str | Estimate]], unit: 
     """A table; its first column says what the row is."""
     head = "".join(f"<th scope='col'>{text(name)}</th>" for name in heads)
     body = "".join(
-        f"<tr><th scope='row'>{text(row[0])}</th>" + "".join(f"<td>{_cell(each, unit)}</td>" for each in row[1:]) + "</tr>"
+        f"<tr><th scope='row'>{text(row[0])}</th>"
+        + "".join(f"<td>{_cell(each, unit)}</td>" for each in row[1:])
+        + "</tr>"
         for row in rows
     )
     return f'<div class="rio-wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -109,7 +112,8 @@ def curves(named: Sequence[tuple[str, Distribution]]) -> str:
     plot = [_curve(each, scale, number, alone=alone) for number, (_, each) in enumerate(named)]
     marks = [_marks(each, scale, number, alone=alone) for number, (_, each) in enumerate(named)]
     told = "; ".join(
-        f"{name}: " + ", ".join(f"{p} {short(value)} ms" for p, value in each.percentiles.items()) for name, each in named
+        f"{name}: " + ", ".join(f"{p} {short(value)} ms" for p, value in each.percentiles.items())
+        for name, each in named
     )
     svg = (
         f'<svg class="rio-plot" role="img" aria-label="{text(f"Latency over percentiles. {told}")}" height="{HEIGHT}">'
@@ -128,7 +132,7 @@ class Scale:
         self.end = min(LONGEST, max(1.0, math.log10(max(many, 1))))
         lows = [self.value(each, 0.0) for each in all_of_them]
         highs = [self.value(each, self.end) for each in all_of_them]
-        self.ticks = ticks(max(min(lows), max(highs) / 1e4, 1e-3), max(max(highs), 2e-3))
+        self.ticks = ticks(max(min(lows), max(highs) / 1e4, 1e-3), max(*highs, 2e-3))
         self._low, self._high = math.log(self.ticks[0]), math.log(self.ticks[-1])
 
     @staticmethod
@@ -154,7 +158,7 @@ def ticks(low: float, high: float) -> list[float]:
         first = max(i for i, mark in enumerate(marks) if mark <= low or i == 0)
         last = min(i for i, mark in enumerate(marks) if mark >= high and i > first)
         found = marks[first : last + 1]
-        if len(found) <= 8:
+        if len(found) <= MOST_ROWS:
             break
     return found
 
@@ -164,7 +168,9 @@ def _curve(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
     steps = [scale.end * i / POINTS for i in range(POINTS + 1)]
     line = " ".join(f"{WIDE * scale.x(u):.1f},{scale.y(scale.value(each, u)):.1f}" for u in steps)
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    curve = f'<polyline class="rio-curve" stroke="{colour}"{dashed} vector-effect="non-scaling-stroke" points="{line}"/>'
+    curve = (
+        f'<polyline class="rio-curve" stroke="{colour}"{dashed} vector-effect="non-scaling-stroke" points="{line}"/>'
+    )
     return (_band(each, scale, colour) if alone or number < COLOURS else "") + curve
 
 
@@ -201,9 +207,7 @@ def _rows(scale: Scale) -> str:
         y = scale.y(mark)
         found.append(f'<line class="rio-grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
         unit = " ms" if mark == scale.ticks[-1] else ""
-        found.append(
-            f'<text class="rio-faint" x="-8" y="{y + 4:.1f}" text-anchor="end">{mark:.4g}{unit}</text>'
-        )
+        found.append(f'<text class="rio-faint" x="-8" y="{y + 4:.1f}" text-anchor="end">{mark:.4g}{unit}</text>')
     return "".join(found)
 
 

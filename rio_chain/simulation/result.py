@@ -15,7 +15,7 @@ from rio_chain.simulation.intervals import INF, Estimate, share_of, short
 
 
 @frozen
-class Backend:
+class BackendLoad:
     """What a backend had to do.
 
     Attributes:
@@ -50,7 +50,7 @@ class Simulation:
 
     Attributes:
         chain: what was simulated, in short.
-        latency: from the arrival of a request to its Outcome, whatever that is; of all that were not refused at the door.
+        latency: from the arrival of a request to its Outcome, whatever that is; of all that were accepted.
         wait: how long of that they waited for a worker.
         waits: the same by priority, where there are several.
         backends: what each of them had to do, by the name of its task.
@@ -67,7 +67,7 @@ class Simulation:
     latency: Distribution
     wait: Distribution
     waits: Mapping[float, Distribution]
-    backends: Mapping[str, Backend]
+    backends: Mapping[str, BackendLoad]
     requests: int
     failures: Mapping[str, int]
     workers: int
@@ -147,8 +147,8 @@ class Simulation:
         lines = [self.chain, self.how, ""]
         heads, rows = self._times()
         lines += columns(heads, [[str(cell) for cell in row] for row in rows])
-        heads, rows = self._loads()
-        lines += ["", *columns(heads, rows), "", *self._ends()]
+        heads, loads = self._loads()
+        lines += ["", *columns(heads, loads), "", *self._ends()]
         return Text("\n".join(lines))
 
     @property
@@ -222,7 +222,9 @@ def columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines: its first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return [
-        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        .rstrip()
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in (heads, *rows)
     ]

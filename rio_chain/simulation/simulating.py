@@ -1,4 +1,4 @@
-"""simulate: a chain, its backends and its load, played in virtual time by the real interpreter and the real balancer."""
+"""simulate: a chain, its backends and its load, played in virtual time by the real interpreter and balancer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle, islice
 from typing import Any, cast
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from returns.result import Failure
 
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.compose import Composed, entry
 from rio_chain.dsl import Chain
 from rio_chain.errors import (
-    Abandoned,
     ChainDefinitionError,
-    DeadlineExceeded,
     QueueFull,
-    TaskTimedOut,
     Unstable,
 )
 from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
@@ -29,9 +26,8 @@ from rio_chain.simulation.arrivals import Arrivals, checked, rate_of
 from rio_chain.simulation.distribution import Distribution
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF
-from rio_chain.simulation.result import Backend as Served
-from rio_chain.simulation.result import Simulation
-from rio_chain.simulation.stage import VISIT, Backend, Load, Stage, Visit
+from rio_chain.simulation.result import BackendLoad, Simulation
+from rio_chain.simulation.stage import VISIT, Backend, Stage, Visit
 from rio_chain.units import Duration, count, inert, milliseconds, number, seconds, shown
 
 REQUESTS = 10_000
@@ -39,8 +35,6 @@ PILOT = 500
 """Requests that are played one after the other, to see how long one takes."""
 FAR = 1 << 40
 """The number of the first of those, so that no other request has their luck."""
-CUT = (TaskTimedOut, DeadlineExceeded, Abandoned)
-"""What a call that a limit cut short ends with."""
 
 
 @frozen
@@ -113,19 +107,23 @@ def _requests(requests: int | None, arrivals: Arrivals | None, warmup: int) -> i
         return REQUESTS if limit is None else max(1, limit - warmup)
     wanted = count(requests, "requests", least=1)
     if limit is not None and wanted + warmup > limit:
-        raise ChainDefinitionError(f"`requests` must be at most {limit - warmup}: there are no more in {arrivals!r}; got {wanted}")
+        raise ChainDefinitionError(
+            f"`requests` must be at most {limit - warmup}: there are no more in {arrivals!r}; got {wanted}"
+        )
     return wanted
 
 
 def _many(inputs: Iterable[Any]) -> Iterable[Any]:
     given: Any = inputs
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise ChainDefinitionError(f"`inputs` must be a list of values, each of which the chain is called with; got {shown(inputs)}")
+        raise ChainDefinitionError(
+            f"`inputs` must be a list of values, each of which the chain is called with; got {shown(inputs)}"
+        )
     return inputs
 
 
 class Played(VirtualExecutor):
-    """Async functions run in the strand that calls them: ours need none of their own, which would cost half the time."""
+    """Async functions run in the strand that calls them: one of their own would cost half as much time again."""
 
     def launch(self, threads: int, max_abandoned: int, name: str = VirtualExecutor.name) -> VirtualHost:
         """As ``VirtualExecutor.launch``."""
@@ -207,12 +205,12 @@ class Play:
         total = given.warmup + given.requests
         values = cycle(given.inputs) if given.inputs is not None else iter(range(given.first, given.first + total))
         instants = None if given.arrivals is None else given.arrivals.instants(total, given.seed)
-        for number, value in zip(range(total), values, strict=False):
+        for index, value in zip(range(total), values, strict=False):
             if instants is None:
                 loop.drive(lambda: not ledger.open)
             else:
                 loop.drive(_never, next(instants))
-            self._come(number, value)
+            self._come(index, value)
             if ledger.broken is not None:
                 break
         loop.drive(lambda: not ledger.open)
@@ -227,7 +225,7 @@ class Play:
         counted = number - given.warmup
         priority = given.priority(value) if callable(given.priority) else given.priority
         visit = Visit(given.first + number, len(self.stage.loads), counted=counted >= 0)
-        request = Request(self.stage.chain.plan()) if self._bare else self.stage.request(value)
+        request: Request[Any] = Request(self.stage.chain.plan()) if self._bare else self.stage.request(value)
         if counted >= 0:
             ledger.began = min(ledger.began, self.executor.loop.now())
             ledger.priorities.setdefault(priority, []).append(counted)
@@ -254,15 +252,7 @@ class Play:
             self.ledger.answered(counted, outcome, sum(visit.calls))
             self.ledger.ended = max(self.ledger.ended, self.executor.loop.now())
             for load, response in zip(self.stage.loads, outcome, strict=True):
-                for error in response.errors:
-                    _blame(load, error)
-
-
-def _blame(load: Load, error: Any) -> None:
-    if isinstance(error, CUT):
-        load.timed_out += 1
-    else:
-        load.failed += 1
+                load.blame(response.errors)
 
 
 def check_load(chain: Composed, given: Setting) -> None:
@@ -305,10 +295,11 @@ def played(chain: Composed, given: Setting) -> Simulation:
         latency=Distribution(ledger.latency[i] for i in accepted),
         wait=Distribution(ledger.wait[i] for i in accepted),
         waits={
-            level: Distribution(ledger.wait[i] for i in classes[level] if ledger.wait[i] >= 0) for level in sorted(classes)
+            level: Distribution(ledger.wait[i] for i in classes[level] if ledger.wait[i] >= 0)
+            for level in sorted(classes)
         },
         backends={
-            load.name: Served(
+            load.name: BackendLoad(
                 load.name, load.calls, load.extra, load.failed, load.timed_out, load.busy / lasted if lasted else 0.0
             )
             for load in play.stage.loads
@@ -404,6 +395,8 @@ def checked_chain(chain: object) -> Composed:
     """A chain, and no request of one."""
     if isinstance(chain, Composed):
         return chain
-    hint = "; leave the arguments out: page, not page(42)" if isinstance(chain, Request) else ""
-    hint = "; write Task(fn)" if not hint and callable(chain) else hint
-    raise ChainDefinitionError(f"`chain` must be a Task or a Chain{hint}; got {shown(chain)}")
+    given: Any = chain
+    hint = "; write Task(fn)" if callable(given) else ""
+    if isinstance(given, Request):
+        hint = "; leave the arguments out: page, not page(42)"
+    raise ChainDefinitionError(f"`chain` must be a Task or a Chain{hint}; got {shown(given)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
@@ -11,17 +11,18 @@ from typing import Any, cast
 from attrs import define, evolve, field, frozen
 
 from rio_chain.compose import Composed, made
-from rio_chain.engine.current import CURRENT, current_attempt
 from rio_chain.dsl import Chain
-from rio_chain.errors import ChainDefinitionError
+from rio_chain.engine.current import CURRENT, current_attempt
+from rio_chain.errors import Abandoned, ChainDefinitionError, DeadlineExceeded, TaskTimedOut
 from rio_chain.functions import is_async
 from rio_chain.nodes import Node, Race, Scope, flat, parts, with_parts
+from rio_chain.plan import PlannedTask
 from rio_chain.policies.shared import Shared
 from rio_chain.request import Request
 from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.models import LatencyModel
-from rio_chain.units import inert, milliseconds, shown
+from rio_chain.units import milliseconds, shown
 
 Backend = LatencyModel | Callable[..., Any]
 """What may stand for a task: a model, a ``Script``, or any function, sync or async."""
@@ -42,6 +43,10 @@ class Visit:
 VISIT: ContextVar[Visit | None] = ContextVar("rio_chain_visit", default=None)
 
 
+CUT = (TaskTimedOut, DeadlineExceeded, Abandoned)
+"""What a call that a limit cut short ends with."""
+
+
 @define
 class Load:
     """What is counted of a task's calls; ``busy`` in seconds."""
@@ -58,6 +63,14 @@ class Load:
         """A call took so long, or was given up after so long."""
         self.busy += seconds
         self.took.append(seconds)
+
+    def blame(self, errors: Iterable[Any]) -> None:
+        """These are the errors of its attempts in one request."""
+        for error in errors:
+            if isinstance(error, CUT):
+                self.timed_out += 1
+            else:
+                self.failed += 1
 
     def count(self, nth: int) -> None:
         """One more call, the ``nth`` of this task in its request, from 0."""
@@ -81,44 +94,49 @@ class Stage:
         Raises:
             ChainDefinitionError: a backend is missing, or is not in the chain, or is none.
         """
-        names = [task.name for task in chain.plan().tasks]
-        found = _backends(names, backends)
-        loads = tuple(map(Load, names))
-        made_up = [_stand_in(*each, draws) for each in zip(range(len(names)), found, loads, strict=True)]
+        tasks = chain.plan().tasks
+        found = _backends(tasks, backends)
+        loads = tuple(Load(task.name) for task in tasks)
+        made_up = [_stand_in(*each, draws) for each in zip(range(len(tasks)), found, loads, strict=True)]
         own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
-        return cls(own.with_backends(dict(zip(names, made_up, strict=True))), loads)
+        return cls(own.with_backends({load.name: fn for load, fn in zip(loads, made_up, strict=True)}), loads)
 
     def request(self, value: Any) -> Request[Any]:
         """The chain called with an input."""
         return cast("Any", self.chain)(value)  # type: ignore[no-any-return]
 
 
-def _backends(names: list[str], given: Mapping[str, Backend]) -> list[Backend]:
+def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> list[Backend]:
     """One for each task."""
     wrong: Any = given
     if not isinstance(wrong, Mapping):
         raise ChainDefinitionError(
             f"`backends` must be a dict of what stands for each task, as "
-            f'{{"{names[0]}": LatencyModel.lognormal(20, p99=150)}}; got {shown(given)}'
+            f'{{"{tasks[0].name}": LatencyModel.lognormal(20, p99=150)}}; got {shown(given)}'
         )
-    known = {*names, *(name.rpartition("#")[0] for name in names)} - {""}
     for name in given:
-        if name not in known:
-            raise ChainDefinitionError(f"`backends` names {shown(name)}, which is no task of this chain; it has {', '.join(names)}")
-    missing = [name for name in names if name not in given and name.rpartition("#")[0] not in given]
+        if name not in names_of(tasks):
+            have = ", ".join(task.name for task in tasks)
+            raise ChainDefinitionError(f"`backends` names {shown(name)}, which is no task of this chain; it has {have}")
+    missing = [task.name for task in tasks if task.name not in given and task.call.name not in given]
     if missing:
         raise ChainDefinitionError(
-            f"`backends` must say how every task behaves; missing: {', '.join(missing)}. A LatencyModel, a Script, or a "
-            f"function; one that is quick and calls nothing may be given as it is"
+            f"`backends` must say how every task behaves; missing: {', '.join(missing)}. Give a LatencyModel, a Script "
+            "or a function; one that is quick and calls nothing may be given as it is"
         )
-    found = [given[name] if name in given else given[name.rpartition("#")[0]] for name in names]
-    for name, backend in zip(names, found, strict=True):
+    found = [given[task.name] if task.name in given else given[task.call.name] for task in tasks]
+    for task, backend in zip(tasks, found, strict=True):
         each: Any = backend
         if not isinstance(each, LatencyModel) and (not callable(each) or isinstance(each, (Composed, type))):
             raise ChainDefinitionError(
-                f"`backends[{name!r}]` must be a LatencyModel, a Script or a function; got {shown(backend)}"
+                f"`backends[{task.name!r}]` must be a LatencyModel, a Script or a function; got {shown(backend)}"
             )
     return found
+
+
+def names_of(tasks: Iterable[PlannedTask]) -> set[str]:
+    """By which a backend may be given: that of the task, and the one that several of them share."""
+    return {name for task in tasks for name in (task.name, task.call.name)}
 
 
 def anew(node: Node, known: dict[int, Any]) -> Node:
