@@ -29,6 +29,7 @@ from rio_chain.plan import Plan
 from rio_chain.show import pills
 from rio_chain.show.dynamic import each_words, expand_words, tests_words
 from rio_chain.show.fold import DEEPEST, ends, limit
+from rio_chain.show.lines import Lines
 from rio_chain.show.measure import cut, width
 from rio_chain.show.picture import Box, Mark, Picture, State
 from rio_chain.show.pills import Layer
@@ -81,9 +82,10 @@ def picture(
     x += 24
     root.place(x, level - root.axis, canvas)
     x += root.width
-    canvas.edges.append(straight(x, x + 22, level, tip=True))
+    out = root.y + root.end
+    canvas.edges.append(straight(x, x + 22, out, tip=True))
     x += 22
-    canvas.boxes.append(Box("end", x, level - END / 2, END, END, "output", "output"))
+    canvas.boxes.append(Box("end", x, out - END / 2, END, END, "output", "output"))
     for way in builder.ways:
         draw(way, canvas)
     about = cut_lines(explain(plan), ABOUT)
@@ -150,7 +152,8 @@ class _Builder:
             full = each_words(node) if isinstance(node, Each) else expand_words(node)
             return Frame("items", self.shape(node.inner, depth + 1), layers, pills.items(node), full)
         if isinstance(node, Seq):
-            shape: Shape = Row(self.some(node.steps, depth)[0])
+            steps = self.some(node.steps, depth)[0]
+            shape: Shape = Row(steps) if depth or layers else Lines(steps)
         else:
             shape = self.fan(node, depth)
         return Frame("frame", shape, layers) if layers else shape

@@ -24,7 +24,7 @@ from rio_chain.show.tree import explain
 HTML, PLAIN = "text/html", "text/plain"
 ROWS = 200  # of a table
 STYLE = (
-    f".rio-chain-look{{font:13px/1.5 {SANS};max-width:100%}}"
+    f".rio-chain-look{{font:13px/1.5 {SANS};color:var(--jp-content-font-color1,inherit)}}"
     ".rio-chain-look details{margin:4px 0}"
     ".rio-chain-look summary{cursor:pointer}"
     f".rio-chain-look pre{{font:12px/1.5 {MONO};margin:4px 0 8px 16px;white-space:pre;overflow-x:auto;"

@@ -12,7 +12,7 @@ from rio_chain.show.shape import NAME, PILL, RING, SMALL, n
 from rio_chain.show.theme import MONO, SANS, sheet
 
 RULES = f"""
-&{{font:{SMALL:g}px {SANS};max-width:100%}}
+&{{font:{SMALL:g}px {SANS};max-width:100%;height:auto}}
 & text{{fill:#1f2328;fill:var(--fg);dominant-baseline:central;white-space:pre}}
 & .n{{font:{NAME:g}px {MONO}}}
 & .b{{font:{NAME - 1:g}px {MONO}}}

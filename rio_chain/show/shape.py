@@ -1,7 +1,7 @@
 """A part of a picture before it has a place, and the strokes and pills that all parts are drawn with.
 
-Each has an *axis*: the height at which the line of the chain enters it on the left and leaves it on the right. A part
-that is a branch, or the whole, has *lanes* below it, in which values go that later tasks use.
+Each has an *axis*: the height at which the line of the chain enters it on the left, and leaves it on the right. A
+part that is a branch, or the whole, has *lanes* below it, in which values go that later tasks use.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class Shape:
     def room(self) -> float:
         """Its height with its lanes."""
         return self.height + LANE * len(self.lanes)
+
+    @property
+    def end(self) -> float:
+        """The height at which the line of the chain leaves it."""
+        return self.axis
 
     def lane(self, key: Hashable) -> float:
         """Where one of its lanes is."""
