@@ -45,7 +45,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     if not kept.exists():
         notebook = nbformat.read(path, as_version=4)
         here = {"metadata": {"path": str(path.parent)}}
-        client = NotebookClient(notebook, kernel_name="python3", timeout=60, coalesce_streams=True, resources=here)
+        client = NotebookClient(notebook, kernel_name="python3", timeout=300, coalesce_streams=True, resources=here)
         client.execute(env=os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"})
         CACHE.mkdir(parents=True, exist_ok=True)
         for old in CACHE.glob(f"{path.stem}-*.ipynb"):
