@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import http.server
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from browser import Tab, find, tab
 
 WINDOWS = [(1280, False), (400, True)]  # width, dark: each page once as either
+DRAWN = re.compile(r"tutorials/|\w+\.html$")  # the notebooks, in the site and alone, and the first page of the site
 DIAGRAMS = "document.querySelectorAll('.output svg, .jp-OutputArea svg').length"
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -47,9 +49,9 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def pages(folder: Path) -> list[str]:
-    """The pages of a folder, as they stand in an address."""
+    """The pages of a folder."""
     found = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.html")))
-    return [page.removesuffix("index.html") for page in found if page != "404.html"]
+    return [page for page in found if page != "404.html"]
 
 
 def problems(page: Tab, here: str, *, drawn: bool) -> list[str]:
@@ -69,13 +71,12 @@ def main() -> int:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--shots", type=Path, help="save what it looked like")
     parser.add_argument("--only", default="", help="pages with this in their name")
-    parser.add_argument("--drawn", nargs="*", default=[], help="pages that must have a diagram have this in their name")
     given = parser.parse_args()
     program = find()
     if program is None:
         print("SKIPPED: there is no Chromium on this machine, so no page was opened in a browser.")
         return 0
-    looked, bad = 0, []
+    looked = bad = 0
     with tab(program) as page:
         for folder in given.folders:
             with served(folder) as here:
@@ -84,14 +85,15 @@ def main() -> int:
                         continue
                     for width, dark in WINDOWS:
                         page.ask("Storage.clearDataForOrigin", origin=here, storageTypes="local_storage")
-                        page.open(f"{here}/{name}", width=width, dark=dark)
-                        drawn = any(part in name for part in given.drawn)
-                        about = f"{folder.name}/{name or 'index'} {width} {'dark' if dark else 'light'}"
-                        bad += [f"{about}: {problem}" for problem in problems(page, here, drawn=drawn)]
+                        page.open(f"{here}/{name.removesuffix('index.html')}", width=width, dark=dark)
+                        about = f"{folder.name}/{name} {width} {'dark' if dark else 'light'}"
                         looked += 1
+                        for found in problems(page, here, drawn=bool(DRAWN.match(name))):
+                            bad += 1
+                            print(f"{about}: {found}", flush=True)
                         if given.shots:
                             page.picture(given.shots / (about.replace("/", "_").replace(" ", "-") + ".png"))
-    print("\n".join([*bad, f"{looked} looks at pages, {len(bad)} problems"]))
+    print(f"{looked} looks at pages, {bad} problems")
     return 1 if bad or not looked else 0
 
 
