@@ -50,13 +50,15 @@ class Tab:
                 return told["result"]
 
     def open(self, url: str, *, width: int, dark: bool) -> None:
-        """Open a page in a window of this width, and wait until it has come to rest."""
-        self.events.clear()
+        """Open a page anew in a window of this width, and wait until it has come to rest."""
+        self.ask("Page.navigate", url="about:blank")  # else the page before would note the colours that it is left with
+        self.ask("Storage.clearDataForOrigin", origin="/".join(url.split("/")[:3]), storageTypes="local_storage")
         self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < NARROW
         )
         wanted = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
         self.ask("Emulation.setEmulatedMedia", features=[{"name": key, "value": wanted[key]} for key in wanted])
+        self.events.clear()
         self.ask("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())

@@ -84,7 +84,6 @@ def main() -> int:
                     if given.only not in name:
                         continue
                     for width, dark in WINDOWS:
-                        page.ask("Storage.clearDataForOrigin", origin=here, storageTypes="local_storage")
                         page.open(f"{here}/{name.removesuffix('index.html')}", width=width, dark=dark)
                         about = f"{folder.name}/{name} {width} {'dark' if dark else 'light'}"
                         looked += 1
