@@ -1,8 +1,9 @@
 """The harness of the conformance suite: one test body, six ways to run it.
 
-Three modes are *native*: the body runs on the loop that runs the requests, in virtual time. Three are *driven*: the body
-runs on an asyncio loop of its own, the requests run on another thread, and the answers come back by ticket, in real
-time. A body that calls sync functions off the loop is marked ``real_time``: a virtual clock would run away from them.
+Three modes are *native*: the body runs on the loop that runs the requests, in virtual time. Three are *driven*: the
+body runs on an asyncio loop of its own, the requests run on another thread, and the answers come back by ticket, in
+real time. A body that calls sync functions off the loop is marked ``real_time``: trio's own clock for tests would run
+away from them. What can't be so in virtual time is left out there by ``world.not_virtual``, with the reason.
 """
 
 from __future__ import annotations

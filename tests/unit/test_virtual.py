@@ -349,7 +349,7 @@ def test_who_waits_for_nothing_of_ours_is_told_with_the_place() -> None:
 
         await waiter_here().wait()
 
-    with pytest.raises(Deadlock, match="task hangs waits for what nobody is about to do, in .*hangs, .*test_virtual"):
+    with pytest.raises(Deadlock, match=r"task hangs waits for what nobody is about to do, in .*hangs, .*test_virtual"):
         virtually(Task(hangs)(7))
 
 
@@ -366,7 +366,7 @@ async def yields_asyncio(_: int) -> None:
 
 async def limits_asyncio(_: int) -> None:
     async with asyncio.timeout(1):
-        pass
+        await sleep(20)
 
 
 async def waits_asyncio(_: int) -> None:
