@@ -13,6 +13,7 @@ from returns.result import Failure
 from rio_chain.engine.current import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
+from rio_chain.executors.sleeping import sleep_here
 from rio_chain.functions import fresh
 from rio_chain.simulation import faults
 from rio_chain.simulation.faults import Error
@@ -146,7 +147,7 @@ class Script:
         [((42,), 'failed'), ((42,), 'succeeded')]
     """
 
-    __slots__ = ("_calls", "_clock", "_delays", "_last", "_lock", "_random", "_seed", "_steps", "_taken")
+    __slots__ = ("_calls", "_clock", "_delays", "_family", "_last", "_lock", "_random", "_seed", "_steps", "_taken")
 
     def __init__(self, *, seed: int | str = 0) -> None:
         if isinstance(seed, bool) or not isinstance(cast("object", seed), (int, str)):
@@ -155,6 +156,7 @@ class Script:
         self._steps: tuple[Step, ...] = ()
         self._delays: tuple[float, ...] = ()
         self._last: Step | LatencyModel | None = None
+        self._family: list[Script] | None = None  # those made from one that is checked at the end: the last of each row
         self._lock = threading.RLock()
         self._calls: list[_Noted] = []
         self._taken = 0
@@ -241,7 +243,11 @@ class Script:
         if self._last is not None:
             raise ChainDefinitionError(f"{self!r} goes on for ever, so nothing can come after")
         steps = self._steps if steps is None else steps
-        return _rebuilt(self._seed, steps, self._delays if delays is None else delays, last)
+        new = _rebuilt(self._seed, steps, self._delays if delays is None else delays, last)
+        new._family = family = self._family  # noqa: SLF001 - of this very class
+        if family is not None:
+            family[:] = [*(script for script in family if script is not self), new]
+        return new
 
     # --- being called --------------------------------------------------------------------------------------------
 
@@ -250,7 +256,7 @@ class Script:
         noted, step = self._take(args, kwargs)
         try:
             if step.delay:
-                await _sleep(step.delay)
+                await sleep_here(step.delay)
         except BaseException:
             noted.end("cancelled")
             raise
@@ -317,6 +323,19 @@ class Script:
         """How many of the steps that were written have not been called yet; of what goes on for ever one is counted."""
         return max(0, len(self._steps) - self._taken)
 
+    def assert_all_used(self) -> None:
+        """Fail if a step has not been called.
+
+        Raises:
+            AssertionError: the text has the steps that are left.
+        """
+        if text := self._unused():
+            raise AssertionError(text)
+
+    def _unused(self) -> str:
+        left = self._steps[self._taken :]
+        return f"{len(left)} of {len(self._steps)} steps were not called: {''.join(map(str, left))}" if left else ""
+
     def reset(self) -> None:
         """Begin anew: with the first step, the seed, and no calls."""
         with self._lock:
@@ -354,7 +373,3 @@ def _outside() -> Here:
     """Of a call outside of any run: time begins with it."""
     now = runtime_here().now
     return Here("", now, now())
-
-
-async def _sleep(delay: float) -> None:
-    await runtime_here().sleep(delay)
