@@ -89,12 +89,9 @@ class Advice(Generic[P, Out]):
         return f"Nothing within the limits helps for sure. The best found, {best}: {gained}."
 
     def _told(self, value: float) -> str:
-        return (
-            f"{short(value)} ms" if math.isfinite(value) else f"never (more than {self._rest()} of the requests fail)"
-        )
-
-    def _rest(self) -> str:
-        return percent(1 - PERCENTILES[self.goal])
+        if math.isfinite(value):
+            return f"{short(value)} ms"
+        return f"never (more than {percent(1 - PERCENTILES[self.goal])} of the requests fail)"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, which ``json.dumps`` takes as it is."""
