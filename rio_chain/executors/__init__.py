@@ -51,9 +51,10 @@ def checked_executor(given: object) -> str | Executor:
     """An executor that was made, or the name of one, refused if there is none of that name."""
     if isinstance(given, Executor):
         return given
-    if isinstance(given, type) and issubclass(cast("type[object]", given), Executor):
-        raise ChainDefinitionError(f"`executor` must be made first: write {given.__name__}()")
-    return checked_name(cast("object", given))
+    for kind in Executor.__subclasses__():
+        if given is kind:
+            raise ChainDefinitionError(f"`executor` must be made first: write {kind.__name__}()")
+    return checked_name(given)
 
 
 def default_name() -> str:

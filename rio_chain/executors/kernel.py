@@ -21,6 +21,7 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
@@ -134,6 +135,29 @@ class Sleep(Signal):
         self.wake()
 
 
+async def sleep(seconds: float) -> None:
+    """Park the strand that calls for so many seconds."""
+    timers = current().kernel.timers
+    sleeper = Sleep(current(), timers.now() + seconds)
+    timers.push(sleeper, sleeper.deadline)
+    try:
+        await sleeper.wait()
+    finally:
+        sleeper.deadline = inf
+
+
+async def let_others() -> None:
+    """Go on when those that are ready now had their turn."""
+    signal = Signal(current())
+    current().kernel.crew.submit(partial(_woken, signal))
+    await signal.wait()
+
+
+def _woken(signal: Signal) -> bool:
+    signal.wake()
+    return False
+
+
 @types.coroutine
 def trap(what: Any) -> Generator[Any, Any, Any]:
     """Hand ``what`` to the worker that drives the strand."""
@@ -145,6 +169,11 @@ class _Here(threading.local):
 
 
 _here = _Here()
+
+
+def driven() -> Strand | None:
+    """The strand that this thread drives, if it drives one."""
+    return _here.strand
 
 
 def current() -> Strand:

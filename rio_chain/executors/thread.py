@@ -14,7 +14,7 @@ from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Raised
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
-from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, StrandCancelled, Timers, current
+from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
 
@@ -88,14 +88,8 @@ class ThreadRuntime:
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; the thread is free meanwhile."""
-        if seconds <= 0:
-            return
-        sleep = Sleep(current(), self.now() + seconds)
-        self._kernel.timers.push(sleep, sleep.deadline)
-        try:
-            await sleep.wait()
-        finally:
-            sleep.deadline = float("inf")
+        if seconds > 0:
+            await sleep(seconds)
 
     @types.coroutine
     def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Generator[Any, Any, Any]:
@@ -157,9 +151,17 @@ class ThreadHost(Waited):
     name = "thread"
     cancelled = StrandCancelled
 
-    def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
+    def __init__(
+        self,
+        threads: int,
+        max_abandoned: int,
+        name: str,
+        *,
+        async_host: Callable[[], AsyncHost] | None = None,
+        timers: Timers | None = None,
+    ) -> None:
         self.crew = Crew(threads, max_abandoned, name)
-        self.runtime = ThreadRuntime(self.crew, _async_host)
+        self.runtime = ThreadRuntime(self.crew, async_host or _async_host, timers)
         self.spawn = self.runtime.spawn
 
     def here(self) -> bool:

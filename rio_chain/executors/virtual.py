@@ -20,7 +20,7 @@ from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Main
 from rio_chain.executors.crew import Crew, answer
 from rio_chain.executors.foreign import frames_of, told
-from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within
+from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
 from rio_chain.units import milliseconds, shown
@@ -46,7 +46,7 @@ class VirtualExecutor(Executor):
         ChainDefinitionError: an argument out of its range.
 
     Example:
-        >>> from rio_chain import Backoff, Balancer, Task
+        >>> from rio_chain import Balancer, Task
         >>> from rio_chain.testing import VirtualExecutor, sleep
         >>> async def fetch(x: int) -> int:
         ...     await sleep(3_600_000)
@@ -140,12 +140,7 @@ class VirtualRuntime(ThreadRuntime):
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; who sleeps no time lets the others go first."""
-        if seconds > 0:
-            await super().sleep(seconds)
-            return
-        signal = Signal(current())
-        self._loop.soon(signal.wake)
-        await signal.wait()
+        await (super().sleep(seconds) if seconds > 0 else let_others())
 
     @property
     def lanes(self) -> Mapping[str, Lane]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -35,6 +35,8 @@ def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int) -
     """The chain with other functions in its tasks; see ``Chain.with_backends``."""
     if not isinstance(cast("object", backends), Mapping) or not backends:
         raise ChainDefinitionError(f'{RULE}, as {{"fetch_user": Script().always(5)}}; got {shown(backends)}')
+    if isinstance(seed, bool) or not isinstance(cast("object", seed), int):
+        raise ChainDefinitionError(f"`seed` must be a whole number; got {shown(seed)}")
     root = flat(chain.node)
     nodes = list(walk(root))
     tasks = numbered(root, nodes)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from statistics import NormalDist
-from typing import Any, cast
+from typing import cast
 
-from attrs import fields, frozen
+from attrs import frozen
 
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import milliseconds, seconds, shown, span
+from rio_chain.units import seconds, shown, span
 
 _NORMAL = NormalDist()
 _P99 = _NORMAL.inv_cdf(0.99)
@@ -144,12 +144,3 @@ def empirical(samples: object) -> Empirical:
     if not given:
         raise ChainDefinitionError("`samples` needs at least one latency; got none")
     return Empirical(given)
-
-
-def in_milliseconds(latency: Latency) -> dict[str, Any]:
-    """The distribution as plain data, under the name of the ``LatencyModel`` call that makes it."""
-    given: dict[str, Any] = {"kind": type(latency).__name__.lower()}
-    for one in fields(type(latency)):
-        value: float | tuple[float, ...] = getattr(latency, one.name)
-        given[one.name] = [milliseconds(v) for v in value] if isinstance(value, tuple) else milliseconds(value)
-    return given

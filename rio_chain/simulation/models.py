@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from attrs import evolve, frozen
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import fresh
+from rio_chain.outcome import Outcome
 from rio_chain.simulation import faults
 from rio_chain.simulation.faults import Error, Fault, Outage, Stall
 from rio_chain.simulation.latencies import Constant, Exponential, Latency, Lognormal, Uniform, empirical
@@ -172,3 +174,67 @@ class LatencyModel:
         parts = (str(part) for part in (self.latency, *self.faults, *self.stalls, *self.outages))
         value = "" if self.value is None else f"; answers {shown(self.value)}"
         return f"<LatencyModel {'; '.join(parts)}{value}>"
+
+    # --- from production, and to it ------------------------------------------------------------------------------
+
+    @staticmethod
+    def from_outcomes(outcomes: Iterable[Outcome[Any]], /) -> dict[str, LatencyModel]:
+        """Learn a model for each task from runs that really happened: latencies as measured, failures by class.
+
+        It learns from ``Response.spans``, so retries, hedges and items count call by call, without the waits between:
+
+        * a call that answered is a latency. Of more than 10,000 that many quantiles are kept.
+        * a call that failed counts for its class of errors, with the median of how long such calls took.
+        * a call that was cut off, by a limit or because another one won, is known to have lasted longer. It counts for
+          those that did (Kaplan and Meier). What lasted longer than all that was seen ``stalls``, for 1 % longer than
+          the longest wait: how long really, nobody has seen. Record with wide limits if that matters.
+
+        It can't learn what calls have to do with each other: a backend that is slow under load, bad hours, slow users.
+        Answers are not kept; ``returning`` adds them. A ``Failure`` that a function returned is kept by the class of
+        its error alone.
+
+        Args:
+            outcomes: of any chains; tasks of one name are one backend.
+
+        Raises:
+            ChainDefinitionError: not a list of Outcomes.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> from rio_chain.testing import LatencyModel
+            >>> outcomes = [Task(len)("four").run() for _ in range(3)]
+            >>> models = LatencyModel.from_outcomes(outcomes)
+            >>> list(models), models["len"].faults
+            (['len'], ())
+        """
+        from rio_chain.simulation.learned import learned  # noqa: PLC0415 - it makes models
+
+        return learned(outcomes)
+
+    @staticmethod
+    def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str], /) -> None:
+        """Write models by name to a JSON file.
+
+        Raises:
+            ChainDefinitionError: not a dict of models, or a value or an error that JSON can't hold.
+        """
+        from rio_chain.simulation.stored import save  # noqa: PLC0415 - it makes models
+
+        save(models, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], /, *, errors: Iterable[type[Exception]] = ()) -> dict[str, LatencyModel]:
+        """Read what ``save`` wrote.
+
+        Args:
+            path: of the file.
+            errors: classes of errors that the file may name. Python's own and those of rio_chain are known; nothing is
+                imported because a file says so.
+
+        Raises:
+            ChainDefinitionError: it is no such file, of a newer version, says something unknown, or names a class that
+                was not given.
+        """
+        from rio_chain.simulation.stored import load  # noqa: PLC0415 - it makes models
+
+        return load(path, errors)

@@ -6,6 +6,7 @@ from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script, ScriptCall, ScriptEnded
 from rio_chain.testing.clock import sleep
 from rio_chain.testing.leaks import Leaked, leak_guard
+from rio_chain.testing.run import run_virtual
 
 __all__ = [
     "Deadlock",
@@ -16,5 +17,6 @@ __all__ = [
     "ScriptEnded",
     "VirtualExecutor",
     "leak_guard",
+    "run_virtual",
     "sleep",
 ]

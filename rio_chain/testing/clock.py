@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rio_chain.executors import runtime_here
+from rio_chain.executors.kernel import driven, let_others
+from rio_chain.executors.kernel import sleep as strand_sleep
 from rio_chain.units import Duration, seconds
 
 
@@ -25,4 +27,8 @@ async def sleep(ms: Duration) -> None:
         >>> Task(fetch).timeout(90_000)(7).run(executor="virtual").elapsed
         60000.0
     """
-    await runtime_here().sleep(seconds(ms, "ms", zero=True))
+    length = seconds(ms, "ms", zero=True)
+    if driven() is None:
+        await runtime_here().sleep(length)
+    else:  # a strand, which knows its clock: in virtual time it may run on any thread
+        await (strand_sleep(length) if length > 0 else let_others())
