@@ -25,7 +25,7 @@ from rio_chain.units import number, shown
 P = ParamSpec("P")
 Out = TypeVar("Out", covariant=True)
 
-LOOK, CLOSER, SURE = 300, 1_200, 5_000
+LOOK, CLOSER, SURE = 300, 1_000, 5_000
 """Requests for a first look at many, for a closer one at few, and for the verdict."""
 ROUNDS = 4
 KEPT = 3
@@ -137,6 +137,7 @@ class Search:
         self.known: dict[tuple[int, tuple[tuple[str, Change], ...]], Simulation] = {}
         base = self.played({}, CLOSER)
         self.took = {name: sorted(base.took[name]) for name in tasks}
+        self.fails = {name: load.failed + load.timed_out > 0 for name, load in base.backends.items()}
 
     def played(self, changes: Changes, requests: int) -> Simulation:
         """The chain with these changes, for a while."""
@@ -167,7 +168,7 @@ class Search:
         """Those worth a closer look: the best that seem to be within the limits, and the best that may be."""
         sure, perhaps = (self._fittest(tried, LOOK, slack) for slack in (1.0, 1.5))
         few = sure[:KEPT]
-        return few + [each for each in perhaps if each not in few][: KEPT - 1]
+        return few + [each for each in perhaps if each not in few][: KEPT - 2]
 
     def _fittest(self, tried: Iterable[Changes], requests: int, slack: float) -> list[Changes]:
         """Those within the limits, the best first. What stands first in ``tried`` wins where they are alike."""
@@ -221,7 +222,7 @@ class Search:
             for each in dict.fromkeys(nice(each * 1.1) for each in late)
             if each < stack.limit
         ]
-        again = [Change(retries=retries + more) for more in (1, 2)]
+        again = [Change(retries=retries + more) for more in (1, 2) if self.fails[name]]
         return [*hedges, *limits, *again]
 
     def _near(self, found: Changes, changes: Changes) -> list[tuple[str, Change]]:

@@ -19,7 +19,7 @@ BATCHES = 20
 T95 = 2.093
 """Student's t for 95 % and ``BATCHES - 1`` degrees of freedom."""
 BLOCKS = 40
-AGAIN = 400
+AGAIN = 200
 """How often the blocks are drawn."""
 TEN, THOUSAND = 10, 1000
 INF = math.inf
