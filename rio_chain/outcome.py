@@ -12,10 +12,12 @@ from returns.result import Failure, Result, Success
 
 from rio_chain.errors import UnknownTask, told
 from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order
+from rio_chain.looks import Drawn
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.plan import Plan
+    from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
@@ -156,6 +158,11 @@ class Response:
         return Success(self._found[2]) if self.status == "succeeded" else Failure(self._found[2])
 
     @property
+    def began(self) -> float:
+        """When its first call began, in milliseconds since the run did; 0 when there was none."""
+        return self._ms(self._found[0]) if self.attempts else 0.0
+
+    @property
     def elapsed(self) -> float:
         """Milliseconds."""
         return milliseconds(self._found[1] - self._found[0])
@@ -194,7 +201,7 @@ class Failed:
         self.error = error
 
 
-class Outcome(Generic[Out]):
+class Outcome(Drawn, Generic[Out]):
     """What one run gave: ``.result``, and one ``Response`` per task in plan order, also of those that did not run.
 
     ``outcome[0]``, ``outcome["name"]``, ``outcome.only``, ``len(outcome)`` and iteration give Responses.
@@ -304,6 +311,23 @@ class Outcome(Generic[Out]):
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
         return "\n".join(lines)
+
+    def timeline(self) -> Svg:
+        """A picture of where the time went: a row for each task, and in it a bar for each call.
+
+        Calls made at once stand below each other, a backoff is the dotted line between two bars, the time in the queue
+        stands left of 0. The *critical path* is marked: had one of its tasks been faster, the run would have been over
+        earlier. Of a chain for many items there is one bar for all of them. It has a row for each of 60 tasks at most,
+        those that took longest.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len)("four").run().timeline()
+            <Svg of the time of len, 862 x 74>
+        """
+        from rio_chain.show.timeline import timeline_of  # noqa: PLC0415 - what draws stands above what is drawn
+
+        return timeline_of(self)
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):

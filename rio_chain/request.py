@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import field, frozen
 
+from rio_chain.looks import Drawn
+
 if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
     from rio_chain.executors.base import Executor
@@ -19,7 +21,7 @@ Out = TypeVar("Out", covariant=True)
 
 
 @frozen(eq=False, repr=False, weakref_slot=False)  # asyncio.gather runs equal awaitables once; each of these is a run
-class Request(Generic[Out]):
+class Request(Drawn, Generic[Out]):
     """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
 
     It can be run any number of times; each run is its own.

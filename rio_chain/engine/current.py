@@ -132,6 +132,8 @@ _OVER.log = []
 _OVER.around = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
+RESTS: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
+"""Whether a retry waits before it calls again; a test may not want to."""
 
 
 class Attempt(int):

@@ -13,6 +13,7 @@ from returns.result import Failure
 from rio_chain.engine.current import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
+from rio_chain.executors.sleeping import sleep_here
 from rio_chain.functions import fresh
 from rio_chain.simulation import faults
 from rio_chain.simulation.faults import Error
@@ -250,7 +251,7 @@ class Script:
         noted, step = self._take(args, kwargs)
         try:
             if step.delay:
-                await _sleep(step.delay)
+                await sleep_here(step.delay)
         except BaseException:
             noted.end("cancelled")
             raise
@@ -354,7 +355,3 @@ def _outside() -> Here:
     """Of a call outside of any run: time begins with it."""
     now = runtime_here().now
     return Here("", now, now())
-
-
-async def _sleep(delay: float) -> None:
-    await runtime_here().sleep(delay)
