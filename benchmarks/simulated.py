@@ -1,4 +1,4 @@
-"""What was simulated against what is measured: the demo's chain over its real servers. ``python -m benchmarks.simulated``.
+"""What is simulated, against what is measured: the demo's chain, real servers. ``python -m benchmarks.simulated``.
 
 Half of the requests teach models of the three backends, and nothing else. The chain is simulated over these under the
 same load, and compared with the other half, which the models have not seen.

@@ -28,7 +28,8 @@ from rio_chain.simulation.intervals import (
     short,
 )
 from rio_chain.simulation.result import Simulation, columns
-from rio_chain.simulation.simulating import Setting, check_load, checked_chain, played, setting
+from rio_chain.simulation.settings import Setting, setting
+from rio_chain.simulation.simulating import check_load, checked_chain, played
 from rio_chain.simulation.stage import Backend, names_of
 from rio_chain.units import shown
 

@@ -48,7 +48,8 @@ BACKENDS = {
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     first, second, other = (
-        json.dumps(simulate(page, BACKENDS, arrivals=poisson(50), requests=300, seed=seed).to_dict()) for seed in (1, 1, 2)
+        json.dumps(simulate(page, BACKENDS, arrivals=poisson(50), requests=300, seed=seed).to_dict())
+        for seed in (1, 1, 2)
     )
     assert first == second != other
 
@@ -80,7 +81,7 @@ def test_the_urgent_go_first() -> None:
         {"fetch": EVERY(20)},
         arrivals=trace([0, 0, 0, 0]),
         workers=1,
-        priority=lambda value: value == "urgent" and 5 or 0,
+        priority=lambda value: 5 if value == "urgent" else 0,
         inputs=["late", "late", "late", "urgent"],
     )
     assert {level: list(waits.values) for level, waits in simulation.waits.items()} == {
@@ -161,7 +162,16 @@ def test_policies_of_the_real_chain_are_neither_used_nor_touched() -> None:
     cache, late = Cache(ttl=1e9), Quantile(0.5, warmup=1)
     breaker.open(hold=True)
     chaos.off()
-    chain = Task(fetch).breaker(breaker).limit(limit).replica(2, after=late).retry(1).budget(budget).cache(cache).chaos(chaos)
+    chain = (
+        Task(fetch)
+        .breaker(breaker)
+        .limit(limit)
+        .replica(2, after=late)
+        .retry(1)
+        .budget(budget)
+        .cache(cache)
+        .chaos(chaos)
+    )
     simulation = simulate(chain, {"fetch": EVERY(10)}, requests=20)
     assert simulation.failures == {}
     assert breaker.state == "open"
@@ -277,7 +287,9 @@ def test_the_text_names_every_figure(simulation: Simulation) -> None:
 
 
 def test_the_picture_is_inert(simulation: Simulation) -> None:
-    html = simulate(Task(fetch).named("<script>alert(1)</script>&"), {"<script>alert(1)</script>&": EVERY(1)}, requests=9)
+    html = simulate(
+        Task(fetch).named("<script>alert(1)</script>&"), {"<script>alert(1)</script>&": EVERY(1)}, requests=9
+    )
     for text in (html._repr_html_(), simulation._repr_html_()):
         assert "<script" not in text
         assert "http" not in text

@@ -141,4 +141,3 @@ def test_a_tail_that_waits_longer_is_never_shorter() -> None:
         for rate in (20, 50, 80)
     ]
     assert all(low < high for low, high in pairwise(means))
-
