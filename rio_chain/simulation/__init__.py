@@ -7,12 +7,13 @@ backends           chain.with_backends
 arrivals           when requests come
 draws              random numbers that belong to a place, so that two chains meet the same luck
 stage              the chain over backends that are drawn, with policies that remember nothing
-simulating         simulate: plays it in virtual time
+settings, play     the load, and one simulation under way
+simulating         simulate: plays a chain in virtual time
 intervals          how sure a figure is
 distribution       how long many things took
 result, picture    Simulation, and how it looks
 comparing          compare: variants side by side
-changes, advising  advise: what would help
+changes, searching, advising  advise: what would help
 """
 
 from rio_chain.simulation.advising import Advice, advise

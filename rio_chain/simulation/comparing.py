@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from string import ascii_uppercase
 from typing import Any
 
 from attrs import evolve, frozen
@@ -15,6 +16,7 @@ from rio_chain.show.text import Text
 from rio_chain.simulation import picture
 from rio_chain.simulation.distribution import PERCENTILES, Distribution, plain_estimate
 from rio_chain.simulation.intervals import (
+    INF,
     Estimate,
     again,
     between,
@@ -26,7 +28,8 @@ from rio_chain.simulation.intervals import (
     short,
 )
 from rio_chain.simulation.result import Simulation, columns
-from rio_chain.simulation.simulating import Setting, check_load, checked_chain, played, setting
+from rio_chain.simulation.settings import Setting, setting
+from rio_chain.simulation.simulating import check_load, checked_chain, played
 from rio_chain.simulation.stage import Backend, names_of
 from rio_chain.units import shown
 
@@ -97,7 +100,7 @@ class Comparison:
         return ["", *names, *(f"{name}, difference" for name in names[1:])], rows
 
     def __repr__(self) -> str:
-        p99 = ", ".join(f"{name} {short(figures(each)['p99'])} ms" for name, each in self.simulations.items())
+        p99 = ", ".join(f"{name} {picture.time(figures(each)['p99'])}" for name, each in self.simulations.items())
         return f"<Comparison of {len(self.simulations)} variants: p99 until success {p99}>"
 
     def _repr_html_(self) -> str:
@@ -105,7 +108,7 @@ class Comparison:
 
     def html(self) -> str:
         """The chart and the table, as a notebook shows them."""
-        curves = picture.curves([(name, each.latency) for name, each in self.simulations.items() if len(each.latency)])
+        curves = picture.curves([(name, Distribution(each.ended)) for name, each in self.simulations.items()])
         first = next(iter(self.simulations.values()))
         return picture.card(self._what, first.how, curves, picture.tables(picture.table(*self._rows())))
 
@@ -125,7 +128,7 @@ def _drawn(simulation: Simulation, weights: list[list[int]]) -> dict[str, Sequen
     tails = quantiles_again(simulation.ended, list(PERCENTILES.values()), weights)
     return {
         **{name: [each[i] for each in tails] for i, name in enumerate(PERCENTILES)},
-        SUCCEEDED: means_again([float(each != float("inf")) for each in simulation.ended], weights),
+        SUCCEEDED: means_again([float(each < INF) for each in simulation.ended], weights),
         CALLS: means_again(simulation.calls, weights),
     }
 
@@ -140,7 +143,9 @@ def _scaled(what: str, value: Estimate) -> Estimate:
 
 
 def _shown(what: str, value: float) -> str:
-    return f"{value * 100:.2f}" if what == SUCCEEDED else f"{value:.3f}" if what == CALLS else short(value)
+    if what == SUCCEEDED:
+        return f"{value * 100:.2f}"
+    return f"{value:.3f}" if what == CALLS else "never" if value == INF else short(value)
 
 
 def compare(

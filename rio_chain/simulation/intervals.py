@@ -19,7 +19,7 @@ BATCHES = 20
 T95 = 2.093
 """Student's t for 95 % and ``BATCHES - 1`` degrees of freedom."""
 BLOCKS = 40
-AGAIN = 400
+AGAIN = 200
 """How often the blocks are drawn."""
 TEN, THOUSAND = 10, 1000
 INF = math.inf
@@ -209,7 +209,7 @@ def between(value: float, drawn: Sequence[float]) -> Estimate:
 
 def difference(a: float, b: float) -> float:
     """``a - b``; of two that are infinite, none."""
-    return 0.0 if a == b else round(a - b, 9)  # to the picosecond: what is left by rounding is no difference
+    return 0.0 if a == b else round(a - b, 9) + 0.0  # to the picosecond: what is left by rounding is no difference
 
 
 def paired(a: Sequence[float], b: Sequence[float], of: Callable[[float, float], float] = difference) -> list[float]:

@@ -7,6 +7,7 @@ no ids and nothing from elsewhere, so any number of them can stand in one notebo
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from html import escape
 from itertools import product
@@ -18,6 +19,8 @@ from rio_chain.units import inert
 HEIGHT = 240
 WIDE = 1000  # in which the curves are drawn, before they are stretched
 POINTS = 160
+BEGIN = -math.log10(0.95)
+"""The fastest 5 % are of no interest, and would take much of the room."""
 BAND = 24
 MOST_ROWS = 8
 LONGEST = 4  # 99.99 %
@@ -63,6 +66,11 @@ def card(what: str, how: str, *parts: str) -> str:
     """A heading and what stands below it, for a notebook."""
     head = f'<p class="rio-what">{text(what)}</p><p class="rio-how">{text(how)}</p>'
     return f'<div class="rio-sim">{STYLE}{head}{"".join(parts)}</div>'
+
+
+def time(value: float) -> str:
+    """Milliseconds as text."""
+    return "never" if value == math.inf else f"{short(value)} ms"
 
 
 def text(value: object) -> str:
@@ -112,8 +120,7 @@ def curves(named: Sequence[tuple[str, Distribution]]) -> str:
     plot = [_curve(each, scale, number, alone=alone) for number, (_, each) in enumerate(named)]
     marks = [_marks(each, scale, number, alone=alone) for number, (_, each) in enumerate(named)]
     told = "; ".join(
-        f"{name}: " + ", ".join(f"{p} {short(value)} ms" for p, value in each.percentiles.items())
-        for name, each in named
+        f"{name}: " + ", ".join(f"{p} {time(value)}" for p, value in each.percentiles.items()) for name, each in named
     )
     svg = (
         f'<svg class="rio-plot" role="img" aria-label="{text(f"Latency over percentiles. {told}")}" height="{HEIGHT}">'
@@ -130,9 +137,10 @@ class Scale:
     def __init__(self, all_of_them: Sequence[Distribution]) -> None:
         many = min(len(each) for each in all_of_them)
         self.end = min(LONGEST, max(1.0, math.log10(max(many, 1))))
-        lows = [self.value(each, 0.0) for each in all_of_them]
-        highs = [self.value(each, self.end) for each in all_of_them]
-        self.ticks = ticks(max(min(lows), max(highs) / 1e4, 1e-3), max(*highs, 2e-3))
+        shown = [self.value(each, u) for each in all_of_them for u in (BEGIN, self.end)]
+        shown += [each.ordered[bisect_left(each.ordered, math.inf) - 1] for each in all_of_them]  # the end may be never
+        finite = [value for value in shown if value < math.inf] or [1.0]
+        self.ticks = ticks(max(*finite, 2e-3), max(min(finite), max(finite) / 1e4, 1e-3))
         self._low, self._high = math.log(self.ticks[0]), math.log(self.ticks[-1])
 
     @staticmethod
@@ -150,7 +158,7 @@ class Scale:
         return HEIGHT * (1 - min(1.0, max(0.0, at)))
 
 
-def ticks(low: float, high: float) -> list[float]:
+def ticks(high: float, low: float) -> list[float]:
     """1, 2, 5, 10, ... around what is shown; fewer where these were too many."""
     exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     for steps in ((1, 2, 5), (1,)):
@@ -165,7 +173,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 def _curve(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str:
     colour, dash = _colour(number), LINES[number // COLOURS % len(LINES)]
-    steps = [scale.end * i / POINTS for i in range(POINTS + 1)]
+    steps = [BEGIN + (scale.end - BEGIN) * i / POINTS for i in range(POINTS + 1)]
     line = " ".join(f"{WIDE * scale.x(u):.1f},{scale.y(scale.value(each, u)):.1f}" for u in steps)
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
     curve = (
@@ -188,10 +196,10 @@ def _marks(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
     found: list[str] = []
     for (name, q), value in zip(PERCENTILES.items(), each.percentiles.values(), strict=True):
         u = -math.log10(1 - q)
-        if u > scale.end + 1e-9 or name == "p95":  # between the others there is no room for it
+        if u > scale.end + 1e-9 or name == "p95" or value == math.inf:  # for the p95 there is no room
             continue
         x, y = f"{100 * scale.x(u):.2f}%", scale.y(value)
-        told = f"<title>{name} {short(value)} ms {bounds(value)}</title>"
+        told = f"<title>{name} {time(value)} {bounds(value)}</title>"
         found.append(f'<circle cx="{x}" cy="{y:.1f}" r="3.5" fill="{_colour(number)}">{told}</circle>')
         if alone:
             found.append(
