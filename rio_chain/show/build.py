@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -88,14 +89,19 @@ def picture(
     canvas.boxes.append(Box("end", x, out - END / 2, END, END, "output", "output"))
     for way in builder.ways:
         draw(way, canvas)
-    about = cut_lines(explain(plan), ABOUT)
+    about = cut_lines(still(explain(plan)), ABOUT)
     height = level - root.axis + root.height + LANE * len(root.lanes) + MARGIN
     wide = x + END + MARGIN
-    title = plan.title
+    title = still(plan.title)
     if head is not None:
         title = f"{title}: {head.text}"
         wide = max(wide, width(head.text, SMALL + 1) + 3 * MARGIN + 16)
     return Picture(wide, height, title, about, tuple(canvas.boxes), tuple(canvas.edges), head)
+
+
+def still(text: str) -> str:
+    """The text without the addresses of objects, which are others in every process."""
+    return re.sub(r" at 0x[0-9a-fA-F.]+", "", text)
 
 
 def cut_lines(text: str, most: int) -> str:
@@ -254,7 +260,7 @@ class _Builder:
         """The primary goes straight on, what stands in for it is below."""
         primary = self.shape(node.primary, depth + 1)
         if isinstance(node.fallback, Constant):
-            text = shown(node.fallback.value)
+            text = still(shown(node.fallback.value))
             other: Shape = Leaf("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
         elif isinstance(node.fallback, Handler):
             text = f"{node.fallback.name}(error)"
