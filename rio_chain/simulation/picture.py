@@ -98,16 +98,7 @@ def tables(*each: str) -> str:
 def _cell(value: str | Estimate, unit: str) -> str:
     if not isinstance(value, Estimate):
         return text(value)
-    return f'{short(value)}{unit} <span class="rio-sure">{bounds(value)}</span>'
-
-
-def bounds(value: Estimate) -> str:
-    """Between what the value lies, in words where there is no bound."""
-    if value.low == value.high:
-        return ""
-    if math.isinf(value.high):
-        return "(too few)" if math.isinf(value.low) else f"({short(value.low)} or more)"
-    return f"({short(value.low)} .. {short(value.high)})"
+    return f'{short(value)}{unit} <span class="rio-sure">{value.bounds}</span>'
 
 
 # --- the curves -------------------------------------------------------------------------------------------------
@@ -199,7 +190,7 @@ def _marks(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
         if u > scale.end + 1e-9 or name == "p95" or value == math.inf:  # for the p95 there is no room
             continue
         x, y = f"{100 * scale.x(u):.2f}%", scale.y(value)
-        told = f"<title>{name} {time(value)} {bounds(value)}</title>"
+        told = f"<title>{name} {time(value)} {value.bounds}</title>"
         found.append(f'<circle cx="{x}" cy="{y:.1f}" r="3.5" fill="{_colour(number)}">{told}</circle>')
         if alone:
             found.append(
