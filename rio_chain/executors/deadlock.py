@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 from rio_chain.engine.current import CURRENT, Run
+from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.errors import RioError
 from rio_chain.executors.foreign import frames_of
 from rio_chain.executors.kernel import Kernel, Limit, Strand
@@ -44,7 +45,7 @@ def gives_up(alarm: Timed) -> bool:
     run: Run | None = found.run
     while run is not None and run.abandon_after is None:
         run = run.around
-    return run is not None
+    return run is not None and run.abandon_after == ABANDON_AFTER
 
 
 def waits(kernel: Kernel) -> tuple[str, ...]:

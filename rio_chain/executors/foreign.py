@@ -41,7 +41,7 @@ def _awaited(frame: FrameType | None) -> UsageError:
     name = (
         "an awaitable that is not of rio_chain" if frame is None else f"`{_library(frame)}.{frame.f_code.co_qualname}`"
     )
-    return UsageError(f"{name} was awaited in virtual time, where no other loop runs; {INSTEAD}")
+    return UsageError(f"{name} was used in virtual time, where no other loop runs; {INSTEAD}")
 
 
 def _library(frame: FrameType) -> str:

@@ -33,7 +33,6 @@ RULES = f"""
 & .h{{paint-order:stroke;stroke:#fff;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}}
 & .q{{fill:#57606a;fill:color-mix(in srgb,var(--fg) 62%,var(--bg))}}
 & .i{{fill:none;stroke:var(--t);stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}}
-& .y{{opacity:.8}}
 """
 
 ICONS = {
@@ -76,7 +75,7 @@ def document(size: tuple[float, float], title: str, about: str, body: str, rules
         f'aria-labelledby="{id_}-title {id_}-about">\n'
         f'<title id="{id_}-title">{text(title)}</title>\n<desc id="{id_}-about">{text(about)}</desc>\n'
         f"<style>{sheet('#' + id_, rules)}</style>\n"
-        f'<rect class="g" width="{wide}" height="{high}"/>\n{body}</svg>\n'
+        f'<rect class="g" width="{wide}" height="{high}" rx="8"/>\n{body}</svg>\n'
     )
 
 
@@ -93,7 +92,8 @@ def rect(kind: str, where: tuple[float, float, float, float], radius: float) -> 
 
 def words(kind: str, x: float, y: float, said: str) -> str:
     """A line of text."""
-    return f'<text class="{kind}" x="{n(x)}" y="{n(y)}">{text(said)}</text>'
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{n(x)}" y="{n(y)}">{text(said)}</text>'
 
 
 def titled(full: str) -> str:
@@ -168,7 +168,9 @@ def _box(box: Box) -> str:
     if box.kind == "choice":
         x, y, r = box.x + box.width / 2, box.y + box.height / 2, box.width / 2
         shape = f"M{n(x - r)} {n(y)}L{n(x)} {n(y - r)}L{n(x + r)} {n(y)}L{n(x)} {n(y + r)}Z"
-        return f'<g>{titled(box.full)}<path class="c" d="{shape}"/>{words("m", x, y, "?")}</g>\n'
+        inner = words("m", x, y, "?") if box.mark is None else icon(box.mark.state, x, y)
+        state = f" s t-{box.mark.state}" if box.mark is not None else ""
+        return f'<g>{titled(box.full)}<path class="c{state}" d="{shape}"/>{inner}</g>\n'
     if box.kind == "join":
         inside = rect("c", (box.x, box.y, box.width, box.height), 5)
         said = words("m", box.x + box.width / 2, box.y + box.height / 2, box.text)

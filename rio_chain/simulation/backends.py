@@ -18,6 +18,7 @@ from rio_chain.functions import (
     function,
     is_async,
     is_generator,
+    name_of,
     signature_of,
     written,
 )
@@ -66,7 +67,7 @@ def _backend(name: str, value: object, seed: int) -> Callable[..., Any]:
         return Script(seed=f"{seed}:{name}").model(value)
     rule = f"`with_backends`: for {shown(name)} give a Script, a LatencyModel or a function, plain or async"
     if value is Script or value is LatencyModel:
-        raise ChainDefinitionError(f"{rule}; got the class {shown(value)} itself: make one, as Script().always(5)")
+        raise ChainDefinitionError(f"{rule}; got the class `{name_of(value)}` itself: make one, as Script().always(5)")
     return function(value, rule, generators=True)
 
 

@@ -45,6 +45,11 @@ class LatencyModel:
     outages: tuple[Outage, ...] = ()
     value: Any = None
 
+    def __attrs_post_init__(self) -> None:
+        given: Any = self.latency
+        if not isinstance(given, Latency):
+            raise ChainDefinitionError(f"write LatencyModel.constant(20) or the like; got {shown(given)} for `latency`")
+
     # --- how long ------------------------------------------------------------------------------------------------
 
     @classmethod

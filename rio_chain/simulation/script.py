@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from returns.result import Failure
 
 from rio_chain.engine.current import Here, here
@@ -16,14 +16,10 @@ from rio_chain.executors import runtime_here
 from rio_chain.executors.sleeping import sleep_here
 from rio_chain.functions import fresh
 from rio_chain.simulation import faults
+from rio_chain.simulation.calls import Noted, ScriptCall
 from rio_chain.simulation.faults import Error
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.units import Duration, inert, milliseconds, seconds, shown, span
-
-NS = 6
-"""Times of calls are rounded to the nanosecond: to so many places of a millisecond."""
-
-CallStatus = Literal["running", "succeeded", "failed", "cancelled"]
 
 
 class ScriptEnded(BaseException):
@@ -50,72 +46,6 @@ class Step:
         if self.error is None:
             return f".then({shown(self.value)}{after})"
         return f".then_raises({faults.source(self.error)}{after})"
-
-
-@frozen
-class ScriptCall:
-    """One call of a script. Times are milliseconds; see ``Script.calls``.
-
-    Attributes:
-        args: what it was called with.
-        kwargs: what it was called with by keyword, as ``.using`` does.
-        began: when.
-        ended: when it answered, failed or was cancelled; None: not yet.
-        status: ``running``, ``succeeded``, ``failed`` or ``cancelled``.
-        error: the class of the error that it failed with.
-        task: the task that called it; "" outside of a run. Calls are compared without it.
-    """
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(factory=dict[str, Any], kw_only=True)
-    began: float = field(default=0.0, kw_only=True)
-    ended: float | None = field(default=None, kw_only=True)
-    status: CallStatus = field(default="succeeded", kw_only=True)
-    error: type[Any] | None = field(default=None, kw_only=True)
-    task: str = field(default="", kw_only=True, eq=False)
-
-    def __str__(self) -> str:
-        """One line, as ``fetch_user(42)  0 -> 20 ms  failed: OSError``."""
-        given = [shown(arg) for arg in self.args] + [f"{inert(k)}={shown(v)}" for k, v in self.kwargs.items()]
-        until = "" if self.ended is None else f" -> {self.ended:.10g}"
-        error = "" if self.error is None else f": {inert(self.error.__name__)}"
-        return f"{self.task or 'call'}({', '.join(given)})  {self.began:.10g}{until} ms  {self.status}{error}"
-
-
-class _Noted:
-    """A call that is being noted; times in seconds since the script's time began."""
-
-    __slots__ = ("args", "began", "ended", "error", "kwargs", "now", "origin", "status", "task")
-
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], where: Here) -> None:
-        self.args, self.kwargs = args, kwargs
-        self.task, self.now, self.origin = where
-        self.began = self.now() - self.origin
-        self.ended: float | None = None
-        self.status: CallStatus = "running"
-        self.error: type[Any] | None = None
-
-    def end(self, status: CallStatus, error: type[Any] | None = None) -> None:
-        """It is over."""
-        self.ended = self.now() - self.origin
-        self.status, self.error = status, error
-
-    def told(self) -> ScriptCall:
-        """What users see of it."""
-        ended = None if self.ended is None else _ms(self.ended)
-        return ScriptCall(
-            self.args,
-            kwargs=self.kwargs,
-            began=_ms(self.began),
-            ended=ended,
-            status=self.status,
-            error=self.error,
-            task=self.task,
-        )
-
-
-def _ms(value: float) -> float:
-    return round(milliseconds(value), NS)
 
 
 class Script:
@@ -147,7 +77,7 @@ class Script:
         [((42,), 'failed'), ((42,), 'succeeded')]
     """
 
-    __slots__ = ("_calls", "_clock", "_delays", "_last", "_lock", "_random", "_seed", "_steps", "_taken")
+    __slots__ = ("_calls", "_clock", "_delays", "_family", "_last", "_lock", "_random", "_seed", "_steps", "_taken")
 
     def __init__(self, *, seed: int | str = 0) -> None:
         if isinstance(seed, bool) or not isinstance(cast("object", seed), (int, str)):
@@ -156,8 +86,9 @@ class Script:
         self._steps: tuple[Step, ...] = ()
         self._delays: tuple[float, ...] = ()
         self._last: Step | LatencyModel | None = None
+        self._family: list[Script] | None = None  # those made from one that is checked at the end: the last of each row
         self._lock = threading.RLock()
-        self._calls: list[_Noted] = []
+        self._calls: list[Noted] = []
         self._taken = 0
         self._random = Random(str(seed))  # noqa: S311 - no secret
         self._clock: tuple[Callable[[], float] | None, float] = (None, 0.0)
@@ -242,7 +173,11 @@ class Script:
         if self._last is not None:
             raise ChainDefinitionError(f"{self!r} goes on for ever, so nothing can come after")
         steps = self._steps if steps is None else steps
-        return _rebuilt(self._seed, steps, self._delays if delays is None else delays, last)
+        new = _rebuilt(self._seed, steps, self._delays if delays is None else delays, last)
+        new._family = family = self._family  # noqa: SLF001 - of this very class
+        if family is not None:
+            family[:] = [*(script for script in family if script is not self), new]
+        return new
 
     # --- being called --------------------------------------------------------------------------------------------
 
@@ -261,13 +196,13 @@ class Script:
         noted.end("failed", step.error if isinstance(step.error, type) else type(step.error))
         return faults.fail(step.error)
 
-    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Noted, Step]:
+    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Noted, Step]:
         """Note a call, and say what it does."""
         where = here() or _outside()
         with self._lock:
             if self._clock[0] != where.now:
                 self._clock = (where.now, where.origin)
-            noted = _Noted(args, kwargs, where._replace(origin=self._clock[1]))
+            noted = Noted(args, kwargs, where._replace(origin=self._clock[1]))
             step = self._next(where.task, milliseconds(max(0.0, noted.began)))
             self._calls.append(noted)
         return noted, step
@@ -317,6 +252,19 @@ class Script:
     def left(self) -> int:
         """How many of the steps that were written have not been called yet; of what goes on for ever one is counted."""
         return max(0, len(self._steps) - self._taken)
+
+    def assert_all_used(self) -> None:
+        """Fail if a step has not been called.
+
+        Raises:
+            AssertionError: the text has the steps that are left.
+        """
+        if text := self._unused():
+            raise AssertionError(text)
+
+    def _unused(self) -> str:
+        left = self._steps[self._taken :]
+        return f"{len(left)} of {len(self._steps)} steps were not called: {''.join(map(str, left))}" if left else ""
 
     def reset(self) -> None:
         """Begin anew: with the first step, the seed, and no calls."""

@@ -2,8 +2,9 @@
 
 from rio_chain.executors.deadlock import Deadlock
 from rio_chain.executors.virtual import VirtualExecutor
+from rio_chain.simulation.calls import ScriptCall
 from rio_chain.simulation.models import LatencyModel
-from rio_chain.simulation.script import Script, ScriptCall, ScriptEnded
+from rio_chain.simulation.script import Script, ScriptEnded
 from rio_chain.testing.backoff import no_backoff
 from rio_chain.testing.clock import sleep
 from rio_chain.testing.leaks import Leaked, leak_guard

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
@@ -17,6 +16,7 @@ from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_execut
 from rio_chain.executors.jumping import launch
 from rio_chain.executors.virtual import VirtualExecutor
 from rio_chain.executors.virtual import run as run_on
+from rio_chain.functions import is_async
 from rio_chain.outcome import Outcome
 from rio_chain.request import Request
 from rio_chain.units import shown
@@ -62,7 +62,7 @@ def run_virtual(
         [60000.0, 60000.0, 60000.0, 60000.0]
     """
     chosen, given = checked_executor(executor), cast("Any", work)
-    if kind_of(work) is not Request and not inspect.iscoroutinefunction(given):
+    if kind_of(work) is not Request and not (callable(given) and is_async(given)):
         raise ChainDefinitionError(
             "`run_virtual` takes a request, run_virtual(page(42)), or an async function without arguments and not "
             f"called, run_virtual(main); got {shown(work)}"

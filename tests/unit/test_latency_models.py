@@ -166,6 +166,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: base.failing(0.1, OSError, after=-1), "`after` must be"),
     (lambda: base.outage(20, 10), "`end` must be more than `start`; got 10 ms, not after 20 ms"),
     (lambda: base.outage(-1, 10), "`start` must be"),
+    (lambda: LatencyModel(latency=5), r"write LatencyModel.constant\(20\) or the like; got 5"),  # type: ignore[arg-type]
 ]
 
 
