@@ -196,8 +196,11 @@ def set_aside() -> Generator[None]:
 
 def driven_within(strand: Strand) -> None:
     """Begin a strand at once, in the middle of the one that calls, which then goes on."""
-    with set_aside():
+    outer = _here.strand
+    try:
         strand.drive()
+    finally:
+        _here.strand = outer
 
 
 async def _run(main: Callable[[], Awaitable[Any]]) -> Any:

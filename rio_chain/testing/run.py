@@ -62,7 +62,7 @@ def run_virtual(
         [60000.0, 60000.0, 60000.0, 60000.0]
     """
     chosen, given = checked_executor(executor), cast("Any", work)
-    if kind_of(work) is not Request and not (callable(given) and is_async(given)):
+    if kind_of(work) is not Request and not _is_async(given):
         raise ChainDefinitionError(
             "`run_virtual` takes a request, run_virtual(page(42)), or an async function without arguments and not "
             f"called, run_virtual(main); got {shown(work)}"
@@ -77,6 +77,10 @@ def run_virtual(
 
 
 Work = Request[Any] | Callable[[], Coroutine[Any, Any, Any]]
+
+
+def _is_async(work: Any) -> bool:
+    return callable(work) and is_async(work)
 
 
 def _function(work: Work) -> Callable[[], Coroutine[Any, Any, Any]]:

@@ -66,6 +66,7 @@ def gone(pid: int) -> bool:
 
 
 async def test_values_results_and_errors_come_back(world: World) -> None:
+    world.not_virtual("no process is started for it")
     async with world.balancer(lanes={"cpu": 1}) as balancer:
         pid = (await balancer.arun(WHERE.timeout(100)(None))).unwrap()  # the start of the process does not count
         assert pid != os.getpid()
