@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def _what(self) -> str:
-        return "Until success, in ms; differences from " + next(iter(self.simulations))
+        return "Until success, in ms"
 
     def _rows(self) -> tuple[list[str], list[list[str | Estimate]]]:
         rows: list[list[str | Estimate]] = []
@@ -97,7 +97,7 @@ class Comparison:
             row += [_shown(what, figures(each)[what]) for each in self.simulations.values()]
             row += [_scaled(what, self.differences[name][what]) for name in names[1:]]
             rows.append(row)
-        return ["", *names, *(f"{name}, difference" for name in names[1:])], rows
+        return ["", *names, *(f"{name} - {names[0]}" for name in names[1:])], rows
 
     def __repr__(self) -> str:
         p99 = ", ".join(f"{name} {picture.time(figures(each)['p99'])}" for name, each in self.simulations.items())

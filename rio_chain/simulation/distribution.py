@@ -23,7 +23,7 @@ class Distribution:
     Example:
         >>> took = Distribution([10.0] * 990 + [80.0] * 10)
         >>> took.p50, took.p99 < 20, len(took)
-        (10.0 (10.0 .. 10.0), True, 1000)
+        (10.0, True, 1000)
     """
 
     def __init__(self, values: Iterable[float]) -> None:

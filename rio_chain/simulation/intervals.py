@@ -55,8 +55,17 @@ class Estimate(float):
         """Whether 0 is outside of the bounds: then it is no noise."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def bounds(self) -> str:
+        """The bounds in brackets; none where they are the value, and words where there are none."""
+        if self.low == self.high:
+            return ""
+        if math.isinf(self.high):
+            return "(too few)" if math.isinf(self.low) else f"({short(self.low)} or more)"
+        return f"({short(self.low)} .. {short(self.high)})"
+
     def __repr__(self) -> str:
-        return f"{short(self)} ({short(self.low)} .. {short(self.high)})"
+        return f"{short(self)} {self.bounds}".rstrip()
 
     __str__ = __repr__
 

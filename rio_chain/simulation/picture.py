@@ -98,16 +98,7 @@ def tables(*each: str) -> str:
 def _cell(value: str | Estimate, unit: str) -> str:
     if not isinstance(value, Estimate):
         return text(value)
-    return f'{short(value)}{unit} <span class="rio-sure">{bounds(value)}</span>'
-
-
-def bounds(value: Estimate) -> str:
-    """Between what the value lies, in words where there is no bound."""
-    if value.low == value.high:
-        return ""
-    if math.isinf(value.high):
-        return "(too few)" if math.isinf(value.low) else f"({short(value.low)} or more)"
-    return f"({short(value.low)} .. {short(value.high)})"
+    return f'{short(value)}{unit} <span class="rio-sure">{value.bounds}</span>'
 
 
 # --- the curves -------------------------------------------------------------------------------------------------
@@ -126,7 +117,7 @@ def curves(named: Sequence[tuple[str, Distribution]]) -> str:
         f'<svg class="rio-plot" role="img" aria-label="{text(f"Latency over percentiles. {told}")}" height="{HEIGHT}">'
         f"{_rows(scale)}{_columns(scale)}"
         f'<svg width="100%" height="{HEIGHT}" viewBox="0 0 {WIDE} {HEIGHT}" preserveAspectRatio="none">'
-        f"{''.join(plot)}</svg>{''.join(marks)}</svg>"
+        f"{''.join(plot)}</svg>{''.join(marks)}{_never(scale)}</svg>"
     )
     return svg if alone else _key([name for name, _ in named]) + svg
 
@@ -140,6 +131,7 @@ class Scale:
         shown = [self.value(each, u) for each in all_of_them for u in (BEGIN, self.end)]
         shown += [each.ordered[bisect_left(each.ordered, math.inf) - 1] for each in all_of_them]  # the end may be never
         finite = [value for value in shown if value < math.inf] or [1.0]
+        self.never = len(finite) < len(shown)
         self.ticks = ticks(max(*finite, 2e-3), max(min(finite), max(finite) / 1e4, 1e-3))
         self._low, self._high = math.log(self.ticks[0]), math.log(self.ticks[-1])
 
@@ -179,7 +171,7 @@ def _curve(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
     curve = (
         f'<polyline class="rio-curve" stroke="{colour}"{dashed} vector-effect="non-scaling-stroke" points="{line}"/>'
     )
-    return (_band(each, scale, colour) if alone or number < COLOURS else "") + curve
+    return (_band(each, scale, colour) if alone else "") + curve  # of differences the table says how sure they are
 
 
 def _band(each: Distribution, scale: Scale, colour: str) -> str:
@@ -199,7 +191,7 @@ def _marks(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
         if u > scale.end + 1e-9 or name == "p95" or value == math.inf:  # for the p95 there is no room
             continue
         x, y = f"{100 * scale.x(u):.2f}%", scale.y(value)
-        told = f"<title>{name} {time(value)} {bounds(value)}</title>"
+        told = f"<title>{name} {time(value)} {value.bounds}</title>"
         found.append(f'<circle cx="{x}" cy="{y:.1f}" r="3.5" fill="{_colour(number)}">{told}</circle>')
         if alone:
             found.append(
@@ -207,6 +199,11 @@ def _marks(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
                 f"{short(value)}</text>"
             )
     return "".join(found)
+
+
+def _never(scale: Scale) -> str:
+    """What it means that a curve runs along the upper edge."""
+    return '<text class="rio-faint" x="100%" y="-7" text-anchor="end">never</text>' if scale.never else ""
 
 
 def _rows(scale: Scale) -> str:

@@ -19,7 +19,7 @@ from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF
 from rio_chain.simulation.settings import Setting
 from rio_chain.simulation.stage import VISIT, Stage, Visit
-from rio_chain.units import inert
+from rio_chain.units import inert, milliseconds
 
 
 class Played(VirtualExecutor):
@@ -50,7 +50,7 @@ class Ledger:
 
     def refused(self, number: int, error: Exception) -> None:
         """It was not accepted."""
-        self._fail(number, error)
+        self.fail(number, error)
 
     def answered(self, number: int, outcome: Outcome[Any], calls: int) -> None:
         """It was answered, whatever the answer, after so many calls."""
@@ -58,10 +58,9 @@ class Ledger:
         self.wait[number] = outcome.queued
         self.latency[number] = outcome.queued + outcome.elapsed
         self.busy += outcome.elapsed
-        if isinstance(outcome.result, Failure):
-            self._fail(number, outcome.result.failure())
 
-    def _fail(self, number: int, error: Any) -> None:
+    def fail(self, number: int, error: Any) -> None:
+        """It has failed."""
         self.failed[number] = 1
         self.failures[inert(type(error).__name__)] += 1
 
@@ -80,16 +79,16 @@ class Play:
             self.executor,
             workers=given.workers,
             buffer=given.requests + given.warmup if given.buffer is None else given.buffer,
-            abandon_after=given.abandon_after * 1000,
-            aging=None if given.aging is None else given.aging * 1000,
+            abandon_after=milliseconds(given.abandon_after),
+            aging=None if given.aging is None else milliseconds(given.aging),
         )
         self._others = Draws(given.seed ^ 0x5EED)
         self._bare = _takes_nothing(self.stage.chain)
         self._terms: dict[str, Any] = {}
         if given.deadline is not None:
-            self._terms["deadline"] = given.deadline * 1000
+            self._terms["deadline"] = milliseconds(given.deadline)
         if given.queue_timeout is not None:
-            self._terms["queue_timeout"] = given.queue_timeout * 1000
+            self._terms["queue_timeout"] = milliseconds(given.queue_timeout)
 
     def _jitter(self) -> float:
         """A draw for a backoff; also one that belongs to its request."""
@@ -145,14 +144,19 @@ class Play:
         self.ledger.open -= 1
         try:
             outcome = ticket.wait()
-        except BaseException as error:  # noqa: BLE001 - a script that has ended, for one; it is raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - such as a script that has ended; it is raised by `run`
             self.ledger.broken = error
             return
-        if counted >= 0:
-            self.ledger.answered(counted, outcome, sum(visit.calls))
-            self.ledger.ended = max(self.ledger.ended, self.executor.loop.now())
-            for load, response in zip(self.stage.loads, outcome, strict=True):
-                load.blame(response.errors)
+        cause = outcome.result.failure() if isinstance(outcome.result, Failure) else None
+        self.ledger.broken = self.ledger.broken or self.stage.misuse(cause)
+        if counted < 0:
+            return
+        self.ledger.answered(counted, outcome, sum(visit.calls))
+        self.ledger.ended = max(self.ledger.ended, self.executor.loop.now())
+        if isinstance(outcome.result, Failure):
+            self.ledger.fail(counted, cause)
+        for load, response in zip(self.stage.loads, outcome, strict=True):
+            load.blame(response.errors)
 
 
 def _never() -> bool:

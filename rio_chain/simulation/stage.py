@@ -13,7 +13,16 @@ from attrs import define, evolve, field, frozen
 from rio_chain.compose import Composed, made
 from rio_chain.dsl import Chain
 from rio_chain.engine.current import CURRENT, current_attempt
-from rio_chain.errors import Abandoned, ChainDefinitionError, DeadlineExceeded, TaskTimedOut
+from rio_chain.errors import (
+    Abandoned,
+    BridgeFailed,
+    CallbackFailed,
+    ChainDefinitionError,
+    DeadlineExceeded,
+    TaskTimedOut,
+    UsageError,
+)
+from rio_chain.executors.foreign import told
 from rio_chain.functions import is_async
 from rio_chain.nodes import Node, Race, Scope, flat, parts, with_parts
 from rio_chain.plan import PlannedTask
@@ -86,6 +95,8 @@ class Stage:
 
     chain: Composed
     loads: tuple[Load, ...]
+    mute: tuple[str, ...]
+    """The tasks whose models don't say what they answer."""
 
     @classmethod
     def of(cls, chain: Composed, backends: Mapping[str, Backend], draws: Draws) -> Stage:
@@ -99,7 +110,29 @@ class Stage:
         loads = tuple(Load(task.name) for task in tasks)
         made_up = [_stand_in(*each, draws) for each in zip(range(len(tasks)), found, loads, strict=True)]
         own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
-        return cls(own.with_backends({load.name: fn for load, fn in zip(loads, made_up, strict=True)}), loads)
+        fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
+        mute = [
+            load.name
+            for load, it in zip(loads, found, strict=True)
+            if isinstance(it, LatencyModel) and it.value is None
+        ]
+        return cls(own.with_backends(fns), loads, tuple(mute))
+
+    def misuse(self, error: Any) -> Exception | None:
+        """What to raise for an error that is none of a backend, and says that the simulation was written wrongly."""
+        if isinstance(error, UsageError):
+            return error
+        blamed = self.mute
+        if isinstance(error, BridgeFailed):
+            if error.before == "input":
+                return ChainDefinitionError(f"{error}: it got what `inputs` gives; by default that is 0, 1, 2, ...")
+            blamed = tuple(name for name in self.mute if name in error.before)
+        if not blamed or not isinstance(error, (BridgeFailed, CallbackFailed)):
+            return None
+        return ChainDefinitionError(
+            f"{error}: a LatencyModel answers None unless it says what; write "
+            f"{{{blamed[0]!r}: LatencyModel.lognormal(20, p99=150).returning(...)}} with what is needed there"
+        )
 
     def request(self, value: Any) -> Request[Any]:
         """The chain called with an input."""
@@ -202,6 +235,8 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
         began = now()
         try:
             return await fn(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - told better, or as it is
+            raise told(error) or error from error.__cause__
         finally:
             if visit.counted:
                 load.ended(now() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import re
@@ -21,6 +22,7 @@ from rio_chain import (
     Quantile,
     Task,
     Unstable,
+    UsageError,
     each,
     race,
     star,
@@ -145,8 +147,9 @@ def test_bridges_and_predicates_are_called_as_they_are() -> None:
 
 
 def test_a_bridge_that_fails_is_told_as_what_it_is() -> None:
-    chain = (Task(fetch) & Task(fetch)) >> star(lambda a, b: a + b)
-    assert simulate(chain, {"fetch": EVERY(1)}, requests=5).failures == {"BridgeFailed": 5}
+    chain = (Task(fetch) & Task(store)) >> star(lambda a, b: a + b)
+    backends = {"fetch": EVERY(1).returning("text"), "store": EVERY(1).returning(5)}
+    assert simulate(chain, backends, requests=5).failures == {"BridgeFailed": 5}
 
 
 def test_what_is_up_in_the_warm_up_does_not_count() -> None:
@@ -202,6 +205,37 @@ def test_outcomes_are_let_go() -> None:
 def test_a_script_that_ends_is_raised() -> None:
     with pytest.raises(ScriptEnded):
         simulate(Task(fetch), {"fetch": Script().then(1)}, requests=3)
+
+
+def test_what_a_bridge_misses_in_the_answer_of_a_model_is_told() -> None:
+    chain = Task(fetch) >> str.upper >> Task(store)
+    with pytest.raises(ChainDefinitionError, match=r"bridge upper .* \{'fetch': .*returning\(\.\.\.\)\}"):
+        simulate(chain, {"fetch": EVERY(1), "store": EVERY(1)})
+    chain = Task(fetch).accept(lambda answer: answer > 5)
+    with pytest.raises(ChainDefinitionError, match=r"accept .* \{'fetch': .*returning\(\.\.\.\)\}"):
+        simulate(chain, {"fetch": EVERY(1)})
+
+
+def test_what_a_first_bridge_misses_in_the_input_is_told() -> None:
+    chain = str.upper >> Task(fetch)
+    with pytest.raises(ChainDefinitionError, match="what `inputs` gives"):
+        simulate(chain, {"fetch": EVERY(1)})
+    assert simulate(chain, {"fetch": EVERY(1)}, inputs=["ada"], requests=9).failures == {}
+
+
+def test_what_waits_in_real_time_is_named() -> None:
+    async def real(_: int) -> None:
+        await asyncio.sleep(0.01)
+
+    with pytest.raises(UsageError, match=r"`asyncio\.sleep` was awaited in virtual time"):
+        simulate(Task(fetch).retry(2), {"fetch": real})
+
+
+def test_it_can_be_asked_while_a_loop_runs() -> None:
+    async def cell() -> float:
+        return simulate(Task(fetch), {"fetch": EVERY(20)}, requests=5).latency.p50
+
+    assert asyncio.run(cell()) == pytest.approx(20)
 
 
 # --- refused ----------------------------------------------------------------------------------------------------
