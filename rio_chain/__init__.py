@@ -68,7 +68,7 @@ from rio_chain.errors import (
 from rio_chain.event import Event
 from rio_chain.items import each, expand, reduce
 from rio_chain.joins import fan_out, race, settle, star
-from rio_chain.outcome import Outcome, Response
+from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.plan import Plan
 from rio_chain.policies import (
     Backoff,
@@ -134,6 +134,7 @@ __all__ = [
     "RioError",
     "Saturated",
     "Skipped",
+    "Span",
     "Stream",
     "Task",
     "TaskTimedOut",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from attrs import frozen
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
 from rio_chain.errors import UnknownTask, told
-from rio_chain.log import Entry, Item, Log, Status, Tally, in_order, opened
+from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
@@ -17,6 +19,34 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
+
+
+@frozen
+class Span:
+    """One call of a task: when it ran, in milliseconds since the run began, and how it ended.
+
+    The gap between two spans is a backoff; spans that overlap are calls made at once.
+
+    Attributes:
+        began: when it began.
+        ended: when it ended, or was no longer waited for.
+        attempt: which call it is, counted from 1, among those of the same replica.
+        replica: which of the calls made at once, counted from 0.
+        status: as that of a Response.
+        error: what it failed with; None when it succeeded.
+    """
+
+    began: float
+    ended: float
+    attempt: int
+    replica: int
+    status: Status
+    error: Any = None
+
+    @property
+    def elapsed(self) -> float:
+        """Milliseconds."""
+        return self.ended - self.began
 
 
 class Response:
@@ -37,11 +67,12 @@ class Response:
         index: of one of its ``items``: which one, counted from 0; else None.
     """
 
-    __slots__ = ("_found", "index", "name")
+    __slots__ = ("_found", "_start", "index", "name")
 
-    def __init__(self, name: str, found: Any, cause: Any, index: int | None = None) -> None:
+    def __init__(self, name: str, found: Any, cause: Any, index: int | None = None, start: float = 0.0) -> None:
         self.name = name
         self.index = index
+        self._start = start  # of the run, on its clock
         if type(found) is not tuple:
             found = Entry() if found is None else found
             if found.status is None:
@@ -103,7 +134,33 @@ class Response:
         There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them. Where
         these have items in turn, those of the first ones are kept, about 10,000 in all; all are in ``counts``.
         """
-        return tuple(Response(self.name, item.found, None, item.number) for item in sorted(self._items, key=_number))
+        items = sorted(self._items, key=_number)
+        return tuple(Response(self.name, item.found, None, item.number, self._start) for item in items)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """One Span for each of its calls, by when they began: the first 100. Where there are ``items``, theirs.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> [span] = Task(len)("four").run().only.spans
+            >>> span.attempt, span.replica, span.status
+            (1, 0, 'succeeded')
+        """
+        if self.counts:
+            return ()
+        made: Counter[int] = Counter()
+        spans: list[Span] = []
+        for spell in sorted(self._entry.spells, key=_begins):
+            replica = spell.replica or 0
+            made[replica] += 1
+            times = self._ms(spell.began), self._ms(spell.ended)
+            spans.append(Span(*times, made[replica], replica, spell.status or "cancelled", spell.error))
+        return tuple(spans)
+
+    def _ms(self, at: float) -> float:
+        """An instant of the run's clock as users see it."""
+        return milliseconds(at - self._start)
 
     @property
     def result(self) -> Result[Any, Any]:
@@ -138,6 +195,10 @@ def _several(counts: Mapping[str, int]) -> str:
 
 def _number(item: Item) -> int:
     return item.number
+
+
+def _begins(spell: Spell) -> float:
+    return spell.began
 
 
 class Failed:
@@ -214,8 +275,8 @@ class Outcome(Generic[Out]):
         return tuple(self)
 
     def _response(self, index: int) -> Response:
-        got = self._got
-        return Response(self.plan.tasks[index].name, self._log[index], got.error if type(got) is Failed else None)
+        cause = self._value if self._failed else None
+        return Response(self.plan.tasks[index].name, self._log[index], cause, start=self._times[1])
 
     @property
     def only(self) -> Response:
