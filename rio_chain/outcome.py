@@ -275,8 +275,9 @@ class Outcome(Generic[Out]):
         return tuple(self)
 
     def _response(self, index: int) -> Response:
-        cause = self._value if self._failed else None
-        return Response(self.plan.tasks[index].name, self._log[index], cause, start=self._times[1])
+        got = self._got
+        cause = got.error if type(got) is Failed else None
+        return Response(self.plan.tasks[index].name, self._log[index], cause, None, self._times[1])
 
     @property
     def only(self) -> Response:

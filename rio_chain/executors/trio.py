@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 
 import trio
 
-from rio_chain.engine.runtime import STOPPED
-from rio_chain.executors.base import HostGone, Main, OnLoop
+from rio_chain.engine.runtime import STOPPED, HostGone
+from rio_chain.executors.base import Main, OnLoop
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
 
@@ -155,6 +155,13 @@ class TrioWaiter:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+def _running() -> trio.lowlevel.TrioToken | None:
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
 class TrioRuntime(OnLoop):
     """``Runtime`` on the trio loop that was running when it was made."""
 
@@ -163,13 +170,8 @@ class TrioRuntime(OnLoop):
         super().__init__(crew)
         self.now = trio.lowlevel.current_clock().current_time
         self.sleep = trio.sleep
-
-    def here(self) -> bool:
-        """Whether the task that asks runs on this loop."""
-        try:
-            return trio.lowlevel.current_trio_token() is self.token
-        except RuntimeError:
-            return False
+        self.home = self.token
+        self.running = _running
 
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""
