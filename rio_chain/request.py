@@ -10,6 +10,7 @@ from attrs.exceptions import FrozenInstanceError
 
 if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
+    from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
     from rio_chain.outcome import Outcome
     from rio_chain.plan import Plan
@@ -66,21 +67,26 @@ class Request(Generic[Out]):
     def __reduce__(self) -> tuple[type[Self], tuple[Plan, tuple[Any, ...], dict[str, Any]]]:
         return type(self), (self.plan, self.args, dict(self.kwargs))
 
-    def run(self, *, executor: str | None = None, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
+    def run(
+        self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+    ) -> Outcome[Out]:
         """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.
 
         All blocking runs of a process share one loop thread per executor, made when first needed; so a client opened
         in one run works in the next.
 
         Args:
-            executor: ``"asyncio"``, ``"trio"`` or ``"thread"``; default ``$RIO_EXECUTOR``, else ``"asyncio"``.
+            executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"``; default ``$RIO_EXECUTOR``,
+                else ``"asyncio"``.
             deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
         """
         from rio_chain.executors import run_blocking  # noqa: PLC0415 - executors are imported when first used
 
         return run_blocking(self, executor, deadline)
 
-    def stream(self, *, executor: str | None = None, deadline: Deadline | Duration | None = None) -> Stream[Out]:
+    def stream(
+        self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+    ) -> Stream[Out]:
         """Run it and read what happens, as it happens: ``for event in ...``, or ``async for`` on a running loop.
 
         It gives an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,

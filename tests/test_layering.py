@@ -150,7 +150,7 @@ def strings_in(node: ast.AST) -> set[str]:
 
 def test_no_code_asks_which_executor_it_runs_on() -> None:
     """What differs between executors is behind the Runtime Protocol, or in a dict; never an ``if`` on its name."""
-    names = {"asyncio", "trio", "thread", "threads"}
+    names = {"asyncio", "trio", "thread", "threads", "virtual"}
     ladders = [
         f"{file}:{node.lineno}: {ast.unparse(node)}"
         for file, tree in TREES.items()

@@ -18,7 +18,7 @@ from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats, status_line
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import told
+from rio_chain.balancer.waiting import Elsewhere, Waited, told
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import execute, unbegun
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rio_chain.engine.runtime import Runtime
-    from rio_chain.executors.base import Host
+    from rio_chain.executors.base import Executor, Host
     from rio_chain.outcome import Outcome
 
 Out = TypeVar("Out")
@@ -48,7 +48,8 @@ class Balancer:
     the first ``run`` or ``post``, gives it a thread of its own. So one made at module level works everywhere.
 
     Args:
-        executor: ``"asyncio"``, ``"trio"`` or ``"thread"``. Default: the loop that is running, else ``"asyncio"``.
+        executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
+            Default: the loop that is running, else ``"asyncio"``.
         workers: how many requests run at once (a fan-out is one). Default 10.
         buffer: how many may wait before ``post`` raises ``QueueFull``; ``run`` and ``arun`` wait for room, unless told
             to ``"reject"``. Default 1000.
@@ -76,7 +77,7 @@ class Balancer:
 
     def __init__(
         self,
-        executor: str | None = None,
+        executor: str | Executor | None = None,
         *,
         workers: int = 10,
         buffer: int = 1000,
@@ -86,9 +87,9 @@ class Balancer:
         lanes: Mapping[str, int] | None = None,
         aging: Duration | None = None,
     ) -> None:
-        from rio_chain.executors import checked_name  # noqa: PLC0415 - imported when first used
+        from rio_chain.executors import checked_executor  # noqa: PLC0415 - imported when first used
 
-        name = None if executor is None else checked_name(executor)
+        given = None if executor is None else checked_executor(executor)
         self._workers = count(workers, "workers", least=1)
         threads = 4 * workers if threads is None else count(threads, "threads", least=1)
         self._abandon_after = seconds(abandon_after, "abandon_after")
@@ -98,7 +99,7 @@ class Balancer:
         self._desk = Desk(self._core, self._abandon_after, opened.close)
         self._posted = self._desk.posted
         self._binding = Binding(
-            name,
+            given,
             self._core,
             opened,
             threads=threads,
@@ -143,6 +144,7 @@ class Balancer:
         host = self._binding.get(here=True)
         terms = terms_of(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
+            host.check_await()
             return await wait_in_place(self._post(host, request, terms))
         self._check(host, request)
         rt, core, run = host.runtime, self._core, Run(request.plan)
@@ -223,7 +225,7 @@ class Balancer:
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
         post = self._poster(host, chain, priority)
-        return mapping.in_threads(post, inputs, 2 * self._workers, as_completed=as_completed)
+        return mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def amap(
         self,
@@ -272,29 +274,30 @@ class Balancer:
                 that it runs itself. In a process forked since it was bound.
         """
         limit = seconds(grace, "grace", zero=True)
-        host = self._binding.bound()
+        bound = self._binding.bound()
         self._refuse_ourselves("close")
-        if host is not None and host.on_loop_thread():
+        if bound is not None and bound.on_loop_thread():
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
         self._core.shut()
+        host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
         try:
-            if not self._drained(limit):
+            if not self._drained(host, limit):
                 self._desk.cancel_left()
-                self._drained()
+                self._drained(host)
         except BaseException:
             self._desk.cancel_left()
             with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
-                self._drained()
+                self._drained(host)
                 self._binding.close()
             raise
         self._binding.close()
 
-    def _drained(self, limit: float | None = None) -> bool:
+    def _drained(self, host: Waited, limit: float | None = None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
-        if not told(self._core.when_idle, limit):
+        if not told(host, self._core.when_idle, limit):
             return False
         for posting in list(self._posted):  # their slots are free, and their answers come in a moment
-            told(posting.ticket.on_done)
+            told(host, posting.ticket.on_done)
         return True
 
     async def aclose(self, grace: Duration = 30_000) -> None:
@@ -302,7 +305,9 @@ class Balancer:
         from rio_chain.executors import runtime_here  # noqa: PLC0415 - imported when first used
 
         limit = seconds(grace, "grace", zero=True)
-        self._binding.bound()
+        host = self._binding.bound()
+        if host is not None:
+            host.check_await()
         self._refuse_ourselves("aclose")
         self._core.shut()
         rt = runtime_here()

@@ -13,7 +13,7 @@ from rio_chain.balancer.lanes import Lanes
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
-    from rio_chain.executors.base import Host
+    from rio_chain.executors.base import Executor, Host
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
@@ -26,7 +26,7 @@ class Binding:
     """The host of a balancer, once it has one.
 
     Args:
-        executor: its name; None: that of the loop that runs, else the default.
+        executor: it, or its name; None: that of the loop that runs, else the default.
         core: knows whether it is closed.
         lanes: opened with the host, and closed with it.
         threads: the most sync functions at once.
@@ -36,7 +36,7 @@ class Binding:
 
     def __init__(
         self,
-        executor: str | None,
+        executor: str | Executor | None,
         core: Core,
         lanes: Lanes,
         *,
@@ -62,7 +62,8 @@ class Binding:
     @property
     def name(self) -> str:
         """Of the executor."""
-        return self.host.name if self.host is not None else self._executor or "unbound"
+        made = self.host or self._executor or "unbound"
+        return made if isinstance(made, str) else made.name
 
     def get(self, *, here: bool) -> Host:
         """The host. Bound now, ``here`` and on the right kind of loop, that is the loop that runs; else one of its own.

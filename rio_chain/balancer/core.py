@@ -23,7 +23,7 @@ class Core(Aside):
         super().__init__()
         self.buffer = buffer
         self.queue = TurnQueue(workers, aging)
-        self.runs: set[Run] = set()  # those that hold a slot
+        self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it
         self.closed = False
         self.rejected = 0
         self.done = 0
@@ -74,14 +74,14 @@ class Core(Aside):
 
     def _granted(self, turn: Turn) -> None:
         turn.state = "granted"
-        self.runs.add(turn.run)
+        self.runs[turn.run] = None
 
     def leave(self, turn: Turn, waited: float, lasted: float) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
         if self._inside and self.put_aside(lambda: self.leave(turn, waited, lasted)):  # a coroutine was collected
             return
         with self:
-            self.runs.discard(turn.run)
+            self.runs.pop(turn.run, None)
             self.done += 1
             self.waits.add(waited)
             self.lasted.add(lasted)
@@ -114,7 +114,7 @@ class Core(Aside):
                 self.queue.withdraw(turn)
             elif turn.state == "granted":
                 turn.state = "gone"
-                self.runs.discard(turn.run)
+                self.runs.pop(turn.run, None)
                 following = self._hand_over()
         if following is not None:
             following.tell()

@@ -47,7 +47,7 @@ class Desk:
             BalancerClosed: it is closed.
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
-        ticket = Ticket(request, host.on_loop_thread)
+        ticket = Ticket(request, host)
         turn = Turn(ticket.run, terms.priority, host.runtime.now())
         posting = Posting(host, ticket, turn, terms, copy_context())
         ticket.withdraw = partial(self._withdraw, posting)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.ticket import Ticket
+from rio_chain.balancer.waiting import Waited, told
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
@@ -19,22 +20,38 @@ Out = TypeVar("Out")
 Post = Callable[[In], Ticket[Out]]
 
 
-def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool) -> Iterator[Outcome[Out]]:
+def in_threads(
+    host: Waited, post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool
+) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block."""
     source = iter(inputs)
     pending: deque[Ticket[Out]] = deque()
-    ready: SimpleQueue[Ticket[Out]] = SimpleQueue()
+    ready: deque[Ticket[Out]] = deque()
+    wake: list[Callable[[], None]] = []
+
+    def arrived(ticket: Ticket[Out]) -> None:
+        ready.append(ticket)
+        with contextlib.suppress(IndexError):  # nobody waits, or another thread has taken the call
+            wake.pop()()
+
+    def on_arrival(waker: Callable[[], None]) -> None:
+        wake.append(waker)
+        if ready:  # it came in between
+            with contextlib.suppress(IndexError):
+                wake.pop()()
 
     def more(number: int) -> None:
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.on_done(lambda ticket=ticket: ready.put(ticket))  # type: ignore[misc]
+            ticket.on_done(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
 
     try:
         more(window)
         while pending:
-            ticket = ready.get() if as_completed else pending[0]
+            if as_completed and not ready:
+                told(host, on_arrival)
+            ticket = ready.popleft() if as_completed else pending[0]
             outcome = wait_for(ticket)
             pending.remove(ticket)
             yield outcome

@@ -1,4 +1,4 @@
-"""Blocking waits of plain code, in which Ctrl-C is heard."""
+"""Waits of callers for what runs elsewhere; in those that block, Ctrl-C is heard."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 SLICE = 0.1
 """Seconds."""
@@ -27,7 +28,27 @@ def acquired(gate: threading.Lock, seconds: float | None = None) -> bool:
             return False
 
 
-def told(register: Callable[[Callable[[], None]], None], seconds: float | None = None) -> bool:
+class Waited(Protocol):
+    """How to wait for what runs on a host. With most it goes on by itself: who waits need do nothing for it."""
+
+    def on_loop_thread(self) -> bool:
+        """Whether blocking the thread that asks would block the host."""
+        return False
+
+    def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
+        """Block until somebody releases the gate; False: not in so many seconds, on the host's clock."""
+        return acquired(gate, seconds)
+
+    def check_await(self) -> None:
+        """Raise ``UsageError`` where a task of another loop can't wait for what runs there."""
+        return
+
+
+class Elsewhere(Waited):
+    """What goes on by itself, on a thread of its own."""
+
+
+def told(host: Waited, register: Callable[[Callable[[], None]], None], seconds: float | None = None) -> bool:
     """Hand over what ends this waiting, and wait until it is called; False: not in so many seconds.
 
     No Event: whoever calls may be a signal handler on this very thread, which would find the Event's own lock taken.
@@ -35,4 +56,4 @@ def told(register: Callable[[Callable[[], None]], None], seconds: float | None =
     gate = threading.Lock()
     gate.acquire()
     register(gate.release)
-    return acquired(gate, seconds)
+    return host.block(gate, seconds)

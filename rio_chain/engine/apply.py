@@ -235,7 +235,7 @@ async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> floa
     told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
     rested = frame.rested
     elapsed, idle, last = strand.rt.now() - frame.entered, sum(rested), rested[-1] if rested else None
-    delay = partial(layer.delay, frame.retries, error, last, elapsed=elapsed, idle=idle, **told)
+    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **told)
     if isinstance(layer.waits(error), Wait):
         return float(await ask(strand, "backoff", delay))
     return delay()

@@ -36,7 +36,7 @@ class Tidy:
         self.direct = rt.direct
         self.places = rt.places
         self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
-        self.now, self.sleep = rt.now, rt.sleep
+        self.now, self.draw, self.sleep = rt.now, rt.draw, rt.sleep
         self.reserve, self.unreserve = rt.reserve, rt.unreserve
 
     async def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

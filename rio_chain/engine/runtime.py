@@ -130,6 +130,10 @@ class Runtime(Protocol):
         """Seconds on the executor's own clock. From any thread."""
         ...
 
+    def draw(self) -> float:
+        """A random number in [0, 1), for those who spread what would come all at once. From any thread."""
+        ...
+
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Wait; interrupted by the strand's limit."""
         ...

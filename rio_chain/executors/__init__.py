@@ -21,6 +21,7 @@ from rio_chain.engine.current import Run
 from rio_chain.engine.execute import ABANDON_AFTER, execute
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, UsageError
+from rio_chain.executors.base import Executor
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.units import Duration, shown
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
     from rio_chain.request import Request
 
-NAMES = ("asyncio", "trio", "thread")
+NAMES = ("asyncio", "trio", "thread", "virtual")
 DEFAULT = "asyncio"
+ALONE = frozenset({"virtual"})
+"""Of these each blocking run has one of its own: a clock that others have moved would show in it."""
 SHARED_THREADS, SHARED_ABANDONED = 40, 20
 """The bounds for runs that no balancer holds; as those of a balancer with its defaults."""
 
@@ -44,14 +47,26 @@ def checked_name(name: object, what: str = "executor") -> str:
     raise ChainDefinitionError(f"`{what}` must be one of {', '.join(map(repr, NAMES))}; got {shown(name)}")
 
 
+def checked_executor(given: object) -> str | Executor:
+    """An executor that was made, or the name of one, refused if there is none of that name."""
+    if isinstance(given, Executor):
+        return given
+    for kind in Executor.__subclasses__():
+        if given is kind:
+            raise ChainDefinitionError(f"`executor` must be made first: write {kind.__name__}()")
+    return checked_name(given)
+
+
 def default_name() -> str:
     """The executor that ``$RIO_EXECUTOR`` names; asyncio where it is not set."""
     return checked_name(os.environ.get("RIO_EXECUTOR") or DEFAULT, "RIO_EXECUTOR")
 
 
-def module_of(name: str) -> ExecutorModule:
-    """The executor's module."""
-    return cast("ExecutorModule", importlib.import_module(f"rio_chain.executors.{name}"))
+def module_of(executor: str | Executor) -> ExecutorModule:
+    """The executor's module; or itself, where it was made."""
+    if isinstance(executor, Executor):
+        return executor
+    return cast("ExecutorModule", importlib.import_module(f"rio_chain.executors.{executor}"))
 
 
 def loop_module_of(name: str) -> LoopModule:
@@ -149,8 +164,11 @@ _hosts: dict[tuple[int, str], Host] = {}
 _warned: set[str] = set()
 
 
-def shared_host(name: str) -> Host:
+def shared_host(executor: str | Executor) -> Host:
     """The one host of this process and executor for blocking runs that no balancer holds."""
+    if isinstance(executor, Executor) or executor in ALONE:
+        return module_of(executor).launch(SHARED_THREADS, SHARED_ABANDONED)
+    name = executor
     key = os.getpid(), name  # a forked child has none of its parent's threads
     with _lock:
         if key not in _hosts:
@@ -162,16 +180,16 @@ def shared_host(name: str) -> Host:
 
 
 def run_blocking(
-    request: Request[Any], executor: str | None = None, deadline: Deadline | Duration | None = None
+    request: Request[Any], executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
 ) -> Outcome[Any]:
     """Run a request on the shared host and wait for it."""
-    host = shared_host(default_name() if executor is None else checked_name(executor))
+    host = shared_host(default_name() if executor is None else checked_executor(executor))
     limit = deadline_of(deadline, host.runtime.now)
     check_lanes(request, host.runtime.lanes)
     if host.on_loop_thread():
         raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")
-    ticket = Ticket(request, host.on_loop_thread)
+    ticket = Ticket(request, host)
     main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now())
     host.spawn(main, copy_context())
     return wait_for(ticket)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Main, OnLoop
 from rio_chain.executors.crew import Crew
+from rio_chain.executors.jumping import BEGIN, LOOK, Calls
 from rio_chain.executors.thread import start_daemon
 from rio_chain.executors.timers import Deadlines
 
@@ -286,6 +289,8 @@ class AsyncioRuntime(OnLoop):
     def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew) -> None:
         self.loop = loop
         super().__init__(crew)
+        if isinstance(loop, JumpingLoop):
+            loop.calls.watch(crew)
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
@@ -315,10 +320,54 @@ def _reaper_of(loop: asyncio.AbstractEventLoop) -> Reaper:
     return reaper
 
 
+# --- a clock that jumps -----------------------------------------------------------------------------------------
+
+
+class _Jumping(selectors.DefaultSelector):
+    """A selector that never waits for time to pass: it moves the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = BEGIN
+        self.calls = Calls()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As ``BaseSelector.select``."""
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        while self.calls.quiet() is None:
+            if ready := super().select(LOOK):
+                return ready
+        ready = super().select(timeout and 0)  # what the last call woke is there by now
+        if not ready and timeout is not None:
+            self.at += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop in virtual time: when nothing is ready, the clock moves to the next timer."""
+
+    def __init__(self) -> None:
+        self._jumps = _Jumping()
+        super().__init__(self._jumps)
+        self._clock_resolution = 1e-9
+        self.calls = self._jumps.calls
+
+    def time(self) -> float:
+        """As ``AbstractEventLoop.time``."""
+        return self._jumps.at
+
+
+def run_jumping(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``main`` on such a loop."""
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(main())
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 
-class AsyncioHost:
+class AsyncioHost(Waited):
     """A running asyncio loop as a host."""
 
     name = NAME

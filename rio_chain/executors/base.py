@@ -5,11 +5,13 @@ And what all loops have in common.
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Lane, Runtime, Waiter
 from rio_chain.executors.crew import Crew, pooled_call
 
@@ -22,6 +24,7 @@ class OnLoop(ABC):
 
     direct = True
     places = True
+    draw = staticmethod(random.random)
 
     home: object
     running: Callable[[], object]
@@ -68,7 +71,7 @@ class LoopRuntime(Runtime, Protocol):
         ...
 
 
-class Host(Protocol):
+class Host(Waited, Protocol):
     """One place where strands run."""
 
     name: str
@@ -79,10 +82,6 @@ class Host(Protocol):
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
-        ...
-
-    def on_loop_thread(self) -> bool:
-        """Whether blocking the thread that asks would block this host."""
         ...
 
     def cancelling(self) -> bool:
@@ -107,8 +106,18 @@ class ExecutorModule(Protocol):
         ...
 
 
+class Executor(ABC):
+    """An executor that is made and handed over, where others are named."""
+
+    name: str
+
+    @abstractmethod
+    def launch(self, threads: int, max_abandoned: int, name: str = ...) -> Host:
+        """As ``ExecutorModule.launch``."""
+
+
 class LoopModule(ExecutorModule, Protocol):
-    """The interface of ``executors/asyncio.py`` and ``trio.py``."""
+    """The interface of ``executors/asyncio.py``, ``trio.py`` and ``virtual.py``."""
 
     def attach(self, threads: int, max_abandoned: int) -> Host:
         """A host on the loop that is running in this thread."""

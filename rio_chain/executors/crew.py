@@ -71,6 +71,7 @@ class Crew:
         self._count: deque[None] = deque()  # threads, without those that were given up
         self._abandoned: deque[None] = deque()  # calls given up that still run
         self.permits = Permits(threads)
+        self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
         self._items: SimpleQueue[Item | None] = SimpleQueue()
         self._left: SimpleQueue[threading.Thread] = SimpleQueue()
@@ -105,6 +106,7 @@ class Crew:
     def submit(self, item: Item) -> None:
         """Have an item done. Never blocks; from any thread, also from a finaliser."""
         with self._lock:
+            self.submitted += 1
             self._pending.append(None)
             short = self._one_more()
         self._items.put(item)

@@ -16,13 +16,16 @@ and the change that follows from it: a finaliser or signal handler may come back
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
+from rio_chain.engine.runtime import kind_of
 from rio_chain.executors.crew import Crew, answer, report
 from rio_chain.executors.timers import Alarm
 
@@ -58,6 +61,7 @@ class Kernel:
         self.timers = timers
         self.strands: set[Strand] = set()  # that have not ended; it also keeps parked ones alive
         self.limits: list[Limit] = []  # not in use
+        self.stray: Callable[[object], BaseException] = _stray
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context) -> None:
         """Start a strand of its own, from any thread."""
@@ -67,6 +71,10 @@ class Kernel:
 def _report(_: object, error: BaseException | None) -> None:
     if error is not None:
         report(error)
+
+
+def _stray(_: object) -> BaseException:
+    return RuntimeError("a strand can only await what its own runtime gives")
 
 
 class Limit:
@@ -127,6 +135,29 @@ class Sleep(Signal):
         self.wake()
 
 
+async def sleep(seconds: float) -> None:
+    """Park the strand that calls for so many seconds."""
+    timers = current().kernel.timers
+    sleeper = Sleep(current(), timers.now() + seconds)
+    timers.push(sleeper, sleeper.deadline)
+    try:
+        await sleeper.wait()
+    finally:
+        sleeper.deadline = inf
+
+
+async def let_others() -> None:
+    """Go on when those that are ready now had their turn."""
+    signal = Signal(current())
+    current().kernel.crew.submit(partial(_woken, signal))
+    await signal.wait()
+
+
+def _woken(signal: Signal) -> bool:
+    signal.wake()
+    return False
+
+
 @types.coroutine
 def trap(what: Any) -> Generator[Any, Any, Any]:
     """Hand ``what`` to the worker that drives the strand."""
@@ -140,12 +171,36 @@ class _Here(threading.local):
 _here = _Here()
 
 
+def driven() -> Strand | None:
+    """The strand that this thread drives, if it drives one."""
+    return _here.strand
+
+
 def current() -> Strand:
     """The strand that this thread drives."""
     strand = _here.strand
     if strand is None:
         raise RuntimeError("this thread drives no strand")
     return strand
+
+
+@contextlib.contextmanager
+def set_aside() -> Generator[None]:
+    """For whoever drives others in the middle of the strand that calls, if there is one."""
+    strand, _here.strand = _here.strand, None
+    try:
+        yield
+    finally:
+        _here.strand = strand
+
+
+def driven_within(strand: Strand) -> None:
+    """Begin a strand at once, in the middle of the one that calls, which then goes on."""
+    outer = _here.strand
+    try:
+        strand.drive()
+    finally:
+        _here.strand = outer
 
 
 async def _run(main: Awaitable[Any]) -> Any:
@@ -193,7 +248,7 @@ class Strand:
         _here.strand = self
         return self._go(self._coro, error)
 
-    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901 - the hot loop
+    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901, PLR0912 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
         run, copy, send, value = context.run, context.copy, coro.send, None
         while True:
@@ -214,6 +269,9 @@ class Strand:
                         self._on = what
                         self._state = PARKED
                         return False
+                continue
+            if kind_of(what) is not tuple:  # the awaitable of some loop; thrown in where it is awaited
+                error = self.kernel.stray(coro)
                 continue
             if crew.abandoned >= crew.max_abandoned:
                 value = crew.refusal()
@@ -253,6 +311,11 @@ class Strand:
                 return
             self._state = READY
         self.kernel.crew.submit(self.drive)
+
+    @property
+    def coroutine(self) -> Coroutine[Any, Any, Any] | None:
+        """What it runs; None before it has begun."""
+        return self._coro
 
     # --- interruptions ----------------------------------------------------------------------------------------
 

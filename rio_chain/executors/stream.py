@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rio_chain.balancer.serve import serve
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import acquired, told
+from rio_chain.balancer.waiting import Waited, told
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.engine.given import check_lanes
@@ -23,7 +23,7 @@ from rio_chain.engine.watch import Part, Watch, Watched
 from rio_chain.errors import UsageError
 from rio_chain.event import Event
 from rio_chain.executors import (
-    checked_name,
+    checked_executor,
     default_name,
     host_here,
     shared_host,
@@ -33,7 +33,7 @@ from rio_chain.executors import (
 from rio_chain.units import Duration
 
 if TYPE_CHECKING:
-    from rio_chain.executors.base import Host
+    from rio_chain.executors.base import Executor, Host
     from rio_chain.outcome import Outcome
     from rio_chain.request import Request
 
@@ -90,9 +90,11 @@ class Stream(Generic[Out]):
         4
     """
 
-    def __init__(self, request: Request[Out], executor: str | None, deadline: Deadline | Duration | None) -> None:
+    def __init__(
+        self, request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None
+    ) -> None:
         self._request = request
-        self._executor = None if executor is None else checked_name(executor)
+        self._executor = None if executor is None else checked_executor(executor)
         deadline_of(deadline, time.monotonic)  # to refuse it here; it counts from the beginning of the run
         self._deadline = deadline
         self._host: Host | None = None
@@ -113,7 +115,8 @@ class Stream(Generic[Out]):
 
     def __iter__(self) -> Reading:
         """Begin the run, where blocking runs run."""
-        return Reading(*self._begin(self._plain_host()))
+        host = self._plain_host()
+        return Reading(host, *self._begin(host))
 
     def __aiter__(self) -> AsyncReading:
         """Begin the run: on the loop that is running; with ``executor=``, where blocking runs run."""
@@ -138,7 +141,7 @@ class Stream(Generic[Out]):
     def _begin(self, host: Host) -> tuple[Ticket[Out], Buffer]:
         now = host.runtime.now
         check_lanes(self._request, host.runtime.lanes)
-        ticket, buffer = Ticket(self._request, host.on_loop_thread), Buffer()
+        ticket, buffer = Ticket(self._request, host), Buffer()
         watch = Watch(self._request.plan, buffer.put)
         ticket.run = Watched(Part(watch))
         ticket.on_done(partial(_over, watch, buffer))
@@ -159,7 +162,7 @@ class Stream(Generic[Out]):
         self._ticket.cancel(LEFT)
         if self._host.on_loop_thread():
             raise UsageError("leaving `with` would block the loop that has to clean up; write `async with`")
-        _wait(self._ticket)
+        told(self._host, self._ticket.on_done)
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,6 +173,8 @@ class Stream(Generic[Out]):
         if self._ticket is None or self._ticket.done:
             return
         self._ticket.cancel(LEFT)
+        if self._host is not None:
+            self._host.check_await()
         waiter = waiter_here()
         self._ticket.on_done(waiter.wake)
         try:
@@ -186,11 +191,6 @@ class Stream(Generic[Out]):
 def _over(watch: Watch, buffer: Buffer) -> None:
     watch.close()
     buffer.put(None)
-
-
-def _wait(ticket: Ticket[Any]) -> None:
-    """Block until it is answered; the answer is not looked at."""
-    told(ticket.on_done)
 
 
 class _Reader:
@@ -216,8 +216,9 @@ class _Reader:
 class Reading(_Reader, Iterator[Event]):
     """What ``for`` reads a stream with."""
 
-    def __init__(self, ticket: Ticket[Any], buffer: Buffer) -> None:
+    def __init__(self, host: Waited, ticket: Ticket[Any], buffer: Buffer) -> None:
         super().__init__(ticket, buffer)
+        self._host = host
         self._thread = threading.get_ident()
 
     def __next__(self) -> Event:
@@ -227,10 +228,10 @@ class Reading(_Reader, Iterator[Event]):
             if not self._buffer.on_put(gate.release):
                 break
             try:
-                acquired(gate)
+                self._host.block(gate)
             except BaseException:  # Ctrl-C; a second one does not wait
                 self._ticket.cancel(LEFT)
-                _wait(self._ticket)
+                told(self._host, self._ticket.on_done)
                 raise
         event = self._next()
         if event is None:
@@ -243,7 +244,7 @@ class Reading(_Reader, Iterator[Event]):
         self._ticket.cancel(LEFT)
         # the loop was left; but a collector may come by on any thread, also on one that has to do the clean-up
         if threading.get_ident() == self._thread and not sys.is_finalizing():
-            _wait(self._ticket)
+            told(self._host, self._ticket.on_done)
 
 
 class AsyncReading(_Reader, AsyncIterator[Event]):

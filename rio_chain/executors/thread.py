@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Raised
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
-from rio_chain.executors.kernel import Kernel, Signal, Sleep, Strand, StrandCancelled, Timers, current
+from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
 
@@ -63,6 +65,7 @@ class ThreadRuntime:
     direct = False
     places = False
     lanes = NO_LANES
+    draw = staticmethod(random.random)
 
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
         self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used
@@ -85,14 +88,8 @@ class ThreadRuntime:
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; the thread is free meanwhile."""
-        if seconds <= 0:
-            return
-        sleep = Sleep(current(), self.now() + seconds)
-        self._kernel.timers.push(sleep, sleep.deadline)
-        try:
-            await sleep.wait()
-        finally:
-            sleep.deadline = float("inf")
+        if seconds > 0:
+            await sleep(seconds)
 
     @types.coroutine
     def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Generator[Any, Any, Any]:
@@ -148,23 +145,27 @@ def _ends_more(got: Any, host: AsyncHost) -> bool:
 # --- the host ---------------------------------------------------------------------------------------------------
 
 
-class ThreadHost:
+class ThreadHost(Waited):
     """A crew of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
 
     name = "thread"
     cancelled = StrandCancelled
 
-    def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
+    def __init__(
+        self,
+        threads: int,
+        max_abandoned: int,
+        name: str,
+        *,
+        async_host: Callable[[], AsyncHost] | None = None,
+        timers: Timers | None = None,
+    ) -> None:
         self.crew = Crew(threads, max_abandoned, name)
-        self.runtime = ThreadRuntime(self.crew, _async_host)
+        self.runtime = ThreadRuntime(self.crew, async_host or _async_host, timers)
         self.spawn = self.runtime.spawn
 
     def here(self) -> bool:
         """As ``Host.here``."""
-        return False
-
-    def on_loop_thread(self) -> bool:
-        """As ``Host.on_loop_thread``."""
         return False
 
     def cancelling(self) -> bool:

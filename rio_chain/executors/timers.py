@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
@@ -84,6 +85,10 @@ class Deadlines(Generic[T]):
     def next(self) -> float:
         """When to call ``due`` again; ``inf``: not before the next push."""
         return self._heap[0][0] if self._heap else inf
+
+    def live(self) -> Iterator[T]:
+        """The slots that have a deadline, the one that is looked at next first."""
+        return (slot for at, _, slot in self._heap if at == slot.entry_at and slot.deadline < inf)
 
     def __len__(self) -> int:
         return len(self._heap)

@@ -16,9 +16,11 @@ from typing import Any, TypeVar, cast
 
 import trio
 
+from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, HostGone
 from rio_chain.executors.base import Main, OnLoop
 from rio_chain.executors.crew import Crew
+from rio_chain.executors.jumping import BEGIN, LOOK, Calls
 from rio_chain.executors.thread import start_daemon
 
 T = TypeVar("T")
@@ -168,7 +170,10 @@ class TrioRuntime(OnLoop):
     def __init__(self, crew: Crew) -> None:
         self.token = trio.lowlevel.current_trio_token()
         super().__init__(crew)
-        self.now = trio.lowlevel.current_clock().current_time
+        clock = trio.lowlevel.current_clock()
+        self.now = clock.current_time
+        if isinstance(clock, JumpingClock):
+            clock.calls.watch(crew)
         self.sleep = trio.sleep
         self.home = self.token
         self.running = _running
@@ -230,7 +235,41 @@ def _cancelled_part(exc: BaseException) -> BaseException | None:
     return None
 
 
-class TrioHost:
+class JumpingClock(trio.abc.Clock):
+    """Virtual time: when nothing is ready, it moves to the next deadline.
+
+    Not a ``MockClock``, which would run away from calls on threads.
+    """
+
+    def __init__(self) -> None:
+        self.calls = Calls()
+        self._at = BEGIN
+        self._quiet: int | None = None
+
+    def start_clock(self) -> None:
+        """As ``Clock.start_clock``."""
+
+    def current_time(self) -> float:
+        """As ``Clock.current_time``."""
+        return self._at
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks who was woken."""
+        before, self._quiet = self._quiet, self.calls.quiet()
+        if self._quiet is None:
+            return LOOK
+        if self._quiet == before:  # so trio has looked since the last call ended
+            self._at = deadline if deadline < INF else self._at
+            return deadline - self._at
+        return 0
+
+
+def run_jumping(main: Callable[[], Awaitable[T]]) -> T:
+    """Run ``main`` on such a clock."""
+    return trio.run(main, clock=JumpingClock())
+
+
+class TrioHost(Waited):
     """A running trio loop as a host."""
 
     name = NAME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -90,6 +91,7 @@ class Retry:
         error: object,
         previous: float | None = None,
         *,
+        draw: Callable[[], float] = random.random,
         told: object = _ASK_THE_ERROR,
         elapsed: float = 0.0,
         idle: float = 0.0,
@@ -100,6 +102,7 @@ class Retry:
             retry: how many retries were made before.
             error: what the last attempt failed with.
             previous: the delay before the retry before; None: there was none.
+            draw: gives numbers in [0, 1), for the jitter.
             told: what ``retry_after`` said, if there is such a function.
             elapsed: seconds since the first attempt began, for a tenacity wait.
             idle: seconds of them spent in such delays, for a tenacity wait.
@@ -110,7 +113,7 @@ class Retry:
         waits = self.waits(error)
         if isinstance(waits, Wait):
             return waits.delay(retry, error, elapsed=elapsed, idle=idle)
-        return 0.0 if waits is None else waits.delay(retry, previous=previous)
+        return 0.0 if waits is None else waits.delay(retry, draw, previous)
 
     def __str__(self) -> str:
         if isinstance(self.on, ByClass):

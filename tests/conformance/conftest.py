@@ -41,7 +41,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     given: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names}
     world = given["world"]
     body, mode = body_and_mode(pyfuncitem)
-    world.drive(partial(pyfuncitem.obj, **given))
+    try:
+        world.drive(partial(pyfuncitem.obj, **given))
+    except pytest.skip.Exception:  # it says why
+        pyfuncitem.config.stash[RAN][body].add(mode)
+        raise
     pyfuncitem.config.stash[RAN][body].add(mode)
     return True
 

@@ -1,68 +1,78 @@
-"""The harness of the conformance suite: one test body, five ways to run it.
+"""The harness of the conformance suite: one test body, six ways to run it.
 
-Two modes are *native*: the body runs on the loop that runs the requests, in virtual time. Three are *driven*: the body
-runs on an asyncio loop of its own, the requests run on another thread, and the answers come back by ticket, in real
-time. A body that calls sync functions off the loop is marked ``real_time``: a virtual clock would run away from them.
+Three modes are *native*: the body runs on the loop that runs the requests, in virtual time. Three are *driven*: the
+body runs on an asyncio loop of its own, the requests run on another thread, and the answers come back by ticket, in
+real time. A body that calls sync functions off the loop is marked ``real_time``: trio's own clock for tests would run
+away from them. What can't be so in virtual time is left out there by ``world.not_virtual``, with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from functools import partial
+from math import inf
 from typing import Any
 
+import pytest
 import sniffio
 import trio
 import trio.testing
 from attrs import define, field
 
 from rio_chain import Balancer, Outcome, Request
+from rio_chain.executors import runtime_here, waiter_here
+from rio_chain.executors.asyncio import JumpingLoop
+from rio_chain.executors.kernel import Expired, Strand, StrandCancelled, current
+from rio_chain.testing import VirtualExecutor, run_virtual, sleep
 
-NATIVE = ("asyncio", "trio")
+NATIVE = ("asyncio", "trio", "virtual")
 MODES = (*NATIVE, "asyncio-driven", "trio-driven", "thread")
 SLACK = 5_000
 """Milliseconds that a busy machine may add. A lost wake-up is told from a slow one by the suite's time limit."""
 
 
-class _Jumping(selectors.DefaultSelector):
-    """A selector that never waits for time to pass: it moves the clock."""
-
-    skipped = 1_000.0  # seconds; an unusual start, so that a mix-up of clocks shows
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(timeout if timeout is None or timeout <= 0 else 0)
-        if not ready and timeout is not None and timeout > 0:
-            self.skipped += timeout
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop in virtual time."""
-
-    def __init__(self) -> None:
-        self._jumps = _Jumping()
-        super().__init__(self._jumps)
-        self._clock_resolution = 1e-9
-
-    def time(self) -> float:
-        return self._jumps.skipped
-
-
 async def pause(ms: float) -> None:
     """Sleep on whichever loop this runs."""
-    if sniffio.current_async_library() == "trio":
-        await trio.sleep(ms / 1000)
-    else:
-        await asyncio.sleep(ms / 1000)
+    await SLEEPS[sniffio.current_async_library()](ms / 1000)
+
+
+async def virtual_sleep(seconds: float) -> None:
+    await sleep(seconds * 1000)
+
+
+SLEEPS: dict[str, Callable[[float], Awaitable[object]]] = {
+    "asyncio": asyncio.sleep,
+    "trio": trio.sleep,
+    "virtual": virtual_sleep,
+}
+
+
+async def trio_waiter() -> tuple[Callable[[], object], Callable[[], Awaitable[object]]]:
+    event = trio.Event()
+    return partial(trio.lowlevel.current_trio_token().run_sync_soon, event.set), event.wait
+
+
+async def asyncio_waiter() -> tuple[Callable[[], object], Callable[[], Awaitable[object]]]:
+    event = asyncio.Event()
+    return partial(asyncio.get_running_loop().call_soon_threadsafe, event.set), event.wait
+
+
+async def virtual_waiter() -> tuple[Callable[[], object], Callable[[], Awaitable[object]]]:
+    waiter = waiter_here()
+    return waiter.wake, waiter.wait
+
+
+WAITERS = {"asyncio": asyncio_waiter, "trio": trio_waiter, "virtual": virtual_waiter}
+"""How to wait without a clock and with nothing of rio_chain in it; in virtual time there is nothing else."""
 
 
 class Gate:
-    """Opened once, from any thread; waited for on any loop, with no clock and nothing of rio_chain in it."""
+    """Opened once, from any thread; waited for on any loop."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -77,18 +87,12 @@ class Gate:
             wake()
 
     async def passed(self) -> None:
-        event: trio.Event | asyncio.Event
-        if sniffio.current_async_library() == "trio":
-            event = trio.Event()
-            waker = partial(trio.lowlevel.current_trio_token().run_sync_soon, event.set)
-        else:
-            event = asyncio.Event()
-            waker = partial(asyncio.get_running_loop().call_soon_threadsafe, event.set)
+        waker, wait = await WAITERS[sniffio.current_async_library()]()
         with self._lock:
             if self.is_open:
                 return
             self._wakers.append(waker)
-        await event.wait()
+        await wait()
 
 
 @define(eq=False)
@@ -132,6 +136,7 @@ class World:
         self.native = mode in NATIVE
         self.virtual = self.native and not real_time
         self._nursery: trio.Nursery | None = None
+        self.made = VirtualExecutor()  # for the mode of that name
         self._balancer: Balancer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.pause, self.shielded, self.in_group = pause, shielded, in_group
@@ -140,12 +145,19 @@ class World:
         self.ticks = 10 if self.virtual else 0  # steps of the loop that the test body and the requests share
         self.short: float = 20 if self.virtual else 50  # a limit that quick things don't pass, even on a busy machine
 
+    def not_virtual(self, why: str) -> None:
+        """Leave the mode "virtual" out."""
+        if self.mode == "virtual":
+            pytest.skip(f"not in virtual time: {why}")
+
     # --- running the body -----------------------------------------------------------------------------------
 
     def drive(self, body: Callable[[], Awaitable[None]]) -> None:
         """Run the test body to its end."""
         if self.mode == "trio":
             trio.run(self._on_trio, body, clock=trio.testing.MockClock(autojump_threshold=0) if self.virtual else None)
+        elif self.mode == "virtual":
+            run_virtual(partial(self._with_balancer, body), self.made)
         else:
             with asyncio.Runner(loop_factory=JumpingLoop if self.virtual else None) as runner:
                 runner.run(self._with_balancer(body))
@@ -209,6 +221,8 @@ class World:
 
     def clock(self) -> float:
         """Of the test body, in the seconds of its loop."""
+        if self.mode == "virtual":
+            return self.made.now / 1000
         return trio.current_time() if self.mode == "trio" else asyncio.get_running_loop().time()
 
     def about(self, actual: float, expected: float) -> bool:
@@ -229,7 +243,7 @@ class World:
             if true():
                 return
             await pause(1)
-            if self.virtual:
+            if self.virtual and self.mode != "virtual":
                 # Threads beside it live in real time, and this loop would be over before they run.
                 time.sleep(0.0005)  # noqa: ASYNC251
         raise AssertionError("it never came true")
@@ -243,6 +257,8 @@ class World:
             child = Child(scope.cancel, partial(setattr, scope, "deadline"))
             self._nursery.start_soon(self._trio_child, child, scope, work)
             return child
+        if self.mode == "virtual":
+            return self._start_strand(work)
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._asyncio_child(work, made := []))
         self._tasks.add(task)
@@ -255,6 +271,19 @@ class World:
             child.over.open()
 
         task.add_done_callback(over)
+        return child
+
+    def _start_strand(self, work: Callable[[], Awaitable[Any]]) -> Child:
+        loop = self.made.loop
+
+        def ended(value: Any, error: BaseException | None) -> None:
+            child.value, child.cancelled = value, isinstance(error, StrandCancelled)
+            child.error = None if child.cancelled else error
+            child.over.open()
+
+        strand = Strand(loop.kernel, work, copy_context(), ended)
+        child = Child(strand.cancel, lambda at: loop.push(alarm := Stopper(strand, at), at) or alarm)
+        loop.soon(strand.drive)
         return child
 
     async def _trio_child(self, child: Child, scope: trio.CancelScope, work: Callable[[], Awaitable[Any]]) -> None:
@@ -294,6 +323,18 @@ class World:
                 yield told
             told.expired = scope.cancelled_caught
             return
+        if self.mode == "virtual":
+            stopper = Stopper(current(), self.clock() + ms / 1000)
+            self.made.loop.push(stopper, stopper.deadline)
+            try:
+                yield told
+            except StrandCancelled:
+                if not stopper.fired:
+                    raise
+                told.expired = True
+            finally:
+                stopper.deadline = inf
+            return
         try:
             async with asyncio.timeout(ms / 1000) as timeout:
                 yield told
@@ -313,8 +354,8 @@ class World:
 
     @staticmethod
     def cancelling() -> int:
-        """How many cancellations the task of the test body counts; trio has no such count."""
-        if sniffio.current_async_library() == "trio":
+        """How many cancellations the task of the test body counts; only asyncio has such a count."""
+        if sniffio.current_async_library() != "asyncio":
             return 0
         task = asyncio.current_task()
         return 0 if task is None else task.cancelling()
@@ -326,13 +367,30 @@ async def shielded(ms: float) -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep(ms / 1000)
         return
-    loop = asyncio.get_running_loop()
-    end = loop.time() + ms / 1000
-    while loop.time() < end:
+    clock = runtime_here().now
+    end = clock() + ms / 1000
+    while clock() < end:
         try:
-            await asyncio.sleep(end - loop.time())
-        except asyncio.CancelledError:
+            await pause((end - clock()) * 1000)
+        except CANCELLED:
             continue
+
+
+CANCELLED = (asyncio.CancelledError, StrandCancelled, Expired)
+
+
+@define(eq=False)
+class Stopper:
+    """Cancels a strand at an instant, as a user's own limit does."""
+
+    strand: Strand
+    deadline: float
+    entry_at: float = inf
+    fired: bool = False
+
+    def fire(self, now: float) -> None:
+        self.fired = True
+        self.strand.cancel()
 
 
 async def in_group(*works: Callable[[], Awaitable[Any]]) -> None:
@@ -341,6 +399,9 @@ async def in_group(*works: Callable[[], Awaitable[Any]]) -> None:
         async with trio.open_nursery() as nursery:
             for work in works:
                 nursery.start_soon(work)
+        return
+    if sniffio.current_async_library() == "virtual":
+        await runtime_here().race(works, lambda _: False)
         return
     async with asyncio.TaskGroup() as group:
         for work in works:

@@ -125,6 +125,7 @@ async def test_a_balancer_that_was_never_used_closes(world: World) -> None:
 
 @pytest.mark.real_time
 async def test_an_abandoned_call_does_not_hold_up_the_close(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     go = threading.Event()
 
     def stuck(_: object) -> None:
@@ -145,6 +146,7 @@ async def test_an_abandoned_call_does_not_hold_up_the_close(world: World) -> Non
 
 async def test_a_second_close_waits_for_the_first(world: World, body: Body) -> None:
     """From the same loop, from another thread, and from a loop of another kind."""
+    world.not_virtual("it can't be closed from another loop")
     over: list[str] = []
 
     def on_a_thread() -> None:
@@ -303,6 +305,8 @@ async def test_a_close_in_a_sync_body_is_refused(world: World) -> None:
 
 @pytest.mark.real_time
 async def test_ctrl_c_in_a_close_cleans_up_and_frees_all(world: World, body: Body) -> None:
+    world.not_virtual("the test body can't go on beside a blocking close")
+
     def interrupt() -> None:
         until = time.monotonic() + 10
         while "closed" not in repr(balancer) and time.monotonic() < until:

@@ -147,6 +147,8 @@ async def test_a_returned_request_stands_under_the_same_limits(world: World, bac
 
 @pytest.mark.real_time
 async def test_a_blocking_run_inside_of_a_sync_body_inherits_too(world: World, backend: Backend) -> None:
+    world.not_virtual("a sync function runs on the loop, where a blocking run is told")
+
     def nested(x: object) -> object:
         return Task(backend.ask)(x).run().unwrap()
 

@@ -403,6 +403,8 @@ cases = [
 
 @pytest.mark.parametrize(("name", "hand"), cases)
 async def test_it_ends_as_the_table_says(world: World, name: str, hand: str) -> None:
+    if name == "in a sync body":
+        world.not_virtual("a sync function takes no time, so no limit ends it")
     cell, added = table()[name][hand], {int(text) for text in table()[name]["done"].split(" or ")}
     kind = PHASES[name]
     for shift in range(world.ticks // 2 + 1) if kind in (Starting, Between) else (0,):
@@ -479,6 +481,7 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
 @pytest.mark.filterwarnings("ignore:this blocking call stops the loop:RuntimeWarning")
 @pytest.mark.parametrize("name", PHASES)
 async def test_ctrl_c_in_a_blocking_run(world: World, name: str) -> None:
+    world.not_virtual("who waits drives the loop, and a wait without end is told before anybody presses a key")
     cell, kind = table()[name]["Ctrl-C"], PHASES[name]
     for when in ("before", "at", "after"):
         phase = kind(world, when)

@@ -191,6 +191,7 @@ async def test_a_bridge_that_fails_in_a_branch(world: World, bodies: Bodies) -> 
 
 @pytest.mark.real_time
 async def test_sync_branches_run_together(world: World) -> None:
+    world.not_virtual("its sync functions run one after the other")
     gates = [world.barrier(2)]
 
     def meet(x: int) -> int:

@@ -66,6 +66,7 @@ def gone(pid: int) -> bool:
 
 
 async def test_values_results_and_errors_come_back(world: World) -> None:
+    world.not_virtual("no process is started for it")
     async with world.balancer(lanes={"cpu": 1}) as balancer:
         pid = (await balancer.arun(WHERE.timeout(100)(None))).unwrap()  # the start of the process does not count
         assert pid != os.getpid()
@@ -81,6 +82,7 @@ async def test_values_results_and_errors_come_back(world: World) -> None:
 
 
 async def test_a_limit_kills_the_process_and_a_new_one_takes_its_place(world: World, tmp_path: Path) -> None:
+    world.not_virtual("no process is started for it")
     async with world.balancer(lanes={"cpu": 1}) as balancer:
         pid = (await balancer.arun(WHERE(None))).unwrap()
         outcome = await balancer.arun(STAY.timeout(world.short)(tmp_path / "note"))
@@ -91,6 +93,7 @@ async def test_a_limit_kills_the_process_and_a_new_one_takes_its_place(world: Wo
 
 
 async def test_a_dead_process_is_one_failure(world: World) -> None:
+    world.not_virtual("no process is started for it")
     async with world.balancer(lanes={"cpu": 2}) as balancer:
         both = await balancer.arun(settle(DIE, Task(abs).lane("cpu"))(3))
         died, fine = both.unwrap()
@@ -104,6 +107,7 @@ async def test_a_dead_process_is_one_failure(world: World) -> None:
 
 
 async def test_what_is_cancelled_is_killed(world: World, tmp_path: Path) -> None:
+    world.not_virtual("no process is started for it")
     notes = tmp_path / "child", tmp_path / "ticket"
     async with world.balancer(lanes={"cpu": 2}) as balancer:
         child = world.start(partial(balancer.arun, STAY(notes[0])))
@@ -119,6 +123,7 @@ async def test_what_is_cancelled_is_killed(world: World, tmp_path: Path) -> None
 
 
 async def test_a_call_that_waits_for_a_process_has_not_started(world: World, tmp_path: Path) -> None:
+    world.not_virtual("no process is started for it")
     limit = 200
     async with world.balancer(lanes={"cpu": 1}) as balancer:
         await balancer.arun(WHERE(None))
@@ -138,6 +143,8 @@ async def test_a_call_that_waits_for_a_process_has_not_started(world: World, tmp
 
 
 async def test_the_loop_stays_responsive(world: World) -> None:
+    world.not_virtual("no process is started for it")
+
     async def ticking(lags: list[float]) -> None:
         while True:
             begun = time.perf_counter()

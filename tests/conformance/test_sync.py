@@ -45,6 +45,7 @@ async def echo(x: object) -> object:
 
 
 async def test_a_limit_abandons_the_call_and_goes_on(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer() as balancer:
         outcome = await balancer.arun((Task(stuck.fetch).timeout(50) >> Task(echo))(7))
@@ -61,6 +62,7 @@ async def test_a_limit_abandons_the_call_and_goes_on(world: World) -> None:
 
 
 async def test_a_late_answer_does_not_answer_for_the_next_call(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     seen = []
 
@@ -81,6 +83,7 @@ async def test_a_late_answer_does_not_answer_for_the_next_call(world: World) -> 
 
 
 async def test_a_late_error_reaches_nobody(world: World, recwarn: pytest.WarningsRecorder) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     go = threading.Event()
 
     def breaks(_: object) -> None:
@@ -96,6 +99,7 @@ async def test_a_late_error_reaches_nobody(world: World, recwarn: pytest.Warning
 
 
 async def test_the_losers_of_a_fan_out_are_abandoned(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
 
     async def fails(_: object) -> None:
@@ -113,6 +117,7 @@ async def test_the_losers_of_a_fan_out_are_abandoned(world: World) -> None:
 
 
 async def test_a_cancelled_ticket_abandons_its_call(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer() as balancer:
         ticket = balancer.post(Task(stuck.fetch)(7))
@@ -127,6 +132,7 @@ async def test_a_cancelled_ticket_abandons_its_call(world: World) -> None:
 
 
 async def test_a_cancelled_caller_abandons_its_call(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer() as balancer:
         child = world.start(lambda: balancer.arun(Task(stuck.fetch)(7)))
@@ -139,6 +145,7 @@ async def test_a_cancelled_caller_abandons_its_call(world: World) -> None:
 
 
 async def test_abandon_after_frees_a_run_that_nothing_else_limits(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer(abandon_after=50) as balancer:
         outcome = await balancer.arun((Task(stuck.fetch) >> Task(echo))(7))
@@ -150,6 +157,7 @@ async def test_abandon_after_frees_a_run_that_nothing_else_limits(world: World) 
 
 
 async def test_a_saturated_balancer_refuses(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer(workers=1, max_abandoned=2) as balancer:
         for _ in range(2):
@@ -166,6 +174,7 @@ async def test_a_saturated_balancer_refuses(world: World) -> None:
 
 
 async def test_an_attempt_in_flight_is_refused_too(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer(workers=2, max_abandoned=1) as balancer:
         outcome = await balancer.arun(Task(stuck.fetch).timeout(50).retry(5, backoff=None)(7))
@@ -181,6 +190,7 @@ async def test_an_attempt_in_flight_is_refused_too(world: World) -> None:
 
 async def test_a_predicate_that_can_not_be_asked_has_not_said_yes(world: World) -> None:
     """On threads it runs on a worker, which may be refused as well; on loops it runs in place."""
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck, gate = Stuck(), world.gate()
 
     async def waits(x: object) -> object:
@@ -223,6 +233,7 @@ async def test_threads_bound_how_many_run_at_once(world: World) -> None:
 
 
 async def test_a_call_that_waits_for_a_thread_has_not_started(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
 
     def quick(x: object) -> object:
@@ -242,6 +253,7 @@ async def test_a_call_that_waits_for_a_thread_has_not_started(world: World) -> N
 
 
 async def test_an_abandoned_call_frees_its_thread_for_others(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
     stuck = Stuck()
     async with world.balancer(workers=1, threads=1) as balancer:
         assert type((await balancer.arun(Task(stuck.fetch).timeout(50)(7))).result.failure()) is TaskTimedOut
@@ -251,6 +263,8 @@ async def test_an_abandoned_call_frees_its_thread_for_others(world: World) -> No
 
 
 async def test_a_sync_body_may_run_a_request_of_its_own(world: World) -> None:
+    world.not_virtual("a sync function runs on the loop, where a blocking run is told")
+
     def nested(x: object) -> object:
         return Task(echo)(x).run().unwrap()
 

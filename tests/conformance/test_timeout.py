@@ -177,6 +177,8 @@ async def test_an_inner_expiry_is_a_failure_like_any_other_outside(world: World,
 
 @pytest.mark.real_time
 async def test_the_late_value_of_an_inline_function_is_too_late(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
+
     def inline(x: int) -> int:
         world.block(30)
         return x
@@ -190,6 +192,8 @@ async def test_the_late_value_of_an_inline_function_is_too_late(world: World) ->
 
 @pytest.mark.real_time
 async def test_the_late_error_of_an_inline_function_is_too_late_too(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
+
     def inline(_: int) -> None:
         world.block(30)
         raise OSError
@@ -201,6 +205,8 @@ async def test_the_late_error_of_an_inline_function_is_too_late_too(world: World
 
 @pytest.mark.real_time
 async def test_the_limit_around_an_inline_function_answers_when_it_returns(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
+
     def inline(x: int) -> int:
         world.block(30)
         return x

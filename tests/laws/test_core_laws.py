@@ -153,7 +153,7 @@ class Model(RuleBasedStateMachine):
     def all_are_where_they_should_be(self) -> None:
         for state, turns in (("waiting", self.line), ("granted", self.running), ("gone", self.over)):
             assert [turn for turn in turns if turn.state != state] == []
-        assert self.core.runs == {turn.run for turn in self.running}
+        assert set(self.core.runs) == {turn.run for turn in self.running}
 
     @invariant()
     def each_was_told_as_often_as_it_should_be(self) -> None:
@@ -173,7 +173,7 @@ class Model(RuleBasedStateMachine):
         while self.running:
             self.leave(self.running[0])
         assert not self.line
-        assert (self.core.queue.running, self.core.queue._heap, self.core.runs) == (0, [], set())
+        assert (self.core.queue.running, self.core.queue._heap, self.core.runs) == (0, [], {})
         self.each_was_told_as_often_as_it_should_be()
 
 

@@ -69,7 +69,7 @@ def test_a_slot_is_handed_over_and_told_once() -> None:
     it.core.leave(c, 0, 0)
     it.core.leave(b, 0, 0)
     assert it.told == ["c", "b"]
-    assert (it.core.queue.running, it.core.runs, it.core.done) == (0, set(), 3)
+    assert (it.core.queue.running, it.core.runs, it.core.done) == (0, {}, 3)
 
 
 def test_a_slot_that_was_taken_back_is_not_given_back_twice() -> None:
@@ -79,7 +79,7 @@ def test_a_slot_that_was_taken_back_is_not_given_back_twice() -> None:
     assert (it.told, b.state) == (["b"], "granted")
     it.core.leave(a, 0, 0)
     it.core.give_up(a)
-    assert (it.core.queue.running, it.core.runs) == (1, {b.run})
+    assert (it.core.queue.running, it.core.runs) == (1, {b.run: None})
     it.core.leave(b, 0, 0)
     assert it.core.queue.running == 0
 

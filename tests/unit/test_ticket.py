@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
+from rio_chain.balancer.waiting import Elsewhere
 from rio_chain.engine.execute import unbegun
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -19,7 +20,7 @@ REQUEST: Request[int] = Task(len).named("size")("four")
 
 
 def a_ticket() -> Ticket[int]:
-    return Ticket(REQUEST, lambda: False)
+    return Ticket(REQUEST, Elsewhere())
 
 
 def an_outcome(ticket: Ticket[Any], reason: str = "why not") -> Any:
@@ -96,8 +97,13 @@ def test_a_timeout_that_is_none(timeout: Any) -> None:
         a_ticket().wait(timeout)
 
 
+class Blocking(Elsewhere):
+    def on_loop_thread(self) -> bool:
+        return True
+
+
 def test_waiting_where_it_would_block_its_own_loop_is_refused() -> None:
-    ticket = Ticket(REQUEST, lambda: True)
+    ticket = Ticket(REQUEST, Blocking())
     with pytest.raises(UsageError, match="write `await ticket`"):
         ticket.wait()
     ticket.resolve(an_outcome(ticket))

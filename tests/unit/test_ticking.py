@@ -20,7 +20,7 @@ class Ticking(JumpingLoop):
     """A loop in virtual time on which each look at the clock takes a while."""
 
     def time(self) -> float:
-        self._jumps.skipped += TICK
+        self._jumps.at += TICK
         return super().time()
 
 

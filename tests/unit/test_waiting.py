@@ -13,7 +13,7 @@ import pytest
 from rio_chain import Request, Task, Ticket, TicketCancelled
 from rio_chain.balancer.mapping import in_threads
 from rio_chain.balancer.serve import wait_for
-from rio_chain.balancer.waiting import SLICE, acquired
+from rio_chain.balancer.waiting import SLICE, Elsewhere, acquired
 from rio_chain.engine.execute import unbegun
 
 REQUEST: Request[int] = Task(len)("four")
@@ -64,7 +64,7 @@ def test_on_other_threads_it_waits_in_one_go(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def a_ticket() -> Ticket[int]:
-    return Ticket(REQUEST, lambda: False)
+    return Ticket(REQUEST, Elsewhere())
 
 
 def answered(ticket: Ticket[int]) -> None:
@@ -92,7 +92,7 @@ class Interrupted(Ticket[int]):
     __slots__ = ("before", "times")
 
     def __init__(self, times: int, before: Callable[[Ticket[int]], None] = lambda _: None) -> None:
-        super().__init__(REQUEST, lambda: False)
+        super().__init__(REQUEST, Elsewhere())
         self.times, self.before = times, before
 
     def wait(self, timeout: Any = None) -> Any:
@@ -130,7 +130,7 @@ def test_a_loop_over_many_that_is_left_cancels_what_is_under_way(as_completed: b
             answered(ticket)
         return ticket
 
-    outcomes: Any = in_threads(post, range(100), 4, as_completed=as_completed)
+    outcomes: Any = in_threads(Elsewhere(), post, range(100), 4, as_completed=as_completed)
     next(outcomes)
     outcomes.close()
     assert [ticket.run.stop_error is not None for ticket in tickets] == [False, True, True, True]

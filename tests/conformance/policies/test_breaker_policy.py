@@ -99,6 +99,8 @@ async def test_inside_of_a_limit_it_does_not(world: World) -> None:
 
 @pytest.mark.real_time
 async def test_an_outer_limit_does_not_count_even_if_an_inner_one_is_over_too(world: World) -> None:
+    world.not_virtual("a sync function takes no time, so no limit ends it")
+
     def late(_: int) -> str:
         world.block(30)
         return "late"

@@ -1,0 +1,96 @@
+"""What belongs to real time and was used in virtual time: it is told by name, with what to write instead."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+from collections.abc import Generator
+from types import FrameType, TracebackType
+from typing import Any
+
+from rio_chain.errors import UsageError
+
+LIBRARIES = frozenset({"asyncio", "trio", "anyio", "curio"})
+"""Those that need a loop of their own."""
+EVENTS = frozenset({"socket.connect", "socket.getaddrinfo"})
+"""Python tells of these before it does them: real I/O begins with one of the two."""
+_HAS_NO_LOOP = (RuntimeError, ImportError, AttributeError, KeyError)
+"""What these libraries raise where their loop does not run."""
+INSTEAD = "write `await rio_chain.testing.sleep(20)` for what takes 20 ms"
+BACKEND = "give the task a function that answers by itself in place of a backend"
+
+
+def stray(coroutine: object) -> UsageError:
+    """The error for whoever awaits what no strand can wait for; it is thrown in at that place."""
+    return _awaited(next((frame for frame in frames_of(coroutine) if _library(frame) in LIBRARIES), None))
+
+
+def told(error: BaseException) -> UsageError | None:
+    """The error that says it better, for one that a library raised because its loop does not run."""
+    frame = None
+    tb: TracebackType | None = error.__traceback__
+    while tb is not None and frame is None:
+        frame = tb.tb_frame if _library(tb.tb_frame) in LIBRARIES else None
+        tb = tb.tb_next
+    return None if frame is None or not isinstance(error, _HAS_NO_LOOP) else _awaited(frame)
+
+
+def _awaited(frame: FrameType | None) -> UsageError:
+    name = (
+        "an awaitable that is not of rio_chain" if frame is None else f"`{_library(frame)}.{frame.f_code.co_qualname}`"
+    )
+    return UsageError(f"{name} was used in virtual time, where no other loop runs; {INSTEAD}")
+
+
+def _library(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def frames_of(coroutine: Any) -> list[FrameType]:
+    """The frames of what is suspended, the outermost first."""
+    frames: list[FrameType] = []
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            frames.append(frame)
+        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        if inner is None and type(coroutine).__name__ == "coroutine_wrapper":  # of `coroutine.__await__()`
+            inner = next(iter(gc.get_referents(coroutine)), None)
+        coroutine = inner
+    return frames
+
+
+# --- real I/O ---------------------------------------------------------------------------------------------------
+
+
+def _audit(event: str, _: object) -> None:
+    if event in EVENTS and not allowed.real:
+        raise UsageError(f"`{event}` was called in virtual time, which knows no real I/O; {BACKEND}")
+
+
+class Allowed(threading.local):
+    """Whether this thread may do real I/O."""
+
+    real = True
+
+
+allowed = Allowed()
+_watching: list[None] = []
+
+
+@contextlib.contextmanager
+def no_real_io() -> Generator[None]:
+    """Real I/O that this thread begins in the block raises ``UsageError``.
+
+    What Python calls for that can't be taken back, and stays as long as the process.
+    """
+    if not _watching:
+        _watching.append(None)
+        sys.addaudithook(_audit)
+    before, allowed.real = allowed.real, False
+    try:
+        yield
+    finally:
+        allowed.real = before

@@ -1,0 +1,130 @@
+"""The loop of virtual time: strands driven in turn on the thread that waits, and a clock that jumps.
+
+A run is a strand of the same kernel that drives the thread executor. There its crew has threads and its timer has one;
+here what is ready stands in a line, and when that is empty the clock moves to the next instant at which something is
+due. Nothing else moves it, so a call takes no time unless it sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from math import inf
+from typing import Any
+
+import sniffio
+
+from rio_chain.executors.crew import Crew, Item
+from rio_chain.executors.deadlock import Deadlock, gives_up, waits
+from rio_chain.executors.foreign import no_real_io, stray
+from rio_chain.executors.kernel import Kernel, set_aside
+from rio_chain.executors.timers import Alarm, Deadlines
+
+NAME = "virtual"
+PATIENCE = 0.01
+"""Real seconds between two looks at a loop that another thread drives."""
+
+
+class _Here(threading.local):
+    loop: Loop | None = None
+
+
+_here = _Here()
+
+
+def running() -> Loop | None:
+    """The loop that this thread drives."""
+    return _here.loop
+
+
+class Bench(Crew):
+    """A crew without threads: what it is given waits until somebody drives the loop."""
+
+    def __init__(self, soon: Callable[[Callable[[], Any]], None]) -> None:
+        super().__init__(threads=1, max_abandoned=1, name=NAME)
+        self._soon = soon
+
+    def submit(self, item: Item) -> None:
+        """As ``Crew.submit``."""
+        self._soon(item)
+
+
+class Loop:
+    """What is ready, what is due, and the clock. It is the ``Timers`` of its kernel.
+
+    Args:
+        draw: gives the random numbers of those who run, in [0, 1).
+        pick: gives numbers in [0, 1), by which the next of those that are ready is drawn; None: they go in order.
+    """
+
+    def __init__(self, draw: Callable[[], float], pick: Callable[[], float] | None = None) -> None:
+        self._at = 0.0
+        self._pick = pick
+        self._ready: deque[Callable[[], Any]] = deque()
+        self._deadlines = Deadlines[Alarm]()
+        self._turn = threading.Lock()
+        self.draw: Callable[[], float] = draw
+        self.now: Callable[[], float] = lambda: self._at
+        self.soon: Callable[[Callable[[], Any]], None] = self._ready.append
+        self.crew = Bench(self.soon)
+        self.kernel = Kernel(self.crew, self)
+        self.kernel.stray = stray
+
+    def push(self, alarm: Alarm, at: float) -> None:
+        """As ``Timers.push``."""
+        self._deadlines.push(alarm, at)
+
+    def drive(self, over: Callable[[], bool], until: float = inf) -> bool:
+        """Go on until it is over, which is asked after each step; False: not before that instant.
+
+        Raises:
+            Deadlock: it is not, and nothing is left that could happen.
+        """
+        while not self._turn.acquire(timeout=PATIENCE):  # another thread drives, and may answer us as well
+            if over():
+                return True
+        try:
+            with self._driving():
+                while not over():
+                    if self._ready:
+                        self._next()()
+                    elif not self._jump(until):
+                        return False
+                return True
+        finally:
+            self._turn.release()
+
+    @contextlib.contextmanager
+    def _driving(self) -> Generator[None]:
+        around, _here.loop = _here.loop, self
+        library, sniffio.thread_local.name = sniffio.thread_local.name, NAME
+        try:
+            with set_aside(), no_real_io():
+                yield
+        finally:
+            _here.loop, sniffio.thread_local.name = around, library
+
+    def _next(self) -> Callable[[], Any]:
+        if self._pick is not None:
+            self._ready.rotate(-int(self._pick() * len(self._ready)))
+        return self._ready.popleft()
+
+    def _jump(self, until: float) -> bool:
+        """Move the clock to the next instant at which something happens; False: to ``until``, which is no later."""
+        while True:
+            at = self._deadlines.next()
+            if at >= until:
+                if until == inf:
+                    raise Deadlock(self._at, waits(self.kernel))
+                self._at = max(self._at, until)
+                return False
+            if until == inf and all(map(gives_up, self._deadlines.live())):
+                raise Deadlock(self._at, waits(self.kernel))
+            over = self._deadlines.due(at)  # none, if those deadlines have moved on
+            if over:
+                self._at = max(self._at, at)
+                for alarm in over:
+                    alarm.fire(self._at)
+                return True
