@@ -5,6 +5,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
     aside       the lock of what may be interrupted by itself
+    looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock
     policies/   one file per policy: frozen data, pure decisions, shared state
@@ -27,8 +28,9 @@ The map, from the bottom up. Each file may import from those above it, never fro
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
-    show/       everything that draws: source, tree, Mermaid
+    show/       everything that draws: source, tree, pictures, Mermaid
     lint        names odd orders, and writes the better ones
+    simulation/  backends that are scripted, or drawn
     testing/    what users need to test their chains
     demo/, cli  rio-chain demo
 

@@ -6,8 +6,8 @@ Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tigh
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
 from attrs import evolve, frozen
 from returns.result import Result
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rio_chain.bounds import Bounds
     from rio_chain.lint import Finding
     from rio_chain.show import Text
+    from rio_chain.simulation.backends import Backend
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -210,6 +211,39 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             names = names - {node.name} if names is not None else None
         named: Chain[P, Out] = made(Chain, labelled(node, name), arguments.joined(names, frozenset((name,))))
         return named
+
+    # --- other functions ----------------------------------------------------------------------------------------
+
+    def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0) -> Self:
+        """The same chain over other functions: for tests, and to ask what would happen.
+
+        Names, policies, order, ``.using`` and the arguments of the chain stay as they are; only the functions of the
+        tasks that are named are others. They get what those got. They run in no lane, and in place only where they are
+        plain and the task is ``.inline()``. Bridges, and chains that a function returns, are not replaced.
+
+        Args:
+            backends: for each name of a task what to call: a ``Script``, a ``LatencyModel`` (whose calls answer what
+                ``returning`` says), or any function, plain or async. A function that stands in the chain twice is
+                replaced at both places by its name, ``"f"``, and at one by ``"f#1"`` or ``"f#2"``, which wins.
+            seed: of what the models draw, each in a row of its own. Default 0.
+
+        Raises:
+            ChainDefinitionError: a name that no task has; a value that can't be called as that task is.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> from rio_chain.testing import Script
+            >>> def fetch_user(user_id: int) -> str:
+            ...     raise NotImplementedError
+            >>> page = Task(fetch_user).timeout(100).retry(1, backoff=None) >> str.upper
+            >>> script = Script().then_raises(OSError).then("ada")
+            >>> page.with_backends({"fetch_user": script})(42).run().unwrap()
+            'ADA'
+        """
+        from rio_chain.simulation.backends import with_backends  # noqa: PLC0415 - its backends wait on executors
+
+        same: Self = with_backends(self, backends, seed)
+        return same
 
     # --- slips --------------------------------------------------------------------------------------------------
 

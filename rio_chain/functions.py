@@ -51,6 +51,23 @@ class Filled:
         return self.fn(value, **used) if not self.first else self.fn(**{self.first: value}, **used)
 
 
+@frozen(repr=False)
+class StandIn:
+    """A function in the place of another one: called, named and checked as that is."""
+
+    fn: Callable[..., Any] = field(hash=False)
+    original: Callable[..., Any] = field(hash=False)
+
+    @property
+    def __signature__(self) -> inspect.Signature | None:
+        """That of the other one."""
+        return signature_of(self.original)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.fn(*args, **kwargs)
+
+
 class Missing(Enum):
     """Stands for what was not given; there is one of it, also after pickling."""
 
@@ -106,12 +123,12 @@ def wrapped(fn: object) -> object:
     """What a ``partial``, or an object of ours, is made of; None: it is the function itself."""
     if isinstance(fn, partial):
         return fn.func
-    return fn.fn if isinstance(fn, (Star, Filled, Reduce)) else None
+    return fn.fn if isinstance(fn, (Star, Filled, Reduce, StandIn)) else None
 
 
 def name_of(fn: object) -> str:
     """The name a function shows under: its own, that of what a ``partial`` wraps, of a callable object its type's."""
-    while (inner := wrapped(fn)) is not None:
+    while (inner := fn.original if isinstance(fn, StandIn) else wrapped(fn)) is not None:
         fn = inner
     name = getattr(fn, "__name__", None)
     if not isinstance(name, str) or not name:

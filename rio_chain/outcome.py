@@ -12,10 +12,12 @@ from returns.result import Failure, Result, Success
 
 from rio_chain.errors import UnknownTask, told
 from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
+from rio_chain.looks import Drawn
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.plan import Plan
+    from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
@@ -171,6 +173,11 @@ class Response:
         return Success(value) if self.status == "succeeded" else Failure(value)
 
     @property
+    def began(self) -> float:
+        """When its first call began, in milliseconds since the run did; 0 when there was none."""
+        return self._ms(self._entry.began) if self.attempts else 0.0
+
+    @property
     def elapsed(self) -> float:
         """Milliseconds."""
         entry = self._entry
@@ -210,7 +217,7 @@ class Failed:
         self.error = error
 
 
-class Outcome(Generic[Out]):
+class Outcome(Drawn, Generic[Out]):
     """What one run gave: ``.result``, and one ``Response`` per task in plan order, also of those that did not run.
 
     ``outcome[0]``, ``outcome["name"]``, ``outcome.only``, ``len(outcome)`` and iteration give Responses.
@@ -321,6 +328,23 @@ class Outcome(Generic[Out]):
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
         return "\n".join(lines)
+
+    def timeline(self) -> Svg:
+        """A picture of where the time went: a row for each task, and in it a bar for each call.
+
+        Calls made at once stand below each other, a backoff is the dotted line between two bars, and what it waited
+        before it began stands left of 0. The *critical path* is marked: had one of its tasks been faster, the run
+        would have been over earlier. Of a chain for many items there is one bar for all of them. It has a row for each
+        of 60 tasks at most, those that took longest.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> str(Task(len)("four").run().timeline())[:4]
+            '<svg'
+        """
+        from rio_chain.show.timeline import timeline_of  # noqa: PLC0415 - what draws stands above what is drawn
+
+        return timeline_of(self)
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.looks import Drawn
 from rio_chain.nodes import (
     Bridge,
     Call,
@@ -99,7 +100,7 @@ def _lanes(plan: Plan) -> dict[str, str]:
 
 
 @frozen
-class Plan:
+class Plan(Drawn):
     """A validated chain: what ``chain.plan()`` gives. Immutable, picklable, equal when the chains are equal.
 
     ``tasks`` and ``bridges`` stand in plan order, one for each occurrence: left to right, a primary before its
@@ -177,7 +178,7 @@ def compile_plan(node: Node) -> Plan:
         _validate(root, nodes)
         if any(isinstance(n, Call) and n.uses for n in nodes):
             root = _wired(root)
-        tasks = _tasks(root, nodes)
+        tasks = numbered(root, nodes)
         names = _numbered([n.name for n in nodes if isinstance(n, Bridge)], {task.name for task in tasks})
         sides = _sides(root, (task.name for task in tasks))
     except RecursionError:
@@ -216,10 +217,11 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
             raise name_twice(name)
 
 
-def _tasks(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
+def numbered(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
+    """The tasks of a chain, or of a part of one, with the names they have there; ``nodes`` is ``walk(root)``."""
     calls = [node for node in nodes if isinstance(node, Call)]
-    numbered = _numbered([call.name for call in calls if not call.explicit], set(given_names(root)))
-    return tuple(PlannedTask(i, c.name if c.explicit else next(numbered), c) for i, c in enumerate(calls))
+    names = _numbered([call.name for call in calls if not call.explicit], set(given_names(root)))
+    return tuple(PlannedTask(i, c.name if c.explicit else next(names), c) for i, c in enumerate(calls))
 
 
 def _numbered(names: Sequence[str], taken: AbstractSet[str]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs.exceptions import FrozenInstanceError
 
+from rio_chain.looks import Drawn
+
 if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
     from rio_chain.executors.base import Executor
@@ -21,7 +23,7 @@ NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 _set = object.__setattr__
 
 
-class Request(Generic[Out]):
+class Request(Drawn, Generic[Out]):
     """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
 
     It can be run any number of times; each run is its own.

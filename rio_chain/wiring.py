@@ -44,7 +44,7 @@ class _Source:
         """Whether this is the node that is meant."""
         if isinstance(self.core, Call) and self.origins[0]:
             return isinstance(core, Call) and core.origin == self.origins[0]
-        return type(core) is type(self.core) and core == self.core and _origins(core) == self.origins
+        return type(core) is type(self.core) and _origins(core) == self.origins and _shape(core) == _shape(self.core)
 
 
 Known = dict[_Source, tuple[Path, ...]]
@@ -149,6 +149,17 @@ class _Wiring:
 def _source(node: Node) -> _Source:
     core = unwrapped(flat(node))
     return _Source(core, _origins(core))
+
+
+def _shape(node: Node) -> Node:
+    """The node without the functions of its tasks: their origins speak for them, and functions may be replaced."""
+    if isinstance(node, Call) and node.origin:
+        return Call(_no_function, node.name, is_async=False, explicit=node.explicit, uses=node.uses)
+    return with_parts(node, tuple(_shape(part) for part in parts(node)))
+
+
+def _no_function() -> None:
+    """In the place of those."""
 
 
 def _origins(node: Node) -> tuple[bytes, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from rio_chain.engine.current import Strand
+from rio_chain.engine.current import RESTS, Strand
 from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
@@ -232,6 +232,8 @@ async def _rested(strand: Strand, layer: Retry, frame: Frame, error: Any) -> boo
 
 async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
     """Seconds to wait before the next attempt. What users gave to tell it, is called as their functions are."""
+    if not RESTS.get():
+        return 0.0
     told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
     rested = frame.rested
     elapsed, idle, last = strand.rt.now() - frame.entered, sum(rested), rested[-1] if rested else None

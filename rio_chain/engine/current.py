@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rio_chain.deadline import Deadline
 from rio_chain.engine.runtime import Runtime, Slot
@@ -21,7 +22,7 @@ INF = float("inf")
 class Run:
     """The state of one run: its log, and why it was told to stop, if it was."""
 
-    __slots__ = ("abandon_after", "around", "log", "plan", "slot", "stop_error")
+    __slots__ = ("abandon_after", "around", "log", "origin", "plan", "slot", "stop_error")
 
     watched = False
     """Whether it tells anybody what happens in it."""
@@ -33,6 +34,7 @@ class Run:
         self.log: Log = [None] * len(plan.tasks)
         self.stop_error: Exception | None = None
         self.slot: Slot | None = None  # of the root strand, while it runs
+        self.origin: float = 0.0 if around is None else around.origin  # when the outermost run began
 
     def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - for those who watch
         """The state of one of several runs of a part of it, each of which has a log of its own.
@@ -133,6 +135,8 @@ _OVER.log = []
 _OVER.around = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
+RESTS: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
+"""Whether a retry waits before it calls again; a test may not want to."""
 
 
 class Attempt(int):
@@ -188,3 +192,20 @@ def inherited() -> Deadline | None:
     if strand is None or not strand.open or strand.edge == INF:
         return None
     return Deadline(strand.edge, strand.rt.now)
+
+
+class Here(NamedTuple):
+    """Where a body runs: for which task, on which clock, and when the outermost run around it on that clock began."""
+
+    task: str
+    now: Callable[[], float]
+    origin: float
+
+
+def here() -> Here | None:
+    """Where the body that asks runs; None outside of any run."""
+    strand = CURRENT.get()
+    if strand is None or not strand.open:
+        return None
+    run = strand.run
+    return Here(run.plan.tasks[strand.at].name, strand.rt.now, run.origin)

@@ -39,7 +39,7 @@ async def execute(
     """
     plan = request.plan
     program, value = program_for(request, rt)
-    began = rt.now()
+    began = run.origin = rt.now()
     outer = CURRENT.get()
     until = INF if deadline is None and outer is None else _until(rt, deadline, inherited())
     late = until <= began
@@ -48,6 +48,8 @@ async def execute(
         until = began + abandon_after
     if outer is not None and outer.open:
         run.around = outer.run
+        if outer.rt.now == rt.now:
+            run.origin = outer.run.origin
     slot = run.slot = rt.slot()
     strand = run.strand(rt, slot, until)
     if program.kept:

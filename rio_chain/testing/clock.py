@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rio_chain.executors import runtime_here
-from rio_chain.executors.kernel import driven, let_others
-from rio_chain.executors.kernel import sleep as strand_sleep
+from rio_chain.executors.sleeping import sleep_here
 from rio_chain.units import Duration, seconds
 
 
@@ -27,8 +25,4 @@ async def sleep(ms: Duration) -> None:
         >>> Task(fetch).timeout(90_000)(7).run(executor="virtual").elapsed
         60000.0
     """
-    length = seconds(ms, "ms", zero=True)
-    if driven() is None:
-        await runtime_here().sleep(length)
-    else:  # a strand, which knows its clock: in virtual time it may run on any thread
-        await (strand_sleep(length) if length > 0 else let_others())
+    await sleep_here(seconds(ms, "ms", zero=True))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, assert_type
 
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
 from rio_chain import (
     Backoff,
@@ -36,6 +36,7 @@ from rio_chain import (
     star,
     when,
 )
+from rio_chain.testing import LatencyModel, Script, ScriptCall
 
 
 class User: ...
@@ -243,6 +244,21 @@ assert_type(choose(when(is_known, safely), otherwise=Task(order_query))(User()),
 assert_type((user >> choose(when(User, safely), when(is_known, Task(to_location))))(1), Request[bytes | float])
 assert_type(fan_out(safely, safely, safely, need=2)(User()), Request[tuple[bytes, ...]])
 assert_type(fan_out(a=safely, b=safely, need=1)(User()), Request[dict[str, bytes]])
+
+# --- other functions -------------------------------------------------------------------------------------------------
+
+script = Script().delays(20, timedelta(milliseconds=30)).then_raises(OSError).then(User(), after=5).forever()
+model = LatencyModel.lognormal(20, p99=90).failing(0.1, OSError("no")).failing(0.1, Failure("no")).returning([1])
+assert_type(page.with_backends({"fetch_user": script, "fetch_orders": model})(42, tries=2), Request[str])
+assert_type(safely.with_backends({"fetch_safely": fetch_safely}, seed=7), Task[[User], bytes])
+assert_type((a & b).with_backends({"fetch_orders": model}), FanOut[[User], list[int], list[str]])
+assert_type((a & b).with_backends({"fetch_orders": model}) & safely, FanOut[[User], list[int], list[str], bytes])
+assert_type((user.with_backends({"fetch_user": fetch_user}) >> order_query)(1, tries=2), Request[str])
+backends: dict[str, Script] = {"fetch_user": script}
+assert_type(page.with_backends(backends)(42), Request[str])
+assert_type(page.with_backends(LatencyModel.from_outcomes([page(42).run()]))(42), Request[str])
+assert_type(Task(script)(1, "any", thing=2), Request[Any])
+assert_type(script.calls, list[ScriptCall])
 
 # --- looking --------------------------------------------------------------------------------------------------------
 

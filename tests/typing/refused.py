@@ -7,6 +7,7 @@ pyright honours ``type: ignore`` as well; a line that only it refuses says ``pyr
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
 from rio_chain import Breaker, Limit, Task, choose, each, fan_out, first, race, reduce, settle, star, when
+from rio_chain.testing import LatencyModel, Script
 
 
 class User: ...
@@ -86,6 +87,16 @@ wrong_choice = user >> choose(when(is_long, orders), otherwise=orders)  # type: 
 wrong_left_over = orders >> Task(two).using(y=user)  # type: ignore[operator]
 wrong_fold = each(user) >> reduce(joined, "")  # type: ignore[operator, arg-type, var-annotated]
 orders.timeout(5).using(user=user)  # type: ignore[attr-defined]
+# other functions
+page.with_backends({"fetch_user": 5})  # type: ignore[dict-item]
+page.with_backends([("fetch_user", to_location)])  # type: ignore[arg-type]
+page.with_backends({"fetch_user": to_location}, seed="x")  # type: ignore[arg-type]
+page.with_backends({"fetch_user": to_location})("x")  # type: ignore[arg-type]
+Script().delays("20")  # type: ignore[arg-type]
+Script().then_raises(KeyboardInterrupt)  # type: ignore[arg-type]
+Script().model(20)  # type: ignore[arg-type]
+LatencyModel.lognormal(20)  # type: ignore[call-arg]
+LatencyModel.constant(20).failing(0.1, "no")  # type: ignore[arg-type]
 orders.run()  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,19 @@
+"""Sleeping on whatever clock runs the function that asks."""
+
+from __future__ import annotations
+
+from rio_chain.executors import runtime_here
+from rio_chain.executors.kernel import driven, let_others
+from rio_chain.executors.kernel import sleep as strand_sleep
+
+
+async def sleep_here(seconds: float) -> None:
+    """Sleep; 0 lets others go first.
+
+    Raises:
+        UsageError: no loop is running.
+    """
+    if driven() is None:
+        await runtime_here().sleep(seconds)
+    else:  # a strand, which knows its clock: in virtual time it may run on any thread
+        await (strand_sleep(seconds) if seconds > 0 else let_others())
