@@ -11,7 +11,7 @@ from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
 from rio_chain.errors import UnknownTask, told
-from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order
+from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 from rio_chain.looks import Drawn
 from rio_chain.units import inert, milliseconds, shown
 
@@ -69,48 +69,65 @@ class Response:
         index: of one of its ``items``: which one, counted from 0; else None.
     """
 
-    __slots__ = (
-        "_found",
-        "_items",
-        "_spells",
-        "_start",
-        "_winner",
-        "attempts",
-        "counts",
-        "denied",
-        "errors",
-        "index",
-        "name",
-        "started",
-        "status",
-        "wasted",
-    )
+    __slots__ = ("_found", "_start", "index", "name")
 
     def __init__(self, name: str, found: Any, cause: Any, index: int | None = None, start: float = 0.0) -> None:
         self.name = name
         self.index = index
         self._start = start  # of the run, on its clock
-        self._spells: list[Spell] | None = None
-        self.counts: Mapping[str, int] = {}
-        self._items: list[Item] = []
-        self.status: Status = "succeeded"
-        self.attempts = 1
-        self.errors: tuple[Any, ...] = ()
-        self.started = self.wasted = self.denied = self._winner = 0
         if type(found) is not tuple:
-            entry: Any = found if found is not None else Entry()
-            if entry.status is None:
-                entry.skip(cause)
-            if isinstance(entry, Tally):
-                self.counts, self._items = in_order(entry.counts), entry.items
-            self.status = cast("Status", entry.status)
-            self.attempts = entry.calls
-            self.errors = tuple(entry.errors)
-            self.started, self.wasted, self.denied = entry.started, entry.wasted, entry.denied
-            self._winner = entry.winner
-            self._spells = entry.spells
-            found = entry.began, entry.ended, entry.value
-        self._found: tuple[float, float, Any] = found
+            found = Entry() if found is None else found
+            if found.status is None:
+                found.skip(cause)
+        self._found: tuple[float, float, Any] | Entry = found  # as in the log; what it means is read when it is asked
+
+    @property
+    def _entry(self) -> Entry:
+        found = self._found
+        return opened(found) if type(found) is tuple else cast("Entry", found)
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        found = self._found
+        return "succeeded" if type(found) is tuple else cast("Status", cast("Entry", found).status)
+
+    @property
+    def attempts(self) -> int:
+        """Calls made in the whole run."""
+        found = self._found
+        return 1 if type(found) is tuple else cast("Entry", found).calls
+
+    @property
+    def errors(self) -> tuple[Any, ...]:
+        """The errors of all attempts, in order."""
+        return tuple(self._entry.errors)
+
+    @property
+    def started(self) -> int:
+        """How many replicas were started in the last round."""
+        return self._entry.started
+
+    @property
+    def wasted(self) -> int:
+        """How many of them in vain."""
+        return self._entry.wasted
+
+    @property
+    def denied(self) -> int:
+        """How many retries and replicas a budget did not allow."""
+        return self._entry.denied
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many items ended with which status."""
+        entry = self._entry
+        return in_order(entry.counts) if isinstance(entry, Tally) else {}
+
+    @property
+    def _items(self) -> list[Item]:
+        entry = self._entry
+        return entry.items if isinstance(entry, Tally) else []
 
     @property
     def items(self) -> tuple[Response, ...]:
@@ -134,12 +151,9 @@ class Response:
         """
         if self.counts:
             return ()
-        if self._spells is None:
-            began, ended, _ = self._found
-            return (Span(self._ms(began), self._ms(ended), 1, 0, "succeeded"),)
         made: Counter[int] = Counter()
         spans: list[Span] = []
-        for spell in sorted(self._spells, key=_begins):
+        for spell in sorted(self._entry.spells, key=_begins):
             replica = spell.replica or 0
             made[replica] += 1
             times = self._ms(spell.began), self._ms(spell.ended)
@@ -155,22 +169,24 @@ class Response:
         """``Success(value)`` or ``Failure(error)``. Where there are ``items``, the value is the tuple of theirs."""
         if self._items and self.status == "succeeded":
             return Success(tuple(item.result.unwrap() for item in self.items if item.status == "succeeded"))
-        return Success(self._found[2]) if self.status == "succeeded" else Failure(self._found[2])
+        value = self._entry.value
+        return Success(value) if self.status == "succeeded" else Failure(value)
 
     @property
     def began(self) -> float:
         """When its first call began, in milliseconds since the run did; 0 when there was none."""
-        return self._ms(self._found[0]) if self.attempts else 0.0
+        return self._ms(self._entry.began) if self.attempts else 0.0
 
     @property
     def elapsed(self) -> float:
         """Milliseconds."""
-        return milliseconds(self._found[1] - self._found[0])
+        entry = self._entry
+        return milliseconds(entry.ended - entry.began)
 
     @property
     def winner(self) -> int | None:
         """Which of the calls made at once answered."""
-        return self._winner if self.status == "succeeded" else None
+        return self._entry.winner if self.status == "succeeded" else None
 
     def __repr__(self) -> str:
         tries = f", {self.attempts} attempts" if self.attempts > 1 else ""
@@ -266,8 +282,9 @@ class Outcome(Drawn, Generic[Out]):
         return tuple(self)
 
     def _response(self, index: int) -> Response:
-        cause = self._value if self._failed else None
-        return Response(self.plan.tasks[index].name, self._log[index], cause, start=self._times[1])
+        got = self._got
+        cause = got.error if type(got) is Failed else None
+        return Response(self.plan.tasks[index].name, self._log[index], cause, None, self._times[1])
 
     @property
     def only(self) -> Response:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from attrs import field, frozen
+from attrs.exceptions import FrozenInstanceError
 
 from rio_chain.looks import Drawn
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from rio_chain.units import Duration
 
 Out = TypeVar("Out", covariant=True)
+NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
+_set = object.__setattr__
 
 
-@frozen(eq=False, repr=False, weakref_slot=False)  # asyncio.gather runs equal awaitables once; each of these is a run
 class Request(Drawn, Generic[Out]):
     """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
 
@@ -33,9 +35,39 @@ class Request(Drawn, Generic[Out]):
         4
     """
 
-    plan: Plan
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(factory=dict[str, Any])
+    # No __eq__: asyncio.gather runs equal awaitables once, and each of these is a run. One field, as one that is frozen
+    # pays for each field that it sets.
+    __slots__ = ("given",)
+
+    given: tuple[Plan, tuple[Any, ...], Mapping[str, Any]]
+    """What it was made of."""
+
+    def __init__(self, plan: Plan, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> None:
+        _set(self, "given", (plan, args, kwargs))
+
+    @property
+    def plan(self) -> Plan:
+        """What will run."""
+        return self.given[0]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments of its first function."""
+        return self.given[1]
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The others."""
+        return self.given[2]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Plan, tuple[Any, ...], dict[str, Any]]]:
+        return type(self), (self.plan, self.args, dict(self.kwargs))
 
     def run(
         self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None

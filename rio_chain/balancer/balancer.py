@@ -13,14 +13,14 @@ from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
 from rio_chain.balancer.lanes import Lanes
-from rio_chain.balancer.posting import PLAIN, OnFull, Terms, terms_of
+from rio_chain.balancer.posting import OnFull, Terms, terms_of
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats, status_line
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.balancer.waiting import Elsewhere, Waited, told
 from rio_chain.deadline import Deadline
-from rio_chain.engine.current import CURRENT, INF, Run, inherited
+from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import execute, unbegun
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
@@ -143,12 +143,7 @@ class Balancer(Looks):
             Saturated: too many abandoned calls still run.
         """
         host = self._binding.get(here=True)
-        plain = priority == 0 and deadline is None and queue_timeout is None and on_full == "wait"
-        terms = (
-            PLAIN
-            if plain and inherited() is None
-            else terms_of(host.runtime.now, priority, deadline, queue_timeout, on_full)
-        )
+        terms = terms_of(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
             host.check_await()
             return await wait_in_place(self._post(host, request, terms))

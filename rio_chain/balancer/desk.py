@@ -13,6 +13,7 @@ from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST, serve
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.engine.current import INF
+from rio_chain.engine.runtime import HostGone
 from rio_chain.errors import DeadlineExceeded, TicketCancelled
 from rio_chain.request import Request
 
@@ -61,8 +62,6 @@ class Desk:
 
     def _start(self, posting: Posting, until: float) -> None:
         """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
-        from rio_chain.executors.base import HostGone  # noqa: PLC0415 - imported when first used
-
         posting.turn.wake = None  # it knows the posting, and the posting knows the turn
         if posting.turn.state == "gone":
             posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))

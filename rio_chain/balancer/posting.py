@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import frozen
+from attrs import define, frozen
 
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import cancelled
@@ -51,6 +51,10 @@ def terms_of(
 ) -> Terms:
     """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
     given: Any = on_full
+    if deadline is None and queue_timeout is None and type(priority) is int and not priority and inherited() is None:
+        usual = USUAL.get(given) if type(given) is str else None
+        if usual is not None:
+            return usual
     if not isinstance(given, str) or given not in ("wait", "reject"):
         raise ChainDefinitionError(f"`on_full` must be 'wait' or 'reject'; got {shown(given)}")
     limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
@@ -60,10 +64,11 @@ def terms_of(
     return Terms(number(priority, "priority"), own or around, limit, given == "reject")
 
 
-PLAIN = Terms(0, None, INF, bounded=False)
+USUAL = {"wait": Terms(0, None, INF, bounded=False), "reject": Terms(0, None, INF, bounded=True)}
+"""The terms of most requests, by what they are to do when the buffer is full."""
 
 
-@frozen(eq=False)
+@define(eq=False)  # not frozen, which costs each post as much as all its checks
 class Posting:
     """A posted request on its way."""
 

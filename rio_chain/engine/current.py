@@ -24,6 +24,9 @@ class Run:
 
     __slots__ = ("abandon_after", "around", "log", "origin", "plan", "slot", "stop_error")
 
+    watched = False
+    """Whether it tells anybody what happens in it."""
+
     def __init__(self, plan: Plan, around: Run | None = None) -> None:
         self.plan = plan
         self.around = around  # the run in a body of which it was begun, while it runs

@@ -61,7 +61,7 @@ async def execute(
         elif late:
             got = _answered(run, DeadlineExceeded("before it began"))
         else:
-            got = await walk(strand, program.ops, 0, program.length, value, [])
+            got = await walk(strand, program.ops, 0, program.length, value, [], began)
             if run.stop_error is not None and type(got) is not Failed:
                 got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
     finally:
@@ -69,7 +69,8 @@ async def execute(
         strand.close()
         slot.release()
         CURRENT.reset(token)
-    run.over(got.error if type(got) is Failed else None)
+    if run.watched:
+        run.over(got.error if type(got) is Failed else None)
     return Outcome(plan, run.log, got, (began if posted is None else posted, began, rt.now()))
 
 

@@ -13,8 +13,7 @@ from rio_chain.request import Request
 
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     """The program that runs a request on a runtime, and its input."""
-    args, kwargs = request.args, request.kwargs
-    plan = request.plan
+    plan, args, kwargs = request.given
     if plan.lanes:
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)

@@ -69,21 +69,23 @@ SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of answers that stand for themselves and need no look."""
+_PLAINLY = (PLACE, CALL)
+"""The routes of sync functions."""
 _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
 
 
 async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
-    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, frames: list[Frame]
+    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, frames: list[Frame], t: float
 ) -> Any:
-    """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``."""
+    """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
     rt, slot, log, outer = strand.rt, strand.slot, strand.run.log, strand.outer
     now, alarm = rt.now, slot.alarm
     edge = outer  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
-    t = began = now()
+    began = t
     limit = edge
     while True:
         try:
@@ -161,8 +163,12 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     continue
                 limit = edge
                 began = t
-                if code == BRIDGE and op[1] == PLACE:
-                    got = op[2](value)
+                if code == BRIDGE and op[1] in _PLAINLY:
+                    if op[1] == PLACE:
+                        got = op[2](value)
+                    else:
+                        _arm(strand, edge)
+                        got = await rt.call(op[2], (value,), NO_KWARGS)
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, edge)
@@ -301,7 +307,7 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     try:
         program, value = program_for(request, parent.rt)
         strand.kept = [None] * program.kept
-        got = await walk(strand, program.ops, 0, program.length, value, [])
+        got = await walk(strand, program.ops, 0, program.length, value, [], parent.rt.now())
     finally:
         strand.close()
         CURRENT.reset(token)
@@ -312,4 +318,4 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
 
 async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
-    return await walk(strand, ops, branch.start, branch.stop, value, [])
+    return await walk(strand, ops, branch.start, branch.stop, value, [], strand.rt.now())

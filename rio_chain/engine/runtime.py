@@ -34,6 +34,10 @@ class Refused(Raised):
     __slots__ = ()
 
 
+class HostGone(Exception):
+    """The loop where a strand was to be started has ended; nothing can run there any more."""
+
+
 class Stopped:
     """What a race gives for a work that it stopped."""
 

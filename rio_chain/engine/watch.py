@@ -159,6 +159,8 @@ class Watched(Run):
 
     __slots__ = ("_begun", "told")
 
+    watched = True
+
     def __init__(self, told: Part, around: Run | None = None) -> None:
         super().__init__(told.watch.plan, around)
         self.told = told

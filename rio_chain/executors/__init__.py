@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -95,24 +95,19 @@ def waiter_here() -> Waiter:
     return _library_here().waiter()
 
 
-class _Here(threading.local):
-    """The runtime that this thread used last, and the library that it is of."""
-
-    name: str | None = None
-    runtime: LoopRuntime | None = None
-
-
 _lock = threading.RLock()
-_here = _Here()
 _library = sniffio.thread_local
+_here: tuple[LoopRuntime, Callable[[], object], object, str | None] | None = None
+"""The runtime that was used last, how to ask which loop runs, the loop it is of, and the name of the library."""
+_local = threading.local()
 _crew: Crew | None = None
 
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads: what lives on them is made anew."""
-    global _crew, _lock
-    _crew, _lock = None, threading.RLock()
-    _here.__dict__.clear()
+    global _crew, _lock, _here
+    _crew, _lock, _here = None, threading.RLock(), None
+    _local.__dict__.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -130,12 +125,22 @@ def shared_crew() -> Crew:
 
 def runtime_here() -> Runtime:
     """The runtime of the loop that is running, for the task that asks; the last one of each thread is kept."""
-    found = _here.runtime
+    here = _here
+    if here is not None and here[1]() is here[2] and _library.name == here[3]:
+        return here[0]
+    return _found_here()
+
+
+def _found_here() -> Runtime:
+    """The same, where another loop asked last."""
+    global _here  # noqa: PLW0603 - read and stored as one
     name = _library.name  # trio and those like it say so; asyncio is what is left
-    if found is None or name != _here.name or not found.here():
-        found = _here.runtime = _library_here().runtime(shared_crew())
-        _here.name = name
-    return found
+    known: Any = getattr(_local, "here", None)
+    if known is None or known[3] != name or known[1]() is not known[2]:
+        found = _library_here().runtime(shared_crew())
+        known = _local.here = found, found.running, found.home, name
+    _here = known
+    return cast("Runtime", known[0])
 
 
 def host_here() -> Host:

@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from rio_chain.balancer.waiting import Waited
-from rio_chain.engine.runtime import STOPPED, Raised
-from rio_chain.executors.base import HostGone, Main, OnLoop
+from rio_chain.engine.runtime import STOPPED, HostGone, Raised
+from rio_chain.executors.base import Main, OnLoop
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.jumping import BEGIN, LOOK, Calls
 from rio_chain.executors.thread import start_daemon
@@ -81,20 +81,31 @@ class Reaper:
 
 
 class AsyncioSlot:
-    """The limits of one task."""
+    """The limits of one task. Each run has one, so it is filled in by ``of``: an ``__init__`` costs as much again."""
 
     __slots__ = ("_base", "_fired", "_reaper", "_task", "alarm")
 
-    def __init__(self, reaper: Reaper) -> None:
-        task = asyncio.current_task()
+    _base: int
+    """The cancellations that are not ours."""
+    _fired: bool
+    _reaper: Reaper
+    _task: asyncio.Task[Any] | None
+    alarm: _Alarm
+
+    @classmethod
+    def of(cls, reaper: Reaper) -> AsyncioSlot:
+        """For the task that calls."""
+        task = asyncio.current_task(reaper.loop)
         if task is None:
             raise RuntimeError("not in a task")
-        self._task: asyncio.Task[Any] | None = task
-        self._base = task.cancelling()  # the cancellations that are not ours
-        self._fired = False
-        self._reaper = reaper
-        self.alarm = alarm = reaper.free.pop() if reaper.free else _Alarm()
-        alarm.slot = self
+        slot = cls()
+        slot._task = task
+        slot._base = task.cancelling()
+        slot._fired = False
+        slot._reaper = reaper
+        slot.alarm = alarm = reaper.free.pop() if reaper.free else _Alarm()
+        alarm.slot = slot
+        return slot
 
     def arm(self, at: float) -> None:
         """As ``Slot.arm``. The alarm of one that has fired has no entry, so this is called and nobody gets past it."""
@@ -283,14 +294,9 @@ class AsyncioRuntime(OnLoop):
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
-        self.slot = partial(AsyncioSlot, _reaper_of(loop))
-
-    def here(self) -> bool:
-        """Whether the task that asks runs on this loop."""
-        try:
-            return asyncio.get_running_loop() is self.loop
-        except RuntimeError:
-            return False
+        self.slot = partial(AsyncioSlot.of, _reaper_of(loop))
+        self.home = loop
+        self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
 
     def waiter(self) -> AsyncioWaiter:
         """As ``Runtime.waiter``."""

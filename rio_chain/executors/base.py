@@ -19,10 +19,6 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
 
 
-class HostGone(Exception):
-    """The host's loop has ended; nothing can run there any more."""
-
-
 class OnLoop(ABC):
     """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
 
@@ -30,9 +26,16 @@ class OnLoop(ABC):
     places = True
     draw = staticmethod(random.random)
 
+    home: object
+    running: Callable[[], object]
+
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.lanes: Mapping[str, Lane] = NO_LANES
+
+    def here(self) -> bool:
+        """As ``LoopRuntime.here``."""
+        return self.running() is self.home
 
     @abstractmethod
     def waiter(self) -> Waiter:
@@ -57,6 +60,11 @@ class OnLoop(ABC):
 
 class LoopRuntime(Runtime, Protocol):
     """The Runtime of a loop that is running."""
+
+    home: object
+    """The loop."""
+    running: Callable[[], object]
+    """Gives the loop that runs in this thread, None where there is none."""
 
     def here(self) -> bool:
         """Whether the task that asks runs on this loop."""

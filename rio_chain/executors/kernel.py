@@ -203,8 +203,8 @@ def driven_within(strand: Strand) -> None:
         _here.strand = outer
 
 
-async def _run(main: Callable[[], Awaitable[Any]]) -> Any:
-    return await main()
+async def _run(main: Awaitable[Any]) -> Any:
+    return await main
 
 
 class Strand:
@@ -243,7 +243,8 @@ class Strand:
             self._state = DRIVEN
         error, self._error, self._on = self._error, None, None
         if self._coro is None:
-            self._coro = _run(self._main)
+            main = self._main()
+            self._coro = main if type(main) is types.CoroutineType else _run(main)
         _here.strand = self
         return self._go(self._coro, error)
 

@@ -17,8 +17,8 @@ from typing import Any, TypeVar, cast
 import trio
 
 from rio_chain.balancer.waiting import Waited
-from rio_chain.engine.runtime import STOPPED
-from rio_chain.executors.base import HostGone, Main, OnLoop
+from rio_chain.engine.runtime import STOPPED, HostGone
+from rio_chain.executors.base import Main, OnLoop
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.jumping import BEGIN, LOOK, Calls
 from rio_chain.executors.thread import start_daemon
@@ -157,6 +157,13 @@ class TrioWaiter:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+def _running() -> trio.lowlevel.TrioToken | None:
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
 class TrioRuntime(OnLoop):
     """``Runtime`` on the trio loop that was running when it was made."""
 
@@ -168,13 +175,8 @@ class TrioRuntime(OnLoop):
         if isinstance(clock, JumpingClock):
             clock.calls.watch(crew)
         self.sleep = trio.sleep
-
-    def here(self) -> bool:
-        """Whether the task that asks runs on this loop."""
-        try:
-            return trio.lowlevel.current_trio_token() is self.token
-        except RuntimeError:
-            return False
+        self.home = self.token
+        self.running = _running
 
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""

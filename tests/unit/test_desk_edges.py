@@ -17,7 +17,7 @@ from rio_chain.balancer.posting import terms_of
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST
 from rio_chain.engine.current import Run
-from rio_chain.executors.base import HostGone
+from rio_chain.engine.runtime import HostGone
 
 REQUEST = Task(len)("four")
 

@@ -12,7 +12,7 @@ import pytest
 from fake_clock import FakeClock
 
 from rio_chain import Balancer, ChainDefinitionError
-from rio_chain.balancer.posting import PLAIN, terms_of
+from rio_chain.balancer.posting import terms_of
 from rio_chain.engine.current import CURRENT
 
 CLOCK = FakeClock(1_000.0)
@@ -28,9 +28,12 @@ def in_a_body_with(seconds: float) -> Iterator[None]:
         CURRENT.reset(token)
 
 
-def test_the_shortcut_for_who_asks_for_nothing_means_the_same() -> None:
-    assert terms_of(CLOCK) == PLAIN
-    assert (PLAIN.priority, PLAIN.bounded) == (0, False)
+@pytest.mark.parametrize("on_full", ["wait", "reject"])
+def test_the_shortcut_for_who_asks_for_nothing_means_the_same(on_full: Any) -> None:
+    asked_for_nothing = terms_of(CLOCK, on_full=on_full)
+    assert asked_for_nothing is terms_of(CLOCK, 0, on_full=on_full)
+    assert asked_for_nothing == terms_of(CLOCK, 0.0, on_full=on_full)  # the long way
+    assert asked_for_nothing is not terms_of(CLOCK, 0.0, on_full=on_full)
 
 
 @pytest.mark.parametrize("call", ["run", "arun", "post", "map", "amap"])
