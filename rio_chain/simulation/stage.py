@@ -235,8 +235,11 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
         began = now()
         try:
             return await fn(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - told better, or as it is
-            raise told(error) or error from error.__cause__
+        except Exception as error:
+            better = told(error)
+            if better is None:
+                raise
+            raise better from error
         finally:
             if visit.counted:
                 load.ended(now() - began)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from rio_chain import ChainDefinitionError, Task, Unstable, fan_out
-from rio_chain.simulation import Advice, LatencyModel, advise, compare, poisson, simulate
+from rio_chain.simulation import Advice, LatencyModel, advise, compare, poisson, searching, simulate
 from rio_chain.simulation.changes import Change, changed, stacks
 
 
@@ -113,6 +113,15 @@ def test_what_stands_around_a_task_is_known() -> None:
 
 
 # --- advise -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """A search with fewer requests than users get: what is tested are its rules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "LOOK", 200)
+        patch.setattr(searching, "CLOSER", 500)
+        yield
 
 
 @pytest.fixture(scope="module")
