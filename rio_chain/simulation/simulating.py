@@ -23,7 +23,7 @@ from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.stage import Backend
 from rio_chain.units import Duration, milliseconds, shown
 
-PILOT = 500
+PILOT = 300
 """Requests that are played one after the other, to see how long one takes."""
 FAR = 1 << 40
 """The number of the first of those, so that no other request has their luck."""
