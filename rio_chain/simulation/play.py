@@ -148,7 +148,7 @@ class Play:
             self.ledger.broken = error
             return
         cause = outcome.result.failure() if isinstance(outcome.result, Failure) else None
-        self.ledger.broken = self.ledger.broken or self.stage.misuse(cause)
+        self.ledger.broken = self.ledger.broken or self.stage.misuse(cause, numbers=self.given.inputs is None)
         if counted < 0:
             return
         self.ledger.answered(counted, outcome, sum(visit.calls))

@@ -23,7 +23,7 @@ from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.stage import Backend
 from rio_chain.units import Duration, milliseconds, shown
 
-PILOT = 500
+PILOT = 300
 """Requests that are played one after the other, to see how long one takes."""
 FAR = 1 << 40
 """The number of the first of those, so that no other request has their luck."""
@@ -108,7 +108,7 @@ def simulate(
     Args:
         chain: what to simulate.
         backends: for every task by name how it behaves: a ``LatencyModel``, a ``Script``, or a function that is called
-            in its place. A model answers with what ``returning`` says.
+            in its place. A model answers with what ``returning`` says; a script begins with its first step.
         requests: how many. Default 10,000, or all of a trace.
         arrivals: ``poisson(per_second)``, ``regular(per_second)`` or ``trace([ms])``. Default: one after the other, so
             that none waits: how long does one take?

@@ -31,6 +31,7 @@ from rio_chain.request import Request
 from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.models import LatencyModel
+from rio_chain.simulation.script import Script
 from rio_chain.units import milliseconds, shown
 
 Backend = LatencyModel | Callable[..., Any]
@@ -107,6 +108,9 @@ class Stage:
         """
         tasks = chain.plan().tasks
         found = _backends(tasks, backends)
+        for backend in found:
+            if isinstance(backend, Script):
+                backend.reset()  # every chain meets it from its first step on
         loads = tuple(Load(task.name) for task in tasks)
         made_up = [_stand_in(*each, draws) for each in zip(range(len(tasks)), found, loads, strict=True)]
         own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
@@ -118,14 +122,17 @@ class Stage:
         ]
         return cls(own.with_backends(fns), loads, tuple(mute))
 
-    def misuse(self, error: Any) -> Exception | None:
-        """What to raise for an error that is none of a backend, and says that the simulation was written wrongly."""
+    def misuse(self, error: Any, *, numbers: bool) -> Exception | None:
+        """What to raise for an error that is none of a backend, and says that the simulation was written wrongly.
+
+        ``numbers``: no inputs were given.
+        """
         if isinstance(error, UsageError):
             return error
         blamed = self.mute
         if isinstance(error, BridgeFailed):
-            if error.before == "input":
-                return ChainDefinitionError(f"{error}: it got what `inputs` gives; by default that is 0, 1, 2, ...")
+            if error.before == "input" and numbers:
+                return ChainDefinitionError(f"{error}: it got 0, 1, 2, ...; give the simulation its `inputs`")
             blamed = tuple(name for name in self.mute if name in error.before)
         if not blamed or not isinstance(error, (BridgeFailed, CallbackFailed)):
             return None
@@ -235,8 +242,11 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
         began = now()
         try:
             return await fn(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - told better, or as it is
-            raise told(error) or error from error.__cause__
+        except Exception as error:
+            better = told(error)
+            if better is None:
+                raise
+            raise better from error
         finally:
             if visit.counted:
                 load.ended(now() - began)

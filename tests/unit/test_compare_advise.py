@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from rio_chain import ChainDefinitionError, Task, Unstable, fan_out
-from rio_chain.simulation import Advice, LatencyModel, advise, compare, poisson, simulate
+from rio_chain.simulation import Advice, LatencyModel, Script, advise, compare, poisson, searching, simulate
 from rio_chain.simulation.changes import Change, changed, stacks
 
 
@@ -36,6 +36,12 @@ def test_variants_meet_the_same_luck_call_by_call() -> None:
     found = compare(plain, plain.replica(2, after=60), backends=SLOW_AT_TIMES, requests=500, names=["now", "hedged"])
     now, hedged = (each.latency.values for each in found.simulations.values())
     assert all(b == pytest.approx(a) if a <= 60 else b <= a + 1e-9 for a, b in zip(now, hedged, strict=True))
+
+
+def test_variants_meet_a_script_from_its_first_step_on() -> None:
+    script = Script().then(1, after=500).then(2, after=10).forever()
+    found = compare(plain, plain.timeout(900), backends={"fetch": script}, requests=20)
+    assert all(list(each.latency.values) == pytest.approx([500, *[10] * 19]) for each in found.simulations.values())
 
 
 def test_a_difference_has_an_interval_that_is_narrower_than_those_of_its_parts() -> None:
@@ -113,6 +119,15 @@ def test_what_stands_around_a_task_is_known() -> None:
 
 
 # --- advise -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """A search with fewer requests than users get: what is tested are its rules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "LOOK", 200)
+        patch.setattr(searching, "CLOSER", 500)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -218,7 +218,7 @@ def test_what_a_bridge_misses_in_the_answer_of_a_model_is_told() -> None:
 
 def test_what_a_first_bridge_misses_in_the_input_is_told() -> None:
     chain = str.upper >> Task(fetch)
-    with pytest.raises(ChainDefinitionError, match="what `inputs` gives"):
+    with pytest.raises(ChainDefinitionError, match="give the simulation its `inputs`"):
         simulate(chain, {"fetch": EVERY(1)})
     assert simulate(chain, {"fetch": EVERY(1)}, inputs=["ada"], requests=9).failures == {}
 
@@ -227,7 +227,7 @@ def test_what_waits_in_real_time_is_named() -> None:
     async def real(_: int) -> None:
         await asyncio.sleep(0.01)
 
-    with pytest.raises(UsageError, match=r"`asyncio\.sleep` was awaited in virtual time"):
+    with pytest.raises(UsageError, match=r"`asyncio\.sleep` .* in virtual time"):
         simulate(Task(fetch).retry(2), {"fetch": real})
 
 
