@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import field, frozen
 
+from rio_chain.units import flag
+
 if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
     from rio_chain.executors.stream import Stream
@@ -34,7 +36,13 @@ class Request(Generic[Out]):
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(factory=dict[str, Any])
 
-    def run(self, *, executor: str | None = None, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
+    def run(
+        self,
+        *,
+        executor: str | None = None,
+        deadline: Deadline | Duration | None = None,
+        live: bool = False,
+    ) -> Outcome[Out]:
         """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.
 
         All blocking runs of a process share one loop thread per executor, made when first needed; so a client opened
@@ -43,7 +51,13 @@ class Request(Generic[Out]):
         Args:
             executor: ``"asyncio"``, ``"trio"`` or ``"thread"``; default ``$RIO_EXECUTOR``, else ``"asyncio"``.
             deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+            live: show the tasks while it goes on: in a notebook in one output of the cell, in a terminal as a table
+                (with the extra ``rio-chain[watch]``), elsewhere as lines on stderr. Drawn at most ten times a second.
         """
+        if live is not False and flag(live, "live"):
+            from rio_chain.live.run import run_live  # noqa: PLC0415 - it stands above, and few look
+
+            return run_live(self, executor, deadline)
         from rio_chain.executors import run_blocking  # noqa: PLC0415 - executors are imported when first used
 
         return run_blocking(self, executor, deadline)

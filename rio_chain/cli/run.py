@@ -21,7 +21,7 @@ examples:
   rio-chain run shop.pages:page --input '"Lisbon"'               a string, as JSON has it
   rio-chain run shop.pages:page --input - < user.json            read from standard input
   rio-chain run shop.pages:page --args '[42, "de"]' --kwargs '{"full": true}'
-  rio-chain run shop.pages:page --input 42 --json | jq .value
+  rio-chain run shop.pages:page --input 42 --live --json | jq .value
 
 The exit status is 0 when the run succeeded, 1 when it failed, 2 when it could not begin.
 """
@@ -44,6 +44,7 @@ def add(commands: Any) -> None:
     run.add_argument("--kwargs", metavar="JSON", help="keyword arguments, as a JSON object")
     run.add_argument("--executor", choices=NAMES, help="where it runs (default: $RIO_EXECUTOR, else asyncio)")
     run.add_argument("--deadline", type=float, metavar="MS", help="the most it may take, in milliseconds")
+    run.add_argument("--live", action="store_true", help="show the tasks while they run, on stderr")
     run.add_argument("--json", action="store_true", help="what came out as one JSON object, values in full")
     run.set_defaults(do=do)
 
@@ -52,7 +53,7 @@ def do(options: argparse.Namespace) -> int:
     """Run it."""
     chain = chain_at(options.chain)
     args, kwargs = given(options)
-    outcome = chain(*args, **kwargs).run(executor=options.executor, deadline=options.deadline)
+    outcome = chain(*args, **kwargs).run(executor=options.executor, deadline=options.deadline, live=options.live)
     print(as_json(outcome) if options.json else outcome.summary())
     return 1 if isinstance(outcome.result, Failure) else 0
 
