@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.ticket import Ticket
+from rio_chain.balancer.waiting import SLICE, told
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
@@ -19,7 +22,13 @@ Out = TypeVar("Out")
 Post = Callable[[In], Ticket[Out]]
 
 
-def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool) -> Iterator[Outcome[Out]]:
+Look = Callable[[], None]
+"""Called again and again while one waits; it shows how far things are."""
+
+
+def in_threads(
+    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, look: Look | None = None
+) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block."""
     source = iter(inputs)
     pending: deque[Ticket[Out]] = deque()
@@ -34,9 +43,11 @@ def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, *, as_com
     try:
         more(window)
         while pending:
-            ticket = ready.get() if as_completed else pending[0]
-            outcome = wait_for(ticket)
+            ticket = _next_of(ready, look) if as_completed else pending[0]
+            outcome = wait_for(ticket, look and partial(told, ticket.on_done, meanwhile=look))
             pending.remove(ticket)
+            if look is not None:
+                look()  # where nobody ever has to wait, too
             yield outcome
             more(1)
     finally:
@@ -44,9 +55,17 @@ def in_threads(post: Post[In, Out], inputs: Iterable[In], window: int, *, as_com
             ticket.cancel("the loop over it was left")
 
 
+def _next_of(ready: SimpleQueue[Ticket[Out]], look: Look | None) -> Ticket[Out]:
+    while look is not None:
+        with contextlib.suppress(Empty):
+            return ready.get(timeout=SLICE)
+        look()
+    return ready.get()
+
+
 async def on_loops(
-    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool
-) -> AsyncIterator[Outcome[Out]]:
+    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, look: Look | None = None
+) -> AsyncGenerator[Outcome[Out], None]:
     """The Outcomes, for a task."""
     from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
 
@@ -73,12 +92,41 @@ async def on_loops(
                 waiter = waiter_here()
                 wake[:] = [waiter.wake]
                 if not ready:
-                    await waiter.wait()
+                    await (waiter.wait() if look is None else _until_look(waiter.wait, look))
             ticket = ready.popleft() if as_completed else pending[0]
-            outcome = await wait_in_place(ticket)
+            outcome = await wait_in_place(ticket, look and partial(_looking, ticket, look))
             pending.remove(ticket)
+            if look is not None:
+                look()  # where nobody ever has to wait, too
             yield outcome
             more(1)
     finally:
         for ticket in pending:
             ticket.cancel("the loop over it was left")
+
+
+async def _looking(ticket: Ticket[Any], look: Look) -> None:
+    """Look again and again until it is answered."""
+    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+    waiter = waiter_here()
+    ticket.on_done(waiter.wake)
+    while not ticket.done:
+        await _until_look(waiter.wait, look)
+
+
+async def _until_look(wait: Callable[[], Awaitable[None]], look: Look) -> None:
+    """Wait, but no longer than until the next look."""
+    from rio_chain.executors import runtime_here  # noqa: PLC0415 - which loop this is only executors know
+
+    rt = runtime_here()
+    slot = rt.slot()
+    try:
+        slot.arm(rt.now() + SLICE)
+        await wait()
+    except BaseException as exc:
+        if not slot.settle(exc):
+            raise
+    finally:
+        slot.release()
+    look()

@@ -58,7 +58,7 @@ def cancelled(host: Host, ticket: Ticket[Any], error: Exception, posted: float) 
     return unbegun(ticket.request, ticket.run, error, posted, host.runtime.now())
 
 
-def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], None] | None = None) -> Outcome[Any]:
+def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None) -> Outcome[Any]:
     """Block until the ticket is answered. Ctrl-C cancels it and waits for its clean-up; a second one does not.
 
     ``meanwhile`` is called at once, and may do something else until it is answered.

@@ -54,7 +54,10 @@ def do(options: argparse.Namespace) -> int:
     chain = chain_at(options.chain)
     args, kwargs = given(options)
     outcome = chain(*args, **kwargs).run(executor=options.executor, deadline=options.deadline, live=options.live)
-    print(as_json(outcome) if options.json else outcome.summary())
+    if options.json:
+        print(as_json(outcome))
+    else:
+        print(outcome.summary().splitlines()[-1] if options.live else outcome.summary())  # the rest was to be seen
     return 1 if isinstance(outcome.result, Failure) else 0
 
 
@@ -100,11 +103,11 @@ def _pointed(error: json.JSONDecodeError) -> str:
     return f"  {before}{after}\n  {' ' * len(before)}^"
 
 
-def kind(value: Any) -> str:
+def kind(value: object) -> str:
     """What JSON calls it."""
     if value is None:
         return "null"
-    kinds: dict[type, str] = {bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
+    kinds: dict[object, str] = {bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
     return kinds.get(type(value), "a number")
 
 

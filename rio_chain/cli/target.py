@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 from rio_chain.dsl import Chain
 from rio_chain.request import Request
@@ -38,8 +38,7 @@ def chain_at(target: str) -> Chain[..., Any]:
         Refused: there is none.
         Broken: its module raises.
     """
-    [(_, chain)] = found_at(target, several=False)
-    return chain
+    return found_at(target, several=False)[0][1]
 
 
 def found_at(target: str, *, several: bool = True) -> list[tuple[str, Chain[..., Any]]]:
@@ -63,7 +62,7 @@ def found_at(target: str, *, several: bool = True) -> list[tuple[str, Chain[...,
 
 
 def _named(module: ModuleType, place: str, name: str) -> Chain[..., Any]:
-    value: Any = module
+    value: object = module
     for part in name.split("."):
         try:
             value = getattr(value, part)
@@ -71,7 +70,7 @@ def _named(module: ModuleType, place: str, name: str) -> Chain[..., Any]:
             what = f"{inert(place)} has no `{inert(name)}`"
             raise Refused(f"{what}; {_there_is(place, _chains_in(module))}") from None
     if isinstance(value, Chain):
-        return value
+        return cast("Chain[..., Any]", value)
     what = f"{inert(place)}:{inert(name)}"
     if isinstance(value, Request):
         raise Refused(f"{what} is a Request, a chain with its arguments; name the chain itself")
@@ -110,7 +109,7 @@ def _module(place: str) -> ModuleType:
         head, _, last = place.rpartition(".")
         hint = f"; for the chain `{last}` of a module write `{head}:{last}`" if head and error.name != head else ""
         raise Refused(f"no module named {error.name}{hint}") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is shown as it is
         raise Broken(error) from None
 
 
@@ -125,7 +124,7 @@ def _file(path: Path) -> ModuleType:
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is shown as it is
         del sys.modules[name]
         raise Broken(error) from None
     return module

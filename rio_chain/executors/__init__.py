@@ -157,8 +157,8 @@ def shared_host(name: str) -> Host:
         return _hosts[key]
 
 
-Follow = Callable[[Ticket[Any]], AbstractContextManager[Callable[[], None]]]
-"""Opened with a ticket right before its run begins; it gives what is called instead of waiting, until it is answered."""
+Follow = Callable[[Ticket[Any]], AbstractContextManager[Callable[[], object]]]
+"""Opened with a ticket right before its run begins; it gives what to do until that is answered."""
 
 
 def run_blocking(

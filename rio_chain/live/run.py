@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from returns.result import Failure
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.balancer.waiting import told
 from rio_chain.deadline import Deadline
+from rio_chain.errors import TicketCancelled
 from rio_chain.executors import run_blocking
 from rio_chain.executors.stream import events_of
 from rio_chain.live.screen import Shown
@@ -31,7 +32,7 @@ def run_live(request: Request[Any], executor: str | None, deadline: Deadline | D
 
 
 @contextmanager
-def followed(ticket: Ticket[Any]) -> Iterator[Callable[[], None]]:
+def followed(ticket: Ticket[Any]) -> Generator[Callable[[], object], None, None]:
     """Show the run of a ticket until the end of the block. Gives what waits for its answer."""
     with Shown(Running(ticket)) as look:
         yield partial(told, ticket.on_done, meanwhile=look)
@@ -82,9 +83,13 @@ class Running:
 
 
 def _end(outcome: Outcome[Any]) -> Cell:
-    if isinstance(outcome.result, Failure):
-        return Cell(f"failed with {type(outcome.result.failure()).__name__} in {outcome.elapsed:.1f} ms", "bad")
-    return Cell(f"succeeded in {outcome.elapsed:.1f} ms", "good")
+    time_taken = f"in {outcome.elapsed:.1f} ms"
+    if not isinstance(outcome.result, Failure):
+        return Cell(f"succeeded {time_taken}", "good")
+    error = outcome.result.failure()
+    if isinstance(error, TicketCancelled):
+        return Cell(f"cancelled {time_taken}", "warn")
+    return Cell(f"failed {time_taken}: {type(error).__name__}", "bad")
 
 
 def _key(row: Row) -> object:

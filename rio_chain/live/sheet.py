@@ -81,7 +81,9 @@ def html(sheet: Sheet) -> str:
         parts.append(f'<progress max="1" value="{sheet.share:.4f}" style="width:min(100%,24em)"></progress>')
     if sheet.rows:
         head = "".join(f'<th style="text-align:left">{_html.escape(name)}</th>' for name in sheet.head)
-        body = "".join(f"<tr>{''.join(_block('td', cell, 'text-align:left') for cell in row)}</tr>" for row in sheet.rows)
+        body = "".join(
+            f"<tr>{''.join(_block('td', cell, 'text-align:left') for cell in row)}</tr>" for row in sheet.rows
+        )
         parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
     parts.append(_block("div", Cell(sheet.left, "quiet"), ""))
     parts.append(_block("div", sheet.note, "font-variant-numeric:tabular-nums"))

@@ -40,7 +40,7 @@ class Row:
     state: State
     attempts: int
     elapsed: float | None
-    items: Mapping[State, int]
+    items: Mapping[str, int]
     error: str
 
     def cells(self) -> tuple[Cell, ...]:
@@ -78,7 +78,7 @@ class _Task:
         self.began: float | None = None
         self.ended: float | None = None
         self.open: set[int] = set()  # items
-        self.items = Counter[Status]()
+        self.items = Counter[str]()
         self.error = ""
 
     def take(self, event: Event) -> None:
@@ -110,7 +110,7 @@ class _Task:
     def row(self, name: str, now: float) -> Row:
         """As it is now."""
         end = now if self.ended is None else self.ended
-        items: dict[State, int] = {**in_order(self.items), "running": len(self.open)} if self.items else {}
+        items: dict[str, int] = {**in_order(self.items), "running": len(self.open)} if self.items else {}
         elapsed = None if self.began is None else max(0.0, end - self.began)
         return Row(name, self.state, self.calls, elapsed, items, self.error)
 

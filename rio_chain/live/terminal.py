@@ -11,8 +11,8 @@ from typing import Any
 from rio_chain.live.sheet import TONES, Cell, Sheet, View
 from rio_chain.units import inert
 
-BAR = 40
-"""The most columns of a bar."""
+BAR = 24
+"""Columns of a bar."""
 BESIDE = 6
 """Lines of a terminal that are no rows of a table."""
 _one = threading.Lock()
@@ -21,9 +21,7 @@ _one = threading.Lock()
 
 def drawn(sheet: Sheet) -> Any:
     """What rich prints. Cells are ``Text``, in which no markup is looked for."""
-    parts = [_text(sheet.title, bold=True)]
-    if sheet.share is not None:
-        parts.append(_rich("rich.progress_bar").ProgressBar(total=1.0, completed=sheet.share, width=BAR))
+    parts = [_text(sheet.title, bold=True)] if sheet.title.text else []
     if sheet.rows:
         table = _rich("rich.table").Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for name in sheet.head:
@@ -31,8 +29,22 @@ def drawn(sheet: Sheet) -> Any:
         for row in sheet.rows:
             table.add_row(*map(_text, row))
         parts.append(table)
-    parts += [_text(cell) for cell in (Cell(sheet.left, "quiet"), sheet.note) if cell.text]
+    if sheet.left:
+        parts.append(_text(Cell(sheet.left, "quiet")))
+    if sheet.note.text:
+        parts.append(_text(sheet.note) if sheet.share is None else _beside(_bar(sheet.share), _text(sheet.note)))
     return _rich("rich.console").Group(*parts)
+
+
+def _bar(share: float) -> Any:
+    styles = {"complete_style": "cyan", "finished_style": "green"}
+    return _rich("rich.progress_bar").ProgressBar(total=1.0, completed=share, width=BAR, **styles)
+
+
+def _beside(*several: Any) -> Any:
+    row = _rich("rich.table").Table.grid(padding=(0, 2, 0, 0))
+    row.add_row(*several)
+    return row
 
 
 def _text(cell: Cell, *, bold: bool = False) -> Any:
