@@ -180,4 +180,4 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "testing", *(name for name in globals() if name.startswith("__"))})  # no imports of ours
