@@ -5,6 +5,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
     aside       the lock of what may be interrupted by itself
+    looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock
     policies/   one file per policy: frozen data, pure decisions, shared state
@@ -27,7 +28,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
-    show/       everything that draws: source, tree, Mermaid
+    show/       everything that draws: source, tree, pictures, Mermaid
     lint        names odd orders, and writes the better ones
     testing/    what users need to test their chains
     demo/, cli  rio-chain demo
@@ -68,7 +69,7 @@ from rio_chain.errors import (
 from rio_chain.event import Event
 from rio_chain.items import each, expand, reduce
 from rio_chain.joins import fan_out, race, settle, star
-from rio_chain.outcome import Outcome, Response
+from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.plan import Plan
 from rio_chain.policies import (
     Backoff,
@@ -134,6 +135,7 @@ __all__ = [
     "RioError",
     "Saturated",
     "Skipped",
+    "Span",
     "Stream",
     "Task",
     "TaskTimedOut",

@@ -6,9 +6,10 @@ Both can be called; but a chain gives a Request, which is true and says nothing.
 from __future__ import annotations
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.looks import Drawn
 
 
-class Chained:
+class Chained(Drawn):
     """The root of all chains."""
 
     __slots__ = ()

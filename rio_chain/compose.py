@@ -133,7 +133,7 @@ def _revive(cls: type[Composed], node: Node) -> Any:
 
 
 class Signature:
-    """What ``inspect.signature``, ``help`` and a notebook's ``?`` say of how a chain is called: as its first function."""
+    """What ``inspect.signature`` and a notebook's ``?`` say of how a chain is called: as its first function is."""
 
     def __get__(self, chain: Composed | None, owner: type[Composed]) -> inspect.Signature:
         found = None if chain is None else entry(chain).signature()  # a class is called as its __init__ says

@@ -25,10 +25,39 @@ def _status_of(error: object) -> Status:
     return "failed"
 
 
+KEPT_SPANS = 100
+
+
+class Spell:
+    """When one call of a task ran, and how that ended. ``status`` None: it was interrupted."""
+
+    __slots__ = ("began", "ended", "error", "replica", "status")
+
+    def __init__(self, began: float, ended: float) -> None:
+        self.began = began
+        self.ended = ended
+        self.replica: int | None = None  # which of the calls made at once; the innermost of them counts
+        self.status: Status | None = None
+        self.error: Any = None
+
+
 class Entry:
     """The log of one task in one run. ``status`` None: its turn has not come; "running": no answer yet."""
 
-    __slots__ = ("began", "calls", "denied", "ended", "errors", "started", "status", "value", "wasted", "winner")
+    __slots__ = (
+        "began",
+        "calls",
+        "denied",
+        "ended",
+        "errors",
+        "spells",
+        "started",
+        "status",
+        "turn",
+        "value",
+        "wasted",
+        "winner",
+    )
 
     def __init__(self) -> None:
         self.calls = 0
@@ -38,24 +67,53 @@ class Entry:
         self.value: Any = None  # the answer, or the error
         self.winner = 0
         self.started = self.denied = self.wasted = 0
+        self.spells: list[Spell] = []  # of the first calls
+        self.turn = 0  # which of them is the first of this turn
 
     def succeeded(self, value: Any) -> None:
         """The call, or a policy in place of it, gave an answer."""
         self.status, self.value = "succeeded", value
+        self._tell_spells("succeeded", None)
 
     def failed(self, error: Any) -> None:
         """The call, or what was made of it, failed with ``error``."""
         self.errors.append(error)
         self.status, self.value = _status_of(error), error
+        self._tell_spells(self.status, error)
 
-    def add_calls(self, other: Entry) -> None:
-        """Count the calls of another Entry as its own."""
+    def called(self, began: float, ended: float) -> None:
+        """One more call was made."""
+        if not self.calls:
+            self.began = began
+        self.calls += 1
+        self.ended = ended
+        if len(self.spells) < KEPT_SPANS:
+            self.spells.append(Spell(began, ended))
+
+    def new_turn(self) -> None:
+        """It gets another turn: what it did counts, how it ended no longer does."""
+        self.status = None
+        self.turn = len(self.spells)
+
+    def _tell_spells(self, status: Status, error: Any) -> None:
+        """The last call of this turn ended so, and all that were interrupted."""
+        last = len(self.spells) - 1
+        for place, spell in enumerate(self.spells):
+            if spell.status is None or place == last >= self.turn:
+                spell.status, spell.error = status, error
+
+    def add_calls(self, other: Entry, replica: int | None = None) -> None:
+        """Count the calls of another Entry as its own; ``replica``: they were those of that contender."""
         if other.calls:
             self.began = other.began if not self.calls else min(self.began, other.began)
             self.ended = max(self.ended, other.ended)
         self.calls += other.calls
         self.errors += other.errors
         self.denied += other.denied
+        for spell in other.spells[: KEPT_SPANS - len(self.spells)]:
+            spell.replica = replica if spell.replica is None else spell.replica
+            self.spells.append(spell)
+        self.turn = len(self.spells)
 
     def take_end(self, other: Entry) -> None:
         """End as another Entry did."""
@@ -74,6 +132,7 @@ class Entry:
             self.skip(error)
         elif sibling or _status_of(error) == "failed":
             self.status, self.value = "cancelled", Skipped(error)
+            self._tell_spells("cancelled", self.value)
         else:
             self.failed(error)
 
@@ -95,18 +154,16 @@ def opened(found: tuple[float, float, Any] | None) -> Entry:
     """An Entry of the short form."""
     entry = Entry()
     if found is not None:
-        entry.calls, entry.status = 1, "succeeded"
-        entry.began, entry.ended, entry.value = found
+        began, ended, value = found
+        entry.called(began, ended)
+        entry.succeeded(value)
     return entry
 
 
 def note_call(log: Log, index: int, began: float, ended: float) -> Entry:
     """One more call of the task was made."""
     entry = entry_of(log, index)
-    if not entry.calls:
-        entry.began = began
-    entry.calls += 1
-    entry.ended = ended
+    entry.called(began, ended)
     return entry
 
 
@@ -114,7 +171,7 @@ def new_round(log: Log, low: int, high: int) -> None:
     """Tasks ``low`` up to ``high`` get another turn: what they did counts, how it ended no longer does."""
     for index in range(low, high):
         if log[index] is not None:
-            entry_of(log, index).status = None
+            entry_of(log, index).new_turn()
 
 
 def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -> None:
@@ -136,8 +193,8 @@ def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: in
             continue
         last = min(ran, key=lambda one: (one[0] != winner, one[1].status != "running", one[0]))[1]
         total = tally_of(log, index) if isinstance(last, Tally) else entry_of(log, index)
-        for _, entry in ran:
-            total.add_calls(entry)
+        for number, entry in ran:
+            total.add_calls(entry, number)
         total.take_end(last)
 
 

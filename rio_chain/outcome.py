@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from attrs import frozen
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
 from rio_chain.errors import UnknownTask, told
-from rio_chain.log import Entry, Item, Log, Status, Tally, in_order
+from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order
+from rio_chain.looks import Drawn
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.plan import Plan
+    from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
+
+
+@frozen
+class Span:
+    """One call of a task: when it ran, in milliseconds since the run began, and how it ended.
+
+    The gap between two spans is a backoff; spans that overlap are calls made at once.
+
+    Attributes:
+        began: when it began.
+        ended: when it ended, or was no longer waited for.
+        attempt: which call it is, counted from 1, among those of the same replica.
+        replica: which of the calls made at once, counted from 0.
+        status: as that of a Response.
+        error: what it failed with; None when it succeeded.
+    """
+
+    began: float
+    ended: float
+    attempt: int
+    replica: int
+    status: Status
+    error: Any = None
+
+    @property
+    def elapsed(self) -> float:
+        """Milliseconds."""
+        return self.ended - self.began
 
 
 class Response:
@@ -40,6 +72,8 @@ class Response:
     __slots__ = (
         "_found",
         "_items",
+        "_spells",
+        "_start",
         "_winner",
         "attempts",
         "counts",
@@ -52,9 +86,11 @@ class Response:
         "wasted",
     )
 
-    def __init__(self, name: str, found: Any, cause: Any, index: int | None = None) -> None:
+    def __init__(self, name: str, found: Any, cause: Any, index: int | None = None, start: float = 0.0) -> None:
         self.name = name
         self.index = index
+        self._start = start  # of the run, on its clock
+        self._spells: list[Spell] | None = None
         self.counts: Mapping[str, int] = {}
         self._items: list[Item] = []
         self.status: Status = "succeeded"
@@ -72,6 +108,7 @@ class Response:
             self.errors = tuple(entry.errors)
             self.started, self.wasted, self.denied = entry.started, entry.wasted, entry.denied
             self._winner = entry.winner
+            self._spells = entry.spells
             found = entry.began, entry.ended, entry.value
         self._found: tuple[float, float, Any] = found
 
@@ -82,7 +119,36 @@ class Response:
         There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them. Where
         these have items in turn, those of the first ones are kept, about 10,000 in all; all are in ``counts``.
         """
-        return tuple(Response(self.name, item.found, None, item.number) for item in sorted(self._items, key=_number))
+        items = sorted(self._items, key=_number)
+        return tuple(Response(self.name, item.found, None, item.number, self._start) for item in items)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """One Span for each of its calls, by when they began: the first 100. Where there are ``items``, theirs.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> [span] = Task(len)("four").run().only.spans
+            >>> span.attempt, span.replica, span.status
+            (1, 0, 'succeeded')
+        """
+        if self.counts:
+            return ()
+        if self._spells is None:
+            began, ended, _ = self._found
+            return (Span(self._ms(began), self._ms(ended), 1, 0, "succeeded"),)
+        made: Counter[int] = Counter()
+        spans: list[Span] = []
+        for spell in sorted(self._spells, key=_begins):
+            replica = spell.replica or 0
+            made[replica] += 1
+            times = self._ms(spell.began), self._ms(spell.ended)
+            spans.append(Span(*times, made[replica], replica, spell.status or "cancelled", spell.error))
+        return tuple(spans)
+
+    def _ms(self, at: float) -> float:
+        """An instant of the run's clock as users see it."""
+        return milliseconds(at - self._start)
 
     @property
     def result(self) -> Result[Any, Any]:
@@ -90,6 +156,11 @@ class Response:
         if self._items and self.status == "succeeded":
             return Success(tuple(item.result.unwrap() for item in self.items if item.status == "succeeded"))
         return Success(self._found[2]) if self.status == "succeeded" else Failure(self._found[2])
+
+    @property
+    def began(self) -> float:
+        """When its first call began, in milliseconds since the run did; 0 when there was none."""
+        return self._ms(self._found[0]) if self.attempts else 0.0
 
     @property
     def elapsed(self) -> float:
@@ -117,6 +188,10 @@ def _number(item: Item) -> int:
     return item.number
 
 
+def _begins(spell: Spell) -> float:
+    return spell.began
+
+
 class Failed:
     """How a run, or a part of one, that failed ends: what stands in the place of its value."""
 
@@ -126,7 +201,7 @@ class Failed:
         self.error = error
 
 
-class Outcome(Generic[Out]):
+class Outcome(Drawn, Generic[Out]):
     """What one run gave: ``.result``, and one ``Response`` per task in plan order, also of those that did not run.
 
     ``outcome[0]``, ``outcome["name"]``, ``outcome.only``, ``len(outcome)`` and iteration give Responses.
@@ -191,8 +266,8 @@ class Outcome(Generic[Out]):
         return tuple(self)
 
     def _response(self, index: int) -> Response:
-        got = self._got
-        return Response(self.plan.tasks[index].name, self._log[index], got.error if type(got) is Failed else None)
+        cause = self._value if self._failed else None
+        return Response(self.plan.tasks[index].name, self._log[index], cause, start=self._times[1])
 
     @property
     def only(self) -> Response:
@@ -240,6 +315,23 @@ class Outcome(Generic[Out]):
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
         return "\n".join(lines)
+
+    def timeline(self) -> Svg:
+        """A picture of where the time went: a row for each task, and in it a bar for each call.
+
+        Calls made at once stand below each other, a backoff is the dotted line between two bars, the time in the queue
+        stands left of 0. The *critical path* is marked: had one of its tasks been faster, the run would have been over
+        earlier. Of a chain for many items there is one bar for all of them. It has a row for each of 60 tasks at most,
+        those that took longest.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len)("four").run().timeline()
+            <Svg of the time of len, 862 x 74>
+        """
+        from rio_chain.show.timeline import timeline_of  # noqa: PLC0415 - what draws stands above what is drawn
+
+        return timeline_of(self)
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):

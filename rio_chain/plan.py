@@ -14,6 +14,7 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.looks import Drawn
 from rio_chain.nodes import (
     Bridge,
     Call,
@@ -99,7 +100,7 @@ def _lanes(plan: Plan) -> dict[str, str]:
 
 
 @frozen
-class Plan:
+class Plan(Drawn):
     """A validated chain: what ``chain.plan()`` gives. Immutable, picklable, equal when the chains are equal.
 
     ``tasks`` and ``bridges`` stand in plan order, one for each occurrence: left to right, a primary before its

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import field, frozen
 
+from rio_chain.looks import Drawn
 from rio_chain.units import flag
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ Out = TypeVar("Out", covariant=True)
 
 
 @frozen(eq=False, repr=False, weakref_slot=False)  # asyncio.gather runs equal awaitables once; each of these is a run
-class Request(Generic[Out]):
+class Request(Drawn, Generic[Out]):
     """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
 
     It can be run any number of times; each run is its own.

@@ -46,6 +46,7 @@ PUBLIC = [
     "RioError",
     "Saturated",
     "Skipped",
+    "Span",
     "Stream",
     "Task",
     "TaskTimedOut",

@@ -25,6 +25,7 @@ from rio_chain.engine.current import CURRENT, INF, Run, inherited
 from rio_chain.engine.execute import execute, unbegun
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
+from rio_chain.looks import Looks
 from rio_chain.request import Request
 from rio_chain.units import Duration, count, flag, seconds, shown
 
@@ -40,7 +41,7 @@ Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-class Balancer:
+class Balancer(Looks):
     """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
 
     With ``aging`` a higher priority is a head start of so much time, and nobody waits for ever.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rio_chain.balancer.waiting import acquired
 from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
+from rio_chain.looks import Looks
 from rio_chain.request import Request
 from rio_chain.units import Duration, seconds
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Out = TypeVar("Out", covariant=True)
 
 
-class Ticket(Generic[Out]):
+class Ticket(Looks, Generic[Out]):
     """What ``balancer.post`` gives. It gets exactly one Outcome, whatever happens.
 
     There are no locks in it, so that a finaliser or a signal handler may use one: an answer is one store, and whoever
@@ -42,6 +43,11 @@ class Ticket(Generic[Out]):
     def done(self) -> bool:
         """Whether it has been answered."""
         return self._outcome is not None or self._error is not None
+
+    @property
+    def outcome(self) -> Outcome[Out] | None:
+        """Its Outcome, if that is there; None until then."""
+        return self._outcome
 
     def cancel(self, reason: str = "its ticket was cancelled") -> None:
         """End the request as soon as it can be, with ``Failure(TicketCancelled)``. From any thread; never waits.

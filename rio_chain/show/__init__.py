@@ -1,4 +1,4 @@
-"""Everything that draws a chain: as source, as an indented tree, as a Mermaid flowchart, as plain data."""
+"""Everything that draws: a chain as source, tree, picture, Mermaid or plain data; a run as picture and timeline."""
 
 from rio_chain.show.data import to_dict
 from rio_chain.show.mermaid import Mermaid, mermaid

@@ -6,7 +6,7 @@ It needs what `.[docs]` brings, so CI runs it in a step of its own, and never sk
 from __future__ import annotations
 
 import os
-import sys
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,0 +1,278 @@
+"""From a Plan to a Picture: each node becomes a shape, the shapes find their places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from rio_chain.nodes import (
+    Bridge,
+    Call,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOut,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OrElse,
+    Race,
+    Scope,
+    Seq,
+    is_hedge_of_one,
+    parts,
+    walk,
+)
+from rio_chain.plan import Plan
+from rio_chain.show import pills
+from rio_chain.show.dynamic import each_words, expand_words, tests_words
+from rio_chain.show.fold import DEEPEST, ends, limit
+from rio_chain.show.lines import Lines
+from rio_chain.show.measure import cut, width
+from rio_chain.show.picture import Box, Mark, Picture, State
+from rio_chain.show.pills import Layer
+from rio_chain.show.policies import fails, race_words
+from rio_chain.show.shape import LANE, SMALL, Canvas, Shape, straight
+from rio_chain.show.shapes import Fan, Frame, Leaf, Row
+from rio_chain.show.tree import explain
+from rio_chain.show.uses import Way, draw, reserve
+from rio_chain.units import shown
+
+NAMED = 28  # characters of a name
+LABEL = 22  # of a word at an edge
+TOLD = 20  # names of what is folded
+MARGIN = 10.0
+HEAD = 24.0  # the line that says how the run ended
+END = 12.0  # of the dots where a chain begins and ends
+ABOUT = 4_000  # characters of the description
+PILLS = 12  # around one thing
+WORST: tuple[State, ...] = (
+    "failed",
+    "timed_out",
+    "abandoned",
+    "cancelled",
+    "running",
+    "waiting",
+    "succeeded",
+    "skipped",
+)
+
+
+def picture(
+    plan: Plan,
+    marks: Mapping[int, Mark] | None = None,
+    bridges: Mapping[int, Mark] | None = None,
+    head: Mark | None = None,
+) -> Picture:
+    """The picture of a plan. Of a run, what became of each task and bridge, by their numbers, stands on them.
+
+    ``head``: how the run ended.
+    """
+    builder = _Builder(plan, marks or {}, bridges or {})
+    root = builder.shape(plan.root, 0)
+    root.measure()
+    canvas = Canvas()
+    x, y = MARGIN, MARGIN + (HEAD if head is not None else 0)
+    level = y + max(root.axis, END / 2)
+    canvas.boxes.append(Box("end", x, level - END / 2, END, END, "", "input"))
+    x += END
+    canvas.edges.append(straight(x, x + 24, level, tip=not root.tipless))
+    x += 24
+    root.place(x, level - root.axis, canvas)
+    x += root.width
+    out = root.y + root.end
+    canvas.edges.append(straight(x, x + 22, out, tip=True))
+    x += 22
+    canvas.boxes.append(Box("end", x, out - END / 2, END, END, "output", "output"))
+    for way in builder.ways:
+        draw(way, canvas)
+    about = cut_lines(explain(plan), ABOUT)
+    height = level - root.axis + root.height + LANE * len(root.lanes) + MARGIN
+    wide = x + END + MARGIN
+    title = plan.title
+    if head is not None:
+        title = f"{title}: {head.text}"
+        wide = max(wide, width(head.text, SMALL + 1) + 3 * MARGIN + 16)
+    return Picture(wide, height, title, about, tuple(canvas.boxes), tuple(canvas.edges), head)
+
+
+def cut_lines(text: str, most: int) -> str:
+    """The first lines of a text, as many as fit."""
+    if len(text) <= most:
+        return text
+    return text[:most].rpartition("\n")[0] + "\n..."
+
+
+class _Builder:
+    def __init__(self, plan: Plan, marks: Mapping[int, Mark], bridges: Mapping[int, Mark]) -> None:
+        self.plan = plan
+        self.marks, self.bridge_marks = marks, bridges
+        self.most = limit(plan.root)
+        self.tasks = self.bridges = 0  # that have been met
+        self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
+        self.ways: list[Way] = []
+        self.waiting: list[tuple[Call, Leaf]] = []
+
+    def shape(self, node: Node, depth: int) -> Shape:
+        """The shape of a node, with the policies around it."""
+        layers: list[Layer] = []
+        kept: list[int] = []
+        while isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
+            if isinstance(node, Kept):
+                kept.append(node.place)
+            else:
+                layers.insert(0, pills.layer(node.policy) if isinstance(node, Scope) else pills.hedge(node))
+            node = parts(node)[0]
+        layers = _few(layers)
+        shape = self.core(node, layers, depth)
+        if depth == 0:
+            self.reserve()
+        self.kept.update(dict.fromkeys(kept, shape))
+        return shape
+
+    def reserve(self) -> None:
+        """All shapes are there: find ways for what is used."""
+        for call, leaf in self.waiting:
+            self.ways += [reserve(self.kept[use.kept], leaf, use.keyword) for use in call.uses]
+
+    def core(self, node: Node, layers: list[Layer], depth: int) -> Shape:
+        """The shape of a node that is no policy."""
+        if isinstance(node, Call):
+            return self.task(node, layers)
+        if isinstance(node, Bridge):
+            return self.bridge(node, layers)
+        if depth >= DEEPEST:
+            return self.folded([node])
+        if isinstance(node, Named):
+            name = cut(node.name, NAMED)
+            return Frame("named", self.shape(node.inner, depth + 1), layers, name, node.name)
+        if isinstance(node, (Each, Expand)):
+            full = each_words(node) if isinstance(node, Each) else expand_words(node)
+            return Frame("items", self.shape(node.inner, depth + 1), layers, pills.items(node), full)
+        if isinstance(node, Seq):
+            steps = self.some(node.steps, depth)[0]
+            shape: Shape = Row(steps) if depth or layers else Lines(steps)
+        else:
+            shape = self.fan(node, depth)
+        return Frame("frame", shape, layers) if layers else shape
+
+    def task(self, call: Call, layers: list[Layer]) -> Leaf:
+        """A task with its policies."""
+        index = self.tasks
+        self.tasks += 1
+        name = self.plan.tasks[index].name
+        where = pills.place(call)
+        mark = self.marks.get(index)
+        how = f"task {name} ({'async' if call.is_async else 'sync'})"
+        lines = [how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
+        leaf = Leaf(
+            "task",
+            cut(name, NAMED),
+            "\n".join(lines),
+            layers=layers,
+            places=[where] if where else [],
+            mark=mark,
+            task=index,
+            name=name,
+        )
+        if call.uses:
+            self.waiting.append((call, leaf))
+        return leaf
+
+    def bridge(self, node: Bridge, layers: list[Layer]) -> Leaf:
+        """A bridge, maybe with a limit."""
+        index = self.bridges
+        self.bridges += 1
+        name = self.plan.bridges[index].name
+        mark = self.bridge_marks.get(index)
+        full = [f"bridge {name}", *(layer.full for layer in layers), *([mark.full] if mark is not None else [])]
+        assert isinstance(node, Bridge)  # noqa: S101 - whoever calls has looked
+        return Leaf("bridge", cut(name, NAMED), "\n".join(full), layers=layers, mark=mark)
+
+    def some(self, nodes: Sequence[Node], depth: int) -> tuple[list[Shape], list[int]]:
+        """The shapes of nodes, those in the middle as one where they are many; and the numbers of those shown."""
+        first, last = ends(len(nodes), self.most)
+        shapes = [self.shape(node, depth + 1) for node in nodes[:first]]
+        numbers = list(range(first))
+        if first + last < len(nodes):
+            shapes.append(self.folded(nodes[first : len(nodes) - last]))
+            shapes += [self.shape(node, depth + 1) for node in nodes[len(nodes) - last :]]
+            numbers += [-1, *range(len(nodes) - last, len(nodes))]
+        return shapes, numbers
+
+    def folded(self, nodes: Sequence[Node]) -> Leaf:
+        """One box in place of many."""
+        start, kept = self.tasks, list[int]()
+        for node in nodes:
+            for inner in walk(node):
+                self.tasks += isinstance(inner, Call)
+                self.bridges += isinstance(inner, Bridge)
+                if isinstance(inner, Kept):
+                    kept.append(inner.place)
+        count = self.tasks - start
+        names = [task.name for task in islice(self.plan.tasks, start, min(self.tasks, start + TOLD))]
+        text = f"... {count} more tasks" if count != 1 else "... 1 more task"
+        if not count:
+            text = f"... {len(nodes)} more"
+        full = ", ".join(cut(name, 60) for name in names) + (f" and {count - TOLD} more" if count > TOLD else "")
+        leaf = Leaf("fold", text, full or text, mark=self.folded_mark(start, self.tasks))
+        self.kept.update(dict.fromkeys(kept, leaf))
+        return leaf
+
+    def folded_mark(self, low: int, high: int) -> Mark | None:
+        """What became of the tasks that are folded: the worst of it."""
+        found: list[State] = [self.marks[i].state for i in range(low, high) if i in self.marks]
+        if not found:
+            return None
+        worst = min(found, key=WORST.index)
+        return Mark(worst, f"{found.count(worst)} {worst.replace('_', ' ')}")
+
+    def fan(self, node: Node, depth: int) -> Fan:
+        """What has branches."""
+        if isinstance(node, OrElse):
+            return self.or_else(node, depth)
+        assert isinstance(node, (FanOut, Race, Choose))  # noqa: S101 - a Plan holds no Then
+        branches, numbers = self.some(node.branches, depth)
+        words = self.words(node)
+        labels = [cut(words[i], LABEL) if i >= 0 and words else "" for i in numbers]
+        if isinstance(node, Choose):
+            full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:TOLD])
+            return Fan(branches, labels=labels, choice=True, full=full)
+        return Fan(branches, labels=labels, gives=pills.gives(node), full=_gives(node))
+
+    def words(self, node: FanOut | Race | Choose) -> list[str]:
+        """What a node calls its branches; none if it has no words for them."""
+        if isinstance(node, FanOut):
+            return list(node.keys or ())
+        if isinstance(node, Choose):
+            return tests_words(node)
+        return ["", *["or"] * (len(node.branches) - 1)] if node.hedge else []
+
+    def or_else(self, node: OrElse, depth: int) -> Fan:
+        """The primary goes straight on, what stands in for it is below."""
+        primary = self.shape(node.primary, depth + 1)
+        if isinstance(node.fallback, Constant):
+            text = shown(node.fallback.value)
+            other: Shape = Leaf("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
+        elif isinstance(node.fallback, Handler):
+            text = f"{node.fallback.name}(error)"
+            other = Leaf("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
+        else:
+            other = self.shape(node.fallback, depth + 1)
+        return Fan([primary, other], labels=["", pills.otherwise(node)], lines=["flow", "else"], straight_on=True)
+
+
+def _few(layers: list[Layer]) -> list[Layer]:
+    if len(layers) <= PILLS:
+        return layers
+    rest = layers[PILLS:]
+    return [*layers[:PILLS], Layer(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:TOLD]), "place")]
+
+
+def _gives(node: FanOut | Race) -> str:
+    if isinstance(node, Race):
+        return race_words(node)
+    enough = "" if node.need is None else f" of the first {node.need} that succeed"
+    return f"{'a dict' if node.keys is not None else 'a tuple of Results' if node.settle else 'a tuple'}{enough}"

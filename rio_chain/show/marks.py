@@ -1,0 +1,115 @@
+"""What became of each part of a chain in a run: a status, and a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from returns.result import Failure
+
+from rio_chain.errors import BridgeFailed, told
+from rio_chain.outcome import Outcome, Response, Span
+from rio_chain.show.measure import cut
+from rio_chain.show.picture import Mark
+
+TOLD = 10  # attempts, or errors, in a title
+HEADLINE = 70
+LONG = 200  # characters of an error
+
+
+def duration(ms: float) -> str:
+    """Milliseconds in a few digits."""
+    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.1f} ms"  # noqa: PLR2004 - a digit more says nothing there
+
+
+def error_text(error: object) -> str:
+    """An error in one line."""
+    kind = type(error).__name__
+    said = told(error, str) if isinstance(error, BaseException) else told(error)
+    return cut(f"{kind}: {said}", LONG)
+
+
+def headline(outcome: Outcome[Any]) -> Mark:
+    """How the run ended."""
+    result = outcome.result
+    failed = isinstance(result, Failure)
+    queued = f", after {duration(waited(outcome))} in the queue" if waited(outcome) else ""
+    text = f"{'failed' if failed else 'succeeded'} in {duration(outcome.elapsed)}{queued}"
+    if not failed:
+        return Mark("succeeded", text)
+    error = error_text(result.failure())
+    return Mark("failed", f"{text}: {cut(error, HEADLINE)}", error)
+
+
+def waited(outcome: Outcome[Any]) -> float:
+    """Its time in the queue, if that is worth telling."""
+    return outcome.queued if outcome.queued > 0.01 * outcome.elapsed else 0.0
+
+
+def marks(outcome: Outcome[Any]) -> dict[int, Mark]:
+    """Those of all tasks, by their number."""
+    return {i: mark(response) for i, response in enumerate(outcome)}
+
+
+def mark(response: Response) -> Mark:
+    """That of one task."""
+    status = response.status.replace("_", " ")
+    return Mark(response.status, short(response), "\n".join([status, *_story(response)]))
+
+
+def short(response: Response) -> str:
+    """What became of it, in a few words."""
+    status = response.status.replace("_", " ")
+    if response.counts:
+        done, total = response.counts.get("succeeded", 0), sum(response.counts.values())
+        return f"{total} items" if done == total else f"{done} of {total} items"
+    if not response.attempts:
+        return "without a call" if response.status == "succeeded" else status
+    text = duration(response.elapsed) if response.status == "succeeded" else status
+    text += f", {response.attempts} calls" if response.attempts > 1 else ""
+    return text + (f", replica {response.winner} won" if response.winner and response.started else "")
+
+
+def _story(response: Response) -> Iterator[str]:
+    """All that was noted, a line each."""
+    if response.attempts:
+        yield f"{response.attempts} {'call' if response.attempts == 1 else 'calls'} in {duration(response.elapsed)}"
+    if response.counts:
+        yield "items: " + ", ".join(f"{n} {status}" for status, n in response.counts.items())
+        for item in [one for one in response.items if one.status not in ("succeeded", "skipped")][:TOLD]:
+            yield f"item {item.index}: {error_text(item.result.failure())}"
+        return
+    if response.attempts > 1:
+        yield from (span_text(span) for span in response.spans[:TOLD])
+        if response.attempts > TOLD:
+            yield f"and {response.attempts - TOLD} more"
+    elif response.status != "succeeded":
+        yield error_text(response.result.failure())
+
+
+def span_text(span: Span) -> str:
+    """One call in a line."""
+    replica = f" of replica {span.replica}" if span.replica else ""
+    text = f"call {span.attempt}{replica}: {span.status.replace('_', ' ')}, {duration(span.began)} to "
+    text += duration(span.ended)
+    failed = span.error is not None and span.status not in ("cancelled", "timed_out")
+    return text + (f", {error_text(span.error)}" if failed else "")
+
+
+def bridge_marks(outcome: Outcome[Any]) -> dict[int, Mark]:
+    """Those of the bridges that failed, by their number."""
+    numbers = {bridge.name: i for i, bridge in enumerate(outcome.plan.bridges)}
+    failed = [error for error in _errors(outcome) if isinstance(error, BridgeFailed) and error.bridge in numbers]
+    return {numbers[error.bridge]: Mark("failed", "failed", error_text(error.error)) for error in failed}
+
+
+def _errors(outcome: Outcome[Any]) -> Iterator[Any]:
+    """The error of the run, and those that its tasks ended with."""
+    if isinstance(outcome.result, Failure):
+        yield outcome.result.failure()
+    for response in outcome:
+        if response.status != "succeeded":
+            yield response.result.failure()
+        for item in response.items:
+            if item.status != "succeeded":
+                yield item.result.failure()

@@ -1,0 +1,54 @@
+"""A chain or a run written to a file; the suffix says in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rio_chain.errors import UsageError
+from rio_chain.looks import Drawn
+from rio_chain.outcome import Outcome
+from rio_chain.show.display import html
+from rio_chain.show.mermaid import mermaid
+from rio_chain.show.svg import plan_of, svg_of
+from rio_chain.show.theme import ground
+from rio_chain.show.tree import explain
+from rio_chain.units import inert, shown
+
+
+def _text(drawn: Drawn) -> str:
+    return drawn.summary() if isinstance(drawn, Outcome) else str(explain(plan_of(drawn)))
+
+
+def _page(drawn: Drawn) -> str:
+    """An HTML page that needs nothing else."""
+    title = plan_of(drawn).title.replace("&", "&amp;").replace("<", "&lt;")
+    style = f"{ground('body')}body{{background:var(--bg);color:var(--fg);margin:24px}}"
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>{head}<title>{title}</title><style>{style}</style></head>\n'
+        f"<body>{html(drawn)}</body>\n</html>"
+    )
+
+
+FORMS: dict[str, Callable[[Any], str]] = {
+    ".svg": lambda drawn: str(svg_of(drawn)),
+    ".html": _page,
+    ".mmd": lambda drawn: str(mermaid(plan_of(drawn))),
+    ".txt": _text,
+}
+
+
+def save(drawn: Drawn, path: str | Path) -> Path:
+    """Write it in the form that the suffix says. See ``Drawn.save``."""
+    try:
+        path = Path(path)
+    except TypeError:
+        raise UsageError(f"`path` must be a path, as in save('plan.svg'); got {shown(path)}") from None
+    form = FORMS.get(path.suffix.lower())
+    if form is None:
+        got = f"got {inert(path.name)!r}"
+        raise UsageError(f"`save` writes {', '.join(FORMS)}: the suffix of the path says which; {got}")
+    path.write_text(form(drawn).rstrip("\n") + "\n", encoding="utf-8")
+    return path
