@@ -19,6 +19,10 @@ from rio_chain.executors.stream import events_of
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.live.tasks import HEAD, Row, Tasks, ended, folded
+from rio_chain.show.build import picture
+from rio_chain.show.paint import paint
+from rio_chain.show.picture import Mark
+from rio_chain.show.svg import scrolled, svg_of
 from rio_chain.units import Duration, inert, milliseconds
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ class Running:
         self._title = ticket.request.plan.title
         self._events = events_of(ticket)
         self._tasks = Tasks(ticket.request.plan)
+        self._outcome: Outcome[Any] | None = None
         self._began = time.monotonic()
         self._said = [_key(row) for row in self._tasks.rows(0.0)]
 
@@ -53,7 +58,10 @@ class Running:
         """As ``View.sheet``."""
         found, note = self._now()
         kept, left = folded(found, rows)
-        return Sheet(Cell(self._title), HEAD, [row.cells() for row in kept], left, note=note)
+        head = Cell(self._title)
+        return Sheet(
+            head, HEAD, [row.cells() for row in kept], left, note=note, picture=partial(self._picture, found, note)
+        )
 
     def news(self) -> Iterator[str]:
         """As ``View.news``."""
@@ -64,6 +72,14 @@ class Running:
                 yield row.line()
         if self._ticket.done:
             yield inert(f"{self._title}: {note.text}")
+
+    def _picture(self, rows: list[Row], note: Cell) -> str:
+        """The plan, with what has become of each task so far."""
+        outcome, plan = self._outcome, self._ticket.request.plan
+        if outcome is not None:
+            return scrolled(svg_of(outcome))
+        so_far = {i: row.mark() for i, row in enumerate(rows)}
+        return scrolled(paint(picture(plan, so_far, {}, Mark("running", note.text))))
 
     def _now(self) -> tuple[list[Row], Cell]:
         """The tasks, and how it is with the whole."""
@@ -76,10 +92,10 @@ class Running:
         if not over:
             return self._tasks.rows(now), Cell(f"running for {now:.0f} ms", "busy")
         try:
-            outcome = self._ticket.wait()
+            self._outcome = self._ticket.wait()
         except BaseException as error:  # noqa: BLE001 - a body's own; who waits for the run gets it
             return self._tasks.rows(now), Cell(f"ended by {type(error).__name__} in {now:.1f} ms", "bad")
-        return ended(outcome), _end(outcome)
+        return ended(self._outcome), _end(self._outcome)
 
 
 def _end(outcome: Outcome[Any]) -> Cell:

@@ -16,6 +16,8 @@ from rio_chain.live.terminal import Taken, Terminal, can_be_drawn_on
 
 ROWS = 40
 """The most rows of a table in a notebook."""
+BUSY = 0.1
+"""The share of the time that may be spent on showing; it is taken from what is run."""
 HINT = "rio_chain: with the extra `rio-chain[watch]` this is a table that is drawn in place"
 _hinted: set[str] = set()
 
@@ -125,8 +127,10 @@ class Shown:
 
     def _show(self) -> None:
         if self._screen is not None:
+            began = time.monotonic()
             self._screen.show(self._view)
-            self._next = time.monotonic() + self._screen.every  # counted from here: a slow screen is drawn less often
+            ended = time.monotonic()
+            self._next = ended + max(self._screen.every, (ended - began) / BUSY)
 
     def _close(self) -> None:
         screen, self._screen = self._screen, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html as _html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -42,7 +42,7 @@ class Sheet:
         left: what there was no room for, in words.
         share: how much is done, between 0 and 1; None: nobody knows, or there is nothing to do.
         note: the last line.
-        picture: of what is shown, as SVG; for where it can be seen.
+        picture: makes HTML that shows the same, for where that can be seen; None: there is none.
     """
 
     title: Cell
@@ -51,7 +51,7 @@ class Sheet:
     left: str = ""
     share: float | None = None
     note: Cell = Cell("")
-    picture: str = ""
+    picture: Callable[[], str] | None = None
 
 
 class View(Protocol):
@@ -76,7 +76,9 @@ def text(sheet: Sheet) -> str:
 
 def html(sheet: Sheet) -> str:
     """As a piece of HTML: no script, nothing from elsewhere, colours by the notebook's theme."""
-    parts = [_block("div", sheet.title, "font-weight:600"), sheet.picture]
+    if sheet.picture is not None:
+        return sheet.picture()
+    parts = [_block("div", sheet.title, "font-weight:600")]
     if sheet.share is not None:
         parts.append(f'<progress max="1" value="{sheet.share:.4f}" style="width:min(100%,24em)"></progress>')
     if sheet.rows:

@@ -13,6 +13,8 @@ from rio_chain.live.sheet import Cell, Tone
 from rio_chain.log import Status, in_order
 from rio_chain.outcome import Outcome, Response
 from rio_chain.plan import Plan
+from rio_chain.show.marks import duration
+from rio_chain.show.picture import Mark
 from rio_chain.units import inert
 
 State = Status | Literal["waiting", "running", "retrying"]
@@ -57,6 +59,19 @@ class Row:
             return Cell(f"items: {items}" if items else "")
         over = self.state not in ("running", "retrying")
         return Cell(self.error, "bad") if over else Cell(f"after {self.error}", "warn")
+
+    def mark(self) -> Mark:
+        """As it stands in a picture, in the words of that of a run that is over."""
+        state = self.state.replace("_", " ")
+        if self.items:
+            over = sum(self.items.values()) - self.items.get("running", 0)
+            return Mark("running" if self.state == "retrying" else self.state, f"{over} items done", self.more().text)
+        if self.state in ("running", "retrying"):
+            said = f"{state}, call {self.attempts}" if self.attempts > 1 else state
+            return Mark("running", said, self.more().text)
+        calls = f", {self.attempts} calls" if self.attempts > 1 else ""
+        said = duration(self.elapsed) if self.state == "succeeded" and self.elapsed is not None else state
+        return Mark(self.state, said + calls, self.more().text)
 
     def line(self) -> str:
         """As a line."""
