@@ -30,8 +30,10 @@ The map, from the bottom up. Each file may import from those above it, never fro
     choices     choose, when
     show/       everything that draws: source, tree, pictures, Mermaid
     lint        names odd orders, and writes the better ones
+    live/       what goes on, shown while it goes on
     testing/    what users need to test their chains
-    demo/, cli  rio-chain demo
+    demo/       what rio-chain demo runs
+    cli/        the command rio-chain
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
 """

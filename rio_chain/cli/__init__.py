@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reconfigure(errors="replace")  # a terminal that can't show a name still shows the rest
     try:
         status: int = options.do(options)
+        sys.stdout.flush()
     except Broken as broken:
         sys.stderr.write(broken.text)
         return 2
@@ -54,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = str(error) if isinstance(error, Refused) else inert(str(error))
         print(f"rio-chain {options.command}: {text}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads it has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as if by SIGPIPE
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from rio_chain.executors import in_notebook
 from rio_chain.live.sheet import View, html, text
-from rio_chain.live.terminal import Taken, Terminal, can_be_drawn_on
+from rio_chain.live.terminal import Terminal, Unfit
 
 ROWS = 40
 """The most rows of a table in a notebook."""
@@ -83,10 +83,10 @@ def screen_here() -> Screen:
     """Where a view is shown that is opened here and now."""
     if in_notebook():
         return Notebook()
-    if can_be_drawn_on():
+    if sys.stderr.isatty():
         try:
             return Terminal()
-        except Taken:
+        except Unfit:
             pass
         except ImportError:
             if HINT not in _hinted:

@@ -62,16 +62,17 @@ class Row:
 
     def mark(self) -> Mark:
         """As it stands in a picture, in the words of that of a run that is over."""
-        state = self.state.replace("_", " ")
-        if self.items:
-            over = sum(self.items.values()) - self.items.get("running", 0)
-            return Mark("running" if self.state == "retrying" else self.state, f"{over} items done", self.more().text)
-        if self.state in ("running", "retrying"):
-            said = f"{state}, call {self.attempts}" if self.attempts > 1 else state
-            return Mark("running", said, self.more().text)
-        calls = f", {self.attempts} calls" if self.attempts > 1 else ""
-        said = duration(self.elapsed) if self.state == "succeeded" and self.elapsed is not None else state
-        return Mark(self.state, said + calls, self.more().text)
+        over = sum(self.items.values()) - self.items.get("running", 0)
+        items, more = f"{over} items" if self.items else "", self.more().text
+        match self.state:
+            case "running" | "retrying":
+                call = f"{self.state}, call {self.attempts}" if self.attempts > 1 else self.state
+                return Mark("running", items or call, more)
+            case state:
+                calls = f", {self.attempts} calls" if self.attempts > 1 else ""
+                timed = state == "succeeded" and self.elapsed is not None
+                took = duration(self.elapsed or 0.0) if timed else state.replace("_", " ")
+                return Mark(state, items or f"{took}{calls}", more)
 
     def line(self) -> str:
         """As a line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import threading
 from typing import Any
@@ -58,10 +57,10 @@ class Terminal:
     every = 0.1
 
     def __init__(self) -> None:
-        if not _one.acquire(blocking=False):
-            raise Taken
+        self._console = _rich("rich.console").Console(stderr=True)
+        if self._console.is_dumb_terminal or not _one.acquire(blocking=False):
+            raise Unfit
         try:
-            self._console = _rich("rich.console").Console(stderr=True)
             # no thread of its own; and stdout is left alone where it goes to a file
             self._live = _rich("rich.live").Live(
                 console=self._console,
@@ -87,13 +86,8 @@ class Terminal:
             _one.release()
 
 
-class Taken(Exception):
-    """Somebody draws there already."""
-
-
-def can_be_drawn_on() -> bool:
-    """Whether stderr is a terminal, and one whose cursor can be moved."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+class Unfit(Exception):
+    """The terminal can't move its cursor, or somebody draws there already."""
 
 
 def _rich(module: str) -> Any:
