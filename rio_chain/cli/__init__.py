@@ -19,10 +19,10 @@ A chain is named by the module it stands in, or the file, and its name there:
   rio-chain show examples/page.py:page    the chain `page` of a file
 
   rio-chain run shop.pages:page --input 42 --live
-  rio-chain lint shop.pages               every chain of the module; exit status 1 where something is found
+  rio-chain lint shop.pages               every chain of the module
 
-Exit status: 0 it went well, 1 the run failed or something was found, 2 it could not be done as written,
-130 after Ctrl-C. `rio-chain COMMAND --help` has more.
+Exit status: 0 when it went well, 1 when the run failed or lint found something, 2 when it could not
+be done as written, 130 after Ctrl-C. `rio-chain COMMAND --help` has more.
 """
 
 

@@ -14,7 +14,8 @@ examples:
   rio-chain lint shop.pages:page shop.pages:basket
   rio-chain lint shop.pages src/other.py              every chain of a module, and of a file
 
-The exit status is 1 when something is found, so that a CI step fails; 2 when a chain could not be looked at.
+The exit status is 1 when something is found, so that a step of CI fails, and 2 when a chain could
+not be looked at.
 """
 
 

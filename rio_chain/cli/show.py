@@ -11,9 +11,9 @@ from rio_chain.units import inert
 
 EPILOG = """\
 examples:
-  rio-chain show shop.pages:page                      the tasks, and the policies around them
-  rio-chain show shop.pages:page --svg page.svg       a picture, for a browser; `-` writes it to standard output
-  rio-chain show shop.pages:page --mermaid            for Markdown, between ```mermaid and ```
+  rio-chain show shop.pages:page                  the tasks, and the policies around them
+  rio-chain show shop.pages:page --svg page.svg   a picture, for a browser; `-` is standard output
+  rio-chain show shop.pages:page --mermaid        for Markdown, between ```mermaid and ```
 """
 
 
