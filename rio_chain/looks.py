@@ -41,7 +41,7 @@ class Drawn(Looks):
         Example:
             >>> from rio_chain import Task
             >>> Task(len).timeout(100).svg()
-            <Svg of len, 170 x 98>
+            <Svg of len, 228 x 88>
         """
         from rio_chain.show.svg import svg_of  # noqa: PLC0415 - what draws stands above what is drawn
 

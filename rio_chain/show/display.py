@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -78,13 +79,24 @@ def _described(thing: Any) -> Iterator[str]:
     """A chain, a plan, a Request: the picture, the tree, what it can cost, what is odd about it."""
     plan = plan_of(thing)
     yield scrolled(svg_of(thing))
-    yield _details("Tree", _pre(explain(plan)))
-    yield _details("Bounds", _pre(repr(bounds(plan))))
+    for look in (_tree, _bounds, _lint):
+        with suppress(Exception):  # what can't be told of it hides nothing else
+            yield look(plan)
+
+
+def _tree(plan: Plan) -> str:
+    return _details("Tree", _pre(explain(plan)))
+
+
+def _bounds(plan: Plan) -> str:
+    return _details("Bounds", _pre(repr(bounds(plan))))
+
+
+def _lint(plan: Plan) -> str:
     from rio_chain.lint import lint  # noqa: PLC0415 - it writes code, and stands above what does
 
-    findings = lint(plan)
-    if findings:
-        yield _details(f"Lint: {len(findings)} to look at", _pre("\n".join(map(str, findings))), opened=True)
+    found = lint(plan)
+    return _details(f"Lint: {len(found)} to look at", _pre("\n".join(map(str, found))), opened=True) if found else ""
 
 
 def _outcome(outcome: Outcome[Any]) -> Iterator[str]:

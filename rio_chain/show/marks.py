@@ -33,7 +33,7 @@ def headline(outcome: Outcome[Any]) -> Mark:
     """How the run ended."""
     result = outcome.result
     failed = isinstance(result, Failure)
-    queued = f", after {duration(waited(outcome))} in the queue" if waited(outcome) else ""
+    queued = f", after waiting {duration(waited(outcome))}" if waited(outcome) else ""
     text = f"{'failed' if failed else 'succeeded'} in {duration(outcome.elapsed)}{queued}"
     if not failed:
         return Mark("succeeded", text)
@@ -42,8 +42,8 @@ def headline(outcome: Outcome[Any]) -> Mark:
 
 
 def waited(outcome: Outcome[Any]) -> float:
-    """Its time in the queue, if that is worth telling."""
-    return outcome.queued if outcome.queued > 0.01 * outcome.elapsed else 0.0
+    """What it waited before it began, in a queue or for its loop, if that is worth telling."""
+    return outcome.queued if outcome.queued > max(1, 0.01 * outcome.elapsed) else 0.0
 
 
 def marks(outcome: Outcome[Any]) -> dict[int, Mark]:

@@ -33,7 +33,6 @@ RULES = f"""
 & .h{{paint-order:stroke;stroke:#fff;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}}
 & .q{{fill:#57606a;fill:color-mix(in srgb,var(--fg) 62%,var(--bg))}}
 & .i{{fill:none;stroke:var(--t);stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}}
-& .y{{opacity:.8}}
 """
 
 ICONS = {
@@ -93,7 +92,8 @@ def rect(kind: str, where: tuple[float, float, float, float], radius: float) -> 
 
 def words(kind: str, x: float, y: float, said: str) -> str:
     """A line of text."""
-    return f'<text class="{kind}" x="{n(x)}" y="{n(y)}">{text(said)}</text>'
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{n(x)}" y="{n(y)}">{text(said)}</text>'
 
 
 def titled(full: str) -> str:

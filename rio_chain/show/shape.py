@@ -22,8 +22,9 @@ PAD = 12.0
 PILL, PILL_PAD, PILL_GAP = 18.0, 8.0, 5.0
 WIDEST_ROW = 250.0  # of pills
 MARK = 18.0  # the line that says what became of a task
-LANE = 18.0
+LANE = 20.0
 CHANNEL = 8.0
+LEAD = 10.0  # to a choice
 
 
 class Canvas:
@@ -56,7 +57,7 @@ class Shape:
 
     def lane(self, key: Hashable) -> float:
         """Where one of its lanes is."""
-        return self.y + self.height + LANE * (self.lanes[key] + 0.7)
+        return self.y + self.height + LANE * (self.lanes[key] + 0.8)
 
     def measure(self) -> None:
         """Find its size."""

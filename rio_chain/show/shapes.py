@@ -16,6 +16,7 @@ from rio_chain.show.shape import (
     CHANNEL,
     CURVE,
     GAP,
+    LEAD,
     MARK,
     NAME,
     PAD,
@@ -187,26 +188,25 @@ class Fan(Shape):
         self.wide = max(branch.width for branch in self.branches)
         self.label = max(width(text, SMALL) for text in self.labels) + 14
         left, right = (CHANNEL * (1 + len(side)) if side else 0.0 for side in self.channels)
-        self.sides = max(left, 10.0 if self.choice else 0.0), right
-        self.width = self.fork + CURVE + self.label + self.wide + 6 + CURVE + self.chip + sum(self.sides)
+        self.lead = LEAD if self.choice else 0.0  # room for the tip of an arrow
+        self.column = self.lead + self.fork + CURVE + self.label + left  # where the branches begin
+        self.meet = self.column + self.wide + 6 + right  # where their lines begin to come together
+        self.width = self.meet + CURVE + self.chip
 
     def place(self, x: float, y: float, canvas: Canvas) -> None:
         """As ``Shape.place``."""
         super().place(x, y, canvas)
         level = y + self.axis
-        left, right = self.sides
-        start = x + left + self.fork
-        if left:
-            canvas.edges.append(straight(x, x + left, level, tip=self.choice))
+        start = x + self.lead + self.fork
         if self.choice:
+            canvas.edges.append(straight(x, x + self.lead, level, tip=True))
             canvas.boxes.append(Box("choice", start - self.fork, level - 11, self.fork, 22, "", self.full))
         else:
             canvas.boxes.append(Box("fork", start - 3, level - 1.5, 3, 3))
-        column = start + CURVE + self.label
-        end = column + self.wide + 6
+        end = x + self.meet
         self.joint = end + CURVE, level
         for branch, top, label, line in zip(self.branches, self.tops, self.labels, self.lines, strict=True):
-            at = column + (self.wide - branch.width) / 2
+            at = x + self.column + (self.wide - branch.width) / 2
             branch.place(at, y + top, canvas)
             across = y + top + branch.axis
             tip = None if branch.tipless else rightward(at, across)
@@ -218,13 +218,11 @@ class Fan(Shape):
         full = self.full if self.gives else ""
         where = end + CURVE, level - chip / 2, self.chip, chip
         canvas.boxes.append(Box("join" if self.gives else "fork", *where, self.gives, full))
-        if right:
-            canvas.edges.append(straight(end + CURVE + self.chip, x + self.width, level))
 
     def channel(self, side: int, key: Hashable) -> float:
-        """Where a value that is used goes up or down, left or right of the branches."""
+        """Where a value that is used goes up or down, right beside the branches, left or right of them."""
         inset = CHANNEL * (self.channels[side][key] + 0.7)
-        return self.x + inset if side == 0 else self.x + self.width - inset
+        return self.x + (self.column - inset if side == 0 else self.column + self.wide + inset)
 
     def tap(self) -> tuple[float, float]:
         """As ``Shape.tap``."""

@@ -49,7 +49,7 @@ def step(span: float) -> float:
 class _Painter:
     def __init__(self, shown: Timeline) -> None:
         self.shown = shown
-        names = [cut(row.name, NAMED) for row in shown.rows] + (["queue"] if shown.queued else [])
+        names = [cut(row.name, NAMED) for row in shown.rows] + (["wait"] if shown.queued else [])
         self.left = MARGIN + max(width(name, NAME - 1, mono=True) for name in names) + 14
         self.scale = PLOT / max(shown.queued + shown.elapsed, 1e-3)
         self.said = max(width(said, SMALL) for said in ["critical path", *(row.said for row in shown.rows)]) + 34
@@ -100,9 +100,9 @@ class _Painter:
         """The wait before it began."""
         x, wide = self.x(-self.shown.queued), self.shown.queued * self.scale
         bar = rect("w t-waiting", (x, self.y, max(2, wide), HIGH), 3)
-        name = words("b e", self.left - 12, self.y + HIGH / 2, "queue")
+        name = words("b e", self.left - 12, self.y + HIGH / 2, "wait")
         said = words("", self.left + PLOT + 26, self.y + HIGH / 2, duration(self.shown.queued))
-        full = titled(f"waited {duration(self.shown.queued)} in the queue of the balancer")
+        full = titled(f"waited {duration(self.shown.queued)} before it began")
         self.parts.append(f"<g>{full}{name}{bar}{said}</g>\n")
         self.y += HIGH + BETWEEN
 

@@ -108,9 +108,10 @@ def test_who_may_pickle_start_processes_log_or_connect(module: str, files: set[s
     assert importers(module) == files
 
 
-def test_one_environment_variable_is_read() -> None:
+def test_two_environment_variables_are_read() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for name, path in FILES.items() if name in OURS)
-    assert re.findall(r"environ\S*", text) == ['environ.get("RIO_EXECUTOR")']
+    assert set(re.findall(r"environ\.\w+\S*", text)) == {'environ.get("RIO_EXECUTOR")', 'environ.get("RIO_DISPLAY",'}
+    assert not re.search(r"environ\b(?!\.get\()", text)
     assert "getenv" not in text
 
 
@@ -125,6 +126,7 @@ def run():
         with Balancer(executor, workers=2) as balancer:
             balancer.run(chain(-1)).unwrap(), balancer.post(chain(-1)).wait(), list(balancer.map(chain, [1, 2]))
         repr(chain), chain.explain(), chain.mermaid(), chain.lint(), chain.bounds(), chain(1).run().summary()
+        str(chain.svg()), chain._repr_mimebundle_(), chain(1).run()._repr_mimebundle_()
 run()  # imports what it needs
 seen = []
 bad = ("open", "import", "exec", "compile", "os.", "subprocess.", "pickle.", "socket.connect", "socket.bind", "shutil.")
