@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from rio_chain.executors import in_notebook
 from rio_chain.live.sheet import View, html, text
 from rio_chain.live.terminal import Terminal, Unfit
+from rio_chain.show.display import text_alone
 
 ROWS = 40
 """The most rows of a table in a notebook."""
@@ -48,7 +49,7 @@ class Notebook:
     def show(self, view: View) -> None:
         """As ``Screen.show``."""
         sheet = view.sheet(ROWS)
-        bundle = {"text/plain": text(sheet), "text/html": html(sheet)}
+        bundle = {"text/plain": text(sheet)} | ({} if text_alone() else {"text/html": html(sheet)})
         if self._display is None:
             self._display = importlib.import_module("IPython.display").display(bundle, raw=True, display_id=True)
         else:
