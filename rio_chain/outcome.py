@@ -320,9 +320,9 @@ class Outcome(Drawn, Generic[Out]):
         """A picture of where the time went: a row for each task, and in it a bar for each call.
 
         Calls made at once stand below each other, a backoff is the dotted line between two bars, and what it waited
-        before it began stands left of 0. The *critical path* is marked: had one of its tasks been faster, the run would have been over
-        earlier. Of a chain for many items there is one bar for all of them. It has a row for each of 60 tasks at most,
-        those that took longest.
+        before it began stands left of 0. The *critical path* is marked: had one of its tasks been faster, the run
+        would have been over earlier. Of a chain for many items there is one bar for all of them. It has a row for each
+        of 60 tasks at most, those that took longest.
 
         Example:
             >>> from rio_chain import Task

@@ -43,7 +43,11 @@ def followed(ticket: Ticket[Any]) -> Generator[Callable[[], object], None, None]
 
 
 class Running:
-    """A run that goes on, as a View. No values are shown: they may be large or secret, and a notebook is kept."""
+    """A run that goes on, as a View.
+
+    No values are shown: they may be large or secret, and a notebook is kept. When it is over, a notebook shows the
+    picture of its Outcome, which has the texts of errors.
+    """
 
     def __init__(self, ticket: Ticket[Any]) -> None:
         self._ticket = ticket

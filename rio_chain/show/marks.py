@@ -19,7 +19,8 @@ LONG = 200  # characters of an error
 
 def duration(ms: float) -> str:
     """Milliseconds in a few digits."""
-    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.1f} ms"  # noqa: PLR2004 - a digit more says nothing there
+    few = f"{ms:.1f}"
+    return f"{ms:.0f} ms" if len(few) > len("99.9") else f"{few} ms"
 
 
 def error_text(error: object) -> str:

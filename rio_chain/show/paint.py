@@ -75,7 +75,7 @@ def document(size: tuple[float, float], title: str, about: str, body: str, rules
         f'aria-labelledby="{id_}-title {id_}-about">\n'
         f'<title id="{id_}-title">{text(title)}</title>\n<desc id="{id_}-about">{text(about)}</desc>\n'
         f"<style>{sheet('#' + id_, rules)}</style>\n"
-        f'<rect class="g" width="{wide}" height="{high}"/>\n{body}</svg>\n'
+        f'<rect class="g" width="{wide}" height="{high}" rx="8"/>\n{body}</svg>\n'
     )
 
 

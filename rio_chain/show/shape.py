@@ -15,9 +15,9 @@ from rio_chain.show.pills import Layer
 
 NAME, SMALL = 13.0, 11.0  # sizes of the fonts
 RING, MOST_RINGS = 4.0, 4
-GAP = 30.0  # between the steps of a row
+GAP = 26.0  # between the steps of a row
 BETWEEN = 16.0  # branches
-CURVE = 30.0
+CURVE = 28.0
 PAD = 12.0
 PILL, PILL_PAD, PILL_GAP = 18.0, 8.0, 5.0
 WIDEST_ROW = 250.0  # of pills

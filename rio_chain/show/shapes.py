@@ -186,7 +186,7 @@ class Fan(Shape):
         self.fork = 22.0 if self.choice else 3.0
         self.chip = width(self.gives, SMALL) + 16 if self.gives else 3.0
         self.wide = max(branch.width for branch in self.branches)
-        self.label = max(width(text, SMALL) for text in self.labels) + 14
+        self.label = max(width(text, SMALL) for text in self.labels) + (12 if any(self.labels) else 6)
         left, right = (CHANNEL * (1 + len(side)) if side else 0.0 for side in self.channels)
         self.lead = LEAD if self.choice else 0.0  # room for the tip of an arrow
         self.column = self.lead + self.fork + CURVE + self.label + left  # where the branches begin

@@ -17,6 +17,7 @@ PLOT = 560.0  # pixels for the whole time
 HIGH, LANE, BETWEEN = 14.0, 17.0, 10.0  # a bar, one below the other, the rows
 MARGIN = 12.0
 NAMED = 26  # characters of a name
+LEGEND = "      critical path"  # right of its line
 TICKS = 7  # about so many
 STEPS = (1, 2, 5, 10)
 
@@ -52,7 +53,7 @@ class _Painter:
         names = [cut(row.name, NAMED) for row in shown.rows] + (["wait"] if shown.queued else [])
         self.left = MARGIN + max(width(name, NAME - 1, mono=True) for name in names) + 14
         self.scale = PLOT / max(shown.queued + shown.elapsed, 1e-3)
-        self.said = max(width(said, SMALL) for said in ["critical path", *(row.said for row in shown.rows)]) + 34
+        self.said = max(width(said, SMALL) for said in [*(row.said for row in shown.rows), LEGEND]) + 34
         self.y = MARGIN + 54
         self.parts: list[str] = []
         self.last: tuple[float, float] | None = None  # where the critical path has come to
@@ -79,9 +80,9 @@ class _Painter:
     def head(self) -> str:
         """How it ended, and what the thick line is."""
         head = self.shown.head
-        x, y = self.left + PLOT + 8, MARGIN + 38
+        x, y = self.left + PLOT + 38, MARGIN + 38
         line = f'<path class="v" d="M{n(x)} {n(y)}H{n(x + 14)}"/>'
-        legend = line + words("", x + 18, y, "critical path") if any(row.critical for row in self.shown.rows) else ""
+        legend = line + words("", x + 18, y, LEGEND.strip()) if any(row.critical for row in self.shown.rows) else ""
         return f"<g>{titled(head.full)}{icon(head.state, 18, 19)}{words('k', 30, 19, head.text)}</g>{legend}\n"
 
     def axis(self, end: float) -> str:
