@@ -23,8 +23,8 @@ def drawn(sheet: Sheet) -> Any:
     parts = [_text(sheet.title, bold=True)] if sheet.title.text else []
     if sheet.rows:
         table = _rich("rich.table").Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for name in sheet.head:
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        for place, name in enumerate(sheet.head):  # where there is no room it is taken from the first and the last
+            table.add_column(name, no_wrap=0 < place < len(sheet.head) - 1, overflow="ellipsis")
         for row in sheet.rows:
             table.add_row(*map(_text, row))
         parts.append(table)

@@ -230,6 +230,14 @@ def test_a_narrow_terminal_gets_one_line_for_each_row(width: int) -> None:
     assert len(printed(Sheet(Cell("y" * 99), tuple("abcde"), [row, row], note=Cell("z" * 99)), width)) == 5
 
 
+def test_a_long_name_leaves_room_for_what_became_of_it() -> None:
+    row = tuple(map(Cell, ("x" * 300, "succeeded", "3", "1000.0 ms", "items: " + "y" * 300)))
+    head, line = printed(Sheet(Cell(""), ("task", "status", "attempts", "elapsed", ""), [row]), 80)
+    assert "status" in head
+    assert "succeeded" in line
+    assert "1000.0 ms" in line
+
+
 # --- the run ------------------------------------------------------------------------------------------------------
 
 
