@@ -265,7 +265,7 @@ def test_a_failure_is_shown_and_given_as_always(kept: Kept) -> None:
 def test_a_deadline_holds(kept: Kept) -> None:
     outcome = Task(slow)(1).run(live=True, deadline=3)
     assert isinstance(outcome.result.failure(), DeadlineExceeded)
-    assert kept.seen[-1].rows[0][1].text == "timed_out"
+    assert kept.seen[-1].rows[0][1].text == outcome.only.status
 
 
 def test_what_a_body_raises_to_end_the_process_is_raised(kept: Kept) -> None:
@@ -369,13 +369,28 @@ def test_where_there_is_no_terminal_there_are_lines_on_stderr(capsys: pytest.Cap
 def test_a_line_is_said_once_for_each_change(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun, seen = threading.Event(), threading.Event()
+
+    def held(value: int) -> int:
+        begun.set()
+        assert seen.wait(20)
+        return value
+
+    def show(lines: Lines, view: Any) -> None:
+        before = begun.is_set()
+        shown(lines, view)
+        if before:
+            seen.set()
+
+    shown = Lines.show
+    monkeypatch.setattr(Lines, "show", show)
     monkeypatch.setattr(Lines, "every", 0.0)
     monkeypatch.setattr("rio_chain.balancer.waiting.SLICE", 0.002)
-    Task(slow)(1).run(live=True)
+    Task(held)(1).run(live=True)
     running, done, end = capsys.readouterr().err.splitlines()
-    assert running.startswith("slow: running, ")
-    assert done.startswith("slow: succeeded, ")
-    assert end.startswith("slow: succeeded in ")
+    assert running.startswith("held: running, ")
+    assert done.startswith("held: succeeded, ")
+    assert end.startswith("held: succeeded in ")
 
 
 def test_lines_come_less_often_the_longer_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

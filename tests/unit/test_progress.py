@@ -25,6 +25,9 @@ from rio_chain.testing import leak_guard
 EXECUTORS = ("asyncio", "trio", "thread")
 RUNS: dict[str, Callable[[Any], Any]] = {"asyncio": asyncio.run, "trio": trio.run}
 
+ENDS = 3
+"""How often one input is shown anyhow: when it begins, when it is answered, when all is over."""
+
 
 class Kept:
     """A screen that keeps what it is shown."""
@@ -194,8 +197,8 @@ def test_while_it_waits_it_is_shown_again(
             assert [outcome.unwrap() async for outcome in outcomes] == [1]
 
     RUNS[loop](main) if loop == "trio" else RUNS[loop](main())
-    assert len(kept.seen) >= 5
-    assert "1 running" in kept.seen[3].note.text
+    assert len(kept.seen) > ENDS
+    assert any("1 running" in sheet.note.text for sheet in kept.seen)
 
 
 @pytest.mark.parametrize("as_completed", [False, True])
@@ -210,7 +213,7 @@ def test_map_shows_it_again_while_it_waits(as_completed: bool, kept: Kept, monke
     with Balancer("thread") as balancer:
         [outcome] = balancer.map(Task(slow), [1], progress=True, as_completed=as_completed)
     assert outcome.unwrap() == 1
-    assert len(kept.seen) >= 5
+    assert len(kept.seen) > ENDS
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
