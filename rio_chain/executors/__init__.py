@@ -176,6 +176,8 @@ def run_blocking(
     warn_if_a_loop_runs("await page(42)")
     ticket = Ticket(request, host.on_loop_thread)
     with nullcontext() if follow is None else follow(ticket) as meanwhile:
+        if follow is not None:  # what it took to open is not the run's time
+            limit = deadline_of(deadline, host.runtime.now)
         main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now())
         host.spawn(main, copy_context())
         return wait_for(ticket, meanwhile)

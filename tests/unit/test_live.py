@@ -17,7 +17,7 @@ import pytest
 from returns.result import Failure
 from rich.console import Console
 
-from rio_chain import Chain, ChainDefinitionError, DeadlineExceeded, Event, Task, UsageError, each, fan_out
+from rio_chain import Chain, ChainDefinitionError, DeadlineExceeded, Event, Task, UsageError, each, fan_out, remaining
 from rio_chain.live import screen
 from rio_chain.live.screen import Lines, Shown
 from rio_chain.live.sheet import Cell, Sheet, html, text
@@ -266,6 +266,19 @@ def test_a_deadline_holds(kept: Kept) -> None:
     outcome = Task(slow)(1).run(live=True, deadline=3)
     assert isinstance(outcome.result.failure(), DeadlineExceeded)
     assert kept.seen[-1].rows[0][1].text == outcome.only.status
+
+
+def test_the_time_that_a_view_takes_to_open_is_not_the_runs(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def open_slowly() -> Kept:
+        time.sleep(0.01)  # as the import of rich does
+        opened.append(time.monotonic())
+        return kept
+
+    monkeypatch.setattr(screen, "screen_here", open_slowly)
+    left, then = Task(lambda: (remaining(), time.monotonic()))().run(live=True, deadline=10_000).unwrap()
+    assert left + (then - opened[0]) * 1_000 >= 10_000
 
 
 def test_what_a_body_raises_to_end_the_process_is_raised(kept: Kept) -> None:
