@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rio_chain.show.svg import Svg
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from itertools import islice
 
 from rio_chain.nodes import (
@@ -31,7 +32,7 @@ from rio_chain.show.dynamic import each_words, expand_words, tests_words
 from rio_chain.show.fold import DEEPEST, ends, limit
 from rio_chain.show.lines import Lines
 from rio_chain.show.measure import cut, width
-from rio_chain.show.picture import Box, Mark, Picture, State
+from rio_chain.show.picture import Box, Mark, Marks, Picture, State
 from rio_chain.show.pills import Layer
 from rio_chain.show.policies import fails, race_words
 from rio_chain.show.shape import LANE, SMALL, Canvas, Shape, straight
@@ -47,6 +48,7 @@ MARGIN = 10.0
 HEAD = 24.0  # the line that says how the run ended
 END = 12.0  # of the dots where a chain begins and ends
 ABOUT = 4_000  # characters of the description
+NO_MARKS = Marks()
 PILLS = 12  # around one thing
 WORST: tuple[State, ...] = (
     "failed",
@@ -60,17 +62,10 @@ WORST: tuple[State, ...] = (
 )
 
 
-def picture(
-    plan: Plan,
-    marks: Mapping[int, Mark] | None = None,
-    bridges: Mapping[int, Mark] | None = None,
-    head: Mark | None = None,
-) -> Picture:
-    """The picture of a plan. Of a run, what became of each task and bridge, by their numbers, stands on them.
-
-    ``head``: how the run ended.
-    """
-    builder = _Builder(plan, marks or {}, bridges or {})
+def picture(plan: Plan, marks: Marks = NO_MARKS) -> Picture:
+    """The picture of a plan. Of a run, what became of each part stands on it."""
+    head = marks.head
+    builder = _Builder(plan, marks)
     root = builder.shape(plan.root, 0)
     root.measure()
     canvas = Canvas()
@@ -88,14 +83,19 @@ def picture(
     canvas.boxes.append(Box("end", x, out - END / 2, END, END, "output", "output"))
     for way in builder.ways:
         draw(way, canvas)
-    about = cut_lines(explain(plan), ABOUT)
+    about = cut_lines(still(explain(plan)), ABOUT)
     height = level - root.axis + root.height + LANE * len(root.lanes) + MARGIN
     wide = x + END + MARGIN
-    title = plan.title
+    title = still(plan.title)
     if head is not None:
         title = f"{title}: {head.text}"
         wide = max(wide, width(head.text, SMALL + 1) + 3 * MARGIN + 16)
     return Picture(wide, height, title, about, tuple(canvas.boxes), tuple(canvas.edges), head)
+
+
+def still(text: str) -> str:
+    """The text without the addresses of objects, which are others in every process."""
+    return re.sub(r" at 0x[0-9a-fA-F.]+", "", text)
 
 
 def cut_lines(text: str, most: int) -> str:
@@ -106,11 +106,11 @@ def cut_lines(text: str, most: int) -> str:
 
 
 class _Builder:
-    def __init__(self, plan: Plan, marks: Mapping[int, Mark], bridges: Mapping[int, Mark]) -> None:
+    def __init__(self, plan: Plan, marks: Marks) -> None:
         self.plan = plan
-        self.marks, self.bridge_marks = marks, bridges
+        self.marks = marks
         self.most = limit(plan.root)
-        self.tasks = self.bridges = 0  # that have been met
+        self.tasks = self.bridges = self.joints = 0  # that have been met
         self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
         self.ways: list[Way] = []
         self.waiting: list[tuple[Call, Leaf]] = []
@@ -147,10 +147,13 @@ class _Builder:
             return self.folded([node])
         if isinstance(node, Named):
             name = cut(node.name, NAMED)
-            return Frame("named", self.shape(node.inner, depth + 1), layers, name, node.name)
+            return Frame("named", self.shape(node.inner, depth + 1), layers, label=name, full=node.name)
         if isinstance(node, (Each, Expand)):
             full = each_words(node) if isinstance(node, Each) else expand_words(node)
-            return Frame("items", self.shape(node.inner, depth + 1), layers, pills.items(node), full)
+            mark = self.joint()
+            said = [] if mark is None else [Layer(mark.text, mark.full, mark.state)]
+            inner = self.shape(node.inner, depth + 1)
+            return Frame("items", inner, layers, label=pills.items(node), full=full, said=said)
         if isinstance(node, Seq):
             steps = self.some(node.steps, depth)[0]
             shape: Shape = Row(steps) if depth or layers else Lines(steps)
@@ -164,7 +167,7 @@ class _Builder:
         self.tasks += 1
         name = self.plan.tasks[index].name
         where = pills.place(call)
-        mark = self.marks.get(index)
+        mark = self.marks.tasks.get(index)
         how = f"task {name} ({'async' if call.is_async else 'sync'})"
         lines = [how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
         leaf = Leaf(
@@ -186,10 +189,15 @@ class _Builder:
         index = self.bridges
         self.bridges += 1
         name = self.plan.bridges[index].name
-        mark = self.bridge_marks.get(index)
+        mark = self.marks.bridges.get(index)
         full = [f"bridge {name}", *(layer.full for layer in layers), *([mark.full] if mark is not None else [])]
         assert isinstance(node, Bridge)  # noqa: S101 - whoever calls has looked
         return Leaf("bridge", cut(name, NAMED), "\n".join(full), layers=layers, mark=mark)
+
+    def joint(self) -> Mark | None:
+        """What became of the next ``each``, ``expand`` or ``choose``."""
+        self.joints += 1
+        return self.marks.joints.get(self.joints - 1)
 
     def some(self, nodes: Sequence[Node], depth: int) -> tuple[list[Shape], list[int]]:
         """The shapes of nodes, those in the middle as one where they are many; and the numbers of those shown."""
@@ -209,6 +217,7 @@ class _Builder:
             for inner in walk(node):
                 self.tasks += isinstance(inner, Call)
                 self.bridges += isinstance(inner, Bridge)
+                self.joints += isinstance(inner, (Each, Expand, Choose))
                 if isinstance(inner, Kept):
                     kept.append(inner.place)
         count = self.tasks - start
@@ -223,7 +232,7 @@ class _Builder:
 
     def folded_mark(self, low: int, high: int) -> Mark | None:
         """What became of the tasks that are folded: the worst of it."""
-        found: list[State] = [self.marks[i].state for i in range(low, high) if i in self.marks]
+        found: list[State] = [self.marks.tasks[i].state for i in range(low, high) if i in self.marks.tasks]
         if not found:
             return None
         worst = min(found, key=WORST.index)
@@ -234,12 +243,13 @@ class _Builder:
         if isinstance(node, OrElse):
             return self.or_else(node, depth)
         assert isinstance(node, (FanOut, Race, Choose))  # noqa: S101 - a Plan holds no Then
+        mark = self.joint() if isinstance(node, Choose) else None
         branches, numbers = self.some(node.branches, depth)
         words = self.words(node)
         labels = [cut(words[i], LABEL) if i >= 0 and words else "" for i in numbers]
         if isinstance(node, Choose):
             full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:TOLD])
-            return Fan(branches, labels=labels, choice=True, full=full)
+            return Fan(branches, labels=labels, choice=True, full=full, mark=mark)
         return Fan(branches, labels=labels, gives=pills.gives(node), full=_gives(node))
 
     def words(self, node: FanOut | Race | Choose) -> list[str]:
@@ -254,7 +264,7 @@ class _Builder:
         """The primary goes straight on, what stands in for it is below."""
         primary = self.shape(node.primary, depth + 1)
         if isinstance(node.fallback, Constant):
-            text = shown(node.fallback.value)
+            text = still(shown(node.fallback.value))
             other: Shape = Leaf("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
         elif isinstance(node.fallback, Handler):
             text = f"{node.fallback.name}(error)"

@@ -9,7 +9,8 @@ from rio_chain.show.picture import Edge
 from rio_chain.show.shape import GAP, Canvas, Shape, n, rightward, straight
 from rio_chain.show.shapes import Row
 
-WIDEST = 1100.0
+NARROW = 1300.0  # a row that is no longer stays one
+WIDEST = 1100.0  # of several lines
 DOWN = 34.0  # from one line to the next
 TURN = 8.0  # the radius of a corner
 
@@ -72,13 +73,25 @@ def length(line: Sequence[Shape]) -> float:
 
 
 def in_lines(steps: Sequence[Shape], total: float) -> list[list[Shape]]:
-    """The steps in lines that are not too long, and about as long as each other."""
-    wanted = total / math.ceil(total / WIDEST)
-    lines: list[list[Shape]] = [[]]
+    """The steps in as few lines as they need, and these about as long as each other."""
+    if total <= NARROW:
+        return [list(steps)]
+    fewest = len(broken(steps, WIDEST))
+    limit = total / fewest
+    while limit < WIDEST and len(broken(steps, limit)) > fewest:
+        limit += GAP
+    return broken(steps, limit)
+
+
+def broken(steps: Sequence[Shape], most: float) -> list[list[Shape]]:
+    """The steps in lines of at most that length, where one step alone is not longer."""
+    lines: list[list[Shape]] = []
+    long = 0.0
     for step in steps:
-        longer = length([*lines[-1], step])
-        if lines[-1] and (longer > WIDEST or longer - step.width / 2 > wanted):
+        long += GAP + step.width
+        if not lines or long > most:
             lines.append([])
+            long = step.width
         lines[-1].append(step)
     return lines
 

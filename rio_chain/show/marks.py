@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from returns.result import Failure
 
 from rio_chain.errors import BridgeFailed, told
 from rio_chain.outcome import Outcome, Response, Span
+from rio_chain.plan import PlannedBridge
 from rio_chain.show.measure import cut
-from rio_chain.show.picture import Mark
+from rio_chain.show.picture import Mark, Marks
 
 TOLD = 10  # attempts, or errors, in a title
 HEADLINE = 70
@@ -47,9 +48,17 @@ def waited(outcome: Outcome[Any]) -> float:
     return outcome.queued if outcome.queued > max(1, 0.01 * outcome.elapsed) else 0.0
 
 
-def marks(outcome: Outcome[Any]) -> dict[int, Mark]:
-    """Those of all tasks, by their number."""
-    return {i: mark(response) for i, response in enumerate(outcome)}
+def marks(outcome: Outcome[Any]) -> Marks:
+    """Those of a run that is over."""
+    plan = outcome.plan
+    failed = {(e.bridge, e.before, e.after): error_text(e.error) for e in _bridges_failed(outcome)}
+
+    def found(edges: Sequence[PlannedBridge]) -> dict[int, Mark]:
+        told_of = ((i, failed.get((edge.name, edge.before, edge.after))) for i, edge in enumerate(edges))
+        return {i: Mark("failed", "failed", text) for i, text in told_of if text is not None}
+
+    tasks = {i: mark(response) for i, response in enumerate(outcome)}
+    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome))
 
 
 def mark(response: Response) -> Mark:
@@ -63,7 +72,7 @@ def short(response: Response) -> str:
     status = response.status.replace("_", " ")
     if response.counts:
         done, total = response.counts.get("succeeded", 0), sum(response.counts.values())
-        return f"{total} items" if done == total else f"{done} of {total} items"
+        return ("1 item" if total == 1 else f"{total} items") if done == total else f"{done} of {total} items"
     if not response.attempts:
         return "without a call" if response.status == "succeeded" else status
     text = duration(response.elapsed) if response.status == "succeeded" else status
@@ -97,11 +106,8 @@ def span_text(span: Span) -> str:
     return text + (f", {error_text(span.error)}" if failed else "")
 
 
-def bridge_marks(outcome: Outcome[Any]) -> dict[int, Mark]:
-    """Those of the bridges that failed, by their number."""
-    numbers = {bridge.name: i for i, bridge in enumerate(outcome.plan.bridges)}
-    failed = [error for error in _errors(outcome) if isinstance(error, BridgeFailed) and error.bridge in numbers]
-    return {numbers[error.bridge]: Mark("failed", "failed", error_text(error.error)) for error in failed}
+def _bridges_failed(outcome: Outcome[Any]) -> Iterator[BridgeFailed]:
+    return (error for error in _errors(outcome) if isinstance(error, BridgeFailed))
 
 
 def _errors(outcome: Outcome[Any]) -> Iterator[Any]:

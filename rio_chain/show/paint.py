@@ -168,7 +168,9 @@ def _box(box: Box) -> str:
     if box.kind == "choice":
         x, y, r = box.x + box.width / 2, box.y + box.height / 2, box.width / 2
         shape = f"M{n(x - r)} {n(y)}L{n(x)} {n(y - r)}L{n(x + r)} {n(y)}L{n(x)} {n(y + r)}Z"
-        return f'<g>{titled(box.full)}<path class="c" d="{shape}"/>{words("m", x, y, "?")}</g>\n'
+        inner = words("m", x, y, "?") if box.mark is None else icon(box.mark.state, x, y)
+        state = f" s t-{box.mark.state}" if box.mark is not None else ""
+        return f'<g>{titled(box.full)}<path class="c{state}" d="{shape}"/>{inner}</g>\n'
     if box.kind == "join":
         inside = rect("c", (box.x, box.y, box.width, box.height), 5)
         said = words("m", box.x + box.width / 2, box.y + box.height / 2, box.text)

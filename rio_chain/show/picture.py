@@ -5,6 +5,7 @@ Places are pixels from the upper left corner. Texts are cut to fit; ``full`` is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from attrs import field, frozen
@@ -33,6 +34,19 @@ class Mark:
     state: State
     text: str
     full: str = ""
+
+
+@frozen
+class Marks:
+    """What became of a run. Tasks, bridges, and joints (``each``, ``expand``, ``choose``) by their number in the plan.
+
+    ``head``: how the run ended, if it has.
+    """
+
+    tasks: Mapping[int, Mark] = field(factory=dict[int, Mark])
+    bridges: Mapping[int, Mark] = field(factory=dict[int, Mark])
+    joints: Mapping[int, Mark] = field(factory=dict[int, Mark])
+    head: Mark | None = None
 
 
 @frozen

@@ -159,6 +159,7 @@ class Fan(Shape):
         gives: str = "",
         full: str = "",
         choice: bool = False,
+        mark: Mark | None = None,
         straight_on: bool = False,
     ) -> None:
         super().__init__()
@@ -169,6 +170,7 @@ class Fan(Shape):
         self.lines: list[Line] = list(lines) or ["flow"] * len(branches)
         self.gives, self.full = gives, full
         self.choice = choice
+        self.mark = mark
         self.straight_on = straight_on  # the line of the chain leads through the first branch
         self.channels: tuple[dict[Hashable, int], dict[Hashable, int]] = ({}, {})  # left and right, for what is used
 
@@ -200,7 +202,9 @@ class Fan(Shape):
         start = x + self.lead + self.fork
         if self.choice:
             canvas.edges.append(straight(x, x + self.lead, level, tip=True))
-            canvas.boxes.append(Box("choice", start - self.fork, level - 11, self.fork, 22, "", self.full))
+            full = self.full if self.mark is None else f"{self.full}\n{self.mark.text}: {self.mark.full}"
+            where = start - self.fork, level - 11, self.fork, 22
+            canvas.boxes.append(Box("choice", *where, "", full, mark=self.mark))
         else:
             canvas.boxes.append(Box("fork", start - 3, level - 1.5, 3, 3))
         end = x + self.meet
@@ -235,13 +239,22 @@ class Frame(Shape):
 
     tipless = True
 
-    def __init__(self, kind: Kind, inner: Shape, layers: Sequence[Layer], label: str = "", full: str = "") -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        inner: Shape,
+        layers: Sequence[Layer],
+        *,
+        label: str = "",
+        full: str = "",
+        said: Sequence[Layer] = (),
+    ) -> None:
         super().__init__()
         self.kind: Kind = kind
         self.inner = inner
         inner.parent = self
         self.rings = rings(layers)
-        self.pills = layers
+        self.pills = [*said, *layers]
         self.label, self.full = label, full
 
     def measure(self) -> None:

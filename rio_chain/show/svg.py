@@ -9,7 +9,7 @@ from rio_chain.looks import Drawn
 from rio_chain.outcome import Outcome
 from rio_chain.plan import Plan
 from rio_chain.show.build import picture
-from rio_chain.show.marks import bridge_marks, headline, marks
+from rio_chain.show.marks import marks
 from rio_chain.show.paint import paint
 
 
@@ -64,6 +64,6 @@ def svg_of(drawn: Drawn) -> Svg:
     """The picture of an object."""
     plan = plan_of(drawn)
     if _is_run(drawn):
-        shown = picture(plan, marks(drawn), bridge_marks(drawn), headline(drawn))
+        shown = picture(plan, marks(drawn))
         return Svg(paint(shown), f"a run of {plan.title}")
     return Svg(paint(picture(plan)), plan.title)

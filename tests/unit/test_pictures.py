@@ -32,7 +32,7 @@ from rio_chain.errors import BridgeFailed, Skipped
 from rio_chain.log import Entry, Log, Tally, note_call
 from rio_chain.outcome import Failed
 from rio_chain.show.build import picture
-from rio_chain.show.marks import bridge_marks, marks
+from rio_chain.show.marks import marks
 from rio_chain.show.measure import cut, width
 from rio_chain.show.rows import Timeline, timeline
 from rio_chain.show.theme import STATES, TONES
@@ -236,7 +236,7 @@ class TestLarge:
 
 class TestRun:
     def test_what_became_of_each_task(self) -> None:
-        found = marks(a_run())
+        found = marks(a_run()).tasks
         assert [(mark.state, mark.text) for mark in found.values()] == [
             ("succeeded", "200 ms, 2 calls"),
             ("succeeded", "150 ms"),
@@ -253,17 +253,27 @@ class TestRun:
 
     def test_the_bridge_that_failed(self) -> None:
         outcome = (named("a") >> (lambda x: x["nope"]) >> named("b"))(1).run()
-        [mark] = bridge_marks(outcome).values()
+        [mark] = marks(outcome).bridges.values()
         assert mark.state == "failed"
         assert mark.full.startswith("TypeError")
         log: Log = [None, None]
         plan = (named("a") >> order_query >> named("b")).plan()
         other = Outcome(plan, log, Failed(BridgeFailed("gone", "a", "b", OSError())), (0, 0, 0))
-        assert bridge_marks(other) == {}
+        assert marks(other).bridges == {}
+
+    def test_a_choice_and_an_each_that_failed(self) -> None:
+        outcome = (named("a") >> choose(when(str, named("b")), when(is_good, named("c"))))(0).run()
+        assert [mark.text for mark in marks(outcome).joints.values()] == ["failed"]
+        [choice] = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "choice"]
+        assert choice.mark is not None
+        assert "failed: LookupError: no `when` is true of int" in choice.full
+        outcome = (each(named("a")) >> each(named("b") >> each(named("c"))))([1]).run()
+        frames = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "items"]
+        assert sorted(tuple(pill.text for pill in box.pills) for box in frames) == [(), (), ("failed",)]
 
     def test_items_are_counted(self) -> None:
         outcome = each(named("item"), on_error="drop")([1, 2, 3]).run()
-        assert marks(outcome)[0].text == "3 items"
+        assert marks(outcome).tasks[0].text == "3 items"
         [row] = timeline(outcome).rows
         assert [bar.items for bar in row.bars] == [3]
 
@@ -271,7 +281,7 @@ class TestRun:
         entry = Entry()
         entry.succeeded(1)
         outcome = Outcome(named("a").plan(), [entry], 1, (0, 0, 0))
-        assert marks(outcome)[0].text == "without a call"
+        assert marks(outcome).tasks[0].text == "without a call"
         assert timeline(outcome).rows[0].bars == ()
 
 
@@ -331,7 +341,7 @@ class TestTimeline:
         tally.done()
         outcome = Outcome(each(named("a")).plan(), [tally], [1], (1.0, 1.0, 2.0))
         assert outcome.only.began == 0
-        assert marks(outcome)[0].text == "1 items"
+        assert marks(outcome).tasks[0].text == "1 item"
 
 
 class TestNotebook:
