@@ -21,7 +21,7 @@ from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.live.tasks import HEAD, Row, Tasks, ended, folded
 from rio_chain.show.build import picture
 from rio_chain.show.paint import paint
-from rio_chain.show.picture import Mark
+from rio_chain.show.picture import Mark, Marks
 from rio_chain.show.svg import scrolled, svg_of
 from rio_chain.units import Duration, inert, milliseconds
 
@@ -82,8 +82,8 @@ class Running:
         outcome, plan = self._outcome, self._ticket.request.plan
         if outcome is not None:
             return scrolled(svg_of(outcome))
-        so_far = {i: row.mark() for i, row in enumerate(rows)}
-        return scrolled(paint(picture(plan, so_far, {}, Mark("running", note.text))))
+        so_far = Marks({i: row.mark() for i, row in enumerate(rows)}, head=Mark("running", note.text))
+        return scrolled(paint(picture(plan, so_far)))
 
     def _now(self) -> tuple[list[Row], Cell]:
         """The tasks, and how it is with the whole."""
