@@ -67,6 +67,7 @@ from rio_chain.errors import (
     TicketCancelled,
     TooFew,
     UnknownTask,
+    Unstable,
     UsageError,
 )
 from rio_chain.event import Event
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from rio_chain.bounds import Bounds
     from rio_chain.executors.stream import Stream
     from rio_chain.lint import Finding
+    from rio_chain.simulation import Simulation, advise, compare, simulate
 
 __all__ = [
     "Abandoned",
@@ -137,6 +139,7 @@ __all__ = [
     "Response",
     "RioError",
     "Saturated",
+    "Simulation",
     "Skipped",
     "Span",
     "Stream",
@@ -147,10 +150,13 @@ __all__ = [
     "TooFew",
     "Turn",
     "UnknownTask",
+    "Unstable",
     "UsageError",
+    "advise",
     "at_least",
     "best",
     "choose",
+    "compare",
     "current_attempt",
     "each",
     "expand",
@@ -161,6 +167,7 @@ __all__ = [
     "reduce",
     "remaining",
     "settle",
+    "simulate",
     "star",
     "when",
 ]
@@ -178,6 +185,8 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
             from rio_chain.executors import stream as home  # noqa: PLC0415
         elif name == "Finding":
             from rio_chain import lint as home  # noqa: PLC0415
+        elif name in ("Simulation", "advise", "compare", "simulate"):
+            from rio_chain import simulation as home  # noqa: PLC0415
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value = getattr(home, name)

@@ -35,6 +35,7 @@ __all__ = [
     "TicketCancelled",
     "TooFew",
     "UnknownTask",
+    "Unstable",
     "UsageError",
 ]
 
@@ -59,6 +60,31 @@ class ChainDefinitionError(RioError, TypeError, ValueError):
 
     It is a ``TypeError`` and a ``ValueError`` as well, so that code which guards a call the ordinary way sees it.
     """
+
+
+class Unstable(ChainDefinitionError):
+    """More requests would come than the workers can serve: the line would grow for as long as one simulates.
+
+    Attributes:
+        per_second: how many requests would come.
+        service: milliseconds that one takes, without a wait.
+        workers: how many run at once.
+        capacity: how many can be served in a second.
+    """
+
+    def __init__(self, per_second: float, service: float, workers: int) -> None:
+        super().__init__(per_second, service, workers)
+        self.per_second, self.service, self.workers = per_second, service, workers
+        self.capacity = workers * 1000 / service
+
+    def __str__(self) -> str:
+        needed = int(self.per_second * self.service / 1000) + 1
+        return (
+            f"{self.per_second:g} requests a second are more than {self.workers} workers can serve: one takes "
+            f"{self.service:.3g} ms without a wait, so these serve {self.capacity:.3g} a second, and the line grows "
+            f"without end; write workers={needed} or more, a lower rate, or what bounds the line: buffer=, "
+            "queue_timeout= or deadline="
+        )
 
 
 class UsageError(RioError, RuntimeError):

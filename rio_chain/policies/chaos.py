@@ -85,6 +85,12 @@ class Chaos(Shared):
         """Switch it off. Calls are not numbered meanwhile."""
         self._on = False
 
+    def anew(self) -> Chaos:
+        """Another one, with the same faults, switched as this one is now."""
+        new = super().anew()
+        new.on = self.on
+        return new
+
     def next(self) -> Fault:
         """What happens to the next call."""
         if not self._on:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from rio_chain.errors import ChainDefinitionError
 
@@ -10,7 +10,19 @@ from rio_chain.errors import ChainDefinitionError
 class Shared:
     """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
 
-    __slots__ = ()
+    __slots__ = ("_made_with",)
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """As ``object``; it remembers how it was made, for ``anew``."""
+        self = super().__new__(cls)
+        self._made_with = args, kwargs
+        return self
+
+    def anew(self) -> Self:
+        """Another one, made as this one was, which has seen nothing yet: for a run beside the real ones."""
+        args, kwargs = self._made_with
+        return type(self)(*args, **kwargs)
 
     def __reduce__(self) -> NoReturn:
         """Refuse; a copy would count for itself, without a word."""

@@ -1,1 +1,45 @@
-"""Backends that are written or drawn instead of called: for tests, and to ask what would happen."""
+"""Backends that are written or drawn instead of called: for tests, and to ask what would happen.
+
+latencies, faults  how long a call takes, and how it fails, as distributions
+models             LatencyModel: how a backend behaves
+script             Script: what a backend does, call by call
+backends           chain.with_backends
+arrivals           when requests come
+draws              random numbers that belong to a place, so that two chains meet the same luck
+stage              the chain over backends that are drawn, with policies that remember nothing
+settings, play     the load, and one simulation under way
+simulating         simulate: plays a chain in virtual time
+intervals          how sure a figure is
+distribution       how long many things took
+result, picture    Simulation, and how it looks
+comparing          compare: variants side by side
+changes, searching, advising  advise: what would help
+"""
+
+from rio_chain.simulation.advising import Advice, advise
+from rio_chain.simulation.arrivals import Arrivals, poisson, regular, trace
+from rio_chain.simulation.comparing import Comparison, compare
+from rio_chain.simulation.distribution import Distribution
+from rio_chain.simulation.intervals import Estimate
+from rio_chain.simulation.models import LatencyModel
+from rio_chain.simulation.result import BackendLoad, Simulation
+from rio_chain.simulation.script import Script
+from rio_chain.simulation.simulating import simulate
+
+__all__ = [
+    "Advice",
+    "Arrivals",
+    "BackendLoad",
+    "Comparison",
+    "Distribution",
+    "Estimate",
+    "LatencyModel",
+    "Script",
+    "Simulation",
+    "advise",
+    "compare",
+    "poisson",
+    "regular",
+    "simulate",
+    "trace",
+]

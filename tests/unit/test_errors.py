@@ -29,6 +29,7 @@ from rio_chain.errors import (
     TicketCancelled,
     TooFew,
     UnknownTask,
+    Unstable,
     UsageError,
 )
 
@@ -36,6 +37,15 @@ CAUSE = ValueError("no\nsuch user")
 EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (ChainDefinitionError("a rule"), {}, "a rule"),
     (UsageError("not here"), {}, "not here"),
+    (
+        Unstable(250.0, 50.0, 10),
+        {"per_second": 250.0, "service": 50.0, "workers": 10, "capacity": 200.0},
+        (
+            "250 requests a second are more than 10 workers can serve: one takes 50 ms without a wait, so these serve "
+            "200 a second, and the line grows without end; write workers=13 or more, a lower rate, or what bounds the "
+            "line: buffer=, queue_timeout= or deadline="
+        ),
+    ),
     (QueueFull("2 wait"), {}, "2 wait"),
     (Saturated("20 run"), {}, "20 run"),
     (BalancerClosed("closed"), {}, "closed"),

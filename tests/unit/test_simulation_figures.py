@@ -1,0 +1,157 @@
+"""Figures and how sure they are: draws, arrivals, percentiles, intervals, differences."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from rio_chain import ChainDefinitionError
+from rio_chain.simulation import Distribution, Estimate, intervals, poisson, regular, trace
+from rio_chain.simulation.draws import Draws
+
+
+def test_a_draw_follows_from_its_place_alone() -> None:
+    draws = Draws(seed=1)
+    there = [draws.at(5, 2, 1).random() for _ in range(2)]
+    draws.at(9, 9, 9).gauss()  # leaves half of a pair behind
+    assert [draws.at(5, 2, 1).random(), draws.at(5, 2, 1).random()] == there
+    assert draws.at(5, 2, 1).gauss() == draws.at(5, 2, 1).gauss()
+
+
+def test_draws_of_neighbours_and_seeds_have_nothing_in_common() -> None:
+    a = [Draws(0).at(i, 0, 0).random() for i in range(4000)]
+    others = [
+        [Draws(1).at(i, 0, 0).random() for i in range(4000)],
+        [Draws(0).at(i, 0, 1).random() for i in range(4000)],
+    ]
+    for b in [*others, [*a[1:], a[0]]]:
+        product = sum((x - 0.5) * (y - 0.5) for x, y in zip(a, b, strict=True)) / 4000 * 12
+        assert abs(product) < 4 / math.sqrt(4000)  # the correlation
+
+
+def test_draws_are_uniform() -> None:
+    draws = Draws(3)
+    counts = [0] * 10
+    for i in range(10_000):
+        counts[int(draws.at(i).random() * 10)] += 1
+    assert sum((count - 1000) ** 2 / 1000 for count in counts) < 27.9  # chi squared, 9 degrees, 1 in 1000
+
+
+def test_draws_give_bits_as_random_does() -> None:
+    draws = Draws(0).at(1)
+    assert all(0 <= draws.getrandbits(70) < 2**70 for _ in range(100))
+    assert {draws.randrange(3) for _ in range(100)} == {0, 1, 2}
+
+
+def test_poisson_arrivals_come_at_their_rate() -> None:
+    instants = list(poisson(50).instants(20_000, seed=2))
+    assert instants[-1] == pytest.approx(400, rel=0.03)
+    assert instants == list(poisson(50).instants(20_000, seed=2))
+    gaps = [b - a for a, b in pairwise(instants)]
+    assert sum(gap > 0.02 for gap in gaps) / len(gaps) == pytest.approx(math.exp(-1), rel=0.03)
+
+
+def test_regular_arrivals_come_at_even_distances() -> None:
+    assert list(regular(20).instants(4, seed=0)) == [0, 0.05, 0.1, 0.15]
+
+
+def test_a_trace_begins_with_its_first_instant() -> None:
+    assert list(trace([1000, 1020, timedelta(seconds=2)]).instants(9, seed=0)) == pytest.approx([0, 0.02, 1])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: poisson(0), "`per_second` must be a finite number, more than 0; got 0"),
+        (lambda: poisson(math.nan), "`per_second`"),
+        (lambda: regular(-3), "`per_second`"),
+        (lambda: trace([]), "at least one instant"),
+        (lambda: trace([5, 3]), "in order of time; number 1 is 3 ms, after 5 ms: write trace(sorted(...))"),
+        (lambda: trace([0, math.inf]), "`instant`"),
+        (lambda: trace("0, 20"), "instants in milliseconds"),
+        (lambda: trace(5), "instants in milliseconds"),
+    ],
+)
+def test_arrivals_that_are_none_are_refused(make: Callable[[], Any], says: str) -> None:
+    with pytest.raises(ChainDefinitionError) as refused:
+        make()
+    assert says in str(refused.value)
+
+
+def test_percentiles_are_those_of_the_nearest_rank() -> None:
+    took = Distribution(range(1, 1001))
+    assert (took.p50, took.p90, took.p95, took.p99, took.p999) == (500, 900, 950, 990, 999)
+
+
+def test_an_interval_of_a_percentile_covers_it_95_times_of_100() -> None:
+    draws = random.Random(1)
+    covered = {0.5: 0, 0.99: 0}
+    for _ in range(300):
+        took = Distribution(draws.expovariate(1) for _ in range(400))
+        for q in covered:
+            found = took.quantile(q)
+            covered[q] += found.low <= -math.log(1 - q) <= found.high
+    assert all(count >= 285 - 15 for count in covered.values())  # 4 standard deviations below 95 %
+
+
+def test_an_interval_of_what_is_not_independent_is_wider() -> None:
+    draws = random.Random(5)
+    alone = [draws.random() for _ in range(2000)]
+    together = [value for value in alone[:40] for _ in range(50)]  # the same number of values, of 40 that are free
+    wide, narrow = Distribution(together).p50, Distribution(alone).p50
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+    assert Distribution(together).mean.high - Distribution(together).mean.low > 0.1
+
+
+def test_where_there_are_too_few_the_bound_is_infinite() -> None:
+    assert Distribution(range(100)).p999.high == math.inf
+    assert Distribution(range(10)).mean.high == math.inf
+
+
+def test_binomial_bounds_leave_2_5_percent_on_either_side() -> None:
+    low, high = intervals.binomial_bounds(100, 0.5)
+    assert (low, high) == (40, 61)  # as every table has it
+    assert intervals.binomial_bounds(20, 0.99) == (19, 21)  # no bound above
+
+
+def test_an_estimate_is_a_number_that_knows_its_bounds() -> None:
+    gain = Estimate(12.0, 3.0, 20.0)
+    assert gain + 1 == 13
+    assert gain.apart
+    assert not Estimate(1, -1, 2).apart
+    again = pickle.loads(pickle.dumps(gain))  # noqa: S301 - our own
+    assert (again, again.low, again.high) == (gain, 3.0, 20.0)
+    assert repr(gain) == "12.0 (3 .. 20.0)"
+
+
+def test_drawn_again_with_the_same_blocks_what_is_common_cancels() -> None:
+    draws = random.Random(4)
+    a = [draws.expovariate(1) for _ in range(2000)]
+    b = [value + 0.1 for value in a]
+    weights = intervals.again(2000, seed=0)
+    first, second = (intervals.quantiles_again(values, [0.5, 0.99], weights) for values in (a, b))
+    for place in range(2):
+        apart = intervals.paired([each[place] for each in second], [each[place] for each in first])
+        assert all(difference == pytest.approx(0.1) for difference in apart)
+
+
+def test_with_each_block_once_the_quantiles_are_those_of_the_whole() -> None:
+    draws = random.Random(4)
+    values = [draws.random() for _ in range(997)]
+    once = [[1] * intervals.BLOCKS]
+    found = intervals.quantiles_again(values, [0.0001, 0.5, 0.9, 0.999], once)[0]
+    assert found == [sorted(values)[intervals.rank(q, 997)] for q in (0.0001, 0.5, 0.9, 0.999)]
+    assert intervals.means_again(values, once)[0] == pytest.approx(sum(values) / 997)
+
+
+@pytest.mark.parametrize("q", [0, 1, 1.5, math.nan, "p99"])
+def test_a_quantile_that_is_none_is_refused(q: Any) -> None:
+    with pytest.raises(ChainDefinitionError, match="`q` must be"):
+        Distribution([1.0]).quantile(q)
