@@ -31,8 +31,10 @@ The map, from the bottom up. Each file may import from those above it, never fro
     show/       everything that draws: source, tree, pictures, Mermaid
     lint        names odd orders, and writes the better ones
     simulation/  backends that are scripted, or drawn
+    live/       what goes on, shown while it goes on
     testing/    what users need to test their chains
-    demo/, cli  rio-chain demo
+    demo/       what rio-chain demo runs
+    cli/        the command rio-chain
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
 """
@@ -192,4 +194,4 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "testing", *(name for name in globals() if name.startswith("__"))})  # no imports of ours

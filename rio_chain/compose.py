@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeGuard
@@ -129,6 +130,16 @@ def checked(cls: type[Composed], node: Node, names: Names) -> Any:
 
 def _revive(cls: type[Composed], node: Node) -> Any:
     return made(cls, node, names_in(node))
+
+
+class Signature:
+    """What ``inspect.signature`` and a notebook's ``?`` say of how a chain is called: as its first function is."""
+
+    def __get__(self, chain: Composed | None, owner: type[Composed]) -> inspect.Signature:
+        found = None if chain is None else entry(chain).signature()  # a class is called as its __init__ says
+        if found is None:
+            raise AttributeError("__signature__")
+        return found.replace(return_annotation=Request)
 
 
 def entry(chain: Composed) -> Entry:

@@ -250,6 +250,28 @@ class Entry:
                     f"{inert(str(error))}; got {got}"
                 ) from None
 
+    def signature(self) -> inspect.Signature | None:
+        """How it is called, for who looks before calling; None where Python knows no signature."""
+        several = [_signature_of_head(head) for head in self.heads]
+        first = several[0]
+        if first is None:
+            return None
+        if all(other is not None and [*other.parameters] == [*first.parameters] for other in several):
+            return first
+        # branches that call the value by different names: only its place counts
+        return first.replace(parameters=[_by_place(parameter) for parameter in first.parameters.values()])
+
+
+def _signature_of_head(head: Head) -> inspect.Signature | None:
+    if isinstance(head, (Call, Bridge)):
+        return signature_of(head.fn)
+    return inspect.Signature([inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)])
+
+
+def _by_place(parameter: inspect.Parameter) -> inspect.Parameter:
+    named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    return parameter.replace(kind=parameter.POSITIONAL_ONLY) if named else parameter
+
 
 def begins(head: Head) -> str:
     """What a chain begins with, and what that takes, for messages."""

@@ -15,7 +15,7 @@ from rio_chain.nodes import Each, Expand, OnError
 from rio_chain.policies import AtLeast
 from rio_chain.policies.keys import key_of
 from rio_chain.request import Request
-from rio_chain.units import count, shown
+from rio_chain.units import count, flag, shown
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -62,9 +62,8 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
         [3, 4, 3, 5]
     """
     nodes, names = branches((one_value(chain, "`each`"),), "`each`")
-    if not isinstance(ordered, bool):
-        raise ChainDefinitionError(f"`ordered` must be True or False; got {shown(ordered)}")
-    return made(Chain, Each(nodes[0], count(limit, "limit", least=1), ordered, _on_error(on_error)), names)
+    node = Each(nodes[0], count(limit, "limit", least=1), flag(ordered, "ordered"), _on_error(on_error))
+    return made(Chain, node, names)
 
 
 @overload

@@ -47,6 +47,7 @@ class Onion(Composed, Generic[P, Out]):
     """How every chain is called, and what it can be wrapped in."""
 
     _wrapped: ClassVar[type[Composed]] = Composed
+    __signature__ = compose.Signature()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:
         """Bind the arguments of the first function; nothing runs yet.

@@ -318,6 +318,10 @@ class Outcome(Drawn, Generic[Out]):
     def __iter__(self) -> Iterator[Response]:
         return map(self._response, range(len(self)))
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """What a notebook offers behind ``outcome["``."""
+        return self._names()
+
     def summary(self) -> str:
         """A table: one line per task with its status, attempts and time, and what came out."""
         width = max(len("task"), *(len(name) for name in self._names()), 4)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from attrs.exceptions import FrozenInstanceError
 
 from rio_chain.looks import Drawn
+from rio_chain.units import flag
 
 if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
@@ -70,7 +71,11 @@ class Request(Drawn, Generic[Out]):
         return type(self), (self.plan, self.args, dict(self.kwargs))
 
     def run(
-        self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+        self,
+        *,
+        executor: str | Executor | None = None,
+        deadline: Deadline | Duration | None = None,
+        live: bool = False,
     ) -> Outcome[Out]:
         """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.
 
@@ -81,7 +86,13 @@ class Request(Drawn, Generic[Out]):
             executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"``; default ``$RIO_EXECUTOR``,
                 else ``"asyncio"``.
             deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+            live: show the tasks while it goes on: in a notebook in one output of the cell, in a terminal as a table
+                (with the extra ``rio-chain[watch]``), elsewhere as lines on stderr. Drawn at most ten times a second.
         """
+        if live is not False and flag(live, "live"):
+            from rio_chain.live.run import run_live  # noqa: PLC0415 - it stands above, and few look
+
+            return run_live(self, executor, deadline)
         from rio_chain.executors import run_blocking  # noqa: PLC0415 - executors are imported when first used
 
         return run_blocking(self, executor, deadline)

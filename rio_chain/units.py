@@ -64,6 +64,13 @@ def span(value: float) -> str:
     return f"{value * 1000:.10g} ms"
 
 
+def flag(value: object, name: str) -> bool:
+    """True or False, and nothing that only counts as one."""
+    if not isinstance(value, bool):
+        raise ChainDefinitionError(f"`{name}` must be True or False; got {shown(value)}")
+    return value
+
+
 def count(value: object, name: str, *, least: int = 0) -> int:
     """A whole number that is at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

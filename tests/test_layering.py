@@ -28,6 +28,8 @@ LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS
 # Upward, and therefore only inside a function: (importing layer, imported layer).
 LAZY_UPWARD = {
     ("request", "executors"),  # a Request runs itself
+    ("request", "live"),  # and may be looked at while it runs
+    ("balancer", "live"),  # and so may a map
     ("balancer", "executors"),  # a Balancer binds to its executor when it is first used
     ("compose", "show"),  # an error shows the chain that it speaks of
     ("plan", "show"),  # and so does this one

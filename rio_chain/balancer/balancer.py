@@ -6,6 +6,7 @@ Order and counts are in ``core``, the way of a request in ``desk``, where it run
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain.balancer import mapping
@@ -26,7 +27,7 @@ from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.looks import Looks
 from rio_chain.request import Request
-from rio_chain.units import Duration, count, seconds, shown
+from rio_chain.units import Duration, count, flag, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -214,11 +215,21 @@ class Balancer(Looks):
         *,
         as_completed: bool = False,
         priority: float = 0,
+        progress: bool = False,
     ) -> Iterator[Outcome[Out]]:
         """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
 
         Inputs are read as slots become free, so any number of them takes little memory. Leaving the loop early
         cancels what is under way.
+
+        Args:
+            chain: a chain of one argument, or a function that gives a Request.
+            inputs: what it is called with.
+            as_completed: give each Outcome when it is there, and not in the order of the inputs.
+            priority: of each request.
+            progress: show how many are done, have failed and run, how many come in a second, and, where ``len(inputs)``
+                is known, how much time is left: in a notebook, in a terminal as a bar (with the extra
+                ``rio-chain[watch]``), elsewhere as lines on stderr.
         """
         host = self._binding.get(here=False)
         if host.on_loop_thread():
@@ -226,6 +237,12 @@ class Balancer(Looks):
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
         post = self._poster(host, chain, priority)
+        if flag(progress, "progress"):
+            from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
+
+            shown = Progress(inputs)
+            give = partial(mapping.in_threads, host, shown.posting(post), inputs, 2 * self._workers)
+            return shown.shown(lambda look: give(as_completed=as_completed, look=look))
         return mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def amap(
@@ -235,10 +252,17 @@ class Balancer(Looks):
         *,
         as_completed: bool = False,
         priority: float = 0,
+        progress: bool = False,
     ) -> AsyncIterator[Outcome[Out]]:
-        """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``."""
+        """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
         host = self._binding.get(here=True)
         post = self._poster(host, chain, priority)
+        if flag(progress, "progress"):
+            from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
+
+            shown = Progress(inputs)
+            give = partial(mapping.on_loops, shown.posting(post), inputs, 2 * self._workers)
+            return shown.ashown(lambda look: give(as_completed=as_completed, look=look))
         return mapping.on_loops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:

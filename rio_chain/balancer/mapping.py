@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import Waited, told
+from rio_chain.balancer.waiting import SLICE, Waited, told
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
@@ -20,8 +21,18 @@ Out = TypeVar("Out")
 Post = Callable[[In], Ticket[Out]]
 
 
+Look = Callable[[], None]
+"""Called again and again while one waits; it shows how far things are."""
+
+
 def in_threads(
-    host: Waited, post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool
+    host: Waited,
+    post: Post[In, Out],
+    inputs: Iterable[In],
+    window: int,
+    *,
+    as_completed: bool,
+    look: Look | None = None,
 ) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block."""
     source = iter(inputs)
@@ -50,10 +61,12 @@ def in_threads(
         more(window)
         while pending:
             if as_completed and not ready:
-                told(host, on_arrival)
+                told(host, on_arrival, meanwhile=look)
             ticket = ready.popleft() if as_completed else pending[0]
-            outcome = wait_for(ticket)
+            outcome = wait_for(ticket, look and partial(told, host, ticket.on_done, meanwhile=look))
             pending.remove(ticket)
+            if look is not None:
+                look()  # where nobody ever has to wait, too
             yield outcome
             more(1)
     finally:
@@ -62,8 +75,8 @@ def in_threads(
 
 
 async def on_loops(
-    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool
-) -> AsyncIterator[Outcome[Out]]:
+    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, look: Look | None = None
+) -> AsyncGenerator[Outcome[Out], None]:
     """The Outcomes, for a task."""
     from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
 
@@ -90,12 +103,41 @@ async def on_loops(
                 waiter = waiter_here()
                 wake[:] = [waiter.wake]
                 if not ready:
-                    await waiter.wait()
+                    await (waiter.wait() if look is None else _until_look(waiter.wait, look))
             ticket = ready.popleft() if as_completed else pending[0]
-            outcome = await wait_in_place(ticket)
+            outcome = await wait_in_place(ticket, look and partial(_looking, ticket, look))
             pending.remove(ticket)
+            if look is not None:
+                look()  # where nobody ever has to wait, too
             yield outcome
             more(1)
     finally:
         for ticket in pending:
             ticket.cancel("the loop over it was left")
+
+
+async def _looking(ticket: Ticket[Any], look: Look) -> None:
+    """Look again and again until it is answered."""
+    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+    waiter = waiter_here()
+    ticket.on_done(waiter.wake)
+    while not ticket.done:
+        await _until_look(waiter.wait, look)
+
+
+async def _until_look(wait: Callable[[], Awaitable[None]], look: Look) -> None:
+    """Wait, but no longer than until the next look."""
+    from rio_chain.executors import runtime_here  # noqa: PLC0415 - which loop this is only executors know
+
+    rt = runtime_here()
+    slot = rt.slot()
+    try:
+        slot.arm(rt.now() + SLICE)
+        await wait()
+    except BaseException as exc:
+        if not slot.settle(exc):
+            raise
+    finally:
+        slot.release()
+    look()

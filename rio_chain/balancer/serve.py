@@ -11,7 +11,7 @@ from rio_chain.engine.execute import execute, unbegun
 from rio_chain.errors import TicketCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from rio_chain.executors.base import Host
     from rio_chain.outcome import Outcome
@@ -58,9 +58,14 @@ def cancelled(host: Host, ticket: Ticket[Any], error: Exception, posted: float) 
     return unbegun(ticket.request, ticket.run, error, posted, host.runtime.now())
 
 
-def wait_for(ticket: Ticket[Any]) -> Outcome[Any]:
-    """Block until the ticket is answered. Ctrl-C cancels it and waits for its clean-up; a second one does not."""
+def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None) -> Outcome[Any]:
+    """Block until the ticket is answered. Ctrl-C cancels it and waits for its clean-up; a second one does not.
+
+    ``meanwhile`` is called at once, and may do something else until it is answered.
+    """
     try:
+        if meanwhile is not None:
+            meanwhile()
         return ticket.wait()
     except BaseException:
         if not ticket.done:
@@ -70,9 +75,14 @@ def wait_for(ticket: Ticket[Any]) -> Outcome[Any]:
         raise
 
 
-async def wait_in_place(ticket: Ticket[Any]) -> Outcome[Any]:
-    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended."""
+async def wait_in_place(ticket: Ticket[Any], meanwhile: Callable[[], Awaitable[None]] | None = None) -> Outcome[Any]:
+    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended.
+
+    ``meanwhile`` as for ``wait_for``.
+    """
     try:
+        if meanwhile is not None:
+            await meanwhile()
         return await ticket
     except BaseException:
         if not ticket.done:

@@ -27,12 +27,12 @@ class Ticket(Looks, Generic[Out]):
     stores it then calls those who wait; whoever comes to wait first leaves his call and then looks for the answer.
     """
 
-    __slots__ = ("__weakref__", "_error", "_host", "_outcome", "_seen", "_wakers", "request", "run", "withdraw")
+    __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
 
     def __init__(self, request: Request[Out], host: Waited) -> None:
         self.request = request
         self.run = Run(request.plan)
-        self._host = host
+        self.host = host
         self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
         self._outcome: Outcome[Out] | None = None
         self._error: BaseException | None = None
@@ -73,13 +73,13 @@ class Ticket(Looks, Generic[Out]):
         """
         limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
         if not self.done:
-            if self._host.on_loop_thread():
+            if self.host.on_loop_thread():
                 raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
             gate = threading.Lock()
             gate.acquire()
             waker = gate.release
             self.on_done(waker)
-            if not self._host.block(gate, limit):
+            if not self.host.block(gate, limit):
                 self._forget(waker)
                 raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
         return self._answer()
@@ -91,7 +91,7 @@ class Ticket(Looks, Generic[Out]):
         if not self.done:
             from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
 
-            self._host.check_await()
+            self.host.check_await()
             waiter = waiter_here()
             self.on_done(waiter.wake)
             try:
@@ -105,7 +105,7 @@ class Ticket(Looks, Generic[Out]):
         """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
         from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
 
-        self._host.check_await()
+        self.host.check_await()
         waiter = waiter_here()
         self.on_done(waiter.wake)
         await waiter.wait_shielded()

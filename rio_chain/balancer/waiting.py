@@ -48,12 +48,21 @@ class Elsewhere(Waited):
     """What goes on by itself, on a thread of its own."""
 
 
-def told(host: Waited, register: Callable[[Callable[[], None]], None], seconds: float | None = None) -> bool:
+def told(
+    host: Waited,
+    register: Callable[[Callable[[], None]], None],
+    seconds: float | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> bool:
     """Hand over what ends this waiting, and wait until it is called; False: not in so many seconds.
+
+    ``meanwhile`` is called again and again, every ``SLICE``. It waits without end then.
 
     No Event: whoever calls may be a signal handler on this very thread, which would find the Event's own lock taken.
     """
     gate = threading.Lock()
     gate.acquire()
     register(gate.release)
-    return host.block(gate, seconds)
+    while meanwhile is not None and not host.block(gate, SLICE):
+        meanwhile()
+    return meanwhile is not None or host.block(gate, seconds)

@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -179,8 +180,15 @@ def shared_host(executor: str | Executor) -> Host:
         return _hosts[key]
 
 
+Follow = Callable[[Ticket[Any]], AbstractContextManager[Callable[[], object]]]
+"""Opened with a ticket right before its run begins; it gives what to do until that is answered."""
+
+
 def run_blocking(
-    request: Request[Any], executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+    request: Request[Any],
+    executor: str | Executor | None = None,
+    deadline: Deadline | Duration | None = None,
+    follow: Follow | None = None,
 ) -> Outcome[Any]:
     """Run a request on the shared host and wait for it."""
     host = shared_host(default_name() if executor is None else checked_executor(executor))
@@ -190,21 +198,25 @@ def run_blocking(
         raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")
     ticket = Ticket(request, host)
-    main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now())
-    host.spawn(main, copy_context())
-    return wait_for(ticket)
+    with nullcontext() if follow is None else follow(ticket) as meanwhile:
+        if follow is not None:  # what it took to open is not the run's time
+            limit = deadline_of(deadline, host.runtime.now)
+        main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now())
+        host.spawn(main, copy_context())
+        return wait_for(ticket, meanwhile)
 
 
 def warn_if_a_loop_runs(instead: str) -> None:
     """Warn, once, that a blocking call stops a running loop. A notebook cell is meant to block, so not there."""
-    if instead in _warned or running_library() is None or _in_notebook():
+    if instead in _warned or running_library() is None or in_notebook():
         return
     _warned.add(instead)
     message = f"this blocking call stops the loop that is running; write `{instead}`"
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None

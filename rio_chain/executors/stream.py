@@ -141,10 +141,8 @@ class Stream(Generic[Out]):
     def _begin(self, host: Host) -> tuple[Ticket[Out], Buffer]:
         now = host.runtime.now
         check_lanes(self._request, host.runtime.lanes)
-        ticket, buffer = Ticket(self._request, host), Buffer()
-        watch = Watch(self._request.plan, buffer.put)
-        ticket.run = Watched(Part(watch))
-        ticket.on_done(partial(_over, watch, buffer))
+        ticket = Ticket(self._request, host)
+        buffer = events_of(ticket)
         limit = deadline_of(self._deadline, now)
         main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=now())
         self._host, self._ticket = host, ticket
@@ -186,6 +184,15 @@ class Stream(Generic[Out]):
     def __repr__(self) -> str:
         state = "not begun" if self._ticket is None else "over" if self._ticket.done else "running"
         return f"<Stream of {self._request.plan.title}: {state}>"
+
+
+def events_of(ticket: Ticket[Any]) -> Buffer:
+    """The events of a run that has not begun yet, as they come; None is the last of them."""
+    buffer = Buffer()
+    watch = Watch(ticket.request.plan, buffer.put)
+    ticket.run = Watched(Part(watch))
+    ticket.on_done(partial(_over, watch, buffer))
+    return buffer
 
 
 def _over(watch: Watch, buffer: Buffer) -> None:

@@ -133,9 +133,11 @@ class VirtualRuntime(ThreadRuntime):
         self._loop = loop
         self._lanes: Mapping[str, Lane] = {}
         self.draw = loop.draw
+        self.home = loop
+        self.running = running
 
     def here(self) -> bool:
-        """Whether the strand that asks runs on this loop."""
+        """As ``LoopRuntime.here``."""
         return running() is self._loop
 
     async def sleep(self, seconds: float) -> None:

@@ -10,7 +10,7 @@ from attrs import frozen
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
-from rio_chain.units import Duration, inert, number, seconds, shown, span
+from rio_chain.units import Duration, flag, inert, number, seconds, shown, span
 
 Error = Exception | type[Exception]
 
@@ -68,7 +68,7 @@ class Chaos(Shared):
         self.latency = 0.0 if latency is None else seconds(latency, "latency", zero=True)
         self._error = _error(error)
         self._seed = _whole(seed)
-        self._on = _switch(on)
+        self._on = flag(on, "on")
         self._lock = threading.RLock()
         self._calls = self._hits = 0
 
@@ -79,7 +79,7 @@ class Chaos(Shared):
 
     @on.setter
     def on(self, value: bool) -> None:
-        self._on = _switch(value)
+        self._on = flag(value, "on")
 
     def off(self) -> None:
         """Switch it off. Calls are not numbered meanwhile."""
@@ -127,10 +127,4 @@ def _error(value: object) -> Error | None:
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ChainDefinitionError(f"`seed` must be a whole number; got {shown(value)}")
-    return value
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ChainDefinitionError(f"`on` must be True or False; got {shown(value)}")
     return value

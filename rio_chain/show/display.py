@@ -41,12 +41,17 @@ def bundle(thing: Any, include: Container[str] | None, exclude: Container[str] |
     """What IPython shows of an object, by MIME type. A picture that fails leaves the text."""
     found = {PLAIN: plain(thing)}
     wanted = (include is None or HTML in include) and (exclude is None or HTML not in exclude)
-    if wanted and os.environ.get("RIO_DISPLAY", "").strip().lower() != "text":
+    if wanted and not text_alone():
         try:
             found[HTML] = html(thing)
         except Exception:  # noqa: BLE001 - somebody who looks wants to see something
             return found
     return found
+
+
+def text_alone() -> bool:
+    """Whether somebody wants no pictures."""
+    return os.environ.get("RIO_DISPLAY", "").strip().lower() == "text"
 
 
 def plain(thing: Any) -> str:

@@ -25,9 +25,6 @@ class Svg(str):
         self._of = of
         return self
 
-    def __str__(self) -> str:
-        return str.__str__(self)[:]
-
     def _repr_svg_(self) -> str:
         return str(self)
 

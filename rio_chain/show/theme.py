@@ -44,4 +44,4 @@ def ground(selector: str) -> str:
 def sheet(selector: str, rules: str) -> str:
     """A style sheet for what is inside of ``selector`` alone; in the rules, ``&`` stands for that."""
     tones = "".join(f"& .t-{name}{{--t:{colour}}}" for name, colour in {**TONES, **STATES}.items())
-    return ground(selector) + "\n".join((tones + "\n" + rules.strip()).replace("&", selector).splitlines()) + "\n"
+    return ground(selector) + f"{tones}\n{rules.strip()}\n".replace("&", selector)

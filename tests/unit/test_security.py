@@ -78,7 +78,7 @@ def importers(module: str) -> set[str]:
 
 @pytest.mark.parametrize("name", ["eval", "exec", "compile", "__import__", "os.system", "os.popen", "open", "print"])
 def test_nothing_is_evaluated_opened_or_printed(name: str) -> None:
-    assert [file for file, _ in calls(name) if file != "cli.py"] == []
+    assert [file for file, _ in calls(name) if not file.startswith("cli/")] == []
 
 
 def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
@@ -87,8 +87,12 @@ def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
         "executors/__init__.py": "f'rio_chain.executors.{name}'",  # which has been looked up in a list
         "executors/lane_worker.py": "'cloudpickle'",
         "balancer/watch.py": "module",
+        "live/screen.py": "'IPython.display'",
+        "live/terminal.py": "module",
+        "cli/target.py": "place",  # which the user's own command line says
     }
-    assert {ast.unparse(node.args[0]) for _, node in calls("_rich")} == {"'rich.table'", "'rich.text'", "'rich.live'"}
+    rich = ("console", "live", "progress_bar", "table", "text")
+    assert {ast.unparse(node.args[0]) for _, node in calls("_rich")} == {f"'rich.{name}'" for name in rich}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""The command ``rio-chain``. One file per command; each says what can be written after it, and does it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rio_chain.cli import bounds, demo, lint, run, show
+from rio_chain.cli.target import Broken, Refused
+from rio_chain.errors import RioError
+from rio_chain.units import inert
+
+EPILOG = """\
+A chain is named by the module it stands in, or the file, and its name there:
+
+  rio-chain show shop.pages:page          the chain `page` of the module shop.pages
+  rio-chain show examples/page.py:page    the chain `page` of a file
+
+  rio-chain run shop.pages:page --input 42 --live
+  rio-chain lint shop.pages               every chain of the module
+
+Exit status: 0 when it went well, 1 when the run failed or lint found something, 2 when it could not
+be done as written, 130 after Ctrl-C. `rio-chain COMMAND --help` has more.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be written after ``rio-chain``."""
+    top = argparse.ArgumentParser(
+        prog="rio-chain",
+        description="Look at a chain, run it, ask what it can cost, have it checked.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (show, run, bounds, lint, demo):
+        module.add(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    options = parser().parse_args(argv)
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # a terminal that can't show a name still shows the rest
+    try:
+        status: int = options.do(options)
+        sys.stdout.flush()
+    except Broken as broken:
+        sys.stderr.write(broken.text)
+        return 2
+    except (Refused, RioError, ImportError) as error:
+        text = str(error) if isinstance(error, Refused) else inert(str(error))
+        print(f"rio-chain {options.command}: {text}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever reads it has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as if by SIGPIPE
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    return status
