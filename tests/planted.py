@@ -65,9 +65,9 @@ BUGS = (
         (
             (
                 '                turn.state = "gone"\n'
-                "                self.runs.discard(turn.run)\n"
+                "                self.runs.pop(turn.run, None)\n"
                 "                following = self._hand_over()\n",
-                '                turn.state = "gone"\n                self.runs.discard(turn.run)\n',
+                '                turn.state = "gone"\n                self.runs.pop(turn.run, None)\n',
             ),
         ),
         ("test_balancer.py",),

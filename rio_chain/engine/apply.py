@@ -41,6 +41,10 @@ class NestedFail(Fail):
     """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
 
 
+class Late(Exception):
+    """An answer came after its limit, or the limit was over before the call."""
+
+
 class OuterExpired(BaseException):
     """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
 
@@ -117,7 +121,11 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
         layer = frame.layer
         accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
         if accept is not None:
+            strand.edge = frame.edge  # of the limits inside of it, which were kept, none holds any longer
+            strand.slot.arm(frame.edge)
             await _accepted(strand, frame, accept, value)
+            if strand.rt.now() >= frame.edge:  # where it was asked in place, nothing interrupted it
+                raise Late
         frames.pop()
         frame.returned()
         if frame.hold is not None:

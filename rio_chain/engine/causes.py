@@ -17,10 +17,6 @@ FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
 """How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
 
 
-class Late(Exception):
-    """An answer came after its limit, or the limit was over before the call."""
-
-
 def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> Entry | None:
     """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
     log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None

@@ -16,6 +16,7 @@ from rio_chain.engine.admit import admit
 from rio_chain.engine.apply import (
     Fail,
     Frame,
+    Late,
     NestedFail,
     Place,
     drop,
@@ -23,7 +24,7 @@ from rio_chain.engine.apply import (
     leave,
     unwind,
 )
-from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, Late, cause, crash
+from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
 from rio_chain.engine.compete import compete
 from rio_chain.engine.crowd import Crowd
 from rio_chain.engine.current import CURRENT, Run, Strand
@@ -152,7 +153,6 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
                         enter(frames, outer, began, op, (pc, depth, value))
-                        _arm(strand, frames[-1].edge)
                         await leave(strand, frames, pc, got)
                         edge = frames[-1].edge if frames else outer
                         t = now()
@@ -195,6 +195,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
             flight = None
+            if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
+                limit = frames[-1].edge if frames else outer
             if op[0] == TASK and problem is None:
                 flight = crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice

@@ -38,7 +38,7 @@ SLACK = 5_000
 
 async def pause(ms: float) -> None:
     """Sleep on whichever loop this runs."""
-    await SLEEPS[sniffio.current_async_library()](ms / 1000)
+    await SLEEPS.get(sniffio.current_async_library(), asyncio.sleep)(ms / 1000)  # a test may have lied to sniffio
 
 
 async def virtual_sleep(seconds: float) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from conformance.harness import World
 from conformance.policies.backends import backend
-from returns.result import Success
+from returns.result import Failure, Success
 
-from rio_chain import Breaker, CallbackFailed, CircuitOpen, NotAccepted, Task
+from rio_chain import Breaker, CallbackFailed, CircuitOpen, NotAccepted, Task, TaskTimedOut
 
 
 def positive(value: int) -> bool:
@@ -76,3 +77,31 @@ async def test_a_predicate_that_raises_is_told_as_its_own_failure(world: World) 
     error = outcome.result.failure()
     assert (type(error), error.role, error.callback) == (CallbackFailed, "accept", "odd")
     assert len(back.calls) == 1
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_limit_around_an_accept_counts_its_time(world: World, accepted: bool) -> None:
+    def slow(_: int) -> bool:
+        world.block(40)
+        return accepted
+
+    world.not_virtual("a sync function takes no time, so no limit ends it")
+    back = backend(world, (0, 1))
+    await world.run(Task(back.fetch)(1))  # what is made when it is first used, is made
+    outcome = await world.run(Task(back.fetch).retry(1, accept=slow, backoff=None).timeout(30)(1))
+    assert type(outcome.result.failure()) is TaskTimedOut
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_limit_inside_of_an_accept_does_not(world: World, accepted: bool) -> None:
+    def slow(_: int) -> bool:
+        world.block(40)
+        return accepted
+
+    back = backend(world, (0, 1))
+    await world.run(Task(back.fetch)(1))
+    outcome = await world.run(Task(back.fetch).timeout(30).retry(1, accept=slow, backoff=None)(1))
+    assert type(outcome.only.result) is (Success if accepted else Failure)
+    assert [type(error) for error in outcome.only.errors] == ([] if accepted else [NotAccepted, NotAccepted])
