@@ -82,9 +82,12 @@ class Loop:
         Raises:
             Deadlock: it is not, and nothing is left that could happen.
         """
-        while not self._turn.acquire(timeout=PATIENCE):  # another thread drives, and may answer us as well
+        # where another thread drives, that may answer us as well
+        while not self._turn.acquire(timeout=PATIENCE if self._at < until else 0):
             if over():
                 return True
+            if self._at >= until:
+                return False
         try:
             with self._driving():
                 while not over():

@@ -49,6 +49,10 @@ kinds = st.sampled_from(["holds", "blocks", "holds", "blocks", "quick", "fails"]
 limits = st.tuples(st.sampled_from(["", "queue_timeout", "deadline"]), st.sampled_from([5, 20, 0, NEVER]))
 
 
+STAGED = tuple(mode for mode in MODES if mode != "virtual")
+"""A loop in virtual time goes on only while somebody waits for it; here each rule looks at one that stands still."""
+
+
 class Machine(RuleBasedStateMachine):
     """Rules act on a ``Model`` and on a real balancer alike."""
 
@@ -314,7 +318,7 @@ EXAMPLES = int(os.environ.get("RIO_MACHINES") or 0)
 
 
 @pytest.mark.timeout(60 + EXAMPLES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", STAGED)
 def test_a_balancer_does_what_the_model_does(mode: str) -> None:
     given = settings(
         max_examples=EXAMPLES or (60 if mode in NATIVE else 20),
@@ -325,7 +329,7 @@ def test_a_balancer_does_what_the_model_does(mode: str) -> None:
     run_state_machine_as_test(partial(Machine, mode), settings=given)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("mode", NATIVE)
+@pytest.mark.parametrize("mode", [mode for mode in NATIVE if mode in STAGED])
 def test_time_that_runs_out_while_it_drains_is_no_cancellation(mode: str) -> None:
     machine = Machine(mode)
     machine.begin(workers=1, buffer=9, aging=None, max_abandoned=1, open_for=0)
