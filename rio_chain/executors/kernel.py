@@ -17,13 +17,14 @@ and the change that follows from it: a finaliser or signal handler may come back
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from rio_chain.engine.runtime import kind_of
 from rio_chain.executors.crew import Crew, answer, report
@@ -242,11 +243,12 @@ class Strand:
                 return False  # it was stopped before it began
             self._state = DRIVEN
         error, self._error, self._on = self._error, None, None
-        if self._coro is None:
-            main = self._main()
-            self._coro = main if type(main) is types.CoroutineType else _run(main)
+        coro = self._coro
+        if coro is None:
+            main: Any = self._main()
+            coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
         _here.strand = self
-        return self._go(self._coro, error)
+        return self._go(coro, error)
 
     def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901, PLR0912 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew

@@ -452,7 +452,7 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
             return word != "nothing"
         if balancer.stats().running == 0 or not phase.reached(balancer):
             return False
-        time.sleep(0.001)  # what comes while `run` hands the request in, may leave it running; the page says so
+        time.sleep(0.02)  # what comes while `run` hands the request in, may leave it running; the page says so
         phase.approach() if phase.when == "before" else phase.open()
         return True
 
