@@ -20,8 +20,8 @@ from typing import Any, TypeVar, cast
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Main, OnLoop
+from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
-from rio_chain.executors.jumping import BEGIN, LOOK, Calls
 from rio_chain.executors.thread import start_daemon
 from rio_chain.executors.timers import Deadlines
 

@@ -37,6 +37,13 @@ def told(error: BaseException) -> UsageError | None:
     return None if frame is None or not isinstance(error, _HAS_NO_LOOP) else _awaited(frame)
 
 
+def say_better(error: BaseException) -> None:
+    """Raise, in the place of an error of a library whose loop does not run, the one that says so; return for others."""
+    better = told(error)
+    if better is not None:
+        raise better from error
+
+
 def _awaited(frame: FrameType | None) -> UsageError:
     name = (
         "an awaitable that is not of rio_chain" if frame is None else f"`{_library(frame)}.{frame.f_code.co_qualname}`"

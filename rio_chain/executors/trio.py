@@ -19,8 +19,8 @@ import trio
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, HostGone
 from rio_chain.executors.base import Main, OnLoop
+from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
-from rio_chain.executors.jumping import BEGIN, LOOK, Calls
 from rio_chain.executors.thread import start_daemon
 
 T = TypeVar("T")

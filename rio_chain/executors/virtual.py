@@ -19,7 +19,7 @@ from rio_chain.engine.runtime import Lane, Raised, Runtime
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Main
 from rio_chain.executors.crew import Crew, answer
-from rio_chain.executors.foreign import frames_of, told
+from rio_chain.executors.foreign import frames_of, say_better
 from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
@@ -113,10 +113,8 @@ async def _named(fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -
     try:
         return await fn(*args, **kwargs)
     except Exception as error:
-        better = told(error)
-        if better is None:
-            raise
-        raise better from error
+        say_better(error)
+        raise
 
 
 # --- the runtime ------------------------------------------------------------------------------------------------

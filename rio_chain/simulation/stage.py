@@ -22,7 +22,7 @@ from rio_chain.errors import (
     TaskTimedOut,
     UsageError,
 )
-from rio_chain.executors.foreign import told
+from rio_chain.executors.foreign import say_better
 from rio_chain.functions import is_async
 from rio_chain.nodes import Node, Race, Scope, flat, parts, with_parts
 from rio_chain.plan import PlannedTask
@@ -243,10 +243,8 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
         try:
             return await fn(*args, **kwargs)
         except Exception as error:
-            better = told(error)
-            if better is None:
-                raise
-            raise better from error
+            say_better(error)
+            raise
         finally:
             if visit.counted:
                 load.ended(now() - began)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from returns.result import Failure
 from rich.console import Console
+from screens import Kept
 
 from rio_chain import Chain, ChainDefinitionError, DeadlineExceeded, Event, Task, UsageError, each, fan_out, remaining
 from rio_chain.live import screen
@@ -32,22 +33,6 @@ HOSTILE = '[red]</td><script>alert(1)</script>\x1b[2J\n"\u202e'
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-class Kept:
-    """A screen that keeps what it is shown."""
-
-    every = 0.0
-
-    def __init__(self) -> None:
-        self.seen: list[Sheet] = []
-        self.closed = 0
-
-    def show(self, view: Any) -> None:
-        self.seen.append(view.sheet(40))
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from screens import Kept
 
 from rio_chain import Balancer, ChainDefinitionError, Task
 from rio_chain.balancer.ticket import Ticket
@@ -19,7 +20,6 @@ from rio_chain.balancer.waiting import Elsewhere
 from rio_chain.live import progress as progressing
 from rio_chain.live import screen
 from rio_chain.live.progress import Progress, rough
-from rio_chain.live.sheet import Sheet
 from rio_chain.outcome import Outcome
 from rio_chain.testing import leak_guard
 
@@ -28,26 +28,6 @@ RUNS: dict[str, Callable[[Any], Any]] = {"asyncio": asyncio.run, "trio": trio.ru
 
 ENDS = 3
 """How often one input is shown anyhow: when it begins, when it is answered, when all is over."""
-
-
-class Kept:
-    """A screen that keeps what it is shown."""
-
-    every = 0.0
-
-    def __init__(self) -> None:
-        self.seen: list[Sheet] = []
-        self.closed = 0
-
-    def show(self, view: Any) -> None:
-        self.seen.append(view.sheet(40))
-
-    def close(self) -> None:
-        self.closed += 1
-
-    @property
-    def last(self) -> str:
-        return self.seen[-1].note.text
 
 
 @pytest.fixture
