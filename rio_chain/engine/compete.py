@@ -295,14 +295,17 @@ class Heat:
         return won
 
     def _close_logs(self, error: Any) -> None:
-        """Nobody has won: those who still ran were stopped, and an answer of one task alone was not accepted."""
+        """Nobody has won: those who still ran were stopped, and an answer of one task alone was not accepted.
+
+        Where one has failed, its log says how it ended: its task may have succeeded, and a bridge after it not.
+        """
         for branch in self.branches:
-            alone = self.hedge and branch.high - branch.low == 1
+            refused = self.hedge and not self.errors and branch.high - branch.low == 1
             for index in range(branch.low, branch.high):
                 entry = entry_of(self.parent.run.log, index)
                 if entry.status == "running":
                     entry.end(error, sibling=True)
-                elif alone and entry.status == "succeeded":
+                elif refused and entry.status == "succeeded":
                     entry.failed(error)
 
     def _error(self) -> Any:

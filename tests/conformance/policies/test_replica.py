@@ -9,7 +9,7 @@ from conformance.harness import World
 from conformance.policies.backends import HANG, AsyncClosable, Closable, backend
 from returns.result import Failure, Success
 
-from rio_chain import Quantile, Task, TaskTimedOut, best, first
+from rio_chain import BridgeFailed, Quantile, Task, TaskTimedOut, best, first
 
 # --- when the next begins ---------------------------------------------------------------------------------------
 
@@ -398,3 +398,13 @@ async def test_a_retry_outside_is_a_new_round(world: World) -> None:
     only = outcome.only
     assert (only.attempts, only.started, only.winner, only.wasted) == (3, 1, 0, 0)
     assert back.started(0, 1, 2)
+
+
+async def test_a_task_succeeded_though_the_bridge_after_it_failed_in_all(world: World) -> None:
+    def bridge(_: object) -> object:
+        raise OSError("bridge")
+
+    back = backend(world, (1, "a"))
+    outcome = await world.run((Task(back.fetch) >> bridge).replica(2)(7))
+    assert type(outcome.result.failure()) is BridgeFailed
+    assert (outcome.only.status, outcome.only.errors) == ("succeeded", ())
