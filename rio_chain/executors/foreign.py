@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-import sys
+import socket
 import threading
 from collections.abc import Generator
 from types import FrameType, TracebackType
@@ -14,8 +15,8 @@ from rio_chain.errors import UsageError
 
 LIBRARIES = frozenset({"asyncio", "trio", "anyio", "curio"})
 """Those that need a loop of their own."""
-EVENTS = frozenset({"socket.connect", "socket.getaddrinfo"})
-"""Python tells of these before it does them: real I/O begins with one of the two."""
+GUARDED: dict[Any, tuple[str, ...]] = {socket: ("getaddrinfo",), socket.socket: ("connect", "connect_ex")}
+"""Real I/O begins with one of these."""
 _HAS_NO_LOOP = (RuntimeError, ImportError, AttributeError, KeyError)
 """What these libraries raise where their loop does not run."""
 INSTEAD = "write `await rio_chain.testing.sleep(20)` for what takes 20 ms"
@@ -72,11 +73,6 @@ def frames_of(coroutine: Any) -> list[FrameType]:
 # --- real I/O ---------------------------------------------------------------------------------------------------
 
 
-def _audit(event: str, _: object) -> None:
-    if event in EVENTS and not allowed.real:
-        raise UsageError(f"`{event}` was called in virtual time, which knows no real I/O; {BACKEND}")
-
-
 class Allowed(threading.local):
     """Whether this thread may do real I/O."""
 
@@ -84,18 +80,34 @@ class Allowed(threading.local):
 
 
 allowed = Allowed()
-_watching: list[None] = []
+_guarded: list[None] = []
+
+
+def _guard(owner: Any, name: str) -> None:
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def asked(*args: Any, **kwargs: Any) -> Any:
+        if not allowed.real:
+            raise UsageError(f"`socket.{name}` was called in virtual time, which knows no real I/O; {BACKEND}")
+        return real(*args, **kwargs)
+
+    setattr(owner, name, asked)
 
 
 @contextlib.contextmanager
 def no_real_io() -> Generator[None]:
     """Real I/O that this thread begins in the block raises ``UsageError``.
 
-    What Python calls for that can't be taken back, and stays as long as the process.
+    The functions it begins with are wrapped when this is first used, for as long as the process: they may be called by
+    another thread at any moment. Not by ``sys.addaudithook``, which can't be taken back either: a hook in Python gives
+    other threads a turn inside of ``sys.settrace``, and in Python 3.11 two that do that at once fail.
     """
-    if not _watching:
-        _watching.append(None)
-        sys.addaudithook(_audit)
+    if not _guarded:
+        _guarded.append(None)
+        for owner, names in GUARDED.items():
+            for name in names:
+                _guard(owner, name)
     before, allowed.real = allowed.real, False
     try:
         yield
