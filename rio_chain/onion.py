@@ -29,7 +29,7 @@ from rio_chain.policies import (
     Timeout,
 )
 from rio_chain.policies.retry import On
-from rio_chain.request import Request
+from rio_chain.request import NO_KWARGS, Request
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Onion(Composed, Generic[P, Out]):
         entry = self._entry or compose.entry(self)
         if kwargs or entry.keywords or not entry.least <= len(args) <= entry.most:
             entry.bind(args, kwargs)
-        return Request(self._plan or self.plan(), args, kwargs)
+        return Request(self._plan or self.plan(), args, kwargs or NO_KWARGS)
 
     def _scope(self, policy: Policy) -> Any:
         return compose.scope(self._wrapped, self, policy)

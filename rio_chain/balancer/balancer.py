@@ -22,7 +22,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.balancer.waiting import Elsewhere, Waited, told
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run
-from rio_chain.engine.execute import execute, unbegun
+from rio_chain.engine.execute import begin, end, outcome_of, unbegun
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.looks import Looks
@@ -149,20 +149,22 @@ class Balancer(Looks):
             host.check_await()
             return await wait_in_place(self._post(host, request, terms))
         self._check(host, request)
-        rt, core, run = host.runtime, self._core, Run(request.plan)
+        rt, run = host.runtime, Run(request.given[0])
         posted = began = rt.now()
         turn = Turn(run, terms.priority, posted)
-        if not core.admit(turn, bounded=terms.bounded):
-            until = terms.until(rt, posted)
-            if not await self._desk.turn_came(rt, turn, until):
-                return unbegun(request, run, self._desk.passed_over(rt, until), posted, rt.now())
+        if not self._core.admit(turn, bounded=terms.bounded):
+            if not await self._desk.turn_came(rt, turn, terms.until(rt, posted)):
+                error = self._desk.passed_over(rt, terms.until(rt, posted))
+                return unbegun(request, run, error, posted, rt.now())
             began = rt.now()
-        try:
-            return await execute(
-                rt, request, run, deadline=terms.deadline, abandon_after=self._abandon_after, posted=posted
-            )
+        try:  # as ``execute`` does it, without one more coroutine for each request that is under way
+            got = begin(rt, request, run, began, terms.deadline, self._abandon_after)
+            del request
+            got = await got
         finally:
-            core.leave(turn, began - posted, rt.now() - began)
+            end(run)
+            self._core.leave(turn, began - posted, rt.now() - began)
+        return outcome_of(run, got, (posted, began, rt.now()))
 
     def run(
         self,

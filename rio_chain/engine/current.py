@@ -22,7 +22,7 @@ INF = float("inf")
 class Run:
     """The state of one run: its log, and why it was told to stop, if it was."""
 
-    __slots__ = ("abandon_after", "around", "log", "origin", "plan", "slot", "stop_error")
+    __slots__ = ("abandon_after", "around", "log", "origin", "plan", "root", "stop_error")
 
     watched = False
     """Whether it tells anybody what happens in it."""
@@ -33,7 +33,7 @@ class Run:
         self.abandon_after: float | None = None  # seconds, where that is its limit; else its limit is a deadline
         self.log: Log = [None] * len(plan.tasks)
         self.stop_error: Exception | None = None
-        self.slot: Slot | None = None  # of the root strand, while it runs
+        self.root: Strand | None = None  # its first line, while it runs
         self.origin: float = 0.0 if around is None else around.origin  # when the outermost run began
 
     def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - for those who watch
@@ -44,16 +44,16 @@ class Run:
         return Run(self.plan, self)
 
     def strand(self, rt: Runtime, slot: Slot, outer: float) -> Strand:
-        """A line of execution of this run. That of its own slot is its root."""
+        """A line of execution of this run."""
         return Strand(self, rt, slot, outer)
 
     def stop(self, error: Exception) -> None:
         """End the run with ``error`` as soon as it can be. From any thread; a run that is over stays as it is."""
         if self.stop_error is None:
             self.stop_error = error
-        slot = self.slot
-        if slot is not None:
-            slot.stop()
+        root = self.root
+        if root is not None:
+            root.slot.stop()
 
     def overdue(self) -> Exception:
         """The error that says its limit is over."""
@@ -77,7 +77,7 @@ class Run:
 class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
-    __slots__ = ("at", "budget", "edge", "kept", "outer", "replica", "rounds", "rt", "run", "slot")
+    __slots__ = ("at", "before", "budget", "edge", "kept", "outer", "replica", "rounds", "rt", "run", "slot")
 
     def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float) -> None:
         self.run = run
@@ -86,6 +86,7 @@ class Strand:
         self.outer = outer  # of a root: the limit of its run; of others: the limits around it, which those keep
         self.edge = outer
         self.at = 0  # the task whose turn it is
+        self.before: Strand | None = None  # of a root: the strand in a body of which its run was begun
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
@@ -94,7 +95,7 @@ class Strand:
     @property
     def root(self) -> bool:
         """Whether it is the first line of its run, whose end is that of the run."""
-        return self.run.slot is self.slot
+        return self.run.root is self
 
     @property
     def open(self) -> bool:

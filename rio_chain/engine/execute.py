@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
 from rio_chain.deadline import Deadline
-from rio_chain.engine.current import CURRENT, INF, Run, inherited
+from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine.given import program_for
 from rio_chain.engine.interpret import walk
 from rio_chain.engine.runtime import Runtime
@@ -37,41 +38,70 @@ async def execute(
         abandon_after: seconds, counted from here, for a run without a deadline or an outermost timeout.
         posted: when it was handed to the balancer, on the runtime's clock; default now.
     """
-    plan = request.plan
+    began = rt.now()
+    walking = begin(rt, request, run, began, deadline, abandon_after)
+    del request
+    try:
+        got = await walking
+    finally:
+        end(run)
+    return outcome_of(run, got, (began if posted is None else posted, began, rt.now()))
+
+
+# The parts of it, for who would have to keep a coroutine of theirs around it for each request that is under way. They
+# let go of the request when it has begun: what it was called with lives for as long as the walk needs it.
+
+
+def begin(  # noqa: PLR0917 - called for every request
+    rt: Runtime, request: Request[Any], run: Run, now: float, deadline: Deadline | None, abandon_after: float
+) -> Coroutine[Any, Any, Any]:
+    """The run has begun; what gives its value, or ``Failed``, is to be awaited at once. Then comes ``end``."""
     program, value = program_for(request, rt)
-    began = run.origin = rt.now()
+    run.origin = now
     outer = CURRENT.get()
     until = INF if deadline is None and outer is None else _until(rt, deadline, inherited())
-    late = until <= began
+    late = until <= now
     if until == INF and not program.limited:
         run.abandon_after = abandon_after
-        until = began + abandon_after
+        until = now + abandon_after
     if outer is not None and outer.open:
         run.around = outer.run
         if outer.rt.now == rt.now:
             run.origin = outer.run.origin
-    slot = run.slot = rt.slot()
-    strand = run.strand(rt, slot, until)
+    strand = run.root = run.strand(rt, rt.slot(), until)
+    strand.before = outer
     if program.kept:
         strand.kept = [None] * program.kept
-    token = CURRENT.set(strand)
-    try:
-        if run.stop_error is not None:
-            got: Any = _answered(run, run.stop_error)
-        elif late:
-            got = _answered(run, DeadlineExceeded("before it began"))
-        else:
-            got = await walk(strand, program.ops, 0, program.length, value, [], began)
-            if run.stop_error is not None and type(got) is not Failed:
-                got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
-    finally:
-        run.slot = run.around = None
-        strand.close()
-        slot.release()
-        CURRENT.reset(token)
+    CURRENT.set(strand)
+    if run.stop_error is not None or late:
+        return _at_once(run, run.stop_error or DeadlineExceeded("before it began"))
+    return walk(strand, program.ops, 0, program.length, value, now)
+
+
+async def _at_once(run: Run, error: Exception) -> Failed:
+    return _answered(run, error)
+
+
+def end(run: Run) -> None:
+    """The run is over, however it ended."""
+    strand = run.root
+    if strand is None:
+        return  # it never began
+    run.root = run.around = None
+    here: Any = CURRENT.get()
+    if here is strand or not isinstance(here, Strand):  # else a collector ends it, in the context of somebody else
+        CURRENT.set(strand.before)
+    strand.before = None
+    strand.end()
+
+
+def outcome_of(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any]:
+    """What came of a run that is over. ``times``: when it was posted, began, and ended."""
+    if run.stop_error is not None and type(got) is not Failed:
+        got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
     if run.watched:
         run.over(got.error if type(got) is Failed else None)
-    return Outcome(plan, run.log, got, (began if posted is None else posted, began, rt.now()))
+    return Outcome(run.plan, run.log, got, times)
 
 
 def _until(rt: Runtime, *deadlines: Deadline | None) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from returns.result import Failure, Success
 
@@ -70,6 +70,7 @@ SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of answers that stand for themselves and need no look."""
+NO_FRAMES = cast("list[Frame]", ())
 _PLAINLY = (PLACE, CALL)
 """The routes of sync functions."""
 _AWAITED = (DIRECT, ASYNC)
@@ -77,11 +78,12 @@ _AWAITED = (DIRECT, ASYNC)
 
 
 async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
-    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, frames: list[Frame], t: float
+    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
     rt, slot, log, outer = strand.rt, strand.slot, strand.run.log, strand.outer
     now, alarm = rt.now, slot.alarm
+    frames = NO_FRAMES  # a list of its own is made when there is a first one
     edge = outer  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
@@ -92,11 +94,11 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
         try:
             if problem is not None:
                 limit = INF  # that of what has failed; the frames know those that still hold
-                place = await unwind(strand, frames, problem.error)
-                if place is None:
+                got = await unwind(strand, frames, problem.error)
+                if got is None:
                     return problem
                 problem = None
-                pc, depth, value = place
+                pc, depth, value = got
                 edge = frames[-1].edge if frames else outer
                 t = now()
             while pc < stop:
@@ -148,10 +150,10 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     if log[index] is None:
                         log[index] = (began, t, got)
                     else:
-                        entry = note_call(log, index, began, t)
-                        entry.succeeded(got)
+                        note_call(log, index, began, t).succeeded(got)
                     if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
+                        frames = frames or []
                         enter(frames, outer, began, op, (pc, depth, value))
                         await leave(strand, frames, pc, got)
                         edge = frames[-1].edge if frames else outer
@@ -177,11 +179,13 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     value = got
                     pc += 1
                 elif code == ENTER:
+                    frames = frames or []
                     enter(frames, outer, t, op, (pc, depth, value))
                     edge = limit = frames[-1].edge
                     pc += 1
                 else:
                     _arm(strand, edge)
+                    frames = frames or []
                     pc, value = await _step(strand, ops, (pc, depth, value), frames)
                     edge = frames[-1].edge if frames else outer
                     if code == LEAVE:
@@ -195,6 +199,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
             flight = None
+            frames = frames or []
             if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
                 limit = frames[-1].edge if frames else outer
             if op[0] == TASK and problem is None:
@@ -309,7 +314,7 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     try:
         program, value = program_for(request, parent.rt)
         strand.kept = [None] * program.kept
-        got = await walk(strand, program.ops, 0, program.length, value, [], parent.rt.now())
+        got = await walk(strand, program.ops, 0, program.length, value, parent.rt.now())
     finally:
         strand.close()
         CURRENT.reset(token)
@@ -320,4 +325,4 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
 
 async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
-    return await walk(strand, ops, branch.start, branch.stop, value, [], strand.rt.now())
+    return await walk(strand, ops, branch.start, branch.stop, value, strand.rt.now())

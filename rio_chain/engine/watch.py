@@ -176,7 +176,7 @@ class Watched(Run):
 
     def strand(self, rt: Runtime, slot: Slot, outer: float) -> Strand:
         """As ``Run.strand``."""
-        root = self.slot is slot
+        root = self.told.above is None and not self._begun
         if root:
             self.told.watch.begin(rt.now)
         first, self._begun = not (root or self._begun), True

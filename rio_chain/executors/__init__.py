@@ -156,7 +156,7 @@ def host_here() -> Host:
 
 def run_here(request: Request[Any]) -> Coroutine[Any, Any, Outcome[Any]]:
     """What runs a request in the caller's own task. Called there."""
-    return execute(runtime_here(), request, Run(request.plan))
+    return execute(runtime_here(), request, Run(request.given[0]))
 
 
 # --- blocking runs ----------------------------------------------------------------------------------------------

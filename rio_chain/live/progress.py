@@ -92,7 +92,7 @@ class Progress:
             self._past.popleft()
 
     def _line(self) -> str:
-        running = sum(ticket.run.slot is not None for ticket in self._open)
+        running = sum(ticket.run.root is not None for ticket in self._open)
         rate = self.rate()
         told = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
         told += [f"{self.failed} failed"] if self.failed else []

@@ -105,7 +105,7 @@ def test_failures_and_what_runs_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     scene.answer(2)
     scene.answer(1, lambda: 1 / 0)
     waiting, running = (scene.progress.counted(Ticket(ODD(1), Elsewhere())) for _ in range(2))
-    running.run.slot = object()  # type: ignore[assignment]
+    running.run.root = object()  # type: ignore[assignment]
     scene.now = 1
     assert scene.line() == "3/9 done, 1 failed, 1 running, 3.0/s, 2.0 s left"
     assert not waiting.done
