@@ -111,8 +111,13 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
     def __enter__(self) -> Self:
         gc.collect()  # what only waits for the collector is not there
         held_now = tuple(map(held, self._balancers))
-        self._before = _Before(frozenset(_tasks()), frozenset(threading.enumerate()), descriptors(), held_now)
+        self._before = _Before(frozenset(_tasks()), self._busy_threads(), descriptors(), held_now)
         return self
+
+    def _busy_threads(self) -> frozenset[threading.Thread]:
+        """All but those that rest: what is left on one of these at the end was begun in the block."""
+        resting = {thread for thread, frames in _threads().items() if _rests(thread, frames, self._balancers)}
+        return frozenset(threading.enumerate()) - resting
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if exc is None:
