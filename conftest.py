@@ -4,8 +4,11 @@ Hypothesis looks for new examples on every run but CI's, which tries the same on
 change at hand.
 """
 
+import gc
 import os
+from collections.abc import Generator
 
+import pytest
 from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
@@ -19,3 +22,15 @@ pytest_collect_file = (
     Sybil(parsers=[DocTestParser()], patterns=["*.py"], path="rio_chain")
     + Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"], path="docs")
 ).pytest()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Ten thousand collected tests stay until the end: the collector need not look at them each time it comes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
