@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 from conformance.harness import World, pause
+from conformance.lane_bodies import compute, die, halve, hold, refuse, stay, where
 from returns.result import Failure, Success
 
 from rio_chain import DeadlineExceeded, ProcessDied, Task, TaskTimedOut, settle
 
 pytestmark = pytest.mark.real_time
-
-
-def where(_: object = None) -> int:
-    return os.getpid()
-
-
-def stay(note: Path) -> None:
-    """Write down where it runs, and never return."""
-    note.write_text(str(os.getpid()))
-    threading.Event().wait()
-
-
-def hold(gate: Path) -> None:
-    """Until there is such a file; another one tells that it began."""
-    gate.with_suffix(".held").touch()
-    while not gate.exists():
-        time.sleep(0.002)
-
-
-def die(code: int) -> None:
-    os._exit(code)
-
-
-def refuse(x: int) -> None:
-    raise ValueError(x)
-
-
-def halve(x: int) -> Success[int] | Failure[str]:
-    return Failure("odd") if x % 2 else Success(x // 2)
-
-
-def compute(seconds: float) -> float:
-    """Hold the interpreter: a sum is one instruction, and nothing else in the process runs meanwhile."""
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        sum(range(1_000_000))
-    return time.perf_counter() - begun
-
 
 WHERE, STAY, DIE = Task(where).lane("cpu"), Task(stay).lane("cpu"), Task(die).lane("cpu")
 
