@@ -93,7 +93,7 @@ def _library_here() -> LoopModule:
 
 def waiter_here() -> Waiter:
     """A waiter for the task that asks, on whatever loop it runs."""
-    return _library_here().waiter()
+    return runtime_here().waiter()
 
 
 _lock = threading.RLock()

@@ -495,11 +495,6 @@ def runtime(crew: Crew) -> AsyncioRuntime:
     return AsyncioRuntime(asyncio.get_running_loop(), crew)
 
 
-def waiter() -> AsyncioWaiter:
-    """As ``ExecutorModule.waiter``."""
-    return AsyncioWaiter(asyncio.get_running_loop())
-
-
 def tasks() -> dict[object, tuple[str, object]]:
     """As ``LoopModule.tasks``."""
     here = asyncio.current_task()

@@ -127,10 +127,6 @@ class LoopModule(ExecutorModule, Protocol):
         """The runtime of the loop that is running in this thread."""
         ...
 
-    def waiter(self) -> Waiter:
-        """A waiter for the task that calls, on whatever loop of this kind it runs."""
-        ...
-
     def tasks(self) -> Mapping[object, tuple[str, object]]:
         """The name and the coroutine of each task of the loop that is running, without the one that asks."""
         ...

@@ -389,11 +389,6 @@ def runtime(crew: Crew) -> TrioRuntime:
     return TrioRuntime(crew)
 
 
-def waiter() -> TrioWaiter:
-    """As ``ExecutorModule.waiter``."""
-    return TrioWaiter(trio.lowlevel.current_trio_token())
-
-
 def tasks() -> dict[object, tuple[str, object]]:
     """As ``LoopModule.tasks``."""
     here, root = trio.lowlevel.current_task(), trio.lowlevel.current_root_task()

@@ -20,7 +20,7 @@ from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Main
 from rio_chain.executors.crew import Crew, answer
 from rio_chain.executors.foreign import frames_of, say_better
-from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within, let_others
+from rio_chain.executors.kernel import Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
 from rio_chain.units import milliseconds, shown
@@ -255,11 +255,6 @@ def attach(threads: int, max_abandoned: int) -> VirtualHost:  # noqa: ARG001 - i
 def runtime(crew: Crew) -> VirtualRuntime:  # noqa: ARG001 - calls are made in place
     """As ``LoopModule.runtime``."""
     return VirtualRuntime(_loop_here())
-
-
-def waiter() -> Signal:
-    """As ``LoopModule.waiter``."""
-    return Signal(current())
 
 
 def tasks() -> dict[object, tuple[str, object]]:
