@@ -49,6 +49,11 @@ def overheads(run: dict[str, Any]) -> dict[str, float]:
     return dict(sorted(((name, cost) for name, cost in found.items() if cost > 0), key=lambda item: item[1]))
 
 
+def short(number: float) -> str:
+    """Three digits, or all before the point, as people write them."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004
+
+
 def bar(number: int, name: str, cost: float, low: float, decade: float) -> str:
     y = TOP + number * ROW
     length = max(2.0, math.log10(cost / low) * decade)
@@ -56,7 +61,7 @@ def bar(number: int, name: str, cost: float, low: float, decade: float) -> str:
     return (
         f'<text x="{LABEL - 10}" y="{y + 19}" text-anchor="end">{escape(name)}</text>'
         f'<rect class="{kind}" x="{LABEL}" y="{y + 5}" width="{length:.1f}" height="{ROW - 10}" rx="3"/>'
-        f'<text class="value" x="{LABEL + length + 6:.1f}" y="{y + 19}">{cost:.3g}</text>'
+        f'<text class="value" x="{LABEL + length + 6:.1f}" y="{y + 19}">{short(cost)}</text>'
     )
 
 
@@ -79,7 +84,7 @@ def drawn(run: dict[str, Any]) -> str:
     decade = (WIDTH - LABEL - RIGHT) / decades
     bottom = TOP + ROW * len(costs)
     desc = "Microseconds for one step with a limit and retries, over the bare call, on a logarithmic scale: "
-    desc += "; ".join(f"{name} {cost:.3g}" for name, cost in costs.items()) + "."
+    desc += "; ".join(f"{name} {short(cost)}" for name, cost in costs.items()) + "."
     parts = [
         HEAD.format(width=WIDTH, height=bottom + FOOT, title=TITLE, desc=escape(desc)),
         f'<text class="title" x="10" y="24">{TITLE}</text>',
