@@ -17,6 +17,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from rio_chain.aside import patient
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
 
@@ -199,12 +200,16 @@ class Crew:
                 report(error)
                 given_up = False
             del item  # it may hold a lot, and the next one may be long in coming
-            with lock:
+            if not lock.acquire(blocking=False):
+                patient(lock)
+            try:
                 if given_up:
                     self._abandoned.pop()
                     return
                 self._pending.pop()
                 stays = not (self._closed and self._one_less())
+            finally:
+                lock.release()
         if self._closed:
             self._left.put(threading.current_thread())
             self._items.put(None)  # for the next idle one

@@ -104,6 +104,18 @@ def test_a_given_up_thread_is_replaced_counted_and_retires(crew):
     assert not crew.saturated
 
 
+def test_a_worker_waits_for_the_accounts_without_holding_them_up(crew):
+    gate, counted = Gate(), []
+    crew.submit(gate)
+    assert gate.begun.wait(5)
+    with crew._lock:
+        gate.open.set()
+        time.sleep(0.01)
+        counted.append(crew.pending)  # the worker is there, and has not got in
+    eventually(lambda: crew.pending == 0)
+    assert counted == [1]
+
+
 def test_an_error_of_an_item_goes_to_the_hook_and_the_worker_survives(crew, monkeypatch):
     told = []
     monkeypatch.setattr(threading, "excepthook", told.append)
