@@ -41,6 +41,7 @@ dsl describes, plan is data, policies decide, the engine waits, the queue orders
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rio_chain.choices import choose, when
@@ -70,10 +71,8 @@ from rio_chain.errors import (
     Unstable,
     UsageError,
 )
-from rio_chain.event import Event
 from rio_chain.items import each, expand, reduce
 from rio_chain.joins import fan_out, race, settle, star
-from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.plan import Plan
 from rio_chain.policies import (
     Backoff,
@@ -89,17 +88,18 @@ from rio_chain.policies import (
     Quantile,
     Turn,
     at_least,
-    best,
     first,
-    quorum,
 )
 from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
     from rio_chain.bounds import Bounds
+    from rio_chain.event import Event
     from rio_chain.executors.stream import Stream
     from rio_chain.lint import Finding
+    from rio_chain.outcome import Outcome, Response, Span
+    from rio_chain.policies.choosers import best, quorum
     from rio_chain.simulation import Simulation, advise, compare, simulate
 
 __all__ = [
@@ -174,23 +174,23 @@ __all__ = [
 
 
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
+    _LATER = {  # nobody needs these to write a chain, or few do
+        "balancer": ("Balancer", "Ticket"),
+        "bounds": ("Bounds",),
+        "event": ("Event",),
+        "executors.stream": ("Stream",),
+        "lint": ("Finding",),
+        "outcome": ("Outcome", "Response", "Span"),
+        "policies.choosers": ("best", "quorum"),
+        "simulation": ("Simulation", "advise", "compare", "simulate"),
+    }
 
     def __getattr__(name: str) -> Any:
-        # to write a chain, or to test one, nobody needs these
-        if name in ("Balancer", "Ticket"):
-            from rio_chain import balancer as home  # noqa: PLC0415
-        elif name == "Bounds":
-            from rio_chain import bounds as home  # noqa: PLC0415
-        elif name == "Stream":
-            from rio_chain.executors import stream as home  # noqa: PLC0415
-        elif name == "Finding":
-            from rio_chain import lint as home  # noqa: PLC0415
-        elif name in ("Simulation", "advise", "compare", "simulate"):
-            from rio_chain import simulation as home  # noqa: PLC0415
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value = getattr(home, name)
-        return value
+        for module, names in _LATER.items():
+            if name in names:
+                globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Star, arity, function, is_async, name_of, takes_one, written
 from rio_chain.nodes import Bridge, Call, FanOut, Head, Node, Then, given_names, name_twice
-from rio_chain.policies import Chooser, Gate, Quantile, Retry, best, first, quorum
+from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
 from rio_chain.units import count, inert, seconds, shown
 
 Kind = TypeVar("Kind")
@@ -113,6 +113,8 @@ def pick(value: object) -> Chooser:
     """A checked Chooser."""
     rule = "`pick` must be a Chooser: first(), best(score, within=ms) or quorum(k)"
     if isinstance(value, type) or not all(hasattr(value, part) for part in ("ask", "least", "good", "decide")):
+        from rio_chain.policies.choosers import best, quorum  # noqa: PLC0415 - few chains have one
+
         got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else shown(value)
         raise ChainDefinitionError(f"{rule}; got {got}")
     return cast("Chooser", value)

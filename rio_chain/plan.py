@@ -46,7 +46,6 @@ from rio_chain.nodes import (
     walk,
 )
 from rio_chain.units import inert, shown
-from rio_chain.wiring import Unwired, wire
 
 __all__ = [
     "Bridge",
@@ -190,11 +189,13 @@ def compile_plan(node: Node) -> Plan:
 
 
 def _wired(root: Node) -> Node:
-    from rio_chain.show import source  # noqa: PLC0415 - an error shows the chain that it speaks of
+    from rio_chain.wiring import Unwired, wire  # noqa: PLC0415 - few chains use values by keyword
 
     try:
         return wire(root)
     except Unwired as error:
+        from rio_chain.show import source  # noqa: PLC0415 - an error shows the chain that it speaks of
+
         raise ChainDefinitionError(f"{error}. The chain: {source(root)}") from None
 
 

@@ -11,7 +11,7 @@ from rio_chain.policies.budget import Budget
 from rio_chain.policies.cache import Cache
 from rio_chain.policies.chaos import Chaos
 from rio_chain.policies.choice import Chooser
-from rio_chain.policies.choosers import best, first, quorum
+from rio_chain.policies.first import first
 from rio_chain.policies.flights import Flights
 from rio_chain.policies.gate import Gate
 from rio_chain.policies.hold import Hold, Turn
@@ -47,7 +47,5 @@ __all__ = [
     "Turn",
     "Wait",
     "at_least",
-    "best",
     "first",
-    "quorum",
 ]

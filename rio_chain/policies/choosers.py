@@ -1,4 +1,4 @@
-"""Choosers: which answer of several replicas wins."""
+"""Choosers that compare the answers of several replicas. The one that does not is in ``first``."""
 
 from __future__ import annotations
 
@@ -13,37 +13,6 @@ from rio_chain.policies.checks import callback, title
 from rio_chain.policies.choice import Arrival, Ask, Decision
 from rio_chain.policies.written import exact_ms, plain
 from rio_chain.units import Duration, count, number, seconds, shown, span
-
-
-@frozen(repr=False)
-class First:
-    """The first answer; with ``accept`` the first that it says True to."""
-
-    accept: Callable[[Any], bool] | None = field(default=None, hash=False)
-
-    @property
-    def ask(self) -> Ask | None:
-        """As ``Chooser.ask``."""
-        return None if self.accept is None else Ask("accept", self.accept)
-
-    @property
-    def least(self) -> int:
-        """As ``Chooser.least``."""
-        return 1
-
-    def good(self, mark: Any, /) -> bool:
-        """As ``Chooser.good``."""
-        return self.accept is None or bool(mark)
-
-    def decide(self, arrived: Sequence[Arrival], *, left: int, now: float) -> Decision:  # noqa: ARG002 - as Chooser
-        """As ``Chooser.decide``."""
-        return Decision(winner=arrived[0].index) if arrived else Decision(missing=1, hopeless=not left)
-
-    def __repr__(self) -> str:
-        return "first()" if self.accept is None else f"first(accept={title(self.accept)})"
-
-    def __str__(self) -> str:
-        return "the first answer wins" if self.accept is None else f"the first that {title(self.accept)} accepts wins"
 
 
 @frozen
@@ -155,22 +124,6 @@ class Quorum:
 
 
 # --- what users write -------------------------------------------------------------------------------------------
-
-
-def first(accept: Callable[[Any], bool] | None = None) -> First:
-    """The first answer wins; with ``accept``, a function of the value, the first that it says True to.
-
-    What is not accepted counts as failed, so the next replica starts at once.
-
-    Raises:
-        ChainDefinitionError: ``accept`` is no plain function of one argument.
-
-    Example:
-        >>> first(accept=bool)
-        first(accept=bool)
-    """
-    rule = "a function of the value that says True or False"
-    return First(None if accept is None else callback(accept, "accept", rule))
 
 
 def best(score: Callable[[Any], float | None], within: Duration, enough: float | None = None) -> Best:

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies.choice import Chooser
-from rio_chain.policies.choosers import First
+from rio_chain.policies.first import First
 from rio_chain.policies.quantile import Quantile
 from rio_chain.units import count, span
 

@@ -29,7 +29,8 @@ from rio_chain.policies import (
     Wait,
 )
 from rio_chain.policies.breaker import _SLICES, _Rolling
-from rio_chain.policies.choosers import Best, First, Quorum
+from rio_chain.policies.choosers import Best, Quorum
+from rio_chain.policies.first import First
 from rio_chain.policies.keys import Key
 from rio_chain.policies.written import exact_ms
 from rio_chain.units import inert

@@ -28,7 +28,8 @@ from rio_chain.policies import (
     Retry,
     Timeout,
 )
-from rio_chain.policies.choosers import Best, First, Quorum
+from rio_chain.policies.choosers import Best, Quorum
+from rio_chain.policies.first import First
 from rio_chain.policies.retry import ByClass
 from rio_chain.policies.written import exact_ms
 from rio_chain.units import inert, span

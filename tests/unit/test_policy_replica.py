@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rio_chain import ChainDefinitionError
-from rio_chain.policies import Chooser, Quantile, Replica, best, first, quorum
+from rio_chain.policies import Chooser, Quantile, Replica, first
 from rio_chain.policies.choice import Arrival, Ask, Decision
+from rio_chain.policies.choosers import best, quorum
 
 
 def arrivals(chooser: Chooser, *values: Any, at: float = 0.0) -> list[Arrival]:
