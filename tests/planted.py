@@ -64,9 +64,7 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                '                turn.state = "gone"\n'
-                "                self.runs.pop(turn.run, None)\n"
-                "                following = self._hand_over()\n",
+                '                turn.state = "gone"\n                following = self._hand_over(turn.run)\n',
                 '                turn.state = "gone"\n                self.runs.pop(turn.run, None)\n',
             ),
         ),
@@ -138,8 +136,9 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                '            turn.state = "gone"\n        if following is not None:\n            following.tell()\n',
-                '            turn.state = "gone"\n',
+                "            following = self._hand_over(run)\n        if following is not None:\n"
+                "            following.tell()\n",
+                "            self._hand_over(run)\n",
             ),
         ),
         ("test_balancer.py",),

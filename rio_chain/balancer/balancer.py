@@ -15,7 +15,6 @@ from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
 from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import OnFull, Terms, terms_of
-from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats, status_line
 from rio_chain.balancer.ticket import Ticket
@@ -151,10 +150,9 @@ class Balancer(Looks):
         self._check(host, request)
         rt, run = host.runtime, Run(request.given[0])
         posted = began = rt.now()
-        turn = Turn(run, terms.priority, posted)
-        if not self._core.admit(turn, bounded=terms.bounded):
-            if not await self._desk.turn_came(rt, turn, terms.until(rt, posted)):
-                error = self._desk.passed_over(rt, terms.until(rt, posted))
+        if not self._core.take(run):
+            error = await self._desk.slot_came(rt, run, terms, posted)
+            if error is not None:
                 return unbegun(request, run, error, posted, rt.now())
             began = rt.now()
         try:  # as ``execute`` does it, without one more coroutine for each request that is under way
@@ -163,7 +161,7 @@ class Balancer(Looks):
             got = await got
         finally:
             end(run)
-            self._core.leave(turn, began - posted, rt.now() - began)
+            self._core.leave(run, began - posted, rt.now() - began)
         return outcome_of(run, got, (posted, began, rt.now()))
 
     def run(

@@ -23,13 +23,24 @@ class Core(Aside):
         super().__init__()
         self.buffer = buffer
         self.queue = TurnQueue(workers, aging)
-        self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it
+        self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it: this alone says so
         self.closed = False
         self.rejected = 0
         self.done = 0
         self.waits = Tally()
         self.lasted = Tally()
         self._idle: list[Callable[[], None]] = []
+
+    def take(self, run: Run) -> bool:
+        """A slot now, for a run that has no turn. False: ``admit`` it with one, which says more."""
+        queue = self.queue
+        if self._inside or queue.waiting or queue.running >= queue.workers:
+            return False
+        with self:
+            got = not self.closed and queue.take()
+            if got:
+                self.runs[run] = None
+        return got
 
     def admit(self, turn: Turn, *, bounded: bool) -> bool:
         """A slot now (True), or a place in the line (False).
@@ -76,22 +87,23 @@ class Core(Aside):
         turn.state = "granted"
         self.runs[turn.run] = None
 
-    def leave(self, turn: Turn, waited: float, lasted: float) -> None:
+    def leave(self, run: Run, waited: float, lasted: float) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
-        if self._inside and self.put_aside(lambda: self.leave(turn, waited, lasted)):  # a coroutine was collected
+        if self._inside and self.put_aside(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
             return
         with self:
-            self.runs.pop(turn.run, None)
             self.done += 1
             self.waits.add(waited)
             self.lasted.add(lasted)
-            following = self._hand_over() if turn.state == "granted" else None  # else it was taken from it
-            turn.state = "gone"
+            following = self._hand_over(run)
         if following is not None:
             following.tell()
         self._after()
 
-    def _hand_over(self) -> Turn | None:
+    def _hand_over(self, run: Run) -> Turn | None:
+        """The slot of a run goes to the next in line, who must be told; nothing happens if it holds none."""
+        if self.runs.pop(run, self) is self:
+            return None
         turn = self.queue.leave()
         if turn is not None:
             self._granted(turn)
@@ -114,8 +126,7 @@ class Core(Aside):
                 self.queue.withdraw(turn)
             elif turn.state == "granted":
                 turn.state = "gone"
-                self.runs.pop(turn.run, None)
-                following = self._hand_over()
+                following = self._hand_over(turn.run)
         if following is not None:
             following.tell()
         self._after()

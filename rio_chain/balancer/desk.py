@@ -12,7 +12,7 @@ from rio_chain.balancer.posting import CLOSED, Posting, Terms
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST, serve
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.engine.current import INF
+from rio_chain.engine.current import INF, Run
 from rio_chain.engine.runtime import HostGone
 from rio_chain.errors import DeadlineExceeded, TicketCancelled
 from rio_chain.request import Request
@@ -88,12 +88,24 @@ class Desk:
                 deadline=posting.terms.deadline,
                 abandon_after=self.abandon_after,
                 posted=turn.at,
-                ended=lambda: self.core.leave(turn, began - turn.at, rt.now() - began),
+                ended=lambda: self.core.leave(turn.run, began - turn.at, rt.now() - began),
             )
         finally:
             if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
                 posting.cancelled(TicketCancelled(LOST))
             self.posted.discard(posting)
+
+    async def slot_came(self, rt: Runtime, run: Run, terms: Terms, posted: float) -> Exception | None:
+        """A slot for a run that has no ticket, after its wait in the line; or why it got none.
+
+        Raises:
+            BalancerClosed, QueueFull: as ``post``.
+        """
+        turn = Turn(run, terms.priority, posted)
+        if self.core.admit(turn, bounded=terms.bounded):
+            return None
+        until = terms.until(rt, posted)
+        return None if await self.turn_came(rt, turn, until) else self.passed_over(rt, until)
 
     async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
         """Wait in the line. False: time is over, or there is nothing left to wait for."""

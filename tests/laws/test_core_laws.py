@@ -81,6 +81,17 @@ class Model(RuleBasedStateMachine):
         (self.running if free else self.line).append(turn)
         return turn
 
+    @rule(target=turns)
+    def take(self) -> object:
+        """A run comes without a turn, and gets a slot or nothing."""
+        turn = self.made(0)
+        assert self.core.take(turn.run) is (not self.closed and len(self.running) < self.workers)
+        if turn.run not in self.core.runs:
+            return multiple()
+        turn.state = "granted"  # for the rules below
+        self.running.append(turn)
+        return turn
+
     @rule(target=turns, priority=st.integers(-2, 2))
     def post_from_a_finaliser(self, priority: int) -> object:
         """It comes in the middle of a decision, is put aside, and done after it; a full buffer does not refuse it."""
@@ -103,7 +114,7 @@ class Model(RuleBasedStateMachine):
     def leave(self, turn: Turn) -> None:
         """Its run ends; also one whose slot was taken from it before."""
         if turn not in self.line:
-            self.core.leave(turn, 0.0, 0.0)
+            self.core.leave(turn.run, 0.0, 0.0)
             self.done += 1
         if turn in self.running:
             self.ends(turn)
@@ -151,8 +162,9 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def all_are_where_they_should_be(self) -> None:
-        for state, turns in (("waiting", self.line), ("granted", self.running), ("gone", self.over)):
+        for state, turns in (("waiting", self.line), ("granted", self.running)):
             assert [turn for turn in turns if turn.state != state] == []
+        assert not [turn for turn in self.over if turn.state == "waiting"]
         assert set(self.core.runs) == {turn.run for turn in self.running}
 
     @invariant()

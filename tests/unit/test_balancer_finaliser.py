@@ -185,7 +185,7 @@ def test_what_closing_waits_for_may_end_on_its_own_thread(executor: str) -> None
 
         def leave() -> None:
             with contextlib.suppress(IndexError):
-                balancer._core.leave(turns.pop(), 0, 0)
+                balancer._core.leave(turns.pop().run, 0, 0)
 
         leaves.append(leave)
         with interruption.here():

@@ -65,9 +65,9 @@ def test_a_slot_is_handed_over_and_told_once() -> None:
     it = Told()
     a, b, c = it.admitted("a"), it.admitted("b"), it.admitted("c", 1)
     assert (a.state, b.state, c.state, it.told) == ("granted", "waiting", "waiting", [])
-    it.core.leave(a, 0, 0)
-    it.core.leave(c, 0, 0)
-    it.core.leave(b, 0, 0)
+    it.core.leave(a.run, 0, 0)
+    it.core.leave(c.run, 0, 0)
+    it.core.leave(b.run, 0, 0)
     assert it.told == ["c", "b"]
     assert (it.core.queue.running, it.core.runs, it.core.done) == (0, {}, 3)
 
@@ -77,17 +77,17 @@ def test_a_slot_that_was_taken_back_is_not_given_back_twice() -> None:
     a, b = it.admitted("a"), it.admitted("b")
     it.core.give_up(a)
     assert (it.told, b.state) == (["b"], "granted")
-    it.core.leave(a, 0, 0)
+    it.core.leave(a.run, 0, 0)
     it.core.give_up(a)
     assert (it.core.queue.running, it.core.runs) == (1, {b.run: None})
-    it.core.leave(b, 0, 0)
+    it.core.leave(b.run, 0, 0)
     assert it.core.queue.running == 0
 
 
 def test_one_who_gives_up_between_hand_over_and_wake_passes_it_on() -> None:
     it = Told()
     a, b, c = it.admitted("a"), it.admitted("b"), it.admitted("c")
-    it.core.leave(a, 0, 0)
+    it.core.leave(a.run, 0, 0)
     assert not it.core.withdraw(b)  # too late
     it.core.give_up(b)
     assert (it.told, c.state) == (["b", "c"], "granted")
@@ -99,8 +99,8 @@ def test_idle_is_told_when_nothing_runs_and_nothing_waits() -> None:
     it.core.when_idle(lambda: idle.append("idle"))
     it.core.withdraw(b)
     assert idle == []
-    it.core.leave(a, 0, 0)
-    it.core.leave(it.admitted("c"), 0, 0)
+    it.core.leave(a.run, 0, 0)
+    it.core.leave(it.admitted("c").run, 0, 0)
     assert idle == ["idle"]
     it.core.when_idle(lambda: idle.append("at once"))
     assert idle == ["idle", "at once"]

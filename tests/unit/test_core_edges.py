@@ -41,7 +41,7 @@ def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(
     core.visitor = lambda: core.put_aside(late.tell)
     calls: dict[str, Callable[[], Any]] = {
         "admit": lambda: core.admit(a_turn(), bounded=True),
-        "leave": lambda: core.leave(holder, 0, 0),
+        "leave": lambda: core.leave(holder.run, 0, 0),
         "withdraw": lambda: core.withdraw(waiting),
         "give_up": lambda: core.give_up(waiting),
         "shut": core.shut,

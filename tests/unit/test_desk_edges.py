@@ -87,7 +87,7 @@ class ByHand:
         return self.desk.post(self.host, REQUEST, terms_of(self.clock, **terms))
 
     def free(self) -> None:
-        self.core.leave(self.holder, 0, 0)
+        self.core.leave(self.holder.run, 0, 0)
 
     def run(self) -> None:
         """Run the one strand there is, which does not wait."""
