@@ -64,8 +64,8 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                '                turn.state = "gone"\n                following = self._hand_over(turn.run)\n',
-                '                turn.state = "gone"\n                self.runs.pop(turn.run, None)\n',
+                '            turn.state = "gone"\n            self.release(turn.run)\n',
+                '            turn.state = "gone"\n            self.runs.pop(turn.run, None)\n',
             ),
         ),
         ("test_balancer.py",),
@@ -136,9 +136,9 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                "            following = self._hand_over(run)\n        if following is not None:\n"
-                "            following.tell()\n",
-                "            self._hand_over(run)\n",
+                "            self.lasted.add(lasted)\n            following = self._hand_over(run)\n"
+                "        if following is not None:\n            following.tell()\n",
+                "            self.lasted.add(lasted)\n            self._hand_over(run)\n",
             ),
         ),
         ("test_balancer.py",),

@@ -120,13 +120,16 @@ class Core(Aside):
         """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
         if self._inside and self.put_aside(lambda: self.give_up(turn)):
             return
-        following = None
+        if not self.withdraw(turn):
+            turn.state = "gone"
+            self.release(turn.run)
+
+    def release(self, run: Run) -> None:
+        """The slot of a run that will never begin goes on to the next; nothing happens if it holds none."""
+        if self._inside and self.put_aside(lambda: self.release(run)):
+            return
         with self:
-            if turn.state == "waiting":
-                self.queue.withdraw(turn)
-            elif turn.state == "granted":
-                turn.state = "gone"
-                following = self._hand_over(turn.run)
+            following = self._hand_over(run)
         if following is not None:
             following.tell()
         self._after()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.posting import CLOSED, Posting, Terms
 from rio_chain.balancer.queue import Turn
-from rio_chain.balancer.serve import LOST, serve
+from rio_chain.balancer.serve import LOST
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.engine.current import INF, Run
 from rio_chain.engine.runtime import HostGone
@@ -19,7 +19,7 @@ from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime
-    from rio_chain.executors.base import Host
+    from rio_chain.executors.base import Host, Main
 
 Out = TypeVar("Out")
 
@@ -48,52 +48,54 @@ class Desk:
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
         ticket = Ticket(request, host)
-        turn = Turn(ticket.run, terms.priority, host.runtime.now())
-        posting = Posting(host, ticket, turn, terms, copy_context())
-        ticket.withdraw = partial(self._withdraw, posting)
-        until = terms.until(host.runtime, turn.at)
-        if until == INF:  # it waits alone; else a strand waits with it and looks at the time
-            turn.wake = partial(self._start, posting, INF)
-        if self.core.admit(turn, bounded=terms.bounded):
-            self._start(posting, INF)  # it need not wait, so it can't wait too long
-        elif until < INF:
-            self._start(posting, until)
+        terms_and = host.runtime.now(), terms.deadline, self.abandon_after
+        posting = Posting(host, ticket, *terms_and, context=copy_context(), core=self.core, open=self.posted)
+        if self.core.take(ticket.run):
+            self._start(posting, posting.serve)
+        else:
+            self._line_up(posting, terms)
         return ticket
 
-    def _start(self, posting: Posting, until: float) -> None:
-        """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
-        posting.turn.wake = None  # it knows the posting, and the posting knows the turn
-        if posting.turn.state == "gone":
+    def _line_up(self, posting: Posting, terms: Terms) -> None:
+        turn = posting.turn = Turn(posting.ticket.run, terms.priority, posting.posted)
+        posting.ticket.withdraw = partial(self._withdraw, posting, turn)
+        until = terms.until(posting.host.runtime, turn.at)
+        if until == INF:  # it waits alone; else a strand waits with it and looks at the time
+            turn.wake = partial(self._start_woken, posting, turn)
+        if self.core.admit(turn, bounded=terms.bounded):
+            self._start_woken(posting, turn)  # it need not wait, so it can't wait too long
+        elif until < INF:
+            self._start(posting, partial(self._wait_and_serve, posting, turn, until))
+
+    def _start_woken(self, posting: Posting, turn: Turn) -> None:
+        """Its waiting is over, with a slot or without."""
+        turn.wake = None  # it knows the posting, and the posting knows the turn
+        if turn.state == "gone":
             posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
-            return
+        else:
+            self._start(posting, posting.serve)
+
+    def _start(self, posting: Posting, main: Main) -> None:
+        """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
         self.posted.add(posting)
         try:
-            posting.host.spawn(partial(self._serve, posting, until), posting.context)
+            posting.host.spawn(main, posting.context)
         except HostGone:
             self._gone = True
         if self._gone:  # also when it ended between: then a strand that it took will not run
             self.lost()
 
-    async def _serve(self, posting: Posting, until: float) -> None:
-        rt, turn = posting.host.runtime, posting.turn
+    async def _wait_and_serve(self, posting: Posting, turn: Turn, until: float) -> None:
+        rt = posting.host.runtime
         try:
-            at_once = turn.state == "granted" and until == INF
-            if not at_once and not await self.turn_came(rt, turn, until):
+            if await self.turn_came(rt, turn, until):
+                await posting.serve()
+            else:
                 posting.cancelled(posting.ticket.run.stop_error or self.passed_over(rt, until))
-                return
-            began = rt.now()
-            await serve(
-                posting.host,
-                posting.ticket,
-                deadline=posting.terms.deadline,
-                abandon_after=self.abandon_after,
-                posted=turn.at,
-                ended=lambda: self.core.leave(turn.run, began - turn.at, rt.now() - began),
-            )
         finally:
             if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
                 posting.cancelled(TicketCancelled(LOST))
-            self.posted.discard(posting)
+            posting.answered()
 
     async def slot_came(self, rt: Runtime, run: Run, terms: Terms, posted: float) -> Exception | None:
         """A slot for a run that has no ticket, after its wait in the line; or why it got none.
@@ -131,13 +133,13 @@ class Desk:
         """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
         return TicketCancelled(CLOSED) if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
 
-    def _withdraw(self, posting: Posting, error: Exception) -> None:
+    def _withdraw(self, posting: Posting, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
-        if self.core.put_aside(lambda: self._withdraw(posting, error)):
+        if self.core.put_aside(lambda: self._withdraw(posting, turn, error)):
             return
-        if self.core.withdraw(posting.turn):
+        if self.core.withdraw(turn):
             posting.cancelled(error)
-            posting.turn.tell()
+            turn.tell()
 
     def cancel_left(self) -> None:
         """Answer those who wait in the line, and stop those that run."""
@@ -153,7 +155,7 @@ class Desk:
         self.core.shut()
         self.cancel_left()
         for posting in list(self.posted):
-            self.core.give_up(posting.turn)
+            self.core.release(posting.ticket.run)
             posting.cancelled(TicketCancelled(LOST))
-            self.posted.discard(posting)
+            posting.answered()
         self._on_loss()

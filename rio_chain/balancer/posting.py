@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import define, frozen
 
 from rio_chain.balancer.queue import Turn
-from rio_chain.balancer.serve import cancelled
-from rio_chain.balancer.ticket import Ticket
+from rio_chain.balancer.serve import Errand
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.current import INF, inherited
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.units import Duration, number, seconds, shown
 
 if TYPE_CHECKING:
+    from rio_chain.balancer.core import Core
     from rio_chain.engine.runtime import Runtime
-    from rio_chain.executors.base import Host
 
 CLOSED = "the balancer closed"
 
@@ -68,16 +67,26 @@ USUAL = {"wait": Terms(0, None, INF, bounded=False), "reject": Terms(0, None, IN
 """The terms of most requests, by what they are to do when the buffer is full."""
 
 
-@define(eq=False)  # not frozen, which costs each post as much as all its checks
-class Posting:
+@define(eq=False, kw_only=True)
+class Posting(Errand):
     """A posted request on its way."""
 
-    host: Host
-    ticket: Ticket[Any]
-    turn: Turn
-    terms: Terms
     context: Context
+    """In which it runs."""
+    core: Core
+    open: set[Posting]
+    """Those that were started and have no answer yet."""
+    turn: Turn | None = None
+    """Its place in the line, if it had to come there."""
+
+    def left(self, began: float) -> None:
+        """As ``Errand.left``: its slot goes on."""
+        self.core.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began)
+
+    def answered(self) -> None:
+        """As ``Errand.answered``."""
+        self.open.discard(self)
 
     def cancelled(self, error: Exception) -> None:
         """Answer it without running it, or not on."""
-        self.ticket.resolve(cancelled(self.host, self.ticket, error, self.turn.at))
+        self.ticket.resolve(self.unbegun(error))

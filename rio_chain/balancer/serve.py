@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from attrs import define
+
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
-from rio_chain.engine.execute import execute, unbegun
+from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
 
 if TYPE_CHECKING:
@@ -19,43 +21,56 @@ if TYPE_CHECKING:
 LOST = "the loop it ran on has ended"
 
 
-async def serve(
-    host: Host,
-    ticket: Ticket[Any],
-    *,
-    deadline: Deadline | None,
-    abandon_after: float,
-    posted: float,
-    ended: Callable[[], None] | None = None,
-) -> None:
-    """Run a ticket's request and answer it, whatever happens; ``ended`` is called right before the answer."""
-    outcome: Outcome[Any] | None = None
-    error: BaseException | None = None
-    try:
-        outcome = await execute(
-            host.runtime, ticket.request, ticket.run, deadline=deadline, abandon_after=abandon_after, posted=posted
-        )
-    except host.cancelled as exc:
-        if host.cancelling():
-            outcome = cancelled(host, ticket, TicketCancelled(LOST), posted)
-            raise
-        error = exc  # the body's own
-    except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the ticket
-        error = exc
-    finally:
-        if ended is not None:
-            ended()
-        if outcome is not None:
-            ticket.resolve(outcome)
-        elif error is not None:
-            ticket.fail(error)
-        # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
-        del ticket, outcome, error, ended
+@define(eq=False)  # not frozen, which costs each post as much as all its checks
+class Errand:
+    """A ticket's request on its way: it is run once, and answered whatever happens."""
 
+    host: Host
+    ticket: Ticket[Any]
+    posted: float
+    """When it was handed over, in seconds of the host's clock."""
+    deadline: Deadline | None
+    abandon_after: float = ABANDON_AFTER
 
-def cancelled(host: Host, ticket: Ticket[Any], error: Exception, posted: float) -> Outcome[Any]:
-    """The Outcome of a ticket that will not run, or not on."""
-    return unbegun(ticket.request, ticket.run, error, posted, host.runtime.now())
+    async def serve(self) -> None:
+        """Run it in the strand that calls, and answer it."""
+        host, ticket = self.host, self.ticket
+        rt, run = host.runtime, ticket.run
+        outcome: Outcome[Any] | None = None
+        error: BaseException | None = None
+        began = rt.now()
+        try:
+            try:
+                got = await begin(rt, ticket.request, run, began, self.deadline, self.abandon_after)
+            finally:
+                end(run)
+                self.left(began)
+            outcome = outcome_of(run, got, (self.posted, began, rt.now()))
+        except host.cancelled as exc:
+            if host.cancelling():
+                outcome = self.unbegun(TicketCancelled(LOST))
+                raise
+            error = exc  # the body's own
+        except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the ticket
+            error = exc
+        finally:
+            if outcome is not None:
+                ticket.resolve(outcome)
+            elif error is not None:
+                ticket.fail(error)
+            self.answered()
+            # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
+            del self, ticket, outcome, error
+
+    def left(self, began: float) -> None:
+        """Its run, which began then, is over; the answer comes next."""
+
+    def answered(self) -> None:
+        """It has its answer."""
+
+    def unbegun(self, error: Exception) -> Outcome[Any]:
+        """The Outcome, if it will not run, or not on."""
+        return unbegun(self.ticket.request, self.ticket.run, error, self.posted, self.host.runtime.now())
 
 
 def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None) -> Outcome[Any]:

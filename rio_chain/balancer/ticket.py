@@ -89,10 +89,7 @@ class Ticket(Looks, Generic[Out]):
 
     async def _wait(self) -> Outcome[Out]:
         if not self.done:
-            from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
-
-            self.host.check_await()
-            waiter = waiter_here()
+            waiter = self.host.waiter()
             self.on_done(waiter.wake)
             try:
                 await waiter.wait()
@@ -103,10 +100,7 @@ class Ticket(Looks, Generic[Out]):
 
     async def ended(self) -> None:
         """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
-        from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
-
-        self.host.check_await()
-        waiter = waiter_here()
+        waiter = self.host.waiter()
         self.on_done(waiter.wake)
         await waiter.wait_shielded()
 

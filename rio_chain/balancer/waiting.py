@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rio_chain.engine.runtime import Waiter
 
 SLICE = 0.1
 """Seconds."""
@@ -42,6 +45,13 @@ class Waited(Protocol):
     def check_await(self) -> None:
         """Raise ``UsageError`` where a task of another loop can't wait for what runs there."""
         return
+
+    def waiter(self) -> Waiter:
+        """A waiter for the task that asks, on whatever loop that runs. Raises as ``check_await``."""
+        from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+        self.check_await()
+        return waiter_here()
 
 
 class Elsewhere(Waited):

@@ -19,33 +19,19 @@ ABANDON_AFTER = 30.0
 """Seconds; the limit of a run that nothing else limits."""
 
 
-async def execute(
-    rt: Runtime,
-    request: Request[Any],
-    run: Run,
-    *,
-    deadline: Deadline | None = None,
-    abandon_after: float = ABANDON_AFTER,
-    posted: float | None = None,
-) -> Outcome[Any]:
-    """Run the request. Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
+async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
+    """Run the request; ``run`` is its state, new. The deadline inherited from the run around it counts.
 
-    Args:
-        rt: the runtime of the strand that calls.
-        request: what to run.
-        run: its state, new; the caller may ``stop`` it.
-        deadline: the limit of the run; the one inherited from the run around it counts as well.
-        abandon_after: seconds, counted from here, for a run without a deadline or an outermost timeout.
-        posted: when it was handed to the balancer, on the runtime's clock; default now.
+    Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
     """
     began = rt.now()
-    walking = begin(rt, request, run, began, deadline, abandon_after)
+    walking = begin(rt, request, run, began, None, ABANDON_AFTER)
     del request
     try:
         got = await walking
     finally:
         end(run)
-    return outcome_of(run, got, (began if posted is None else posted, began, rt.now()))
+    return outcome_of(run, got, (began, began, rt.now()))
 
 
 # The parts of it, for who would have to keep a coroutine of theirs around it for each request that is under way. They
@@ -55,7 +41,16 @@ async def execute(
 def begin(  # noqa: PLR0917 - called for every request
     rt: Runtime, request: Request[Any], run: Run, now: float, deadline: Deadline | None, abandon_after: float
 ) -> Coroutine[Any, Any, Any]:
-    """The run has begun; what gives its value, or ``Failed``, is to be awaited at once. Then comes ``end``."""
+    """The run has begun; what gives its value, or ``Failed``, is to be awaited at once. Then comes ``end``.
+
+    Args:
+        rt: the runtime of the strand that calls.
+        request: what to run.
+        run: its state, new; the caller may ``stop`` it.
+        now: the instant, on the runtime's clock.
+        deadline: the limit of the run; the one inherited from the run around it counts as well.
+        abandon_after: seconds, counted from now, for a run without a deadline or an outermost timeout.
+    """
     program, value = program_for(request, rt)
     run.origin = now
     outer = CURRENT.get()

@@ -10,16 +10,15 @@ import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import sniffio
 
-from rio_chain.balancer.serve import serve, wait_for
+from rio_chain.balancer.serve import Errand, wait_for
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.current import Run
-from rio_chain.engine.execute import ABANDON_AFTER, execute
+from rio_chain.engine.execute import execute
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor
@@ -201,8 +200,7 @@ def run_blocking(
     with nullcontext() if follow is None else follow(ticket) as meanwhile:
         if follow is not None:  # what it took to open is not the run's time
             limit = deadline_of(deadline, host.runtime.now)
-        main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=host.runtime.now())
-        host.spawn(main, copy_context())
+        host.spawn(Errand(host, ticket, host.runtime.now(), limit).serve, copy_context())
         return wait_for(ticket, meanwhile)
 
 

@@ -17,9 +17,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
-from rio_chain.executors.base import Main, OnLoop
+from rio_chain.executors.base import Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
@@ -367,7 +366,7 @@ def run_jumping(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 
-class AsyncioHost(Waited):
+class AsyncioHost(OnLoopHost):
     """A running asyncio loop as a host."""
 
     name = NAME
@@ -382,10 +381,6 @@ class AsyncioHost(Waited):
         self._lost: Callable[[], None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
-
-    def here(self) -> bool:
-        """As ``Host.here``."""
-        return self.runtime.here()
 
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""

@@ -71,6 +71,20 @@ class LoopRuntime(Runtime, Protocol):
         ...
 
 
+class OnLoopHost(Waited):
+    """What the hosts on running loops do alike."""
+
+    runtime: LoopRuntime
+
+    def here(self) -> bool:
+        """As ``Host.here``."""
+        return self.runtime.here()
+
+    def waiter(self) -> Waiter:
+        """As ``Waited.waiter``."""
+        return self.runtime.waiter() if self.runtime.here() else super().waiter()
+
+
 class Host(Waited, Protocol):
     """One place where strands run."""
 

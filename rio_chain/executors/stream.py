@@ -13,11 +13,10 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from rio_chain.balancer.serve import serve
+from rio_chain.balancer.serve import Errand
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.balancer.waiting import Waited, told
 from rio_chain.deadline import Deadline, deadline_of
-from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.engine.given import check_lanes
 from rio_chain.engine.watch import Part, Watch, Watched
 from rio_chain.errors import UsageError
@@ -144,9 +143,8 @@ class Stream(Generic[Out]):
         ticket = Ticket(self._request, host)
         buffer = events_of(ticket)
         limit = deadline_of(self._deadline, now)
-        main = partial(serve, host, ticket, deadline=limit, abandon_after=ABANDON_AFTER, posted=now())
         self._host, self._ticket = host, ticket
-        host.spawn(main, copy_context())
+        host.spawn(Errand(host, ticket, now(), limit).serve, copy_context())
         return ticket, buffer
 
     # --- leaving a block ----------------------------------------------------------------------------------------
@@ -171,9 +169,7 @@ class Stream(Generic[Out]):
         if self._ticket is None or self._ticket.done:
             return
         self._ticket.cancel(LEFT)
-        if self._host is not None:
-            self._host.check_await()
-        waiter = waiter_here()
+        waiter = self._ticket.host.waiter()
         self._ticket.on_done(waiter.wake)
         try:
             await waiter.wait()

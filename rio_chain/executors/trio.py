@@ -16,9 +16,8 @@ from typing import Any, TypeVar, cast
 
 import trio
 
-from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import STOPPED, HostGone
-from rio_chain.executors.base import Main, OnLoop
+from rio_chain.executors.base import Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
@@ -269,7 +268,7 @@ def run_jumping(main: Callable[[], Awaitable[T]]) -> T:
     return trio.run(main, clock=JumpingClock())
 
 
-class TrioHost(Waited):
+class TrioHost(OnLoopHost):
     """A running trio loop as a host."""
 
     name = NAME
@@ -283,10 +282,6 @@ class TrioHost(Waited):
         self._lost: Callable[[], None] | None = None
         self._keeper: trio.CancelScope | None = None
         self._closed = False
-
-    def here(self) -> bool:
-        """As ``Host.here``."""
-        return self.runtime.here()
 
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""

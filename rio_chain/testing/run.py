@@ -7,9 +7,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
-from rio_chain.balancer.serve import serve, wait_for
+from rio_chain.balancer.serve import Errand, wait_for
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
@@ -118,9 +117,7 @@ def _thread(work: Work) -> Any:
     host = launch(SHARED_THREADS, SHARED_ABANDONED)
     try:
         ticket = Ticket[Any](given, host)
-        now = host.runtime.now()
-        main = partial(serve, host, ticket, deadline=None, abandon_after=ABANDON_AFTER, posted=now)
-        host.spawn(main, copy_context())
+        host.spawn(Errand(host, ticket, host.runtime.now(), None).serve, copy_context())
         return wait_for(ticket)
     finally:
         host.close()
