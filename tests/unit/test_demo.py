@@ -223,6 +223,10 @@ def test_the_package_is_a_command() -> None:
     assert told.stdout.startswith("usage: rio-chain demo")
 
 
+WARNINGS = ["-W", "error", "-W", "ignore:unclosed:ResourceWarning"]
+"""The HTTP library may leave a connection open whose making was cancelled."""
+
+
 @pytest.mark.parametrize("executor", main.EXECUTORS)
 def test_ctrl_c_stops_it_cleanly(executor: str) -> None:
     code = "\n".join(
@@ -237,7 +241,7 @@ def test_ctrl_c_stops_it_cleanly(executor: str) -> None:
     )
     line = ["demo", "--requests", "5000", "--executor", executor]
     with subprocess.Popen(
-        [sys.executable, "-u", "-W", "error", "-c", code, *line],
+        [sys.executable, "-u", *WARNINGS, "-c", code, *line],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
