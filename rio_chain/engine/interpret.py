@@ -81,13 +81,15 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
-    rt, slot, log, outer = strand.rt, strand.slot, strand.run.log, strand.outer
-    now, alarm = rt.now, slot.alarm
+    # Each name in here is 8 bytes of every run that is under way: no more of them than the hot path is quicker for.
+    rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
+    now = rt.now
     frames = NO_FRAMES  # a list of its own is made when there is a first one
-    edge = outer  # the earliest limit open around the instruction
+    edge = strand.outer  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
+    got: Any
     began = t
     limit = edge
     while True:
@@ -99,7 +101,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     return problem
                 problem = None
                 pc, depth, value = got
-                edge = frames[-1].edge if frames else outer
+                edge = frames[-1].edge if frames else strand.outer
                 t = now()
             while pc < stop:
                 op = ops[pc]
@@ -107,10 +109,10 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                 if code == TASK:
                     _, route, fn, index, limits, _, plain = op
                     if route >= CALL:
-                        room = rt.reserve() if route == CALL else rt.lanes[fn.lane].reserve(rt.waiter, fn.fn)
-                        if room is not None:  # a call that waits for a thread or process has not started
+                        got = rt.reserve() if route == CALL else rt.lanes[fn.lane].reserve(rt.waiter, fn.fn)
+                        if got is not None:  # a call that waits for a thread or process has not started
                             _arm(strand, edge)
-                            await room
+                            await got
                             t = now()
                         phase = RESERVED
                     limit = t + limits[depth]
@@ -121,7 +123,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     strand.at = index
                     strand.edge = alarm.deadline = limit
                     if limit < alarm.entry_at:
-                        slot.arm(limit)
+                        strand.slot.arm(limit)
                     began = t
                     phase = FLYING
                     if route == DIRECT:
@@ -154,9 +156,9 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
                         frames = frames or []
-                        enter(frames, outer, began, op, (pc, depth, value))
+                        enter(frames, strand.outer, began, op, (pc, depth, value))
                         await leave(strand, frames, pc, got)
-                        edge = frames[-1].edge if frames else outer
+                        edge = frames[-1].edge if frames else strand.outer
                         t = now()
                         depth = FULL
                     value = got
@@ -180,14 +182,14 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     pc += 1
                 elif code == ENTER:
                     frames = frames or []
-                    enter(frames, outer, t, op, (pc, depth, value))
+                    enter(frames, strand.outer, t, op, (pc, depth, value))
                     edge = limit = frames[-1].edge
                     pc += 1
                 else:
                     _arm(strand, edge)
                     frames = frames or []
                     pc, value = await _step(strand, ops, (pc, depth, value), frames)
-                    edge = frames[-1].edge if frames else outer
+                    edge = frames[-1].edge if frames else strand.outer
                     if code == LEAVE:
                         limit = edge  # the one that was left in time is not asked again
                 depth = FULL  # the next instruction may be a task, and is none of a retry's
@@ -201,7 +203,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
             flight = None
             frames = frames or []
             if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
-                limit = frames[-1].edge if frames else outer
+                limit = frames[-1].edge if frames else strand.outer
             if op[0] == TASK and problem is None:
                 flight = crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice

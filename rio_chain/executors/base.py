@@ -74,7 +74,7 @@ class LoopRuntime(Runtime, Protocol):
 class OnLoopHost(Waited):
     """What the hosts on running loops do alike."""
 
-    runtime: LoopRuntime
+    runtime: OnLoop
 
     def here(self) -> bool:
         """As ``Host.here``."""
