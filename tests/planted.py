@@ -100,7 +100,7 @@ BUGS = (
         "engine/interpret.py",
         (
             (
-                "edge = frames[-1].edge if frames else outer\n                    if code == LEAVE:\n",
+                "edge = frames[-1].edge if frames else strand.outer\n                    if code == LEAVE:\n",
                 "if code == LEAVE:\n",
             ),
         ),
@@ -136,9 +136,9 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                "            self.lasted.add(lasted)\n            following = self._hand_over(run)\n"
-                "        if following is not None:\n            following.tell()\n",
-                "            self.lasted.add(lasted)\n            self._hand_over(run)\n",
+                "        following = self.decide(self._leave, run, waited, lasted)\n        if following is not None:\n"
+                "            following.tell()\n",
+                "        self.decide(self._leave, run, waited, lasted)\n",
             ),
         ),
         ("test_balancer.py",),

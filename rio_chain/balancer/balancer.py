@@ -150,18 +150,22 @@ class Balancer(Looks):
         self._check(host, request)
         rt, run = host.runtime, Run(request.given[0])
         posted = began = rt.now()
-        if not self._core.take(run):
-            error = await self._desk.slot_came(rt, run, terms, posted)
-            if error is not None:
-                return unbegun(request, run, error, posted, rt.now())
-            began = rt.now()
-        try:  # as ``execute`` does it, without one more coroutine for each request that is under way
-            got = begin(rt, request, run, began, terms.deadline, self._abandon_after)
-            del request
-            got = await got
-        finally:
-            end(run)
-            self._core.leave(run, began - posted, rt.now() - began)
+        try:
+            if not self._core.take(run):
+                error = await self._desk.slot_came(rt, run, terms, posted)
+                if error is not None:
+                    return unbegun(request, run, error, posted, rt.now())
+                began = rt.now()
+            try:  # as ``execute`` does it, without one more coroutine for each request that is under way
+                walking = begin(rt, request, run, began, terms.deadline, self._abandon_after)
+                del request
+                got = await walking
+            finally:
+                end(run)
+                self._core.leave(run, began - posted, rt.now() - began)
+        except BaseException:
+            self._core.release(run)  # a Ctrl-C may come anywhere
+            raise
         return outcome_of(run, got, (posted, began, rt.now()))
 
     def run(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rio_chain.aside import Aside
 from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.balancer.stats import Stats, Tally
-from rio_chain.engine.current import Run
+from rio_chain.engine.current import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
 
 
@@ -36,11 +36,13 @@ class Core(Aside):
         queue = self.queue
         if self._inside or queue.waiting or queue.running >= queue.workers:
             return False
-        with self:
-            got = not self.closed and queue.take()
-            if got:
-                self.runs[run] = None
-        return got
+        return self.decide(self._take, run)
+
+    def _take(self, run: Run) -> bool:
+        if self.closed or not self.queue.take():
+            return False
+        self.runs[run] = None
+        return True
 
     def admit(self, turn: Turn, *, bounded: bool) -> bool:
         """A slot now (True), or a place in the line (False).
@@ -51,24 +53,22 @@ class Core(Aside):
         """
         if self._inside and self.put_aside(lambda: self._admit_late(turn)):
             return False
-        full = got = False
-        with self:
-            closed, queue = self.closed, self.queue
-            if not closed:
-                got = queue.take()
-                if got:
-                    self._granted(turn)
-                full = not got and bounded and queue.waiting >= self.buffer
-                if full:
-                    self.rejected += 1
-                elif not got:
-                    queue.enter(turn)
-        self._after()
-        if closed:
+        try:
+            return self.decide(self._admit, turn, self.buffer if bounded else INF)
+        finally:
+            self._after()
+
+    def _admit(self, turn: Turn, buffer: float) -> bool:
+        if self.closed:
             raise self.refusal()
-        if full:
+        if self.queue.take():
+            self._granted(turn)
+            return True
+        if self.queue.waiting >= buffer:
+            self.rejected += 1
             raise QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
-        return got
+        self.queue.enter(turn)
+        return False
 
     def refusal(self) -> BalancerClosed:
         """What a closed balancer says."""
@@ -91,14 +91,16 @@ class Core(Aside):
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
         if self._inside and self.put_aside(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
             return
-        with self:
-            self.done += 1
-            self.waits.add(waited)
-            self.lasted.add(lasted)
-            following = self._hand_over(run)
+        following = self.decide(self._leave, run, waited, lasted)
         if following is not None:
             following.tell()
         self._after()
+
+    def _leave(self, run: Run, waited: float, lasted: float) -> Turn | None:
+        self.done += 1
+        self.waits.add(waited)
+        self.lasted.add(lasted)
+        return self._hand_over(run)
 
     def _hand_over(self, run: Run) -> Turn | None:
         """The slot of a run goes to the next in line, who must be told; nothing happens if it holds none."""
@@ -111,10 +113,12 @@ class Core(Aside):
 
     def withdraw(self, turn: Turn) -> bool:
         """Out of the line. False: it was granted a slot, or is out already."""
-        with self:
-            waited = turn.state == "waiting" and self.queue.withdraw(turn)
+        waited = self.decide(self._withdraw, turn)
         self._after()
         return waited
+
+    def _withdraw(self, turn: Turn) -> bool:
+        return turn.state == "waiting" and self.queue.withdraw(turn)
 
     def give_up(self, turn: Turn) -> None:
         """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
@@ -128,25 +132,33 @@ class Core(Aside):
         """The slot of a run that will never begin goes on to the next; nothing happens if it holds none."""
         if self._inside and self.put_aside(lambda: self.release(run)):
             return
-        with self:
-            following = self._hand_over(run)
+        following = self.decide(self._hand_over, run)
         if following is not None:
             following.tell()
         self._after()
 
     def shut(self) -> bool:
         """Take nothing more. False: it was shut before."""
-        with self:
-            first, self.closed = not self.closed, True
+        first = self.decide(self._shut)
         self._after()
+        return first
+
+    def _shut(self) -> bool:
+        first, self.closed = not self.closed, True
         return first
 
     def clear(self) -> tuple[list[Turn], list[Run]]:
         """Empty the line. Gives those who waited there, who must be told, and the runs that hold a slot."""
-        with self:
-            waiting, running = self.queue.clear(), list(self.runs)
+        cleared = self.decide(self._clear)
         self._after()
-        return waiting, running
+        return cleared
+
+    def _clear(self) -> tuple[list[Turn], list[Run]]:
+        return self.queue.clear(), list(self.runs)
+
+    def mend(self) -> None:
+        """As ``Aside.mend``: who holds a slot, and who waits, is said by the runs and the turns."""
+        self.queue.recount(len(self.runs))
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call this, once, as soon as nothing runs and nothing waits."""

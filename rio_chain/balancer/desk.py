@@ -50,11 +50,26 @@ class Desk:
         ticket = Ticket(request, host)
         terms_and = host.runtime.now(), terms.deadline, self.abandon_after
         posting = Posting(host, ticket, *terms_and, context=copy_context(), core=self.core, open=self.posted)
-        if self.core.take(ticket.run):
-            self._start(posting, posting.serve)
-        else:
-            self._line_up(posting, terms)
+        try:
+            if self.core.take(ticket.run):
+                self._start(posting, posting.serve)
+            else:
+                self._line_up(posting, terms)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C, and nobody knows how far it got
+                self._drop(posting)
+            raise
         return ticket
+
+    def _drop(self, posting: Posting) -> None:
+        """Nobody has its ticket: it does not run, or not on, and holds neither a place nor a slot."""
+        error = TicketCancelled("the call that posted it was interrupted")
+        posting.ticket.run.stop(error)
+        if posting.turn is not None:
+            self.core.give_up(posting.turn)
+        self.core.release(posting.ticket.run)
+        posting.cancelled(error)
+        posting.answered()
 
     def _line_up(self, posting: Posting, terms: Terms) -> None:
         turn = posting.turn = Turn(posting.ticket.run, terms.priority, posting.posted)
@@ -104,10 +119,13 @@ class Desk:
             BalancerClosed, QueueFull: as ``post``.
         """
         turn = Turn(run, terms.priority, posted)
-        if self.core.admit(turn, bounded=terms.bounded):
-            return None
         until = terms.until(rt, posted)
-        return None if await self.turn_came(rt, turn, until) else self.passed_over(rt, until)
+        try:
+            came = self.core.admit(turn, bounded=terms.bounded) or await self.turn_came(rt, turn, until)
+        except BaseException:
+            self.core.give_up(turn)
+            raise
+        return None if came else self.passed_over(rt, until)
 
     async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
         """Wait in the line. False: time is over, or there is nothing left to wait for."""

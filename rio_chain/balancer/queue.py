@@ -23,13 +23,14 @@ class Turn:
     ``at``: the instant it was queued, in seconds of any one clock.
     """
 
-    __slots__ = ("at", "priority", "run", "state", "wake")
+    __slots__ = ("at", "lined_up", "priority", "run", "state", "wake")
 
     def __init__(self, run: Run, priority: float, at: float = 0.0, wake: Callable[[], None] | None = None) -> None:
         self.run = run
         self.priority = priority
         self.at = at
         self.state: State = "waiting"
+        self.lined_up = False  # whether it counts
         self.wake = wake
 
     def tell(self) -> None:
@@ -81,16 +82,21 @@ class TurnQueue:
         """Stand in the line."""
         aging = self._aging
         key = -turn.priority if aging is None else turn.at - turn.priority * aging
-        heappush(self._heap, (key, next(self._numbers), turn))
+        entry = key, next(self._numbers), turn
+        turn.lined_up = True
+        heappush(self._heap, entry)
         self.waiting += 1
 
     def leave(self) -> Turn | None:
         """A slot comes back. Gives the turn it was handed to, which must be told; None: nobody waits."""
         heap = self._heap
         while heap:
-            turn = heappop(heap)[2]
-            if turn.state == "waiting":
+            turn = heap[0][2]
+            waited = turn.state == "waiting"
+            if waited:  # before it is out of the heap: an interruption between the two must not lose it
                 turn.state = "granted"
+            heappop(heap)
+            if waited:
                 self.waiting -= 1
                 self._tidy()
                 return turn
@@ -102,7 +108,8 @@ class TurnQueue:
         if turn.state != "waiting":
             return turn.state == "gone"
         turn.state = "gone"
-        self.waiting -= 1
+        if turn.lined_up:
+            self.waiting -= 1
         self._tidy()
         return True
 
@@ -111,6 +118,11 @@ class TurnQueue:
         if len(self._heap) > 2 * self.waiting + 64:
             self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
             heapify(self._heap)
+
+    def recount(self, running: int) -> None:
+        """The counts anew, after a change that was interrupted: so many slots are taken."""
+        self.running = running
+        self.waiting = sum(entry[2].state == "waiting" for entry in self._heap)
 
     def clear(self) -> list[Turn]:
         """Everybody steps out of the line, in no order. Gives those who waited, who must be told."""

@@ -200,8 +200,7 @@ class Crew:
                 report(error)
                 given_up = False
             del item  # it may hold a lot, and the next one may be long in coming
-            if not lock.acquire(blocking=False):
-                patient(lock)
+            patient(lock)
             try:
                 if given_up:
                     self._abandoned.pop()

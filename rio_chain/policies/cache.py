@@ -56,43 +56,48 @@ class Cache(Shared):
 
     def get(self, key: Hashable, clock: Clock) -> Found:
         """The answer for what ``self.key`` gave, if there is one that is fresh."""
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is None or self._time.now(clock) >= kept[0]:
-                self._misses += 1
-                gone = self._kept.pop(key, None)  # its end may run code of its own: not under the lock
-            else:
-                self._hits += 1
-                self._kept.move_to_end(key)
-                return Found(hit=True, value=kept[1])
+        found, gone = self._lock.decide(self._get, key, clock)
         del gone
-        return MISS
+        return found
+
+    # What is thrown away is given back: its end may run code of its own, and not under the lock.
+
+    def _get(self, key: Hashable, clock: Clock) -> tuple[Found, Any]:
+        kept = self._kept.get(key)
+        if kept is None or self._time.now(clock) >= kept[0]:
+            self._misses += 1
+            return MISS, self._kept.pop(key, None)
+        self._hits += 1
+        self._kept.move_to_end(key)
+        return Found(hit=True, value=kept[1]), None
 
     def put(self, key: Hashable, value: Any, clock: Clock) -> None:
         """Keep an answer that has just come."""
-        gone: list[Any] = []
-        with self._lock:
-            gone.append(self._kept.pop(key, None))
-            self._kept[key] = self._time.now(clock) + self._ttl, value
-            if len(self._kept) > self._size:
-                gone.append(self._kept.popitem(last=False))
-        del gone
+        self._lock.decide(self._put, key, value, clock)
+
+    def _put(self, key: Hashable, value: Any, clock: Clock) -> tuple[Any, Any]:
+        old = self._kept.pop(key, None)
+        self._kept[key] = self._time.now(clock) + self._ttl, value
+        return old, self._kept.popitem(last=False) if len(self._kept) > self._size else None
 
     def forget(self, key: Hashable) -> None:
         """Drop one answer, by its key; nothing happens when there is none."""
         if self._lock.put_aside(lambda: self.forget(key)):
             return
-        with self._lock:
-            gone = self._kept.pop(key, None)
-        del gone
+        self._lock.decide(self._forget, key)
+
+    def _forget(self, key: Hashable) -> Any:
+        return self._kept.pop(key, None)
 
     def clear(self) -> None:
         """Drop all answers."""
         if self._lock.put_aside(self.clear):
             return
-        with self._lock:
-            gone, self._kept = self._kept, OrderedDict()
-        del gone
+        self._lock.decide(self._clear)
+
+    def _clear(self) -> Any:
+        gone, self._kept = self._kept, OrderedDict()
+        return gone
 
     def __len__(self) -> int:
         """How many answers are kept, fresh or not."""

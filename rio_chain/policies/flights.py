@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from rio_chain.aside import Aside
@@ -37,60 +37,72 @@ class Flights(Shared):
 
     def enter(self, key: Hashable) -> Leader | Follower:
         """Lead or follow. ``key`` is what ``self.key`` gave."""
-        with self._lock:
-            behind = self._flights.get(key)
-            if behind is None:
-                self._flights[key] = OrderedDict()
-                return Leader(self, key)
-            follower = Follower(self, key)
-            behind[follower] = None
-            return follower
+        return self._lock.decide(self._enter, key)
+
+    def _enter(self, key: Hashable) -> Leader | Follower:
+        behind = self._flights.get(key)
+        if behind is None:
+            self._flights[key] = OrderedDict()
+            return Leader(self, key)
+        follower = Follower(self, key)
+        behind[follower] = None
+        return follower
 
     def ended(self, leader: Leader, answer: Answer) -> None:
         """The leader has an answer; all who follow get it."""
-        with self._lock:
-            if not leader.open:
-                return
-            leader.open = False
-            behind = self._flights.pop(leader.key)
-            for follower in behind:
-                follower.answer = answer
-                follower.state = "answered"
-        for follower in behind:
+        for follower in self._lock.decide(self._ended, leader, answer):
             follower.tell()
+
+    def _ended(self, leader: Leader, answer: Answer) -> Iterable[Follower]:
+        if not leader.open:
+            return ()
+        leader.open = False
+        behind = self._flights.pop(leader.key)
+        for follower in behind:
+            follower.answer = answer
+            follower.state = "answered"
+        return behind
 
     def dropped(self, leader: Leader) -> None:
         """The leader has none; the next leads."""
         if self._lock.put_aside(lambda: self.dropped(leader)):
             return
-        with self._lock:
-            if not leader.open:
-                return
-            leader.open = False
-            behind = self._flights[leader.key]
-            if not behind:
-                del self._flights[leader.key]
-                return
-            follower, _ = behind.popitem(last=False)
-            follower.hold = Leader(self, leader.key)
-            follower.state = "granted"
-        follower.tell()
+        follower = self._lock.decide(self._dropped, leader)
+        if follower is not None:
+            follower.tell()
+
+    def _dropped(self, leader: Leader) -> Follower | None:
+        if not leader.open:
+            return None
+        leader.open = False
+        behind = self._flights[leader.key]
+        if not behind:
+            del self._flights[leader.key]
+            return None
+        follower, _ = behind.popitem(last=False)
+        follower.hold = Leader(self, leader.key)
+        follower.state = "granted"
+        return follower
 
     def quit(self, follower: Follower) -> None:
         """As ``Turn.quit``."""
         if self._lock.put_aside(lambda: self.quit(follower)):
             return
-        with self._lock:
-            state, follower.state = follower.state, "gone"
-            if state == "waiting":
-                del self._flights[follower.key][follower]
-        if state == "granted" and follower.hold is not None:
+        if self._lock.decide(self._quit, follower) and follower.hold is not None:
             follower.hold.dropped()
 
+    def _quit(self, follower: Follower) -> bool:
+        state, follower.state = follower.state, "gone"
+        if state == "waiting":
+            del self._flights[follower.key][follower]
+        return state == "granted"
+
     def __repr__(self) -> str:
-        with self._lock:
-            flying, behind = len(self._flights), sum(map(len, self._flights.values()))
+        flying, behind = self._lock.decide(self._counts)
         return f"<Flights by {self.key!r}: {flying} in flight, {behind} follow>"
+
+    def _counts(self) -> tuple[int, int]:
+        return len(self._flights), sum(map(len, self._flights.values()))
 
     def __str__(self) -> str:
         return f"single flight by {self.key!r}"

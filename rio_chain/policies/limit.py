@@ -85,17 +85,18 @@ class Limit(Shared):
 
     def enter(self, key: Hashable, clock: Clock) -> Permit | Place | LimitExceeded:
         """Let a call in, put it in line, or refuse it. ``key`` is what ``self.key`` gave; None without one."""
-        with self._lock:
-            now = self._time.now(clock)
-            line = self._line(key, now)
-            told = self._serve(line, now)
-            if not line.waiting and line.take(now):
-                self._running += 1
-                given: Permit | Place | LimitExceeded = Permit(self, line, clock)
-            else:
-                given = self._queue(line, clock, now)
+        given, told = self._lock.decide(self._enter, key, clock)
         _tell(told)
         return given
+
+    def _enter(self, key: Hashable, clock: Clock) -> tuple[Permit | Place | LimitExceeded, list[Place]]:
+        now = self._time.now(clock)
+        line = self._line(key, now)
+        told = self._serve(line, now)
+        if not line.waiting and line.take(now):
+            self._running += 1
+            return Permit(self, line, clock), told
+        return self._queue(line, clock, now), told
 
     def _queue(self, line: Line, clock: Clock, now: float) -> Place | LimitExceeded:
         due = line.due(now)
@@ -121,48 +122,54 @@ class Limit(Shared):
 
     def ask(self, place: Place, clock: Clock) -> None:
         """As ``Turn.ask``."""
-        with self._lock:
-            if place.state != "waiting":
-                return
-            line, now = place.line, self._time.now(clock)
-            told = self._serve(line, now)
-            if place in line.waiting:
-                if place.until is not None and now >= place.until - EARLY:
-                    self._waiting -= 1
-                    line.give_up(place, self._refusal(line, 0.0, now - place.since))
-                    told += self._serve(line, now)
-                else:
-                    line.look(place, now)
+        told = self._lock.decide(self._ask, place, clock)
         _tell(turn for turn in told if turn is not place)
+
+    def _ask(self, place: Place, clock: Clock) -> list[Place]:
+        if place.state != "waiting":
+            return []
+        line, now = place.line, self._time.now(clock)
+        told = self._serve(line, now)
+        if place in line.waiting:
+            if place.until is not None and now >= place.until - EARLY:
+                self._waiting -= 1
+                line.give_up(place, self._refusal(line, 0.0, now - place.since))
+                told += self._serve(line, now)
+            else:
+                line.look(place, now)
+        return told
 
     def quit(self, place: Place) -> None:
         """As ``Turn.quit``."""
         if self._lock.put_aside(lambda: self.quit(place)):
             return
-        with self._lock:
-            state, place.state = place.state, "gone"
-            told: list[Place] = []
-            if state == "waiting":
-                del place.line.waiting[place]
-                self._waiting -= 1
-                told = self._serve(place.line, self._time.now(place.clock))
-        if state == "granted" and place.hold is not None:
+        granted, told = self._lock.decide(self._quit, place)
+        if granted and place.hold is not None:
             place.hold.dropped()
         _tell(told)
+
+    def _quit(self, place: Place) -> tuple[bool, list[Place]]:
+        state, place.state = place.state, "gone"
+        if state != "waiting":
+            return state == "granted", []
+        del place.line.waiting[place]
+        self._waiting -= 1
+        return False, self._serve(place.line, self._time.now(place.clock))
 
     def release(self, permit: Permit) -> None:
         """As ``Hold.dropped``, and all others."""
         if self._lock.put_aside(lambda: self.release(permit)):
             return
-        with self._lock:
-            if not permit.open:
-                return
-            permit.open = False
-            line = permit.line
-            line.running -= 1
-            self._running -= 1
-            told = self._serve(line, self._time.now(permit.clock)) if line.waiting else []
-        _tell(told)
+        _tell(self._lock.decide(self._release, permit))
+
+    def _release(self, permit: Permit) -> list[Place]:
+        if not permit.open:
+            return []
+        permit.open = False
+        line = permit.line
+        line.running -= 1
+        self._running -= 1
+        return self._serve(line, self._time.now(permit.clock)) if line.waiting else []
 
     def _serve(self, line: Line, now: float) -> list[Place]:
         told = line.serve(now) if line.waiting else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from amid import amid
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
@@ -96,7 +97,7 @@ class Model(RuleBasedStateMachine):
     def post_from_a_finaliser(self, priority: int) -> object:
         """It comes in the middle of a decision, is put aside, and done after it; a full buffer does not refuse it."""
         turn = self.made(priority)
-        with self.core:
+        with amid(self.core):
             assert self.core.admit(turn, bounded=True) is False
             assert turn.state == "waiting"
         self.core._after()  # what every call ends with

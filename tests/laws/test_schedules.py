@@ -300,10 +300,9 @@ LOST_COUNT = Lost(
     "leave",
     (
         ('goes to the next in line."""\n', 'goes to the next in line."""\n        done = self.done\n'),
-        ("            self.done += 1\n", ""),
         (
-            "following.tell()\n        self._after()\n\n    def _hand",
-            "following.tell()\n        self._after()\n        self.done = done + 1\n\n    def _hand",
+            "following.tell()\n        self._after()\n\n    def _leave",
+            "following.tell()\n        self._after()\n        self.done = done + 1\n\n    def _leave",
         ),
     ),
 )

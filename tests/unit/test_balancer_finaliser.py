@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import pytest
 import trio
+from amid import amid
 from interrupting import Interruption, everywhere
 from leaks.baseline import EXECUTORS, eventually, is_idle, nothing_left, pause
 from returns.result import Failure, Success
@@ -236,7 +237,7 @@ def test_whoever_comes_into_counting_threads_may_submit() -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None:
     with Balancer(executor, workers=1, buffer=1) as balancer:
-        with balancer._core:
+        with amid(balancer._core):
             tickets = [cancelled(balancer) if number % 2 else balancer.post(CHAIN(0)) for number in range(3_000)]
         assert {type(ticket.wait(SECONDS).result) for ticket in tickets} == {Success, Failure}
         eventually(lambda: is_idle(balancer))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from amid import amid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,7 +127,7 @@ def test_what_comes_back_in_is_put_aside_until_the_decision_is_complete(closed: 
     it = Told(workers=2)
     late = it.turn("late")
     seen: list[Any] = []
-    with it.core:
+    with amid(it.core):
         seen += [it.core.admit(late, bounded=True), late.state, it.core.queue.running]
         seen.append(it.core.put_aside(lambda: it.core.withdraw(late)))
         it.core.closed = closed

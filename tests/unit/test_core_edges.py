@@ -20,11 +20,15 @@ class Visited(Core):
 
     visitor: Callable[[], object] | None = None
 
-    def __exit__(self, *exc: object) -> None:
-        visitor, self.visitor = self.visitor, None
-        if visitor is not None:
-            visitor()
-        super().__exit__(*exc)
+    def decide(self, decision: Callable[..., Any], *args: Any) -> Any:
+        def visited() -> Any:
+            got = decision(*args)
+            visitor, self.visitor = self.visitor, None
+            if visitor is not None:
+                visitor()
+            return got
+
+        return super().decide(visited)
 
 
 def a_turn(wake: Callable[[], None] | None = None) -> Turn:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amid import amid
 from fake_clock import FakeClock
 
 from rio_chain import BalancerClosed, DeadlineExceeded, Task, Ticket, TicketCancelled
@@ -117,7 +118,7 @@ def test_who_is_cancelled_in_the_line_never_gets_a_strand() -> None:
 
 def test_a_cancel_keeps_its_reason_when_the_balancer_closes_before_the_post_was_taken() -> None:
     it = ByHand()
-    with it.core:  # a finaliser that posts and cancels in the middle of a decision
+    with amid(it.core):  # a finaliser that posts and cancels in the middle of a decision
         ticket = it.post()
         ticket.run.stop(ValueError("not needed"))
         it.core.closed = True
@@ -186,7 +187,7 @@ def test_what_a_posted_request_waited_and_ran_is_counted() -> None:
 def test_a_cancel_amid_a_decision_is_done_after_it() -> None:
     it = ByHand()
     ticket = it.post()
-    with it.core:
+    with amid(it.core):
         ticket.cancel("not needed")
         assert (ticket.done, it.core.queue.waiting) == (False, 1)
     it.core.when_idle(lambda: None)
