@@ -61,7 +61,7 @@ class Aside:
                 self._owner = get_ident()
                 self._inside += 1
                 try:
-                    return decision(*args)
+                    got = decision(*args)
                 except BaseException as error:
                     if not isinstance(error, Exception):
                         self.mend()
@@ -71,6 +71,7 @@ class Aside:
         finally:
             if self._aside:
                 self._clear_aside()
+        return got
 
     def mend(self) -> None:
         """A Ctrl-C has come in the middle of a decision: count anew what goes by the rest."""

@@ -18,23 +18,26 @@ from typing import Any
 import rio_chain
 
 HOMES = str(Path(rio_chain.__file__).parent), threading.__file__
-BEFORE = ("CALL", "RESUME", "JUMP_BACKWARD", "BUILD", "MAKE")
-"""The interpreter looks for signals after calls and jumps, and an allocation may start the collector."""
+SIGNALS = ("CALL", "RESUME", "JUMP_BACKWARD")
+"""After these the interpreter looks for signals."""
+ALL = (*SIGNALS, "BUILD", "MAKE")
+"""An allocation may start the collector."""
 
 
 @cache
-def places(code: CodeType) -> frozenset[int]:
+def places(code: CodeType, after: tuple[str, ...]) -> frozenset[int]:
     """The instructions right before which something may come in."""
     steps = list(dis.get_instructions(code))
-    return frozenset(step.offset for last, step in pairwise(steps) if last.opname.startswith(BEFORE))
+    return frozenset(step.offset for last, step in pairwise(steps) if last.opname.startswith(after))
 
 
 class Interruption:
     """Comes in once, on this thread, at the place of that number; counts from there on."""
 
-    def __init__(self, number: int, comes: Callable[[], Any]) -> None:
+    def __init__(self, number: int, comes: Callable[[], Any], after: tuple[str, ...] = ALL) -> None:
         self.number = self.left = number
         self.comes = comes
+        self.after = after
         self.came: str | None = None  # where
 
     @contextmanager
@@ -57,7 +60,7 @@ class Interruption:
 
     def _step(self, frame: FrameType, event: str, arg: object) -> Any:
         del arg
-        if event != "opcode" or self.came is not None or frame.f_lasti not in places(frame.f_code):
+        if event != "opcode" or self.came is not None or frame.f_lasti not in places(frame.f_code, self.after):
             return self._step
         if self.left:
             self.left -= 1
@@ -67,11 +70,13 @@ class Interruption:
         return self._step
 
 
-def everywhere(once: Callable[[Interruption], None], comes: Callable[[], Any], step: int = 1) -> list[str]:
+def everywhere(
+    once: Callable[[Interruption], None], comes: Callable[[], Any], step: int = 1, after: tuple[str, ...] = ALL
+) -> list[str]:
     """Do it again and again, interrupted one place later each time, until it is over before; gives the places."""
     came: list[str] = []
     while True:
-        interruption = Interruption(len(came) * step, comes)
+        interruption = Interruption(len(came) * step, comes, after)
         try:
             once(interruption)
         except BaseException as error:

@@ -167,9 +167,11 @@ class Core(Aside):
 
     def stats(self, abandoned: int) -> Stats:
         """All counts, taken together."""
-        with self._lock:
-            counts = self.queue.running, self.queue.waiting, abandoned, self.done, self.rejected
-            return Stats(*counts, self.waits.frozen(), self.lasted.frozen())
+        return self.decide(self._stats, abandoned)
+
+    def _stats(self, abandoned: int) -> Stats:
+        counts = self.queue.running, self.queue.waiting, abandoned, self.done, self.rejected
+        return Stats(*counts, self.waits.frozen(), self.lasted.frozen())
 
     def _after(self) -> None:
         """What has to be done when a decision is complete and the lock is free."""

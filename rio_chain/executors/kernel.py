@@ -66,7 +66,11 @@ class Kernel:
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context) -> None:
         """Start a strand of its own, from any thread."""
-        self.crew.submit(Strand(self, main, context, _report).drive)
+        try:
+            self.crew.submit(Strand(self, main, context, _report).drive)
+        except BaseException:  # a Ctrl-C may come anywhere: it is none of those who will end
+            self.strands -= {strand for strand in self.strands.copy() if strand.main is main}
+            raise
 
 
 def _report(_: object, error: BaseException | None) -> None:
@@ -213,13 +217,13 @@ class Strand:
 
     __slots__ = (
         "_cancelling", "_claim", "_coro", "_delivered", "_ended", "_error", "_expiring", "_flagged", "_limit", "_lock",
-        "_main", "_on", "_state", "_stopped", "_stopping", "context", "kernel",
+        "_on", "_state", "_stopped", "_stopping", "context", "kernel", "main",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, main: Callable[[], Awaitable[Any]], context: Context, ended: Ended) -> None:
         self.kernel = kernel
         self.context = context
-        self._main = main
+        self.main = main  # what it runs
         self._ended = ended
         self._coro: Coroutine[Any, Any, Any] | None = None
         self._lock = threading.RLock()
@@ -245,7 +249,7 @@ class Strand:
         error, self._error, self._on = self._error, None, None
         coro = self._coro
         if coro is None:
-            main: Any = self._main()
+            main: Any = self.main()
             coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
         _here.strand = self
         return self._go(coro, error)
@@ -301,7 +305,7 @@ class Strand:
             self.release()
         self._state = DONE
         ended = self._ended
-        del self._main, self._coro, self._ended, self._delivered, self.context  # a late timer may still hold us
+        del self.main, self._coro, self._ended, self._delivered, self.context  # a late timer may still hold us
         self.kernel.strands.discard(self)
         ended(value, error)
 

@@ -1,0 +1,103 @@
+"""A Ctrl-C may come anywhere in a call on the main thread: no slot is lost, no lock is kept, and what follows works."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from interrupting import SIGNALS, Interruption, everywhere
+from leaks.baseline import EXECUTORS, eventually
+
+from rio_chain import Balancer, Task, Ticket
+
+pytestmark = [
+    pytest.mark.timeout(50),
+    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),  # in a __del__
+]
+SECONDS = 20_000  # that a busy machine may take
+
+
+def same(x: Any) -> Any:
+    return x
+
+
+CHAIN = Task(same).inline()
+
+
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def is_idle(balancer: Balancer) -> bool:
+    """No slot, place or strand is taken. What a crew counts may be one too many: it then starts one thread more."""
+    host, core = balancer._host, balancer._core
+    assert host is not None
+    nobody = not core.runs and not core.queue.waiting and not balancer._posted
+    return nobody and core.queue.running == 0 and not getattr(host.runtime, "live", 0)
+
+
+def cancelled(balancer: Balancer) -> None:
+    balancer.post(CHAIN(0)).cancel()
+
+
+CALLS: dict[str, Callable[[Balancer], object]] = {
+    "post": lambda balancer: balancer.post(CHAIN(0)),
+    "post with a limit": lambda balancer: balancer.post(CHAIN(0), queue_timeout=SECONDS),
+    "run": lambda balancer: balancer.run(CHAIN(0)),
+    "cancel": cancelled,
+    "map": lambda balancer: list(balancer.map(CHAIN, [0, 1, 2])),
+    "stats": repr,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_wherever_it_comes_in_a_call_the_slot_is_free_again(executor: str, call: str) -> None:
+    with Balancer(executor, workers=1) as balancer:
+        balancer.run(CHAIN(0))
+
+        def once(interruption: Interruption) -> None:
+            with contextlib.suppress(KeyboardInterrupt), interruption.here():
+                CALLS[call](balancer)
+            eventually(lambda: is_idle(balancer))
+            assert balancer.post(CHAIN(1)).wait(SECONDS).unwrap() == 1
+
+        assert len(everywhere(once, ctrl_c, after=SIGNALS)) > 5
+
+
+@pytest.mark.parametrize("terms", [{}, {"queue_timeout": SECONDS}], ids=["no limit", "a limit"])
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line(
+    executor: str, terms: dict[str, Any]
+) -> None:
+    with Balancer(executor, workers=1) as balancer:
+
+        def once(interruption: Interruption) -> None:
+            gate = threading.Event()
+            holder = balancer.post(Task(gate.wait)(SECONDS / 1_000))
+            tickets: list[Ticket[Any]] = []
+            with contextlib.suppress(KeyboardInterrupt), interruption.here():
+                tickets.append(balancer.post(CHAIN(0), **terms))
+            gate.set()
+            for ticket in (holder, *tickets):
+                ticket.wait(SECONDS)
+            eventually(lambda: is_idle(balancer))
+            assert balancer.post(CHAIN(1)).wait(SECONDS).unwrap() == 1
+
+        assert len(everywhere(once, ctrl_c, after=SIGNALS)) > 20
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_wherever_it_comes_in_a_close_the_next_one_ends_it(executor: str) -> None:
+    def once(interruption: Interruption) -> None:
+        balancer = Balancer(executor, workers=1)
+        ticket = balancer.post(CHAIN(1))
+        with contextlib.suppress(KeyboardInterrupt), interruption.here():
+            balancer.close()
+        balancer.close()
+        assert ticket.done
+
+    assert len(everywhere(once, ctrl_c, step=2, after=SIGNALS)) > 5
