@@ -33,6 +33,8 @@ from rio_chain.units import Duration, inert, seconds, shown
 
 STEP = 0.001
 """Seconds between two looks."""
+LOOKS = 5
+"""For those threads that may be about to rest."""
 _POOLS = (("asyncio_", "concurrent/futures/thread.py"), ("", "trio/_core/_thread_cache.py"))
 """Idle threads that their loop or trio itself keeps for the next call: how they are named, and where they wait."""
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
@@ -116,8 +118,14 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
 
     def _busy_threads(self) -> frozenset[threading.Thread]:
         """All but those that rest: what is left on one of these at the end was begun in the block."""
-        resting = {thread for thread, frames in _threads().items() if _rests(thread, frames, self._balancers)}
-        return frozenset(threading.enumerate()) - resting
+        busy = frozenset[threading.Thread]()
+        for _ in range(LOOKS):  # one that has just given its answer is about to rest
+            resting = {thread for thread, frames in _threads().items() if _rests(thread, frames, self._balancers)}
+            busy = frozenset(threading.enumerate()) - resting
+            if not any(is_shared(thread) and "-worker-" in thread.name for thread in busy):
+                break
+            time.sleep(STEP)
+        return busy
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if exc is None:

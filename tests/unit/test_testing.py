@@ -172,7 +172,7 @@ def test_a_thread_is_named_with_the_line_where_it_is(gate: threading.Event) -> N
 def test_a_blocking_call_left_on_a_shared_thread_is_named(executor: str, gate: threading.Event) -> None:
     Task(abs)(-1).run(executor=executor)  # its thread rests from here on, and may be the one that blocks
     with pytest.raises(Leaked) as caught, leak_guard(patience=50):
-        Task(block).timeout(40)(gate).run(executor=executor)
+        Task(block).timeout(20)(gate).run(executor=executor)
     (line,) = caught.value.left
     assert line.startswith(f"thread rio_chain-{executor}-shared-worker-")
     assert " in block, " in line
