@@ -49,6 +49,7 @@ class Aside:
         self._lock = threading.RLock()
         self._owner = 0  # the thread that decides
         self._inside = 0  # decisions under way; more than one when it came back in
+        self._torn = False  # a decision was interrupted
         self._aside: deque[Callable[[], None]] = deque()
         self._clearing: set[int] = set()  # the threads that do what was put aside
 
@@ -63,18 +64,20 @@ class Aside:
                 try:
                     got = decision(*args)
                 except BaseException as error:
-                    if not isinstance(error, Exception):
-                        self.mend()
+                    self._torn = self._torn or not isinstance(error, Exception)
                     raise
                 finally:
                     self._inside -= 1
+                    if self._torn and not self._inside:
+                        self._torn = False
+                        self.mend()
         finally:
             if self._aside:
                 self._clear_aside()
         return got
 
     def mend(self) -> None:
-        """A Ctrl-C has come in the middle of a decision: count anew what goes by the rest."""
+        """A Ctrl-C came in the middle of a decision: count anew what goes by the rest."""
 
     def _wait(self) -> None:
         """Until no other thread decides: as ``patient`` does, and for its reason."""

@@ -48,8 +48,10 @@ class Desk:
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
         ticket = Ticket(request, host)
-        terms_and = host.runtime.now(), terms.deadline, self.abandon_after
-        posting = Posting(host, ticket, *terms_and, context=copy_context(), core=self.core, open=self.posted)
+        now, until = host.runtime.now(), terms.deadline
+        posting = Posting(
+            host, ticket, now, until, self.abandon_after, context=copy_context(), core=self.core, open=self.posted
+        )
         try:
             if self.core.take(ticket.run):
                 self._start(posting, posting.serve)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import Errand
@@ -67,16 +67,16 @@ USUAL = {"wait": Terms(0, None, INF, bounded=False), "reject": Terms(0, None, IN
 """The terms of most requests, by what they are to do when the buffer is full."""
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False)
 class Posting(Errand):
     """A posted request on its way."""
 
-    context: Context
+    context: Context = field(kw_only=True)
     """In which it runs."""
-    core: Core
-    open: set[Posting]
+    core: Core = field(kw_only=True)
+    open: set[Posting] = field(kw_only=True)
     """Those that were started and have no answer yet."""
-    turn: Turn | None = None
+    turn: Turn | None = field(default=None, init=False)
     """Its place in the line, if it had to come there."""
 
     def left(self, began: float) -> None:
