@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
 from attrs import frozen
@@ -305,5 +306,8 @@ class Onion(Composed, Generic[P, Out]):
 
 
 def wrapping_gives(cls: type[Composed]) -> None:
-    """Say of what class a wrapped chain is: one that is defined later, as it is an Onion."""
+    """Say of what class a wrapped chain is: one that is defined later, as it is an Onion. Users know its name alone."""
     Onion._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this very file
+    for name, call in vars(Onion).items():
+        if isfunction(call) and not name.startswith("_"):
+            call.__qualname__ = f"{cls.__qualname__}.{name}"  # which Python's own errors say

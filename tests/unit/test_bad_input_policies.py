@@ -160,3 +160,9 @@ class TestBridges:
     def test_are_not_raced(self) -> None:
         plan = Race((task.node, self.bridge), 2, 0.0, first(), hedge=False)
         refused(lambda: compile_plan(plan), "`race` is between tasks; got a bridge: write Task(fn)")
+
+
+def test_what_python_itself_refuses_is_told_of_a_class_that_users_know() -> None:
+    chain: Any = Task(len)
+    with pytest.raises(TypeError, match=r"^Chain\.retry\(\) got an unexpected keyword argument 'times'$"):
+        chain.retry(times=3)
