@@ -59,6 +59,8 @@ class Core(Aside):
             self._after()
 
     def _admit(self, turn: Turn, buffer: float) -> bool:
+        if turn.state == "gone":  # what was put aside is done by several threads: its withdrawal came first
+            return False
         if self.closed:
             raise self.refusal()
         if self.queue.take():

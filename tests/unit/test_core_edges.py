@@ -53,3 +53,13 @@ def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(
     }
     calls[call]()
     assert told == ["waiting"], "not only when somebody calls next"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_withdrawal_may_overtake_the_admission_that_was_put_aside(workers: int) -> None:
+    """Several threads do what was put aside, each what it finds first."""
+    core, late = Core(workers, buffer=9), a_turn()
+    assert core.admit(a_turn(), bounded=True)
+    assert core.withdraw(late)
+    assert not core.admit(late, bounded=False)
+    assert (core.queue.running, core.queue.waiting, core.queue._heap, late.state) == (1, 0, [], "gone")
