@@ -32,7 +32,11 @@ def patient(lock: threading.RLock) -> None:
 class Aside:
     """A lock for decisions. What a thread comes back in with, while it decides, can be put aside and is done after.
 
-    No context manager: a Ctrl-C may come at the beginning of each function that is written in Python, also of an
+    An exception may arrive between any two statements: from a signal handler, near the recursion limit, where memory
+    ends. A decision that it left half made is *torn*. ``mend`` puts that right, at once or, where the same exception
+    comes again, before the next decision.
+
+    No context manager: an interruption may come at the beginning of each function that is written in Python, also of an
     ``__exit__``, and then the lock would never be released. Only those of the lock itself can't be interrupted.
 
     Example:
@@ -49,12 +53,15 @@ class Aside:
         self._lock = threading.RLock()
         self._owner = 0  # the thread that decides
         self._inside = 0  # decisions under way; more than one when it came back in
-        self._torn = False  # a decision was interrupted
-        self._aside: deque[Callable[[], None]] = deque()
-        self._clearing: set[int] = set()  # the threads that do what was put aside
+        self.torn = False  # a decision was interrupted; whoever sees that it must be mended sets it, too
+        self._aside: deque[_Later] = deque()
+        self._clearing = threading.Lock()  # one thread at a time does what was put aside
 
     def decide(self, decision: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call it while no other thread decides. It may not wait, nor call what does not belong to the lock's owner."""
+        """Call it while no other thread decides. It may not wait, nor call what does not belong to the lock's owner.
+
+        It raises nothing of its own: whatever comes out of it is an interruption.
+        """
         if self._inside:
             self._wait()
         try:
@@ -62,22 +69,35 @@ class Aside:
                 self._owner = get_ident()
                 self._inside += 1
                 try:
+                    if self.torn and self._inside == 1:
+                        self._mend()
                     got = decision(*args)
-                except BaseException as error:
-                    self._torn = self._torn or not isinstance(error, Exception)
+                except BaseException:
+                    self.torn = True
                     raise
                 finally:
+                    if self.torn and self._inside == 1:
+                        self._mend()
                     self._inside -= 1
-                    if self._torn and not self._inside:
-                        self._torn = False
-                        self.mend()
         finally:
             if self._aside:
                 self._clear_aside()
         return got
 
+    def settle(self) -> None:
+        """Mend now what is torn; what interrupts that is raised, and the next decision does it."""
+        if self.torn:
+            self.decide(_nothing)
+
     def mend(self) -> None:
-        """A Ctrl-C came in the middle of a decision: count anew what goes by the rest."""
+        """Put right what a decision that was interrupted may have left half done. It may be called again."""
+
+    def _mend(self) -> None:
+        self.torn = False
+        try:
+            self.mend()
+        except BaseException:  # noqa: BLE001 - the next decision does it; what interrupted the last one goes on
+            self.torn = True
 
     def _wait(self) -> None:
         """Until no other thread decides: as ``patient`` does, and for its reason."""
@@ -88,22 +108,46 @@ class Aside:
         """Whether we came back in while a decision is being made; then the work is done after it."""
         if not self._inside or self._owner != get_ident():
             return False
-        self._aside.append(work)
+        self.after(work)
         return True
 
-    def _clear_aside(self) -> None:
-        """One after the other, not one in the other: a collector may have found thousands."""
-        me = get_ident()
-        while self._aside and not self._inside and me not in self._clearing:
-            self._clearing.add(me)
-            try:
-                for work in iter(self._next, None):
-                    work()
-            finally:
-                self._clearing.discard(me)
+    def after(self, work: Callable[[], None]) -> None:
+        """Do this when the decision under way is complete. An interruption may have it done twice."""
+        self._aside.append(_Later(work))
 
-    def _next(self) -> Callable[[], None] | None:
-        try:
-            return self._aside.popleft()
-        except IndexError:  # another thread took the last one
-            return None
+    def _clear_aside(self) -> None:
+        """One after the other, not one in the other: a collector may have found thousands.
+
+        Each stays in the line until it is done, so that an interruption loses none. One that fails lets the others go
+        first, and is tried again after the next decision.
+        """
+        while self._aside and not self._inside and self._clearing.acquire(blocking=False):
+            try:
+                while self._aside and not self._inside:
+                    later = self._aside[0]
+                    try:
+                        later.work()
+                    except BaseException:
+                        later.tries -= 1
+                        if later.tries:
+                            self._aside.rotate(-1)
+                        else:
+                            self._aside.popleft()
+                        raise
+                    self._aside.popleft()
+            finally:
+                self._clearing.release()
+
+
+class _Later:
+    """Work that was put aside, and how often it may be begun."""
+
+    __slots__ = ("tries", "work")
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.tries = 10
+
+
+def _nothing() -> None:
+    """No decision; it lets mend what is torn."""

@@ -64,8 +64,8 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                '            turn.state = "gone"\n            self.release(turn.run)\n',
-                '            turn.state = "gone"\n            self.runs.pop(turn.run, None)\n',
+                'turn.state = "gone"\n                self.release(turn.run)\n',
+                'turn.state = "gone"\n                self.runs.pop(turn.run, None)\n',
             ),
         ),
         ("test_balancer.py",),
@@ -136,9 +136,8 @@ BUGS = (
         "balancer/core.py",
         (
             (
-                "        following = self.decide(self._leave, run, waited, lasted)\n        if following is not None:\n"
-                "            following.tell()\n",
-                "        self.decide(self._leave, run, waited, lasted)\n",
+                "        self.runs[turn.run] = None\n        self.after(turn.tell)\n",
+                "        self.runs[turn.run] = None\n",
             ),
         ),
         ("test_balancer.py",),

@@ -163,8 +163,10 @@ class Balancer(Looks):
             finally:
                 end(run)
                 self._core.leave(run, began - posted, rt.now() - began)
-        except BaseException:
-            self._core.release(run)  # a Ctrl-C may come anywhere
+        except BaseException:  # an interruption may come anywhere
+            run.dropped = self._core.torn = True
+            with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+                self._core.settle()
             raise
         return outcome_of(run, got, (posted, began, rt.now()))
 
@@ -323,6 +325,7 @@ class Balancer(Looks):
 
     def _drained(self, host: Waited, limit: float | None = None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
+        self._desk.settle()
         if not told(host, self._core.when_idle, limit):
             return False
         for posting in list(self._posted):  # their slots are free, and their answers come in a moment
@@ -368,6 +371,7 @@ class Balancer(Looks):
 
     async def _answered(self, rt: Runtime, *, shielded: bool = False) -> None:
         """Wait until nothing is under way and all is answered. A cancellation is heard, unless one was before."""
+        self._desk.settle()
         waiter = rt.waiter()
         self._core.when_idle(waiter.wake)
         await (waiter.wait_shielded() if shielded else waiter.wait())

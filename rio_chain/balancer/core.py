@@ -3,10 +3,14 @@
 A finaliser or a signal handler may call ``post`` or ``cancel`` at any moment, also while this very thread is deciding
 something. The lock is re-entrant, so that does not deadlock, and ``_inside`` tells that it happened: such work is put
 aside and done when the decision under way is complete. No user code runs and nobody is woken while the lock is held.
+
+An interruption may come anywhere, also in the clean-up after another one. So a run that is to have no slot is marked
+first (``run.dropped``, ``core.torn``: two stores, which nothing can interrupt), and ``mend`` does what is left to do.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from rio_chain.aside import Aside
@@ -54,21 +58,25 @@ class Core(Aside):
         if self._inside and self.put_aside(lambda: self._admit_late(turn)):
             return False
         try:
-            return self.decide(self._admit, turn, self.buffer if bounded else INF)
+            got = self.decide(self._admit, turn, self.buffer if bounded else INF)
         finally:
             self._after()
+        if isinstance(got, Exception):
+            raise got
+        return got
 
-    def _admit(self, turn: Turn, buffer: float) -> bool:
+    def _admit(self, turn: Turn, buffer: float) -> bool | BalancerClosed | QueueFull:
         if turn.state == "gone":  # what was put aside is done by several threads: its withdrawal came first
             return False
         if self.closed:
-            raise self.refusal()
+            return self.refusal()
         if self.queue.take():
-            self._granted(turn)
+            self.runs[turn.run] = None
+            turn.state = "granted"
             return True
         if self.queue.waiting >= buffer:
             self.rejected += 1
-            raise QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
+            return QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
         self.queue.enter(turn)
         return False
 
@@ -86,32 +94,30 @@ class Core(Aside):
         turn.tell()
 
     def _granted(self, turn: Turn) -> None:
-        turn.state = "granted"
         self.runs[turn.run] = None
+        self.after(turn.tell)
 
     def leave(self, run: Run, waited: float, lasted: float) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
         if self._inside and self.put_aside(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
             return
-        following = self.decide(self._leave, run, waited, lasted)
-        if following is not None:
-            following.tell()
+        try:
+            self.decide(self._leave, run, waited, lasted)
+        except BaseException:
+            run.dropped = self.torn = True
+            raise
         self._after()
 
-    def _leave(self, run: Run, waited: float, lasted: float) -> Turn | None:
+    def _leave(self, run: Run, waited: float, lasted: float) -> None:
         self.done += 1
         self.waits.add(waited)
         self.lasted.add(lasted)
-        return self._hand_over(run)
+        self._hand_over(run)
 
-    def _hand_over(self, run: Run) -> Turn | None:
-        """The slot of a run goes to the next in line, who must be told; nothing happens if it holds none."""
-        if self.runs.pop(run, self) is self:
-            return None
-        turn = self.queue.leave()
-        if turn is not None:
-            self._granted(turn)
-        return turn
+    def _hand_over(self, run: Run) -> None:
+        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
+        if self.runs.pop(run, self) is not self:
+            self.queue.leave(self._granted)
 
     def withdraw(self, turn: Turn) -> bool:
         """Out of the line. False: it was granted a slot, or is out already."""
@@ -120,23 +126,34 @@ class Core(Aside):
         return waited
 
     def _withdraw(self, turn: Turn) -> bool:
-        return turn.state == "waiting" and self.queue.withdraw(turn)
+        if turn.state != "waiting":
+            return False
+        self.after(turn.tell)
+        return self.queue.withdraw(turn)
 
     def give_up(self, turn: Turn) -> None:
         """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
+        turn.run.dropped = True
         if self._inside and self.put_aside(lambda: self.give_up(turn)):
             return
-        if not self.withdraw(turn):
-            turn.state = "gone"
-            self.release(turn.run)
+        try:
+            if not self.withdraw(turn):
+                turn.state = "gone"
+                self.release(turn.run)
+        except BaseException:
+            self.torn = True
+            raise
 
     def release(self, run: Run) -> None:
         """The slot of a run that will never begin goes on to the next; nothing happens if it holds none."""
+        run.dropped = True
         if self._inside and self.put_aside(lambda: self.release(run)):
             return
-        following = self.decide(self._hand_over, run)
-        if following is not None:
-            following.tell()
+        try:
+            self.decide(self._hand_over, run)
+        except BaseException:
+            self.torn = True
+            raise
         self._after()
 
     def shut(self) -> bool:
@@ -149,18 +166,30 @@ class Core(Aside):
         first, self.closed = not self.closed, True
         return first
 
-    def clear(self) -> tuple[list[Turn], list[Run]]:
-        """Empty the line. Gives those who waited there, who must be told, and the runs that hold a slot."""
-        cleared = self.decide(self._clear)
+    def clear(self) -> list[Run]:
+        """Empty the line, and tell those who waited there. Gives the runs that hold a slot."""
+        running = self.decide(self._clear)
         self._after()
-        return cleared
+        return running
 
-    def _clear(self) -> tuple[list[Turn], list[Run]]:
-        return self.queue.clear(), list(self.runs)
+    def _clear(self) -> list[Run]:
+        for turn in self.queue.clear():
+            self.after(turn.tell)
+        return list(self.runs)
 
     def mend(self) -> None:
         """As ``Aside.mend``: who holds a slot, and who waits, is said by the runs and the turns."""
-        self.queue.recount(len(self.runs))
+        runs, queue = self.runs, self.queue
+        for run in [run for run in runs if run.dropped]:
+            del runs[run]
+        for turn in queue.recount(len(runs)):
+            if turn.state == "granted":
+                runs[turn.run] = None
+            self.after(turn.tell)
+        queue.running = len(runs)
+        while queue.waiting and queue.running < queue.workers:
+            queue.running += 1
+            queue.leave(self._granted)
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call this, once, as soon as nothing runs and nothing waits."""
@@ -178,8 +207,7 @@ class Core(Aside):
     def _after(self) -> None:
         """What has to be done when a decision is complete and the lock is free."""
         while self._idle and not self.queue.running and not self.queue.waiting:
-            try:
-                call = self._idle.pop()
-            except IndexError:  # another thread took the last one
-                break
+            call = self._idle[-1]  # it stays until it is made: an interruption does not lose it
             call()
+            with contextlib.suppress(ValueError):  # another thread has made it as well
+                self._idle.remove(call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -14,7 +15,7 @@ from rio_chain.balancer.serve import LOST
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.engine.current import INF, Run
 from rio_chain.engine.runtime import HostGone
-from rio_chain.errors import DeadlineExceeded, TicketCancelled
+from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
 from rio_chain.request import Request
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ class Desk:
                 self._start(posting, posting.serve)
             else:
                 self._line_up(posting, terms)
-        except BaseException as error:
-            if not isinstance(error, Exception):  # Ctrl-C, and nobody knows how far it got
+        except (BalancerClosed, QueueFull):
+            raise
+        except BaseException:  # an interruption, or no thread could be started; nobody knows how far it got
+            if not posting.begun:
+                posting.begun = ticket.run.dropped = self.core.torn = True
+            with contextlib.suppress(BaseException):  # what this can't do, `settle` and the next decision do
                 self._drop(posting)
             raise
         return ticket
@@ -67,11 +72,20 @@ class Desk:
         """Nobody has its ticket: it does not run, or not on, and holds neither a place nor a slot."""
         error = TicketCancelled("the call that posted it was interrupted")
         posting.ticket.run.stop(error)
+        if not posting.ticket.run.dropped:
+            return  # it runs, and will leave its slot by itself
         if posting.turn is not None:
             self.core.give_up(posting.turn)
         self.core.release(posting.ticket.run)
         posting.cancelled(error)
         posting.answered()
+
+    def settle(self) -> None:
+        """Do what interruptions left undone."""
+        self.core.settle()
+        for posting in list(self.posted):
+            if posting.ticket.run.dropped and not posting.ticket.done:
+                self._drop(posting)
 
     def _line_up(self, posting: Posting, terms: Terms) -> None:
         turn = posting.turn = Turn(posting.ticket.run, terms.priority, posting.posted)
@@ -80,23 +94,23 @@ class Desk:
         if until == INF:  # it waits alone; else a strand waits with it and looks at the time
             turn.wake = partial(self._start_woken, posting, turn)
         if self.core.admit(turn, bounded=terms.bounded):
-            self._start_woken(posting, turn)  # it need not wait, so it can't wait too long
+            self._start_woken(posting, turn, accepted=False)  # it need not wait, so it can't wait too long
         elif until < INF:
             self._start(posting, partial(self._wait_and_serve, posting, turn, until))
 
-    def _start_woken(self, posting: Posting, turn: Turn) -> None:
+    def _start_woken(self, posting: Posting, turn: Turn, *, accepted: bool = True) -> None:
         """Its waiting is over, with a slot or without."""
-        turn.wake = None  # it knows the posting, and the posting knows the turn
         if turn.state == "gone":
             posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
         else:
-            self._start(posting, posting.serve)
+            self._start(posting, posting.serve, accepted=accepted)
+        turn.wake = None  # it knows the posting, and the posting knows the turn
 
-    def _start(self, posting: Posting, main: Main) -> None:
+    def _start(self, posting: Posting, main: Main, *, accepted: bool = False) -> None:
         """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
         self.posted.add(posting)
         try:
-            posting.host.spawn(main, posting.context)
+            posting.host.spawn(main, posting.context, accepted=accepted)
         except HostGone:
             self._gone = True
         if self._gone:  # also when it ended between: then a strand that it took will not run
@@ -125,6 +139,7 @@ class Desk:
         try:
             came = self.core.admit(turn, bounded=terms.bounded) or await self.turn_came(rt, turn, until)
         except BaseException:
+            run.dropped = self.core.torn = True
             self.core.give_up(turn)
             raise
         return None if came else self.passed_over(rt, until)
@@ -140,6 +155,7 @@ class Desk:
                     slot.arm(until)
                     await waiter.wait()
             except BaseException as exc:
+                turn.run.dropped = self.core.torn = True
                 self.core.give_up(turn)
                 if not slot.settle(exc):
                     raise
@@ -159,14 +175,10 @@ class Desk:
             return
         if self.core.withdraw(turn):
             posting.cancelled(error)
-            turn.tell()
 
     def cancel_left(self) -> None:
         """Answer those who wait in the line, and stop those that run."""
-        waiting, running = self.core.clear()
-        for turn in waiting:
-            turn.tell()
-        for run in running:
+        for run in self.core.clear():
             run.stop(TicketCancelled(CLOSED))
 
     def lost(self) -> None:

@@ -86,6 +86,8 @@ class Posting(Errand):
     def answered(self) -> None:
         """As ``Errand.answered``."""
         self.open.discard(self)
+        if self.ticket.run in self.core.runs:  # its leaving was interrupted
+            self.core.release(self.ticket.run)
 
     def cancelled(self, error: Exception) -> None:
         """Answer it without running it, or not on."""

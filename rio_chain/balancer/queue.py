@@ -87,14 +87,19 @@ class TurnQueue:
         heappush(self._heap, entry)
         self.waiting += 1
 
-    def leave(self) -> Turn | None:
-        """A slot comes back. Gives the turn it was handed to, which must be told; None: nobody waits."""
+    def leave(self, granted: Callable[[Turn], None] | None = None) -> Turn | None:
+        """A slot comes back. Gives the turn it was handed to, which must be told; None: nobody waits.
+
+        ``granted`` is called with the turn while that is still in the heap, where an interruption does not lose it.
+        """
         heap = self._heap
         while heap:
             turn = heap[0][2]
             waited = turn.state == "waiting"
-            if waited:  # before it is out of the heap: an interruption between the two must not lose it
+            if waited:
                 turn.state = "granted"
+                if granted is not None:
+                    granted(turn)
             heappop(heap)
             if waited:
                 self.waiting -= 1
@@ -119,10 +124,20 @@ class TurnQueue:
             self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
             heapify(self._heap)
 
-    def recount(self, running: int) -> None:
-        """The counts anew, after a change that was interrupted: so many slots are taken."""
+    def recount(self, running: int) -> list[Turn]:
+        """The counts anew, after a change that was interrupted: so many slots are taken.
+
+        Whoever was dropped steps out. Gives the turns in the heap that do not wait any more and may not be told yet.
+        """
+        turns = [entry[2] for entry in self._heap]
+        for turn in turns:
+            if turn.run.dropped:
+                turn.state = "gone"
+        self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
+        heapify(self._heap)
         self.running = running
-        self.waiting = sum(entry[2].state == "waiting" for entry in self._heap)
+        self.waiting = len(self._heap)
+        return [turn for turn in turns if turn.state != "waiting"]
 
     def clear(self) -> list[Turn]:
         """Everybody steps out of the line, in no order. Gives those who waited, who must be told."""

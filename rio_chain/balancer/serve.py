@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, field
 
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
@@ -31,9 +31,14 @@ class Errand:
     """When it was handed over, in seconds of the host's clock."""
     deadline: Deadline | None
     abandon_after: float = ABANDON_AFTER
+    begun: bool = field(default=False, init=False)
+    """It runs, has run, or never will: a strand that was started twice, or for nothing, does nothing."""
 
     async def serve(self) -> None:
         """Run it in the strand that calls, and answer it."""
+        if self.begun:
+            return
+        self.begun = True
         host, ticket = self.host, self.ticket
         rt, run = host.runtime, ticket.run
         outcome: Outcome[Any] | None = None
@@ -54,11 +59,13 @@ class Errand:
         except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the ticket
             error = exc
         finally:
-            if outcome is not None:
-                ticket.resolve(outcome)
-            elif error is not None:
-                ticket.fail(error)
-            self.answered()
+            try:
+                if outcome is not None:
+                    ticket.resolve(outcome)
+                elif error is not None:
+                    ticket.fail(error)
+            finally:
+                self.answered()
             # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
             del self, ticket, outcome, error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,7 +74,12 @@ def told(
     """
     gate = threading.Lock()
     gate.acquire()
-    register(gate.release)
+    register(partial(_open, gate))
     while meanwhile is not None and not host.block(gate, SLICE):
         meanwhile()
     return meanwhile is not None or host.block(gate, seconds)
+
+
+def _open(gate: threading.Lock) -> None:
+    with contextlib.suppress(RuntimeError):  # it was called before
+        gate.release()

@@ -22,7 +22,7 @@ INF = float("inf")
 class Run:
     """The state of one run: its log, and why it was told to stop, if it was."""
 
-    __slots__ = ("abandon_after", "around", "log", "origin", "plan", "root", "stop_error")
+    __slots__ = ("abandon_after", "around", "dropped", "log", "origin", "plan", "root", "stop_error")
 
     watched = False
     """Whether it tells anybody what happens in it."""
@@ -33,6 +33,7 @@ class Run:
         self.abandon_after: float | None = None  # seconds, where that is its limit; else its limit is a deadline
         self.log: Log = [None] * len(plan.tasks)
         self.stop_error: Exception | None = None
+        self.dropped = False  # the call that was to run it was interrupted: it needs neither a slot nor a turn
         self.root: Strand | None = None  # its first line, while it runs
         self.origin: float = 0.0 if around is None else around.origin  # when the outermost run began
 

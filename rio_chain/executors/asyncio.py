@@ -20,8 +20,8 @@ from typing import Any, TypeVar, cast
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.thread import start_daemon
+from rio_chain.executors.crew import Crew, surely
+from rio_chain.executors.thread import start_loop
 from rio_chain.executors.timers import Deadlines
 
 T = TypeVar("T")
@@ -135,10 +135,7 @@ class AsyncioSlot:
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
-        try:
-            self._reaper.loop.call_soon_threadsafe(self.fire)
-        except RuntimeError:
-            return  # the loop is closed, and its tasks with it
+        call_on(self._reaper.loop, self.fire)
 
     def release(self) -> None:
         """As ``Slot.release``."""
@@ -174,6 +171,15 @@ def _answers_a_cancel(error: BaseException) -> bool:
 # --- waiting ----------------------------------------------------------------------------------------------------
 
 
+def call_on(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:
+    """Call it on the loop; not at all where that is closed, and its tasks with it."""
+    try:
+        loop.call_soon_threadsafe(fn)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise  # it says something else, as near the recursion limit
+
+
 class AsyncioWaiter:
     """One task waits, anybody wakes it."""
 
@@ -204,10 +210,9 @@ class AsyncioWaiter:
         if threading.get_ident() == self._thread and asyncio.current_task(self._loop) is not None:
             self._set()
             return
-        try:  # also for a signal handler that comes while the loop waits for events: this ends the waiting
-            self._loop.call_soon_threadsafe(self._set)
-        except RuntimeError:
-            return  # the loop is closed; nobody waits on it
+        call_on(
+            self._loop, self._set
+        )  # also for a signal handler, while the loop waits for events: this ends the waiting
 
     def _set(self) -> None:
         if self._future is not None and not self._future.done():
@@ -391,12 +396,12 @@ class AsyncioHost(OnLoopHost):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
-    def spawn(self, main: Main, context: Context) -> None:
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:  # noqa: ARG002 - it needs no thread
         """As ``Host.spawn``."""
         if self.here() and asyncio.current_task(self.loop) is not None:
             self._start(main, context)
         else:  # another thread; or a signal handler that comes while the loop waits for events: this ends the waiting
-            self._soon(self._start, main, context)
+            self._soon(surely, partial(self._start, main, context))
 
     def on_loss(self, lost: Callable[[], None]) -> None:
         """As ``Host.on_loss``: asyncio.run cancels all tasks when it ends, so a task that waits for that will know."""
@@ -422,6 +427,8 @@ class AsyncioHost(OnLoopHost):
         try:
             self.loop.call_soon_threadsafe(fn, *args)
         except RuntimeError as exc:
+            if not self.loop.is_closed():
+                raise  # it says something else, as near the recursion limit
             raise HostGone from exc
 
     def _start(self, main: Main, context: Context) -> None:
@@ -455,10 +462,7 @@ class OwnAsyncioHost(AsyncioHost):
     def close(self) -> None:
         """As ``Host.close``: ends the loop and its thread."""
         super().close()
-        try:
-            self.loop.call_soon_threadsafe(self._ended.set)
-        except RuntimeError:
-            return
+        call_on(self.loop, self._ended.set)
         if self.thread is not None and not self.on_loop_thread():
             self.thread.join()
 
@@ -470,19 +474,13 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
     """As ``ExecutorModule.launch``."""
-    made: list[OwnAsyncioHost] = []
-    ready = threading.Event()
 
-    async def main() -> None:
+    async def main(up: Callable[[OwnAsyncioHost], bool]) -> None:
         ended = asyncio.Event()
-        made.append(OwnAsyncioHost(Crew(threads, max_abandoned, name), ended))
-        ready.set()
-        await ended.wait()
+        if up(OwnAsyncioHost(Crew(threads, max_abandoned, name), ended)):
+            await ended.wait()
 
-    thread = start_daemon(lambda: asyncio.run(main()), name)
-    ready.wait()
-    made[0].thread = thread
-    return made[0]
+    return start_loop(lambda up: asyncio.run(main(up)), name)
 
 
 def runtime(crew: Crew) -> AsyncioRuntime:

@@ -102,8 +102,18 @@ class Host(Waited, Protocol):
         """Whether the strand that asks, and that got a ``cancelled``, was cancelled from outside: its loop ends."""
         ...
 
-    def spawn(self, main: Main, context: Context) -> None:
-        """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
+        """Start a strand of its own in that context. From any thread. It may run ``main`` twice after an interruption.
+
+        Args:
+            main: what it runs.
+            context: in which it runs.
+            accepted: when no thread can be started, it waits for the next chance. Default: the error is raised.
+
+        Raises:
+            HostGone: its loop has ended.
+            RuntimeError: no thread can be started. ``main`` will not run.
+        """
 
     def on_loss(self, lost: Callable[[], None]) -> None:
         """Call this once if the loop ends while the host is in use. Called from the host's loop."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -26,6 +28,8 @@ Item = Callable[[], bool]
 
 _IDLE = 10.0
 """Seconds after which a worker without work ends."""
+_PAUSES = 0.0, 0.001, 0.01
+"""Seconds between the attempts of ``surely``."""
 _LEAVE, _FINISH = 1.0, 0.1
 """Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
 
@@ -48,6 +52,9 @@ def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[
 class Crew:
     """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
 
+    Starting a thread may fail. While another worker is there, the items wait for it. When none is left, ``submit``
+    raises and takes its item back, and all other items that wait go to ``unserved``.
+
     Args:
         threads: how many work at once, abandoned ones not counted.
         max_abandoned: with that many abandoned calls still running, no further call is to be started.
@@ -66,12 +73,14 @@ class Crew:
         self.threads = threads
         self.max_abandoned = max_abandoned
         self.name = name
-        # Counted in deques: a signal handler that comes back in between the reading and the writing of a number would
-        # make us lose what it did, and in the end the last thread.
-        self._pending: deque[None] = deque()  # submitted, not finished and not given up
-        self._count: deque[None] = deque()  # threads, without those that were given up
-        self._abandoned: deque[None] = deque()  # calls given up that still run
+        # Counts are sizes of dicts. An interruption can come between any two statements; what it left half done is
+        # then undone by name, and undoing it twice changes nothing.
+        self._pending: dict[Item, _Seat | None] = {}  # not finished and not given up; None: it waits for a worker
+        self._seats: dict[_Seat, None] = {}  # threads, without those that were given up
+        self._starting: dict[_Seat, None] = {}  # those whose thread has not begun
+        self._abandoned: dict[_Seat, None] = {}  # those whose call was given up and still runs
         self.permits = Permits(threads)
+        self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
         self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
         self._items: SimpleQueue[Item | None] = SimpleQueue()
@@ -87,7 +96,7 @@ class Crew:
     @property
     def count(self) -> int:
         """Threads, without those that were given up."""
-        return len(self._count)
+        return len(self._seats)
 
     @property
     def abandoned(self) -> int:
@@ -105,31 +114,55 @@ class Crew:
         return Refused(LimitExceeded(f"{calls}; this one was not made"))
 
     def submit(self, item: Item) -> None:
-        """Have an item done. Never blocks; from any thread, also from a finaliser."""
-        with self._lock:
-            self.submitted += 1
-            self._pending.append(None)
-            short = self._one_more()
-        self._items.put(item)
-        if short:
-            self._start()
+        """Have an item done. Never blocks; from any thread, also from a finaliser.
 
-    def give_up(self) -> None:
+        Raises:
+            RuntimeError: no thread can be started and none is there. The item will not be done.
+        """
+        seat = _Seat()
+        try:
+            with self._lock:
+                self.submitted += 1
+                self._pending[item] = None
+                short = self._one_more(seat)
+            self._items.put(item)
+            if short:
+                self._start(seat, item)
+        except BaseException:
+            self._disown(seat)
+            self.withdraw(item)
+            raise
+
+    def withdraw(self, item: Item) -> None:
+        """Never begin an item that waits for a worker. One that has begun goes on."""
+        with self._lock:
+            if self._pending.get(item, self) is None:
+                del self._pending[item]
+
+    def give_up(self, item: Item) -> None:
         """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
 
         To be called where it is decided, under the item's own lock: its thread may return True right after.
         """
         with self._lock:
-            self._pending.pop()
-            self._count.pop()
-            self._abandoned.append(None)
+            seat = self._pending.pop(item, None)
+            if seat is not None:
+                self._abandoned[seat] = None
+                self._seats.pop(seat, None)
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
-        with self._lock:
-            short = self._one_more()
-        if short:
-            self._start()
+        seat = _Seat()
+        try:
+            with self._lock:
+                short = self._one_more(seat)
+            if short:
+                self._start(seat)
+        except (RuntimeError, MemoryError):  # what waited has been handed to `unserved`
+            self._disown(seat)
+        except BaseException:
+            self._disown(seat)
+            raise
 
     def reserve(self, waiter: Callable[[], Waiter]) -> Awaitable[None] | None:
         """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
@@ -153,65 +186,153 @@ class Crew:
 
     # Whoever comes back in may count between a look and the count that follows from it. So both look once more.
 
-    def _one_more(self) -> bool:
-        """Whether one more thread is to be started; it is counted. Under the lock."""
+    def _one_more(self, seat: _Seat) -> bool:
+        """Whether a thread is to be started for this seat, which is counted then. Under the lock."""
         if self.count >= min(self.pending, self.threads):
             return False
-        self._count.append(None)
+        self._starting[seat] = None
+        self._seats[seat] = None
         if self.count <= self.threads:
             return True
-        self._count.pop()
+        self._disown(seat)
         return False
 
-    def _one_less(self) -> bool:
-        """Whether the thread that asks is to end; it is not counted any more. Under the lock."""
+    def _one_less(self, seat: _Seat) -> bool:
+        """Whether the thread with this seat is to end; it is not counted any more. Under the lock."""
         if self.count <= self.pending:
             return False
-        self._count.pop()
-        return not self._one_more()
+        self._seats.pop(seat, None)
+        return not self._sits_again(seat)
 
-    def _start(self) -> None:
+    # --- threads ----------------------------------------------------------------------------------------------
+
+    def _start(self, seat: _Seat, item: Item | None = None) -> None:
+        """Start the thread of a seat, for an item. Raises when that fails and no other thread is there."""
         from rio_chain.executors.thread import start_daemon  # noqa: PLC0415 - threads are started there only
 
         try:
-            start_daemon(self._work, f"{self.name}-worker-{next(self._numbers)}")
-        except RuntimeError:  # the system has no more threads
+            start_daemon(partial(self._work, seat), f"{self.name}-worker-{next(self._numbers)}")
+        except BaseException as error:
+            cannot_start = self._disown(seat) and isinstance(error, (RuntimeError, MemoryError))
             with self._lock:
-                self._count.pop()
                 alone = self.count == 0
-            if alone:
-                raise
+                others = [other for other in self._take_back() if other != item] if alone else []
+            if others:
+                self.unserved(others, error)
+            if not alone and cannot_start:
+                return  # the other threads will do it
+            raise
 
-    def _work(self) -> None:
-        get, lock = self._items.get, self._lock
+    def _disown(self, seat: _Seat) -> bool:
+        """The thread of a seat does not begin. False: it has begun, or was never to be started."""
+        if self._starting.pop(seat, self) is self:
+            return False
+        self._seats.pop(seat, None)
+        return True
+
+    def _take_back(self) -> list[Item]:
+        """Nobody is there to do them: all items that wait. Under the lock."""
+        items = [item for item, seat in self._pending.items() if seat is None]
+        for item in items:
+            del self._pending[item]
+        return items
+
+    def _work(self, seat: _Seat) -> None:
+        if self._starting.pop(seat, self) is self:
+            return  # the call that started this thread was interrupted, and has disowned it
+        while True:
+            try:
+                self._serve(seat)
+            except BaseException as error:  # noqa: BLE001 - an error of the system, of which no item knows
+                report(error)
+                with contextlib.suppress(BaseException):
+                    if self._survives(seat):
+                        continue
+            break
+        if self._closed:
+            self._left.put(threading.current_thread())
+            self._items.put(None)  # for the next idle one
+
+    def _survives(self, seat: _Seat) -> bool:
+        """The thread of a seat met an error in its own work: its item is over, and it goes on with the next."""
+        with self._lock:
+            for item in [item for item, taken in self._pending.items() if taken is seat]:
+                del self._pending[item]
+            return self._abandoned.pop(seat, self) is self or self._stays(seat)
+
+    def _stays(self, seat: _Seat) -> bool:
+        """Whether a thread whose call was abandoned is needed again. Under the lock."""
+        return not self._closed and self._sits_again(seat)
+
+    def _sits_again(self, seat: _Seat) -> bool:
+        """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
+        needed = self._one_more(seat)
+        self._starting.pop(seat, None)
+        return needed
+
+    def _serve(self, seat: _Seat) -> None:
+        """Do one item after the other, until this thread is to end."""
+        get, lock, pending = self._items.get, self._lock, self._pending
         stays = True
         while stays:
             try:
                 item = get(timeout=_IDLE)
             except Empty:
                 item = None
+            patient(lock)
+            try:
+                if item is None:
+                    stays = not self._one_less(seat)
+                elif pending.get(item, seat) is None:
+                    pending[item] = seat
+                else:
+                    item = None  # it was withdrawn
+            finally:
+                lock.release()
             if item is None:
-                with lock:
-                    stays = not self._one_less()
                 continue
             try:
                 given_up = item()
             except BaseException as error:  # noqa: BLE001 - a bug in an item must not cost a worker
                 report(error)
-                given_up = False
-            del item  # it may hold a lot, and the next one may be long in coming
+                given_up = seat in self._abandoned
             patient(lock)
             try:
                 if given_up:
-                    self._abandoned.pop()
-                    return
-                self._pending.pop()
-                stays = not (self._closed and self._one_less())
+                    self._abandoned.pop(seat, None)
+                    stays = self._stays(seat)
+                else:
+                    if pending.get(item) is seat:  # else it was parked and has been woken, and waits here again
+                        del pending[item]
+                    stays = not (self._closed and self._one_less(seat))
             finally:
                 lock.release()
-        if self._closed:
-            self._left.put(threading.current_thread())
-            self._items.put(None)  # for the next idle one
+            del item  # it may hold a lot, and the next one may be long in coming
+
+
+class _Seat:
+    """The place of one thread in the crew."""
+
+    __slots__ = ()
+
+
+def refuse_all(items: list[Item], error: BaseException) -> None:
+    """What a crew of ``Job`` does with those that nobody can do."""
+    for item in items:
+        if isinstance(item, Job):
+            item.refuse(error)
+
+
+def surely(act: Callable[[], object]) -> None:
+    """Do it, again where that fails because the system has no memory: somebody waits for it and for nothing else."""
+    for pause in _PAUSES:
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - what it was does not matter; the last one is raised
+            time.sleep(pause)
+        else:
+            return
+    act()
 
 
 class Job:
@@ -239,20 +360,41 @@ class Job:
                 return True
             self._state = "ended"
             self.answer = got
-        self._crew.permits.release()
-        self._waiter.wake()
+        self._over()
         return False
 
-    def give_up(self) -> None:
-        """Nobody waits any more: it never begins, or it is abandoned; one that has ended stays as it is."""
+    def refuse(self, error: BaseException) -> None:
+        """No thread can be had for it: it is not made."""
         with self._lock:
-            if self._state == "running":
-                self._crew.give_up()
-            elif self._state != "queued":
+            if self._state != "queued":
                 return
+            self._state = "ended"
+            self.answer = Refused(error)
+        self._over()
+
+    def _over(self) -> None:
+        """It has its answer."""
+        try:
+            self._crew.permits.release()
+        finally:
+            surely(self._waiter.wake)
+
+    def give_up(self) -> bool:
+        """Nobody waits any more: it never begins, or it is abandoned (True); one that has ended stays as it is."""
+        with self._lock:
+            running = self._state == "running"
+            if running:
+                self._crew.give_up(self)
+            elif self._state == "queued":
+                self._crew.withdraw(self)
+            else:
+                return False
             self._state = "given up"
-        self._crew.permits.release()
-        self._crew.refill()
+        try:
+            self._crew.permits.release()
+        finally:
+            self._crew.refill()
+        return running
 
 
 async def pooled_call(
@@ -270,9 +412,19 @@ async def pooled_call(
     if crew.saturated:
         crew.permits.release()
         return crew.refusal()
-    waiter = waiter_factory()
-    job = Job(crew, waiter, (contextvars.copy_context(), fn, args, kwargs))
-    crew.submit(job)
+    job = None
+    try:
+        waiter = waiter_factory()
+        job = Job(crew, waiter, (contextvars.copy_context(), fn, args, kwargs))
+        crew.submit(job)
+    except BaseException as error:
+        if job is None:
+            crew.permits.release()
+        elif job.give_up():
+            raise
+        if isinstance(error, (RuntimeError, MemoryError)):  # no thread can be started, and none is there
+            return Refused(error)
+        raise
     try:
         await waiter.wait()
     except BaseException:
@@ -308,7 +460,7 @@ class Permits:
             else:
                 self.free += 1
                 return
-        turn.waiter.wake()
+        surely(turn.waiter.wake)
 
     async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
         turn = _Turn(waiter_factory())

@@ -20,6 +20,7 @@ import contextlib
 import inspect
 import threading
 import types
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
@@ -27,10 +28,12 @@ from math import inf
 from typing import Any, Protocol, cast
 
 from rio_chain.engine.runtime import kind_of
-from rio_chain.executors.crew import Crew, answer, report
+from rio_chain.executors.crew import Crew, Item, answer, report, surely
 from rio_chain.executors.timers import Alarm
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
+AGAIN = 0.05
+"""Seconds between two attempts to start a thread that could not be started."""
 
 Ended = Callable[[Any, BaseException | None], None]
 """Told once how a strand ended: its value, or the error that left it."""
@@ -63,14 +66,80 @@ class Kernel:
         self.strands: set[Strand] = set()  # that have not ended; it also keeps parked ones alive
         self.limits: list[Limit] = []  # not in use
         self.stray: Callable[[object], BaseException] = _stray
+        self._rescue = Rescue(self)
+        crew.unserved = self._rescue.add
 
-    def spawn(self, main: Callable[[], Awaitable[None]], context: Context) -> None:
-        """Start a strand of its own, from any thread."""
+    def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
+        """Start a strand of its own, from any thread.
+
+        Args:
+            main: what it runs.
+            context: in which it runs.
+            accepted: when no thread can be started, it waits for the next chance. Default: the error is raised.
+
+        Raises:
+            RuntimeError: no thread can be started and none is there. ``main`` will not run.
+        """
         try:
-            self.crew.submit(Strand(self, main, context, _report).drive)
-        except BaseException:  # a Ctrl-C may come anywhere: it is none of those who will end
-            self.strands -= {strand for strand in self.strands.copy() if strand.main is main}
+            strand = Strand(self, main, context, _report)
+            (self.go_on if accepted else self.crew.submit)(strand.drive)
+        except BaseException:  # an interruption may come anywhere, also before the strand has its name
+            for late in [strand for strand in self.strands.copy() if strand.main is main]:
+                late.disown()
             raise
+
+    def go_on(self, item: Item) -> None:
+        """Have an item done that must not be lost: when no thread can be started, it waits for the next chance."""
+        try:
+            self.crew.submit(item)
+        except BaseException as error:
+            self._rescue.add([item], error)
+            if not isinstance(error, (RuntimeError, MemoryError)):
+                raise
+
+
+class Rescue:
+    """Items that wait for a thread that could not be started, and the alarm that looks for one again and again.
+
+    Meanwhile the timer's thread drives each strand up to its next call. So limits hold, and what was cancelled ends,
+    even if no thread can ever be started again.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._items: deque[Item] = deque()
+        self.deadline = self.entry_at = inf
+
+    def add(self, items: list[Item], error: BaseException) -> None:  # noqa: ARG002 - as ``Crew.unserved``
+        """Look for a thread for these again in a moment."""
+        self._items.extend(items)
+        self._arm()
+
+    def _arm(self) -> None:
+        self.deadline = at = self._kernel.timers.now() + AGAIN
+        if at < self.entry_at:
+            self._kernel.timers.push(self, at)
+
+    def fire(self, now: float) -> None:  # noqa: ARG002 - as ``Alarm.fire``
+        """Look for a thread for each of them."""
+        self.deadline = inf
+        try:
+            for _ in range(len(self._items)):
+                item = self._items[0]  # stays there until it is done: this may be interrupted as well
+                if self._still_waits(item):
+                    self._items.append(item)
+                self._items.popleft()
+        finally:
+            if self._items:
+                self._arm()
+
+    def _still_waits(self, item: Item) -> bool:
+        try:
+            self._kernel.crew.submit(item)
+        except (RuntimeError, MemoryError):
+            strand = getattr(item, "__self__", None)
+            return strand.advance() if isinstance(strand, Strand) else item()
+        return False
 
 
 def _report(_: object, error: BaseException | None) -> None:
@@ -154,7 +223,7 @@ async def sleep(seconds: float) -> None:
 async def let_others() -> None:
     """Go on when those that are ready now had their turn."""
     signal = Signal(current())
-    current().kernel.crew.submit(partial(_woken, signal))
+    current().kernel.go_on(partial(_woken, signal))
     await signal.wait()
 
 
@@ -216,8 +285,8 @@ class Strand:
     """One coroutine on its way through the crew. It is its own ``Slot``."""
 
     __slots__ = (
-        "_cancelling", "_claim", "_coro", "_delivered", "_ended", "_error", "_expiring", "_flagged", "_limit", "_lock",
-        "_on", "_state", "_stopped", "_stopping", "context", "kernel", "main",
+        "_call", "_cancelling", "_claim", "_coro", "_delivered", "_ended", "_error", "_expiring", "_flagged", "_limit",
+        "_lock", "_on", "_state", "_stopped", "_stopping", "context", "kernel", "main",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, main: Callable[[], Awaitable[Any]], context: Context, ended: Ended) -> None:
@@ -230,6 +299,7 @@ class Strand:
         self._state = READY
         self._claim: list[None] = []
         self._on: Signal | None = None  # what it is parked on
+        self._call: tuple[Any, ...] | None = None  # for which it needs a worker, after it went on without one
         self._error: BaseException | None = None  # to be thrown in when it is driven next
         self._limit: Limit | None = None
         self._delivered: Expired | None = None  # an interruption that is not settled
@@ -246,17 +316,86 @@ class Strand:
             if self._state != READY:
                 return False  # it was stopped before it began
             self._state = DRIVEN
-        error, self._error, self._on = self._error, None, None
+        claim, error = self._claim, None
+        while True:
+            try:
+                return self._go(*self._resumed(error))
+            except BaseException as failed:  # noqa: BLE001 - of this machinery, as where memory ends; the strand hears it
+                with self._lock:
+                    if self._claim is not claim:
+                        return True
+                    claim.clear()
+                    error = failed
+                if self._state is DONE or getattr(self._coro, "cr_frame", self) is None:
+                    surely(partial(self._end, None, failed))
+                    return False
+
+    def _resumed(self, failed: BaseException | None = None) -> tuple[Coroutine[Any, Any, Any], BaseException | None]:
+        """The coroutine, on this thread, and the error to throw in."""
+        error, self._error, self._on = failed or self._error, None, None
         coro = self._coro
         if coro is None:
             main: Any = self.main()
             coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
         _here.strand = self
-        return self._go(coro, error)
+        return coro, error
+
+    def advance(self) -> bool:
+        """Go on without a worker: up to its next call, for which it needs one (True), or until it is parked or over."""
+        with self._lock:
+            if self._state != READY:
+                return False
+            if self._call is not None and self._error is None and not self._flagged:
+                return True
+            self._state = DRIVEN
+        outer, error = _here.strand, None
+        try:
+            while True:
+                try:
+                    return self._advance(*self._resumed(error))
+                except BaseException as failed:  # noqa: BLE001 - as in ``drive``
+                    error = failed
+                    if self._state is DONE or getattr(self._coro, "cr_frame", self) is None:
+                        surely(partial(self._end, None, failed))
+                        return False
+        finally:
+            _here.strand = outer
+
+    def _advance(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:
+        what: Any = self._call
+        self._call = None
+        while True:
+            if error is not None or what is None:
+                try:
+                    what = self.context.run(coro.send, None) if error is None else self.context.run(coro.throw, error)
+                except StopIteration as stop:
+                    self._end(stop.value, None)
+                    return False
+                except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+                    self._end(None, raised)
+                    return False
+                error = None
+            with self._lock:
+                signal = what if isinstance(what, Signal) else None
+                if self._flagged and not (signal and signal.shielded):
+                    error = self._pending()
+                if error is None and kind_of(what) is tuple:
+                    self._call, self._state = what, READY
+                    return True
+                if error is None and signal is not None and not signal.woken:
+                    self._on, self._state = signal, PARKED
+                    return False
+            if error is None and signal is None:
+                error = self.kernel.stray(coro)
+            what = None
 
     def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901, PLR0912 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
-        run, copy, send, value = context.run, context.copy, coro.send, None
+        run, copy, resume, value = context.run, context.copy, coro.send, None
+        send: Callable[[Any], Any] = resume
+        if self._call is not None:
+            what, self._call = self._call, None
+            send = lambda _: what  # noqa: E731 - the call that it came to without a worker
         while True:
             try:
                 what = run(send, value) if error is None else run(coro.throw, error)
@@ -266,6 +405,7 @@ class Strand:
             except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
                 self._end(None, raised)
                 return False
+            send = resume
             error = value = None
             if isinstance(what, Signal):
                 with self._lock:
@@ -304,10 +444,19 @@ class Strand:
         if self._limit is not None:
             self.release()
         self._state = DONE
-        ended = self._ended
-        del self.main, self._coro, self._ended, self._delivered, self.context  # a late timer may still hold us
         self.kernel.strands.discard(self)
-        ended(value, error)
+        ended = getattr(self, "_ended", None)
+        if ended is not None:
+            surely(partial(ended, value, error))
+            del self.main, self._coro, self._delivered, self.context, self._ended  # a late timer may still hold us
+
+    def disown(self) -> None:
+        """It never begins, because the call that was to start it failed. If it has begun, it goes on."""
+        with self._lock:
+            if self._state != READY or self._coro is not None:
+                return
+            self._state = DONE
+        self.kernel.strands.discard(self)
 
     def wake(self, signal: Signal) -> None:
         """Go on, if parked on this signal. From any thread."""
@@ -316,7 +465,7 @@ class Strand:
             if self._state != PARKED or self._on is not signal:
                 return
             self._state = READY
-        self.kernel.crew.submit(self.drive)
+        self.kernel.go_on(self.drive)
 
     @property
     def coroutine(self) -> Coroutine[Any, Any, Any] | None:
@@ -350,7 +499,7 @@ class Strand:
         self._state = READY
         self._error = error
         self._claim = []
-        self.kernel.crew.give_up()
+        self.kernel.crew.give_up(self.drive)
         return True
 
     def _expire(self, limit: Limit, error: Expired, now: float | None = None) -> bool:
@@ -428,7 +577,7 @@ class Strand:
         """After an interruption. Nobody drives it before this, and then it may have to wait for a thread."""
         if self._on is not None and self._on.left is not None:
             self._on.left()
-        self.kernel.crew.submit(self.drive)
+        self.kernel.go_on(self.drive)
 
     # --- the slot ---------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class _Race:
         self.error: BaseException | None = None
         self.results: list[Any] = [STOPPED] * len(works)
         self._until = until
-        self._left = len(works)
+        self._left = set(range(len(works)))
         self._over = False
         self._lock = threading.RLock()
         kernel, context = parent.kernel, parent.context
@@ -52,7 +52,7 @@ class _Race:
 
     def start(self) -> None:
         for child in self._children:
-            self._kernel.crew.submit(child.drive)
+            self._kernel.go_on(child.drive)
 
     def stop(self) -> None:
         """Cancel all that still run, once."""
@@ -76,7 +76,7 @@ class _Race:
                 self.error = error
             self.stop()
         with self._lock:
-            self._left -= 1
-            last = self._left == 0
+            self._left.discard(index)  # by its number: an interruption may have it done twice
+            last = not self._left
         if last:
             self.all_ended.wake()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
-from rio_chain.engine.runtime import NO_LANES, Raised
-from rio_chain.executors.crew import Crew
+from rio_chain.engine.runtime import NO_LANES, Raised, Refused
+from rio_chain.executors.crew import Crew, surely
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
@@ -30,6 +32,56 @@ def start_daemon(target: Callable[[], None], name: str) -> threading.Thread:
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     return thread
+
+
+class OwnLoop(Protocol):
+    """A host with a loop on a thread of its own."""
+
+    thread: threading.Thread | None
+
+    def close(self) -> None:
+        """End the loop."""
+
+
+L = TypeVar("L", bound=OwnLoop)
+
+
+def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
+    """Run a loop on a thread of its own, and give its host when it is up.
+
+    ``run(up)`` runs the loop to its end. It calls ``up(host)`` there, and ends at once when that gives False.
+
+    Raises:
+        RuntimeError: the system has no more threads.
+        OSError: the loop can't be made; so for whatever else ``run`` raises before the loop is up.
+    """
+    answers: SimpleQueue[L | Raised] = SimpleQueue()
+    unwanted = False
+
+    def up(host: L) -> bool:
+        answers.put(host)
+        return not unwanted
+
+    def main() -> None:
+        try:
+            run(up)
+        except BaseException as error:  # noqa: BLE001 - raised below, if somebody waits for it
+            answers.put(Raised(error))
+
+    try:
+        thread = start_daemon(main, name)
+        got = answers.get()
+    except BaseException:  # a Ctrl-C: nobody will close it
+        unwanted = True
+        with contextlib.suppress(Empty):
+            late = answers.get_nowait()
+            if not isinstance(late, Raised):
+                late.close()
+        raise
+    if isinstance(got, Raised):
+        raise got.error
+    got.thread = thread
+    return got
 
 
 class AsyncHost(Protocol):
@@ -78,9 +130,11 @@ class ThreadRuntime:
         """The strands that have not ended, branches of races included."""
         return len(self._kernel.strands)
 
-    def spawn(self, main: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
+    def spawn(self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, *, accepted: bool = False) -> None:
         """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
-        self._kernel.spawn(main, context)
+        if self._kernel.timers is self._own:
+            self._own.begin()  # first: no limit of the strand would hold without it
+        self._kernel.spawn(main, context, accepted=accepted)
 
     def close(self) -> None:
         """End the timer thread."""
@@ -103,9 +157,12 @@ class ThreadRuntime:
 
         def done(answer: Any) -> None:
             answers.append(answer)
-            ended.wake()
+            surely(ended.wake)
 
-        host = self._async_host()
+        try:
+            host = self._async_host()
+        except (RuntimeError, MemoryError, OSError) as error:  # its loop can't be started
+            return Refused(error)
         cancel = host.start(fn, args, kwargs, strand.context.copy(), done)
         try:
             await ended.wait()

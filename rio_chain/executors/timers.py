@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from rio_chain.executors.crew import report
+from rio_chain.executors.crew import report, surely
 
 
 class Timed(Protocol):
@@ -129,31 +130,39 @@ class Alarm(Timed, Protocol):
 
 
 class TimerThread:
-    """One daemon thread that fires alarms; it starts with the first push."""
+    """One daemon thread that fires alarms; it starts with the first push, or with ``begin``."""
 
     def __init__(self, clock: Clock, name: str = "rio_chain-timer") -> None:
         self.now = clock.now
         self._clock = clock
         self._name = name
         self._deadlines = Deadlines[Alarm]()
-        self._condition = threading.Condition()  # over an RLock: a finaliser may come back in
+        self._lock = threading.RLock()  # a finaliser may come back in
+        self._condition = threading.Condition(self._lock)  # entered by its lock, which an interruption can't leave held
         self._thread: threading.Thread | None = None
 
     def push(self, alarm: Alarm, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
-        with self._condition:
+        with self._lock:
             earliest = self._deadlines.push(alarm, at)
             if self._thread is None:
                 self._start()
             elif earliest:
                 self._condition.notify_all()
 
+    def begin(self) -> None:
+        """Start the thread, so that a later ``push`` need not. Raises RuntimeError when that can't be."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._start()
+
     def close(self) -> None:
         """End the thread. A later push starts a new one."""
-        with self._condition:
+        with self._lock:
             thread, self._thread = self._thread, None
             self._condition.notify_all()
-        if thread is not None:
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _start(self) -> None:
@@ -162,16 +171,22 @@ class TimerThread:
         self._thread = start_daemon(self._run, self._name)
 
     def _run(self) -> None:
-        while (over := self._wait()) is not None:
+        over: list[Alarm] | None = []
+        while over is not None:
             for alarm in over:
                 try:
-                    alarm.fire(self.now())
+                    surely(partial(alarm.fire, self.now()))
                 except BaseException as error:  # noqa: BLE001 - our own bug must not stop everybody's clock
                     report(error)
+            try:
+                over = self._wait()
+            except BaseException as error:  # noqa: BLE001 - nor must a system without memory
+                report(error)
+                over = []
 
     def _wait(self) -> list[Alarm] | None:
         """The alarms to fire; None when this thread was closed."""
-        with self._condition:
+        with self._lock:
             while self._thread is threading.current_thread():
                 now = self.now()
                 over = self._deadlines.due(now)

@@ -12,6 +12,7 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import trio
@@ -19,8 +20,8 @@ import trio
 from rio_chain.engine.runtime import STOPPED, HostGone
 from rio_chain.executors.base import Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.thread import start_daemon
+from rio_chain.executors.crew import Crew, report, surely
+from rio_chain.executors.thread import start_loop
 
 T = TypeVar("T")
 NAME = "trio"
@@ -91,7 +92,7 @@ class TrioSlot:
     def stop(self) -> None:
         """As ``Slot.stop``."""
         try:
-            self._loop.token.run_sync_soon(self._cancel)
+            self._loop.token.run_sync_soon(contained, self._cancel)
         except trio.RunFinishedError:
             return  # and its strands with it
 
@@ -141,7 +142,7 @@ class TrioWaiter:
             self._wake()
             return
         try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(self._wake)
+            self._token.run_sync_soon(contained, self._wake)
         except trio.RunFinishedError:
             return  # nobody waits there any more
 
@@ -154,6 +155,14 @@ class TrioWaiter:
     def _gave_up(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+def contained(call: Callable[[], object]) -> None:
+    """Make a call that trio itself makes, and that would end the whole of trio if it raised."""
+    try:
+        surely(call)
+    except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
+        report(error)
 
 
 def _running() -> trio.lowlevel.TrioToken | None:
@@ -287,13 +296,13 @@ class TrioHost(OnLoopHost):
         """As ``Host.on_loop_thread``."""
         return threading.get_ident() == self._thread and self.here()
 
-    def spawn(self, main: Main, context: Context) -> None:
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:  # noqa: ARG002 - it needs no thread
         """As ``Host.spawn``."""
         if trio.lowlevel.in_trio_task() and self.here():
             self._start(main, context)
             return
         try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(self._start, main, context)
+            self._token.run_sync_soon(contained, partial(self._start, main, context))
         except trio.RunFinishedError as exc:
             raise HostGone from exc
 
@@ -315,14 +324,16 @@ class TrioHost(OnLoopHost):
             self._dismiss()
         else:
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._dismiss)
+                self._token.run_sync_soon(contained, self._dismiss)
         self.crew.close()
 
     def _start(self, main: Main, context: Context) -> None:
         try:
             trio.lowlevel.spawn_system_task(main, context=context)
-        except RuntimeError:  # too late: trio takes no more system tasks
-            if self._lost is not None:
+        except RuntimeError as exc:
+            if isinstance(exc, RecursionError):
+                raise
+            if self._lost is not None:  # too late: trio takes no more system tasks
                 self._lost()
 
     async def _keep(self, scope: trio.CancelScope) -> None:
@@ -350,7 +361,7 @@ class OwnTrioHost(TrioHost):
         """As ``Host.close``: ends the loop and its thread."""
         super().close()
         try:
-            self._token.run_sync_soon(self._ended.set)
+            self._token.run_sync_soon(contained, self._ended.set)
         except trio.RunFinishedError:
             return
         if self.thread is not None and threading.current_thread() is not self.thread:
@@ -364,19 +375,13 @@ def attach(threads: int, max_abandoned: int) -> TrioHost:
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> OwnTrioHost:
     """As ``ExecutorModule.launch``."""
-    made: list[OwnTrioHost] = []
-    ready = threading.Event()
 
-    async def main() -> None:
+    async def main(up: Callable[[OwnTrioHost], bool]) -> None:
         ended = trio.Event()
-        made.append(OwnTrioHost(Crew(threads, max_abandoned, name), ended))
-        ready.set()
-        await ended.wait()
+        if up(OwnTrioHost(Crew(threads, max_abandoned, name), ended)):
+            await ended.wait()
 
-    thread = start_daemon(lambda: trio.run(main), name)
-    ready.wait()
-    made[0].thread = thread
-    return made[0]
+    return start_loop(lambda up: trio.run(main, up), name)
 
 
 def runtime(crew: Crew) -> TrioRuntime:

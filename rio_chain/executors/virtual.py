@@ -199,9 +199,9 @@ class VirtualHost(Waited):
         self.crew: Crew = loop.crew
         self.runtime = cast("Runtime", VirtualRuntime(loop))
 
-    def spawn(self, main: Main, context: Context) -> None:
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
         """As ``Host.spawn``."""
-        self._loop.kernel.spawn(main, context)
+        self._loop.kernel.spawn(main, context, accepted=accepted)
 
     def here(self) -> bool:
         """As ``Host.here``."""

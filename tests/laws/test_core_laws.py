@@ -127,6 +127,7 @@ class Model(RuleBasedStateMachine):
         if turn in self.line:
             self.line.remove(turn)
             self.over.append(turn)
+            self.to_be_told[turn] += 1
 
     @rule(turn=turns)
     def cancel(self, turn: Turn) -> None:
@@ -135,6 +136,7 @@ class Model(RuleBasedStateMachine):
         if turn in self.line:
             self.line.remove(turn)
             self.over.append(turn)
+            self.to_be_told[turn] += 1
         elif turn in self.running:
             self.ends(turn)
 
@@ -146,9 +148,9 @@ class Model(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         """As ``close`` does when its grace is over."""
-        waiting, running = self.core.clear()
-        assert set(waiting) == set(self.line)
-        assert set(running) == {turn.run for turn in self.running}
+        assert set(self.core.clear()) == {turn.run for turn in self.running}
+        for turn in self.line:
+            self.to_be_told[turn] += 1
         self.over += self.line
         self.line = []
 

@@ -1,4 +1,7 @@
-"""A Ctrl-C may come anywhere in a call on the main thread: no slot is lost, no lock is kept, and what follows works."""
+"""An exception may arrive anywhere in a call: no slot is lost, no lock is kept, and what follows works.
+
+A Ctrl-C; what a signal handler raises, as the time limits of job runners do; RecursionError; MemoryError.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,19 @@ def same(x: Any) -> Any:
 CHAIN = Task(same).inline()
 
 
-def ctrl_c() -> None:
-    raise KeyboardInterrupt
+class SoftTimeLimit(Exception):
+    """What a job runner's signal handler raises."""
+
+
+ERRORS = [KeyboardInterrupt, SoftTimeLimit, RecursionError, MemoryError, RuntimeError]
 
 
 def is_idle(balancer: Balancer) -> bool:
-    """No slot, place or strand is taken. What a crew counts may be one too many: it then starts one thread more."""
+    """No slot, place, thread or strand is taken."""
     host, core = balancer._host, balancer._core
     assert host is not None
     nobody = not core.runs and not core.queue.waiting and not balancer._posted
-    return nobody and core.queue.running == 0 and not getattr(host.runtime, "live", 0)
+    return nobody and core.queue.running == 0 and not host.crew.pending and not getattr(host.runtime, "live", 0)
 
 
 def cancelled(balancer: Balancer) -> None:
@@ -53,25 +59,36 @@ CALLS: dict[str, Callable[[Balancer], object]] = {
 }
 
 
+def arrives(error: type[BaseException]) -> Callable[[], None]:
+    def arrive() -> None:
+        raise error
+
+    return arrive
+
+
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_wherever_it_comes_in_a_call_the_slot_is_free_again(executor: str, call: str) -> None:
+def test_wherever_it_comes_in_a_call_the_slot_is_free_again(
+    executor: str, call: str, error: type[BaseException]
+) -> None:
     with Balancer(executor, workers=1) as balancer:
         balancer.run(CHAIN(0))
 
         def once(interruption: Interruption) -> None:
-            with contextlib.suppress(KeyboardInterrupt), interruption.here():
+            with contextlib.suppress(error), interruption.here():
                 CALLS[call](balancer)
             eventually(lambda: is_idle(balancer))
             assert balancer.post(CHAIN(1)).wait(SECONDS).unwrap() == 1
 
-        assert len(everywhere(once, ctrl_c, after=SIGNALS)) > 5
+        assert len(everywhere(once, arrives(error), after=SIGNALS)) > 5
 
 
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("terms", [{}, {"queue_timeout": SECONDS}], ids=["no limit", "a limit"])
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line(
-    executor: str, terms: dict[str, Any]
+    executor: str, terms: dict[str, Any], error: type[BaseException]
 ) -> None:
     with Balancer(executor, workers=1) as balancer:
 
@@ -79,7 +96,7 @@ def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line
             gate = threading.Event()
             holder = balancer.post(Task(gate.wait)(SECONDS / 1_000))
             tickets: list[Ticket[Any]] = []
-            with contextlib.suppress(KeyboardInterrupt), interruption.here():
+            with contextlib.suppress(error), interruption.here():
                 tickets.append(balancer.post(CHAIN(0), **terms))
             gate.set()
             for ticket in (holder, *tickets):
@@ -87,17 +104,18 @@ def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line
             eventually(lambda: is_idle(balancer))
             assert balancer.post(CHAIN(1)).wait(SECONDS).unwrap() == 1
 
-        assert len(everywhere(once, ctrl_c, after=SIGNALS)) > 20
+        assert len(everywhere(once, arrives(error), after=SIGNALS)) > 20
 
 
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_wherever_it_comes_in_a_close_the_next_one_ends_it(executor: str) -> None:
+def test_wherever_it_comes_in_a_close_the_next_one_ends_it(executor: str, error: type[BaseException]) -> None:
     def once(interruption: Interruption) -> None:
         balancer = Balancer(executor, workers=1)
         ticket = balancer.post(CHAIN(1))
-        with contextlib.suppress(KeyboardInterrupt), interruption.here():
+        with contextlib.suppress(error), interruption.here():
             balancer.close()
         balancer.close()
         assert ticket.done
 
-    assert len(everywhere(once, ctrl_c, step=2, after=SIGNALS)) > 5
+    assert len(everywhere(once, arrives(error), step=2, after=SIGNALS)) > 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import itertools
 import signal
 import threading
@@ -41,7 +40,8 @@ from rio_chain import (
 from rio_chain.balancer import binding
 from rio_chain.balancer.queue import Turn
 from rio_chain.engine.current import Run
-from rio_chain.executors.crew import Crew
+from rio_chain.executors import thread
+from rio_chain.executors.crew import Crew, _Seat
 from rio_chain.policies.cache import MISS, Found
 from rio_chain.policies.flights import Leader
 from rio_chain.policies.timeline import Timeline
@@ -219,13 +219,15 @@ def test_whoever_comes_into_counting_threads_may_submit() -> None:
     assert crew.count == 0
 
     idle = Crew(threads=1, max_abandoned=9, name="leaving")
-    idle._start = lambda: done.append(2)  # type: ignore[method-assign, assignment]
+    idle._start = lambda seat, item=None: done.append(2)  # type: ignore[method-assign, assignment]
+    seat = _Seat()
 
     def leaves(interruption: Interruption) -> None:
         idle._pending.clear()
-        idle._count.extend([None] * (1 - idle.count))
+        idle._seats.clear()
+        idle._seats[seat] = None
         with interruption.here(), idle._lock:
-            gone = idle._one_less()
+            gone = idle._one_less(seat)
         started = done.count(2)
         done.clear()
         assert idle.count == idle.pending == (interruption.came is not None)
@@ -251,8 +253,7 @@ def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None
 def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its balancer is just being bound, by a thread that waits for this one."""
     monkeypatch.setattr(binding, "PATIENCE", 0.02)
-    module = importlib.import_module(f"rio_chain.executors.{executor}")
-    start, tickets = module.start_daemon, list[Ticket[Any]]()
+    start, tickets = thread.start_daemon, list[Ticket[Any]]()
 
     def starts(target: Callable[[], None], name: str) -> threading.Thread:
         def run() -> None:
@@ -265,7 +266,7 @@ def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, mon
 
     with nothing_left():
         balancer = Balancer(executor)
-        monkeypatch.setattr(module, "start_daemon", starts)
+        monkeypatch.setattr(thread, "start_daemon", starts)
         with balancer:
             assert balancer.run(CHAIN(0)).unwrap() == 0
             assert tickets[0].wait(SECONDS).unwrap() == 1

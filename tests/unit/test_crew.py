@@ -90,11 +90,12 @@ def test_a_given_up_thread_is_replaced_counted_and_retires(crew):
     for gate in (*stuck, waiting):
         crew.submit(gate)
     assert stuck[0].begun.wait(5)
-    crew.give_up()
+    crew.give_up(stuck[0])
     crew.refill()
     assert waiting.begun.wait(5)
     assert (crew.abandoned, crew.saturated, crew.count, crew.pending) == (1, False, 2, 2)
-    crew.give_up()
+    assert stuck[1].begun.wait(5)
+    crew.give_up(stuck[1])
     crew.refill()
     assert (crew.abandoned, crew.saturated) == (2, True)
     for gate in (*stuck, waiting):
@@ -288,7 +289,7 @@ def test_a_saturated_crew_refuses_without_calling(crew):
     for gate in stuck:
         crew.submit(gate)
         assert gate.begun.wait(5)
-        crew.give_up()
+        crew.give_up(gate)
     got = run(call(crew, pytest.fail))
     assert isinstance(got.error, LimitExceeded)
     assert str(got.error) == "2 abandoned calls still run (max_abandoned=2); this one was not made"

@@ -72,7 +72,7 @@ class ByHand:
         self.host: Any = SimpleNamespace(
             runtime=runtime,
             on_loop_thread=lambda: False,
-            spawn=lambda main, _context: self.strands.append(main),
+            spawn=lambda main, _context, accepted=False: self.strands.append(main),
             cancelled=KeyError,
         )
 
@@ -222,7 +222,7 @@ def test_a_strand_that_ends_with_its_loop_while_it_waits_answers_and_leaves_the_
 def test_what_is_posted_on_a_loop_that_has_ended_is_answered(seen: bool) -> None:
     it = ByHand()
 
-    def gone(_main: object, _context: object) -> None:
+    def gone(_main: object, _context: object, *, accepted: bool) -> None:
         if seen:
             raise HostGone
         it.desk.lost()  # what the host calls, before it knows of this strand
