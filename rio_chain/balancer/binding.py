@@ -110,8 +110,12 @@ class Binding:
             host = executors.loop_module_of(running).attach(*self._sizes)
         else:
             host = executors.module_of(self._executor or executors.DEFAULT).launch(*self._sizes)
-        host.runtime.lanes = self._lanes.open()
-        host.on_loss(self._lost)
+        try:
+            host.runtime.lanes = self._lanes.open()
+            host.on_loss(self._lost)
+        except BaseException:
+            host.close()
+            raise
         return host
 
     def _keep(self, host: Host) -> bool:

@@ -480,7 +480,10 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") ->
         if up(OwnAsyncioHost(Crew(threads, max_abandoned, name), ended)):
             await ended.wait()
 
-    return start_loop(lambda up: asyncio.run(main(up)), name)
+    def run(up: Callable[[OwnAsyncioHost], bool]) -> None:
+        asyncio.run(main(up))
+
+    return start_loop(run, name)
 
 
 def runtime(crew: Crew) -> AsyncioRuntime:

@@ -381,7 +381,10 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> Ow
         if up(OwnTrioHost(Crew(threads, max_abandoned, name), ended)):
             await ended.wait()
 
-    return start_loop(lambda up: trio.run(main, up), name)
+    def run(up: Callable[[OwnTrioHost], bool]) -> None:
+        trio.run(main, up)
+
+    return start_loop(run, name)
 
 
 def runtime(crew: Crew) -> TrioRuntime:

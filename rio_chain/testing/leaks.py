@@ -216,12 +216,12 @@ def _threads() -> dict[threading.Thread, list[FrameType]]:
 def _rests(thread: threading.Thread, frames: list[FrameType], balancers: tuple[Balancer, ...]) -> bool:
     """Whether the thread is kept on purpose and does nothing."""
     if is_shared(thread):
-        return "-worker-" not in thread.name or frames[0].f_code is Crew._work.__code__
+        return "-worker-" not in thread.name or frames[0].f_code is Crew._serve.__code__
     file = frames[0].f_code.co_filename.replace("\\", "/")
     if any(thread.name.startswith(name) and file.endswith(path) for name, path in _POOLS):
         return True
     whose = [frame.f_locals.get("self") for frame in frames if frame.f_code is TimerThread._run.__code__]
-    whose += [frames[0].f_locals.get("self")] if frames[0].f_code is Crew._work.__code__ else []
+    whose += [frames[0].f_locals.get("self")] if frames[0].f_code is Crew._serve.__code__ else []
     hosts = [balancer._host for balancer in balancers if balancer._host is not None]
     return any(owner in (host.crew, getattr(host.runtime, "_own", None)) for owner in whose for host in hosts)
 
