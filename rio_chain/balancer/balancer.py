@@ -24,6 +24,7 @@ from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import begin, end, outcome_of, unbegun
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
+from rio_chain.last_resort import surely
 from rio_chain.looks import Looks
 from rio_chain.request import Request
 from rio_chain.units import Duration, count, flag, seconds, shown
@@ -166,7 +167,7 @@ class Balancer(Looks):
         except BaseException:  # an interruption may come anywhere
             run.dropped = self._core.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-                self._core.settle()
+                surely(self._core.settle)
             raise
         return outcome_of(run, got, (posted, began, rt.now()))
 

@@ -18,6 +18,7 @@ from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.balancer.stats import Stats, Tally
 from rio_chain.engine.current import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
+from rio_chain.last_resort import surely
 
 
 class Core(Aside):
@@ -104,9 +105,15 @@ class Core(Aside):
         try:
             self.decide(self._leave, run, waited, lasted)
         except BaseException:
-            run.dropped = self.torn = True
+            self._drop(run)
             raise
         self._after()
+
+    def _drop(self, run: Run) -> None:
+        """What was to give its slot back was interrupted."""
+        run.dropped = self.torn = True
+        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            surely(self.settle)
 
     def _leave(self, run: Run, waited: float, lasted: float) -> None:
         self.done += 1
@@ -141,7 +148,7 @@ class Core(Aside):
                 turn.state = "gone"
                 self.release(turn.run)
         except BaseException:
-            self.torn = True
+            self._drop(turn.run)
             raise
 
     def release(self, run: Run) -> None:
@@ -152,7 +159,7 @@ class Core(Aside):
         try:
             self.decide(self._hand_over, run)
         except BaseException:
-            self.torn = True
+            self._drop(run)
             raise
         self._after()
 
@@ -182,11 +189,11 @@ class Core(Aside):
         runs, queue = self.runs, self.queue
         for run in [run for run in runs if run.dropped]:
             del runs[run]
-        for turn in queue.recount(len(runs)):
+        for turn in queue.over():
+            self.after(turn.tell)
             if turn.state == "granted":
                 runs[turn.run] = None
-            self.after(turn.tell)
-        queue.running = len(runs)
+        queue.recount(len(runs))
         while queue.waiting and queue.running < queue.workers:
             queue.running += 1
             queue.leave(self._granted)

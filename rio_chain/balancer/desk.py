@@ -16,6 +16,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.engine.current import INF, Run
 from rio_chain.engine.runtime import HostGone
 from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
+from rio_chain.last_resort import surely
 from rio_chain.request import Request
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Desk:
             if not posting.begun:
                 posting.begun = ticket.run.dropped = self.core.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, `settle` and the next decision do
-                self._drop(posting)
+                surely(partial(self._drop, posting))
             raise
         return ticket
 
@@ -100,9 +101,11 @@ class Desk:
 
     def _start_woken(self, posting: Posting, turn: Turn, *, accepted: bool = True) -> None:
         """Its waiting is over, with a slot or without."""
+        if turn.state == "waiting":
+            return  # what was to end it was interrupted
         if turn.state == "gone":
             posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
-        else:
+        elif not posting.begun:  # else it was told before, and an interruption had it told again
             self._start(posting, posting.serve, accepted=accepted)
         turn.wake = None  # it knows the posting, and the posting knows the turn
 
@@ -123,10 +126,20 @@ class Desk:
                 await posting.serve()
             else:
                 posting.cancelled(posting.ticket.run.stop_error or self.passed_over(rt, until))
+        except posting.host.cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this machinery, as where memory ends; it would end all of trio
+            surely(partial(posting.cancelled, error))
         finally:
-            if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
-                posting.cancelled(TicketCancelled(LOST))
-            posting.answered()
+            surely(partial(self._waited, posting))
+
+    def _waited(self, posting: Posting) -> None:
+        """The strand that waited for a slot is over, whatever became of that."""
+        if not posting.begun and posting.turn is not None:
+            self.core.give_up(posting.turn)
+        if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
+            posting.cancelled(TicketCancelled(LOST))
+        posting.answered()
 
     async def slot_came(self, rt: Runtime, run: Run, terms: Terms, posted: float) -> Exception | None:
         """A slot for a run that has no ticket, after its wait in the line; or why it got none.
@@ -185,9 +198,12 @@ class Desk:
         """The host's loop has ended: nothing will run any more, so everything is answered now."""
         self._gone = True
         self.core.shut()
-        self.cancel_left()
-        for posting in list(self.posted):
-            self.core.release(posting.ticket.run)
-            posting.cancelled(TicketCancelled(LOST))
-            posting.answered()
-        self._on_loss()
+        try:
+            self.cancel_left()
+        finally:
+            for posting in list(self.posted):
+                posting.begun = True
+                self.core.release(posting.ticket.run)
+                posting.cancelled(TicketCancelled(LOST))
+                posting.answered()
+            self._on_loss()

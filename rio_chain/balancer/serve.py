@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -11,6 +12,7 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
 from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
+from rio_chain.last_resort import surely
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,8 +45,8 @@ class Errand:
         rt, run = host.runtime, ticket.run
         outcome: Outcome[Any] | None = None
         error: BaseException | None = None
-        began = rt.now()
         try:
+            began = rt.now()
             try:
                 got = await begin(rt, ticket.request, run, began, self.deadline, self.abandon_after)
             finally:
@@ -60,14 +62,18 @@ class Errand:
             error = exc
         finally:
             try:
-                if outcome is not None:
-                    ticket.resolve(outcome)
-                elif error is not None:
-                    ticket.fail(error)
-            finally:
-                self.answered()
+                self._answer(outcome, error)
+            except MemoryError:
+                surely(partial(self._answer, outcome, error))
             # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
             del self, ticket, outcome, error
+
+    def _answer(self, outcome: Outcome[Any] | None, error: BaseException | None) -> None:
+        if outcome is not None:
+            self.ticket.resolve(outcome)
+        elif error is not None:
+            self.ticket.fail(error)
+        self.answered()
 
     def left(self, began: float) -> None:
         """Its run, which began then, is over; the answer comes next."""

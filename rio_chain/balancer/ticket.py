@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
+from rio_chain.last_resort import surely
 from rio_chain.looks import Looks
 from rio_chain.request import Request
 from rio_chain.units import Duration, seconds
@@ -120,7 +121,7 @@ class Ticket(Looks, Generic[Out]):
                 waker = self._wakers.pop()
             except IndexError:  # another thread took the last one
                 return
-            waker()
+            surely(waker)
 
     def _answer(self) -> Outcome[Out]:
         self._seen = True
@@ -135,14 +136,14 @@ class Ticket(Looks, Generic[Out]):
         if not self.done:
             self._outcome = outcome
             self.withdraw = None  # it knows us, and we know it
-            self._wake()
+        self._wake()  # also those whom an interruption of the first call left out
 
     def fail(self, error: BaseException) -> None:
         """A BaseException of a body ended the run: whoever waits gets it, as itself."""
         if not self.done:
             self._error = error
             self.withdraw = None
-            self._wake()
+        self._wake()
 
     def __del__(self) -> None:
         error: BaseException | None = getattr(self, "_error", None)

@@ -20,9 +20,10 @@ from typing import Any, TypeVar, cast
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew, surely
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_loop
 from rio_chain.executors.timers import Deadlines
+from rio_chain.last_resort import surely
 
 T = TypeVar("T")
 INF = float("inf")
@@ -66,14 +67,14 @@ class Reaper:
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(at, self._look, context=self._context)
+        self._timer = self.loop.call_at(at, surely, self._look, context=self._context)
 
     def _look(self) -> None:
         self._timer = None
         for alarm in self._deadlines.due(self.loop.time()):
             alarm.deadline = INF
             if alarm.slot is not None:
-                alarm.slot.fire()
+                surely(alarm.slot.fire)
         at = self._deadlines.next()
         if at < INF:
             self._set(at)
@@ -174,7 +175,7 @@ def _answers_a_cancel(error: BaseException) -> bool:
 def call_on(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:
     """Call it on the loop; not at all where that is closed, and its tasks with it."""
     try:
-        loop.call_soon_threadsafe(fn)
+        loop.call_soon_threadsafe(surely, fn)
     except RuntimeError:
         if not loop.is_closed():
             raise  # it says something else, as near the recursion limit
@@ -226,7 +227,7 @@ class _Race:
         self.loop = loop
         self.until = until
         self.results: list[Any] = [STOPPED] * count
-        self.left = count
+        self.left = set(range(count))
         self.tasks: list[asyncio.Task[Any]] = []
         self.stopping = False
         self.error: BaseException | None = None
@@ -246,12 +247,12 @@ class _Race:
         for index, work in enumerate(works):
             task = self.loop.create_task(self.guard(work))
             self.tasks.append(task)
-            task.add_done_callback(lambda done, index=index: self.ended(index, done))  # type: ignore[misc]
+            task.add_done_callback(lambda done, index=index: surely(partial(self.ended, index, done)))  # type: ignore[misc]
 
     def ended(self, index: int, task: asyncio.Task[Any]) -> None:
         """Called when a task has ended."""
         got = STOPPED if task.cancelled() else task.result()
-        self.left -= 1
+        self.left.discard(index)
         if type(got) is Raised:
             if self.error is None:
                 self.error = got.error
@@ -465,6 +466,11 @@ class OwnAsyncioHost(AsyncioHost):
         call_on(self.loop, self._ended.set)
         if self.thread is not None and not self.on_loop_thread():
             self.thread.join()
+
+    def ended(self) -> None:
+        """As ``OwnLoop.ended``."""
+        if not self._closed and self._lost is not None:
+            self._lost()
 
 
 def attach(threads: int, max_abandoned: int) -> AsyncioHost:

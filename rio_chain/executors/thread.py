@@ -14,11 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Raised, Refused
-from rio_chain.executors.crew import Crew, surely
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
+from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")
 
@@ -42,6 +43,9 @@ class OwnLoop(Protocol):
     def close(self) -> None:
         """End the loop."""
 
+    def ended(self) -> None:
+        """The loop has ended, perhaps before it was closed."""
+
 
 L = TypeVar("L", bound=OwnLoop)
 
@@ -56,17 +60,24 @@ def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
         OSError: the loop can't be made; so for whatever else ``run`` raises before the loop is up.
     """
     answers: SimpleQueue[L | Raised] = SimpleQueue()
+    made: list[L] = []
     unwanted = False
 
     def up(host: L) -> bool:
+        made.append(host)
         answers.put(host)
         return not unwanted
 
     def main() -> None:
         try:
             run(up)
-        except BaseException as error:  # noqa: BLE001 - raised below, if somebody waits for it
-            answers.put(Raised(error))
+        except BaseException as error:  # noqa: BLE001 - raised below, where that still waits
+            if made:
+                report(error)
+            else:
+                answers.put(Raised(error))
+        for host in made:
+            surely(host.ended)
 
     try:
         thread = start_daemon(main, name)
@@ -122,6 +133,7 @@ class ThreadRuntime:
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
         self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used
         self._kernel = Kernel(crew, timers or self._own)
+        self._kernel.rescue.looks = timers is None
         self._async_host = async_host
         self.now = self._kernel.timers.now
 

@@ -15,7 +15,7 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from rio_chain.executors.crew import report, surely
+from rio_chain.last_resort import report, surely
 
 
 class Timed(Protocol):

@@ -8,7 +8,6 @@ was), and a fresh one is opened when the next limit is armed: before anything el
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
@@ -20,8 +19,9 @@ import trio
 from rio_chain.engine.runtime import STOPPED, HostGone
 from rio_chain.executors.base import Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew, report, surely
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_loop
+from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")
 NAME = "trio"
@@ -91,10 +91,7 @@ class TrioSlot:
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
-        try:
-            self._loop.token.run_sync_soon(contained, self._cancel)
-        except trio.RunFinishedError:
-            return  # and its strands with it
+        call_on(self._loop.token, self._cancel)
 
     def _cancel(self) -> None:
         if self._scope is not None:
@@ -141,10 +138,7 @@ class TrioWaiter:
         if threading.get_ident() == self._thread and trio.lowlevel.in_trio_task():
             self._wake()
             return
-        try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(contained, self._wake)
-        except trio.RunFinishedError:
-            return  # nobody waits there any more
+        call_on(self._token, self._wake)  # also for a signal handler that comes while trio itself is at work
 
     def _wake(self) -> None:
         self._woken = True
@@ -163,6 +157,15 @@ def contained(call: Callable[[], object]) -> None:
         surely(call)
     except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
         report(error)
+
+
+def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
+    """Make a call on the loop of that token. False: it has ended, and its tasks with it."""
+    try:
+        token.run_sync_soon(contained, call)
+    except (trio.RunFinishedError, OSError):  # OSError: it has crashed, and its wake-up socket is closed
+        return False
+    return True
 
 
 def _running() -> trio.lowlevel.TrioToken | None:
@@ -301,10 +304,9 @@ class TrioHost(OnLoopHost):
         if trio.lowlevel.in_trio_task() and self.here():
             self._start(main, context)
             return
-        try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(contained, partial(self._start, main, context))
-        except trio.RunFinishedError as exc:
-            raise HostGone from exc
+        # also for a signal handler that comes while trio itself is at work
+        if not call_on(self._token, partial(self._start, main, context)):
+            raise HostGone
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""
@@ -323,8 +325,7 @@ class TrioHost(OnLoopHost):
         if self.here():
             self._dismiss()
         else:
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(contained, self._dismiss)
+            call_on(self._token, self._dismiss)
         self.crew.close()
 
     def _start(self, main: Main, context: Context) -> None:
@@ -360,12 +361,15 @@ class OwnTrioHost(TrioHost):
     def close(self) -> None:
         """As ``Host.close``: ends the loop and its thread."""
         super().close()
-        try:
-            self._token.run_sync_soon(contained, self._ended.set)
-        except trio.RunFinishedError:
+        if not call_on(self._token, self._ended.set):
             return
         if self.thread is not None and threading.current_thread() is not self.thread:
             self.thread.join()
+
+    def ended(self) -> None:
+        """As ``OwnLoop.ended``."""
+        if not self._closed and self._lost is not None:
+            self._lost()
 
 
 def attach(threads: int, max_abandoned: int) -> TrioHost:

@@ -1,0 +1,32 @@
+"""What is done with an error that nobody else handles, and with a step that must not fail."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_PAUSES = 0.0, 0.001, 0.01
+"""Seconds between the attempts of ``surely``."""
+
+
+def report(error: BaseException) -> None:
+    """Hand ``threading.excepthook`` an error that has nowhere else to go; never raises."""
+    with contextlib.suppress(BaseException):
+        args = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(args))
+
+
+def surely(act: Callable[[], T]) -> T:
+    """Do it, again where that fails because the system has no memory: somebody waits for it and for nothing else."""
+    for pause in _PAUSES:
+        try:
+            return act()
+        except RecursionError:
+            raise  # it would come again
+        except Exception:  # noqa: BLE001 - what it was does not matter; the last one is raised
+            time.sleep(pause)
+    return act()
