@@ -69,6 +69,7 @@ class Desk:
         posting.ticket.run.stop(error)
         if posting.turn is not None:
             self.core.give_up(posting.turn)
+            posting.turn.tell()  # the strand that waits for it, if it was started
         self.core.release(posting.ticket.run)
         posting.cancelled(error)
         posting.answered()
