@@ -136,12 +136,13 @@ class TimerThread:
         self._clock = clock
         self._name = name
         self._deadlines = Deadlines[Alarm]()
-        self._condition = threading.Condition()  # over an RLock: a finaliser may come back in
+        self._lock = threading.RLock()  # a finaliser may come back in
+        self._condition = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
 
     def push(self, alarm: Alarm, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
-        with self._condition:
+        with self._lock:  # not the condition: a Ctrl-C after the lock is taken in its `__enter__` would leave it locked
             earliest = self._deadlines.push(alarm, at)
             if self._thread is None:
                 self._start()
@@ -150,7 +151,7 @@ class TimerThread:
 
     def close(self) -> None:
         """End the thread. A later push starts a new one."""
-        with self._condition:
+        with self._lock:
             thread, self._thread = self._thread, None
             self._condition.notify_all()
         if thread is not None:
@@ -171,7 +172,7 @@ class TimerThread:
 
     def _wait(self) -> list[Alarm] | None:
         """The alarms to fire; None when this thread was closed."""
-        with self._condition:
+        with self._lock:
             while self._thread is threading.current_thread():
                 now = self.now()
                 over = self._deadlines.due(now)
