@@ -133,4 +133,4 @@ def test_wherever_it_comes_in_a_close_the_next_one_ends_it(executor: str) -> Non
         balancer.close()
         assert ticket.done
 
-    assert len(everywhere(once, ctrl_c, step=2, after=SIGNALS)) > 5
+    assert len(everywhere(once, ctrl_c, after=SIGNALS)) > 5
