@@ -143,7 +143,7 @@ class TimerThread:
 
     def push(self, alarm: Alarm, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
-        with self._lock:
+        with self._lock:  # not the condition: a Ctrl-C after the lock is taken in its `__enter__` would leave it locked
             earliest = self._deadlines.push(alarm, at)
             if self._thread is None:
                 self._start()
