@@ -246,24 +246,27 @@ class Strand:
             if self._state != READY:
                 return False  # it was stopped before it began
             self._state = DRIVEN
-        error, self._error, self._on = self._error, None, None
+        self._on = None
         coro = self._coro
         if coro is None:
             main: Any = self.main()
             coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
         _here.strand = self
-        return self._go(coro, error)
+        return self._go(coro)
 
-    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901, PLR0912 - the hot loop
+    def _go(self, coro: Coroutine[Any, Any, Any]) -> bool:  # noqa: C901, PLR0912 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
         run, copy, send, value = context.run, context.copy, coro.send, None
+        error, self._error = self._error, None  # no other variable may hold it: its traceback will keep this frame
         while True:
             try:
                 what = run(send, value) if error is None else run(coro.throw, error)
             except StopIteration as stop:
+                error = None
                 self._end(stop.value, None)
                 return False
             except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+                error = None
                 self._end(None, raised)
                 return False
             error = value = None
