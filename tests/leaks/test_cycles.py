@@ -1,4 +1,4 @@
-"""What ends in another way than an awaited run does leaves no cycle either: the argument is gone without a collector."""
+"""Runs that end in another way than an awaited one leave no cycle either: the argument is gone without a collector."""
 
 from __future__ import annotations
 
