@@ -100,6 +100,7 @@ def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None)
             ticket.cancel("the call that waited for it was interrupted")
             with contextlib.suppress(BaseException):  # a second Ctrl-C, or the body's own last words
                 ticket.wait()
+        del ticket  # the traceback keeps this frame
         raise
 
 
@@ -116,4 +117,5 @@ async def wait_in_place(ticket: Ticket[Any], meanwhile: Callable[[], Awaitable[N
         if not ticket.done:
             ticket.cancel("the task that awaited it was cancelled")
             await ticket.ended()
+        del ticket  # the traceback keeps this frame
         raise

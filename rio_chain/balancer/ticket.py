@@ -13,6 +13,7 @@ from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.last_resort import surely
 from rio_chain.looks import Looks
 from rio_chain.request import Request
+from rio_chain.tracebacks import as_kept, drop_frames
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ class Ticket(Looks, Generic[Out]):
             if not self.host.block(gate, limit):
                 self._forget(waker)
                 raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
-        return self._answer()
+        try:
+            return self._answer()
+        finally:
+            del self  # the traceback of an error keeps this frame
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         return self._wait().__await__()
@@ -97,7 +101,10 @@ class Ticket(Looks, Generic[Out]):
             except BaseException:
                 self._forget(waiter.wake)
                 raise
-        return self._answer()
+        try:
+            return self._answer()
+        finally:
+            del self  # the traceback of an error keeps this frame
 
     async def ended(self) -> None:
         """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
@@ -129,7 +136,10 @@ class Ticket(Looks, Generic[Out]):
             return self._outcome
         if self._error is None:
             raise RuntimeError("woken without an answer")
-        raise self._error
+        try:
+            raise as_kept(self._error)
+        finally:
+            del self  # its traceback keeps this frame
 
     def resolve(self, outcome: Outcome[Out]) -> None:
         """Answer it. The first answer stands. Only who runs it calls this."""
@@ -141,6 +151,7 @@ class Ticket(Looks, Generic[Out]):
     def fail(self, error: BaseException) -> None:
         """A BaseException of a body ended the run: whoever waits gets it, as itself."""
         if not self.done:
+            drop_frames(error)
             self._error = error
             self.withdraw = None
         self._wake()

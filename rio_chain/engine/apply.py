@@ -281,7 +281,10 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
             return got
         error = got.error
         if not isinstance(error, Exception):
-            raise error
+            try:
+                raise error
+            finally:
+                del got, error  # its traceback keeps this frame
     raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)
 
 

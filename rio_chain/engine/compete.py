@@ -21,6 +21,7 @@ from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
+from rio_chain.tracebacks import drop_frames
 
 
 async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
@@ -32,13 +33,16 @@ async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part:
     heat.hedge = hedge
     works = [partial(heat.contender, number, value, part) for number in range(replica.count)]
     try:
-        await strand.rt.race([*works, heat.timekeeper], heat.is_over)
-    except BaseException:
-        close_here(heat.unwanted())
-        raise
+        try:
+            await strand.rt.race([*works, heat.timekeeper], heat.is_over)
+        except BaseException:
+            close_here(heat.unwanted())
+            raise
+        finally:
+            heat.merge_logs()
+        return await heat.result()
     finally:
-        heat.merge_logs()
-    return await heat.result()
+        heat.forget()
 
 
 def _left_open(_: Any) -> None:
@@ -66,6 +70,7 @@ class Heat:
         self.logs: list[Log | None] = [None] * replica.count
         self.kept: dict[int, list[Any]] = {}  # what each has found for tasks further down
         self.broken: Exception | None = None
+        self._given = 0  # the id of the answer that was handed on, when all is over
         self._turn = 0  # who may start next
         self._at = INF  # when, if nothing happens before
         self._allowed = replica.starts(started=0, running=0, missing=replica.pick.least)  # so many need not wait
@@ -216,6 +221,7 @@ class Heat:
             if arrival is not None:
                 self.arrived.append(arrival)
             elif not denied:
+                drop_frames(error)
                 self.errors[number] = error
         self._decide(self.parent.rt.now(), failed=arrival is None and not denied)
 
@@ -226,6 +232,7 @@ class Heat:
                 self.decision = decision = self.replica.pick.decide(self.arrived, left=left, now=now)
             except Exception as exc:  # noqa: BLE001 - it compares the user's values
                 self.broken = CallbackFailed("pick", repr(self.replica.pick), exc)
+                drop_frames(self.broken)
                 return
             self._allowed += self.replica.starts(
                 started=self._turn, running=self.running, missing=decision.missing, failed=failed
@@ -275,8 +282,15 @@ class Heat:
 
     def _unwanted(self, value: Any) -> None:
         """An answer came when its contender had gone, maybe long after the race."""
-        if value is not self._won():
+        won = id(self._won())  # read first: once that is forgotten, its id is known
+        if id(value) != (self._given or won):
             close_here([value])
+
+    def forget(self) -> None:
+        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        self._given = id(self._won())
+        self.arrived, self.errors, self.late, self.kept, self.frames = [], {}, [], {}, []
+        self.logs.clear()
 
     async def result(self) -> Any:
         """The answer that has won, or ``Fail``. What the others answered is closed, if it can be."""

@@ -19,6 +19,8 @@ from rio_chain.errors import TooFew
 from rio_chain.log import Log, Tally, close, tally_of
 from rio_chain.outcome import Failed
 from rio_chain.policies import AtLeast, Retry
+from rio_chain.summaries import add_error
+from rio_chain.tracebacks import drop_frames
 
 TOLD = 1_000
 """Errors that ``TooFew`` holds."""
@@ -86,6 +88,7 @@ class Crowd:
         self.tallies = [tally_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for tally in self.tallies:
             tally.restart()
+            tally.drops = self.on_error not in ("raise", "keep")
 
         async def worker() -> Failed | None:
             return await self._worker(flow)
@@ -94,7 +97,7 @@ class Crowd:
             await self.parent.rt.race([worker] * workers, _is_failure)
         least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
         if self.failure is None and self.succeeded < least:
-            self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors[:TOLD])))
+            self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors)))
         self._close(None if self.failure is None else self.failure.error)
         self.parent.run.merged(self.low, self.high, won=self.failure is None)
         if self.failure is not None:
@@ -102,6 +105,7 @@ class Crowd:
 
     def fail(self, error: Any, log: Log | None = None) -> None:
         """The whole has failed; the first failure stands."""
+        drop_frames(error)
         with self.lock:
             if self.failure is None:
                 self.failure, self.failed_log = Failed(error), log
@@ -171,8 +175,9 @@ class Crowd:
             with self.lock:
                 self.succeeded += 1
             return Success(got) if self.on_error == "keep" else got
-        if len(self.errors) < TOLD:
-            self.errors.append(got.error)
+        with self.lock:
+            if len(self.errors) < TOLD:
+                add_error(self.errors, got.error)
         return Failure(got.error) if self.on_error == "keep" else DROPPED
 
 

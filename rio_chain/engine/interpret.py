@@ -200,7 +200,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     raise Late  # noqa: TRY301 - to the handler below
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
-            flight = None
+            flight = got = None  # what came may hold the error, whose traceback keeps this frame
             frames = frames or []
             if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
                 limit = frames[-1].edge if frames else strand.outer
@@ -297,7 +297,10 @@ async def _plain(strand: Strand, got: Any) -> Any:
         if kind is Raised or kind is Refused:
             if isinstance(got.error, Exception):
                 raise Fail(got.error)
-            raise got.error
+            try:
+                raise got.error
+            finally:
+                del got  # its traceback keeps this frame
         if kind is Request:
             return await _nested(strand, got)
         if not hasattr(kind, "__await__"):

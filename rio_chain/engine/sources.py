@@ -216,9 +216,13 @@ def on_edge(place: PlannedBridge, error: Any) -> BridgeFailed:
 
 def checked(got: Raised) -> Exception:
     """The error that a call gave; what ends more than the run is raised."""
-    if not isinstance(got.error, Exception):
-        raise got.error
-    return got.error
+    error = got.error
+    if isinstance(error, Exception):
+        return error
+    try:
+        raise error
+    finally:
+        del got, error  # its traceback keeps this frame
 
 
 async def _called(strand: Strand, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:

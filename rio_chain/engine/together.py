@@ -76,14 +76,17 @@ async def enough(strand: Strand, op: Op, run: Run) -> Any:
     crossing = _Crossing(strand, branches, need)
     works = [partial(crossing.branch, number, run) for number in range(len(branches))]
     try:
-        await strand.rt.race(works, crossing.is_over)
-    except BaseException:
-        close_here(crossing.unwanted([]))
-        raise
-    won = crossing.won()
-    values = [value for _, value in won]
-    await close_all(strand, crossing.unwanted(values))
-    error = None if won else crossing.failures[0].error
+        try:
+            await strand.rt.race(works, crossing.is_over)
+        except BaseException:
+            close_here(crossing.unwanted([]))
+            raise
+        won = crossing.won()
+        values = [value for _, value in won]
+        await close_all(strand, crossing.unwanted(values))
+        error = None if won else crossing.failures[0].error
+    finally:
+        crossing.forget()
     for branch in branches:
         close(strand.run.log, branch.low, branch.high, error, sibling=True)
         strand.run.given_up(branch.low, branch.high)
@@ -125,6 +128,10 @@ class _Crossing:
         """The answers that may be closed: nobody gets them, and nobody else holds them."""
         came = [value for number, value in self.came if not self.branches[number].shared]
         return [value for value in (*self.late, *came) if not any(value is one for one in kept)]
+
+    def forget(self) -> None:
+        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        self.came, self.failures, self.late = [], [], []
 
     def _gone(self, branch: Branch, value: Any) -> None:
         """An answer came after its branch had been stopped."""

@@ -131,7 +131,10 @@ class AsyncioSlot:
         if not fired and not (isinstance(error, Exception) and _answers_a_cancel(error)):
             return False
         if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:
-            raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+            try:
+                raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+            finally:
+                del error  # its traceback keeps this frame
         return fired
 
     def stop(self) -> None:
@@ -281,11 +284,13 @@ class _Race:
             except asyncio.CancelledError as exc:
                 interruption = exc
                 self.stop()
-        if interruption is not None:
-            raise interruption
-        if self.error is not None:
-            raise self.error
-        return self.results
+        error, self.error = interruption or self.error, None
+        if error is None:
+            return self.results
+        try:
+            raise error
+        finally:
+            del error, interruption  # its traceback keeps this frame
 
 
 class AsyncioRuntime(OnLoop):

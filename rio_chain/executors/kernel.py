@@ -335,28 +335,28 @@ class Strand:
             if self._state != READY:
                 return False  # it was stopped before it began
             self._state = DRIVEN
-        claim, error = self._claim, None
+        claim = self._claim
         while True:
             try:
-                return self._go(*self._resumed(error))
+                return self._go(self._resumed())
             except BaseException as failed:  # noqa: BLE001 - of this machinery, as where memory ends; the strand hears it
                 with self._lock:
                     if self._claim is not claim:
                         return True
                     claim.clear()
-                error = surely(partial(self._failed, failed))
+                self._error = surely(partial(self._failed, failed))
                 if self._state == DONE:
                     return False
 
-    def _resumed(self, failed: BaseException | None = None) -> tuple[Coroutine[Any, Any, Any], BaseException | None]:
-        """The coroutine, on this thread, and the error to throw in."""
-        error, self._error, self._on = failed or self._error, None, None
+    def _resumed(self) -> Coroutine[Any, Any, Any]:
+        """The coroutine, on this thread."""
+        self._on = None
         coro = self._coro
         if coro is None:
             main: Any = surely(self.main)
             coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
         _here.strand = self
-        return coro, error
+        return coro
 
     def _failed(self, error: BaseException) -> BaseException | None:
         """This machinery met an error. Gives what to throw in: nothing, before there is code that could handle it."""
@@ -373,29 +373,31 @@ class Strand:
             if self._call is not None and self._error is None and not self._flagged:
                 return True
             self._state = DRIVEN
-        outer, error = _here.strand, None
+        outer = _here.strand
         try:
             while True:
                 try:
-                    return self._advance(*self._resumed(error))
+                    return self._advance(self._resumed())
                 except BaseException as failed:  # noqa: BLE001 - as in ``drive``
-                    error = surely(partial(self._failed, failed))
+                    self._error = surely(partial(self._failed, failed))
                     if self._state == DONE:
                         return False
         finally:
             _here.strand = outer
 
-    def _advance(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:
+    def _advance(self, coro: Coroutine[Any, Any, Any]) -> bool:
         what: Any = self._call
-        self._call = None
+        error, self._call, self._error = self._error, None, None  # no other variable may hold the error, as in ``_go``
         while True:
             if error is not None or what is None:
                 try:
                     what = self.context.run(coro.send, None) if error is None else self.context.run(coro.throw, error)
                 except StopIteration as stop:
+                    error = None
                     self._end(stop.value, None)
                     return False
-                except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+                except BaseException as raised:  # noqa: BLE001 - given to whoever started the strand
+                    error = None
                     self._end(None, raised)
                     return False
                 error = None
@@ -413,10 +415,11 @@ class Strand:
                 error = self.kernel.stray(coro)
             what = None
 
-    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901, PLR0912 - the hot loop
+    def _go(self, coro: Coroutine[Any, Any, Any]) -> bool:  # noqa: C901, PLR0912 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
         run, copy, resume, value = context.run, context.copy, coro.send, None
         send: Callable[[Any], Any] = resume
+        error, self._error = self._error, None  # no other variable may hold it: its traceback will keep this frame
         if self._call is not None:
             what, self._call = self._call, None
             send = lambda _: what  # noqa: E731 - the call that it came to without a worker
@@ -424,9 +427,11 @@ class Strand:
             try:
                 what = run(send, value) if error is None else run(coro.throw, error)
             except StopIteration as stop:
+                error = None
                 self._end(stop.value, None)
                 return False
             except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+                error = None
                 self._end(None, raised)
                 return False
             send = resume

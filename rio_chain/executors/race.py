@@ -28,9 +28,13 @@ async def race(
         raise
     finally:
         running.all_ended.left = None  # they know each other
-    if running.error is not None:
-        raise running.error
-    return running.results
+    error, running.error = running.error, None
+    if error is None:
+        return running.results
+    try:
+        raise error
+    finally:
+        del error  # its traceback keeps this frame
 
 
 class _Race:

@@ -185,7 +185,10 @@ class ThreadRuntime:
                 raise
         else:
             return answers[0]
-        raise answers[0].error  # not in the handler: it would get the interruption as its context
+        try:
+            raise answers[0].error  # not in the handler: it would get the interruption as its context
+        finally:
+            answers.clear()  # its traceback keeps this frame
 
     def reserve(self) -> None:
         """A strand that is driven has its thread."""

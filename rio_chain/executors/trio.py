@@ -86,7 +86,10 @@ class TrioSlot:
             and isinstance(error, (trio.Cancelled, BaseExceptionGroup))
             and not isinstance(error, Exception)
         ):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback keeps this frame
         return True
 
     def stop(self) -> None:
@@ -201,14 +204,18 @@ class TrioRuntime(OnLoop):
         """As ``Runtime.race``."""
         results: list[Any] = [STOPPED] * len(works)
         raised: list[BaseException] = []
+        cancelled: list[BaseException] = []
 
         async def contend(index: int, work: Callable[[], Awaitable[T]]) -> None:
             try:
                 got = await work()
             except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
-                cancelled = _cancelled_part(exc)
-                if cancelled is not None:
-                    raise cancelled from None
+                part = _cancelled_part(exc)
+                if part is not None:
+                    try:
+                        raise part from None
+                    finally:
+                        del part  # its traceback keeps this frame
                 raised.append(exc)
                 nursery.cancel_scope.cancel()
                 return
@@ -221,9 +228,13 @@ class TrioRuntime(OnLoop):
                 for index, work in enumerate(works):
                     nursery.start_soon(contend, index, work)
         except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
-            raise _first(group) from None
-        if raised:
-            raise raised[0]
+            cancelled.append(_first(group))
+        if cancelled or raised:
+            try:
+                raise (cancelled or raised)[0]  # not in the handler: the group would be its context, and holds it
+            finally:
+                cancelled.clear()  # its traceback keeps this frame
+                raised.clear()
         return results
 
 

@@ -88,8 +88,8 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
     loop = executor.loop
     if running() is loop:
         raise UsageError("this would wait for itself; `await` the function")
-    answers: list[Any] = []
-    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), partial(_note, answers.append))
+    answers: list[tuple[Any, BaseException | None]] = []  # no ``Raised``: a debugger should find the frames of `fn`
+    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), lambda *ended: answers.append(ended))
     loop.soon(strand.drive)
     try:
         loop.drive(lambda: bool(answers))
@@ -97,11 +97,14 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
         strand.cancel()
         loop.drive(lambda: bool(answers))
         raise
-    got: Any = answers[0]
-    if isinstance(got, Raised):
-        raise got.error
-    value: T = got
-    return value
+    value, error = answers.pop()
+    if error is None:
+        got: T = value
+        return got
+    try:
+        raise error
+    finally:
+        del error  # its traceback keeps this frame
 
 
 def _note(note: Callable[[Any], object], value: Any, error: BaseException | None) -> None:
