@@ -26,8 +26,9 @@ from functools import partial
 from math import inf
 from typing import Any, Protocol, cast
 
+from rio_chain.engine.report import report
 from rio_chain.engine.runtime import kind_of
-from rio_chain.executors.crew import Crew, answer, report
+from rio_chain.executors.crew import Crew, answer
 from rio_chain.executors.timers import Alarm
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"

@@ -11,6 +11,7 @@ from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
+from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.runtime import NO_LANES, Raised
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
@@ -105,8 +106,9 @@ class ThreadRuntime:
             answers.append(answer)
             ended.wake()
 
-        host = self._async_host()
-        cancel = host.start(fn, args, kwargs, strand.context.copy(), done)
+        host, context = self._async_host(), strand.context.copy()
+        context.run(CALLING.set, object())  # it is in no blocking call, and can't be abandoned
+        cancel = host.start(fn, args, kwargs, context, done)
         try:
             await ended.wait()
         except BaseException:
