@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import RESTS, Strand
 from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
@@ -161,12 +162,13 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         frame.returned()
         if not _alone(frames):
             strand.run.given_up(frame.low, frame.high)
-        if type(layer) is Retry and await _wanted(strand, layer, frame, error) and _allowed(strand, frames):
-            if await _rested(strand, layer, frame, error):
+        if type(layer) is Retry and await _wanted(strand, layer, frame, error):
+            if strand.contender is not None:
+                strand.contender.pay()
+            if await _begins_again(strand, frames, layer, error):
                 frame.retries += 1
                 new_round(strand.run.log, frame.low, frame.high)
                 return frame.place
-            frame.returned()
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
@@ -179,18 +181,30 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
     return None
 
 
-def _allowed(strand: Strand, frames: list[Frame]) -> bool:
-    """Whether the budget around, if there is one, allows one more retry."""
-    budget = budget_of(strand, frames)
+async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
+    """Wait as the backoff says, then ask the budget around. False: the wait does not fit, or the budget denies it."""
+    frame, budget = frames[-1], budget_of(strand, frames)
+    if budget is not None:
+        first_over(frames, budget)
+    delay = await _delay(strand, layer, frame, error)
+    if strand.rt.now() + delay >= frame.edge:
+        return False
+    frame.rested.append(delay)
+    alone = entry_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
+    status = None if alone is None else alone.status
+    if alone is not None:
+        alone.status = "running"  # a task that rests is not over
+    await _sleep(strand, frame, delay)
     if budget is None:
         return True
-    first_over(frames, budget)
-    frame = frames[-1]
-    frame.extra = budget.extra()
-    if frame.extra is None:
-        for index in range(frame.low, frame.high):
-            entry_of(strand.run.log, index).denied += 1
-    return frame.extra is not None
+    frame.extra = budget.extra()  # not before: a retry that rests must not deny others theirs
+    if frame.extra is not None:
+        return True
+    if alone is not None:
+        alone.status = status
+    for index in range(frame.low, frame.high):
+        entry_of(strand.run.log, index).denied += 1
+    return False
 
 
 def first_over(frames: list[Frame], budget: Budget) -> None:
@@ -224,18 +238,6 @@ async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> boo
     if matches is None:
         return await agrees(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
     return matches
-
-
-async def _rested(strand: Strand, layer: Retry, frame: Frame, error: Any) -> bool:
-    """Wait as the backoff says; False, at once, when that wait does not fit into the limits around it."""
-    delay = await _delay(strand, layer, frame, error)
-    if strand.rt.now() + delay >= frame.edge:
-        return False
-    frame.rested.append(delay)
-    if frame.high - frame.low == 1:
-        entry_of(strand.run.log, frame.low).status = "running"  # a task that rests is not over
-    await _sleep(strand, frame, delay)
-    return True
 
 
 async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
@@ -276,7 +278,7 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
         except Exception as exc:  # noqa: BLE001 - any error of a callback is told as its own
             error: BaseException = exc
     else:
-        got = await strand.rt.call(called, args, {})
+        got = await call_blocking(strand, called, args)
         if not isinstance(got, Raised):  # a call that was refused is no answer either
             return got
         error = got.error

@@ -12,6 +12,7 @@ from typing import Any
 
 from rio_chain.engine.admit import nap
 from rio_chain.engine.apply import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
+from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
@@ -57,6 +58,7 @@ class Heat:
         self.branches = branches
         self.replica = replica
         self.budget = budget
+        self.race = Race(parent.contender, replica.count)
         self.rounds = parent.rounds
         self.frames: list[Frame] = []  # around the race; nobody changes them while it runs
         self.hedge = False  # whether its calls are replicas of one, and not chains of their own
@@ -84,7 +86,7 @@ class Heat:
         parent = self.parent
         shared = self.branches[number % len(self.branches)].shared
         rt = Tidy(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
-        strand = parent.fork(parent.run.part(), rt)
+        strand = parent.fork(parent.run.part(), rt, self.race)
         strand.replica, strand.rounds = number, self.rounds
         CURRENT.set(strand)
         extra = None
@@ -103,7 +105,11 @@ class Heat:
             if self.hedge and number:
                 strand.run.hedge_started(self.branches[number % len(self.branches)].low, self.rounds + 1, number)
             await self._run(strand, number, value, part)
+        except RaceOver:
+            if not self.race.decided:  # one around it is over
+                raise
         except BaseException as exc:
+            self.race.decided = True  # or it is broken
             if strand.slot.settle(exc):  # a limit around the race is over, and who keeps it may not know yet
                 raise OuterExpired from None
             raise
@@ -185,6 +191,8 @@ class Heat:
     def _left(self, number: int, now: float, waiter: Waiter) -> float:
         """Seconds until it may start, as far as that can be known; 0: it starts."""
         with self._lock:
+            if self.race.over:
+                return INF
             if self._turn == number and (self._allowed or now >= self._at):
                 self._allowed = max(0, self._allowed - 1)
                 self._turn = number + 1
@@ -232,8 +240,10 @@ class Heat:
                 self.decision = decision = self.replica.pick.decide(self.arrived, left=left, now=now)
             except Exception as exc:  # noqa: BLE001 - it compares the user's values
                 self.broken = CallbackFailed("pick", repr(self.replica.pick), exc)
+                self.race.decided = True
                 drop_frames(self.broken)
                 return
+            self.race.decided = self.race.decided or self.is_over(None)
             self._allowed += self.replica.starts(
                 started=self._turn, running=self.running, missing=decision.missing, failed=failed
             )

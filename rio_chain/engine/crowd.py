@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
+from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
@@ -74,6 +75,7 @@ class Crowd:
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side
         self.tallies: list[Tally] = []
+        self.race = Race(strand.contender)
         self.succeeded = 0
         self.errors: list[Any] = []
         self.failure: Failed | None = None
@@ -89,6 +91,8 @@ class Crowd:
         for tally in self.tallies:
             tally.restart()
             tally.drops = self.on_error not in ("raise", "keep")
+
+        self.race.expect(workers)
 
         async def worker() -> Failed | None:
             return await self._worker(flow)
@@ -107,6 +111,7 @@ class Crowd:
         """The whole has failed; the first failure stands."""
         drop_frames(error)
         with self.lock:
+            self.race.decided = True
             if self.failure is None:
                 self.failure, self.failed_log = Failed(error), log
 
@@ -118,7 +123,7 @@ class Crowd:
     # --- the workers ---------------------------------------------------------------------------------------------
 
     async def _worker(self, flow: Flow) -> Failed | None:
-        own = self.parent.fork()
+        own = self.parent.fork(race=self.race)
         own.budget, own.rounds = self.budget, self.rounds
         CURRENT.set(own)
         try:
@@ -128,9 +133,13 @@ class Crowd:
                 if work is None:
                     break
                 await self._one(own, flow, work)
+        except RaceOver:
+            if not self.race.decided:  # one around it is over
+                raise
         except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
             self.fail(exc.error if isinstance(exc, Fail) else exc)
         except BaseException as exc:
+            self.race.decided = True
             flow.stop()  # a worker whose body has swallowed the same would wait for what is not done here
             if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
                 raise OuterExpired from None
@@ -161,6 +170,8 @@ class Crowd:
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
             return
+        if own.contender is not None:
+            own.contender.pay()
         work.value = self._handed_on(got)
         own.slot.arm(own.edge)
         await flow.done(own, work, got)

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
+from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.runtime import NO_LANES, Raised, Refused
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
@@ -175,7 +176,9 @@ class ThreadRuntime:
             host = self._async_host()
         except (RuntimeError, MemoryError, OSError) as error:  # its loop can't be started
             return Refused(error)
-        cancel = host.start(fn, args, kwargs, strand.context.copy(), done)
+        context = strand.context.copy()
+        context.run(CALLING.set, object())  # it is in no blocking call, and can't be abandoned
+        cancel = host.start(fn, args, kwargs, context, done)
         try:
             await ended.wait()
         except BaseException:
