@@ -10,6 +10,7 @@ from rio_chain.engine.program import BRIDGE, CALL, HANDLER, PLACE, Op
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.log import Entry, entry_of, note_call
+from rio_chain.policies.other_loop import advise
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
@@ -50,6 +51,7 @@ def cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float,
         return error
     if isinstance(exc, NestedFail):
         return error
+    advise(error)
     if op[0] == BRIDGE:
         return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
     if op[0] == HANDLER:

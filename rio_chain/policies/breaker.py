@@ -11,6 +11,7 @@ from rio_chain.errors import NEVER_RETRIED, CircuitOpen
 from rio_chain.policies.checks import label, share
 from rio_chain.policies.hold import Clock, Hold
 from rio_chain.policies.matching import Classes, classes, matches, names
+from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
 from rio_chain.policies.written import plain
@@ -101,7 +102,9 @@ class Breaker(Shared):
 
     def counts(self, error: object) -> bool | None:
         """Whether a call that failed with this error has failed (False) or succeeded; None: it does not count."""
-        return None if isinstance(error, NEVER_RETRIED) else not matches(self._on, error)
+        if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
+            return None
+        return not matches(self._on, error)
 
     # --- what users ask -----------------------------------------------------------------------------------------
 

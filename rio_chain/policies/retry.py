@@ -11,6 +11,7 @@ from attrs import field, frozen
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
 from rio_chain.policies.matching import Match, classes, matches
+from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.told import told_by, told_seconds
 from rio_chain.units import inert
 
@@ -76,7 +77,7 @@ class Retry:
 
     def matches(self, error: object) -> bool | None:
         """Whether this error is worth another attempt; None: ask the predicate ``on``."""
-        if isinstance(error, NEVER_RETRIED):
+        if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
             return False
         return self.on.find(error) is not None if isinstance(self.on, ByClass) else matches(self.on, error)
 
