@@ -63,6 +63,7 @@ class Kernel:
         self.strands: set[Strand] = set()  # that have not ended; it also keeps parked ones alive
         self.limits: list[Limit] = []  # not in use
         self.stray: Callable[[object], BaseException] = _stray
+        self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context) -> None:
         """Start a strand of its own, from any thread."""

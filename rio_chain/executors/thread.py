@@ -82,6 +82,10 @@ class ThreadRuntime:
         """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
         self._kernel.spawn(main, context)
 
+    def serves(self, host: ThreadHost) -> None:
+        """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
+        self._kernel.host = host
+
     def close(self) -> None:
         """End the timer thread."""
         self._own.close()

@@ -13,7 +13,7 @@ from rio_chain.policies.hold import Clock, Hold
 from rio_chain.policies.matching import Classes, classes, matches, names
 from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.shared import Shared
-from rio_chain.policies.timeline import Timeline
+from rio_chain.policies.timeline import Timeline, clock_here
 from rio_chain.policies.written import plain
 from rio_chain.units import Duration, count, seconds, span
 
@@ -118,8 +118,9 @@ class Breaker(Shared):
 
     def open(self, *, hold: bool = False) -> None:
         """Open it now, for ``open_for``; with ``hold`` until ``close()``."""
+        clock = clock_here()  # of whoever opens it: that of the last call may be another one, or over
         with self._lock:
-            self._change(math.inf if hold else self._time.now() + self._open_for)
+            self._change(math.inf if hold else self._time.now(clock) + self._open_for)
 
     def close(self) -> None:
         """Close it now, and forget what was counted."""
