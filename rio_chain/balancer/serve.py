@@ -13,7 +13,7 @@ from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbe
 from rio_chain.errors import TicketCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from rio_chain.executors.base import Host
     from rio_chain.outcome import Outcome
@@ -90,14 +90,9 @@ def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None)
         raise
 
 
-async def wait_in_place(ticket: Ticket[Any], meanwhile: Callable[[], Awaitable[None]] | None = None) -> Outcome[Any]:
-    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended.
-
-    ``meanwhile`` as for ``wait_for``.
-    """
+async def wait_in_place(ticket: Ticket[Any]) -> Outcome[Any]:
+    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended."""
     try:
-        if meanwhile is not None:
-            await meanwhile()
         return await ticket
     except BaseException:
         if not ticket.done:
