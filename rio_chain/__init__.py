@@ -8,6 +8,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     units       argument checks; milliseconds become seconds
     signatures  the signature of a function, whatever its annotations are
     aside       the lock of what may be interrupted by itself
+    constants   values that are copied at each use
     looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock

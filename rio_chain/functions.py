@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import sys
@@ -15,6 +14,7 @@ from typing import Any, cast
 from attrs import field, frozen
 
 from rio_chain.chained import not_a_chain
+from rio_chain.constants import fresh
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.nodes import Bridge, Call, Head
 from rio_chain.signatures import signature_of
@@ -76,11 +76,6 @@ class Missing(Enum):
 
 
 MISSING: Any = Missing.MISSING
-
-
-def fresh(constant: Any) -> Any:
-    """A constant for one use: a list, dict, set or bytearray is copied, so that no run changes what the next gets."""
-    return copy.copy(constant) if isinstance(cast("object", constant), (list, dict, set, bytearray)) else constant
 
 
 @frozen(repr=False)

@@ -13,6 +13,7 @@ from returns.result import Failure, Result, Success
 from rio_chain.errors import UnknownTask, told
 from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 from rio_chain.looks import Drawn
+from rio_chain.policies.other_loop import ADVICE, is_advised
 from rio_chain.tracebacks import as_kept
 from rio_chain.units import inert, milliseconds, shown
 
@@ -336,6 +337,7 @@ class Outcome(Drawn, Generic[Out]):
             for r in self.responses
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
+        lines += [ADVICE] if self._failed and is_advised(self._value) else []
         return "\n".join(lines)
 
     def timeline(self) -> Svg:

@@ -268,9 +268,9 @@ class Balancer(Looks):
             from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
 
             shown = Progress(inputs)
-            give = partial(mapping.on_loops, shown.posting(post), inputs, 2 * self._workers)
+            give = partial(mapping.OnLoops, shown.posting(post), inputs, 2 * self._workers)
             return shown.ashown(lambda look: give(as_completed=as_completed, look=look))
-        return mapping.on_loops(post, inputs, 2 * self._workers, as_completed=as_completed)
+        return mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
         terms = terms_of(host.runtime.now, priority)

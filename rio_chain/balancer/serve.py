@@ -15,7 +15,7 @@ from rio_chain.errors import TicketCancelled
 from rio_chain.last_resort import surely
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from rio_chain.executors.base import Host
     from rio_chain.outcome import Outcome
@@ -104,14 +104,9 @@ def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None)
         raise
 
 
-async def wait_in_place(ticket: Ticket[Any], meanwhile: Callable[[], Awaitable[None]] | None = None) -> Outcome[Any]:
-    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended.
-
-    ``meanwhile`` as for ``wait_for``.
-    """
+async def wait_in_place(ticket: Ticket[Any]) -> Outcome[Any]:
+    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended."""
     try:
-        if meanwhile is not None:
-            await meanwhile()
         return await ticket
     except BaseException:
         if not ticket.done:

@@ -10,6 +10,7 @@ from rio_chain.engine.program import BRIDGE, CALL, HANDLER, PLACE, Op
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.log import Entry, entry_of, note_call
+from rio_chain.policies.other_loop import advise
 from rio_chain.tracebacks import drop_frames
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -60,6 +61,7 @@ def _reported(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -
         return error
     if nested:
         return error
+    advise(error)
     if op[0] == BRIDGE:
         return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
     if op[0] == HANDLER:

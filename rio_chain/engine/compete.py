@@ -22,6 +22,7 @@ from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
+from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.tracebacks import drop_frames
 
 
@@ -63,6 +64,7 @@ class Heat:
         self.frames: list[Frame] = []  # around the race; nobody changes them while it runs
         self.hedge = False  # whether its calls are replicas of one, and not chains of their own
         self.started = self.running = self.denied = self.ended = 0
+        self.cut = False  # one has failed as any further call would
         self.decision = Decision(missing=replica.pick.least)
         self.arrived: list[Arrival] = []
         self.errors: dict[int, Any] = {}
@@ -213,6 +215,8 @@ class Heat:
     def is_over(self, _: object) -> bool:
         """Whether it is decided, or there is nothing more to come."""
         with self._lock:
+            if self.cut and not self.running:
+                return True
             hopeless = self.decision.hopeless and (self.arrived or self.errors)  # else there is nothing to fail with
             decided = self.decision.winner is not None or hopeless or self.broken is not None
             return bool(decided) or self.ended == self.replica.count
@@ -231,12 +235,13 @@ class Heat:
             elif not denied:
                 drop_frames(error)
                 self.errors[number] = error
+                self.cut = self.cut or (self.hedge and len(self.branches) == 1 and of_another_loop(error))
         self._decide(self.parent.rt.now(), failed=arrival is None and not denied)
 
     def _decide(self, now: float, *, failed: bool = False) -> None:
         with self._lock:
             try:
-                left = self.replica.count - self.ended
+                left = self.running if self.cut else self.replica.count - self.ended
                 self.decision = decision = self.replica.pick.decide(self.arrived, left=left, now=now)
             except Exception as exc:  # noqa: BLE001 - it compares the user's values
                 self.broken = CallbackFailed("pick", repr(self.replica.pick), exc)
@@ -244,9 +249,12 @@ class Heat:
                 drop_frames(self.broken)
                 return
             self.race.decided = self.race.decided or self.is_over(None)
-            self._allowed += self.replica.starts(
-                started=self._turn, running=self.running, missing=decision.missing, failed=failed
-            )
+            if self.cut:
+                self._allowed, self._at = 0, INF
+            else:
+                self._allowed += self.replica.starts(
+                    started=self._turn, running=self.running, missing=decision.missing, failed=failed
+                )
             turn = self._turn
         self._tell(turn)
         self._tell(-1)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from returns.result import Failure, Success
 
+from rio_chain.constants import fresh
 from rio_chain.engine.admit import admit
 from rio_chain.engine.apply import (
     Fail,
@@ -60,7 +61,6 @@ from rio_chain.engine.routes import chosen, used
 from rio_chain.engine.runtime import Raised, Refused, kind_of
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.engine.together import together
-from rio_chain.functions import fresh
 from rio_chain.log import close, entry_of, note_call
 from rio_chain.outcome import Failed
 from rio_chain.request import Request

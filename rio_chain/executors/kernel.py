@@ -71,6 +71,7 @@ class Kernel:
         self.stray: Callable[[object], BaseException] = _stray
         self.rescue = Rescue(self)
         crew.unserved = self.rescue.add
+        self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
         """Start a strand of its own, from any thread.

@@ -149,6 +149,10 @@ class ThreadRuntime:
             self._own.begin()  # first: no limit of the strand would hold without it
         self._kernel.spawn(main, context, accepted=accepted)
 
+    def serves(self, host: ThreadHost) -> None:
+        """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
+        self._kernel.host = host
+
     def close(self) -> None:
         """End the timer thread."""
         self._own.close()

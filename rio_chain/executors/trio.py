@@ -257,16 +257,23 @@ def _cancelled_part(exc: BaseException) -> BaseException | None:
     return None
 
 
-class JumpingClock(trio.abc.Clock):
+class JumpingClock(trio.abc.Clock, trio.abc.Instrument):
     """Virtual time: when nothing is ready, it moves to the next deadline.
 
-    Not a ``MockClock``, which would run away from calls on threads.
+    Not a ``MockClock``, which would run away from calls on threads. It is an instrument of its run as well, to know
+    that a task has run: trio finds what that has caused by ``run_sync_soon`` or a socket only when it looks for I/O,
+    and the clock must not jump before.
     """
 
     def __init__(self) -> None:
         self.calls = Calls()
         self._at = BEGIN
         self._quiet: int | None = None
+        self._stepped = False  # a task has run since trio last looked
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - as ``Instrument``
+        """As ``Instrument.before_task_step``."""
+        self._stepped = True
 
     def start_clock(self) -> None:
         """As ``Clock.start_clock``."""
@@ -276,19 +283,21 @@ class JumpingClock(trio.abc.Clock):
         return self._at
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks who was woken."""
+        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks for I/O."""
         before, self._quiet = self._quiet, self.calls.quiet()
+        stepped, self._stepped = self._stepped, False
         if self._quiet is None:
             return LOOK
-        if self._quiet == before:  # so trio has looked since the last call ended
-            self._at = deadline if deadline < INF else self._at
-            return deadline - self._at
-        return 0
+        if stepped or self._quiet != before:  # trio has not looked since a task ran, or a call ended
+            return 0
+        self._at = deadline if deadline < INF else self._at
+        return deadline - self._at
 
 
 def run_jumping(main: Callable[[], Awaitable[T]]) -> T:
     """Run ``main`` on such a clock."""
-    return trio.run(main, clock=JumpingClock())
+    clock = JumpingClock()
+    return trio.run(main, clock=clock, instruments=[clock])
 
 
 class TrioHost(OnLoopHost):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,6 +28,9 @@ from rio_chain import (
     UsageError,
     executors,
 )
+from rio_chain.balancer import mapping
+from rio_chain.balancer.ticket import Ticket
+from rio_chain.testing import sleep
 
 EXECUTORS = ("asyncio", "trio", "thread")
 on_each = pytest.mark.parametrize("executor", EXECUTORS)
@@ -461,6 +467,51 @@ def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
 
     monkeypatch.setattr(executors, "waiter_here", early)
     asyncio.run(main()) if library == "asyncio" else trio.run(main)
+
+
+@on_each
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_ctrl_c_in_a_map_begins_nothing_more_and_waits_for_the_clean_up(
+    executor: str, as_completed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def body(x: int) -> None:
+        begun.append(x)
+        try:
+            await sleep(60_000)
+        finally:
+            with trio.CancelScope(shield=True) if executor == "trio" else nullcontext():
+                await sleep(20)
+            ended.append(x)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        eventually(lambda: begun)
+        monkeypatch.undo()  # the clean-up is waited for in the same way
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mapping, "told", interrupted)
+    monkeypatch.setattr(Ticket, "wait", interrupted)
+    with Balancer(executor, workers=1) as balancer:
+        with pytest.raises(KeyboardInterrupt):
+            list(balancer.map(Task(body), range(5), as_completed=as_completed))
+        assert (begun, ended) == ([0], [0])
+        assert balancer.stats().queued == 0
+    assert begun == [0]
+
+
+def test_a_loop_over_amap_that_is_left_leaves_no_generator_to_trio() -> None:
+    async def main() -> None:
+        async with Balancer(workers=2) as balancer:
+            for options in ({}, {"as_completed": True}, {"progress": True}):
+                async for _ in balancer.amap(Task(asame), range(100), **options):
+                    break
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trio.run(main)
+        gc.collect()
 
 
 # --- closing ------------------------------------------------------------------------------------------------------
