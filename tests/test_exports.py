@@ -32,6 +32,7 @@ PUBLIC = [
     "Flights",
     "Gate",
     "Hold",
+    "LaneMessageTooLarge",
     "Limit",
     "LimitExceeded",
     "NotAccepted",
