@@ -4,6 +4,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
 
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
+    forks       what a forked process makes new
     aside       the lock of what may be interrupted by itself
     looks       what notebooks show of an object
     chained     what every chain is

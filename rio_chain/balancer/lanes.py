@@ -38,6 +38,10 @@ class Lanes:
             self._open = tuple(Lane(name, size, self._most) for name, size in self._sizes.items())
         return {lane.name: lane for lane in self._open}
 
+    def forget(self) -> None:
+        """In a forked child: those that the parent has opened are not ours."""
+        self._open = ()
+
     def close(self) -> None:
         """Kill the processes. No request runs any more."""
         for lane in self._open:

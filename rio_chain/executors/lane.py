@@ -24,9 +24,10 @@ from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors.crew import Permits
 from rio_chain.executors.lane_pickle import dumps, plain_dumps
 from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep
-from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch
+from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch, leave
 from rio_chain.executors.lane_worker import Start, opened, question
 from rio_chain.executors.thread import start_daemon
+from rio_chain.forks import after_fork
 
 _WARM = 8
 """So many functions a new process loads before it is ready: their imports are not paid by the first call."""
@@ -58,6 +59,7 @@ class Lane:
         self._permits = Permits(0)
         self._lock = threading.RLock()
         self._minded: list[tuple[_Place, threading.Thread]] = []
+        after_fork(self._renew)
 
     def reserve(self, waiter: Callable[[], Waiter], fn: Callable[..., Any]) -> Awaitable[None] | None:
         """A ready process for one ``call``: None when one is at hand, else something to wait for, in order.
@@ -112,6 +114,15 @@ class Lane:
             place.end()
         for _, thread in minded:
             thread.join(_LEAVE)
+
+    def _renew(self) -> None:
+        """In a forked child: the processes are the parent's, which asks and ends them."""
+        self.closed = True
+        self._lock = threading.RLock()
+        atexit.unregister(self.close)
+        for place, _ in self._minded:
+            place.leave()
+        self._minded = []
 
     def _open(self, fn: Callable[..., Any]) -> None:
         with self._lock:
@@ -170,6 +181,13 @@ class _Place:
             if self._process is not None:
                 kill(self._process)
         self.jobs.put(None)
+
+    def leave(self) -> None:
+        """In a forked child."""
+        self._lock = threading.RLock()
+        process, self._process = self._process, None
+        if process is not None:
+            leave(process)
 
     # --- the thread -----------------------------------------------------------------------------------------------
 

@@ -82,3 +82,11 @@ def bury(process: Process) -> int:
         with contextlib.suppress(OSError):
             pipe.close()
     return code
+
+
+def leave(process: Process) -> None:
+    """In a forked child of whoever started it: it is neither killed nor waited for, and ends with the parent."""
+    process.returncode = 0
+    for pipe in (_stdin(process), _stdout(process)):
+        with contextlib.suppress(OSError):
+            pipe.close()
