@@ -7,6 +7,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     summaries   which errors a Response keeps
     units       argument checks; milliseconds become seconds
     signatures  the signature of a function, whatever its annotations are
+    forks       what a forked process makes new
     aside       the lock of what may be interrupted by itself
     constants   values that are copied at each use
     looks       what notebooks show of an object
@@ -60,6 +61,7 @@ from rio_chain.errors import (
     ChainDefinitionError,
     CircuitOpen,
     DeadlineExceeded,
+    LaneMessageTooLarge,
     LimitExceeded,
     NotAccepted,
     NotPicklable,
@@ -132,6 +134,7 @@ __all__ = [
     "Flights",
     "Gate",
     "Hold",
+    "LaneMessageTooLarge",
     "Limit",
     "LimitExceeded",
     "NotAccepted",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TypeVar, TypeVarTuple
 
+from rio_chain.forks import after_fork
 from rio_chain.last_resort import surely
 
 PAUSE = 2e-5
@@ -58,6 +59,7 @@ class Aside:
         self.torn = False  # a decision was interrupted; whoever sees that it must be mended sets it, too
         self._aside: deque[_Later] = deque()
         self._clearing = threading.Lock()  # one thread at a time does what was put aside
+        after_fork(self._renew)
 
     def decide(self, decision: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call it while no other thread decides. It may not wait, nor call what does not belong to the lock's owner.
@@ -101,6 +103,13 @@ class Aside:
         except BaseException:  # noqa: BLE001 - the next decision does it; what interrupted the last one goes on
             self.torn = True
 
+    def _renew(self) -> None:
+        """In a forked child: a decision of another thread is never completed. This one's own goes on."""
+        if self._inside and self._owner == get_ident():
+            return
+        self.torn = self.torn or self._inside > 0
+        self._lock, self._inside, self._clearing = threading.RLock(), 0, threading.Lock()
+
     def _wait(self) -> None:
         """Until no other thread decides: as ``patient`` does, and for its reason."""
         while self._inside and self._owner != get_ident():
@@ -123,7 +132,8 @@ class Aside:
         Each stays in the line until it is done, so that an interruption loses none.
         """
         interruption: BaseException | None = None
-        while self._aside and not self._inside and self._clearing.acquire(blocking=False):
+        clearing = self._clearing
+        while self._aside and not self._inside and clearing.acquire(blocking=False):
             try:
                 while self._aside and not self._inside:
                     later = self._aside[0]
@@ -139,7 +149,7 @@ class Aside:
                         interruption = error
                     self._aside.popleft()
             finally:
-                self._clearing.release()
+                clearing.release()
         if interruption is not None:
             raise interruption
 

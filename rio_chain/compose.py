@@ -316,7 +316,7 @@ def lane(call: Call, lane: object) -> Call:
         raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave its process")
     if call.inline:
         raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
-    from rio_chain.executors.lane_worker import dumps  # noqa: PLC0415 - most chains have no lane
+    from rio_chain.executors.lane_pickle import dumps  # noqa: PLC0415 - most chains have no lane
 
     try:
         dumps(call.fn)

@@ -23,6 +23,7 @@ __all__ = [
     "ChainDefinitionError",
     "CircuitOpen",
     "DeadlineExceeded",
+    "LaneMessageTooLarge",
     "LimitExceeded",
     "NotAccepted",
     "NotPicklable",
@@ -236,15 +237,19 @@ class ProcessDied(RioError):
     """The process of a lane ended before its call had answered; a new one takes its place.
 
     ``exitcode`` is what it left: a negative number is the signal that killed it. None: it could not be started.
+    ``reason`` is why the lane has killed it itself; None: it has not.
     """
 
-    def __init__(self, name: str, lane: str, exitcode: int | None = None) -> None:
-        super().__init__(name, lane, exitcode)
+    def __init__(self, name: str, lane: str, exitcode: int | None = None, reason: str | None = None) -> None:
+        super().__init__(*(name, lane, exitcode), *(() if reason is None else (reason,)))
         self.name = name
         self.lane = lane
         self.exitcode = exitcode
+        self.reason = reason
 
     def __str__(self) -> str:
+        if self.reason is not None:
+            return f"the process of lane {self.lane!r} was killed in {self.name}: {self.reason}"
         if self.exitcode is None:
             return f"{self.name} was not called: the process of lane {self.lane!r} could not be started"
         how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
@@ -254,7 +259,7 @@ class ProcessDied(RioError):
 class NotPicklable(RioError, TypeError):
     """What goes to or comes from the process of a lane must be pickled, and that was not possible.
 
-    ``what`` is "function", "argument", "answer" or "error"; ``reason`` is what pickle says.
+    ``what`` is "function", "argument" or "answer"; ``reason`` is what pickle says.
     """
 
     def __init__(self, name: str, what: str, reason: str) -> None:
@@ -265,6 +270,25 @@ class NotPicklable(RioError, TypeError):
 
     def __str__(self) -> str:
         return f"the {self.what} of {self.name} can't go from one process to another: {self.reason}"
+
+
+class LaneMessageTooLarge(RioError):
+    """What goes to or comes from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
+
+    ``what`` is "function", "argument", "answer" or "error"; ``most`` is the number of bytes that it may have, pickled.
+    """
+
+    def __init__(self, name: str, what: str, most: int) -> None:
+        super().__init__(name, what, most)
+        self.name = name
+        self.what = what
+        self.most = most
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.what} of {self.name} takes more than {self.most:,} bytes, the most that a lane carries; hand "
+            "over less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
+        )
 
 
 class TicketCancelled(RioError):
@@ -284,6 +308,7 @@ NEVER_RETRIED = (
     BridgeFailed,
     CallbackFailed,
     NotPicklable,
+    LaneMessageTooLarge,
     DeadlineExceeded,
     Abandoned,
     TicketCancelled,

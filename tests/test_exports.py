@@ -33,6 +33,7 @@ PUBLIC = [
     "Flights",
     "Gate",
     "Hold",
+    "LaneMessageTooLarge",
     "Limit",
     "LimitExceeded",
     "NotAccepted",

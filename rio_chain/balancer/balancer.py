@@ -62,6 +62,8 @@ class Balancer(Looks):
             Default ``2 * workers``.
         lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They are started with the first
             call and end with the balancer. Default none.
+        lane_bytes: the largest message of a lane: the bytes of a function with its argument, or of its answer, when
+            pickled. A larger one is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
         aging: how long one has to wait to gain one step of priority, in milliseconds or as a ``timedelta``: the next is
             the one for whom the instant it was queued, less ``priority * aging``, is earliest. With priorities from
             ``a`` to ``b`` nobody is overtaken by anyone who came more than ``(b - a) * aging`` later. Default None:
@@ -87,6 +89,7 @@ class Balancer(Looks):
         abandon_after: Duration = 30_000,
         max_abandoned: int | None = None,
         lanes: Mapping[str, int] | None = None,
+        lane_bytes: int = 256 * 1024 * 1024,
         aging: Duration | None = None,
     ) -> None:
         from rio_chain.executors import checked_executor  # noqa: PLC0415 - imported when first used
@@ -96,7 +99,7 @@ class Balancer(Looks):
         threads = 4 * workers if threads is None else count(threads, "threads", least=1)
         self._abandon_after = seconds(abandon_after, "abandon_after")
         self._max_abandoned = 2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1)
-        opened = Lanes(lanes)
+        opened = Lanes(lanes, lane_bytes)
         self._core = Core(workers, count(buffer, "buffer"), _checked_aging(aging))
         self._desk = Desk(self._core, self._abandon_after, opened.close)
         self._posted = self._desk.posted

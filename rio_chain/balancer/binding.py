@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.lanes import Lanes
 from rio_chain.errors import UsageError
+from rio_chain.forks import after_fork, renewed
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import Executor, Host
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
-_forks: list[None] = []  # as many as lie between the first process and this one
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=partial(_forks.append, None))
 
 
 class Binding:
@@ -57,7 +54,9 @@ class Binding:
         self._lost = lost
         self._lock = threading.RLock()  # one binds at a time
         self._deciding = threading.RLock()
-        self._pid = self._age = 0  # the process that bound it, and its forks
+        self._pid = 0  # the process that bound it
+        self._forked = False  # whether this is a child of that
+        after_fork(self._renew)
 
     @property
     def name(self) -> str:
@@ -77,8 +76,7 @@ class Binding:
     def bound(self) -> Host | None:
         """The host, if there is one. Raises ``UsageError`` as ``get`` does."""
         host = self.host
-        # No lock before this, as the parent may have held it; and no getpid, which can cost more than all the rest.
-        if host is not None and self._age != len(_forks):
+        if host is not None and self._forked:
             raise UsageError(
                 "this process was forked after the balancer had been bound, and its threads and its loop stayed in the "
                 f"parent (process {self._pid}); make a new balancer here, or bind it after the fork"
@@ -120,11 +118,18 @@ class Binding:
 
     def _keep(self, host: Host) -> bool:
         with self._deciding:  # the host last, which others find without a lock
-            self._pid, self._age = os.getpid(), len(_forks)
+            self._pid = os.getpid()
             if self.host is not None or self._core.closed:
                 return False
             self.host = host
             return True
+
+    def _renew(self) -> None:
+        """In a forked child: the host of the parent is refused; what another thread was just binding is not bound."""
+        self._lock, self._deciding = renewed(self._lock), renewed(self._deciding)
+        self._forked = self.host is not None
+        if not self._forked:
+            self._lanes.forget()
 
     def close(self) -> None:
         """Free the host and its lanes. The balancer is closed, so nothing binds it any more."""

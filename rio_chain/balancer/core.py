@@ -18,6 +18,7 @@ from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.balancer.stats import Stats, Tally
 from rio_chain.engine.current import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
+from rio_chain.forks import keep_alive
 from rio_chain.last_resort import surely
 
 
@@ -197,6 +198,14 @@ class Core(Aside):
         while queue.waiting and queue.running < queue.workers:
             queue.running += 1
             queue.leave(self._granted)
+
+    def _renew(self) -> None:
+        """In a forked child: the requests are the parent's. They stay counted, and nobody is told of a slot."""
+        super()._renew()
+        if not self._inside:
+            self.torn = False
+            keep_alive(list(self._aside))
+            self._aside.clear()
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call this, once, as soon as nothing runs and nothing waits."""

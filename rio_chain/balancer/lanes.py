@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 
 class Lanes:
-    """What ``Balancer(lanes=...)`` was given, checked; and the lanes once they are open.
+    """What ``Balancer(lanes=..., lane_bytes=...)`` was given, checked; and the lanes once they are open.
 
     Raises:
-        ChainDefinitionError: not a mapping of names to whole numbers, 1 or more.
+        ChainDefinitionError: not a mapping of names to whole numbers, 1 or more; not a whole number, 1 or more.
     """
 
-    def __init__(self, sizes: object) -> None:
+    def __init__(self, sizes: object, most: object) -> None:
         if sizes is not None and not isinstance(sizes, Mapping):
             raise ChainDefinitionError(f'`lanes` must be a dict such as {{"cpu": 2}}; got {shown(sizes)}')
         items = cast("Mapping[object, object]", sizes or {}).items()
         self._sizes = {_name(key): count(size, f"lanes[{key!r}]", least=1) for key, size in items}
+        self._most = _bytes(most)
         self._open: tuple[Lane, ...] = ()
 
     def open(self) -> Mapping[str, runtime.Lane]:
@@ -34,8 +35,12 @@ class Lanes:
         from rio_chain.executors.lane import Lane  # noqa: PLC0415 - few balancers need it
 
         if not self._open:
-            self._open = tuple(Lane(name, size) for name, size in self._sizes.items())
+            self._open = tuple(Lane(name, size, self._most) for name, size in self._sizes.items())
         return {lane.name: lane for lane in self._open}
+
+    def forget(self) -> None:
+        """In a forked child: those that the parent has opened are not ours."""
+        self._open = ()
 
     def close(self) -> None:
         """Kill the processes. No request runs any more."""
@@ -47,3 +52,10 @@ def _name(key: object) -> str:
     if not isinstance(key, str) or not key.strip():
         raise ChainDefinitionError(f"`lanes` must have names that are strings and not empty; got {shown(key)}")
     return key
+
+
+def _bytes(most: object) -> int:
+    try:
+        return count(most, "lane_bytes", least=1)
+    except ChainDefinitionError as error:
+        raise ChainDefinitionError(f"{error}; write `lane_bytes=64 * 1024**2` for 64 MiB") from None

@@ -55,8 +55,11 @@ class Ticket(Looks, Generic[Out]):
         """End the request as soon as it can be, with ``Failure(TicketCancelled)``. From any thread; never waits.
 
         A request that is queued never runs; what runs is stopped: async functions are cancelled and awaited, sync
-        ones abandoned. A request that is over stays as it is.
+        ones abandoned. A request that is over stays as it is. In a forked child this does nothing, as the request runs
+        in the parent.
         """
+        if self.host.forked():
+            return
         error = TicketCancelled(reason)
         self.run.stop(error)  # first: whoever finds it withdrawn looks there for the reason
         withdraw = self.withdraw  # read once: an answer takes it away
@@ -71,10 +74,12 @@ class Ticket(Looks, Generic[Out]):
 
         Raises:
             TimeoutError: no answer within ``timeout``.
-            UsageError: on the thread whose loop has to answer; write ``await ticket`` there.
+            UsageError: on the thread whose loop has to answer; write ``await ticket`` there. In a process that was
+                forked since it was posted.
         """
         limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
         if not self.done:
+            self.host.check_process()
             if self.host.on_loop_thread():
                 raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
             gate = threading.Lock()
@@ -94,6 +99,7 @@ class Ticket(Looks, Generic[Out]):
 
     async def _wait(self) -> Outcome[Out]:
         if not self.done:
+            self.host.check_process()
             waiter = self.host.waiter()
             self.on_done(waiter.wake)
             try:
@@ -108,6 +114,8 @@ class Ticket(Looks, Generic[Out]):
 
     async def ended(self) -> None:
         """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
+        if self.host.forked():
+            return
         waiter = self.host.waiter()
         self.on_done(waiter.wake)
         await waiter.wait_shielded()

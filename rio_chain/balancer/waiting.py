@@ -10,6 +10,8 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
+from rio_chain.errors import UsageError
+
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Waiter
 
@@ -39,6 +41,18 @@ class Waited(Protocol):
     def on_loop_thread(self) -> bool:
         """Whether blocking the thread that asks would block the host."""
         return False
+
+    def forked(self) -> bool:
+        """Whether the process was forked since it was made: what runs there goes on in the parent alone."""
+        return False
+
+    def check_process(self) -> None:
+        """Raise ``UsageError`` where it would be waited for in vain."""
+        if self.forked():
+            raise UsageError(
+                "this process was forked after the request had begun, which runs in the parent; wait for it there, "
+                "or run another one here"
+            )
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
         """Block until somebody releases the gate; False: not in so many seconds, on the host's clock."""
@@ -72,6 +86,7 @@ def told(
 
     No Event: whoever calls may be a signal handler on this very thread, which would find the Event's own lock taken.
     """
+    host.check_process()
     gate = threading.Lock()
     gate.acquire()
     register(partial(_open, gate))

@@ -25,6 +25,7 @@ from rio_chain.executors.base import Executor
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import driven
+from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.timeline import find_clock_with
 from rio_chain.units import Duration, shown
 
@@ -108,12 +109,12 @@ _crew: Crew | None = None
 def _after_fork() -> None:
     """A forked child has none of its parent's threads: what lives on them is made anew."""
     global _crew, _lock, _here
+    keep_alive((_crew, _here, dict(_local.__dict__)))
     _crew, _lock, _here = None, threading.RLock(), None
     _local.__dict__.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)
 
 
 def shared_crew() -> Crew:

@@ -75,10 +75,15 @@ class OnLoopHost(Waited):
     """What the hosts on running loops do alike."""
 
     runtime: OnLoop
+    crew: Crew
 
     def here(self) -> bool:
         """As ``Host.here``."""
         return self.runtime.here()
+
+    def forked(self) -> bool:
+        """As ``Waited.forked``."""
+        return self.crew.forked
 
     def waiter(self) -> Waiter:
         """As ``Waited.waiter``."""

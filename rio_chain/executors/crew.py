@@ -21,6 +21,7 @@ from typing import Any
 from rio_chain.aside import patient
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
+from rio_chain.forks import after_fork
 from rio_chain.last_resort import report, surely
 
 Item = Callable[[], bool]
@@ -78,6 +79,8 @@ class Crew:
         self._left: SimpleQueue[threading.Thread] = SimpleQueue()
         self._lock = threading.RLock()
         self._numbers = count(1)
+        self.forked = False  # in a child of the process that made it: it has no threads there
+        after_fork(self._renew)
 
     @property
     def pending(self) -> int:
@@ -181,6 +184,9 @@ class Crew:
         with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
             for k in range(threads):
                 self._left.get(timeout=_LEAVE if k < idle else _FINISH).join(_LEAVE)
+
+    def _renew(self) -> None:
+        self.forked = True
 
     def __repr__(self) -> str:
         state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"

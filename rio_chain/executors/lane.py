@@ -5,27 +5,29 @@ new one where that has died. A strand only ever waits for a waiter, so limits an
 wait; and where a thread could merely be abandoned, a process is killed.
 
 A place is free only when its process is ready. So a call that waits has not started, and no limit of its own runs yet.
+
+A process is asked again only after a whole answer to the question before. After anything else (no answer, half of one,
+one that does not fit into memory or can't be unpickled, an interruption) it is killed and its pipes are closed.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import os
-import pickle
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
-from typing import IO, Any, cast
+from typing import Any
 
 from rio_chain.engine.runtime import Raised, Refused, Waiter
-from rio_chain.errors import LimitExceeded, NotPicklable, ProcessDied
+from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors.crew import Permits
-from rio_chain.executors.lane_worker import dumps, opened, receive, send
+from rio_chain.executors.lane_pickle import dumps, plain_dumps
+from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep
+from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch, leave
+from rio_chain.executors.lane_worker import Start, opened, question
 from rio_chain.executors.thread import start_daemon
+from rio_chain.forks import after_fork
 
 _WARM = 8
 """So many functions a new process loads before it is ready: their imports are not paid by the first call."""
@@ -33,7 +35,9 @@ _LIGHT = 100_000
 """Bytes of a function that may be kept for that; one that goes by name has a hundred."""
 _LEAVE = 2.0
 """Seconds that ``close`` waits for each place."""
-_START = "import sys; sys.path[:] = {path!r}; from rio_chain.executors.lane_worker import serve; serve()"
+MOST = 256 * 1024 * 1024
+"""Bytes of a message, if nothing else is said."""
+_STRAY = "what came through its pipe was no answer to the call"
 
 
 class Lane:
@@ -42,17 +46,20 @@ class Lane:
     Args:
         name: as in ``.lane(name)``.
         places: how many calls run at once.
+        most: bytes that pickle may give for a question or an answer.
     """
 
-    def __init__(self, name: str, places: int) -> None:
+    def __init__(self, name: str, places: int, most: int = MOST) -> None:
         self.name = name
         self.places = places
+        self.most = most
         self.closed = False
         self.warm: tuple[bytes, ...] = ()
         self._free: list[_Place] = []
         self._permits = Permits(0)
         self._lock = threading.RLock()
         self._minded: list[tuple[_Place, threading.Thread]] = []
+        after_fork(self._renew)
 
     def reserve(self, waiter: Callable[[], Waiter], fn: Callable[..., Any]) -> Awaitable[None] | None:
         """A ready process for one ``call``: None when one is at hand, else something to wait for, in order.
@@ -108,12 +115,21 @@ class Lane:
         for _, thread in minded:
             thread.join(_LEAVE)
 
+    def _renew(self) -> None:
+        """In a forked child: the processes are the parent's, which asks and ends them."""
+        self.closed = True
+        self._lock = threading.RLock()
+        atexit.unregister(self.close)
+        for place, _ in self._minded:
+            place.leave()
+        self._minded = []
+
     def _open(self, fn: Callable[..., Any]) -> None:
         with self._lock:
             if self._minded or self.closed:
                 return
             with contextlib.suppress(Exception):  # the call itself will say so
-                self.remember(dumps(fn))
+                self.remember(dumps(fn, _LIGHT))
             atexit.register(self.close)
             for number in range(1, self.places + 1):
                 place = _Place(self)
@@ -147,7 +163,7 @@ class _Place:
         self.lane = lane
         self.jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.RLock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._job: _Job | None = None  # what the process is at
 
     # --- from other threads -------------------------------------------------------------------------------------
@@ -166,6 +182,13 @@ class _Place:
                 kill(self._process)
         self.jobs.put(None)
 
+    def leave(self) -> None:
+        """In a forked child."""
+        self._lock = threading.RLock()
+        process, self._process = self._process, None
+        if process is not None:
+            leave(process)
+
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def mind(self) -> None:
@@ -179,98 +202,79 @@ class _Place:
                 break
             try:
                 job.answer = self._do(job)
-            except BaseException as error:  # noqa: BLE001 - a bug of ours must not cost a place
-                job.answer = Raised(error)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it must not cost a place
+                self._bury()
+                job.answer = Raised(_alone(error))
             job.waiter.wake()
             del job  # it may hold a lot, and the next one may be long in coming
         self._bury()
 
     def _do(self, job: _Job) -> Any:
-        what = "function"
+        """Make the call. Raises where the process can't be asked again."""
         try:
-            function = dumps(job.fn)
-            what = "argument"
-            frame = pickle.dumps((function, dumps((job.value,))))
-        except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
-            return Raised(NotPicklable(job.name, what, str(error)))
-        self.lane.remember(function)
-        if self._process is None or self._process.poll() is not None:  # it died while it had nothing to do
-            self._bury()
-            self._start()
+            parts = question(job.name, job.fn, job.value, self.lane.most)
+        except Exception as error:  # noqa: BLE001 - nothing was sent, so the process stays as it is
+            return Raised(_alone(error))
+        self.lane.remember(parts[1])
+        process = self._ready()
         with self._lock:
-            process = self._process
             if job.given_up:
                 return None
             self._job = job
         if process is None:
-            return Raised(ProcessDied(job.name, self.lane.name))
-        got = _exchange(process, frame)
-        with self._lock:
-            self._job = None
-            if job.given_up:
-                got = None  # and the process was killed, or will not be any more
+            raise ProcessDied(job.name, self.lane.name)
+        got, stray = None, False
+        try:
+            got = exchange(process, self.lane.most + MARGIN, parts)
+        except OutOfStep:
+            stray = True
+        except BodyTooLarge:
+            raise LaneMessageTooLarge(job.name, "answer", self.lane.most) from None
+        finally:
+            with self._lock:
+                self._job = None
+                given_up = job.given_up
+        if given_up:  # and the process was killed
+            self._bury()
+            return None
         if got is None:
-            return Raised(ProcessDied(job.name, self.lane.name, self._bury()))
-        return opened(got, job.name, self.lane.name)
+            code = self._bury()
+            raise ProcessDied(job.name, self.lane.name, code, *([_STRAY] if stray else []))
+        return opened(got, job.name, self.lane.name, self.lane.most)
+
+    def _ready(self) -> Process | None:
+        """The process; a new one where it died or wrote something while it had nothing to do."""
+        process = self._process
+        if process is None or not is_quiet(process):
+            self._bury()
+            self._start()
+        return self._process
 
     def _start(self) -> None:
-        """A new process, and wait until it is ready. Where it can't be had, the next job is told and tries again."""
+        """A new process, and wait until it is ready. Where it can't be had, the next job fails and tries again."""
         try:
             process = launch()
-        except Exception:  # noqa: BLE001 - no more processes, or no interpreter to start
-            return
-        with self._lock:
-            self._process = process
-            if self.lane.closed:
-                kill(process)
-        if _exchange(process, pickle.dumps(list(self.lane.warm))) is None:
+            with self._lock:
+                self._process = process
+                if self.lane.closed:
+                    kill(process)
+            ready = exchange(process, 0, [plain_dumps(Start(self.lane.most, self.lane.warm))])
+        except BaseException:  # noqa: BLE001 - no more processes, no interpreter to start, no memory for it
+            ready = None
+        if ready is None:
             self._bury()
 
     def _bury(self) -> int | None:
-        """Take leave of the process; give its exit code."""
+        """Kill the process, if it still runs, and close its pipes; give its exit code."""
         with self._lock:
             process, self._process = self._process, None
             if process is None:
                 return None
             kill(process)
-        code = process.wait()
-        for stream in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what it did not read any more
-                cast("IO[bytes]", stream).close()
-        return code
+        return bury(process)
 
 
-def _exchange(process: subprocess.Popen[bytes], frame: bytes) -> bytes | None:
-    """Send a frame and wait for the answer. None: the process has died."""
-    try:
-        send(cast("IO[bytes]", process.stdin), frame)
-        return receive(cast("IO[bytes]", process.stdout))
-    except OSError:
-        return None
-
-
-def launch() -> subprocess.Popen[bytes]:
-    """A new interpreter that serves calls: never a fork, and nothing of ``__main__`` runs in it again.
-
-    It has a process group of its own: Ctrl-C does not reach it, and what it forks is killed with it.
-
-    Raises:
-        OSError: the system has no more processes.
-    """
-    code = _START.format(path=[entry for entry in sys.path if isinstance(entry, str)])  # pyright: ignore[reportUnnecessaryIsInstance]
-    command = [sys.executable, "-c", code]
-    pipe = subprocess.PIPE
-    if sys.platform == "win32":
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP)  # noqa: S603
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0)  # noqa: S603 - our own interpreter
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and what it forked; one that has been waited for stays as it is, as its id may be another's."""
-    if process.returncode is not None:
-        return
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+def _alone(error: BaseException) -> BaseException:
+    """The error without the frames and errors around it, which would keep what was sent or read."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -1,178 +1,177 @@
-"""What runs in a process of a lane, and how values go there and come back.
+"""What runs in a process of a lane.
 
-A frame is eight bytes that give its length, and as many bytes. The process is ready when it has sent an empty one; then
-each frame it gets is a call, and it sends one frame for each. Its input ends when whoever started it has gone.
+The first message that it gets says how large a message may be and which functions to load. It answers with an empty one
+when it is ready; then each message it gets is a call, and it sends one answer for each. Its input ends when the process
+that started it has gone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import io
 import os
-import pickle
-import traceback
 from collections.abc import Callable
 from functools import partial
+from io import FileIO
 from queue import SimpleQueue
-from types import FunctionType
-from typing import IO, Any, cast
+from typing import Any, NamedTuple, cast
+
+from returns.result import Failure
 
 from rio_chain.engine.runtime import Raised
-from rio_chain.errors import NotPicklable
+from rio_chain.errors import LaneMessageTooLarge, NotPicklable
+from rio_chain.executors.lane_error import pack_error, unpack_error
+from rio_chain.executors.lane_pickle import TooLarge, dumps, loads, plain_dumps, reason_of
+from rio_chain.executors.lane_pipe import MARGIN, receive, send
 from rio_chain.executors.thread import start_daemon
 
-VALUE, ERROR, UNFIT = b"V", b"E", b"U"
-"""How an answer begins: a value, an error with its traceback, or what could not be pickled and why."""
-_LENGTH = 8
+VALUE, FAILURE, ERROR, UNFIT, LARGE = b"V", b"F", b"E", b"U", b"L"
+"""How an answer begins: a value; the error of a ``Failure``; an error that was raised; what could not be pickled and
+why; what was too large."""
+START = 1 << 22
+"""The most bytes of the first message."""
+_SIZE = 8
 
 
-# --- pickling ---------------------------------------------------------------------------------------------------
+class Start(NamedTuple):
+    """The first message."""
+
+    most: int
+    """Bytes that pickle may give for a question or an answer."""
+    warm: tuple[bytes, ...]
+    """The functions to load, pickled."""
 
 
-class _Plain(pickle.Pickler):
-    """Refuses what pickle would take by a name that means something else in the other process."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Called for what is not a plain value."""
-        if isinstance(obj, (type, FunctionType)) and obj.__module__ == "__main__":
-            raise pickle.PicklingError(f"{obj.__qualname__} is defined in __main__, which is another there")
-        return NotImplemented
+# --- questions and answers ----------------------------------------------------------------------------------------
 
 
-def dumps(value: object) -> bytes:
-    """Pickle by name what has a name that holds everywhere, the rest with cloudpickle.
+def question(name: str, fn: Callable[..., Any], value: Any, most: int) -> tuple[bytes, bytes, bytes]:
+    """The parts of a message that asks for ``fn(value)``. The second one is the function.
 
     Raises:
-        Exception: whatever pickling raises.
+        NotPicklable: one of them can't be pickled.
+        LaneMessageTooLarge: they take more than ``most`` bytes.
+        MemoryError: there is no room to pickle them.
     """
-    stream = io.BytesIO()
+    what = "function"
     try:
-        _Plain(stream, pickle.HIGHEST_PROTOCOL).dump(value)
-    except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
-        try:
-            by_value = importlib.import_module("cloudpickle")
-        except ImportError:
-            hint = "; `pip install rio-chain[lanes]` brings cloudpickle, which carries functions of notebooks and more"
-            raise pickle.PicklingError(f"{error}{hint}") from error
-        return cast("bytes", by_value.dumps(value))
-    return stream.getvalue()
+        function = dumps(fn, most)
+        what = "argument"
+        argument = dumps(value, most - len(function))
+    except TooLarge:
+        raise LaneMessageTooLarge(name, what, most) from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise NotPicklable(name, what, reason_of(error)) from error
+    return len(function).to_bytes(_SIZE, "big"), function, argument
 
 
-def send(stream: IO[bytes], frame: bytes) -> None:
-    """Write a frame."""
-    stream.write(len(frame).to_bytes(_LENGTH, "big"))
-    stream.write(frame)
-    stream.flush()
+def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
+    """Make a call. The parts of the message that says how it ended."""
+    what = "function"
+    try:
+        view = memoryview(body)
+        size = int.from_bytes(view[:_SIZE], "big")
+        fn = loads(view[_SIZE : _SIZE + size])
+        what = "argument"
+        value = loads(view[_SIZE + size :])
+    except BaseException as error:  # noqa: BLE001 - importing a module may raise anything
+        return UNFIT, plain_dumps((what, reason_of(error)))
+    try:
+        code, what, got = VALUE, "answer", fn(value)
+        if isinstance(got, Failure):
+            inner: Any = got.failure()
+            if isinstance(inner, BaseException):
+                code, what, got = FAILURE, "error", inner
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this process
+        code, what, got = ERROR, "error", error
+    try:
+        if code == VALUE:
+            return code, dumps(got, most)
+        return code, pack_error(got, most, raised=code == ERROR)
+    except TooLarge:
+        return LARGE, plain_dumps(what)
+    except MemoryError as error:
+        return ERROR, pack_error(error, most)
+    except BaseException as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
+        return UNFIT, plain_dumps((what, reason_of(error)))
 
 
-def receive(stream: IO[bytes]) -> bytes | None:
-    """Read a frame; None at the end of the stream, also where that comes in the middle of one."""
-    head = stream.read(_LENGTH)
-    if len(head) < _LENGTH:
-        return None
-    length = int.from_bytes(head, "big")
-    frame = stream.read(length)
-    return frame if len(frame) == length else None
+def opened(body: bytearray, name: str, lane: str, most: int) -> Any:
+    """What an answer says, in the process that asked: the value, or ``Raised``.
+
+    Raises:
+        NotPicklable: it can't be unpickled here.
+        MemoryError: there is no room for it.
+    """
+    code, rest = bytes(body[:1]), memoryview(body)[1:]
+    try:
+        if code == UNFIT:
+            what, reason = loads(rest)
+            return Raised(NotPicklable(name, what, reason))
+        if code == LARGE:
+            return Raised(LaneMessageTooLarge(name, loads(rest), most))
+        if code == VALUE:
+            return loads(rest)
+        error = unpack_error(rest, lane)
+        return Raised(error) if code == ERROR else Failure(error)
+    except MemoryError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's own way of unpickling may raise anything
+        unfit = NotPicklable(name, "answer", reason_of(error))
+    raise unfit
 
 
-# --- the process ------------------------------------------------------------------------------------------------
+# --- the process --------------------------------------------------------------------------------------------------
 
 
 def serve() -> None:
     """Answer calls until the input ends. What a body prints goes to stderr, as stdout carries the answers."""
     calls, answers = _take_over()
-    inbox: SimpleQueue[bytes] = SimpleQueue()
-    start_daemon(partial(_read, calls, inbox.put), "rio_chain-lane")
-    for function in pickle.loads(inbox.get()):  # noqa: S301 - from the process that started this one
-        with contextlib.suppress(BaseException):  # it is told when the function is called
-            pickle.loads(function)  # noqa: S301
-    send(answers, b"")
+    me = os.getpid()
+    inbox: SimpleQueue[tuple[bytes, bytearray]] = SimpleQueue()
+    first = receive(calls, START)
+    if first is None:
+        return
+    mark, start = first[0], cast("Start", loads(first[1]))
+    start_daemon(partial(_read, calls, start.most + MARGIN, inbox.put), "rio_chain-lane")
+    for function in start.warm:
+        with contextlib.suppress(BaseException):  # the call of the function reports it
+            loads(function)
+    send(answers, mark)
     while True:
-        send(answers, _answer(inbox.get()))
+        mark, body = inbox.get()
+        parts = _answer(body, start.most)
+        if os.getpid() != me:  # the function forked, and the child has returned from it
+            return
+        send(answers, mark, *parts)
 
 
-def _take_over() -> tuple[IO[bytes], IO[bytes]]:
+def _take_over() -> tuple[FileIO, FileIO]:
     """Standard input and output for our own use, out of the way of what bodies read, print and fork."""
     calls, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    os.close(null)
     with contextlib.suppress(OSError):  # there may be no stderr
         os.dup2(2, 1)
 
-    def forked() -> None:  # a child that held them would hide the end of this process
-        os.close(calls)
-        os.close(answers)
+    def forked() -> None:  # a child that held them would hide the end of this process, or write there
+        os.dup2(null, calls, inheritable=False)
+        os.dup2(null, answers, inheritable=False)
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=forked)
-    return os.fdopen(calls, "rb"), os.fdopen(answers, "wb")
+    return FileIO(calls, "rb"), FileIO(answers, "wb")
 
 
-def _read(calls: IO[bytes], put: Callable[[bytes], None]) -> None:
+def _read(calls: FileIO, most: int, put: Callable[[tuple[bytes, bytearray]], None]) -> None:
     """Hand on what comes in. When nobody is left to answer, the process ends at once, also in the midst of a call."""
-    while (frame := receive(calls)) is not None:
-        put(frame)
-    os._exit(0)
-
-
-def _answer(frame: bytes) -> bytes:
-    """Make a call, and give the frame that tells how it ended."""
-    what = "function"
+    code = 1
     try:
-        function, arguments = pickle.loads(frame)  # noqa: S301
-        fn = pickle.loads(function)  # noqa: S301
-        what = "argument"
-        args = pickle.loads(arguments)  # noqa: S301
-    except BaseException as error:  # noqa: BLE001 - importing a module may raise anything
-        return _unfit(what, error)
-    try:
-        value = fn(*args)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this process
-        what, code = "error", ERROR
-        told = partial(_told, error)
-    else:
-        what, code = "answer", VALUE
-        told = partial(dumps, value)
-    try:
-        return code + told()
-    except Exception as error:  # noqa: BLE001
-        return _unfit(what, error)
-
-
-def _told(error: BaseException) -> bytes:
-    lines = "".join(traceback.format_exception(error)).rstrip()
-    try:
-        packed = dumps(error)
-    except Exception as unfit:
-        raise pickle.PicklingError(f"{_words(unfit)}\n{lines}") from unfit
-    return pickle.dumps((packed, lines))
-
-
-def _unfit(what: str, error: BaseException) -> bytes:
-    return UNFIT + pickle.dumps((what, _words(error)))
-
-
-def _words(error: BaseException) -> str:
-    return str(error) if isinstance(error, pickle.PicklingError) else f"{type(error).__name__}: {error}"
-
-
-def opened(frame: bytes, name: str, lane: str) -> Any:
-    """What an answer says, in the process that asked: the value, or ``Raised``."""
-    code, rest = frame[:1], frame[1:]
-    what = "answer"
-    try:
-        if code == UNFIT:
-            what, reason = pickle.loads(rest)  # noqa: S301 - from a process of our own
-            return Raised(NotPicklable(name, what, reason))
-        if code == VALUE:
-            return pickle.loads(rest)  # noqa: S301
-        what = "error"
-        packed, lines = pickle.loads(rest)  # noqa: S301
-        raised: BaseException = pickle.loads(packed)  # noqa: S301
-        raised.add_note(f"in a process of lane {lane!r}:\n{lines}")
-    except BaseException as error:  # noqa: BLE001 - a user's own way of unpickling may raise anything
-        return Raised(NotPicklable(name, what, _words(error)))
-    return Raised(raised)
+        while (message := receive(calls, most)) is not None:
+            put(message)
+            del message  # it may hold a lot, and the next one may be long in coming
+        code = 0
+    finally:
+        os._exit(code)

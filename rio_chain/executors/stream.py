@@ -153,7 +153,7 @@ class Stream(Generic[Out]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if self._ticket is None or self._host is None or self._ticket.done:
+        if self._ticket is None or self._host is None or self._ticket.done or self._host.forked():
             return
         self._ticket.cancel(LEFT)
         if self._host.on_loop_thread():
@@ -166,7 +166,7 @@ class Stream(Generic[Out]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._ticket is None or self._ticket.done:
+        if self._ticket is None or self._ticket.done or self._ticket.host.forked():
             return
         self._ticket.cancel(LEFT)
         waiter = self._ticket.host.waiter()
@@ -226,6 +226,7 @@ class Reading(_Reader, Iterator[Event]):
 
     def __next__(self) -> Event:
         while not self._ended and self._buffer.empty():
+            self._host.check_process()
             gate = threading.Lock()
             gate.acquire()
             if not self._buffer.on_put(gate.release):
@@ -242,7 +243,7 @@ class Reading(_Reader, Iterator[Event]):
         return event
 
     def __del__(self) -> None:
-        if self._ticket.done:
+        if self._ticket.done or self._host.forked():
             return
         self._ticket.cancel(LEFT)
         # the loop was left; but a collector may come by on any thread, also on one that has to do the clean-up
@@ -255,6 +256,7 @@ class AsyncReading(_Reader, AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         while not self._ended and self._buffer.empty():
+            self._ticket.host.check_process()
             waiter = waiter_here()
             if not self._buffer.on_put(waiter.wake):
                 break

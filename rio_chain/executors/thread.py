@@ -20,6 +20,7 @@ from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
+from rio_chain.forks import after_fork
 from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")
@@ -247,6 +248,10 @@ class ThreadHost(Waited):
         """As ``Host.here``."""
         return False
 
+    def forked(self) -> bool:
+        """As ``Waited.forked``."""
+        return self.crew.forked
+
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""
         return True
@@ -267,6 +272,14 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-thread") -> 
 
 _lock = threading.Lock()
 _loops: dict[int, AsyncHost] = {}
+
+
+def _renew() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it at the fork
+    _lock = threading.Lock()
+
+
+after_fork(_renew)
 
 
 def _async_host() -> AsyncHost:

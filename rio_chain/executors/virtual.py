@@ -210,6 +210,10 @@ class VirtualHost(Waited):
         """As ``Host.here``."""
         return running() is self._loop
 
+    def forked(self) -> bool:
+        """As ``Waited.forked``."""
+        return self.crew.forked
+
     def on_loop_thread(self) -> bool:
         """As ``Waited.on_loop_thread``."""
         return self.here()

@@ -21,6 +21,7 @@ from rio_chain.executors.deadlock import Deadlock, gives_up, waits
 from rio_chain.executors.foreign import no_real_io, stray
 from rio_chain.executors.kernel import Kernel, set_aside
 from rio_chain.executors.timers import Alarm, Deadlines
+from rio_chain.forks import after_fork, keep_alive
 
 NAME = "virtual"
 PATIENCE = 0.01
@@ -71,10 +72,19 @@ class Loop:
         self.crew = Bench(self.soon)
         self.kernel = Kernel(self.crew, self)
         self.kernel.stray = stray
+        after_fork(self._renew)
 
     def push(self, alarm: Alarm, at: float) -> None:
         """As ``Timers.push``."""
         self._deadlines.push(alarm, at)
+
+    def _renew(self) -> None:
+        """In a forked child: where another thread drove it, nothing is ready or due here."""
+        if _here.loop is not self:
+            keep_alive((self._ready.copy(), self._deadlines, self.kernel.strands))
+            self._turn, self._deadlines, self.kernel.strands = threading.Lock(), Deadlines(), set()
+            self._ready.clear()
+            self.kernel.limits.clear()  # their entries were in the heap
 
     def drive(self, over: Callable[[], bool], until: float = inf) -> bool:
         """Go on until it is over, which is asked after each step; False: not before that instant.

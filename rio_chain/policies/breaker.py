@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Literal
 
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
+from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.checks import label, share
 from rio_chain.policies.hold import Clock, Hold
 from rio_chain.policies.matching import Classes, classes, matches, names
@@ -71,6 +72,7 @@ class Breaker(Shared):
         self._round = 0  # one more whenever it opens or closes
         self._until: float | None = None  # when it stops to be open; None: it is closed
         self._probe: _Pass | None = None
+        after_fork(self._renew)
 
     # --- what the engine asks -----------------------------------------------------------------------------------
 
@@ -134,6 +136,13 @@ class Breaker(Shared):
         self._until = until
         self._probe = None
         self._counts.clear()
+
+    def _renew(self) -> None:
+        """In a forked child: it is open or closed as it was, and the calls that are under way are the parent's."""
+        self._lock = renewed(self._lock)
+        self._round += 1
+        self._probe = None
+        self._counts.mend()
 
     def _refusal(self, left: float) -> CircuitOpen:
         if left == math.inf:
@@ -202,6 +211,10 @@ class _InARow:
         """Forget all."""
         self.failures = 0
 
+    def mend(self) -> None:
+        """One may have been counted, and not acted upon."""
+        self.failures = min(self.failures, self.most - 1)
+
     def __str__(self) -> str:
         return f"{self.failures} of {self.most} failures in a row"
 
@@ -236,6 +249,11 @@ class _Rolling:
         """Forget all."""
         self.slices.clear()
         self.calls = self.failures = 0
+
+    def mend(self) -> None:
+        """One may have been counted in part: the slices say how many there are."""
+        self.calls = sum(calls for _, calls, _ in self.slices)
+        self.failures = sum(failures for _, _, failures in self.slices)
 
     def __str__(self) -> str:
         return f"{self.failures} of {self.calls} calls failed; {self.rule} open it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.hold import Hold
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
@@ -37,7 +38,9 @@ class Budget(Shared):
         self._ratio = number(ratio, "ratio", least=0)
         self._floor = count(floor, "floor")
         self._lock = threading.RLock()
-        self._executions = self._extras = self._denied = 0
+        self._flying = _Flying()
+        self._denied = 0
+        after_fork(self._renew)
 
     def execution(self) -> _Flight:
         """An execution begins. It is in flight until its Hold is told how it ended.
@@ -46,18 +49,19 @@ class Budget(Shared):
         times the offered load. Counted until its last retry it would be 1 / (1 - ``ratio``) times.
         """
         with self._lock:
-            self._executions += 1
-        return _Flight(self, extra=False)
+            self._flying.executions += 1
+            return _Flight(self, self._flying, extra=False)
 
     def extra(self) -> _Flight | None:
         """One more attempt beside the first, in flight until its Hold is told how it ended; None: denied."""
         with self._lock:
-            most = max(self._floor, self._ratio * self._executions + _ROUNDING)
-            if self._extras + 1 > most:
+            flying = self._flying
+            most = max(self._floor, self._ratio * flying.executions + _ROUNDING)
+            if flying.extras + 1 > most:
                 self._denied += 1
                 return None
-            self._extras += 1
-        return _Flight(self, extra=True)
+            flying.extras += 1
+            return _Flight(self, flying, extra=True)
 
     def landed(self, flight: _Flight) -> None:
         """One of them is over."""
@@ -66,19 +70,24 @@ class Budget(Shared):
                 return
             flight.open = False
             if flight.extra:
-                self._extras -= 1
+                flight.flying.extras -= 1
             else:
-                self._executions -= 1
+                flight.flying.executions -= 1
+
+    def _renew(self) -> None:
+        """In a forked child: what is in flight is the parent's."""
+        self._lock = renewed(self._lock)
+        self._flying = _Flying()
 
     @property
     def executions(self) -> int:
         """Executions in flight."""
-        return self._executions
+        return self._flying.executions
 
     @property
     def extras(self) -> int:
         """Retries and hedges in flight."""
-        return self._extras
+        return self._flying.extras
 
     @property
     def denied(self) -> int:
@@ -87,21 +96,31 @@ class Budget(Shared):
 
     def __repr__(self) -> str:
         return (
-            f"<Budget {plain(self._ratio * 100)} %, at least {self._floor}: {self._extras} extra on "
-            f"{self._executions} executions in flight, {self._denied} denied>"
+            f"<Budget {plain(self._ratio * 100)} %, at least {self._floor}: {self.extras} extra on "
+            f"{self.executions} executions in flight, {self._denied} denied>"
         )
 
     def __str__(self) -> str:
         return f"budget of {plain(self._ratio * 100)} % extra attempts, at least {self._floor}"
 
 
+class _Flying:
+    """How many are in flight."""
+
+    __slots__ = ("executions", "extras")
+
+    def __init__(self) -> None:
+        self.executions = self.extras = 0
+
+
 class _Flight(Hold):
-    """An execution or an extra attempt that has begun."""
+    """An execution or an extra attempt that has begun, and where it is counted."""
 
-    __slots__ = ("budget", "extra", "open")
+    __slots__ = ("budget", "extra", "flying", "open")
 
-    def __init__(self, budget: Budget, *, extra: bool) -> None:
+    def __init__(self, budget: Budget, flying: _Flying, *, extra: bool) -> None:
         self.budget = budget
+        self.flying = flying
         self.extra = extra
         self.open = True
 

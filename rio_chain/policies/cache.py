@@ -78,7 +78,7 @@ class Cache(Shared):
     def _put(self, key: Hashable, value: Any, clock: Clock) -> tuple[Any, Any]:
         old = self._kept.pop(key, None)
         self._kept[key] = self._time.now(clock) + self._ttl, value
-        return old, self._kept.popitem(last=False) if len(self._kept) > self._size else None
+        return old, [self._kept.popitem(last=False) for _ in range(len(self._kept) - self._size)]
 
     def forget(self, key: Hashable) -> None:
         """Drop one answer, by its key; nothing happens when there is none."""

@@ -8,6 +8,7 @@ import threading
 from attrs import frozen
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
 from rio_chain.units import Duration, flag, inert, number, seconds, shown, span
@@ -71,6 +72,7 @@ class Chaos(Shared):
         self._on = flag(on, "on")
         self._lock = threading.RLock()
         self._calls = self._hits = 0
+        after_fork(self._renew)
 
     @property
     def on(self) -> bool:
@@ -106,6 +108,10 @@ class Chaos(Shared):
         if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all who caught it
             return Fault(self.latency, BaseException.with_traceback(error, None))
         return Fault(self.latency, None if error is None else error())
+
+    def _renew(self) -> None:
+        """In a forked child: the numbers of the calls go on from where they are."""
+        self._lock = renewed(self._lock)
 
     def __repr__(self) -> str:
         return f"<Chaos {'on' if self._on else 'off'}: {self._rule()}, hit {self._hits} of {self._calls}>"

@@ -7,9 +7,13 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from rio_chain.aside import Aside
+from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.hold import Answer, Hold, Turn
 from rio_chain.policies.keys import key_of
 from rio_chain.policies.shared import Shared
+
+Flying = dict[Hashable, OrderedDict["Follower", None]]
+"""The followers of each flight, by key, in order."""
 
 
 class Flights(Shared):
@@ -33,7 +37,8 @@ class Flights(Shared):
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
         self.key = key_of(key)
         self._lock = Aside()
-        self._flights: dict[Hashable, OrderedDict[Follower, None]] = {}
+        self._flights: Flying = {}
+        after_fork(self._renew)
 
     def enter(self, key: Hashable) -> Leader | Follower:
         """Lead or follow. ``key`` is what ``self.key`` gave."""
@@ -43,8 +48,8 @@ class Flights(Shared):
         behind = self._flights.get(key)
         if behind is None:
             self._flights[key] = OrderedDict()
-            return Leader(self, key)
-        follower = Follower(self, key)
+            return Leader(self, self._flights, key)
+        follower = Follower(self, self._flights, key)
         behind[follower] = None
         return follower
 
@@ -57,7 +62,7 @@ class Flights(Shared):
         if not leader.open:
             return ()
         leader.open = False
-        behind = self._flights.pop(leader.key)
+        behind = leader.flying.pop(leader.key)
         for follower in behind:
             follower.answer = answer
             follower.state = "answered"
@@ -75,12 +80,12 @@ class Flights(Shared):
         if not leader.open:
             return None
         leader.open = False
-        behind = self._flights[leader.key]
+        behind = leader.flying[leader.key]
         if not behind:
-            del self._flights[leader.key]
+            del leader.flying[leader.key]
             return None
         follower, _ = behind.popitem(last=False)
-        follower.hold = Leader(self, leader.key)
+        follower.hold = Leader(self, leader.flying, leader.key)
         follower.state = "granted"
         return follower
 
@@ -94,8 +99,13 @@ class Flights(Shared):
     def _quit(self, follower: Follower) -> bool:
         state, follower.state = follower.state, "gone"
         if state == "waiting":
-            del self._flights[follower.key][follower]
+            del follower.flying[follower.key][follower]
         return state == "granted"
+
+    def _renew(self) -> None:
+        """In a forked child: nothing is in flight. Who was, is among those of before."""
+        keep_alive(self._flights)
+        self._flights = {}
 
     def __repr__(self) -> str:
         flying, behind = self._lock.decide(self._counts)
@@ -109,12 +119,13 @@ class Flights(Shared):
 
 
 class Leader(Hold):
-    """The one who calls."""
+    """The one who calls. ``flying`` are the flights among which it is."""
 
-    __slots__ = ("flights", "key", "open")
+    __slots__ = ("flights", "flying", "key", "open")
 
-    def __init__(self, flights: Flights, key: Hashable) -> None:
+    def __init__(self, flights: Flights, flying: Flying, key: Hashable) -> None:
         self.flights = flights
+        self.flying = flying
         self.key = key
         self.open = True
 
@@ -134,11 +145,12 @@ class Leader(Hold):
 class Follower(Turn):
     """One who waits for the leader's answer."""
 
-    __slots__ = ("flights", "key")
+    __slots__ = ("flights", "flying", "key")
 
-    def __init__(self, flights: Flights, key: Hashable) -> None:
+    def __init__(self, flights: Flights, flying: Flying, key: Hashable) -> None:
         super().__init__()
         self.flights = flights
+        self.flying = flying
         self.key = key
 
     def quit(self) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from itertools import islice
 
 from rio_chain.aside import Aside
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
+from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.bucket import EARLY, Rate
 from rio_chain.policies.hold import Clock
 from rio_chain.policies.keys import Key, key_of
-from rio_chain.policies.line import Line, Permit, Place
+from rio_chain.policies.line import Line, Permit, Place, Total
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
 from rio_chain.policies.written import plain
@@ -79,7 +81,8 @@ class Limit(Shared):
         self._lock = Aside()
         self._time = Timeline()
         self._lines: OrderedDict[Hashable, Line] = OrderedDict()  # the one used last stands last
-        self._running = self._waiting = 0
+        self._total = Total()
+        after_fork(self._renew)
 
     # --- what the engine asks -----------------------------------------------------------------------------------
 
@@ -94,7 +97,7 @@ class Limit(Shared):
         line = self._line(key, now)
         told = self._serve(line, now)
         if not line.waiting and line.take(now):
-            self._running += 1
+            line.total.running += 1
             return Permit(self, line, clock), told
         return self._queue(line, clock, now), told
 
@@ -106,7 +109,7 @@ class Limit(Shared):
         place.first = not line.waiting and line.room()
         line.waiting[place] = None
         line.look(place, now)
-        self._waiting += 1
+        line.total.waiting += 1
         return place
 
     def _refusal(self, line: Line, due: float, waited: float = 0.0) -> LimitExceeded:
@@ -132,7 +135,7 @@ class Limit(Shared):
         told = self._serve(line, now)
         if place in line.waiting:
             if place.until is not None and now >= place.until - EARLY:
-                self._waiting -= 1
+                line.total.waiting -= 1
                 line.give_up(place, self._refusal(line, 0.0, now - place.since))
                 told += self._serve(line, now)
             else:
@@ -153,7 +156,7 @@ class Limit(Shared):
         if state != "waiting":
             return state == "granted", []
         del place.line.waiting[place]
-        self._waiting -= 1
+        place.line.total.waiting -= 1
         return False, self._serve(place.line, self._time.now(place.clock))
 
     def release(self, permit: Permit) -> None:
@@ -168,14 +171,14 @@ class Limit(Shared):
         permit.open = False
         line = permit.line
         line.running -= 1
-        self._running -= 1
+        line.total.running -= 1
         return self._serve(line, self._time.now(permit.clock)) if line.waiting else []
 
     def _serve(self, line: Line, now: float) -> list[Place]:
         told = line.serve(now) if line.waiting else []
         granted = sum(place.state == "granted" for place in told)
-        self._waiting -= granted
-        self._running += granted
+        line.total.waiting -= granted
+        line.total.running += granted
         return told
 
     # --- keys ---------------------------------------------------------------------------------------------------
@@ -190,25 +193,35 @@ class Limit(Shared):
                 del self._lines[old]
             else:
                 self._lines.move_to_end(old)
-        line = self._lines[key] = Line(key, self._places, self._rate)
+        line = self._lines[key] = Line(key, self._places, self._rate, self._total)
         return line
+
+    def _renew(self) -> None:
+        """In a forked child: each key keeps its tokens, and nobody is in or waits. Who did has the old lines."""
+        old, self._lines, self._total = self._lines, OrderedDict(), Total()
+        keep_alive(old)
+        for key, line in old.items():
+            with suppress(Exception):  # a key that can't be hashed any more
+                new = self._lines[key] = Line(key, self._places, self._rate, self._total)
+                if new.bucket is not None and line.bucket is not None:
+                    new.bucket.full_at = line.bucket.full_at
 
     # --- what users ask -----------------------------------------------------------------------------------------
 
     @property
     def running(self) -> int:
         """How many calls are in."""
-        return self._running
+        return self._total.running
 
     @property
     def waiting(self) -> int:
         """How many stand in line."""
-        return self._waiting
+        return self._total.waiting
 
     def __repr__(self) -> str:
         each = "" if self.key is None else f" for each {self.key!r}"
         keys = "" if self.key is None else f", {len(self._lines)} keys"
-        return f"<Limit {self._rule}{each}: {self._running} running, {self._waiting} waiting{keys}>"
+        return f"<Limit {self._rule}{each}: {self.running} running, {self.waiting} waiting{keys}>"
 
     def __str__(self) -> str:
         text = f"limit {self._rule}" + ("" if self.key is None else f" for each {self.key!r}")

@@ -71,13 +71,23 @@ class Place(Turn):
         self.owner.quit(self)
 
 
+class Total:
+    """How many are in and how many wait, in all lines of a Limit."""
+
+    __slots__ = ("running", "waiting")
+
+    def __init__(self) -> None:
+        self.running = self.waiting = 0
+
+
 class Line:
-    """Who is in and who waits. Those who wait are served in the order they came."""
+    """Who is in and who waits. Those who wait are served in the order they came. ``total`` counts all lines."""
 
-    __slots__ = ("bucket", "key", "places", "running", "waiting")
+    __slots__ = ("bucket", "key", "places", "running", "total", "waiting")
 
-    def __init__(self, key: Hashable, places: int | None, rate: Rate | None) -> None:
+    def __init__(self, key: Hashable, places: int | None, rate: Rate | None, total: Total) -> None:
         self.key = key
+        self.total = total
         self.places = places
         self.bucket = None if rate is None else Bucket(rate)
         self.running = 0

@@ -8,6 +8,7 @@ from bisect import bisect_left, insort
 from collections import deque
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
 from rio_chain.units import count, number, shown, span
@@ -50,6 +51,7 @@ class Quantile(Shared):
         self._lock = threading.RLock()
         self._arrived: deque[float] = deque()
         self._sorted: list[float] = []
+        after_fork(self._renew)
 
     def add(self, seconds: float) -> None:
         """An answer took so long. What can't be a latency is not counted."""
@@ -71,6 +73,11 @@ class Quantile(Shared):
             low = int(at)
             below, above = self._sorted[low], self._sorted[min(low + 1, last)]
         return below + (above - below) * (at - low)
+
+    def _renew(self) -> None:
+        """In a forked child: the answers are kept; one may have been added in part."""
+        self._lock = renewed(self._lock)
+        self._sorted = sorted(self._arrived)
 
     def __repr__(self) -> str:
         value, many = self.value(), len(self._arrived)

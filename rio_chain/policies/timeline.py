@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.hold import Clock
 
 _finders: list[Callable[[], Clock | None]] = []
@@ -34,28 +35,32 @@ class Timeline:
         (5.0, 5.0)
     """
 
-    __slots__ = ("_clock", "_last", "_lock", "_offset")
+    __slots__ = ("__weakref__", "_base", "_last", "_lock")
 
     def __init__(self) -> None:
-        self._clock: Clock | None = None
-        self._offset = 0.0
+        self._base: tuple[Clock, float] | None = None  # the clock, and what is added to it
         self._last = -math.inf
         self._lock = threading.RLock()
+        after_fork(self._renew)
 
     def now(self, clock: Clock | None = None) -> float:
         """Where the axis stands, by ``clock``; without one by that of the last call."""
         with self._lock:
-            if self._clock is None:  # the first clock is the axis itself
-                self._clock = clock or time.monotonic
-            elif clock is not None and clock != self._clock:
-                offset = self._read() - clock()
-                self._clock, self._offset = clock, offset  # at once: whoever comes back in must not read half of it
-            self._last = self._read()
+            base = self._base
+            if base is None:  # the first clock is the axis itself
+                base = self._base = clock or time.monotonic, 0.0
+            elif clock is not None and clock != base[0]:
+                # one store: whoever comes back in, or forks, must not see half of it
+                base = self._base = clock, self._read(*base) - clock()
+            self._last = self._read(*base)
             return self._last
 
-    def _read(self) -> float:
-        assert self._clock is not None  # noqa: S101 - set by now()
+    def _read(self, clock: Clock, offset: float) -> float:
         try:
-            return max(self._last, self._clock() + self._offset)
+            return max(self._last, clock() + offset)
         except Exception:  # noqa: BLE001 - the clock of an executor that is over may be so too
             return self._last
+
+    def _renew(self) -> None:
+        """In a forked child: the axis goes on."""
+        self._lock = renewed(self._lock)

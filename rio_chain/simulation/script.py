@@ -15,6 +15,7 @@ from rio_chain.engine.current import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
 from rio_chain.executors.sleeping import sleep_here
+from rio_chain.forks import after_fork, renewed
 from rio_chain.simulation import faults
 from rio_chain.simulation.calls import Noted, ScriptCall
 from rio_chain.simulation.faults import Error
@@ -77,7 +78,19 @@ class Script:
         [((42,), 'failed'), ((42,), 'succeeded')]
     """
 
-    __slots__ = ("_calls", "_clock", "_delays", "_family", "_last", "_lock", "_random", "_seed", "_steps", "_taken")
+    __slots__ = (
+        "__weakref__",
+        "_calls",
+        "_clock",
+        "_delays",
+        "_family",
+        "_last",
+        "_lock",
+        "_random",
+        "_seed",
+        "_steps",
+        "_taken",
+    )
 
     def __init__(self, *, seed: int | str = 0) -> None:
         if isinstance(seed, bool) or not isinstance(cast("object", seed), (int, str)):
@@ -92,6 +105,11 @@ class Script:
         self._taken = 0
         self._random = Random(str(seed))  # noqa: S311 - no secret
         self._clock: tuple[Callable[[], float] | None, float] = (None, 0.0)
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        """In a forked child."""
+        self._lock = renewed(self._lock)
 
     # --- writing -------------------------------------------------------------------------------------------------
 

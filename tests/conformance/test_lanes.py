@@ -9,10 +9,22 @@ from pathlib import Path
 
 import pytest
 from conformance.harness import World, pause
-from conformance.lane_bodies import compute, die, halve, hold, refuse, stay, where
+from conformance.lane_bodies import (
+    compute,
+    die,
+    fork_and_return,
+    halve,
+    hold,
+    large,
+    refuse,
+    scribble,
+    stay,
+    where,
+)  # fmt: skip
+from conformance.lane_errors import Frozen, Two, fail
 from returns.result import Failure, Success
 
-from rio_chain import DeadlineExceeded, ProcessDied, Task, TaskTimedOut, settle
+from rio_chain import DeadlineExceeded, LaneMessageTooLarge, ProcessDied, Task, TaskTimedOut, settle
 
 pytestmark = pytest.mark.real_time
 
@@ -102,6 +114,67 @@ async def test_a_call_that_waits_for_a_process_has_not_started(world: World, tmp
         assert (await holds).unwrap() is None
         assert (await waits).unwrap() > 0
         assert (await balancer.arun(WHERE(None))).unwrap() > 0  # the place that `late` asked for is not lost
+
+
+async def test_a_message_has_a_largest_size_and_one_beyond_it_harms_nothing(world: World) -> None:
+    world.not_virtual("nothing is sent for it")
+    async with world.balancer(lanes={"cpu": 1}, lane_bytes=100_000) as balancer:
+        pid = (await balancer.arun(WHERE(None))).unwrap()
+        for task, value, what in (
+            (Task(large).lane("cpu"), 100_000, "answer"),
+            (Task(len).lane("cpu"), bytes(100_000), "argument"),
+            (Task(bytes(100_000).startswith).lane("cpu"), b"", "function"),
+        ):
+            outcome = await balancer.arun(task.retry(3)(value))
+            error = outcome.result.failure()
+            assert isinstance(error, LaneMessageTooLarge)
+            assert (error.what, error.most, outcome.only.attempts) == (what, 100_000, 1)
+        assert (await balancer.arun(Task(large).lane("cpu")(99_900))).unwrap() == bytes(99_900)
+        assert (await balancer.arun(Task(len).lane("cpu")(bytes(99_800)))).unwrap() == 99_800
+        assert (await balancer.arun(WHERE(None))).unwrap() == pid
+
+
+async def test_what_is_written_to_the_pipe_of_the_answers_is_never_unpickled(world: World, tmp_path: Path) -> None:
+    world.not_virtual("no process is started for it")
+    mark = tmp_path / "mark"
+    async with world.balancer(lanes={"cpu": 1}) as balancer:
+        pid = (await balancer.arun(WHERE(None))).unwrap()
+        error = (await balancer.arun(Task(scribble).lane("cpu")(mark))).result.failure()
+        assert isinstance(error, ProcessDied)
+        assert str(error) == (
+            "the process of lane 'cpu' was killed in scribble: what came through its pipe was no answer to the call"
+        )
+        await world.until(lambda: gone(pid))
+        pid = (await balancer.arun(WHERE(None))).unwrap()
+        assert (await balancer.arun(Task(scribble).lane("cpu")(mark, late=True))).unwrap() == pid
+        await world.until(mark.with_suffix(".wrote").exists)
+        assert (await balancer.arun(WHERE(None))).unwrap() != pid  # it was replaced before it was asked
+        assert not mark.exists()
+
+
+async def test_a_child_that_returns_from_the_function_answers_nothing(world: World) -> None:
+    world.not_virtual("no process is started for it")
+    async with world.balancer(lanes={"cpu": 1}) as balancer:
+        pid = (await balancer.arun(WHERE(None))).unwrap()
+        assert (await balancer.arun(Task(fork_and_return).lane("cpu")(None))).unwrap() == pid
+        for _ in range(3):
+            assert (await balancer.arun(WHERE(None))).unwrap() == pid
+
+
+async def test_an_error_that_pickle_cannot_carry_comes_back_as_what_it_is(world: World) -> None:
+    world.not_virtual("nothing is pickled for it")
+    async with world.balancer(lanes={"cpu": 1}) as balancer:
+        pid = (await balancer.arun(WHERE(None))).unwrap()
+        task = Task(fail).lane("cpu")
+        outcome = await balancer.arun(task.retry(2, on=Two, backoff=None)("two"))
+        error = outcome.result.failure()
+        assert (type(error), str(error), outcome.only.attempts) == (Two, "507 the disk is full", 3)
+        assert "in fail" in error.__notes__[0]
+        frozen = await balancer.arun(task.retry(2, on=Two, backoff=None)("frozen"))
+        assert (frozen.result.failure(), frozen.only.attempts) == (Frozen(7), 1)
+        local = await balancer.arun(task.or_else("caught", on=ValueError)("local"))
+        assert local.unwrap() == "caught"
+        assert (await balancer.arun(WHERE(None))).unwrap() == pid
 
 
 async def test_the_loop_stays_responsive(world: World) -> None:

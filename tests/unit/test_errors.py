@@ -17,6 +17,7 @@ from rio_chain.errors import (
     ChainDefinitionError,
     CircuitOpen,
     DeadlineExceeded,
+    LaneMessageTooLarge,
     LimitExceeded,
     NotAccepted,
     NotPicklable,
@@ -90,6 +91,19 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
         {"name": "crunch", "what": "answer", "reason": "no locks"},
         "the answer of crunch can't go from one process to another: no locks",
     ),
+    (
+        ProcessDied("crunch", "cpu", -9, "it wrote nonsense"),
+        {"exitcode": -9, "reason": "it wrote nonsense"},
+        "the process of lane 'cpu' was killed in crunch: it wrote nonsense",
+    ),
+    (
+        LaneMessageTooLarge("crunch", "answer", 268_435_456),
+        {"name": "crunch", "what": "answer", "most": 268_435_456},
+        (
+            "the answer of crunch takes more than 268,435,456 bytes, the most that a lane carries; hand over less, "
+            "such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
+        ),
+    ),
     (TicketCancelled(), {"reason": "its ticket was cancelled"}, "cancelled: its ticket was cancelled"),
     (TicketCancelled("why not"), {"reason": "why not"}, "cancelled: why not"),
     (
@@ -150,7 +164,7 @@ def test_code_that_guards_the_ordinary_way_sees_it(kind: type[RioError], also: A
 
 def test_only_what_another_attempt_may_mend_is_retried() -> None:
     held = {TaskTimedOut, DeadlineExceeded, Abandoned, BridgeFailed, CallbackFailed, Skipped, CircuitOpen}
-    held |= {LimitExceeded, NotAccepted, NotPicklable, ProcessDied, TicketCancelled}
+    held |= {LaneMessageTooLarge, LimitExceeded, NotAccepted, NotPicklable, ProcessDied, TicketCancelled}
     assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied}
     assert set(errors.NEVER_RETRIED) - {ChainDefinitionError, UsageError} < held  # misuse is raised, also inside a body
 

@@ -85,7 +85,7 @@ def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
     names = {file: ast.unparse(node.args[0]) for file, node in calls("importlib.import_module")}
     assert names == {
         "executors/__init__.py": "f'rio_chain.executors.{executor}'",  # which has been looked up in a list
-        "executors/lane_worker.py": "'cloudpickle'",
+        "executors/lane_pickle.py": "'cloudpickle'",
         "balancer/watch.py": "module",
         "live/screen.py": "'IPython.display'",
         "live/terminal.py": "module",
@@ -98,8 +98,8 @@ def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
 @pytest.mark.parametrize(
     ("module", "files"),
     [
-        ("pickle", {"executors/lane.py", "executors/lane_worker.py"}),
-        ("subprocess", {"executors/lane.py"}),
+        ("pickle", {"executors/lane_pickle.py"}),
+        ("subprocess", {"executors/lane_process.py"}),
         ("socket", {"executors/foreign.py"}),  # which forbids it in virtual time
         *((module, set[str]()) for module in ("logging", "marshal", "shelve", "ssl", "http", "urllib")),
         *((module, set[str]()) for module in ("httpx2", "tempfile", "shutil", "multiprocessing", "sqlite3")),

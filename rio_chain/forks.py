@@ -1,0 +1,53 @@
+"""What a forked process makes new.
+
+A fork copies all objects, and of the threads only the one that forks. So in the child a lock that another thread held
+is never released, what that thread was about to change stays half changed, and the permit of its call is never given
+back. Each object and module that outlives a run says here what is to be done about that. It is done once, in the child,
+before the fork returns there; nothing looks for forks at any other time.
+
+What belongs to one run, such as the lock of a race, is not made new: that run goes on in the parent alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+from weakref import WeakMethod
+
+_functions: list[Callable[[], None]] = []
+_methods: set[WeakMethod[Callable[[], None]]] = set()
+_kept: list[Any] = []
+
+
+def after_fork(renew: Callable[[], None]) -> None:
+    """Call this in every forked child. A method is called for as long as its object lives, and does not keep it."""
+    if isinstance(renew, MethodType):
+        _methods.add(WeakMethod(renew, _methods.discard))
+    else:
+        _functions.append(renew)
+
+
+def renewed(lock: threading.RLock) -> threading.RLock:
+    """In the child: the lock, if it is free or the thread that forked holds it, else a new one."""
+    if not lock.acquire(blocking=False):
+        return threading.RLock()
+    lock.release()
+    return lock
+
+
+def keep_alive(thing: object) -> None:
+    """In the child: what belongs to runs of the parent is never collected, as that would run their clean-ups here."""
+    _kept.append(thing)
+
+
+def _in_child() -> None:
+    for renew in (*_functions, *(method() for method in list(_methods))):
+        if renew is not None:
+            renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
