@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from rio_chain.balancer.lanes import Lanes
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
-    from rio_chain.executors.base import Executor, Host
+    from rio_chain.executors.base import Executor, Host, Lost
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
@@ -42,7 +41,7 @@ class Binding:
         *,
         threads: int,
         max_abandoned: int,
-        lost: Callable[[], None],
+        lost: Lost,
     ) -> None:
         # Now, and not in the first `post`: it may come in a handler that has interrupted the very same import.
         from rio_chain import executors  # noqa: PLC0415 - imported when first used

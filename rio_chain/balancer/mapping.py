@@ -55,7 +55,7 @@ def in_threads(
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.on_done(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
+            ticket.add_waker(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
 
     try:
         more(window)
@@ -63,7 +63,7 @@ def in_threads(
             if as_completed and not ready:
                 told(host, on_arrival, meanwhile=look)
             ticket = ready.popleft() if as_completed else pending[0]
-            outcome = wait_for(ticket, look and partial(told, host, ticket.on_done, meanwhile=look))
+            outcome = wait_for(ticket, look and partial(told, host, ticket.add_waker, meanwhile=look))
             pending.remove(ticket)
             if look is not None:
                 look()  # where nobody ever has to wait, too
@@ -94,7 +94,7 @@ async def on_loops(
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.on_done(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
+            ticket.add_waker(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
 
     try:
         more(window)
@@ -121,7 +121,7 @@ async def _looking(ticket: Ticket[Any], look: Look) -> None:
     from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
 
     waiter = waiter_here()
-    ticket.on_done(waiter.wake)
+    ticket.add_waker(waiter.wake)
     while not ticket.done:
         await _until_look(waiter.wait, look)
 

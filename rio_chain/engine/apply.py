@@ -19,6 +19,7 @@ from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies.hold import Hold
 from rio_chain.policies.matching import matches
+from rio_chain.unhandled import report
 from rio_chain.units import milliseconds
 
 INF = float("inf")
@@ -49,6 +50,14 @@ class OuterExpired(BaseException):
     """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
 
 
+def leave_gate(leave: Callable[[], None]) -> None:
+    """Tell a user's gate that a call is given up. Its error is reported: the run ends for a reason of its own."""
+    try:
+        leave()
+    except Exception as error:  # noqa: BLE001 - a Gate may be a client of anything
+        report(error)
+
+
 class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
@@ -71,7 +80,7 @@ class Frame:
         self.returned()
         if self.hold is not None:
             hold, self.hold = self.hold, None
-            hold.dropped()
+            leave_gate(hold.dropped)
 
     def returned(self) -> None:
         """The retry that the budget allowed is over."""

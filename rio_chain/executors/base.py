@@ -19,6 +19,13 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
 
 
+class Lost(Protocol):
+    """Called when the loop of a host has ended, or begins to."""
+
+    def __call__(self, *, over: bool) -> None:
+        """``over``: nothing on it goes on. Else its tasks are cancelled, and still have their clean-up to do."""
+
+
 class OnLoop(ABC):
     """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
 
@@ -105,8 +112,8 @@ class Host(Waited, Protocol):
     def spawn(self, main: Main, context: Context) -> None:
         """Start a strand of its own in that context. From any thread. Raises ``HostGone``."""
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
-        """Call this once if the loop ends while the host is in use. Called from the host's loop."""
+    def on_loss(self, lost: Lost) -> None:
+        """Call this if the loop ends while the host is in use: on the loop, or on the thread that closes it."""
 
     def close(self) -> None:
         """Free what the host started. Strands have ended before; from any thread but the host's own."""

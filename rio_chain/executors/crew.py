@@ -20,6 +20,7 @@ from typing import Any
 from rio_chain.aside import patient
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
+from rio_chain.unhandled import report
 
 Item = Callable[[], bool]
 """Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""
@@ -28,13 +29,6 @@ _IDLE = 10.0
 """Seconds after which a worker without work ends."""
 _LEAVE, _FINISH = 1.0, 0.1
 """Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
-
-
-def report(error: BaseException) -> None:
-    """Tell ``threading.excepthook`` of an error that has nobody else to go to; never raises."""
-    with contextlib.suppress(BaseException):
-        told = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(told))
 
 
 def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

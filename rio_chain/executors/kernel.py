@@ -27,8 +27,9 @@ from math import inf
 from typing import Any, Protocol, cast
 
 from rio_chain.engine.runtime import kind_of
-from rio_chain.executors.crew import Crew, answer, report
+from rio_chain.executors.crew import Crew, answer
 from rio_chain.executors.timers import Alarm
+from rio_chain.unhandled import report
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Raised
+from rio_chain.executors.base import Lost
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
@@ -172,7 +173,7 @@ class ThreadHost(Waited):
         """As ``Host.cancelling``: there is no other way to it."""
         return True
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: workers are there as long as the process."""
 
     def close(self) -> None:

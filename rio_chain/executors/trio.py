@@ -12,12 +12,13 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import trio
 
 from rio_chain.engine.runtime import STOPPED, HostGone
-from rio_chain.executors.base import Main, OnLoop, OnLoopHost
+from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
@@ -279,7 +280,7 @@ class TrioHost(OnLoopHost):
         self.runtime = TrioRuntime(crew)
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._lost: Callable[[], None] | None = None
+        self._lost: Lost | None = None
         self._keeper: trio.CancelScope | None = None
         self._closed = False
 
@@ -293,7 +294,7 @@ class TrioHost(OnLoopHost):
             self._start(main, context)
             return
         try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(self._start, main, context)
+            self._token.run_sync_soon(partial(self._start, main, context, again=True))
         except trio.RunFinishedError as exc:
             raise HostGone from exc
 
@@ -301,7 +302,7 @@ class TrioHost(OnLoopHost):
         """As ``Host.cancelling``: there is no other way to it."""
         return True
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
         self._lost = lost
         if self.here():  # a loop of our own ends with ``close`` only
@@ -318,12 +319,17 @@ class TrioHost(OnLoopHost):
                 self._token.run_sync_soon(self._dismiss)
         self.crew.close()
 
-    def _start(self, main: Main, context: Context) -> None:
+    def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
+        """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
         try:
             trio.lowlevel.spawn_system_task(main, context=context)
         except RuntimeError:  # too late: trio takes no more system tasks
             if self._lost is not None:
-                self._lost()
+                self._lost(over=False)
+        except Exception:
+            if not again:
+                raise
+            self._token.run_sync_soon(partial(self._start, main, context, again=True))
 
     async def _keep(self, scope: trio.CancelScope) -> None:
         with scope:
@@ -331,7 +337,7 @@ class TrioHost(OnLoopHost):
                 await trio.sleep_forever()
             finally:
                 if not self._closed and self._lost is not None:
-                    self._lost()
+                    self._lost(over=False)
 
     def _dismiss(self) -> None:
         if self._keeper is not None:
