@@ -37,7 +37,7 @@ def in_threads(
     """The Outcomes, for a thread that may block."""
     source = iter(inputs)
     pending: deque[Ticket[Out]] = deque()
-    ready: deque[Ticket[Out]] = deque()
+    ready = deque[Ticket[Out]](maxlen=None if as_completed else 0)  # in order, nobody asks for it
     wake: list[Callable[[], None]] = []
 
     def arrived(ticket: Ticket[Out]) -> None:
@@ -55,7 +55,7 @@ def in_threads(
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.add_waker(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
+            ticket.on_done(partial(arrived, ticket))
 
     try:
         more(window)
@@ -82,7 +82,7 @@ async def on_loops(
 
     source = iter(inputs)
     pending: deque[Ticket[Out]] = deque()
-    ready: deque[Ticket[Out]] = deque()
+    ready = deque[Ticket[Out]](maxlen=None if as_completed else 0)  # in order, nobody asks for it
     wake: list[Callable[[], None]] = []
 
     def arrived(ticket: Ticket[Out]) -> None:
@@ -94,7 +94,7 @@ async def on_loops(
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.add_waker(lambda ticket=ticket: arrived(ticket))  # type: ignore[misc]
+            ticket.on_done(partial(arrived, ticket))
 
     try:
         more(window)
