@@ -121,10 +121,10 @@ class Binding:
             self.host = host
             return True
 
-    def close(self) -> None:
-        """Free the host and its lanes. The balancer is closed, so nothing binds it any more."""
+    def close(self, *, wait: bool = True) -> None:
+        """Free the host and its lanes, and ``wait`` for their threads. The balancer is closed, so nothing binds it."""
         with self._deciding:
             host = self.host
         if host is not None:
-            self._lanes.close()
-            host.close()
+            self._lanes.close(wait=wait)
+            host.close(wait=wait)

@@ -37,10 +37,10 @@ class Lanes:
             self._open = tuple(Lane(name, size) for name, size in self._sizes.items())
         return {lane.name: lane for lane in self._open}
 
-    def close(self) -> None:
-        """Kill the processes. No request runs any more."""
+    def close(self, *, wait: bool = True) -> None:
+        """Kill the processes, and ``wait`` until they have ended. No request runs any more."""
         for lane in self._open:
-            lane.close()
+            lane.close(wait=wait)
 
 
 def _name(key: object) -> str:

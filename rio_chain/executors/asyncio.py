@@ -483,7 +483,7 @@ class AsyncioHost(OnLoopHost):
             self._keeper = keeper
             self._closing = _Closing(self.loop, self._loop_closed)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
         self._closed = True
         if self.here():
@@ -491,7 +491,7 @@ class AsyncioHost(OnLoopHost):
         else:
             with contextlib.suppress(HostGone):
                 self._soon(self._dismiss)
-        self.crew.close()
+        self.crew.close(wait=wait)
 
     def _soon(self, fn: Callable[..., None], *args: Any) -> None:
         try:
@@ -547,14 +547,14 @@ class OwnAsyncioHost(AsyncioHost):
         self._ended = ended
         self.thread: threading.Thread | None = None
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: ends the loop and its thread."""
-        super().close()
+        super().close(wait=wait)
         try:
             self.loop.call_soon_threadsafe(self._ended.set)
         except RuntimeError:
             return
-        if self.thread is not None and not self.on_loop_thread():
+        if wait and self.thread is not None and not self.on_loop_thread():
             self.thread.join()
 
 

@@ -82,6 +82,7 @@ class OnLoopHost(Waited):
     """What the hosts on running loops do alike."""
 
     runtime: OnLoop
+    must_close = True
 
     def here(self) -> bool:
         """As ``Host.here``."""
@@ -100,6 +101,8 @@ class Host(Waited, Protocol):
     crew: Crew
     cancelled: type[BaseException]
     """What a strand gets when its loop ends."""
+    must_close: bool
+    """Whether it keeps threads, tasks or descriptors until it is closed."""
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
@@ -115,8 +118,12 @@ class Host(Waited, Protocol):
     def on_loss(self, lost: Lost) -> None:
         """Call this if the loop ends while the host is in use: on the loop, or on the thread that closes it."""
 
-    def close(self) -> None:
-        """Free what the host started. Strands have ended before; from any thread but the host's own."""
+    def close(self, *, wait: bool = True) -> None:
+        """Free what the host started. Strands have ended before.
+
+        Args:
+            wait: until its threads have ended; from any thread but the host's own. A finaliser does not wait.
+        """
 
 
 class ExecutorModule(Protocol):

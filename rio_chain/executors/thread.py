@@ -83,9 +83,9 @@ class ThreadRuntime:
         """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
         self._kernel.spawn(main, context)
 
-    def close(self) -> None:
-        """End the timer thread."""
-        self._own.close()
+    def close(self, *, wait: bool = True) -> None:
+        """End the timer thread, and ``wait`` for that."""
+        self._own.close(wait=wait)
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; the thread is free meanwhile."""
@@ -151,6 +151,7 @@ class ThreadHost(Waited):
 
     name = "thread"
     cancelled = StrandCancelled
+    must_close = True
 
     def __init__(
         self,
@@ -176,10 +177,10 @@ class ThreadHost(Waited):
     def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: workers are there as long as the process."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
-        self.crew.close()
-        self.runtime.close()
+        self.crew.close(wait=wait)
+        self.runtime.close(wait=wait)
 
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-thread") -> ThreadHost:

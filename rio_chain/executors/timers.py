@@ -148,12 +148,12 @@ class TimerThread:
             elif earliest:
                 self._condition.notify_all()
 
-    def close(self) -> None:
-        """End the thread. A later push starts a new one."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread, and ``wait`` for that. A later push starts a new one."""
         with self._condition:
             thread, self._thread = self._thread, None
             self._condition.notify_all()
-        if thread is not None:
+        if wait and thread is not None:
             thread.join()
 
     def _start(self) -> None:

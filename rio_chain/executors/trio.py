@@ -309,7 +309,7 @@ class TrioHost(OnLoopHost):
             self._keeper = trio.CancelScope()
             trio.lowlevel.spawn_system_task(self._keep, self._keeper)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
         self._closed = True
         if self.here():
@@ -317,7 +317,7 @@ class TrioHost(OnLoopHost):
         else:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._dismiss)
-        self.crew.close()
+        self.crew.close(wait=wait)
 
     def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
         """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
@@ -352,14 +352,14 @@ class OwnTrioHost(TrioHost):
         self._ended = ended
         self.thread: threading.Thread | None = None
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: ends the loop and its thread."""
-        super().close()
+        super().close(wait=wait)
         try:
             self._token.run_sync_soon(self._ended.set)
         except trio.RunFinishedError:
             return
-        if self.thread is not None and threading.current_thread() is not self.thread:
+        if wait and self.thread is not None and threading.current_thread() is not self.thread:
             self.thread.join()
 
 

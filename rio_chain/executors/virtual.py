@@ -193,6 +193,7 @@ class VirtualHost(Waited):
 
     name = NAME
     cancelled: type[BaseException] = StrandCancelled
+    must_close = False
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -235,7 +236,7 @@ class VirtualHost(Waited):
     def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: it is never lost."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: the loop has nothing that must be freed."""
 
 

@@ -425,7 +425,7 @@ def test_map_keeps_no_ticket_whose_outcome_it_has_given(executor: str, as_comple
         number = itertools.count()
         async for _ in balancer.amap(Task(asame), range(100), as_completed=as_completed):
             if next(number) == 80:
-                kept.append(tickets())
+                kept.extend([tickets()])
 
     def tickets() -> int:
         gc.collect()
