@@ -20,6 +20,21 @@ def report(error: BaseException) -> None:
         threading.excepthook(threading.ExceptHookArgs(args))
 
 
+def call_once(cell: list[Callable[[], object]]) -> None:
+    """Take a user's callback out of its cell and call it. An error that it raises is reported, and goes no further.
+
+    An empty cell does nothing, so this may be called again, and by several threads at once.
+    """
+    try:
+        callback = cell.pop()
+    except IndexError:
+        return
+    try:
+        callback()
+    except BaseException as error:  # noqa: BLE001 - others wait for the same event, on a loop that must go on
+        report(error)
+
+
 def surely(act: Callable[[], T]) -> T:
     """Do it, again where that fails because the system has no memory: somebody waits for it and for nothing else."""
     for pause in _PAUSES:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out")
 In = TypeVar("In")
+STOPPED = 1.0
+"""Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
 
 
 class Balancer(Looks):
@@ -316,43 +318,53 @@ class Balancer(Looks):
         self._core.shut()
         host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
         try:
-            if not self._drained(host, limit):
+            if not self._drained(host, min(limit, STOPPED) if host.stopped() else limit):
                 self._desk.cancel_left()
-                self._drained(host)
+                self._cleaned_up(host)
         except BaseException:
             self._desk.cancel_left()
             with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
-                self._drained(host)
+                self._cleaned_up(host)
                 self._binding.close()
             raise
         self._binding.close()
 
-    def _drained(self, host: Waited, limit: float | None = None) -> bool:
+    def _drained(self, host: Waited, limit: float | None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
         self._desk.settle()
         if not told(host, self._core.when_idle, limit):
             return False
-        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
-            told(host, posting.ticket.on_done)
-        return True
+        # their slots are free, and their answers come in a moment
+        return all(told(host, posting.ticket.add_waker, limit) for posting in list(self._posted))
+
+    def _cleaned_up(self, host: Waited) -> None:
+        """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
+        while not self._drained(host, STOPPED if host.borrowed else None):
+            if host.stopped():
+                self._desk.lost(over=True)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
         from rio_chain.executors import runtime_here  # noqa: PLC0415 - imported when first used
 
         limit = seconds(grace, "grace", zero=True)
-        host = self._binding.bound()
-        if host is not None:
-            host.check_await()
+        bound = self._binding.bound()
+        if bound is not None:
+            bound.check_await()
         self._refuse_ourselves("aclose")
         self._core.shut()
         rt = runtime_here()
+        host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
         try:
-            if not await self._adrained(rt, limit):
+            if not await self._adrained(rt, min(limit, STOPPED) if host.stopped() else limit):
                 self._desk.cancel_left()
-                await self._answered(rt)
+                while not await self._adrained(rt, STOPPED if host.borrowed else INF):
+                    if host.stopped():
+                        self._desk.lost(over=True)
         except BaseException:
             self._desk.cancel_left()
+            if host.stopped():
+                self._desk.lost(over=True)
             await self._answered(rt, shielded=True)
             raise
         finally:
@@ -381,7 +393,7 @@ class Balancer(Looks):
         await (waiter.wait_shielded() if shielded else waiter.wait())
         for posting in list(self._posted):  # their slots are free, and their answers come in a moment
             waiter = rt.waiter()
-            posting.ticket.on_done(waiter.wake)
+            posting.ticket.add_waker(waiter.wake)
             await (waiter.wait_shielded() if shielded else waiter.wait())
 
     def _refuse_ourselves(self, call: str) -> None:

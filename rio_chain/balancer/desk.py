@@ -112,12 +112,13 @@ class Desk:
     def _start(self, posting: Posting, main: Main, *, accepted: bool = False) -> None:
         """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
         self.posted.add(posting)
+        over = False
         try:
             posting.host.spawn(main, posting.context, accepted=accepted)
         except HostGone:
-            self._gone = True
+            self._gone = over = True
         if self._gone:  # also when it ended between: then a strand that it took will not run
-            self.lost()
+            self.lost(over=over)
 
     async def _wait_and_serve(self, posting: Posting, turn: Turn, until: float) -> None:
         rt = posting.host.runtime
@@ -194,8 +195,11 @@ class Desk:
         for run in self.core.clear():
             run.stop(TicketCancelled(CLOSED))
 
-    def lost(self) -> None:
-        """The host's loop has ended: nothing will run any more, so everything is answered now."""
+    def lost(self, *, over: bool = False) -> None:
+        """The host's loop ends: everything is answered now.
+
+        ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
+        """
         self._gone = True
         self.core.shut()
         try:
@@ -206,4 +210,6 @@ class Desk:
                 self.core.release(posting.ticket.run)
                 posting.cancelled(TicketCancelled(LOST))
                 posting.answered()
+            for run in list(self.core.runs) if over else ():
+                self.core.release(run)
             self._on_loss()

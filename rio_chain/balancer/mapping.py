@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -31,7 +32,7 @@ class _Window(Generic[In, Out]):
         self._source = iter(inputs)
         self._as_completed = as_completed
         self.pending: deque[Ticket[Out]] = deque()
-        self._ready: deque[Ticket[Out]] = deque()
+        self._ready = deque[Ticket[Out]](maxlen=None if as_completed else 0)  # in order, nobody asks for it
         self._wake: list[Callable[[], None]] = []
 
     def more(self, number: int) -> None:
@@ -39,7 +40,7 @@ class _Window(Generic[In, Out]):
         for value in islice(self._source, number):
             ticket = self._post(value)
             self.pending.append(ticket)
-            ticket.on_done(lambda ticket=ticket: self._arrived(ticket))  # type: ignore[misc]
+            ticket.on_done(partial(self._arrived, ticket))
 
     def _arrived(self, ticket: Ticket[Out]) -> None:
         self._ready.append(ticket)
@@ -86,7 +87,7 @@ def in_threads(
                 told(host, several.on_arrival, meanwhile=look)
             ticket = several.next()
             if look is not None:
-                told(host, ticket.on_done, meanwhile=look)
+                told(host, ticket.add_waker, meanwhile=look)
             outcome = ticket.wait()
             several.pending.remove(ticket)
             if look is not None:
@@ -100,7 +101,7 @@ def in_threads(
         several.cancel()
         if not isinstance(error, Exception):  # Ctrl-C, most likely; a second one does not wait
             for ticket in several.pending:
-                told(host, ticket.on_done)
+                told(host, ticket.add_waker)
         raise
 
 
@@ -184,7 +185,7 @@ async def _looking(ticket: Ticket[Any], look: Look) -> None:
     from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
 
     waiter = waiter_here()
-    ticket.on_done(waiter.wake)
+    ticket.add_waker(waiter.wake)
     while not ticket.done:
         await _until_look(waiter.wait, look)
 

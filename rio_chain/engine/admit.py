@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, push
+from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
 from rio_chain.engine.blocking import SharedHold
 from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
@@ -175,7 +175,7 @@ async def _turn(strand: Strand, turn: Turn) -> Hold | Answer:
                 await nap(strand, waiter, turn.after)
             turn.ask(rt.now)
     except BaseException:
-        turn.quit()
+        leave_gate(turn.quit)
         raise
     got = turn.hold if turn.state == "granted" else turn.answer
     if got is None:

@@ -15,6 +15,7 @@ from rio_chain.engine.current import RESTS, Strand
 from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
+from rio_chain.last_resort import report
 from rio_chain.log import close, entry_of, new_round
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
@@ -50,6 +51,14 @@ class OuterExpired(BaseException):
     """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
 
 
+def leave_gate(leave: Callable[[], None]) -> None:
+    """Tell a user's gate that a call is given up. Its error is reported: the run ends for a reason of its own."""
+    try:
+        leave()
+    except Exception as error:  # noqa: BLE001 - a Gate may be a client of anything
+        report(error)
+
+
 class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
@@ -72,7 +81,7 @@ class Frame:
         self.returned()
         if self.hold is not None:
             hold, self.hold = self.hold, None
-            hold.dropped()
+            leave_gate(hold.dropped)
 
     def returned(self) -> None:
         """The retry that the budget allowed is over."""

@@ -173,8 +173,12 @@ class Crew:
         """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
         return self.permits.reserve(waiter)
 
-    def close(self) -> None:
-        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done.
+
+        Args:
+            wait: for those that end now. A finaliser does not wait.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -182,7 +186,7 @@ class Crew:
             threads, idle = self.count, self.count - self.pending
         self._items.put(None)
         with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
-            for k in range(threads):
+            for k in range(threads if wait else 0):
                 self._left.get(timeout=_LEAVE if k < idle else _FINISH).join(_LEAVE)
 
     def _renew(self) -> None:

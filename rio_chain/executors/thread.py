@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.runtime import NO_LANES, Raised, Refused
+from rio_chain.executors.base import Lost
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
@@ -154,9 +155,9 @@ class ThreadRuntime:
         """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
         self._kernel.host = host
 
-    def close(self) -> None:
-        """End the timer thread."""
-        self._own.close()
+    def close(self, *, wait: bool = True) -> None:
+        """End the timer thread, and ``wait`` for that."""
+        self._own.close(wait=wait)
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; the thread is free meanwhile."""
@@ -230,6 +231,7 @@ class ThreadHost(Waited):
 
     name = "thread"
     cancelled = StrandCancelled
+    must_close = True
 
     def __init__(
         self,
@@ -256,13 +258,13 @@ class ThreadHost(Waited):
         """As ``Host.cancelling``: there is no other way to it."""
         return True
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: workers are there as long as the process."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
-        self.crew.close()
-        self.runtime.close()
+        self.crew.close(wait=wait)
+        self.runtime.close(wait=wait)
 
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-thread") -> ThreadHost:

@@ -157,12 +157,12 @@ class TimerThread:
                 if self._thread is None:
                     self._start()
 
-    def close(self) -> None:
-        """End the thread. A later push starts a new one."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread, and ``wait`` for that. A later push starts a new one."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._condition.notify_all()
-        if thread is not None and thread is not threading.current_thread():
+        if wait and thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _start(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import trio
 
 from rio_chain.engine.runtime import STOPPED, HostGone
-from rio_chain.executors.base import Main, OnLoop, OnLoopHost
+from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_loop
@@ -311,7 +311,7 @@ class TrioHost(OnLoopHost):
         self.runtime = TrioRuntime(crew)
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._lost: Callable[[], None] | None = None
+        self._lost: Lost | None = None
         self._keeper: trio.CancelScope | None = None
         self._closed = False
 
@@ -325,37 +325,41 @@ class TrioHost(OnLoopHost):
             self._start(main, context)
             return
         # also for a signal handler that comes while trio itself is at work
-        if not call_on(self._token, partial(self._start, main, context)):
+        if not call_on(self._token, partial(self._start, main, context, again=True)):
             raise HostGone
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""
         return True
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
         self._lost = lost
         if self.here():  # a loop of our own ends with ``close`` only
             self._keeper = trio.CancelScope()
             trio.lowlevel.spawn_system_task(self._keep, self._keeper)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
         self._closed = True
         if self.here():
             self._dismiss()
         else:
             call_on(self._token, self._dismiss)
-        self.crew.close()
+        self.crew.close(wait=wait)
 
-    def _start(self, main: Main, context: Context) -> None:
+    def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
+        """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
         try:
             trio.lowlevel.spawn_system_task(main, context=context)
-        except RuntimeError as exc:
-            if isinstance(exc, RecursionError):
+        except Exception as error:
+            if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
+                if self._lost is not None:  # too late: trio takes no more system tasks
+                    self._lost(over=False)
+            elif again:
+                call_on(self._token, partial(self._start, main, context, again=True))
+            else:
                 raise
-            if self._lost is not None:  # too late: trio takes no more system tasks
-                self._lost()
 
     async def _keep(self, scope: trio.CancelScope) -> None:
         with scope:
@@ -363,7 +367,7 @@ class TrioHost(OnLoopHost):
                 await trio.sleep_forever()
             finally:
                 if not self._closed and self._lost is not None:
-                    self._lost()
+                    self._lost(over=False)
 
     def _dismiss(self) -> None:
         if self._keeper is not None:
@@ -378,18 +382,18 @@ class OwnTrioHost(TrioHost):
         self._ended = ended
         self.thread: threading.Thread | None = None
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: ends the loop and its thread."""
-        super().close()
+        super().close(wait=wait)
         if not call_on(self._token, self._ended.set):
             return
-        if self.thread is not None and threading.current_thread() is not self.thread:
+        if wait and self.thread is not None and threading.current_thread() is not self.thread:
             self.thread.join()
 
     def ended(self) -> None:
         """As ``OwnLoop.ended``."""
         if not self._closed and self._lost is not None:
-            self._lost()
+            self._lost(over=True)
 
 
 def attach(threads: int, max_abandoned: int) -> TrioHost:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import Lane, Raised, Runtime
 from rio_chain.errors import ChainDefinitionError, UsageError
-from rio_chain.executors.base import Executor, Main
+from rio_chain.executors.base import Executor, Lost, Main
 from rio_chain.executors.crew import Crew, answer
 from rio_chain.executors.foreign import frames_of, say_better
 from rio_chain.executors.kernel import Strand, StrandCancelled, current, driven_within, let_others
@@ -196,6 +196,7 @@ class VirtualHost(Waited):
 
     name = NAME
     cancelled: type[BaseException] = StrandCancelled
+    must_close = False
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -239,10 +240,10 @@ class VirtualHost(Waited):
         """As ``Host.cancelling``: the loop never ends, so it is the body's own."""
         return False
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: it is never lost."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: the loop has nothing that must be freed."""
 
 

@@ -24,12 +24,12 @@ from rio_chain import (
     QueueFull,
     Saturated,
     Task,
+    Ticket,
     TicketCancelled,
     UsageError,
     executors,
 )
 from rio_chain.balancer import mapping
-from rio_chain.balancer.ticket import Ticket
 from rio_chain.testing import sleep
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -420,6 +420,31 @@ def test_map_as_they_come_in(executor: str, gate: Gate) -> None:
         assert sorted(got) == list(range(1, 20))
         gate.open.set()
         assert [outcome.unwrap() for outcome in outcomes] == [0]
+
+
+@on_each
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_map_keeps_no_ticket_whose_outcome_it_has_given(executor: str, as_completed: bool) -> None:
+    async def main() -> None:
+        number = itertools.count()
+        async for _ in balancer.amap(Task(asame), range(100), as_completed=as_completed):
+            if next(number) == 80:
+                kept.extend([tickets()])
+
+    def tickets() -> int:
+        gc.collect()
+        return sum(type(kept) is Ticket for kept in gc.get_objects()) - before
+
+    kept: list[int] = []
+    before = 0
+    before = tickets()
+    with Balancer(executor, workers=2) as balancer:
+        for number, _ in enumerate(balancer.map(Task(same), range(100), as_completed=as_completed)):
+            if number == 80:
+                kept.append(tickets())
+        asyncio.run(main())
+    assert all(number <= 2 * 2 + 2 for number in kept)
+    assert len(kept) == 2
 
 
 @on_each
