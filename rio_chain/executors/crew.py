@@ -73,6 +73,7 @@ class Crew:
         self._abandoned: dict[_Seat, None] = {}  # those whose call was given up and still runs
         self.permits = Permits(threads)
         self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
+        self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
         self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
         self._items: SimpleQueue[Item | None] = SimpleQueue()
@@ -279,7 +280,12 @@ class Crew:
 
     def _stays(self, seat: _Seat) -> bool:
         """Whether a thread whose call was abandoned is needed again. Under the lock."""
-        return not self._closed and self._sits_again(seat)
+        if self._closed:
+            return False
+        if self.count < self.threads and self.wanted():
+            self._seats[seat] = None
+            return True
+        return self._sits_again(seat)
 
     def _sits_again(self, seat: _Seat) -> bool:
         """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
