@@ -8,7 +8,7 @@ from typing import Any
 
 from rio_chain.aside import Aside
 from rio_chain.policies.hold import Answer, Hold, Turn
-from rio_chain.policies.keys import key_of
+from rio_chain.policies.keys import hashed, key_of
 from rio_chain.policies.shared import Shared
 
 
@@ -33,19 +33,19 @@ class Flights(Shared):
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
         self.key = key_of(key)
         self._lock = Aside()
-        self._flights: dict[Hashable, OrderedDict[Follower, None]] = {}
+        self._flights: dict[Hashable, Flight] = {}
 
     def enter(self, key: Hashable) -> Leader | Follower:
         """Lead or follow. ``key`` is what ``self.key`` gave."""
-        return self._lock.decide(self._enter, key)
+        return self._lock.decide(self._enter, hashed(key))
 
     def _enter(self, key: Hashable) -> Leader | Follower:
-        behind = self._flights.get(key)
-        if behind is None:
-            self._flights[key] = OrderedDict()
-            return Leader(self, key)
-        follower = Follower(self, key)
-        behind[follower] = None
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = Flight(key)
+            return Leader(self, flight)
+        follower = Follower(self, flight)
+        flight.behind[follower] = None
         return follower
 
     def ended(self, leader: Leader, answer: Answer) -> None:
@@ -57,10 +57,11 @@ class Flights(Shared):
         if not leader.open:
             return ()
         leader.open = False
-        behind = self._flights.pop(leader.key)
+        behind = leader.flight.behind
         for follower in behind:
             follower.answer = answer
             follower.state = "answered"
+        del self._flights[leader.flight.key]
         return behind
 
     def dropped(self, leader: Leader) -> None:
@@ -75,12 +76,12 @@ class Flights(Shared):
         if not leader.open:
             return None
         leader.open = False
-        behind = self._flights[leader.key]
-        if not behind:
-            del self._flights[leader.key]
+        flight = leader.flight
+        if not flight.behind:
+            del self._flights[flight.key]
             return None
-        follower, _ = behind.popitem(last=False)
-        follower.hold = Leader(self, leader.key)
+        follower, _ = flight.behind.popitem(last=False)
+        follower.hold = Leader(self, flight)
         follower.state = "granted"
         return follower
 
@@ -94,7 +95,7 @@ class Flights(Shared):
     def _quit(self, follower: Follower) -> bool:
         state, follower.state = follower.state, "gone"
         if state == "waiting":
-            del self._flights[follower.key][follower]
+            del follower.flight.behind[follower]
         return state == "granted"
 
     def __repr__(self) -> str:
@@ -102,20 +103,30 @@ class Flights(Shared):
         return f"<Flights by {self.key!r}: {flying} in flight, {behind} follow>"
 
     def _counts(self) -> tuple[int, int]:
-        return len(self._flights), sum(map(len, self._flights.values()))
+        return len(self._flights), sum(len(flight.behind) for flight in self._flights.values())
 
     def __str__(self) -> str:
         return f"single flight by {self.key!r}"
 
 
+class Flight:
+    """One call in flight, and those who wait for its answer, in the order they came."""
+
+    __slots__ = ("behind", "key")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.behind: OrderedDict[Follower, None] = OrderedDict()
+
+
 class Leader(Hold):
     """The one who calls."""
 
-    __slots__ = ("flights", "key", "open")
+    __slots__ = ("flight", "flights", "open")
 
-    def __init__(self, flights: Flights, key: Hashable) -> None:
+    def __init__(self, flights: Flights, flight: Flight) -> None:
         self.flights = flights
-        self.key = key
+        self.flight = flight
         self.open = True
 
     def succeeded(self, value: Any, /) -> None:
@@ -134,12 +145,12 @@ class Leader(Hold):
 class Follower(Turn):
     """One who waits for the leader's answer."""
 
-    __slots__ = ("flights", "key")
+    __slots__ = ("flight", "flights")
 
-    def __init__(self, flights: Flights, key: Hashable) -> None:
+    def __init__(self, flights: Flights, flight: Flight) -> None:
         super().__init__()
         self.flights = flights
-        self.key = key
+        self.flight = flight
 
     def quit(self) -> None:
         """As ``Turn.quit``."""
