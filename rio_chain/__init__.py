@@ -5,7 +5,6 @@ The map, from the bottom up. Each file may import from those above it, never fro
     errors      every public exception and failure value
     units       argument checks; milliseconds become seconds
     aside       the lock of what may be interrupted by itself
-    unhandled   errors that no caller can get
     looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock

@@ -73,10 +73,15 @@ class Binding:
         """
         return self.bound() or self._bind(here=here)
 
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked since it was bound."""
+        # No lock before this, as the parent may have held it; and no getpid, which can cost more than all the rest.
+        return self._age != len(_forks)
+
     def bound(self) -> Host | None:
         """The host, if there is one. Raises ``UsageError`` as ``get`` does."""
         host = self.host
-        # No lock before this, as the parent may have held it; and no getpid, which can cost more than all the rest.
         if host is not None and self._age != len(_forks):
             raise UsageError(
                 "this process was forked after the balancer had been bound, and its threads and its loop stayed in the "

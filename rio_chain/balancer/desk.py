@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from rio_chain.balancer.core import Core
-from rio_chain.balancer.posting import CLOSED, Posting, Terms
+from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST
 from rio_chain.balancer.ticket import Ticket
@@ -39,6 +39,12 @@ class Desk:
         self.posted: set[Posting] = set()  # started on the host and not answered
         self._on_loss = on_loss
         self._gone = False  # the host's loop has ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and everything is answered."""
+        core = self.core
+        return not (core.runs or core.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
 
     def post(self, host: Host, request: Request[Out], terms: Terms) -> Ticket[Out]:
         """A ticket for a request that was checked.
@@ -88,7 +94,7 @@ class Desk:
         """Its waiting is over, with a slot or without."""
         turn.wake = None  # it knows the posting, and the posting knows the turn
         if turn.state == "gone":
-            posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
+            posting.cancelled(posting.ticket.run.stop_error or self._cancelled())
         else:
             self._start(posting, posting.serve)
 
@@ -152,7 +158,11 @@ class Desk:
 
     def passed_over(self, rt: Runtime, until: float) -> Exception:
         """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
-        return TicketCancelled(CLOSED) if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
+        return self._cancelled() if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
+
+    def _cancelled(self) -> TicketCancelled:
+        """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
+        return TicketCancelled(LOST if self._gone else CLOSED)
 
     def _withdraw(self, posting: Posting, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
@@ -168,7 +178,7 @@ class Desk:
         for turn in waiting:
             turn.tell()
         for run in running:
-            run.stop(TicketCancelled(CLOSED))
+            run.stop(self._cancelled())
 
     def lost(self, *, over: bool = False) -> None:
         """The host's loop ends: everything is answered now.
@@ -176,7 +186,7 @@ class Desk:
         ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
         """
         self._gone = True
-        self.core.shut()
+        self.core.shut(ENDED)
         self.cancel_left()
         for posting in list(self.posted):
             self.core.release(posting.ticket.run)

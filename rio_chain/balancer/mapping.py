@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import SLICE, Waited, told
+from rio_chain.balancer.waiting import SLICE, Waited, once, told
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
@@ -55,7 +55,7 @@ def in_threads(
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.on_done(partial(arrived, ticket))
+            ticket.add_waker(once(partial(arrived, ticket)))
 
     try:
         more(window)
@@ -94,7 +94,7 @@ async def on_loops(
         for value in islice(source, number):
             ticket = post(value)
             pending.append(ticket)
-            ticket.on_done(partial(arrived, ticket))
+            ticket.add_waker(once(partial(arrived, ticket)))
 
     try:
         more(window)

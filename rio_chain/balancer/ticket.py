@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rio_chain.balancer.waiting import Waited, opener
 from rio_chain.engine.current import Run
+from rio_chain.engine.report import call_once, report
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.looks import Looks
 from rio_chain.request import Request
-from rio_chain.unhandled import call_once, report
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rio_chain.engine.current import RESTS, Strand
 from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine.report import report
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.log import close, entry_of, new_round
@@ -19,7 +20,6 @@ from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies.hold import Hold
 from rio_chain.policies.matching import matches
-from rio_chain.unhandled import report
 from rio_chain.units import milliseconds
 
 INF = float("inf")

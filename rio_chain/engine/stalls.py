@@ -6,9 +6,9 @@ import warnings
 
 from rio_chain.engine.current import Strand
 from rio_chain.engine.program import TASK, Op, Spread
+from rio_chain.engine.report import report
 from rio_chain.functions import code_of
 from rio_chain.plan import PlannedBridge
-from rio_chain.unhandled import report
 
 LONG = 0.1
 """Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""

@@ -18,13 +18,13 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from rio_chain.engine.report import call_once
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_daemon
 from rio_chain.executors.timers import Deadlines
-from rio_chain.unhandled import call_once
 
 T = TypeVar("T")
 INF = float("inf")

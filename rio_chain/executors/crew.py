@@ -18,9 +18,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from rio_chain.aside import patient
+from rio_chain.engine.current import task_in
+from rio_chain.engine.report import report
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
-from rio_chain.unhandled import report
 
 Item = Callable[[], bool]
 """Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""
@@ -37,6 +38,15 @@ def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[
         return context.run(fn, *args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this thread
         return Raised(error)
+
+
+class LeftCall:
+    """A call that was given up and still runs: that of which task."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, context: contextvars.Context) -> None:
+        self.task = task_in(context)
 
 
 class Crew:
@@ -65,6 +75,7 @@ class Crew:
         self._pending: deque[None] = deque()  # submitted, not finished and not given up
         self._count: deque[None] = deque()  # threads, without those that were given up
         self._abandoned: deque[None] = deque()  # calls given up that still run
+        self.left: dict[int, LeftCall] = {}  # the same by the ids of what runs them, for those who ask what they are
         self.permits = Permits(threads)
         self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
@@ -117,6 +128,10 @@ class Crew:
             self._pending.pop()
             self._count.pop()
             self._abandoned.append(None)
+
+    def left_calls(self) -> list[LeftCall]:
+        """The calls that were given up and still run."""
+        return list(self.left.values())
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
@@ -234,6 +249,7 @@ class Job:
         got = answer(*self._call)
         with self._lock:
             if self._state != "running":
+                self._crew.left.pop(id(self), None)
                 return True
             self._state = "ended"
             self.answer = got
@@ -245,6 +261,7 @@ class Job:
         """Nobody waits any more: it never begins, or it is abandoned; one that has ended stays as it is."""
         with self._lock:
             if self._state == "running":
+                self._crew.left[id(self)] = LeftCall(self._call[0])
                 self._crew.give_up()
             elif self._state != "queued":
                 return

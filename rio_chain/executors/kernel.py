@@ -26,10 +26,10 @@ from functools import partial
 from math import inf
 from typing import Any, Protocol, cast
 
+from rio_chain.engine.report import report
 from rio_chain.engine.runtime import kind_of
-from rio_chain.executors.crew import Crew, answer
+from rio_chain.executors.crew import Crew, LeftCall, answer
 from rio_chain.executors.timers import Alarm
-from rio_chain.unhandled import report
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
 
@@ -291,10 +291,12 @@ class Strand:
                         claim.pop()
                     except IndexError:
                         with self._lock:  # held until the call is counted as abandoned
+                            crew.left.pop(id(claim), None)
                             return True
                     break
                 with self._lock:  # who interrupts may have taken the claim, and put it back
                     if not claim:
+                        crew.left.pop(id(claim), None)
                         return True
                     claim.pop()
                     error = self._pending()
@@ -350,7 +352,8 @@ class Strand:
             return False
         self._state = READY
         self._error = error
-        self._claim = []
+        claim, self._claim = self._claim, []
+        self.kernel.crew.left[id(claim)] = LeftCall(self.context)
         self.kernel.crew.give_up()
         return True
 

@@ -14,7 +14,7 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from rio_chain.unhandled import report
+from rio_chain.engine.report import report
 
 
 class Timed(Protocol):

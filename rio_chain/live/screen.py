@@ -10,11 +10,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
+from rio_chain.engine.report import report
 from rio_chain.executors import in_notebook
 from rio_chain.live.sheet import View, html, text
 from rio_chain.live.terminal import Terminal, Unfit
 from rio_chain.show.display import text_alone
-from rio_chain.unhandled import report
 
 ROWS = 40
 """The most rows of a table in a notebook."""

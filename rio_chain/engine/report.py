@@ -1,4 +1,4 @@
-"""Errors that no caller can get, such as that of a user's callback on a loop: ``threading.excepthook`` gets them."""
+"""Errors that nobody waits for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 def report(error: BaseException) -> None:
-    """Give an error to ``threading.excepthook``. Never raises, not even what that hook raises."""
+    """Pass an error that nobody else will see to ``threading.excepthook``; never raises."""
     with contextlib.suppress(BaseException):
-        fields = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(fields))
+        args = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(args))
 
 
 def call_once(cell: list[Callable[[], object]]) -> None:

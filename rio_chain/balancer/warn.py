@@ -1,0 +1,54 @@
+"""What a balancer warns of: calls that its close left running, and that it was dropped without being closed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from rio_chain.units import shown
+
+NAMES = 5
+"""Tasks that are named at most."""
+_PACKAGE = str(Path(__file__).parents[1])
+
+Line = tuple[str, int]
+"""A file and a line in it."""
+
+
+def users_line() -> Line:
+    """The line outside of rio_chain that led to this call."""
+    frame = sys._getframe(1)  # noqa: SLF001 - public in all but its name
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def left_running(call: str, tasks: Iterable[str]) -> None:
+    """Warn that ``call`` gave up on calls of these tasks, which still run. Not at exit, where they end all the same."""
+    counted = Counter(tasks)
+    if not counted or not threading.main_thread().is_alive():
+        return
+    number = counted.total()
+    names = [shown(name) + (f" ({n} calls)" if n > 1 else "") for name, n in counted.most_common(NAMES)]
+    more = len(counted) - len(names)
+    warnings.warn_explicit(
+        f"{call} gave up on {number} call{'s' if number > 1 else ''} that still run{'' if number > 1 else 's'}: "
+        f"{', '.join(names)}{f' and {more} more tasks' if more else ''}; the threads end with them. "
+        "A sync function can't be stopped: give what it waits for a timeout of its own",
+        RuntimeWarning,
+        *users_line(),
+    )
+
+
+def dropped(balancer: str, made: Line) -> None:
+    """Warn that a balancer, which was made there, was dropped."""
+    warnings.warn_explicit(
+        f"{balancer} was dropped without being closed; write `with Balancer(...) as balancer:`, "
+        "`async with`, or call `close()`",
+        ResourceWarning,
+        *made,
+    )
