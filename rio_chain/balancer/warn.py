@@ -33,12 +33,13 @@ def left_running(call: str, tasks: Iterable[str]) -> None:
     if not counted or not threading.main_thread().is_alive():
         return
     number = counted.total()
-    names = [shown(name) + (f" ({n} calls)" if n > 1 else "") for name, n in counted.most_common(NAMES)]
+    several = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    names = [shown(name) + (f" ({n} calls)" if n > 1 else "") for name, n in several[:NAMES]]
     more = len(counted) - len(names)
     warnings.warn_explicit(
         f"{call} gave up on {number} call{'s' if number > 1 else ''} that still run{'' if number > 1 else 's'}: "
-        f"{', '.join(names)}{f' and {more} more tasks' if more else ''}; the threads end with them. "
-        "A sync function can't be stopped: give what it waits for a timeout of its own",
+        f"{', '.join(names)}{f' and {more} more tasks' if more else ''}. A sync function can't be "
+        "stopped: its thread ends when it returns, so give what it waits for a timeout of its own",
         RuntimeWarning,
         *users_line(),
     )
