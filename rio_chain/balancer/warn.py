@@ -33,16 +33,15 @@ def left_running(call: str, tasks: Iterable[str]) -> None:
     if not counted or not threading.main_thread().is_alive():
         return
     number = counted.total()
+    calls = "1 call that still runs" if number == 1 else f"{number} calls that still run"
     several = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
-    names = [shown(name) + (f" ({n} calls)" if n > 1 else "") for name, n in several[:NAMES]]
-    more = len(counted) - len(names)
-    warnings.warn_explicit(
-        f"{call} gave up on {number} call{'s' if number > 1 else ''} that still run{'' if number > 1 else 's'}: "
-        f"{', '.join(names)}{f' and {more} more tasks' if more else ''}. A sync function can't be "
-        "stopped: its thread ends when it returns, so give what it waits for a timeout of its own",
-        RuntimeWarning,
-        *users_line(),
+    named = [shown(task) + (f" ({n} calls)" if n > 1 else "") for task, n in several[:NAMES]]
+    more = f" and {len(several) - NAMES} more" if len(several) > NAMES else ""
+    text = (
+        f"{call} gave up on {calls}: {', '.join(named)}{more}. A sync function can't be stopped, and its thread ends "
+        "when it returns; give what it waits for a timeout of its own"
     )
+    warnings.warn_explicit(text, RuntimeWarning, *users_line())
 
 
 def dropped(balancer: str, made: Line) -> None:

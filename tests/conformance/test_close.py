@@ -421,7 +421,7 @@ async def test_of_many_tasks_it_names_some(world: World) -> None:
             balancer.post(Task(stuck).named(f"{n}" * 500)(n))
         for _ in range(8):
             await world.until(lambda: begun.acquire(blocking=False))
-        with pytest.warns(RuntimeWarning, match="gave up on 8 calls that still run: .* and 3 more tasks") as seen:
+        with pytest.warns(RuntimeWarning, match=r"gave up on 8 calls that still run: .* and 3 more\. ") as seen:
             await balancer.aclose(grace=0)
         go.set()
         await world.until(lambda: balancer.stats().abandoned == 0)
