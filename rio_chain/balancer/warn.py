@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 import warnings
 from collections import Counter
@@ -21,10 +21,10 @@ Line = tuple[str, int]
 
 def users_line() -> Line:
     """The line outside of rio_chain that led to this call."""
-    frame = sys._getframe(1)  # noqa: SLF001 - public in all but its name
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+    return ("?", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def left_running(call: str, tasks: Iterable[str]) -> None:
