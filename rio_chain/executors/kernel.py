@@ -533,7 +533,7 @@ class Strand:
         self._state = READY
         self._error = error
         self._claim = []
-        self.kernel.crew.give_up(self.drive)
+        self.kernel.crew.give_up(self.drive, self.context)
         return True
 
     def _expire(self, limit: Limit, error: Expired, now: float | None = None) -> bool:
