@@ -3,9 +3,14 @@
 The map, from the bottom up. Each file may import from those above it, never from those below:
 
     errors      every public exception and failure value
+    tracebacks  tracebacks of errors that are kept
+    summaries   which errors a Response keeps
     units       argument checks; milliseconds become seconds
+    signatures  the signature of a function, whatever its annotations are
     forks       what a forked process makes new
+    last_resort errors that no caller can get, and steps that must not fail
     aside       the lock of what may be interrupted by itself
+    constants   values that are copied at each use
     looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock
@@ -103,6 +108,7 @@ if TYPE_CHECKING:
     from rio_chain.outcome import Outcome, Response, Span
     from rio_chain.policies.choosers import best, quorum
     from rio_chain.simulation import Simulation, advise, compare, simulate
+    from rio_chain.summaries import ErrorSummary
 
 __all__ = [
     "Abandoned",
@@ -122,6 +128,7 @@ __all__ = [
     "CircuitOpen",
     "Deadline",
     "DeadlineExceeded",
+    "ErrorSummary",
     "Event",
     "FanOut",
     "Finding",
@@ -182,6 +189,7 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "bounds": ("Bounds",),
         "event": ("Event",),
         "executors.stream": ("Stream",),
+        "summaries": ("ErrorSummary",),
         "lint": ("Finding",),
         "outcome": ("Outcome", "Response", "Span"),
         "policies.choosers": ("best", "quorum"),

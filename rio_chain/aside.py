@@ -10,6 +10,7 @@ from threading import get_ident
 from typing import TypeVar, TypeVarTuple
 
 from rio_chain.forks import after_fork
+from rio_chain.last_resort import surely
 
 PAUSE = 2e-5
 """Seconds."""
@@ -98,7 +99,7 @@ class Aside:
     def _mend(self) -> None:
         self.torn = False
         try:
-            self.mend()
+            surely(self.mend)
         except BaseException:  # noqa: BLE001 - the next decision does it; what interrupted the last one goes on
             self.torn = True
 
@@ -128,9 +129,9 @@ class Aside:
     def _clear_aside(self) -> None:
         """One after the other, not one in the other: a collector may have found thousands.
 
-        Each stays in the line until it is done, so that an interruption loses none. One that fails lets the others go
-        first, and is tried again after the next decision.
+        Each stays in the line until it is done, so that an interruption loses none.
         """
+        interruption: BaseException | None = None
         clearing = self._clearing
         while self._aside and not self._inside and clearing.acquire(blocking=False):
             try:
@@ -138,16 +139,19 @@ class Aside:
                     later = self._aside[0]
                     try:
                         later.work()
-                    except BaseException:
+                    except RecursionError:
+                        raise  # the next decision has more room
+                    except BaseException as error:  # noqa: BLE001 - raised when all is done
                         later.tries -= 1
                         if later.tries:
-                            self._aside.rotate(-1)
-                        else:
-                            self._aside.popleft()
-                        raise
+                            interruption = interruption if isinstance(error, MemoryError) else error
+                            continue
+                        interruption = error
                     self._aside.popleft()
             finally:
                 clearing.release()
+        if interruption is not None:
+            raise interruption
 
 
 class _Later:

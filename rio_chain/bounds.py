@@ -1,7 +1,8 @@
 """bounds(): what a chain can cost at most, from its policies alone: time, calls, and what a limit cuts off.
 
-Counted as taking no time: functions between tasks, predicates, and the chain's own work. Not counted: a delay that a
-server asks for by ``retry_after``, tasks of a Request that a function returns, and functions deaf to cancellation.
+Counted as taking no time: functions between tasks, predicates, and the chain's own work. Not counted: tasks of a
+Request that a function returns, and functions deaf to cancellation. A wait that a server asks for is counted where the
+retry says that servers do so, with ``retry_after=`` or ``Backoff(max_retry_after=)``; else it is not.
 Nobody knows how many items an ``each`` gets: only a limit around it bounds its time, and nothing the calls in it.
 """
 
@@ -217,7 +218,12 @@ def starts(race: Race, inner: list[float]) -> Iterator[float]:
 
 def longest(policy: Retry, retry: int) -> float:
     """The most seconds before a retry; infinity for a wait made elsewhere, of which nothing is known."""
-    return max(_over_waits(policy, lambda waits: waits.bound(retry), unknown=INF))
+    told = policy.retry_after is not None  # so servers are known to ask for a wait
+
+    def bound(waits: Backoff) -> float:
+        return max(waits.bound(retry), waits.most_asked if told else waits.max_retry_after or 0.0)
+
+    return max(_over_waits(policy, bound, unknown=INF, at_once=INF if told else 0.0))
 
 
 def shortest(policy: Retry, retry: int) -> float:
@@ -225,9 +231,11 @@ def shortest(policy: Retry, retry: int) -> float:
     return min(_over_waits(policy, lambda waits: _least(waits, retry), unknown=0))
 
 
-def _over_waits(policy: Retry, measure: Callable[[Backoff], float], *, unknown: float) -> Iterator[float]:
+def _over_waits(
+    policy: Retry, measure: Callable[[Backoff], float], *, unknown: float, at_once: float = 0.0
+) -> Iterator[float]:
     kinds = [policy.backoff] if not isinstance(policy.on, ByClass) else [waits for _, waits in policy.on.cases]
-    return (0.0 if kind is None else unknown if isinstance(kind, Wait) else measure(kind) for kind in kinds)
+    return (at_once if kind is None else unknown if isinstance(kind, Wait) else measure(kind) for kind in kinds)
 
 
 def _least(backoff: Backoff, retry: int) -> float:

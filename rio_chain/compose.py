@@ -16,6 +16,7 @@ from attrs import evolve, field, frozen
 from rio_chain import arguments
 from rio_chain.arguments import Names, check_on, check_spread, joined, names_in
 from rio_chain.chained import Chained
+from rio_chain.constants import copyable
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import (
     Entry,
@@ -234,7 +235,8 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
         takes_one(fn, "`or_else` hands a function the error")
         fallback = Handler(fn, name_of(fn), is_async(fn))
     else:
-        fallback = Constant(other)
+        instead = "write a function that gives it: .or_else(lambda error: ...)"
+        fallback = Constant(copyable(other, "`or_else` copies a constant at each use", instead))
     return checked(cls, OrElse(primary.node, fallback, on), joined(primary._names, names))
 
 

@@ -180,13 +180,15 @@ class Chain(Onion[P, Out], Generic[P, Out]):
 
         Args:
             other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
-                error; else a constant. A list, dict, set or bytearray is copied at each use.
+                error; else a constant, which is copied at each use, also inside: what a task changes in it is not
+                there for the next. What can't be copied, such as a client, stands in a function:
+                ``or_else(lambda error: client)``.
             on: for which errors: an exception class, a tuple of them, or a function of the error. The default takes
                 every error; one that is not named stays the failure of the whole.
 
         Raises:
-            ChainDefinitionError: other is a coroutine, a Request, or a function that can't take one argument; ``on``
-                is none of the above.
+            ChainDefinitionError: other is a coroutine, a Request, a constant that can't be copied, or a function that
+                can't take one argument; ``on`` is none of the above.
 
         Example:
             >>> from rio_chain import Task

@@ -45,12 +45,17 @@ class RioError(Exception):
     """The root of everything that rio_chain raises or reports as its own."""
 
 
-def told(error: object, how: Callable[[object], str] = repr) -> str:
-    """An error as text, for a text of ours; a user's error that can't be shown still has a type."""
+LONGEST = 1_000
+"""Characters of an error in a text of ours."""
+
+
+def told(error: object, how: Callable[[object], str] = repr, most: int = LONGEST) -> str:
+    """An error as text, for a text of ours, cut to so many characters; one that can't be shown still has a type."""
     try:
-        return how(error)
+        text = str(how(error))
     except Exception:  # noqa: BLE001 - it must not hide what we are about to say
         return f"<{type(error).__name__}>"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 # --- raised -----------------------------------------------------------------------------------------------------
@@ -213,7 +218,8 @@ class NotAccepted(RioError):
 class TooFew(RioError):
     """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.
 
-    ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them.
+    ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them,
+    the first 10 and the last 10 as they are.
     """
 
     def __init__(self, least: int, succeeded: int, errors: tuple[Any, ...] = ()) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import sys
@@ -15,8 +14,10 @@ from typing import Any, cast
 from attrs import field, frozen
 
 from rio_chain.chained import not_a_chain
+from rio_chain.constants import fresh
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.nodes import Bridge, Call, Head
+from rio_chain.signatures import signature_of
 from rio_chain.units import inert, shown
 
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -75,11 +76,6 @@ class Missing(Enum):
 
 
 MISSING: Any = Missing.MISSING
-
-
-def fresh(constant: Any) -> Any:
-    """A constant for one use: a list, dict, set or bytearray is copied, so that no run changes what the next gets."""
-    return copy.copy(constant) if isinstance(cast("object", constant), (list, dict, set, bytearray)) else constant
 
 
 @frozen(repr=False)
@@ -195,14 +191,6 @@ def arity(fn: Callable[..., Any]) -> Arity:
     keywords = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in signature.parameters.values())
     least = sum(p.default is p.empty for p in positional)
     return Arity(least, math.inf if endless else len(positional), keywords)
-
-
-def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature of the call itself, or None where Python knows none (some builtins)."""
-    try:
-        return inspect.signature(fn, follow_wrapped=False)
-    except (ValueError, TypeError):
-        return None
 
 
 def written(fn: Callable[..., Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 from returns.result import Result
 
 from rio_chain.compose import branches, made, one_value
+from rio_chain.constants import copyable
 from rio_chain.dsl import Chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import MISSING, Reduce, arity, function, is_async, name_of, takes_one, written
@@ -158,11 +159,11 @@ def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
 
     Args:
         fn: a plain function of the total so far and one value more.
-        initial: what the total begins with; a list, dict, set or bytearray is copied for each run. Default: the first
-            value; then nothing to fold is a failure.
+        initial: what the total begins with; it is copied for each run, also inside. Default: the first value; then
+            nothing to fold is a failure.
 
     Raises:
-        ChainDefinitionError: not a plain function of two values.
+        ChainDefinitionError: not a plain function of two values, or ``initial`` can't be copied.
 
     Example:
         >>> from operator import add
@@ -177,7 +178,8 @@ def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
         raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, whose answer would need an await")
     if not arity(fn).takes(2):
         raise ChainDefinitionError(f"{rule}, and `{written(fn)}` can't be called with just two arguments")
-    return Reduce(fn, initial)
+    instead = "write a bridge that makes it: lambda values: functools.reduce(fn, values, make())"
+    return Reduce(fn, copyable(initial, "`reduce` copies `initial` for each run", instead))
 
 
 def _on_error(value: object) -> OnError:

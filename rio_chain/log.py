@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, Literal, NamedTuple, get_args
 
 from rio_chain.errors import Abandoned, BridgeFailed, DeadlineExceeded, Skipped, TaskTimedOut, TicketCancelled
+from rio_chain.summaries import KEPT, add_error, summary_of
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 
@@ -77,9 +78,27 @@ class Entry:
 
     def failed(self, error: Any) -> None:
         """The call, or what was made of it, failed with ``error``."""
-        self.errors.append(error)
         self.status, self.value = _status_of(error), error
         self._tell_spells(self.status, error)
+        self.add_error(error)
+
+    def add_error(self, error: Any) -> None:
+        """One more of the errors that are kept; of most of many only a summary."""
+        summed_up = add_error(self.errors, error)
+        if summed_up is not None:
+            old, new = summed_up
+            if not any(first is old for first in self.errors[:KEPT]):
+                for spell in self.spells:
+                    if spell.error is old:
+                        spell.error = new
+
+    def sum_up(self) -> None:
+        """Keep summaries of its errors alone."""
+        self.errors = [summary_of(error) for error in self.errors]
+        for spell in self.spells:
+            spell.error = summary_of(spell.error)
+        if self.status not in (None, "running", "succeeded"):
+            self.value = summary_of(self.value)
 
     def called(self, began: float, ended: float) -> None:
         """One more call was made."""
@@ -108,12 +127,13 @@ class Entry:
             self.began = other.began if not self.calls else min(self.began, other.began)
             self.ended = max(self.ended, other.ended)
         self.calls += other.calls
-        self.errors += other.errors
         self.denied += other.denied
         for spell in other.spells[: KEPT_SPANS - len(self.spells)]:
             spell.replica = replica if spell.replica is None else spell.replica
             self.spells.append(spell)
         self.turn = len(self.spells)
+        for error in other.errors:
+            self.add_error(error)
 
     def take_end(self, other: Entry) -> None:
         """End as another Entry did."""
@@ -224,10 +244,11 @@ def in_order(counts: Counter[str]) -> dict[str, int]:
 class Tally(Entry):
     """The log of a task that runs once for each item: counts of all, and what the first items and the failures left."""
 
-    __slots__ = ("counts", "failures", "items", "nested", "open")
+    __slots__ = ("counts", "dropped", "drops", "failures", "items", "last", "nested", "open")
 
     def __init__(self) -> None:
         super().__init__()
+        self.drops = False  # whether items that fail are dropped
         self.restart()
 
     def restart(self) -> None:
@@ -238,6 +259,8 @@ class Tally(Entry):
         self.open: list[Item] = []  # that were interrupted, and don't know yet by what
         self.failures = 0  # of the items beyond the first
         self.nested = 0  # items of these
+        self.dropped = 0  # of the first items that failed
+        self.last: deque[Entry] = deque()  # of the last ones
 
     def add(self, number: int, found: Any) -> None:
         """An item has ended."""
@@ -252,7 +275,10 @@ class Tally(Entry):
         else:
             self._keep(Item(number, entry), entry.status)
         self._count(entry.calls, entry.began, entry.ended)
-        self.errors += entry.errors[: max(0, KEPT_FAILURES - len(self.errors))]
+        for error in entry.errors:
+            self.add_error(error)
+            if len(self.errors) > KEPT_FAILURES:
+                del self.errors[KEPT]
         self.denied += entry.denied
 
     def _count(self, calls: int, began: float, ended: float) -> None:
@@ -270,6 +296,19 @@ class Tally(Entry):
         elif status not in ("succeeded", "skipped") and self.failures < KEPT_FAILURES:
             self.items.append(item)
             self.failures += 1
+        else:
+            return
+        if self.drops and status != "succeeded":
+            self._sum_up(item.found)
+
+    def _sum_up(self, entry: Entry) -> None:
+        """Nobody gets the error of an item that is dropped: it is kept as those of many attempts are."""
+        if self.dropped < KEPT:
+            self.dropped += 1
+            return
+        self.last.append(entry)
+        if len(self.last) > KEPT:
+            self.last.popleft().sum_up()
 
     def _trim(self, inner: Tally) -> None:
         """Items of items: a thousand times a thousand of them would be too many."""
@@ -293,6 +332,13 @@ class Tally(Entry):
         """As ``Entry.skip``; what an earlier round left is gone."""
         self.restart()
         super().skip(error)
+
+    def sum_up(self) -> None:
+        """As ``Entry.sum_up``, also for its items."""
+        super().sum_up()
+        for item in self.items:
+            if isinstance(item.found, Entry):
+                item.found.sum_up()
 
     def close_open(self, error: Any, *, sibling: bool) -> None:
         """``error`` ended the items that were interrupted."""

@@ -100,7 +100,7 @@ class Race:
 
 @frozen
 class Constant:
-    """A fallback that is a value; a list, dict, set or bytearray is copied at each use."""
+    """A fallback that is a value; it is copied at each use."""
 
     value: Any = field(hash=False)
 

@@ -110,7 +110,8 @@ class Onion(Composed, Generic[P, Out]):
             accept: a function of the value; where it says False the call counts as failed, with ``NotAccepted``.
             retry_after: a function of the error that says how long the server wants us to wait: seconds, a
                 ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header; None leaves it to the backoff.
-                By default ``error.retry_after`` says it.
+                By default ``error.retry_after`` says it. What can't be read leaves it to the backoff, whose own wait
+                is the least, and whose ``cap`` or ``max_retry_after`` the most.
 
         Raises:
             ChainDefinitionError: an argument out of its range or of the wrong kind.

@@ -13,6 +13,8 @@ from returns.result import Failure, Result, Success
 from rio_chain.errors import UnknownTask, told
 from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 from rio_chain.looks import Drawn
+from rio_chain.policies.other_loop import ADVICE, is_advised
+from rio_chain.tracebacks import as_kept
 from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Span:
         attempt: which call it is, counted from 1, among those of the same replica.
         replica: which of the calls made at once, counted from 0.
         status: as that of a Response.
-        error: what it failed with; None when it succeeded.
+        error: what it failed with, as in ``Response.errors``; None when it succeeded.
     """
 
     began: float
@@ -60,7 +62,8 @@ class Response:
         result: ``Success(value)`` or ``Failure(error)`` of the last round.
         attempts: calls made in the whole run; 0 when it was skipped.
         elapsed: from the start of its first call to the end of its last, waits between them included.
-        errors: the errors of all its attempts, in order.
+        errors: the errors of all its attempts, in order: the first 10 and the last 10 as they are, those between as
+            ``ErrorSummary``. Of a task in an ``each`` or ``expand`` at most 10,000.
         winner: which of the calls made at once gave the answer, counted from 0; None when none did.
         started: how many replicas were started in the last round; 0 without ``.replica``.
         wasted: how many of them were started in vain.
@@ -100,7 +103,7 @@ class Response:
 
     @property
     def errors(self) -> tuple[Any, ...]:
-        """The errors of all attempts, in order."""
+        """The errors of all attempts, in order; many of them as ``ErrorSummary``."""
         return tuple(self._entry.errors)
 
     @property
@@ -258,9 +261,12 @@ class Outcome(Drawn, Generic[Out]):
         """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception)."""
         if not self._failed:
             return self._got  # type: ignore[no-any-return]  # a run gives values of any type
-        if isinstance(self._value, BaseException):
-            raise self._value
-        raise UnwrapFailedError(self.result)
+        if not isinstance(self._value, BaseException):
+            raise UnwrapFailedError(self.result)
+        try:
+            raise as_kept(self._value)
+        finally:
+            del self  # the traceback of the error keeps this frame
 
     def value_or(self, default: Other) -> Out | Other:
         """The value, or ``default`` when the run failed."""
@@ -331,6 +337,7 @@ class Outcome(Drawn, Generic[Out]):
             for r in self.responses
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
+        lines += [ADVICE] if self._failed and is_advised(self._value) else []
         return "\n".join(lines)
 
     def timeline(self) -> Svg:

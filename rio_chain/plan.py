@@ -273,37 +273,44 @@ def _edges(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]
 
 def _sides(root: Node, names: Iterator[str]) -> list[tuple[Node, tuple[str, str]]]:
     """Each bridge and joint in plan order, with the tasks on either side of it."""
-    found: list[Node] = []
-    before: list[str] = []
-    after: list[str] = []
+    sides = _Sides(names)
+    sides.visit(root)
+    return list(zip(sides.found, zip(sides.before, sides.after, strict=True), strict=True))
 
-    def place(node: Node) -> int:
-        found.append(node)
-        before.append("input")
-        after.append("output")
-        return len(before) - 1
 
-    def visit(node: Node) -> tuple[str, str, list[int], list[int]]:
+class _Sides:
+    """What is found on the way. No closure that calls itself: that would be a cycle, and keep the functions."""
+
+    def __init__(self, names: Iterator[str]) -> None:
+        self.names = names
+        self.found: list[Node] = []
+        self.before: list[str] = []
+        self.after: list[str] = []
+
+    def place(self, node: Node) -> int:
+        self.found.append(node)
+        self.before.append("input")
+        self.after.append("output")
+        return len(self.before) - 1
+
+    def visit(self, node: Node) -> tuple[str, str, list[int], list[int]]:
         """The first and the last task of a node ('': none), and the bridges that stand outside of these."""
         if isinstance(node, Call):
-            name = next(names)
+            name = next(self.names)
             return name, name, [], []
         if isinstance(node, Bridge):
-            here = [place(node)]
+            here = [self.place(node)]
             return "", "", here, here
-        joint = [place(node)] if isinstance(node, (Each, Expand, Choose)) else []
-        inner = [visit(part) for part in parts(node)]
+        joint = [self.place(node)] if isinstance(node, (Each, Expand, Choose)) else []
+        inner = [self.visit(part) for part in parts(node)]
         if isinstance(node, Seq):
-            return _in_a_row(inner, before, after)
+            return _in_a_row(inner, self.before, self.after)
         sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, (Race, Choose)) else " & "
         firsts, lasts, leading, trailing = zip(*inner, strict=True)
         first = _group(firsts, sign)
         for i in joint if first else ():
-            after[i] = first
+            self.after[i] = first
         return first, _group(lasts, sign), [*joint, *chain(*leading)], list(chain(*trailing))
-
-    visit(root)
-    return list(zip(found, zip(before, after, strict=True), strict=True))
 
 
 def _in_a_row(

@@ -50,7 +50,7 @@ BUGS = (
     Bug(
         "a swallowed cancel",
         "engine/causes.py",
-        (("    if not ours:\n        raise exc\n", ""),),
+        (("        if not ours:\n            raise exc\n", ""),),
         ("test_cancellation.py",),
     ),
     Bug(

@@ -26,6 +26,7 @@ PUBLIC = [
     "CircuitOpen",
     "Deadline",
     "DeadlineExceeded",
+    "ErrorSummary",
     "Event",
     "FanOut",
     "Finding",

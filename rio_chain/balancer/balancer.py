@@ -6,6 +6,7 @@ Order and counts are in ``core``, the way of a request in ``desk``, where it run
 from __future__ import annotations
 
 import contextlib
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -13,17 +14,20 @@ from rio_chain.balancer import mapping
 from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
+from rio_chain.balancer.dropped import described, dropped, snapshot, state
 from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import OnFull, Terms, terms_of
 from rio_chain.balancer.serve import wait_for, wait_in_place
-from rio_chain.balancer.stats import Stats, status_line
+from rio_chain.balancer.stats import Stats
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.balancer.waiting import Elsewhere, Waited, told
+from rio_chain.balancer.warn import left_running, users_line
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import begin, end, outcome_of, unbegun
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
+from rio_chain.last_resort import surely
 from rio_chain.looks import Looks
 from rio_chain.request import Request
 from rio_chain.units import Duration, count, flag, seconds, shown
@@ -34,10 +38,13 @@ if TYPE_CHECKING:
 
     from rio_chain.engine.runtime import Runtime
     from rio_chain.executors.base import Executor, Host
+    from rio_chain.executors.crew import LeftCall
     from rio_chain.outcome import Outcome
 
 Out = TypeVar("Out")
 In = TypeVar("In")
+STOPPED = 1.0
+"""Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
 
 
 class Balancer(Looks):
@@ -110,6 +117,9 @@ class Balancer(Looks):
             max_abandoned=self._max_abandoned,
             lost=self._desk.lost,
         )
+        self._interrupted = False  # the block that closes it
+        self._finalizer = weakref.finalize(self, dropped, self._desk, self._binding, users_line())
+        self._finalizer.atexit = False
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -169,7 +179,7 @@ class Balancer(Looks):
         except BaseException:  # an interruption may come anywhere
             run.dropped = self._core.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-                self._core.settle()
+                surely(self._core.settle)
             raise
         return outcome_of(run, got, (posted, began, rt.now()))
 
@@ -270,9 +280,9 @@ class Balancer(Looks):
             from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
 
             shown = Progress(inputs)
-            give = partial(mapping.on_loops, shown.posting(post), inputs, 2 * self._workers)
+            give = partial(mapping.OnLoops, shown.posting(post), inputs, 2 * self._workers)
             return shown.ashown(lambda look: give(as_completed=as_completed, look=look))
-        return mapping.on_loops(post, inputs, 2 * self._workers, as_completed=as_completed)
+        return mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
         terms = terms_of(host.runtime.now, priority)
@@ -314,50 +324,79 @@ class Balancer(Looks):
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
         self._core.shut()
         host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
+        left = None
         try:
-            if not self._drained(host, limit):
+            if not self._drained(host, min(limit, STOPPED) if host.stopped() else limit):
+                left = self._left_calls()
                 self._desk.cancel_left()
-                self._drained(host)
+                self._cleaned_up(host)
         except BaseException:
             self._desk.cancel_left()
             with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
-                self._drained(host)
-                self._binding.close()
+                self._cleaned_up(host)
+                self._freed()
             raise
-        self._binding.close()
+        self._freed()
+        self._warn_of_calls("close()", left)
 
-    def _drained(self, host: Waited, limit: float | None = None) -> bool:
+    def _freed(self) -> None:
+        self._binding.close()
+        self._finalizer.detach()
+
+    def _left_calls(self) -> list[LeftCall]:
+        """The calls that were given up and still run."""
+        return [] if self._host is None else self._host.crew.left_calls()
+
+    def _warn_of_calls(self, call: str, before: list[LeftCall] | None) -> None:
+        """Name those that ``call`` itself gave up on, if it did."""
+        if before is not None and not self._interrupted:
+            left_running(call, [left.task for left in self._left_calls() if left not in before])
+
+    def _drained(self, host: Waited, limit: float | None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
         self._desk.settle()
         if not told(host, self._core.when_idle, limit):
             return False
-        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
-            told(host, posting.ticket.on_done)
-        return True
+        # their slots are free, and their answers come in a moment
+        return all(told(host, posting.ticket.add_waker, limit) for posting in list(self._posted))
+
+    def _cleaned_up(self, host: Waited) -> None:
+        """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
+        while not self._drained(host, STOPPED if host.borrowed else None):
+            if host.stopped():
+                self._desk.lost(over=True)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
         from rio_chain.executors import runtime_here  # noqa: PLC0415 - imported when first used
 
         limit = seconds(grace, "grace", zero=True)
-        host = self._binding.bound()
-        if host is not None:
-            host.check_await()
+        bound = self._binding.bound()
+        if bound is not None:
+            bound.check_await()
         self._refuse_ourselves("aclose")
-        self._core.shut()
+        self._core.shut("it was closed by aclose()")
         rt = runtime_here()
+        host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
+        left = None
         try:
-            if not await self._adrained(rt, limit):
+            if not await self._adrained(rt, min(limit, STOPPED) if host.stopped() else limit):
+                left = self._left_calls()
                 self._desk.cancel_left()
-                await self._answered(rt)
+                while not await self._adrained(rt, STOPPED if host.borrowed else INF):
+                    if host.stopped():
+                        self._desk.lost(over=True)
         except BaseException:
             self._desk.cancel_left()
+            if host.stopped():
+                self._desk.lost(over=True)
             await self._answered(rt, shielded=True)
             raise
         finally:
-            self._binding.close()
+            self._freed()
         for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
             await rt.sleep(0)
+        self._warn_of_calls("aclose()", left)
 
     async def _adrained(self, rt: Runtime, limit: float) -> bool:
         slot = rt.slot()
@@ -380,7 +419,7 @@ class Balancer(Looks):
         await (waiter.wait_shielded() if shielded else waiter.wait())
         for posting in list(self._posted):  # their slots are free, and their answers come in a moment
             waiter = rt.waiter()
-            posting.ticket.on_done(waiter.wake)
+            posting.ticket.add_waker(waiter.wake)
             await (waiter.wait_shielded() if shielded else waiter.wait())
 
     def _refuse_ourselves(self, call: str) -> None:
@@ -397,8 +436,8 @@ class Balancer(Looks):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if not self._binding.forked:  # in a child the block was not entered; it is the parent's to close
-            self.close(**_grace(exc))
+        if not self._binding.forked:  # in a child it is the parent's to close
+            self.close(**self._grace(exc))
 
     async def __aenter__(self) -> Self:
         self._binding.get(here=True)
@@ -408,7 +447,12 @@ class Balancer(Looks):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if not self._binding.forked:
-            await self.aclose(**_grace(exc))
+            await self.aclose(**self._grace(exc))
+
+    def _grace(self, exc: BaseException | None) -> dict[str, Duration]:
+        """A block that was cancelled or interrupted does not wait for what is under way, and says nothing of it."""
+        self._interrupted = exc is not None and not isinstance(exc, Exception)
+        return {"grace": 0} if self._interrupted else {}
 
     @property
     def _host(self) -> Host | None:
@@ -418,8 +462,7 @@ class Balancer(Looks):
 
     def stats(self) -> Stats:
         """Gauges, counters and histograms, as they are now."""
-        host = self._host
-        return self._core.stats(0 if host is None else host.crew.abandoned)
+        return snapshot(self._binding, self._core)
 
     def watch(self, *, duration: Duration | None = None) -> None:
         """Show it as a live table in the terminal, until Ctrl-C or until it is closed and idle. Blocks the caller.
@@ -449,18 +492,15 @@ class Balancer(Looks):
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._workers, self._core.buffer, self._max_abandoned
-        watch(Watched(*bounds, lambda: f"Balancer {self._state()}", lambda: self._core.closed, self.stats), limit)
-
-    def _state(self) -> str:
-        return f"{self._binding.name} {'closed' if self._core.closed else 'open'}"
+        watch(
+            Watched(
+                *bounds, lambda: f"Balancer {state(self._binding, self._core)}", lambda: self._core.closed, self.stats
+            ),
+            limit,
+        )
 
     def __repr__(self) -> str:
-        return status_line(self._state(), self._workers, self._core.buffer, self.stats())
-
-
-def _grace(exc: BaseException | None) -> dict[str, Duration]:
-    """A block that was cancelled or interrupted does not wait for what is under way."""
-    return {} if exc is None or isinstance(exc, Exception) else {"grace": 0}
+        return described(self._binding, self._core)
 
 
 def _checked_aging(value: object) -> float | None:

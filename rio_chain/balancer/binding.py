@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rio_chain.balancer.core import Core
@@ -13,7 +12,7 @@ from rio_chain.errors import UsageError
 from rio_chain.forks import after_fork, renewed
 
 if TYPE_CHECKING:
-    from rio_chain.executors.base import Executor, Host
+    from rio_chain.executors.base import Executor, Host, Lost
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
@@ -39,7 +38,7 @@ class Binding:
         *,
         threads: int,
         max_abandoned: int,
-        lost: Callable[[], None],
+        lost: Lost,
     ) -> None:
         # Now, and not in the first `post`: it may come in a handler that has interrupted the very same import.
         from rio_chain import executors  # noqa: PLC0415 - imported when first used
@@ -131,10 +130,10 @@ class Binding:
         if not self.forked:
             self._lanes.forget()
 
-    def close(self) -> None:
-        """Free the host and its lanes. The balancer is closed, so nothing binds it any more."""
+    def close(self, *, wait: bool = True) -> None:
+        """Free the host and its lanes, and ``wait`` for their threads. The balancer is closed, so nothing binds it."""
         with self._deciding:
             host = self.host
         if host is not None:
-            self._lanes.close()
-            host.close()
+            self._lanes.close(wait=wait)
+            host.close(wait=wait)

@@ -19,6 +19,7 @@ from rio_chain.balancer.stats import Stats, Tally
 from rio_chain.engine.current import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
 from rio_chain.forks import keep_alive
+from rio_chain.last_resort import surely
 
 
 class Core(Aside):
@@ -30,6 +31,7 @@ class Core(Aside):
         self.queue = TurnQueue(workers, aging)
         self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it: this alone says so
         self.closed = False
+        self.why = ""  # it is closed
         self.rejected = 0
         self.done = 0
         self.waits = Tally()
@@ -83,7 +85,7 @@ class Core(Aside):
 
     def refusal(self) -> BalancerClosed:
         """What a closed balancer says."""
-        return BalancerClosed("this balancer is closed; make a new one")
+        return BalancerClosed(f"this balancer is closed; make a new one ({self.why})")
 
     def _admit_late(self, turn: Turn) -> None:
         """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
@@ -105,9 +107,15 @@ class Core(Aside):
         try:
             self.decide(self._leave, run, waited, lasted)
         except BaseException:
-            run.dropped = self.torn = True
+            self._drop(run)
             raise
         self._after()
+
+    def _drop(self, run: Run) -> None:
+        """What was to give its slot back was interrupted."""
+        run.dropped = self.torn = True
+        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            surely(self.settle)
 
     def _leave(self, run: Run, waited: float, lasted: float) -> None:
         self.done += 1
@@ -142,7 +150,7 @@ class Core(Aside):
                 turn.state = "gone"
                 self.release(turn.run)
         except BaseException:
-            self.torn = True
+            self._drop(turn.run)
             raise
 
     def release(self, run: Run) -> None:
@@ -153,19 +161,21 @@ class Core(Aside):
         try:
             self.decide(self._hand_over, run)
         except BaseException:
-            self.torn = True
+            self._drop(run)
             raise
         self._after()
 
-    def shut(self) -> bool:
-        """Take nothing more. False: it was shut before."""
-        first = self.decide(self._shut)
+    def shut(self, why: str = "it was closed by close()") -> bool:
+        """Take nothing more, and say ``why`` to those who ask. False: it was shut before."""
+        first = self.decide(self._shut, why)
         self._after()
         return first
 
-    def _shut(self) -> bool:
-        first, self.closed = not self.closed, True
-        return first
+    def _shut(self, why: str) -> bool:
+        if self.closed:
+            return False
+        self.why, self.closed = why, True
+        return True
 
     def clear(self) -> list[Run]:
         """Empty the line, and tell those who waited there. Gives the runs that hold a slot."""
@@ -183,11 +193,11 @@ class Core(Aside):
         runs, queue = self.runs, self.queue
         for run in [run for run in runs if run.dropped]:
             del runs[run]
-        for turn in queue.recount(len(runs)):
+        for turn in queue.over():
+            self.after(turn.tell)
             if turn.state == "granted":
                 runs[turn.run] = None
-            self.after(turn.tell)
-        queue.running = len(runs)
+        queue.recount(len(runs))
         while queue.waiting and queue.running < queue.workers:
             queue.running += 1
             queue.leave(self._granted)

@@ -9,13 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from rio_chain.balancer.core import Core
-from rio_chain.balancer.posting import CLOSED, Posting, Terms
+from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.engine.current import INF, Run
 from rio_chain.engine.runtime import HostGone
 from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
+from rio_chain.last_resort import surely
 from rio_chain.request import Request
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Desk:
         self._on_loss = on_loss
         self._gone = False  # the host's loop has ended
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and everything is answered."""
+        core = self.core
+        return not (core.runs or core.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
+
     def post(self, host: Host, request: Request[Out], terms: Terms) -> Ticket[Out]:
         """A ticket for a request that was checked.
 
@@ -64,7 +71,7 @@ class Desk:
             if not posting.begun:
                 posting.begun = ticket.run.dropped = self.core.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, `settle` and the next decision do
-                self._drop(posting)
+                surely(partial(self._drop, posting))
             raise
         return ticket
 
@@ -100,21 +107,24 @@ class Desk:
 
     def _start_woken(self, posting: Posting, turn: Turn, *, accepted: bool = True) -> None:
         """Its waiting is over, with a slot or without."""
+        if turn.state == "waiting":
+            return  # what was to end it was interrupted
         if turn.state == "gone":
-            posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
-        else:
+            posting.cancelled(posting.ticket.run.stop_error or self._cancelled())
+        elif not posting.begun:  # else it was told before, and an interruption had it told again
             self._start(posting, posting.serve, accepted=accepted)
         turn.wake = None  # it knows the posting, and the posting knows the turn
 
     def _start(self, posting: Posting, main: Main, *, accepted: bool = False) -> None:
         """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
         self.posted.add(posting)
+        over = False
         try:
             posting.host.spawn(main, posting.context, accepted=accepted)
         except HostGone:
-            self._gone = True
+            self._gone = over = True
         if self._gone:  # also when it ended between: then a strand that it took will not run
-            self.lost()
+            self.lost(over=over)
 
     async def _wait_and_serve(self, posting: Posting, turn: Turn, until: float) -> None:
         rt = posting.host.runtime
@@ -123,10 +133,20 @@ class Desk:
                 await posting.serve()
             else:
                 posting.cancelled(posting.ticket.run.stop_error or self.passed_over(rt, until))
+        except posting.host.cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this machinery, as where memory ends; it would end all of trio
+            surely(partial(posting.cancelled, error))
         finally:
-            if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
-                posting.cancelled(TicketCancelled(LOST))
-            posting.answered()
+            surely(partial(self._waited, posting))
+
+    def _waited(self, posting: Posting) -> None:
+        """The strand that waited for a slot is over, whatever became of that."""
+        if not posting.begun and posting.turn is not None:
+            self.core.give_up(posting.turn)
+        if not posting.ticket.done:  # cancelled, with its loop, while it waited in the line
+            posting.cancelled(TicketCancelled(LOST))
+        posting.answered()
 
     async def slot_came(self, rt: Runtime, run: Run, terms: Terms, posted: float) -> Exception | None:
         """A slot for a run that has no ticket, after its wait in the line; or why it got none.
@@ -167,7 +187,11 @@ class Desk:
 
     def passed_over(self, rt: Runtime, until: float) -> Exception:
         """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
-        return TicketCancelled(CLOSED) if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
+        return self._cancelled() if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
+
+    def _cancelled(self) -> TicketCancelled:
+        """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
+        return TicketCancelled(LOST if self._gone else CLOSED)
 
     def _withdraw(self, posting: Posting, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
@@ -179,15 +203,23 @@ class Desk:
     def cancel_left(self) -> None:
         """Answer those who wait in the line, and stop those that run."""
         for run in self.core.clear():
-            run.stop(TicketCancelled(CLOSED))
+            run.stop(self._cancelled())
 
-    def lost(self) -> None:
-        """The host's loop has ended: nothing will run any more, so everything is answered now."""
+    def lost(self, *, over: bool = False) -> None:
+        """The host's loop ends: everything is answered now.
+
+        ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
+        """
         self._gone = True
-        self.core.shut()
-        self.cancel_left()
-        for posting in list(self.posted):
-            self.core.release(posting.ticket.run)
-            posting.cancelled(TicketCancelled(LOST))
-            posting.answered()
-        self._on_loss()
+        self.core.shut(ENDED)
+        try:
+            self.cancel_left()
+        finally:
+            for posting in list(self.posted):
+                posting.begun = True
+                self.core.release(posting.ticket.run)
+                posting.cancelled(TicketCancelled(LOST))
+                posting.answered()
+            for run in list(self.core.runs) if over else ():
+                self.core.release(run)
+            self._on_loss()

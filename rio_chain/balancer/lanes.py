@@ -42,10 +42,10 @@ class Lanes:
         """In a forked child: those that the parent has opened are not ours."""
         self._open = ()
 
-    def close(self) -> None:
-        """Kill the processes. No request runs any more."""
+    def close(self, *, wait: bool = True) -> None:
+        """Kill the processes, and ``wait`` until they have ended. No request runs any more."""
         for lane in self._open:
-            lane.close()
+            lane.close(wait=wait)
 
 
 def _name(key: object) -> str:

@@ -124,20 +124,23 @@ class TurnQueue:
             self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
             heapify(self._heap)
 
-    def recount(self, running: int) -> list[Turn]:
-        """The counts anew, after a change that was interrupted: so many slots are taken.
+    def over(self) -> list[Turn]:
+        """The turns in the heap that do not wait any more, after a change that was interrupted.
 
-        Whoever was dropped steps out. Gives the turns in the heap that do not wait any more and may not be told yet.
+        They may not be told yet. They stay there until ``recount``. Whoever was dropped steps out.
         """
         turns = [entry[2] for entry in self._heap]
         for turn in turns:
             if turn.run.dropped:
                 turn.state = "gone"
+        return [turn for turn in turns if turn.state != "waiting"]
+
+    def recount(self, running: int) -> None:
+        """The counts anew, after a change that was interrupted: so many slots are taken."""
         self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
         heapify(self._heap)
         self.running = running
         self.waiting = len(self._heap)
-        return [turn for turn in turns if turn.state != "waiting"]
 
     def clear(self) -> list[Turn]:
         """Everybody steps out of the line, in no order. Gives those who waited, who must be told."""

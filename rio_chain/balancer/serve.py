@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -11,9 +12,10 @@ from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
 from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
+from rio_chain.last_resort import surely
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from rio_chain.executors.base import Host
     from rio_chain.outcome import Outcome
@@ -43,8 +45,8 @@ class Errand:
         rt, run = host.runtime, ticket.run
         outcome: Outcome[Any] | None = None
         error: BaseException | None = None
-        began = rt.now()
         try:
+            began = rt.now()
             try:
                 got = await begin(rt, ticket.request, run, began, self.deadline, self.abandon_after)
             finally:
@@ -60,14 +62,18 @@ class Errand:
             error = exc
         finally:
             try:
-                if outcome is not None:
-                    ticket.resolve(outcome)
-                elif error is not None:
-                    ticket.fail(error)
-            finally:
-                self.answered()
+                self._answer(outcome, error)
+            except MemoryError:
+                surely(partial(self._answer, outcome, error))
             # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
             del self, ticket, outcome, error
+
+    def _answer(self, outcome: Outcome[Any] | None, error: BaseException | None) -> None:
+        if outcome is not None:
+            self.ticket.resolve(outcome)
+        elif error is not None:
+            self.ticket.fail(error)
+        self.answered()
 
     def left(self, began: float) -> None:
         """Its run, which began then, is over; the answer comes next."""
@@ -94,20 +100,17 @@ def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None)
             ticket.cancel("the call that waited for it was interrupted")
             with contextlib.suppress(BaseException):  # a second Ctrl-C, or the body's own last words
                 ticket.wait()
+        del ticket  # the traceback keeps this frame
         raise
 
 
-async def wait_in_place(ticket: Ticket[Any], meanwhile: Callable[[], Awaitable[None]] | None = None) -> Outcome[Any]:
-    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended.
-
-    ``meanwhile`` as for ``wait_for``.
-    """
+async def wait_in_place(ticket: Ticket[Any]) -> Outcome[Any]:
+    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended."""
     try:
-        if meanwhile is not None:
-            await meanwhile()
         return await ticket
     except BaseException:
         if not ticket.done:
             ticket.cancel("the task that awaited it was cancelled")
             await ticket.ended()
+        del ticket  # the traceback keeps this frame
         raise

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rio_chain.balancer.waiting import Waited
+from rio_chain.balancer.waiting import Waited, opener
 from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
+from rio_chain.last_resort import call_once, report, surely
 from rio_chain.looks import Looks
 from rio_chain.request import Request
+from rio_chain.tracebacks import as_kept, drop_frames
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
@@ -23,8 +26,9 @@ Out = TypeVar("Out", covariant=True)
 class Ticket(Looks, Generic[Out]):
     """What ``balancer.post`` gives. It gets exactly one Outcome, whatever happens.
 
-    There are no locks in it, so that a finaliser or a signal handler may use one: an answer is one store, and whoever
-    stores it then calls those who wait; whoever comes to wait first leaves his call and then looks for the answer.
+    There are no locks in it, so that a finaliser or a signal handler may use one. An answer is one store; the thread
+    that stores it then calls all wakers. A caller that begins to wait adds its waker first and then looks for the
+    answer. So a waker may be called twice, which does nothing.
     """
 
     __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
@@ -82,12 +86,15 @@ class Ticket(Looks, Generic[Out]):
                 raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
             gate = threading.Lock()
             gate.acquire()
-            waker = gate.release
-            self.on_done(waker)
+            waker = opener(gate)
+            self.add_waker(waker)
             if not self.host.block(gate, limit):
                 self._forget(waker)
                 raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
-        return self._answer()
+        try:
+            return self._answer()
+        finally:
+            del self  # the traceback of an error keeps this frame
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         return self._wait().__await__()
@@ -96,39 +103,56 @@ class Ticket(Looks, Generic[Out]):
         if not self.done:
             self.host.check_process()
             waiter = self.host.waiter()
-            self.on_done(waiter.wake)
+            self.add_waker(waiter.wake)
             try:
                 await waiter.wait()
             except BaseException:
                 self._forget(waiter.wake)
                 raise
-        return self._answer()
+        try:
+            return self._answer()
+        finally:
+            del self  # the traceback of an error keeps this frame
 
     async def ended(self) -> None:
         """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
         if self.host.forked():
             return
         waiter = self.host.waiter()
-        self.on_done(waiter.wake)
+        self.add_waker(waiter.wake)
         await waiter.wait_shielded()
 
-    def on_done(self, waker: Callable[[], None]) -> None:
-        """Call this once when it is answered, from whichever thread answers it; at once when it is."""
+    def on_done(self, callback: Callable[[], object]) -> None:
+        """Call this once when it is answered, in the order in which callbacks were given; at once if it is already.
+
+        The thread that answers the ticket calls it, which may be that of a loop: it should be quick. An error that it
+        raises, of whatever class, goes to ``threading.excepthook`` and harms nobody else.
+
+        Example:
+            >>> from rio_chain import Balancer, Task
+            >>> with Balancer("thread") as balancer:
+            ...     ticket = balancer.post(Task(len)("four"))
+            ...     outcome = ticket.wait()
+            >>> ticket.on_done(lambda: print(ticket.outcome.unwrap()))
+            4
+        """
+        self.add_waker(partial(call_once, [callback]))
+
+    def add_waker(self, waker: Callable[[], None]) -> None:
+        """As ``on_done``, for a function of ours: it raises nothing, and a second call of it does nothing."""
         self._wakers.append(waker)
-        if self.done:
-            self._wake()
+        if self.done:  # the thread that answered it may have looked before
+            self._forget(waker)
+            waker()
 
     def _forget(self, waker: Callable[[], None]) -> None:
-        with contextlib.suppress(ValueError):  # it may be called at this very moment
+        with contextlib.suppress(ValueError):  # all may be forgotten at this very moment
             self._wakers.remove(waker)
 
     def _wake(self) -> None:
-        while self._wakers:
-            try:
-                waker = self._wakers.pop()
-            except IndexError:  # another thread took the last one
-                return
-            waker()
+        for waker in tuple(self._wakers):
+            surely(waker)
+        self._wakers.clear()
 
     def _answer(self) -> Outcome[Out]:
         self._seen = True
@@ -136,27 +160,30 @@ class Ticket(Looks, Generic[Out]):
             return self._outcome
         if self._error is None:
             raise RuntimeError("woken without an answer")
-        raise self._error
+        try:
+            raise as_kept(self._error)
+        finally:
+            del self  # its traceback keeps this frame
 
     def resolve(self, outcome: Outcome[Out]) -> None:
         """Answer it. The first answer stands. Only who runs it calls this."""
         if not self.done:
             self._outcome = outcome
             self.withdraw = None  # it knows us, and we know it
-            self._wake()
+        self._wake()  # also those whom an interruption of the first call left out
 
     def fail(self, error: BaseException) -> None:
         """A BaseException of a body ended the run: whoever waits gets it, as itself."""
         if not self.done:
+            drop_frames(error)
             self._error = error
             self.withdraw = None
-            self._wake()
+        self._wake()
 
     def __del__(self) -> None:
         error: BaseException | None = getattr(self, "_error", None)
         if error is not None and not self._seen:
-            told = (type(error), error, error.__traceback__, threading.current_thread())
-            threading.excepthook(threading.ExceptHookArgs(told))
+            report(error)
 
     def __repr__(self) -> str:
         return f"<Ticket of {self.request.plan.title}: {'done' if self.done else 'open'}>"

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,8 +34,39 @@ def acquired(gate: threading.Lock, seconds: float | None = None) -> bool:
             return False
 
 
+def opener(gate: threading.Lock) -> Callable[[], None]:
+    """What releases a gate that was acquired; called again, it does nothing."""
+
+    def opened() -> None:
+        with contextlib.suppress(RuntimeError):
+            gate.release()
+
+    return opened
+
+
+def once(call: Callable[[], object]) -> Callable[[], None]:
+    """What calls it the first time, and does nothing when it is called again; from any thread."""
+    cell = [call]
+
+    def called() -> None:
+        try:
+            first = cell.pop()
+        except IndexError:
+            return
+        first()
+
+    return called
+
+
 class Waited(Protocol):
     """How to wait for what runs on a host. With most it goes on by itself: who waits need do nothing for it."""
+
+    borrowed: bool = False
+    """Whether the loop is a user's, who may stop it and not run it again."""
+
+    def stopped(self) -> bool:
+        """Whether it is such a loop and does not run now, so that nothing there goes on."""
+        return False
 
     def on_loop_thread(self) -> bool:
         """Whether blocking the thread that asks would block the host."""
@@ -89,7 +119,7 @@ def told(
     host.check_process()
     gate = threading.Lock()
     gate.acquire()
-    register(partial(_open, gate))
+    register(opener(gate))
     while meanwhile is not None and not host.block(gate, SLICE):
         meanwhile()
     return meanwhile is not None or host.block(gate, seconds)

@@ -13,6 +13,7 @@ from rio_chain.cli.target import HELP, Refused, chain_at
 from rio_chain.errors import told
 from rio_chain.executors import NAMES
 from rio_chain.outcome import Outcome, Response
+from rio_chain.summaries import ErrorSummary, class_of
 from rio_chain.units import inert
 
 EPILOG = """\
@@ -143,4 +144,5 @@ def _task(response: Response) -> dict[str, Any]:
 
 
 def _error(error: Any) -> dict[str, str]:
-    return {"type": type(error).__name__, "text": told(error, str)}
+    text = error.text if isinstance(error, ErrorSummary) else told(error, str)
+    return {"type": class_of(error).__name__, "text": text}

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, push
+from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
+from rio_chain.engine.blocking import SharedHold
 from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
@@ -71,16 +72,26 @@ async def _budget(_strand: Strand, budget: Budget, *_: Any) -> Hold:
 
 async def _limit(strand: Strand, limit: Limit, value: Any, _: Used) -> Hold | Hit:
     key = None if limit.key is None else await _key(strand, limit.key, value)
-    return await _let_in(strand, limit.enter(key, strand.rt.now))
+    return _until_calls_end(strand, await _let_in(strand, limit.enter(key, strand.rt.now)))
 
 
 async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Hold | Hit:
     key = None if gate.key is None else await _key(strand, gate.key, value)
-    return await _let_in(strand, await ask(strand, "limit", gate.enter, key, strand.rt.now))
+    return _until_calls_end(strand, await _let_in(strand, await ask(strand, "limit", gate.enter, key, strand.rt.now)))
+
+
+def _until_calls_end(strand: Strand, got: Hold | Hit) -> Hold | Hit:
+    """A place that blocking calls inside keep until they end, also when they are abandoned."""
+    if isinstance(got, Hit):
+        return got
+    hold = SharedHold(got, strand.contender)
+    strand.holds = (*(hold for hold in strand.holds if hold.open), hold)
+    return hold
 
 
 async def _flights(strand: Strand, flights: Flights, value: Any, used: Used) -> Hold | Hit:
-    return await _let_in(strand, flights.enter(await _key(strand, flights.key, value, used)))
+    got = await _let_in(strand, flights.enter(await _key(strand, flights.key, value, used)))
+    return got if strand.contender is None or isinstance(got, Hit) else SharedHold(got, strand.contender)
 
 
 async def _cache(strand: Strand, cache: Cache, value: Any, used: Used) -> Hold | Hit:
@@ -164,7 +175,7 @@ async def _turn(strand: Strand, turn: Turn) -> Hold | Answer:
                 await nap(strand, waiter, turn.after)
             turn.ask(rt.now)
     except BaseException:
-        turn.quit()
+        leave_gate(turn.quit)
         raise
     got = turn.hold if turn.state == "granted" else turn.answer
     if got is None:

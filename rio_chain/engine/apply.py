@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import RESTS, Strand
 from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
+from rio_chain.last_resort import report
 from rio_chain.log import close, entry_of, new_round
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
@@ -49,6 +51,14 @@ class OuterExpired(BaseException):
     """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
 
 
+def leave_gate(leave: Callable[[], None]) -> None:
+    """Tell a user's gate that a call is given up. Its error is reported: the run ends for a reason of its own."""
+    try:
+        leave()
+    except Exception as error:  # noqa: BLE001 - a Gate may be a client of anything
+        report(error)
+
+
 class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
@@ -71,7 +81,7 @@ class Frame:
         self.returned()
         if self.hold is not None:
             hold, self.hold = self.hold, None
-            hold.dropped()
+            leave_gate(hold.dropped)
 
     def returned(self) -> None:
         """The retry that the budget allowed is over."""
@@ -161,12 +171,13 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         frame.returned()
         if not _alone(frames):
             strand.run.given_up(frame.low, frame.high)
-        if type(layer) is Retry and await _wanted(strand, layer, frame, error) and _allowed(strand, frames):
-            if await _rested(strand, layer, frame, error):
+        if type(layer) is Retry and await _wanted(strand, layer, frame, error):
+            if strand.contender is not None:
+                strand.contender.pay()
+            if await _begins_again(strand, frames, layer, error):
                 frame.retries += 1
                 new_round(strand.run.log, frame.low, frame.high)
                 return frame.place
-            frame.returned()
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
@@ -179,18 +190,30 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
     return None
 
 
-def _allowed(strand: Strand, frames: list[Frame]) -> bool:
-    """Whether the budget around, if there is one, allows one more retry."""
-    budget = budget_of(strand, frames)
+async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
+    """Wait as the backoff says, then ask the budget around. False: the wait does not fit, or the budget denies it."""
+    frame, budget = frames[-1], budget_of(strand, frames)
+    if budget is not None:
+        first_over(frames, budget)
+    delay = await _delay(strand, layer, frame, error)
+    if strand.rt.now() + delay >= frame.edge:
+        return False
+    frame.rested.append(delay)
+    alone = entry_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
+    status = None if alone is None else alone.status
+    if alone is not None:
+        alone.status = "running"  # a task that rests is not over
+    await _sleep(strand, frame, delay)
     if budget is None:
         return True
-    first_over(frames, budget)
-    frame = frames[-1]
-    frame.extra = budget.extra()
-    if frame.extra is None:
-        for index in range(frame.low, frame.high):
-            entry_of(strand.run.log, index).denied += 1
-    return frame.extra is not None
+    frame.extra = budget.extra()  # not before: a retry that rests must not deny others theirs
+    if frame.extra is not None:
+        return True
+    if alone is not None:
+        alone.status = status
+    for index in range(frame.low, frame.high):
+        entry_of(strand.run.log, index).denied += 1
+    return False
 
 
 def first_over(frames: list[Frame], budget: Budget) -> None:
@@ -224,18 +247,6 @@ async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> boo
     if matches is None:
         return await agrees(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
     return matches
-
-
-async def _rested(strand: Strand, layer: Retry, frame: Frame, error: Any) -> bool:
-    """Wait as the backoff says; False, at once, when that wait does not fit into the limits around it."""
-    delay = await _delay(strand, layer, frame, error)
-    if strand.rt.now() + delay >= frame.edge:
-        return False
-    frame.rested.append(delay)
-    if frame.high - frame.low == 1:
-        entry_of(strand.run.log, frame.low).status = "running"  # a task that rests is not over
-    await _sleep(strand, frame, delay)
-    return True
 
 
 async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
@@ -276,12 +287,15 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
         except Exception as exc:  # noqa: BLE001 - any error of a callback is told as its own
             error: BaseException = exc
     else:
-        got = await strand.rt.call(called, args, {})
+        got = await call_blocking(strand, called, args)
         if not isinstance(got, Raised):  # a call that was refused is no answer either
             return got
         error = got.error
         if not isinstance(error, Exception):
-            raise error
+            try:
+                raise error
+            finally:
+                del got, error  # its traceback keeps this frame
     raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)
 
 

@@ -10,6 +10,8 @@ from rio_chain.engine.program import BRIDGE, CALL, HANDLER, PLACE, Op
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.log import Entry, entry_of, note_call
+from rio_chain.policies.other_loop import advise
+from rio_chain.tracebacks import drop_frames
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
@@ -33,23 +35,33 @@ def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: i
 
 
 def cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
-    """The error that ``exc`` stands for. What nobody here may handle is raised."""
-    now = strand.rt.now()
-    hit = strand.slot.settle(exc)
-    ours = isinstance(exc, Exception)
-    if isinstance(exc, EXITS):
-        raise exc
-    if hit or type(exc) is OuterExpired or (ours and now >= limit):
-        return expire(strand, frames, now)
-    if not ours:
-        raise exc
-    error = exc.error if isinstance(exc, Fail) else exc
+    """The error that ``exc`` stands for, as it is kept. What nobody here may handle is raised."""
+    try:
+        now = strand.rt.now()
+        hit = strand.slot.settle(exc)
+        ours = isinstance(exc, Exception)
+        if isinstance(exc, EXITS):
+            raise exc
+        if hit or type(exc) is OuterExpired or (ours and now >= limit):
+            return expire(strand, frames, now)
+        if not ours:
+            raise exc
+        error = _reported(frames, exc.error if isinstance(exc, Fail) else exc, op, nested=isinstance(exc, NestedFail))
+        drop_frames(error)
+        return error
+    finally:
+        del exc  # its traceback keeps this frame
+
+
+def _reported(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -> Any:
+    """The error that the run reports for one that came out of an instruction."""
     if op is None:
         if frames:
             frames.pop().drop()  # the policy that failed at its own work has no further say
         return error
-    if isinstance(exc, NestedFail):
+    if nested:
         return error
+    advise(error)
     if op[0] == BRIDGE:
         return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
     if op[0] == HANDLER:

@@ -12,15 +12,19 @@ from typing import Any
 
 from rio_chain.engine.admit import nap
 from rio_chain.engine.apply import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
+from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
+from rio_chain.last_resort import surely
 from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
+from rio_chain.policies.other_loop import of_another_loop
+from rio_chain.tracebacks import drop_frames
 
 
 async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
@@ -32,13 +36,16 @@ async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part:
     heat.hedge = hedge
     works = [partial(heat.contender, number, value, part) for number in range(replica.count)]
     try:
-        await strand.rt.race([*works, heat.timekeeper], heat.is_over)
-    except BaseException:
-        close_here(heat.unwanted())
-        raise
+        try:
+            await strand.rt.race([*works, heat.timekeeper], heat.is_over)
+        except BaseException:
+            close_here(heat.unwanted())
+            raise
+        finally:
+            heat.merge_logs()
+        return await heat.result()
     finally:
-        heat.merge_logs()
-    return await heat.result()
+        heat.forget()
 
 
 def _left_open(_: Any) -> None:
@@ -53,10 +60,12 @@ class Heat:
         self.branches = branches
         self.replica = replica
         self.budget = budget
+        self.race = Race(parent.contender, replica.count)
         self.rounds = parent.rounds
         self.frames: list[Frame] = []  # around the race; nobody changes them while it runs
         self.hedge = False  # whether its calls are replicas of one, and not chains of their own
         self.started = self.running = self.denied = self.ended = 0
+        self.cut = False  # one has failed as any further call would
         self.decision = Decision(missing=replica.pick.least)
         self.arrived: list[Arrival] = []
         self.errors: dict[int, Any] = {}
@@ -66,6 +75,7 @@ class Heat:
         self.logs: list[Log | None] = [None] * replica.count
         self.kept: dict[int, list[Any]] = {}  # what each has found for tasks further down
         self.broken: Exception | None = None
+        self._given = 0  # the id of the answer that was handed on, when all is over
         self._turn = 0  # who may start next
         self._at = INF  # when, if nothing happens before
         self._allowed = replica.starts(started=0, running=0, missing=replica.pick.least)  # so many need not wait
@@ -79,7 +89,7 @@ class Heat:
         parent = self.parent
         shared = self.branches[number % len(self.branches)].shared
         rt = Tidy(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
-        strand = parent.fork(parent.run.part(), rt)
+        strand = parent.fork(parent.run.part(), rt, self.race)
         strand.replica, strand.rounds = number, self.rounds
         CURRENT.set(strand)
         extra = None
@@ -98,7 +108,11 @@ class Heat:
             if self.hedge and number:
                 strand.run.hedge_started(self.branches[number % len(self.branches)].low, self.rounds + 1, number)
             await self._run(strand, number, value, part)
+        except RaceOver:
+            if not self.race.decided:  # one around it is over
+                raise
         except BaseException as exc:
+            self.race.decided = True  # or it is broken
             if strand.slot.settle(exc):  # a limit around the race is over, and who keeps it may not know yet
                 raise OuterExpired from None
             raise
@@ -180,6 +194,8 @@ class Heat:
     def _left(self, number: int, now: float, waiter: Waiter) -> float:
         """Seconds until it may start, as far as that can be known; 0: it starts."""
         with self._lock:
+            if self.race.over:
+                return INF
             if self._turn == number and (self._allowed or now >= self._at):
                 self._allowed = max(0, self._allowed - 1)
                 self._turn = number + 1
@@ -193,13 +209,15 @@ class Heat:
         with self._lock:
             waiter = self._waiters.get(number)
         if waiter is not None:
-            waiter.wake()
+            surely(waiter.wake)
 
     # --- the decision --------------------------------------------------------------------------------------------
 
     def is_over(self, _: object) -> bool:
         """Whether it is decided, or there is nothing more to come."""
         with self._lock:
+            if self.cut and not self.running:
+                return True
             hopeless = self.decision.hopeless and (self.arrived or self.errors)  # else there is nothing to fail with
             decided = self.decision.winner is not None or hopeless or self.broken is not None
             return bool(decided) or self.ended == self.replica.count
@@ -216,20 +234,28 @@ class Heat:
             if arrival is not None:
                 self.arrived.append(arrival)
             elif not denied:
+                drop_frames(error)
                 self.errors[number] = error
+                self.cut = self.cut or (self.hedge and len(self.branches) == 1 and of_another_loop(error))
         self._decide(self.parent.rt.now(), failed=arrival is None and not denied)
 
     def _decide(self, now: float, *, failed: bool = False) -> None:
         with self._lock:
             try:
-                left = self.replica.count - self.ended
+                left = self.running if self.cut else self.replica.count - self.ended
                 self.decision = decision = self.replica.pick.decide(self.arrived, left=left, now=now)
             except Exception as exc:  # noqa: BLE001 - it compares the user's values
                 self.broken = CallbackFailed("pick", repr(self.replica.pick), exc)
+                self.race.decided = True
+                drop_frames(self.broken)
                 return
-            self._allowed += self.replica.starts(
-                started=self._turn, running=self.running, missing=decision.missing, failed=failed
-            )
+            self.race.decided = self.race.decided or self.is_over(None)
+            if self.cut:
+                self._allowed, self._at = 0, INF
+            else:
+                self._allowed += self.replica.starts(
+                    started=self._turn, running=self.running, missing=decision.missing, failed=failed
+                )
             turn = self._turn
         self._tell(turn)
         self._tell(-1)
@@ -275,8 +301,15 @@ class Heat:
 
     def _unwanted(self, value: Any) -> None:
         """An answer came when its contender had gone, maybe long after the race."""
-        if value is not self._won():
+        won = id(self._won())  # read first: once that is forgotten, its id is known
+        if id(value) != (self._given or won):
             close_here([value])
+
+    def forget(self) -> None:
+        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        self._given = id(self._won())
+        self.arrived, self.errors, self.late, self.kept, self.frames = [], {}, [], {}, []
+        self.logs.clear()
 
     async def result(self) -> Any:
         """The answer that has won, or ``Fail``. What the others answered is closed, if it can be."""

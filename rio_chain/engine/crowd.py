@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
+from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
@@ -19,6 +20,8 @@ from rio_chain.errors import TooFew
 from rio_chain.log import Log, Tally, close, tally_of
 from rio_chain.outcome import Failed
 from rio_chain.policies import AtLeast, Retry
+from rio_chain.summaries import add_error
+from rio_chain.tracebacks import drop_frames
 
 TOLD = 1_000
 """Errors that ``TooFew`` holds."""
@@ -72,6 +75,7 @@ class Crowd:
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side
         self.tallies: list[Tally] = []
+        self.race = Race(strand.contender)
         self.succeeded = 0
         self.errors: list[Any] = []
         self.failure: Failed | None = None
@@ -86,6 +90,9 @@ class Crowd:
         self.tallies = [tally_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for tally in self.tallies:
             tally.restart()
+            tally.drops = self.on_error not in ("raise", "keep")
+
+        self.race.expect(workers)
 
         async def worker() -> Failed | None:
             return await self._worker(flow)
@@ -94,7 +101,7 @@ class Crowd:
             await self.parent.rt.race([worker] * workers, _is_failure)
         least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
         if self.failure is None and self.succeeded < least:
-            self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors[:TOLD])))
+            self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors)))
         self._close(None if self.failure is None else self.failure.error)
         self.parent.run.merged(self.low, self.high, won=self.failure is None)
         if self.failure is not None:
@@ -102,7 +109,9 @@ class Crowd:
 
     def fail(self, error: Any, log: Log | None = None) -> None:
         """The whole has failed; the first failure stands."""
+        drop_frames(error)
         with self.lock:
+            self.race.decided = True
             if self.failure is None:
                 self.failure, self.failed_log = Failed(error), log
 
@@ -114,7 +123,7 @@ class Crowd:
     # --- the workers ---------------------------------------------------------------------------------------------
 
     async def _worker(self, flow: Flow) -> Failed | None:
-        own = self.parent.fork()
+        own = self.parent.fork(race=self.race)
         own.budget, own.rounds = self.budget, self.rounds
         CURRENT.set(own)
         try:
@@ -124,9 +133,13 @@ class Crowd:
                 if work is None:
                     break
                 await self._one(own, flow, work)
+        except RaceOver:
+            if not self.race.decided:  # one around it is over
+                raise
         except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
             self.fail(exc.error if isinstance(exc, Fail) else exc)
         except BaseException as exc:
+            self.race.decided = True
             flow.stop()  # a worker whose body has swallowed the same would wait for what is not done here
             if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
                 raise OuterExpired from None
@@ -157,6 +170,8 @@ class Crowd:
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
             return
+        if own.contender is not None:
+            own.contender.pay()
         work.value = self._handed_on(got)
         own.slot.arm(own.edge)
         await flow.done(own, work, got)
@@ -171,8 +186,9 @@ class Crowd:
             with self.lock:
                 self.succeeded += 1
             return Success(got) if self.on_error == "keep" else got
-        if len(self.errors) < TOLD:
-            self.errors.append(got.error)
+        with self.lock:
+            if len(self.errors) < TOLD:
+                add_error(self.errors, got.error)
         return Failure(got.error) if self.on_error == "keep" else DROPPED
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rio_chain.deadline import Deadline
+from rio_chain.engine.blocking import CALLING, GivenUp, HeldCall, SharedHold
+from rio_chain.engine.contender import Contender, Race
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.log import Entry, Log
@@ -78,7 +80,10 @@ class Run:
 class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
-    __slots__ = ("at", "before", "budget", "edge", "kept", "outer", "replica", "rounds", "rt", "run", "slot")
+    __slots__ = (
+        "at", "before", "budget", "contender", "edge", "given_up", "holds", "kept", "outer", "replica", "rounds", "rt",
+        "run", "slot",
+    )  # fmt: skip
 
     def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float) -> None:
         self.run = run
@@ -87,10 +92,13 @@ class Strand:
         self.outer = outer  # of a root: the limit of its run; of others: the limits around it, which those keep
         self.edge = outer
         self.at = 0  # the task whose turn it is
-        self.before: Strand | None = None  # of a root: the strand in a body of which its run was begun
+        self.before: tuple[Strand, object] | None = None  # of a root: where it was begun, and ``CALLING`` there
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
+        self.contender: Contender | None = None  # what it is in a race
+        self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
+        self.holds: tuple[SharedHold, ...] = ()  # that it has, or those around it
         self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
 
     @property
@@ -103,13 +111,15 @@ class Strand:
         """Whether it is not over."""
         return self.run is not _OVER
 
-    def fork(self, run: Run | None = None, rt: Runtime | None = None) -> Strand:
+    def fork(self, run: Run | None = None, rt: Runtime | None = None, race: Race | None = None) -> Strand:
         """A strand beside this one, under the same limits, for who calls it; with a ``run`` of its own it keeps
-        what it finds to itself.
+        what it finds to itself. ``race``: the race that it is in.
         """
         rt = rt or self.rt
         strand = (run or self.run).strand(rt, rt.slot(), self.edge)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
+        strand.holds = self.holds
+        strand.contender = None if race is None else Contender(race)
         strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
         return strand
 
@@ -117,8 +127,26 @@ class Strand:
         """A strand in this one's place, for a run of its own that this one waits for."""
         strand = run.strand(self.rt, self.slot, self.edge)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
+        strand.holds, strand.contender = self.holds, self.contender
         strand.kept = self.kept.copy()
         return strand
+
+    def attempt(self) -> Attempt:
+        """Which call of the task whose turn it is; the first when it is over."""
+        log: Log = self.run.log  # read first: it may be closed at any moment
+        if not self.open:
+            return Attempt(1)
+        found: Any = log[self.at]
+        before = 0 if found is None else found.calls if isinstance(found, Entry) else 1
+        return Attempt(self.rounds + before + 1, self.replica)
+
+    def give_up(self, held: HeldCall | None) -> None:
+        """It was interrupted in a blocking call, and waits for that no more. ``held``: what has its places."""
+        if CURRENT.get() is self:  # else a collector ends it, in the context of somebody else
+            self.given_up = (*self.given_up, GivenUp(CALLING.get(), self.rt.now(), self.attempt()))
+            CALLING.set(object())  # what the strand does from here on is not in that body
+        if held is not None:
+            held.give_up(self.holds)
 
     def close(self) -> None:
         """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
@@ -127,6 +155,8 @@ class Strand:
 
     def end(self) -> None:
         """It is over, and so is its slot."""
+        if self.contender is not None:
+            self.contender.ended()
         self.close()
         self.slot.release()
 
@@ -160,22 +190,32 @@ class Attempt(int):
 def current_attempt() -> Attempt:
     """Which call of its task, in this run, the body that asks is; and which replica. The first outside of any run.
 
+    In the body of an abandoned call it stays what it was.
+
     Example:
         >>> from rio_chain import Task, current_attempt
         >>> Task(lambda: current_attempt() + 0)().run().unwrap()
         1
     """
+    strand, given_up = CURRENT.get(), abandoned()
+    if given_up is not None:
+        return given_up.attempt
+    return Attempt(1) if strand is None else strand.attempt()
+
+
+def abandoned() -> GivenUp | None:
+    """The blocking call whose body asks, if it was abandoned."""
     strand = CURRENT.get()
-    log: Log = [] if strand is None else strand.run.log  # read first: it may be closed at any moment
-    if strand is None or not strand.open:
-        return Attempt(1)
-    found: Any = log[strand.at]
-    before = 0 if found is None else found.calls if isinstance(found, Entry) else 1
-    return Attempt(strand.rounds + before + 1, strand.replica)
+    if strand is None or not strand.given_up:
+        return None
+    calling = CALLING.get()
+    return next((given_up for given_up in strand.given_up if given_up.calling is calling), None)
 
 
 def remaining() -> float:
     """Milliseconds until the earliest limit around the body that asks; ``inf`` outside of any run.
+
+    It is never less than 0, and stays 0 in the body of an abandoned call.
 
     Example:
         >>> from rio_chain import Task, remaining
@@ -183,17 +223,31 @@ def remaining() -> float:
         True
     """
     strand = CURRENT.get()
+    if abandoned() is not None:
+        return 0.0
     if strand is None or not strand.open:
         return INF
-    return milliseconds(strand.edge - strand.rt.now())
+    return max(0.0, milliseconds(strand.edge - strand.rt.now()))
 
 
 def inherited() -> Deadline | None:
-    """The deadline that a run begun or posted here inherits from the body that does so."""
-    strand = CURRENT.get()
+    """The deadline that a run begun or posted here inherits from the body that does so.
+
+    In the body of an abandoned call it is the instant at which that was abandoned: nothing may begin there.
+    """
+    strand, given_up = CURRENT.get(), abandoned()
+    if given_up is not None and strand is not None:
+        return Deadline(given_up.at, strand.rt.now)
     if strand is None or not strand.open or strand.edge == INF:
         return None
     return Deadline(strand.edge, strand.rt.now)
+
+
+def task_in(context: Context) -> str:
+    """The name of the task whose turn it is in this context, which may be that of another thread."""
+    strand = context.get(CURRENT)
+    run = _OVER if strand is None else strand.run
+    return "?" if strand is None or run is _OVER else run.plan.tasks[strand.at].name
 
 
 class Here(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rio_chain.deadline import Deadline
+from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine.given import program_for
 from rio_chain.engine.interpret import walk
@@ -64,7 +65,9 @@ def begin(  # noqa: PLR0917 - called for every request
         if outer.rt.now == rt.now:
             run.origin = outer.run.origin
     strand = run.root = run.strand(rt, rt.slot(), until)
-    strand.before = outer
+    if outer is not None:
+        strand.before = outer, CALLING.get()
+        strand.holds = outer.holds  # a blocking call that is abandoned in it keeps the places of the body around, too
     if program.kept:
         strand.kept = [None] * program.kept
     CURRENT.set(strand)
@@ -85,7 +88,12 @@ def end(run: Run) -> None:
     run.root = run.around = None
     here: Any = CURRENT.get()
     if here is strand or not isinstance(here, Strand):  # else a collector ends it, in the context of somebody else
-        CURRENT.set(strand.before)
+        if strand.before is None:
+            CURRENT.set(None)
+        else:
+            outer, calling = strand.before
+            CURRENT.set(outer)
+            CALLING.set(calling)
     strand.before = None
     strand.end()
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from returns.result import Failure, Success
 
+from rio_chain.constants import fresh
 from rio_chain.engine.admit import admit
 from rio_chain.engine.apply import (
     Fail,
@@ -24,6 +25,7 @@ from rio_chain.engine.apply import (
     leave,
     unwind,
 )
+from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
 from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
 from rio_chain.engine.compete import compete
 from rio_chain.engine.crowd import Crowd
@@ -59,13 +61,11 @@ from rio_chain.engine.routes import chosen, used
 from rio_chain.engine.runtime import Raised, Refused, kind_of
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.engine.together import together
-from rio_chain.functions import fresh
 from rio_chain.log import close, entry_of, note_call
 from rio_chain.outcome import Failed
 from rio_chain.request import Request
 
 INF = float("inf")
-NO_KWARGS: dict[str, Any] = {}
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
 """The answers that stand for something else than themselves."""
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
@@ -89,7 +89,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
-    got: Any
+    got: Any = None
     began = t
     limit = edge
     while True:
@@ -106,6 +106,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
             while pc < stop:
                 op = ops[pc]
                 code = op[0]
+                if strand.contender is not None:
+                    strand.contender.go_on(code)
                 if code == TASK:
                     _, route, fn, index, limits, _, plain = op
                     if route >= CALL:
@@ -113,6 +115,9 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         if got is not None:  # a call that waits for a thread or process has not started
                             _arm(strand, edge)
                             await got
+                            phase = RESERVED
+                            if strand.contender is not None:
+                                strand.contender.go_on(code)
                             t = now()
                         phase = RESERVED
                     limit = t + limits[depth]
@@ -129,6 +134,11 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     if route == DIRECT:
                         got = await fn(value)
                     elif route == CALL:
+                        if rt.places:
+                            CALLING.set(object())
+                        got = CALLED
+                        if strand.holds:
+                            got = fn = HeldCall(fn)
                         got = await rt.call(fn, (value,), NO_KWARGS)
                     elif route == PLACE:
                         got = fn(value)
@@ -172,7 +182,10 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         got = op[2](value)
                     else:
                         _arm(strand, edge)
-                        got = await rt.call(op[2], (value,), NO_KWARGS)
+                        fn, got = op[2], CALLED
+                        if strand.holds:
+                            got = fn = HeldCall(fn)
+                        got = await rt.call(fn, (value,), NO_KWARGS)
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, edge)
@@ -201,6 +214,9 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
             flight = None
+            if got is CALLED or isinstance(got, HeldCall):  # there was no answer to that call
+                strand.give_up(got if isinstance(got, HeldCall) else None)
+            got = None  # what came may hold the error, whose traceback keeps this frame
             frames = frames or []
             if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
                 limit = frames[-1].edge if frames else strand.outer
@@ -283,7 +299,9 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
             return fn(value)
         except StopIteration as exc:  # no coroutine can raise one
             raise Fail(exc) from None
-    return await (strand.rt.call if route == CALL else strand.rt.call_async)(fn, (value,), NO_KWARGS)
+    if route == CALL:
+        return await call_blocking(strand, fn, (value,))
+    return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
 async def _plain(strand: Strand, got: Any) -> Any:
@@ -297,7 +315,10 @@ async def _plain(strand: Strand, got: Any) -> Any:
         if kind is Raised or kind is Refused:
             if isinstance(got.error, Exception):
                 raise Fail(got.error)
-            raise got.error
+            try:
+                raise got.error
+            finally:
+                del got  # its traceback keeps this frame
         if kind is Request:
             return await _nested(strand, got)
         if not hasattr(kind, "__await__"):
@@ -312,6 +333,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
     strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.edge)
+    strand.holds, strand.contender = parent.holds, parent.contender
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)

@@ -9,6 +9,7 @@ from typing import Any
 from returns.result import Success
 
 from rio_chain.engine.apply import Fail
+from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
 from rio_chain.engine.runtime import Raised
@@ -183,7 +184,7 @@ class Folding(Results):
     async def _guarded(self, strand: Strand, fn: Callable[..., Any], *args: Any) -> Any:
         """Where bridges run; an error is that of the bridge which the reduce is."""
         try:
-            got: Any = fn(*args) if strand.rt.places else await strand.rt.call(fn, args, {})
+            got: Any = fn(*args) if strand.rt.places else await call_blocking(strand, fn, args)
         except Exception as error:  # noqa: BLE001 - the user's
             raise on_edge(self.place, error) from None
         if isinstance(got, Raised):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from returns.result import Success
 
+from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import Strand
 from rio_chain.engine.runtime import Raised, Runtime, Slot, Waiter
 
@@ -122,7 +123,7 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
     for value in _each_once(values):
         for fn in _closers(value, "aclose", "close"):
             with suppress(Exception):
-                got = fn() if rt.places else await rt.call(fn, (), {})
+                got = fn() if rt.places else await call_blocking(strand, fn, ())
                 if hasattr(got, "__await__"):
                     got = await (got if rt.direct else rt.call_async(_awaited, (got,), {}))
                 if type(got) is not Raised:

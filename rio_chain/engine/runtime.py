@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
+from rio_chain.tracebacks import drop_frames
+
 T = TypeVar("T")
 kind_of = cast("Callable[[object], type[object]]", type)
 """``type``, without the type arguments that a checker makes up for a value of unknown type."""
@@ -25,6 +27,7 @@ class Raised:
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
+        drop_frames(error)  # those of the other strand, where this value may be in a variable
         self.error = error
 
 

@@ -10,6 +10,7 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from rio_chain.engine.apply import Fail
+from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import Strand
 from rio_chain.engine.late import close_here
 from rio_chain.engine.program import Op
@@ -216,9 +217,13 @@ def on_edge(place: PlannedBridge, error: Any) -> BridgeFailed:
 
 def checked(got: Raised) -> Exception:
     """The error that a call gave; what ends more than the run is raised."""
-    if not isinstance(got.error, Exception):
-        raise got.error
-    return got.error
+    error = got.error
+    if isinstance(error, Exception):
+        return error
+    try:
+        raise error
+    finally:
+        del got, error  # its traceback keeps this frame
 
 
 async def _called(strand: Strand, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -226,7 +231,7 @@ async def _called(strand: Strand, fn: Callable[..., Any], args: tuple[Any, ...])
     room = strand.rt.reserve()
     if room is not None:
         await room
-    return await strand.rt.call(fn, args, {})
+    return await call_blocking(strand, fn, args)
 
 
 async def _awaited(rt: Runtime, fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:

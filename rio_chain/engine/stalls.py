@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import warnings
 
 from rio_chain.engine.current import Strand
 from rio_chain.engine.program import TASK, Op, Spread
 from rio_chain.functions import code_of
+from rio_chain.last_resort import report
 from rio_chain.plan import PlannedBridge
 
 LONG = 0.1
@@ -22,7 +21,7 @@ _told: set[tuple[str, str, int]] = set()
 def held(strand: Strand, op: Op, seconds: float) -> None:
     """Warn, once for each function, that the one of ``op`` held the loop; where it begins.
 
-    A warning that is an error is told to ``threading.excepthook``: the run has nothing to do with it.
+    A warning that is an error goes to ``threading.excepthook``: the run has nothing to do with it.
     """
     if op[0] == TASK:
         index: int = op[3]
@@ -43,5 +42,5 @@ def held(strand: Strand, op: Op, seconds: float) -> None:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         else:
             warnings.warn_explicit(message, RuntimeWarning, file, line)
-    except Exception:  # noqa: BLE001 - also what a `showwarning` of the user's raises
-        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+    except BaseException as error:  # noqa: BLE001 - also what a `showwarning` of the user's raises
+        report(error)

@@ -10,37 +10,26 @@ from typing import Any
 from returns.result import Failure, Success
 
 from rio_chain.engine.apply import Frame, NestedFail, RunPart, budget_of
+from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import STOPPED, Runtime
 from rio_chain.log import close
 from rio_chain.outcome import Failed
+from rio_chain.policies import Budget
 
-Run = Callable[[Branch, Runtime], Awaitable[Any]]
-"""Runs a branch on a strand of its own: its value, or ``Failed``."""
+Run = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[Any]]
+"""Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
 
 
 async def together(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
-    budget = budget_of(strand, frames)
-
-    async def run(branch: Branch, rt: Runtime | None = None) -> Any:
-        own = strand.fork(rt=rt)
-        own.budget = budget
-        CURRENT.set(own)  # every branch has a context of its own
-        try:
-            got = await part(own, branch, value)
-            if type(got) is Failed:
-                own.run.given_up(branch.low, branch.high)
-            return got
-        finally:
-            own.end()
-
+    run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
     if need is not None:
         return await enough(strand, op, run)
-    works = [partial(run, branch) for branch in branches]
+    works = [partial(run, branch, None, _never if settle else _failed) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
@@ -59,6 +48,36 @@ async def together(strand: Strand, op: Op, value: Any, frames: list[Frame], part
     raise NestedFail(failures[0].error)
 
 
+async def _run(  # noqa: PLR0917 - all but the last three are the same for all branches
+    strand: Strand,
+    race: Race,
+    budget: Budget | None,
+    part: RunPart,
+    value: Any,
+    branch: Branch,
+    rt: Runtime | None,
+    decides: Callable[[Any], bool],
+) -> Any:
+    own = strand.fork(rt=rt, race=race)
+    own.budget = budget
+    CURRENT.set(own)  # every branch has a context of its own
+    try:
+        got = await part(own, branch, value)
+        if type(got) is Failed:
+            own.run.given_up(branch.low, branch.high)
+        race.decided = decides(got) or race.decided
+    except RaceOver:
+        if not race.decided:  # one around it is over
+            raise
+        return STOPPED
+    except BaseException:
+        race.decided = True
+        raise
+    finally:
+        own.end()
+    return got
+
+
 def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
     if type(got) is not Failed:
         return Success(got)
@@ -70,20 +89,27 @@ def _never(_got: Any) -> bool:
     return False
 
 
+def _failed(got: Any) -> bool:
+    return type(got) is Failed
+
+
 async def enough(strand: Strand, op: Op, run: Run) -> Any:
     """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
     _, branches, keys, _, need, _ = op
     crossing = _Crossing(strand, branches, need)
     works = [partial(crossing.branch, number, run) for number in range(len(branches))]
     try:
-        await strand.rt.race(works, crossing.is_over)
-    except BaseException:
-        close_here(crossing.unwanted([]))
-        raise
-    won = crossing.won()
-    values = [value for _, value in won]
-    await close_all(strand, crossing.unwanted(values))
-    error = None if won else crossing.failures[0].error
+        try:
+            await strand.rt.race(works, crossing.is_over)
+        except BaseException:
+            close_here(crossing.unwanted([]))
+            raise
+        won = crossing.won()
+        values = [value for _, value in won]
+        await close_all(strand, crossing.unwanted(values))
+        error = None if won else crossing.failures[0].error
+    finally:
+        crossing.forget()
     for branch in branches:
         close(strand.run.log, branch.low, branch.high, error, sibling=True)
         strand.run.given_up(branch.low, branch.high)
@@ -106,12 +132,18 @@ class _Crossing:
     async def branch(self, number: int, run: Run) -> None:
         """One of the works."""
         branch = self.branches[number]
-        got = await run(branch, Tidy(self.strand.rt, partial(self._gone, branch), partial(self._late, branch)))
+        rt = Tidy(self.strand.rt, partial(self._gone, branch), partial(self._late, branch))
+        await run(branch, rt, partial(self._ended, number))
+
+    def _ended(self, number: int, got: Any) -> bool:
+        """A branch has ended. Whether that decides it."""
         if type(got) is Failed:
+            branch = self.branches[number]
             self.failures.append(got)
             close(self.strand.run.log, branch.low, branch.high, got.error)
         else:
             self.came.append((number, got))
+        return self.is_over(None)
 
     def is_over(self, _: object) -> bool:
         """Whether there is nothing more to wait for."""
@@ -125,6 +157,10 @@ class _Crossing:
         """The answers that may be closed: nobody gets them, and nobody else holds them."""
         came = [value for number, value in self.came if not self.branches[number].shared]
         return [value for value in (*self.late, *came) if not any(value is one for one in kept)]
+
+    def forget(self) -> None:
+        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        self.came, self.failures, self.late = [], [], []
 
     def _gone(self, branch: Branch, value: Any) -> None:
         """An answer came after its branch had been stopped."""

@@ -17,14 +17,16 @@ import sniffio
 from rio_chain.balancer.serve import Errand, wait_for
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline, deadline_of
-from rio_chain.engine.current import Run
+from rio_chain.engine.current import CURRENT, Run
 from rio_chain.engine.execute import execute
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
+from rio_chain.executors.kernel import driven
 from rio_chain.forks import after_fork, keep_alive
+from rio_chain.policies.timeline import find_clock_with
 from rio_chain.units import Duration, shown
 
 if TYPE_CHECKING:
@@ -132,20 +134,47 @@ def runtime_here() -> Runtime:
     return _found_here()
 
 
+def clock_here() -> Callable[[], float] | None:
+    """The clock of the run or loop in which the code that asks runs; None outside of any."""
+    strand = CURRENT.get()
+    if strand is not None and strand.open:
+        return strand.rt.now
+    if running_library() is None and _host_of_strand() is None:
+        return None
+    return runtime_here().now
+
+
+find_clock_with(clock_here)
+
+
 def _found_here() -> Runtime:
-    """The same, where another loop asked last."""
+    """The same as ``runtime_here``, where another loop asked last."""
     global _here  # noqa: PLW0603 - read and stored as one
     name = _library.name  # trio and those like it say so; asyncio is what is left
     known: Any = getattr(_local, "here", None)
     if known is None or known[3] != name or known[1]() is not known[2]:
+        host = _host_of_strand()
+        if host is not None:  # not kept: a sync function in a strand may run a loop of its own
+            return host.runtime
         found = _library_here().runtime(shared_crew())
         known = _local.here = found, found.running, found.home, name
     _here = known
     return cast("Runtime", known[0])
 
 
+def _host_of_strand() -> Host | None:
+    """Where the async function that asks runs as a strand on threads: under a clock that jumps."""
+    strand = driven()
+    if strand is None or running_library() is not None:
+        return None
+    return cast("Host | None", strand.kernel.host)
+
+
 def host_here() -> Host:
     """The loop that is running as a host; what runs there shares its threads with ``await request``."""
+    of_strand = _host_of_strand()
+    if of_strand is not None:
+        return of_strand
     name = running_library()
     if name is None:
         raise UsageError("`async for` needs a running asyncio or trio loop; in plain code write `for`")

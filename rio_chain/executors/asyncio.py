@@ -12,21 +12,27 @@ import contextlib
 import selectors
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
-from rio_chain.executors.base import Main, OnLoop, OnLoopHost
+from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew, surely
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_loop
 from rio_chain.executors.timers import Deadlines
+from rio_chain.last_resort import call_once, surely
 
 T = TypeVar("T")
 INF = float("inf")
 NAME = "asyncio"
+AGAIN = 0.01
+"""Seconds until a task that could not be made is tried again."""
+FAR = 1e9
+"""Seconds; a timer that never fires."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -66,14 +72,14 @@ class Reaper:
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(at, self._look, context=self._context)
+        self._timer = self.loop.call_at(at, surely, self._look, context=self._context)
 
     def _look(self) -> None:
         self._timer = None
         for alarm in self._deadlines.due(self.loop.time()):
             alarm.deadline = INF
             if alarm.slot is not None:
-                alarm.slot.fire()
+                surely(alarm.slot.fire)
         at = self._deadlines.next()
         if at < INF:
             self._set(at)
@@ -130,7 +136,10 @@ class AsyncioSlot:
         if not fired and not (isinstance(error, Exception) and _answers_a_cancel(error)):
             return False
         if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:
-            raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+            try:
+                raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+            finally:
+                del error  # its traceback keeps this frame
         return fired
 
     def stop(self) -> None:
@@ -168,13 +177,24 @@ def _answers_a_cancel(error: BaseException) -> bool:
     return False
 
 
-# --- waiting ----------------------------------------------------------------------------------------------------
+# --- tasks and waiting ------------------------------------------------------------------------------------------
+
+
+def plain_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], context: Context | None = None
+) -> asyncio.Task[T]:
+    """A task that begins in the next round of the loop, whatever the loop's own task factory does.
+
+    That may begin a task at once, within the code that starts it: a line of requests that don't wait for anything
+    would begin each within the one before, up to the recursion limit.
+    """
+    return asyncio.Task(work, loop=loop, context=context)
 
 
 def call_on(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:
     """Call it on the loop; not at all where that is closed, and its tasks with it."""
     try:
-        loop.call_soon_threadsafe(fn)
+        loop.call_soon_threadsafe(surely, fn)
     except RuntimeError:
         if not loop.is_closed():
             raise  # it says something else, as near the recursion limit
@@ -226,7 +246,7 @@ class _Race:
         self.loop = loop
         self.until = until
         self.results: list[Any] = [STOPPED] * count
-        self.left = count
+        self.left = set(range(count))
         self.tasks: list[asyncio.Task[Any]] = []
         self.stopping = False
         self.error: BaseException | None = None
@@ -244,24 +264,32 @@ class _Race:
     def start(self, works: Sequence[Callable[[], Awaitable[Any]]]) -> None:
         """Start a task for each work."""
         for index, work in enumerate(works):
-            task = self.loop.create_task(self.guard(work))
+            task = plain_task(self.loop, self.guard(work))
             self.tasks.append(task)
-            task.add_done_callback(lambda done, index=index: self.ended(index, done))  # type: ignore[misc]
+            task.add_done_callback(lambda done, index=index: surely(partial(self.ended, index, done)))  # type: ignore[misc]
 
     def ended(self, index: int, task: asyncio.Task[Any]) -> None:
         """Called when a task has ended."""
         got = STOPPED if task.cancelled() else task.result()
-        self.left -= 1
+        self.left.discard(index)
         if type(got) is Raised:
             if self.error is None:
                 self.error = got.error
             self.stop()
         else:
             self.results[index] = got
-            if got is not STOPPED and not self.stopping and self.until(got):
+            if got is not STOPPED and not self.stopping and self.decided(got):
                 self.stop()
         if not self.left and self.over is not None and not self.over.done():
             self.over.set_result(None)
+
+    def decided(self, got: Any) -> bool:
+        """Whether this result ends the race. An error in asking does so, and is raised where the race is awaited."""
+        try:
+            return self.until(got)
+        except BaseException as exc:  # noqa: BLE001 - this is a callback of the loop
+            self.error = self.error or exc
+            return True
 
     def stop(self) -> None:
         """Cancel what still runs, once."""
@@ -280,11 +308,13 @@ class _Race:
             except asyncio.CancelledError as exc:
                 interruption = exc
                 self.stop()
-        if interruption is not None:
-            raise interruption
-        if self.error is not None:
-            raise self.error
-        return self.results
+        error, self.error = interruption or self.error, None
+        if error is None:
+            return self.results
+        try:
+            raise error
+        finally:
+            del error, interruption  # its traceback keeps this frame
 
 
 class AsyncioRuntime(OnLoop):
@@ -368,6 +398,45 @@ def run_jumping(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return runner.run(main())
 
 
+# --- the end of a loop ------------------------------------------------------------------------------------------
+
+
+class _Closing:
+    """Calls ``ended`` when the loop is closed, for as long as this object lives and is not dismissed.
+
+    A loop has no hook for that. But when it is closed, it lets go of what it owns: its wake-up socket, or with a loop
+    such as uvloop's, that has none to look at, the arguments of its timers. A timer is the second choice, because a
+    test's clock that jumps to the next timer would jump to this one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], None]) -> None:
+        self._timer: Callable[[], asyncio.TimerHandle | None] = _no_timer
+        owned = getattr(loop, "_ssock", None)
+        if owned is None:
+            owned = _Owned()
+            self._timer = weakref.ref(loop.call_later(FAR, _nothing, owned, context=Context()))
+        self._owned: object = weakref.ref(owned, lambda _: call_once([ended]))
+
+    def dismiss(self) -> None:
+        """It is not needed any more. On the loop only."""
+        self._owned = None
+        timer = self._timer()
+        if timer is not None:
+            timer.cancel()
+
+
+class _Owned:
+    """Something that can be referred to weakly."""
+
+
+def _no_timer() -> None:
+    return None
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +445,7 @@ class AsyncioHost(OnLoopHost):
 
     name = NAME
     cancelled = asyncio.CancelledError
+    borrowed = True
 
     def __init__(self, crew: Crew) -> None:
         self.loop = asyncio.get_running_loop()
@@ -383,13 +453,18 @@ class AsyncioHost(OnLoopHost):
         self.runtime = AsyncioRuntime(self.loop, crew)
         self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[Any]] = set()  # a loop itself keeps its tasks only weakly
-        self._lost: Callable[[], None] | None = None
+        self._lost: Lost | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._closing: _Closing | None = None
         self._closed = False
 
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""
         return threading.get_ident() == self._thread and self.loop.is_running()
+
+    def stopped(self) -> bool:
+        """As ``Waited.stopped``."""
+        return not self.loop.is_running()
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``. A body that awaits a cancelled task gets a ``CancelledError`` too."""
@@ -401,19 +476,24 @@ class AsyncioHost(OnLoopHost):
         if self.here() and asyncio.current_task(self.loop) is not None:
             self._start(main, context)
         else:  # another thread; or a signal handler that comes while the loop waits for events: this ends the waiting
-            self._soon(surely, partial(self._start, main, context))
+            self._soon(surely, partial(self._start, main, context, again=True))
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
-        """As ``Host.on_loss``: asyncio.run cancels all tasks when it ends, so a task that waits for that will know."""
+    def on_loss(self, lost: Lost) -> None:
+        """As ``Host.on_loss``.
+
+        asyncio.run cancels all tasks when it ends, so a task that waits for that will know. A loop that is closed
+        without that leaves its tasks where they are.
+        """
         self._lost = lost
         if self.here():  # a loop of our own ends with ``close`` only
             nobody = Context()  # whose task this is must not be kept with it
-            keeper: Any = self.loop.create_task(self._keep(), context=nobody)
+            keeper: Any = plain_task(self.loop, self._keep(), nobody)
             keeper.add_done_callback(self._gone, context=nobody)
             keeper._log_destroy_pending = False  # noqa: SLF001 - goes with a balancer that is dropped unclosed; no news
             self._keeper = keeper
+            self._closing = _Closing(self.loop, self._loop_closed)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
         self._closed = True
         if self.here():
@@ -421,7 +501,7 @@ class AsyncioHost(OnLoopHost):
         else:
             with contextlib.suppress(HostGone):
                 self._soon(self._dismiss)
-        self.crew.close()
+        self.crew.close(wait=wait)
 
     def _soon(self, fn: Callable[..., None], *args: Any) -> None:
         try:
@@ -431,11 +511,18 @@ class AsyncioHost(OnLoopHost):
                 raise  # it says something else, as near the recursion limit
             raise HostGone from exc
 
-    def _start(self, main: Main, context: Context) -> None:
+    def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
+        """``again``: there is no caller for an error, such as a MemoryError, so it is tried again a little later."""
         if self._keeper is not None and self._keeper.cancelling() and not self._closed:
             self._gone(None)  # too late: asyncio.run neither runs nor cancels what is started now
             return
-        task = self.loop.create_task(main(), context=context)
+        try:
+            task = plain_task(self.loop, main(), context)
+        except Exception:
+            if not again:
+                raise
+            self.loop.call_later(AGAIN, partial(self._start, main, context, again=True))
+            return
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -443,28 +530,46 @@ class AsyncioHost(OnLoopHost):
         await self.loop.create_future()
 
     def _gone(self, _: object) -> None:
+        """The loop is ending: asyncio.run cancels its tasks."""
         if not self._closed and self._lost is not None:
-            self._lost()
+            self._lost(over=False)
+
+    def _loop_closed(self) -> None:
+        """Nothing on the loop goes on."""
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - its ticket is answered
+        if not self._closed and self._lost is not None:
+            self._lost(over=True)
 
     def _dismiss(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
+        if self._closing is not None:
+            self._closing.dismiss()
 
 
 class OwnAsyncioHost(AsyncioHost):
     """An asyncio loop on a thread of its own."""
+
+    borrowed = False
 
     def __init__(self, crew: Crew, ended: asyncio.Event) -> None:
         super().__init__(crew)
         self._ended = ended
         self.thread: threading.Thread | None = None
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: ends the loop and its thread."""
-        super().close()
+        super().close(wait=wait)
         call_on(self.loop, self._ended.set)
-        if self.thread is not None and not self.on_loop_thread():
+        if wait and self.thread is not None and not self.on_loop_thread():
             self.thread.join()
+
+    def ended(self) -> None:
+        """As ``OwnLoop.ended``."""
+        if not self._closed and self._lost is not None:
+            self._lost(over=True)
 
 
 def attach(threads: int, max_abandoned: int) -> AsyncioHost:
@@ -524,7 +629,7 @@ class SharedLoop:
                 return Raised(exc)
 
         def begin() -> None:
-            task = loop.create_task(guard(), context=context)
+            task = plain_task(loop, guard(), context)
             tasks.append(task)
             task.add_done_callback(lambda t: done(Raised(asyncio.CancelledError()) if t.cancelled() else t.result()))
 

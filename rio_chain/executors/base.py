@@ -19,6 +19,13 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
 
 
+class Lost(Protocol):
+    """Called when the loop of a host has ended, or begins to."""
+
+    def __call__(self, *, over: bool) -> None:
+        """``over``: nothing on it goes on. Else its tasks are cancelled, and still have their clean-up to do."""
+
+
 class OnLoop(ABC):
     """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
 
@@ -76,6 +83,7 @@ class OnLoopHost(Waited):
 
     runtime: OnLoop
     crew: Crew
+    must_close = True
 
     def here(self) -> bool:
         """As ``Host.here``."""
@@ -98,6 +106,8 @@ class Host(Waited, Protocol):
     crew: Crew
     cancelled: type[BaseException]
     """What a strand gets when its loop ends."""
+    must_close: bool
+    """Whether it keeps threads, tasks or descriptors until it is closed."""
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
@@ -120,11 +130,15 @@ class Host(Waited, Protocol):
             RuntimeError: no thread can be started. ``main`` will not run.
         """
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
-        """Call this once if the loop ends while the host is in use. Called from the host's loop."""
+    def on_loss(self, lost: Lost) -> None:
+        """Call this if the loop ends while the host is in use: on the loop, or on the thread that closes it."""
 
-    def close(self) -> None:
-        """Free what the host started. Strands have ended before; from any thread but the host's own."""
+    def close(self, *, wait: bool = True) -> None:
+        """Free what the host started. Strands have ended before.
+
+        Args:
+            wait: until its threads have ended; from any thread but the host's own. A finaliser does not wait.
+        """
 
 
 class ExecutorModule(Protocol):

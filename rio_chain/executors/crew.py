@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -20,26 +19,19 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from rio_chain.aside import patient
+from rio_chain.engine.current import task_in
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
 from rio_chain.forks import after_fork
+from rio_chain.last_resort import report, surely
 
 Item = Callable[[], bool]
 """Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""
 
 _IDLE = 10.0
 """Seconds after which a worker without work ends."""
-_PAUSES = 0.0, 0.001, 0.01
-"""Seconds between the attempts of ``surely``."""
 _LEAVE, _FINISH = 1.0, 0.1
 """Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
-
-
-def report(error: BaseException) -> None:
-    """Tell ``threading.excepthook`` of an error that has nobody else to go to; never raises."""
-    with contextlib.suppress(BaseException):
-        told = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(told))
 
 
 def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -48,6 +40,15 @@ def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[
         return context.run(fn, *args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this thread
         return Raised(error)
+
+
+class LeftCall:
+    """A call that was given up and still runs: that of which task."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, context: contextvars.Context | None) -> None:
+        self.task = "" if context is None else task_in(context)
 
 
 class Crew:
@@ -79,9 +80,10 @@ class Crew:
         self._pending: dict[Item, _Seat | None] = {}  # not finished and not given up; None: it waits for a worker
         self._seats: dict[_Seat, None] = {}  # threads, without those that were given up
         self._starting: dict[_Seat, None] = {}  # those whose thread has not begun
-        self._abandoned: dict[_Seat, None] = {}  # those whose call was given up and still runs
+        self._abandoned: dict[_Seat, LeftCall] = {}  # those whose call was given up and still runs
         self.permits = Permits(threads)
         self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
+        self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
         self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
         self._items: SimpleQueue[Item | None] = SimpleQueue()
@@ -142,16 +144,32 @@ class Crew:
             if self._pending.get(item, self) is None:
                 del self._pending[item]
 
-    def give_up(self, item: Item) -> None:
+    def queued(self, item: Item) -> bool:
+        """Whether an item waits for a worker."""
+        return self._pending.get(item, self) is None and not self._items.empty()
+
+    def look(self) -> None:
+        """Start threads for those that have died and are still counted."""
+        with self._lock:
+            for seat in [seat for seat in self._seats if seat.thread is not None and not seat.thread.is_alive()]:
+                del self._seats[seat]
+        self.refill()
+
+    def give_up(self, item: Item, context: contextvars.Context | None = None) -> None:
         """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
 
-        To be called where it is decided, under the item's own lock: its thread may return True right after.
+        To be called where it is decided, under the item's own lock: its thread may return True right after. The
+        ``context`` is that of the call, and says of which task it is.
         """
         with self._lock:
             seat = self._pending.pop(item, None)
             if seat is not None:
-                self._abandoned[seat] = None
+                self._abandoned[seat] = LeftCall(context)
                 self._seats.pop(seat, None)
+
+    def left_calls(self) -> list[LeftCall]:
+        """The calls that were given up and still run."""
+        return list(self._abandoned.values())
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
@@ -171,8 +189,12 @@ class Crew:
         """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
         return self.permits.reserve(waiter)
 
-    def close(self) -> None:
-        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done.
+
+        Args:
+            wait: for those that end now. A finaliser does not wait.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -180,7 +202,7 @@ class Crew:
             threads, idle = self.count, self.count - self.pending
         self._items.put(None)
         with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
-            for k in range(threads):
+            for k in range(threads if wait else 0):
                 self._left.get(timeout=_LEAVE if k < idle else _FINISH).join(_LEAVE)
 
     def _renew(self) -> None:
@@ -246,29 +268,39 @@ class Crew:
     def _work(self, seat: _Seat) -> None:
         if self._starting.pop(seat, self) is self:
             return  # the call that started this thread was interrupted, and has disowned it
+        seat.thread = threading.current_thread()
         while True:
             try:
                 self._serve(seat)
             except BaseException as error:  # noqa: BLE001 - an error of the system, of which no item knows
                 report(error)
-                with contextlib.suppress(BaseException):
-                    if self._survives(seat):
-                        continue
+                if surely(partial(self._survives, seat, error)):
+                    continue
             break
         if self._closed:
             self._left.put(threading.current_thread())
             self._items.put(None)  # for the next idle one
 
-    def _survives(self, seat: _Seat) -> bool:
-        """The thread of a seat met an error in its own work: its item is over, and it goes on with the next."""
+    def _survives(self, seat: _Seat, error: BaseException) -> bool:
+        """The thread of a seat met an error in its own work: it goes on with the next item, and another does this."""
         with self._lock:
-            for item in [item for item, taken in self._pending.items() if taken is seat]:
+            item, seat.item = seat.item, None
+            lost = item is not None and self._pending.get(item, self) in (None, seat)
+            if item is not None and lost:
                 del self._pending[item]
-            return self._abandoned.pop(seat, self) is self or self._stays(seat)
+            goes_on = self._abandoned.pop(seat, self) is self or self._stays(seat)
+        if item is not None and lost:
+            surely(partial(self.unserved, [item], error))
+        return goes_on
 
     def _stays(self, seat: _Seat) -> bool:
         """Whether a thread whose call was abandoned is needed again. Under the lock."""
-        return not self._closed and self._sits_again(seat)
+        if self._closed:
+            return False
+        if self.count < self.threads and self.wanted():
+            self._seats[seat] = None
+            return True
+        return self._sits_again(seat)
 
     def _sits_again(self, seat: _Seat) -> bool:
         """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
@@ -278,48 +310,65 @@ class Crew:
 
     def _serve(self, seat: _Seat) -> None:
         """Do one item after the other, until this thread is to end."""
-        get, lock, pending = self._items.get, self._lock, self._pending
+        get = self._items.get
         stays = True
         while stays:
             try:
                 item = get(timeout=_IDLE)
             except Empty:
                 item = None
-            patient(lock)
-            try:
-                if item is None:
-                    stays = not self._one_less(seat)
-                elif pending.get(item, seat) is None:
-                    pending[item] = seat
-                else:
-                    item = None  # it was withdrawn
-            finally:
-                lock.release()
+            seat.item = item
+            if not self._takes(item, seat):
+                stays = seat in self._seats
+            elif item is not None:
+                try:
+                    given_up = item()
+                except BaseException as error:  # noqa: BLE001 - an error of an item must not cost a worker
+                    report(error)
+                    given_up = seat in self._abandoned
+                    if not given_up:
+                        surely(partial(self.unserved, [item], error))  # it may not have begun
+                stays = self._done(item, seat, given_up=given_up)
+            seat.item = item = None  # it may hold a lot, and the next one may be long in coming
+
+    def _takes(self, item: Item | None, seat: _Seat) -> bool:
+        """Whether the thread with this seat is to do this item; for None, it may be that it is to end."""
+        lock = self._lock
+        patient(lock)
+        try:
             if item is None:
-                continue
-            try:
-                given_up = item()
-            except BaseException as error:  # noqa: BLE001 - a bug in an item must not cost a worker
-                report(error)
-                given_up = seat in self._abandoned
-            patient(lock)
-            try:
-                if given_up:
-                    self._abandoned.pop(seat, None)
-                    stays = self._stays(seat)
-                else:
-                    if pending.get(item) is seat:  # else it was parked and has been woken, and waits here again
-                        del pending[item]
-                    stays = not (self._closed and self._one_less(seat))
-            finally:
-                lock.release()
-            del item  # it may hold a lot, and the next one may be long in coming
+                self._one_less(seat)
+                return False
+            if self._pending.get(item, seat) is not None:
+                return False  # it was withdrawn
+            self._pending[item] = seat
+            return True
+        finally:
+            lock.release()
+
+    def _done(self, item: Item, seat: _Seat, *, given_up: bool) -> bool:
+        """An item is over. Whether the thread stays for the next."""
+        lock = self._lock
+        patient(lock)
+        try:
+            if given_up:
+                self._abandoned.pop(seat, None)
+                return self._stays(seat)
+            if self._pending.get(item) is seat:  # else it was parked and has been woken, and waits here again
+                del self._pending[item]
+            return not (self._closed and self._one_less(seat))
+        finally:
+            lock.release()
 
 
 class _Seat:
     """The place of one thread in the crew."""
 
-    __slots__ = ()
+    __slots__ = ("item", "thread")
+
+    def __init__(self) -> None:
+        self.item: Item | None = None  # what its thread has taken out of the line
+        self.thread: threading.Thread | None = None  # when that has begun
 
 
 def refuse_all(items: list[Item], error: BaseException) -> None:
@@ -327,18 +376,6 @@ def refuse_all(items: list[Item], error: BaseException) -> None:
     for item in items:
         if isinstance(item, Job):
             item.refuse(error)
-
-
-def surely(act: Callable[[], object]) -> None:
-    """Do it, again where that fails because the system has no memory: somebody waits for it and for nothing else."""
-    for pause in _PAUSES:
-        try:
-            act()
-        except Exception:  # noqa: BLE001 - what it was does not matter; the last one is raised
-            time.sleep(pause)
-        else:
-            return
-    act()
 
 
 class Job:
@@ -366,40 +403,36 @@ class Job:
                 return True
             self._state = "ended"
             self.answer = got
-        self._over()
+        surely(self._over)
         return False
 
     def refuse(self, error: BaseException) -> None:
-        """No thread can be had for it: it is not made."""
+        """No thread can be had for it, and it is not made; or its thread met an error of the system."""
         with self._lock:
-            if self._state != "queued":
+            if self._state not in ("queued", "running"):
                 return
+            self.answer = Refused(error) if self._state == "queued" else Raised(error)
             self._state = "ended"
-            self.answer = Refused(error)
-        self._over()
+        surely(self._over)
 
     def _over(self) -> None:
         """It has its answer."""
-        try:
-            self._crew.permits.release()
-        finally:
-            surely(self._waiter.wake)
+        surely(self._crew.permits.release)
+        surely(self._waiter.wake)
 
     def give_up(self) -> bool:
         """Nobody waits any more: it never begins, or it is abandoned (True); one that has ended stays as it is."""
         with self._lock:
             running = self._state == "running"
-            if running:
-                self._crew.give_up(self)
-            elif self._state == "queued":
-                self._crew.withdraw(self)
-            else:
+            if not running and self._state != "queued":
                 return False
             self._state = "given up"
-        try:
-            self._crew.permits.release()
-        finally:
-            self._crew.refill()
+            if running:
+                surely(partial(self._crew.give_up, self, self._call[0]))
+            else:
+                surely(partial(self._crew.withdraw, self))
+        surely(self._crew.permits.release)
+        self._crew.refill()
         return running
 
 

@@ -51,6 +51,7 @@ class JumpingThreadHost(ThreadHost):
     def __init__(self, threads: int, max_abandoned: int, name: str = "rio_chain-jumping") -> None:
         self._timers = JumpingTimers()
         super().__init__(threads, max_abandoned, name, async_host=AsyncFunctions, timers=self._timers)
+        self.runtime.serves(self)
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
         """As ``Waited.block``."""

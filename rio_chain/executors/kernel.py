@@ -28,12 +28,15 @@ from math import inf
 from typing import Any, Protocol, cast
 
 from rio_chain.engine.runtime import kind_of
-from rio_chain.executors.crew import Crew, Item, answer, report, surely
+from rio_chain.executors.crew import Crew, Item, answer
 from rio_chain.executors.timers import Alarm
+from rio_chain.last_resort import report, surely
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
 AGAIN = 0.05
 """Seconds between two attempts to start a thread that could not be started."""
+LOOK = 1.0
+"""Seconds between two looks for lost wake-ups, and how late an expiry is that was lost."""
 
 Ended = Callable[[Any, BaseException | None], None]
 """Told once how a strand ended: its value, or the error that left it."""
@@ -66,8 +69,9 @@ class Kernel:
         self.strands: set[Strand] = set()  # that have not ended; it also keeps parked ones alive
         self.limits: list[Limit] = []  # not in use
         self.stray: Callable[[object], BaseException] = _stray
-        self._rescue = Rescue(self)
-        crew.unserved = self._rescue.add
+        self.rescue = Rescue(self)
+        crew.unserved, crew.wanted = self.rescue.add, self.rescue.waits
+        self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
         """Start a strand of its own, from any thread.
@@ -82,6 +86,7 @@ class Kernel:
         """
         try:
             strand = Strand(self, main, context, _report)
+            self.rescue.begin()
             (self.go_on if accepted else self.crew.submit)(strand.drive)
         except BaseException:  # an interruption may come anywhere, also before the strand has its name
             for late in [strand for strand in self.strands.copy() if strand.main is main]:
@@ -93,7 +98,7 @@ class Kernel:
         try:
             self.crew.submit(item)
         except BaseException as error:
-            self._rescue.add([item], error)
+            surely(partial(self.rescue.add, [item], error))
             if not isinstance(error, (RuntimeError, MemoryError)):
                 raise
 
@@ -103,25 +108,38 @@ class Rescue:
 
     Meanwhile the timer's thread drives each strand up to its next call. So limits hold, and what was cancelled ends,
     even if no thread can ever be started again.
+
+    Where memory ends, any step of a wake-up may fail, also the one that would repeat it. So while there are strands,
+    the alarm also looks for those whose wake-up or expiry was lost, and repeats that.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._items: deque[Item] = deque()
+        self.looks = False  # whether it looks for lost wake-ups; a clock for tests would never come to rest
         self.deadline = self.entry_at = inf
 
     def add(self, items: list[Item], error: BaseException) -> None:  # noqa: ARG002 - as ``Crew.unserved``
         """Look for a thread for these again in a moment."""
         self._items.extend(items)
-        self._arm()
+        self._arm(AGAIN)
 
-    def _arm(self) -> None:
-        self.deadline = at = self._kernel.timers.now() + AGAIN
+    def waits(self) -> bool:
+        """Whether items wait here."""
+        return bool(self._items)
+
+    def begin(self) -> None:
+        """There are strands now."""
+        if self.looks and self.deadline == inf:
+            self._arm(LOOK)
+
+    def _arm(self, seconds: float) -> None:
+        self.deadline = at = self._kernel.timers.now() + seconds
         if at < self.entry_at:
             self._kernel.timers.push(self, at)
 
-    def fire(self, now: float) -> None:  # noqa: ARG002 - as ``Alarm.fire``
-        """Look for a thread for each of them."""
+    def fire(self, now: float) -> None:
+        """Look for a thread for each item, and at each strand."""
         self.deadline = inf
         try:
             for _ in range(len(self._items)):
@@ -129,9 +147,15 @@ class Rescue:
                 if self._still_waits(item):
                     self._items.append(item)
                 self._items.popleft()
+            if self.looks:
+                self._kernel.crew.look()
+                for strand in self._kernel.strands.copy():
+                    strand.look(now)
         finally:
             if self._items:
-                self._arm()
+                self._arm(AGAIN)
+            elif self.looks and self._kernel.strands:
+                self._arm(LOOK)
 
     def _still_waits(self, item: Item) -> bool:
         try:
@@ -316,29 +340,35 @@ class Strand:
             if self._state != READY:
                 return False  # it was stopped before it began
             self._state = DRIVEN
-        claim, error = self._claim, None
+        claim = self._claim
         while True:
             try:
-                return self._go(*self._resumed(error))
+                return self._go(self._resumed())
             except BaseException as failed:  # noqa: BLE001 - of this machinery, as where memory ends; the strand hears it
                 with self._lock:
                     if self._claim is not claim:
                         return True
                     claim.clear()
-                    error = failed
-                if self._state is DONE or getattr(self._coro, "cr_frame", self) is None:
-                    surely(partial(self._end, None, failed))
+                self._error = surely(partial(self._failed, failed))
+                if self._state == DONE:
                     return False
 
-    def _resumed(self, failed: BaseException | None = None) -> tuple[Coroutine[Any, Any, Any], BaseException | None]:
-        """The coroutine, on this thread, and the error to throw in."""
-        error, self._error, self._on = failed or self._error, None, None
+    def _resumed(self) -> Coroutine[Any, Any, Any]:
+        """The coroutine, on this thread."""
+        self._on = None
         coro = self._coro
         if coro is None:
-            main: Any = self.main()
+            main: Any = surely(self.main)
             coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
         _here.strand = self
-        return coro, error
+        return coro
+
+    def _failed(self, error: BaseException) -> BaseException | None:
+        """This machinery met an error. Gives what to throw in: nothing, before there is code that could handle it."""
+        coro = getattr(self, "_coro", None)
+        if self._state == DONE or (coro is not None and coro.cr_frame is None):
+            self._end(None, error)
+        return error if coro is not None and inspect.getcoroutinestate(coro) != inspect.CORO_CREATED else None
 
     def advance(self) -> bool:
         """Go on without a worker: up to its next call, for which it needs one (True), or until it is parked or over."""
@@ -348,30 +378,31 @@ class Strand:
             if self._call is not None and self._error is None and not self._flagged:
                 return True
             self._state = DRIVEN
-        outer, error = _here.strand, None
+        outer = _here.strand
         try:
             while True:
                 try:
-                    return self._advance(*self._resumed(error))
+                    return self._advance(self._resumed())
                 except BaseException as failed:  # noqa: BLE001 - as in ``drive``
-                    error = failed
-                    if self._state is DONE or getattr(self._coro, "cr_frame", self) is None:
-                        surely(partial(self._end, None, failed))
+                    self._error = surely(partial(self._failed, failed))
+                    if self._state == DONE:
                         return False
         finally:
             _here.strand = outer
 
-    def _advance(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:
+    def _advance(self, coro: Coroutine[Any, Any, Any]) -> bool:
         what: Any = self._call
-        self._call = None
+        error, self._call, self._error = self._error, None, None  # no other variable may hold the error, as in ``_go``
         while True:
             if error is not None or what is None:
                 try:
                     what = self.context.run(coro.send, None) if error is None else self.context.run(coro.throw, error)
                 except StopIteration as stop:
+                    error = None
                     self._end(stop.value, None)
                     return False
-                except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+                except BaseException as raised:  # noqa: BLE001 - given to whoever started the strand
+                    error = None
                     self._end(None, raised)
                     return False
                 error = None
@@ -389,10 +420,11 @@ class Strand:
                 error = self.kernel.stray(coro)
             what = None
 
-    def _go(self, coro: Coroutine[Any, Any, Any], error: BaseException | None) -> bool:  # noqa: C901, PLR0912 - the hot loop
+    def _go(self, coro: Coroutine[Any, Any, Any]) -> bool:  # noqa: C901, PLR0912 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
         run, copy, resume, value = context.run, context.copy, coro.send, None
         send: Callable[[Any], Any] = resume
+        error, self._error = self._error, None  # no other variable may hold it: its traceback will keep this frame
         if self._call is not None:
             what, self._call = self._call, None
             send = lambda _: what  # noqa: E731 - the call that it came to without a worker
@@ -400,9 +432,11 @@ class Strand:
             try:
                 what = run(send, value) if error is None else run(coro.throw, error)
             except StopIteration as stop:
+                error = None
                 self._end(stop.value, None)
                 return False
             except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+                error = None
                 self._end(None, raised)
                 return False
             send = resume
@@ -462,10 +496,10 @@ class Strand:
         """Go on, if parked on this signal. From any thread."""
         with self._lock:
             signal.woken = True
-            if self._state != PARKED or self._on is not signal:
+            if self._on is not signal or self._state not in (PARKED, READY):
                 return
-            self._state = READY
-        self.kernel.go_on(self.drive)
+            self._state = READY  # also where it was ready: what failed after this, is done when it is woken again
+        self._submit()
 
     @property
     def coroutine(self) -> Coroutine[Any, Any, Any] | None:
@@ -499,7 +533,7 @@ class Strand:
         self._state = READY
         self._error = error
         self._claim = []
-        self.kernel.crew.give_up(self.drive)
+        self.kernel.crew.give_up(self.drive, self.context)
         return True
 
     def _expire(self, limit: Limit, error: Expired, now: float | None = None) -> bool:
@@ -538,7 +572,7 @@ class Strand:
             self._flagged = self._expiring = True
             interrupted = self._expire(limit, error, now)
         if interrupted:
-            self._go_on()
+            surely(self._go_on)
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
@@ -550,7 +584,7 @@ class Strand:
             self._stopped = self._flagged = self._stopping = True
             interrupted = self._expire(limit, error)
         if interrupted:
-            self._go_on()
+            surely(self._go_on)
 
     def cancel(self) -> None:
         """End the strand with ``StrandCancelled``: now, or when it next waits. From any thread."""
@@ -569,15 +603,34 @@ class Strand:
             else:
                 self._state = DONE
         if interrupted:
-            self._go_on()
+            surely(self._go_on)
         elif not begun:
-            self._end(None, error)
+            surely(partial(self._end, None, error))
 
     def _go_on(self) -> None:
         """After an interruption. Nobody drives it before this, and then it may have to wait for a thread."""
         if self._on is not None and self._on.left is not None:
             self._on.left()
-        self.kernel.go_on(self.drive)
+        self._submit()
+
+    def look(self, now: float) -> None:
+        """Repeat its wake-up or its expiry, if that was lost."""
+        with self._lock:
+            limit, on = self._limit, self._on
+            if self._state == PARKED and on is not None and on.woken:
+                self._state = READY
+            lost = self._state == READY and not self.kernel.crew.queued(self.drive)
+        if lost:
+            self._submit()
+        elif limit is not None and limit.deadline < now - LOOK:
+            self.expire(limit, now)
+
+    def _submit(self) -> None:
+        """It is ready, and nobody else will have it driven."""
+        try:
+            self.kernel.go_on(self.drive)
+        except MemoryError:
+            surely(partial(self.kernel.go_on, self.drive))
 
     # --- the slot ---------------------------------------------------------------------------------------------
 

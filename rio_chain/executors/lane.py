@@ -104,15 +104,15 @@ class Lane:
         self._free.append(place)
         self._permits.release()
 
-    def close(self) -> None:
-        """Kill the processes and end their threads. From any thread; nothing is running there any more."""
+    def close(self, *, wait: bool = True) -> None:
+        """Kill the processes and end their threads, and ``wait`` for that. From any thread; nothing runs there now."""
         with self._lock:
             self.closed = True
             minded, self._minded = self._minded, []
         atexit.unregister(self.close)
         for place, _ in minded:
             place.end()
-        for _, thread in minded:
+        for _, thread in minded if wait else ():
             thread.join(_LEAVE)
 
     def _renew(self) -> None:

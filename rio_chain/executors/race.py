@@ -9,6 +9,7 @@ from typing import Any
 
 from rio_chain.engine.runtime import STOPPED
 from rio_chain.executors.kernel import Signal, Strand, StrandCancelled
+from rio_chain.last_resort import surely
 
 
 async def race(
@@ -18,18 +19,22 @@ async def race(
     if not works:
         return []
     running = _Race(parent, works, until)
-    running.start()
     try:
+        running.start()
         await running.all_ended.wait()
     except BaseException:
-        running.stop()
+        surely(running.stop)
         await running.all_ended.wait_shielded()
         raise
     finally:
         running.all_ended.left = None  # they know each other
-    if running.error is not None:
-        raise running.error
-    return running.results
+    error, running.error = running.error, None
+    if error is None:
+        return running.results
+    try:
+        raise error
+    finally:
+        del error  # its traceback keeps this frame
 
 
 class _Race:
@@ -52,7 +57,7 @@ class _Race:
 
     def start(self) -> None:
         for child in self._children:
-            self._kernel.go_on(child.drive)
+            surely(partial(self._kernel.go_on, child.drive))
 
     def stop(self) -> None:
         """Cancel all that still run, once."""

@@ -158,7 +158,7 @@ class Stream(Generic[Out]):
         self._ticket.cancel(LEFT)
         if self._host.on_loop_thread():
             raise UsageError("leaving `with` would block the loop that has to clean up; write `async with`")
-        told(self._host, self._ticket.on_done)
+        told(self._host, self._ticket.add_waker)
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,7 +170,7 @@ class Stream(Generic[Out]):
             return
         self._ticket.cancel(LEFT)
         waiter = self._ticket.host.waiter()
-        self._ticket.on_done(waiter.wake)
+        self._ticket.add_waker(waiter.wake)
         try:
             await waiter.wait()
         except BaseException:
@@ -187,7 +187,7 @@ def events_of(ticket: Ticket[Any]) -> Buffer:
     buffer = Buffer()
     watch = Watch(ticket.request.plan, buffer.put)
     ticket.run = Watched(Part(watch))
-    ticket.on_done(partial(_over, watch, buffer))
+    ticket.add_waker(partial(_over, watch, buffer))
     return buffer
 
 
@@ -235,7 +235,7 @@ class Reading(_Reader, Iterator[Event]):
                 self._host.block(gate)
             except BaseException:  # Ctrl-C; a second one does not wait
                 self._ticket.cancel(LEFT)
-                told(self._host, self._ticket.on_done)
+                told(self._host, self._ticket.add_waker)
                 raise
         event = self._next()
         if event is None:
@@ -248,7 +248,7 @@ class Reading(_Reader, Iterator[Event]):
         self._ticket.cancel(LEFT)
         # the loop was left; but a collector may come by on any thread, also on one that has to do the clean-up
         if threading.get_ident() == self._thread and not sys.is_finalizing():
-            told(self._host, self._ticket.on_done)
+            told(self._host, self._ticket.add_waker)
 
 
 class AsyncReading(_Reader, AsyncIterator[Event]):

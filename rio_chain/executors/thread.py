@@ -13,13 +13,16 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
+from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.runtime import NO_LANES, Raised, Refused
-from rio_chain.executors.crew import Crew, surely
+from rio_chain.executors.base import Lost
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
 from rio_chain.forks import after_fork
+from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")
 
@@ -43,6 +46,9 @@ class OwnLoop(Protocol):
     def close(self) -> None:
         """End the loop."""
 
+    def ended(self) -> None:
+        """The loop has ended, perhaps before it was closed."""
+
 
 L = TypeVar("L", bound=OwnLoop)
 
@@ -57,17 +63,24 @@ def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
         OSError: the loop can't be made; so for whatever else ``run`` raises before the loop is up.
     """
     answers: SimpleQueue[L | Raised] = SimpleQueue()
+    made: list[L] = []
     unwanted = False
 
     def up(host: L) -> bool:
+        made.append(host)
         answers.put(host)
         return not unwanted
 
     def main() -> None:
         try:
             run(up)
-        except BaseException as error:  # noqa: BLE001 - raised below, if somebody waits for it
-            answers.put(Raised(error))
+        except BaseException as error:  # noqa: BLE001 - raised below, where that still waits
+            if made:
+                report(error)
+            else:
+                answers.put(Raised(error))
+        for host in made:
+            surely(host.ended)
 
     try:
         thread = start_daemon(main, name)
@@ -123,6 +136,7 @@ class ThreadRuntime:
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
         self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used
         self._kernel = Kernel(crew, timers or self._own)
+        self._kernel.rescue.looks = timers is None
         self._async_host = async_host
         self.now = self._kernel.timers.now
 
@@ -137,9 +151,13 @@ class ThreadRuntime:
             self._own.begin()  # first: no limit of the strand would hold without it
         self._kernel.spawn(main, context, accepted=accepted)
 
-    def close(self) -> None:
-        """End the timer thread."""
-        self._own.close()
+    def serves(self, host: ThreadHost) -> None:
+        """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
+        self._kernel.host = host
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the timer thread, and ``wait`` for that."""
+        self._own.close(wait=wait)
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; the thread is free meanwhile."""
@@ -164,7 +182,9 @@ class ThreadRuntime:
             host = self._async_host()
         except (RuntimeError, MemoryError, OSError) as error:  # its loop can't be started
             return Refused(error)
-        cancel = host.start(fn, args, kwargs, strand.context.copy(), done)
+        context = strand.context.copy()
+        context.run(CALLING.set, object())  # it is in no blocking call, and can't be abandoned
+        cancel = host.start(fn, args, kwargs, context, done)
         try:
             await ended.wait()
         except BaseException:
@@ -174,7 +194,10 @@ class ThreadRuntime:
                 raise
         else:
             return answers[0]
-        raise answers[0].error  # not in the handler: it would get the interruption as its context
+        try:
+            raise answers[0].error  # not in the handler: it would get the interruption as its context
+        finally:
+            answers.clear()  # its traceback keeps this frame
 
     def reserve(self) -> None:
         """A strand that is driven has its thread."""
@@ -208,6 +231,7 @@ class ThreadHost(Waited):
 
     name = "thread"
     cancelled = StrandCancelled
+    must_close = True
 
     def __init__(
         self,
@@ -234,13 +258,13 @@ class ThreadHost(Waited):
         """As ``Host.cancelling``: there is no other way to it."""
         return True
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: workers are there as long as the process."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
-        self.crew.close()
-        self.runtime.close()
+        self.crew.close(wait=wait)
+        self.runtime.close(wait=wait)
 
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-thread") -> ThreadHost:

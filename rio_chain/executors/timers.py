@@ -15,7 +15,7 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from rio_chain.executors.crew import report, surely
+from rio_chain.last_resort import report, surely
 
 
 class Timed(Protocol):
@@ -143,7 +143,7 @@ class TimerThread:
 
     def push(self, alarm: Alarm, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
-        with self._lock:
+        with self._lock:  # not the condition: a Ctrl-C after the lock is taken in its `__enter__` would leave it locked
             earliest = self._deadlines.push(alarm, at)
             if self._thread is None:
                 self._start()
@@ -157,12 +157,12 @@ class TimerThread:
                 if self._thread is None:
                     self._start()
 
-    def close(self) -> None:
-        """End the thread. A later push starts a new one."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread, and ``wait`` for that. A later push starts a new one."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._condition.notify_all()
-        if thread is not None and thread is not threading.current_thread():
+        if wait and thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _start(self) -> None:

@@ -8,7 +8,6 @@ was), and a fresh one is opened when the next limit is armed: before anything el
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
@@ -18,10 +17,11 @@ from typing import Any, TypeVar, cast
 import trio
 
 from rio_chain.engine.runtime import STOPPED, HostGone
-from rio_chain.executors.base import Main, OnLoop, OnLoopHost
+from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew, report, surely
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.thread import start_loop
+from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")
 NAME = "trio"
@@ -86,15 +86,15 @@ class TrioSlot:
             and isinstance(error, (trio.Cancelled, BaseExceptionGroup))
             and not isinstance(error, Exception)
         ):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback keeps this frame
         return True
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
-        try:
-            self._loop.token.run_sync_soon(contained, self._cancel)
-        except trio.RunFinishedError:
-            return  # and its strands with it
+        call_on(self._loop.token, self._cancel)
 
     def _cancel(self) -> None:
         if self._scope is not None:
@@ -141,10 +141,7 @@ class TrioWaiter:
         if threading.get_ident() == self._thread and trio.lowlevel.in_trio_task():
             self._wake()
             return
-        try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(contained, self._wake)
-        except trio.RunFinishedError:
-            return  # nobody waits there any more
+        call_on(self._token, self._wake)  # also for a signal handler that comes while trio itself is at work
 
     def _wake(self) -> None:
         self._woken = True
@@ -163,6 +160,15 @@ def contained(call: Callable[[], object]) -> None:
         surely(call)
     except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
         report(error)
+
+
+def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
+    """Make a call on the loop of that token. False: it has ended, and its tasks with it."""
+    try:
+        token.run_sync_soon(contained, call)
+    except (trio.RunFinishedError, OSError):  # OSError: it has crashed, and its wake-up socket is closed
+        return False
+    return True
 
 
 def _running() -> trio.lowlevel.TrioToken | None:
@@ -198,14 +204,18 @@ class TrioRuntime(OnLoop):
         """As ``Runtime.race``."""
         results: list[Any] = [STOPPED] * len(works)
         raised: list[BaseException] = []
+        cancelled: list[BaseException] = []
 
         async def contend(index: int, work: Callable[[], Awaitable[T]]) -> None:
             try:
                 got = await work()
             except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
-                cancelled = _cancelled_part(exc)
-                if cancelled is not None:
-                    raise cancelled from None
+                part = _cancelled_part(exc)
+                if part is not None:
+                    try:
+                        raise part from None
+                    finally:
+                        del part  # its traceback keeps this frame
                 raised.append(exc)
                 nursery.cancel_scope.cancel()
                 return
@@ -218,9 +228,13 @@ class TrioRuntime(OnLoop):
                 for index, work in enumerate(works):
                     nursery.start_soon(contend, index, work)
         except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
-            raise _first(group) from None
-        if raised:
-            raise raised[0]
+            cancelled.append(_first(group))
+        if cancelled or raised:
+            try:
+                raise (cancelled or raised)[0]  # not in the handler: the group would be its context, and holds it
+            finally:
+                cancelled.clear()  # its traceback keeps this frame
+                raised.clear()
         return results
 
 
@@ -243,16 +257,23 @@ def _cancelled_part(exc: BaseException) -> BaseException | None:
     return None
 
 
-class JumpingClock(trio.abc.Clock):
+class JumpingClock(trio.abc.Clock, trio.abc.Instrument):
     """Virtual time: when nothing is ready, it moves to the next deadline.
 
-    Not a ``MockClock``, which would run away from calls on threads.
+    Not a ``MockClock``, which would run away from calls on threads. It is an instrument of its run as well, to know
+    that a task has run: trio finds what that has caused by ``run_sync_soon`` or a socket only when it looks for I/O,
+    and the clock must not jump before.
     """
 
     def __init__(self) -> None:
         self.calls = Calls()
         self._at = BEGIN
         self._quiet: int | None = None
+        self._stepped = False  # a task has run since trio last looked
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - as ``Instrument``
+        """As ``Instrument.before_task_step``."""
+        self._stepped = True
 
     def start_clock(self) -> None:
         """As ``Clock.start_clock``."""
@@ -262,19 +283,21 @@ class JumpingClock(trio.abc.Clock):
         return self._at
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks who was woken."""
+        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks for I/O."""
         before, self._quiet = self._quiet, self.calls.quiet()
+        stepped, self._stepped = self._stepped, False
         if self._quiet is None:
             return LOOK
-        if self._quiet == before:  # so trio has looked since the last call ended
-            self._at = deadline if deadline < INF else self._at
-            return deadline - self._at
-        return 0
+        if stepped or self._quiet != before:  # trio has not looked since a task ran, or a call ended
+            return 0
+        self._at = deadline if deadline < INF else self._at
+        return deadline - self._at
 
 
 def run_jumping(main: Callable[[], Awaitable[T]]) -> T:
     """Run ``main`` on such a clock."""
-    return trio.run(main, clock=JumpingClock())
+    clock = JumpingClock()
+    return trio.run(main, clock=clock, instruments=[clock])
 
 
 class TrioHost(OnLoopHost):
@@ -288,7 +311,7 @@ class TrioHost(OnLoopHost):
         self.runtime = TrioRuntime(crew)
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._lost: Callable[[], None] | None = None
+        self._lost: Lost | None = None
         self._keeper: trio.CancelScope | None = None
         self._closed = False
 
@@ -301,40 +324,42 @@ class TrioHost(OnLoopHost):
         if trio.lowlevel.in_trio_task() and self.here():
             self._start(main, context)
             return
-        try:  # also for a signal handler that comes while trio itself is at work
-            self._token.run_sync_soon(contained, partial(self._start, main, context))
-        except trio.RunFinishedError as exc:
-            raise HostGone from exc
+        # also for a signal handler that comes while trio itself is at work
+        if not call_on(self._token, partial(self._start, main, context, again=True)):
+            raise HostGone
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""
         return True
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
         self._lost = lost
         if self.here():  # a loop of our own ends with ``close`` only
             self._keeper = trio.CancelScope()
             trio.lowlevel.spawn_system_task(self._keep, self._keeper)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
         self._closed = True
         if self.here():
             self._dismiss()
         else:
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(contained, self._dismiss)
-        self.crew.close()
+            call_on(self._token, self._dismiss)
+        self.crew.close(wait=wait)
 
-    def _start(self, main: Main, context: Context) -> None:
+    def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
+        """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
         try:
             trio.lowlevel.spawn_system_task(main, context=context)
-        except RuntimeError as exc:
-            if isinstance(exc, RecursionError):
+        except Exception as error:
+            if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
+                if self._lost is not None:  # too late: trio takes no more system tasks
+                    self._lost(over=False)
+            elif again:
+                call_on(self._token, partial(self._start, main, context, again=True))
+            else:
                 raise
-            if self._lost is not None:  # too late: trio takes no more system tasks
-                self._lost()
 
     async def _keep(self, scope: trio.CancelScope) -> None:
         with scope:
@@ -342,7 +367,7 @@ class TrioHost(OnLoopHost):
                 await trio.sleep_forever()
             finally:
                 if not self._closed and self._lost is not None:
-                    self._lost()
+                    self._lost(over=False)
 
     def _dismiss(self) -> None:
         if self._keeper is not None:
@@ -357,15 +382,18 @@ class OwnTrioHost(TrioHost):
         self._ended = ended
         self.thread: threading.Thread | None = None
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: ends the loop and its thread."""
-        super().close()
-        try:
-            self._token.run_sync_soon(contained, self._ended.set)
-        except trio.RunFinishedError:
+        super().close(wait=wait)
+        if not call_on(self._token, self._ended.set):
             return
-        if self.thread is not None and threading.current_thread() is not self.thread:
+        if wait and self.thread is not None and threading.current_thread() is not self.thread:
             self.thread.join()
+
+    def ended(self) -> None:
+        """As ``OwnLoop.ended``."""
+        if not self._closed and self._lost is not None:
+            self._lost(over=True)
 
 
 def attach(threads: int, max_abandoned: int) -> TrioHost:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import Lane, Raised, Runtime
 from rio_chain.errors import ChainDefinitionError, UsageError
-from rio_chain.executors.base import Executor, Main
+from rio_chain.executors.base import Executor, Lost, Main
 from rio_chain.executors.crew import Crew, answer
 from rio_chain.executors.foreign import frames_of, say_better
 from rio_chain.executors.kernel import Strand, StrandCancelled, current, driven_within, let_others
@@ -89,8 +89,8 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
     loop = executor.loop
     if running() is loop:
         raise UsageError("this would wait for itself; `await` the function")
-    answers: list[Any] = []
-    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), partial(_note, answers.append))
+    answers: list[tuple[Any, BaseException | None]] = []  # no ``Raised``: a debugger should find the frames of `fn`
+    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), lambda *ended: answers.append(ended))
     loop.soon(strand.drive)
     try:
         loop.drive(lambda: bool(answers))
@@ -98,11 +98,14 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
         strand.cancel()
         loop.drive(lambda: bool(answers))
         raise
-    got: Any = answers[0]
-    if isinstance(got, Raised):
-        raise got.error
-    value: T = got
-    return value
+    value, error = answers.pop()
+    if error is None:
+        got: T = value
+        return got
+    try:
+        raise error
+    finally:
+        del error  # its traceback keeps this frame
 
 
 def _note(note: Callable[[Any], object], value: Any, error: BaseException | None) -> None:
@@ -194,6 +197,7 @@ class VirtualHost(Waited):
 
     name = NAME
     cancelled: type[BaseException] = StrandCancelled
+    must_close = False
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -242,10 +246,10 @@ class VirtualHost(Waited):
         """As ``Host.cancelling``: the loop never ends, so it is the body's own."""
         return False
 
-    def on_loss(self, lost: Callable[[], None]) -> None:
+    def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: it is never lost."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: the loop has nothing that must be freed."""
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sized
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sized
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 from returns.result import Failure
 
+from rio_chain.balancer.mapping import OnLoops
 from rio_chain.balancer.ticket import Ticket
+from rio_chain.balancer.waiting import once
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.outcome import Outcome
@@ -43,7 +46,7 @@ class Progress:
         """The ticket, which is one of those that count."""
         self._title = ticket.request.plan.title
         self._open.add(ticket)
-        ticket.on_done(lambda: self._answered.append(ticket))
+        ticket.add_waker(once(partial(self._answered.append, ticket)))
         return ticket
 
     def posting(self, post: Callable[[Any], Ticket[Out]]) -> Callable[[Any], Ticket[Out]]:
@@ -55,14 +58,9 @@ class Progress:
         with Shown(self) as look:
             yield from outcomes(look)
 
-    async def ashown(
-        self, outcomes: Callable[[Callable[[], None]], AsyncGenerator[Out, None]]
-    ) -> AsyncGenerator[Out, None]:
+    def ashown(self, outcomes: Callable[[Callable[[], None]], OnLoops[Out]]) -> AsyncShown[Out]:
         """The same for async code."""
-        with Shown(self) as look:
-            async with aclosing(outcomes(look)) as several:
-                async for outcome in several:
-                    yield outcome
+        return AsyncShown(self, outcomes)
 
     # --- what is seen -------------------------------------------------------------------------------------------
 
@@ -108,6 +106,33 @@ class Progress:
         """How many are done in a second: of late; when all are done, in all."""
         then, before = (self._began, 0) if self.done == self.total else self._past[0]
         return (self.done - before) / (self._now - then) if self._now > then else 0.0
+
+
+class AsyncShown(AsyncIterator[Outcome[Out]]):
+    """What ``async for`` reads while progress is shown: from the first Outcome until the loop over it is left."""
+
+    def __init__(self, progress: Progress, outcomes: Callable[[Callable[[], None]], OnLoops[Out]]) -> None:
+        self._view = ExitStack()
+        self._make: Callable[[], OnLoops[Out]] = lambda: outcomes(self._view.enter_context(Shown(progress)))
+        self._several: OnLoops[Out] | None = None
+
+    async def __anext__(self) -> Outcome[Out]:
+        if self._several is None:
+            self._several = self._make()
+        try:
+            return await anext(self._several)
+        except BaseException:
+            self._view.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, wait until it has ended, and close the view."""
+        with self._view:
+            if self._several is not None:
+                await self._several.aclose()
+
+    def __del__(self) -> None:
+        self._view.close()
 
 
 def _failed(ticket: Ticket[Any]) -> bool:

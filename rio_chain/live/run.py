@@ -42,7 +42,7 @@ def run_live(
 def followed(ticket: Ticket[Any]) -> Generator[Callable[[], object], None, None]:
     """Show the run of a ticket until the end of the block. Gives what waits for its answer."""
     with Shown(Running(ticket)) as look:
-        yield partial(told, ticket.host, ticket.on_done, meanwhile=look)
+        yield partial(told, ticket.host, ticket.add_waker, meanwhile=look)
 
 
 class Running:

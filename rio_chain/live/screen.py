@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from rio_chain.executors import in_notebook
+from rio_chain.last_resort import report
 from rio_chain.live.sheet import View, html, text
 from rio_chain.live.terminal import Terminal, Unfit
 from rio_chain.show.display import text_alone
@@ -143,4 +144,7 @@ class Shown:
             step()
         except Exception as error:  # noqa: BLE001 - what is shown may not end what is run
             self._screen = None
-            warnings.warn(f"the live view was given up: {error!r}", RuntimeWarning, stacklevel=3)
+            try:
+                warnings.warn(f"the live view was given up: {error!r}", RuntimeWarning, stacklevel=3)
+            except Exception as warning:  # noqa: BLE001 - a warning that is an error, or a `repr` that fails
+                report(warning)

@@ -33,6 +33,10 @@ def _factor(value: float) -> float:
     return number(value, "factor", least=1)
 
 
+def _max_retry_after(value: Duration | None) -> float | None:
+    return None if value is None else seconds(value, "max_retry_after", zero=True)
+
+
 @frozen(repr=False)
 class Backoff:
     """The wait before retry ``i`` (counted from 0): ``min(cap, base * factor ** i)``, with jitter.
@@ -41,11 +45,16 @@ class Backoff:
     failed together; decorrelated jitter draws between ``base`` and three times the delay before, at most ``cap``, and
     has no use for ``factor`` (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 
+    Where a server asks for a wait (``error.retry_after``, or ``retry_after=`` of the retry), that is waited instead if
+    it is the longer one, but never more than ``cap``, or ``max_retry_after`` where that is given.
+
     Args:
         base: the first bound, in milliseconds or as a ``timedelta``. Default 50.
         factor: how much the bound grows from one retry to the next; 1 or more. Default 2.
         cap: the largest bound, in milliseconds or as a ``timedelta``. Default 1000.
         jitter: ``"full"``, ``"none"`` or ``"decorrelated"``.
+        max_retry_after: the most that a server may ask for, in milliseconds or as a ``timedelta``; 0: it is not
+            listened to. Default: ``cap``.
 
     Raises:
         ChainDefinitionError: an argument out of its range.
@@ -59,6 +68,7 @@ class Backoff:
     factor: float = field(default=2, converter=_factor)
     cap: float = field(default=1000, converter=_cap)
     jitter: Jitter = "full"
+    max_retry_after: float | None = field(default=None, converter=_max_retry_after, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.jitter not in ("full", "none", "decorrelated"):
@@ -84,14 +94,21 @@ class Backoff:
             return min(self.cap, _grown(self.base, _SPREAD, retry + 1))
         return min(self.cap, _grown(self.base, self.factor, retry))
 
+    @property
+    def most_asked(self) -> float:
+        """The most seconds that a server may ask for."""
+        return self.cap if self.max_retry_after is None else self.max_retry_after
+
     def __repr__(self) -> str:
         base, factor, cap = exact_ms(self.base), plain(self.factor), exact_ms(self.cap)
-        return f"Backoff(base={base}, factor={factor}, cap={cap}, jitter={self.jitter!r})"
+        asked = "" if self.max_retry_after is None else f", max_retry_after={exact_ms(self.max_retry_after)}"
+        return f"Backoff(base={base}, factor={factor}, cap={cap}, jitter={self.jitter!r}{asked})"
 
     def __str__(self) -> str:
+        asked = "" if self.max_retry_after is None else f", servers may ask for up to {span(self.max_retry_after)}"
         if self.jitter == "decorrelated":
-            return f"backoff from {span(self.base)} up to {span(self.cap)}, decorrelated jitter"
-        return f"backoff {span(self.base)} x{self.factor:g} up to {span(self.cap)}, {self.jitter} jitter"
+            return f"backoff from {span(self.base)} up to {span(self.cap)}, decorrelated jitter{asked}"
+        return f"backoff {span(self.base)} x{self.factor:g} up to {span(self.cap)}, {self.jitter} jitter{asked}"
 
 
 DEFAULT_BACKOFF = Backoff()

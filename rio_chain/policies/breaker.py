@@ -12,8 +12,9 @@ from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.checks import label, share
 from rio_chain.policies.hold import Clock, Hold
 from rio_chain.policies.matching import Classes, classes, matches, names
+from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.shared import Shared
-from rio_chain.policies.timeline import Timeline
+from rio_chain.policies.timeline import Timeline, clock_here
 from rio_chain.policies.written import plain
 from rio_chain.units import Duration, count, seconds, span
 
@@ -103,7 +104,9 @@ class Breaker(Shared):
 
     def counts(self, error: object) -> bool | None:
         """Whether a call that failed with this error has failed (False) or succeeded; None: it does not count."""
-        return None if isinstance(error, NEVER_RETRIED) else not matches(self._on, error)
+        if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
+            return None
+        return not matches(self._on, error)
 
     # --- what users ask -----------------------------------------------------------------------------------------
 
@@ -117,8 +120,9 @@ class Breaker(Shared):
 
     def open(self, *, hold: bool = False) -> None:
         """Open it now, for ``open_for``; with ``hold`` until ``close()``."""
+        clock = clock_here()  # of whoever opens it: that of the last call may be another one, or over
         with self._lock:
-            self._change(math.inf if hold else self._time.now() + self._open_for)
+            self._change(math.inf if hold else self._time.now(clock) + self._open_for)
 
     def close(self) -> None:
         """Close it now, and forget what was counted."""

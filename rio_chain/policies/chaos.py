@@ -104,7 +104,10 @@ class Chaos(Shared):
             return NO_FAULT
         with self._lock:
             self._hits += 1
-        return Fault(self.latency, self._error() if isinstance(self._error, type) else self._error)
+        error = self._error
+        if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all who caught it
+            return Fault(self.latency, BaseException.with_traceback(error, None))
+        return Fault(self.latency, None if error is None else error())
 
     def _renew(self) -> None:
         """In a forked child: the numbers of the calls go on from where they are."""

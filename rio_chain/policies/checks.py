@@ -8,6 +8,7 @@ from typing import Any
 
 from rio_chain.chained import not_a_chain
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.signatures import signature_of
 from rio_chain.units import inert, number, shown
 
 
@@ -38,9 +39,8 @@ def title(fn: object) -> str:
 
 
 def _takes_one(fn: Callable[..., Any]) -> bool:
-    try:
-        signature = inspect.signature(fn)
-    except (ValueError, TypeError):
+    signature = signature_of(fn, follow_wrapped=True)
+    if signature is None:
         return True  # a builtin that tells nothing
     try:
         signature.bind(None)

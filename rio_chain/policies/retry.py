@@ -9,8 +9,9 @@ from typing import Any, cast
 from attrs import field, frozen
 
 from rio_chain.errors import NEVER_RETRIED
-from rio_chain.policies.backoff import DEFAULT_BACKOFF, Wait, Waiting, backoff_of
+from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
 from rio_chain.policies.matching import Match, classes, matches
+from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.told import told_by, told_seconds
 from rio_chain.units import inert
 
@@ -61,7 +62,7 @@ class Retry:
         accept: a function of the value; False makes a failure of it.
         retry_after: a function of the error that says how long the server wants us to wait: seconds, a
             ``timedelta``, a ``datetime`` or a header's text; None leaves it to the backoff. Without it
-            ``error.retry_after`` is looked at.
+            ``error.retry_after`` is looked at. What can't be read leaves it to the backoff, too.
     """
 
     retries: int
@@ -76,7 +77,7 @@ class Retry:
 
     def matches(self, error: object) -> bool | None:
         """Whether this error is worth another attempt; None: ask the predicate ``on``."""
-        if isinstance(error, NEVER_RETRIED):
+        if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
             return False
         return self.on.find(error) is not None if isinstance(self.on, ByClass) else matches(self.on, error)
 
@@ -96,7 +97,10 @@ class Retry:
         elapsed: float = 0.0,
         idle: float = 0.0,
     ) -> float:
-        """Seconds before retry number ``retry`` (0 is the first). What the server asked for wins, without jitter.
+        """Seconds before retry number ``retry`` (0 is the first): the backoff's wait, or what the server asks for.
+
+        The longer of the two, as a server that says "at once" to everybody would be called in a tight loop. What it
+        asks for gets no jitter, and is cut at the most that the backoff allows.
 
         Args:
             retry: how many retries were made before.
@@ -107,13 +111,15 @@ class Retry:
             elapsed: seconds since the first attempt began, for a tenacity wait.
             idle: seconds of them spent in such delays, for a tenacity wait.
         """
-        asked = told_seconds(told_by(error) if told is _ASK_THE_ERROR else told)
-        if asked is not None:
-            return asked
         waits = self.waits(error)
         if isinstance(waits, Wait):
-            return waits.delay(retry, error, elapsed=elapsed, idle=idle)
-        return 0.0 if waits is None else waits.delay(retry, draw, previous)
+            own = waits.delay(retry, error, elapsed=elapsed, idle=idle)
+        else:
+            own = 0.0 if waits is None else waits.delay(retry, draw, previous)
+        asked = told_seconds(told_by(error) if told is _ASK_THE_ERROR else told)
+        if asked is None:
+            return own
+        return max(own, min(asked, waits.most_asked) if isinstance(waits, Backoff) else asked)
 
     def __str__(self) -> str:
         if isinstance(self.on, ByClass):

@@ -11,7 +11,7 @@ Told = float | timedelta | datetime | str | None
 
 
 def told_by(error: object) -> object:
-    """The ``retry_after`` of an error; None where it has none, or can't say."""
+    """The ``retry_after`` of an error; None where it has none, or where reading it raises."""
     try:
         return getattr(error, "retry_after", None)
     except Exception:  # noqa: BLE001 - a property of the user's class; without it there still is the backoff
@@ -19,7 +19,7 @@ def told_by(error: object) -> object:
 
 
 def told_seconds(told: object, today: datetime | None = None) -> float | None:
-    """Seconds to wait, 0 or more; None when ``told`` says nothing that can be meant. A date that is past is 0.
+    """Seconds to wait, 0 or more; None when ``told`` can't be read, whatever it is. A date that is past is 0.
 
     Args:
         told: seconds, a ``timedelta``, a ``datetime`` (without a zone: local time), or a header's text.
@@ -29,37 +29,30 @@ def told_seconds(told: object, today: datetime | None = None) -> float | None:
         >>> told_seconds(2), told_seconds("120"), told_seconds(-1), told_seconds("soon")
         (2.0, 120.0, None, None)
     """
+    try:
+        seconds = _seconds(told, today)
+    except Exception:  # noqa: BLE001 - a server wrote it, or a class of the user's: it may raise anything
+        return None
+    return seconds if seconds is not None and 0 <= seconds < math.inf else None
+
+
+def _seconds(told: object, today: datetime | None) -> float | None:
     if isinstance(told, str):
         told = _header(told)
     if isinstance(told, datetime):
-        return _until(told, today or datetime.now(UTC))
+        now = today or datetime.now(UTC)
+        return max(0.0, told.timestamp() - now.timestamp())
     if isinstance(told, timedelta):
-        told = told.total_seconds()
-    if isinstance(told, bool) or not isinstance(told, Real):
-        return None
-    try:
-        seconds = float(told)
-    except (OverflowError, ValueError):
-        return None
-    return seconds if 0 <= seconds < math.inf else None
+        return told.total_seconds()
+    return None if isinstance(told, bool) or not isinstance(told, Real) else float(told)
 
 
-def _until(date: datetime, today: datetime) -> float | None:
-    try:
-        return max(0.0, date.timestamp() - today.timestamp())
-    except (ValueError, OverflowError, OSError):
-        return None  # a year that the machine's calendar does not reach
-
-
-def _header(text: str) -> float | datetime | None:
+def _header(text: str) -> float | datetime:
     try:
         return float(text)
     except ValueError:
         pass
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, and rarely needed
 
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
+    date = parsedate_to_datetime(text)
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -31,7 +31,7 @@ class Lines(Row):
             axis + max(step.height - step.axis for step in line)
             for line, axis in zip(self.lines, self.axes, strict=True)
         ]
-        self.height = sum(self.highs) + DOWN * (len(self.lines) - 1)
+        self.height = math.fsum(self.highs) + DOWN * (len(self.lines) - 1)
         self.axis = self.axes[0]
 
     @property
@@ -69,7 +69,7 @@ class Lines(Row):
 
 def length(line: Sequence[Shape]) -> float:
     """How long a line is."""
-    return sum(step.width for step in line) + GAP * (len(line) - 1)
+    return math.fsum(step.width for step in line) + GAP * (len(line) - 1)
 
 
 def in_lines(steps: Sequence[Shape], total: float) -> list[list[Shape]]:

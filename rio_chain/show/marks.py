@@ -12,6 +12,7 @@ from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.plan import PlannedBridge
 from rio_chain.show.measure import cut
 from rio_chain.show.picture import Mark, Marks
+from rio_chain.summaries import ErrorSummary
 
 TOLD = 10  # attempts, or errors, in a title
 HEADLINE = 70
@@ -26,6 +27,8 @@ def duration(ms: float) -> str:
 
 def error_text(error: object) -> str:
     """An error in one line."""
+    if isinstance(error, ErrorSummary):
+        return cut(str(error), LONG)
     kind = type(error).__name__
     said = told(error, str) if isinstance(error, BaseException) else told(error)
     return cut(f"{kind}: {said}", LONG)

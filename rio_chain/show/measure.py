@@ -2,9 +2,13 @@
 
 The widths are those of the widest fonts in use (DejaVu, Verdana), so a text is never wider than its place. All of them
 are of printable ASCII: what is not, has been escaped before.
+
+Widths are added by ``fsum``. ``sum`` rounds floats in another way since Python 3.12, and a picture is the same on all.
 """
 
 from __future__ import annotations
+
+from math import fsum
 
 from rio_chain.units import inert
 
@@ -22,7 +26,7 @@ _OTHER = 0.65
 
 def width(text: str, size: float, *, mono: bool = False) -> float:
     """Pixels that a text of printable ASCII takes at most, in a font of that size."""
-    return size * (MONO * len(text) if mono else sum(_WIDE.get(c, _OTHER) for c in text))
+    return size * (MONO * len(text) if mono else fsum(_WIDE.get(c, _OTHER) for c in text))
 
 
 def cut(text: str, most: int) -> str:

@@ -122,12 +122,14 @@ def _backoff(given: Backoff | Wait | None) -> Data | None:
         return None
     if isinstance(given, Wait):
         return {"kind": "wait", "function": function(given.fn)}
+    asked = {} if given.max_retry_after is None else {"max_retry_after_ms": ms(given.max_retry_after)}
     return {
         "kind": "backoff",
         "base_ms": ms(given.base),
         "factor": number(given.factor),
         "cap_ms": ms(given.cap),
         "jitter": given.jitter,
+        **asked,
     }
 
 

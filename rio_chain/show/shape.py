@@ -7,6 +7,7 @@ part that is a branch, or the whole, has *lanes* below it, in which values go th
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import fsum
 from typing import Literal
 
 from rio_chain.show.measure import width
@@ -110,7 +111,7 @@ def pill_width(layer: Layer) -> float:
 
 def row_width(row: Sequence[Layer]) -> float:
     """How wide a row of pills is."""
-    return sum(map(pill_width, row)) + PILL_GAP * max(0, len(row) - 1)
+    return fsum(map(pill_width, row)) + PILL_GAP * max(0, len(row) - 1)
 
 
 def in_rows(layers: Sequence[Layer], most: float = WIDEST_ROW) -> list[list[Layer]]:

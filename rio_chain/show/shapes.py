@@ -6,6 +6,7 @@ A chain consists of steps in a row, of branches that meet again, and of frames, 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import fsum
 from typing import Any
 
 from rio_chain.show.measure import width
@@ -127,7 +128,7 @@ class Row(Shape):
             step.measure()
         self.axis = max(step.axis for step in self.steps)
         self.height = self.axis + max(step.height - step.axis for step in self.steps)
-        self.width = sum(step.width for step in self.steps) + GAP * (len(self.steps) - 1)
+        self.width = fsum(step.width for step in self.steps) + GAP * (len(self.steps) - 1)
 
     def place(self, x: float, y: float, canvas: Canvas) -> None:
         """As ``Shape.place``."""

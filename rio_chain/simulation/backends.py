@@ -19,11 +19,11 @@ from rio_chain.functions import (
     is_async,
     is_generator,
     name_of,
-    signature_of,
     written,
 )
 from rio_chain.nodes import Bridge, Call, Node, flat, heads, parts, walk, with_parts
 from rio_chain.plan import PlannedTask, numbered
+from rio_chain.signatures import signature_of
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
 from rio_chain.units import inert, shown

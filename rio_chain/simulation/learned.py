@@ -13,6 +13,7 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.simulation.faults import Error
 from rio_chain.simulation.models import LatencyModel
+from rio_chain.summaries import class_of
 from rio_chain.units import shown
 
 KEPT = 10_000
@@ -102,14 +103,13 @@ def _rounded(span: Span) -> float:
 
 
 def _kind(span: Span) -> str:
-    error: object = span.error
-    kind = type(error)
+    kind = class_of(span.error)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _example(span: Span, kind: str) -> Error:
     """What such calls fail with: the class alone, as the error may hold the frames and the answers of production."""
-    error: Any = span.error
-    if isinstance(error, Exception):
-        return type(error)
+    error = class_of(span.error)
+    if issubclass(error, Exception):
+        return error
     return Failure(kind)  # an error value that a function returned: its class has to do

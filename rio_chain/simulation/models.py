@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from attrs import evolve, frozen
 
+from rio_chain.constants import copyable, fresh, is_container
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import fresh
 from rio_chain.outcome import Outcome
 from rio_chain.simulation import faults
 from rio_chain.simulation.faults import Error, Fault, Outage, Stall
@@ -131,13 +131,15 @@ class LatencyModel:
     def returning(self, value: Any, /) -> LatencyModel:
         """The calls that don't fail answer with ``value``; without this with None.
 
-        A list, dict, set or bytearray is copied for each call.
+        A list, dict, set or bytearray is copied for each call, also inside.
         """
+        if is_container(value):
+            copyable(value, "`returning` copies a container for each call", "give the task a function that answers it")
         return evolve(self, value=value)
 
     def answer(self) -> Any:
         """What a call that does not fail answers."""
-        return fresh(self.value)
+        return fresh(self.value) if is_container(self.value) else self.value
 
     # --- drawing -------------------------------------------------------------------------------------------------
 

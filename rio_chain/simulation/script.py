@@ -10,12 +10,12 @@ from typing import Any, cast
 from attrs import evolve, frozen
 from returns.result import Failure
 
+from rio_chain.constants import copyable, fresh, is_container
 from rio_chain.engine.current import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
 from rio_chain.executors.sleeping import sleep_here
 from rio_chain.forks import after_fork, renewed
-from rio_chain.functions import fresh
 from rio_chain.simulation import faults
 from rio_chain.simulation.calls import Noted, ScriptCall
 from rio_chain.simulation.faults import Error
@@ -40,7 +40,7 @@ class Step:
 
     def answer(self) -> Any:
         """What it answers; a list, dict, set or bytearray is a new one each time."""
-        return fresh(self.value)
+        return fresh(self.value) if is_container(self.value) else self.value
 
     def __str__(self) -> str:
         after = f", after={span(self.delay)[:-3]}" if self.delay else ""
@@ -128,12 +128,13 @@ class Script:
         """The next call answers with ``value``.
 
         Args:
-            value: a list, dict, set or bytearray is copied for each call. A ``Failure`` fails the call, as when a
-                function returns it.
+            value: a list, dict, set or bytearray is copied for each call, also inside. A ``Failure`` fails the call,
+                as when a function returns it.
             after: how long it takes. Default: as ``delays`` says, else 0.
 
         Raises:
-            ChainDefinitionError: an exception, which is raised and not answered; ``after`` is no duration.
+            ChainDefinitionError: an exception, which is raised and not answered; a container that can't be copied;
+                ``after`` is no duration.
         """
         given: Any = value
         kind: type[Any] = given if isinstance(given, type) else type(given)
@@ -142,6 +143,10 @@ class Script:
             raise ChainDefinitionError(f"`then` takes what is answered; to raise {name} write .then_raises({name})")
         if issubclass(kind, Failure) and kind is not given:
             return self._step(after, None, faults.checked(value))
+        if is_container(value):
+            copyable(
+                value, "`then` copies a container for each call", "give the task a function in place of the script"
+            )
         return self._step(after, value, None)
 
     def then_raises(self, error: Error, /, *, after: Duration | None = None) -> Script:

@@ -32,6 +32,7 @@ from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
+from rio_chain.summaries import class_of
 from rio_chain.units import milliseconds, shown
 
 Backend = LatencyModel | Callable[..., Any]
@@ -77,7 +78,7 @@ class Load:
     def blame(self, errors: Iterable[Any]) -> None:
         """These are the errors of its attempts in one request."""
         for error in errors:
-            if isinstance(error, CUT):
+            if issubclass(class_of(error), CUT):
                 self.timed_out += 1
             else:
                 self.failed += 1

@@ -12,6 +12,7 @@ from returns.result import Failure
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.outcome import Outcome, Response, Span
+from rio_chain.summaries import class_of
 from rio_chain.units import inert, shown
 
 PLACES = 3
@@ -128,7 +129,7 @@ def _at(ms: float) -> str:
 
 
 def _error(error: object) -> str:
-    return inert(type(error).__name__)
+    return inert(class_of(error).__name__)
 
 
 def _columns(rows: list[_Row]) -> Iterator[str]:

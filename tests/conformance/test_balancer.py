@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from conformance.harness import World
@@ -284,6 +286,87 @@ async def test_leaving_map_cancels_what_is_under_way(world: World, pool: Pool) -
         await world.until(lambda: balancer.stats().running == 0)
         assert balancer.stats().queued == 0
         assert pool.running == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"as_completed": True}, {"progress": True}], ids=str)
+async def test_a_cancelled_map_begins_nothing_more_and_waits_for_the_clean_up(
+    world: World, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rio_chain.live.screen.Shown.look", lambda _: None)
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def body(x: int) -> None:
+        begun.append(x)
+        try:
+            await world.pause(10_000)
+        finally:
+            await world.shielded(5)
+            ended.append(x)
+
+    for workers in (1, 3):
+        begun.clear()
+        ended.clear()
+        async with world.balancer(workers=workers) as balancer:
+            source = balancer.amap(Task(body), range(50), **options)
+
+            async def read(source: Any = source) -> list[Any]:
+                return [outcome async for outcome in source]
+
+            child = world.start(read)
+            await world.until(lambda workers=workers: len(begun) == workers)
+            child.stop()
+            assert (await child.ended()).cancelled
+            assert sorted(begun) == sorted(ended) == [*range(workers)]
+            assert balancer.stats().queued == 0
+            with pytest.raises(StopAsyncIteration):
+                await anext(source)
+        assert sorted(begun) == [*range(workers)]
+
+
+async def test_a_map_that_is_dropped_cancels_what_is_under_way(world: World, pool: Pool) -> None:
+    async def body(x: int) -> object:
+        return x if x == 0 else await pool.body(x)
+
+    async with world.balancer(workers=3) as balancer:
+        async for _ in balancer.amap(Task(body), range(100)):
+            break
+        await world.until(lambda: balancer.stats().running == 0)
+        assert balancer.stats().queued == 0
+        assert pool.running == 0
+
+
+async def test_the_error_of_an_input_ends_a_map(world: World) -> None:
+    def inputs() -> Iterator[int]:
+        yield from range(8)
+        raise LookupError("no more")
+
+    async with world.balancer(workers=2) as balancer:
+        source = balancer.amap(Task(echo), inputs())
+        assert (await anext(source)).unwrap() == 0
+        with pytest.raises(LookupError, match="no more"):
+            [outcome async for outcome in source]
+        with pytest.raises(StopAsyncIteration):
+            await anext(source)
+        await world.until(lambda: balancer.stats().running == 0)
+
+
+async def test_one_task_at_a_time_reads_a_map(world: World) -> None:
+    gate = world.gate()
+
+    async def body(x: int) -> int:
+        await gate.passed()
+        return x
+
+    async with world.balancer() as balancer:
+        source = balancer.amap(Task(body), range(3))
+        first = world.start(lambda: anext(source))
+        await world.until(lambda: balancer.stats().running == 3)
+        with pytest.raises(RuntimeError, match="another task waits for the next Outcome already"):
+            await anext(source)
+        gate.open()
+        assert (await first.result()).unwrap() == 0
+        assert [outcome.unwrap() async for outcome in source] == [1, 2]
 
 
 async def test_stats_and_status_line(world: World) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
+from typing import Any
+
 import pytest
 from conformance.harness import World
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, CallbackFailed, Task, TaskTimedOut
+from rio_chain import BridgeFailed, CallbackFailed, Task, TaskTimedOut, each
+
+MISSING = object()
 
 
 async def broken(x: object) -> object:
@@ -90,6 +97,53 @@ async def test_a_constant_is_copied_at_each_use(world: World, constant: object) 
     assert first == second == constant
     assert first is not second
     assert first is not constant
+
+
+@dataclass
+class Page:
+    items: list[int] = field(default_factory=list)
+    theme: object = MISSING
+
+
+class Basket:
+    def __init__(self) -> None:
+        self.items: list[int] = []
+
+
+@pytest.mark.parametrize("write", ["or_else", "|", "around two"])
+@pytest.mark.parametrize(
+    ("constant", "items"),
+    [
+        ({"items": []}, itemgetter("items")),
+        ([[]], itemgetter(0)),
+        (([],), itemgetter(0)),
+        (deque([[]]), itemgetter(0)),
+        ({"a": {"b": ([],)}}, lambda value: value["a"]["b"][0]),
+        (Page(), attrgetter("items")),
+        (Basket(), attrgetter("items")),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+async def test_a_constant_is_copied_inside_as_well(world: World, constant: Any, items: Any, write: str) -> None:
+    def add(value: Any) -> list[int]:
+        items(value).append(7)
+        return list(items(value))
+
+    task, after = Task(broken), Task(add).inline()
+    chain = {
+        "or_else": lambda: task.or_else(constant) >> after,
+        "|": lambda: (task | constant) >> after,
+        "around two": lambda: (task >> Task(str)).or_else(constant) >> after,
+    }[write]()
+    assert [(await world.run(chain(7))).unwrap() for _ in range(3)] == [[7]] * 3
+    assert items(constant) == []
+    assert (await world.run(each(chain, limit=2)([1, 2, 3]))).unwrap() == [[7]] * 3
+
+
+async def test_a_marker_in_a_constant_stays_the_same_object(world: World) -> None:
+    assert (await world.run(Task(broken).or_else(MISSING)(7))).unwrap() is MISSING
+    assert (await world.run(Task(broken).or_else({"theme": MISSING})(7))).unwrap()["theme"] is MISSING
+    assert (await world.run(Task(broken).or_else(Page())(7))).unwrap().theme is MISSING
 
 
 @pytest.mark.parametrize("constant", [None, 0, "text", (1, 2)])

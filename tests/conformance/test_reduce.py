@@ -111,6 +111,33 @@ async def test_what_it_begins_with_is_copied_for_each_run(world: World, wrapped:
     assert start == []
 
 
+async def test_what_it_begins_with_is_copied_inside_as_well(world: World) -> None:
+    def collect(found: dict[str, list[int]], x: int) -> dict[str, list[int]]:
+        found["items"].append(x)
+        return found
+
+    start: dict[str, list[int]] = {"items": []}
+    works = Works(world)
+    items = each(Task(works.do), limit=1)
+    failures = [OSError()]
+
+    def flaky(x: int) -> int:
+        if x == 2 and failures:
+            raise failures.pop()
+        return x
+
+    for chain in (items >> reduce(collect, start), items.timeout(5_000) >> reduce(collect, start)):
+        for _ in range(2):
+            assert (await world.run(chain([1, 2]))).unwrap() == {"items": [1, 2]}
+    again = (each(Task(flaky), limit=1) >> reduce(collect, start)).retry(1, backoff=None)
+    assert (await world.run(again([1, 2]))).unwrap() == {"items": [1, 2]}, "each attempt begins anew"
+    both = Task(works.do) & Task(works.do)
+    assert [(await world.run((both >> reduce(collect, start))(3))).unwrap() for _ in range(2)] == [
+        {"items": [3, 3]}
+    ] * 2
+    assert start == {"items": []}
+
+
 async def test_nothing_to_fold(world: World) -> None:
     works = Works(world)
     assert (await world.run((each(Task(works.do)) >> reduce(add, 7))([]))).unwrap() == 7

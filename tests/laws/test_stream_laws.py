@@ -1,6 +1,7 @@
 """The events of a random chain agree with the Responses of its Outcome, and watching it changes nothing.
 
-All instants are drawn so that no two coincide: what happens then is unspecified.
+No two instants coincide: of two tasks that are due at the same instant, trio lets a random one go on first. So each
+duration has a share of a millisecond of its own, and no sum of some shares is likely to be a sum of others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from attrs import field, frozen, mutable
 from conformance.harness import JumpingLoop, pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from laws.dag_values import share
 
 from rio_chain import Backoff, Chain, Event, Outcome, Task, fan_out, race, settle
 
@@ -27,12 +29,12 @@ class BackendError(Exception):
 
 @mutable(eq=False)
 class World:
-    """Numbers everything, so that each call takes a time of its own, and each limit is one."""
+    """Numbers the parts of a chain, so that each limit is an instant of its own, and each call takes its own time."""
 
-    numbers: Any = field(factory=partial(count, 1))
+    numbers: Any = field(factory=count)
 
     def share(self) -> float:
-        return 0.00137 * next(self.numbers)
+        return share(next(self.numbers))
 
 
 @frozen
@@ -52,12 +54,12 @@ class Part:
 
 def leaf(script: list[tuple[int, int]]) -> Part:
     def build(world: World) -> Chain[..., Any]:
-        calls, share = count(), world.share()
+        calls, leaf = count(), next(world.numbers)
 
         async def fetch(_: object) -> int:
             number = next(calls)
             ms, value = script[number % len(script)]
-            await pause(ms + share + 0.0000311 * number)
+            await pause(ms + share(leaf, number))
             if value < 0:
                 raise BackendError
             return value

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,10 +24,13 @@ from rio_chain import (
     QueueFull,
     Saturated,
     Task,
+    Ticket,
     TicketCancelled,
     UsageError,
     executors,
 )
+from rio_chain.balancer import mapping
+from rio_chain.testing import sleep
 
 EXECUTORS = ("asyncio", "trio", "thread")
 on_each = pytest.mark.parametrize("executor", EXECUTORS)
@@ -417,6 +423,31 @@ def test_map_as_they_come_in(executor: str, gate: Gate) -> None:
 
 
 @on_each
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_map_keeps_no_ticket_whose_outcome_it_has_given(executor: str, as_completed: bool) -> None:
+    async def main() -> None:
+        number = itertools.count()
+        async for _ in balancer.amap(Task(asame), range(100), as_completed=as_completed):
+            if next(number) == 80:
+                kept.extend([tickets()])
+
+    def tickets() -> int:
+        gc.collect()
+        return sum(type(kept) is Ticket for kept in gc.get_objects()) - before
+
+    kept: list[int] = []
+    before = 0
+    before = tickets()
+    with Balancer(executor, workers=2) as balancer:
+        for number, _ in enumerate(balancer.map(Task(same), range(100), as_completed=as_completed)):
+            if number == 80:
+                kept.append(tickets())
+        asyncio.run(main())
+    assert all(number <= 2 * 2 + 2 for number in kept)
+    assert len(kept) == 2
+
+
+@on_each
 def test_map_of_failures_and_of_nothing(executor: str) -> None:
     with Balancer(executor) as balancer:
         got = [outcome.value_or(None) for outcome in balancer.map(Task(lambda n: 1 // n), [0, 1, 0])]
@@ -463,6 +494,51 @@ def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
     asyncio.run(main()) if library == "asyncio" else trio.run(main)
 
 
+@on_each
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_ctrl_c_in_a_map_begins_nothing_more_and_waits_for_the_clean_up(
+    executor: str, as_completed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def body(x: int) -> None:
+        begun.append(x)
+        try:
+            await sleep(60_000)
+        finally:
+            with trio.CancelScope(shield=True) if executor == "trio" else nullcontext():
+                await sleep(20)
+            ended.append(x)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        eventually(lambda: begun)
+        monkeypatch.undo()  # the clean-up is waited for in the same way
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mapping, "told", interrupted)
+    monkeypatch.setattr(Ticket, "wait", interrupted)
+    with Balancer(executor, workers=1) as balancer:
+        with pytest.raises(KeyboardInterrupt):
+            list(balancer.map(Task(body), range(5), as_completed=as_completed))
+        assert (begun, ended) == ([0], [0])
+        assert balancer.stats().queued == 0
+    assert begun == [0]
+
+
+def test_a_loop_over_amap_that_is_left_leaves_no_generator_to_trio() -> None:
+    async def main() -> None:
+        async with Balancer(workers=2) as balancer:
+            for options in ({}, {"as_completed": True}, {"progress": True}):
+                async for _ in balancer.amap(Task(asame), range(100), **options):
+                    break
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trio.run(main)
+        gc.collect()
+
+
 # --- closing ------------------------------------------------------------------------------------------------------
 
 
@@ -475,7 +551,9 @@ def test_close_drains_what_is_under_way_and_takes_nothing_more(executor: str, ga
     closer.start()
     eventually(lambda: " closed: " in repr(balancer))
     for call in (balancer.run, balancer.post):
-        with pytest.raises(BalancerClosed, match=r"^this balancer is closed; make a new one$"):
+        with pytest.raises(
+            BalancerClosed, match=r"^this balancer is closed; make a new one \(it was closed by close\(\)\)$"
+        ):
             call(Task(same)(1))
     with pytest.raises(BalancerClosed):
         asyncio.run(balancer.arun(Task(same)(1)))

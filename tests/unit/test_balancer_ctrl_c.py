@@ -15,6 +15,7 @@ from interrupting import SIGNALS, Interruption, everywhere
 from leaks.baseline import EXECUTORS, eventually
 
 from rio_chain import Balancer, Task, Ticket
+from rio_chain.balancer.desk import Desk
 
 pytestmark = [
     pytest.mark.timeout(50),
@@ -105,6 +106,38 @@ def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line
             assert balancer.post(CHAIN(1)).wait(SECONDS).unwrap() == 1
 
         assert len(everywhere(once, arrives(error), after=SIGNALS)) > 20
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_interrupted_post_ends_the_strand_that_waits_for_its_turn(
+    executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, turn_came = Desk._start, Desk.turn_came
+    ended = threading.Event()
+
+    async def watched(desk: Desk, *args: Any) -> bool:
+        try:
+            return await turn_came(desk, *args)
+        finally:
+            ended.set()
+
+    def interrupted(desk: Desk, posting: Any, main: Any, **how: Any) -> None:
+        start(desk, posting, main, **how)
+        eventually(lambda: posting.turn.wake is not None)
+        raise KeyboardInterrupt
+
+    gate = threading.Event()
+    with Balancer(executor, workers=1) as balancer:
+        holder = balancer.post(Task(gate.wait)(SECONDS / 1_000))
+        with monkeypatch.context() as patched:
+            patched.setattr(Desk, "turn_came", watched)
+            patched.setattr(Desk, "_start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                balancer.post(CHAIN(0), queue_timeout=SECONDS)
+            over = ended.wait(5)
+        gate.set()
+        holder.wait(SECONDS)
+        assert over, "the strand waits on, for a turn that never comes"
 
 
 @pytest.mark.parametrize("error", ERRORS)

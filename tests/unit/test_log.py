@@ -42,11 +42,11 @@ class TestTally:
 
     def test_failures_are_not_kept_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("rio_chain.log.KEPT_ITEMS", 5)
-        monkeypatch.setattr("rio_chain.log.KEPT_FAILURES", 7)
+        monkeypatch.setattr("rio_chain.log.KEPT_FAILURES", 25)
         tally = Tally()
         for number in range(100):
             tally.add(number, failed(OSError()))
-        assert (len(tally.items), len(tally.errors)) == (12, 7)
+        assert (len(tally.items), len(tally.errors)) == (30, 25)
         assert tally.counts == {"failed": 100}
 
     def test_items_that_were_interrupted_learn_by_what(self) -> None:

@@ -299,6 +299,19 @@ class TestPolicies:
             ),
             (F.retry(2, on=is_good, backoff=None, accept=f), {"on": f"{HERE}.is_good", "backoff": None}),
             (
+                F.retry(2, backoff=Backoff(max_retry_after=60_000)),
+                {
+                    "backoff": {
+                        "kind": "backoff",
+                        "base_ms": 50.0,
+                        "factor": 2.0,
+                        "cap_ms": 1000.0,
+                        "jitter": "full",
+                        "max_retry_after_ms": 60_000.0,
+                    }
+                },
+            ),
+            (
                 F.retry(2, backoff=lambda _: 1.0),
                 {"backoff": {"kind": "wait", "function": f"{HERE}.TestPolicies.<lambda>"}},
             ),

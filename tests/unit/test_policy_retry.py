@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -20,6 +21,28 @@ FLAT = Backoff(base=10, factor=1, cap=10, jitter="none")
 class Told(Exception):
     def __init__(self, retry_after: object) -> None:
         self.retry_after = retry_after
+
+
+class Odd(float):
+    def __float__(self) -> float:
+        raise ZeroDivisionError
+
+
+class OddText(str):
+    __slots__ = ()
+
+    def __float__(self) -> float:
+        raise RecursionError
+
+
+class OddZone(tzinfo):
+    date: datetime
+
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        raise LookupError
+
+
+OddZone.date = datetime(2026, 1, 1, tzinfo=OddZone())
 
 
 def refused(make: Callable[[], object], text: str) -> None:
@@ -54,7 +77,12 @@ class TestBackoff:
 
     @pytest.mark.parametrize(
         "backoff",
-        [Backoff(), Backoff(base=0.1 + 0.2, factor=1 + 1 / 3, cap=timedelta(seconds=7.000001), jitter="decorrelated")],
+        [
+            Backoff(),
+            Backoff(base=0.1 + 0.2, factor=1 + 1 / 3, cap=timedelta(seconds=7.000001), jitter="decorrelated"),
+            Backoff(max_retry_after=60_000),
+            Backoff(max_retry_after=timedelta(seconds=7.000001)),
+        ],
     )
     def test_the_repr_is_source(self, backoff: Backoff) -> None:
         assert eval(repr(backoff), {"Backoff": Backoff, "timedelta": timedelta}) == backoff  # noqa: S307 - our own
@@ -62,6 +90,14 @@ class TestBackoff:
     def test_the_texts_have_units(self) -> None:
         assert str(Backoff()) == "backoff 50 ms x2 up to 1000 ms, full jitter"
         assert str(Backoff(jitter="decorrelated")) == "backoff from 50 ms up to 1000 ms, decorrelated jitter"
+        assert str(Backoff(max_retry_after=5_000)) == (
+            "backoff 50 ms x2 up to 1000 ms, full jitter, servers may ask for up to 5000 ms"
+        )
+
+    @pytest.mark.parametrize("most", [-1, math.nan, math.inf, True, "60"])
+    def test_a_most_that_is_no_duration(self, most: Any) -> None:
+        rule = "`max_retry_after` must be a finite number of milliseconds (or a timedelta), 0 or more; got "
+        refused(lambda: Backoff(max_retry_after=most), rule)
 
     def test_a_jitter_that_is_none(self) -> None:
         jitter: Any = "half"
@@ -82,15 +118,25 @@ class TestTold:
             ("Thu, 01 Jan 2026 00:00:07 GMT", 7.0),
             ("Thu, 01 Jan 2026 00:00:07 -0000", 7.0),
             ("Wed, 31 Dec 2025 00:00:00 GMT", 0.0),
+            ("Thursday, 01-Jan-26 00:00:07 GMT", 7.0),
+            (Fraction(1, 2), 0.5),
         ],
     )
     def test_what_is_meant(self, told: object, seconds: float) -> None:
         assert told_seconds(told, TODAY) == seconds
 
     @pytest.mark.parametrize(
-        "told", [-1, math.nan, math.inf, 10**400, True, None, "soon", "", "-5", timedelta(-1), [3], object()]
+        "told",
+        [
+            *(-1, math.nan, math.inf, -math.inf, 10**400, -(10**400), Fraction(10**400), True, None, [3], object()),
+            *("soon", "", "-5", "nan", "inf", "9" * 5000, b"120", bytearray(b"120"), timedelta(-1)),
+            *("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "Wed, 21 Oct 2015 99:28:00 GMT"),
+            *("Wed, 21 Oct 2015 07:28:00 +9999", "Wed, 99 Foo 2015 07:28:00 GMT", "1 2 3 4 5 6 7 8", "\x00", "Oct"),
+            *(Odd(2.0), OddZone.date, OddText("7")),
+        ],
+        ids=lambda told: type(told).__name__,
     )
-    def test_what_is_not(self, told: object) -> None:
+    def test_what_can_not_be_read_is_ignored(self, told: object) -> None:
         assert told_seconds(told, TODAY) is None
 
     def test_a_date_without_a_zone_is_local_time(self) -> None:
@@ -101,15 +147,28 @@ class TestTold:
     def test_a_date_beyond_the_calendar(self) -> None:
         assert told_seconds(datetime.min, TODAY) in (None, 0.0)  # noqa: DTZ901 - the point
 
-    def test_it_wins_over_the_backoff_and_is_not_jittered(self) -> None:
-        assert Retry(1).delay(0, Told(7)) == 7.0
+    def test_it_is_waited_without_jitter_where_it_is_the_longer_wait(self) -> None:
+        assert [Retry(1).delay(0, Told(told), draw=lambda: 0.5) for told in (0.7, "0.7", 0.01)] == [0.7, 0.7, 0.025]
         assert Retry(1, backoff=None).delay(0, Told("3")) == 3.0
+
+    def test_the_wait_of_the_backoff_is_the_least(self) -> None:
+        assert Retry(1, backoff=FLAT).delay(0, Told(0)) == 0.01
+        assert Retry(1, backoff=lambda _: 2.0).delay(0, Told(0)) == 2.0
+        assert Retry(1, backoff=lambda _: 2.0).delay(0, Told(9)) == 9.0
+        assert Retry(1, on={Told: FLAT}).delay(0, Told("Wed, 21 Oct 2015 07:28:00 GMT")) == 0.01
+
+    def test_the_cap_is_the_most_unless_more_is_allowed(self) -> None:
+        patient = Backoff(cap=100, jitter="none", max_retry_after=timedelta(seconds=60))
+        assert Retry(1).delay(0, Told(3600)) == 1.0
+        assert [Retry(1, backoff=patient).delay(0, Told(told)) for told in (20, 3600)] == [20.0, 60.0]
+        assert Retry(1, on={Told: patient}, backoff=None).delay(0, Told(20)) == 20.0
+        assert Retry(1, backoff=Backoff(jitter="none", max_retry_after=0)).delay(0, Told(20)) == 0.05
 
     def test_nonsense_leaves_it_to_the_backoff(self) -> None:
         assert Retry(1, backoff=FLAT).delay(0, Told(-1)) == 0.01
 
     def test_what_a_function_said_wins_over_the_attribute(self) -> None:
-        retry = Retry(1, backoff=FLAT, retry_after=lambda _: None)
+        retry = Retry(1, backoff=Backoff(base=10, jitter="none", cap=5_000), retry_after=lambda _: None)
         assert retry.delay(0, Told(7), told=timedelta(seconds=2)) == 2.0
         assert retry.delay(0, Told(7), told=None) == 0.01
 

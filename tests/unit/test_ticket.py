@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 import trio
+from interrupting import SIGNALS, Interruption, everywhere
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
-from rio_chain.balancer.waiting import Elsewhere
+from rio_chain.balancer.waiting import Elsewhere, once, opener
 from rio_chain.engine.execute import unbegun
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -65,6 +67,53 @@ def test_those_who_come_before_and_after_the_answer_are_called_once() -> None:
     ticket.on_done(lambda: called.append("after"))
     ticket.resolve(an_outcome(ticket))
     assert called == ["before", "after"]
+
+
+def test_a_second_call_of_a_waker_does_nothing() -> None:
+    """The thread that answers a ticket, and one that has just begun to wait, may both call it."""
+    ticket, called = a_ticket(), list[str]()
+    ticket.on_done(lambda: called.append("callback"))
+    (waker,) = ticket._wakers
+    waker()
+    waker()
+    ticket.resolve(an_outcome(ticket))
+    assert called == ["callback"]
+    waker = once(lambda: called.append("once"))
+    waker()
+    waker()
+    assert called == ["callback", "once"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
+@pytest.mark.parametrize("fails", [False, True])
+def test_wherever_a_signal_handler_raises_all_who_wait_are_woken(
+    fails: bool, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # in the callback, it counts as the callback's own
+
+    def interrupted(interruption: Interruption) -> None:
+        ticket, gates, called = a_ticket(), [threading.Lock() for _ in range(3)], list[str]()
+        for gate in gates:
+            gate.acquire()
+            ticket.add_waker(opener(gate))
+        ticket.on_done(lambda: called.append("callback"))
+        answer = an_outcome(ticket)
+        with contextlib.suppress(error), interruption.here():
+            ticket.fail(SystemExit()) if fails else ticket.resolve(answer)
+        if ticket.done:
+            assert not any(gate.locked() for gate in gates)
+            assert len(called) <= 1
+            with contextlib.suppress(SystemExit):
+                ticket.wait()
+
+    def comes() -> None:
+        raise error
+
+    gc.disable()  # else it may come into the finaliser of an earlier ticket
+    try:
+        assert len(everywhere(interrupted, comes, after=SIGNALS)) > 5
+    finally:
+        gc.enable()
 
 
 def test_all_threads_that_wait_are_woken() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from math import inf
 
 import pytest
+from interrupting import SIGNALS, everywhere
 
 from rio_chain.executors.timers import Deadlines, TimerThread
 
@@ -157,3 +159,24 @@ def test_an_alarm_that_raises_does_not_stop_the_clock(timer, clock, monkeypatch)
     clock.advance(2.0)
     assert bell.rang.wait(5)
     assert [args.exc_type for args in told] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("call", ["push", "close"])
+def test_wherever_a_ctrl_c_comes_the_next_alarm_of_another_thread_still_rings(timer, clock, call):
+    def ctrl_c():
+        raise KeyboardInterrupt
+
+    def once(interruption):
+        now = clock.now()
+        arm(timer, Bell(), now + 3.0)
+        with contextlib.suppress(KeyboardInterrupt), interruption.here():
+            timer.close() if call == "close" else arm(timer, Bell(), now + 2.0)
+        bell = Bell()
+        thread = threading.Thread(target=arm, args=(timer, bell, now + 1.0), daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive(), "the lock is taken for ever"
+        clock.advance(1.0)
+        assert bell.rang.wait(5)
+
+    assert len(everywhere(once, ctrl_c, after=SIGNALS)) > 5

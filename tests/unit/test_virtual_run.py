@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from typing import Any
@@ -10,7 +11,20 @@ from typing import Any
 import pytest
 import trio
 
-from rio_chain import Backoff, Balancer, ChainDefinitionError, Limit, Outcome, Task, TaskTimedOut, UsageError, each
+from rio_chain import (
+    Backoff,
+    Balancer,
+    Breaker,
+    ChainDefinitionError,
+    Limit,
+    Outcome,
+    Task,
+    TaskTimedOut,
+    TicketCancelled,
+    UsageError,
+    each,
+)
+from rio_chain.executors import runtime_here
 from rio_chain.testing import Deadlock, VirtualExecutor, leak_guard, run_virtual, sleep
 
 EXECUTORS = ["virtual", "asyncio", "trio", "thread"]
@@ -128,6 +142,149 @@ def test_sleeps_of_the_library_are_virtual_where_that_runs() -> None:
     for body, executor in ((asyncios, "asyncio"), (trios, "trio")):
         outcome = run_virtual(Task(body).timeout(2 * HOUR)(7), executor)
         assert (outcome.unwrap(), outcome.elapsed) == (7, pytest.approx(HOUR))
+
+
+@on_loops
+def test_a_cancelled_ticket_ends_at_once(executor: str) -> None:
+    ended: list[int] = []
+
+    async def long(x: int) -> int:
+        await sleep(10_000)
+        ended.append(x)
+        return x
+
+    async def play() -> tuple[float, Outcome[int]]:
+        async with Balancer() as balancer:
+            ticket = balancer.post(Task(long)(7))
+            await sleep(10)
+            began = runtime_here().now()
+            ticket.cancel()
+            outcome = await ticket
+            return 1000 * (runtime_here().now() - began), outcome
+
+    for _ in range(5):  # trio's order is drawn
+        took, outcome = run_virtual(play, executor)
+        assert (took, type(outcome.result.failure()), ended) == (0, TicketCancelled, [])
+        assert outcome.elapsed == pytest.approx(10)
+
+
+@on_loops
+def test_a_balancer_that_is_closed_without_grace_ends_at_once(executor: str) -> None:
+    async def play() -> tuple[float, Outcome[float]]:
+        balancer = Balancer()
+        async with balancer:
+            ticket = balancer.post(Task(slow)(10_000))
+            await sleep(10)
+            began = runtime_here().now()
+            await balancer.aclose(grace=0)
+            return 1000 * (runtime_here().now() - began), await ticket
+
+    for _ in range(5):
+        took, outcome = run_virtual(play, executor)
+        assert (took, type(outcome.result.failure())) == (0, TicketCancelled)
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio"])
+def test_what_has_come_through_a_socket_is_read_before_the_clock_jumps(executor: str) -> None:
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    right.setblocking(False)
+
+    async def on_trio(_: int) -> bytes:
+        left.send(b"x")
+        await trio.lowlevel.wait_readable(right)
+        return right.recv(1)
+
+    async def on_asyncio(_: int) -> bytes:
+        left.send(b"x")
+        return await asyncio.get_running_loop().sock_recv(right, 1)
+
+    read = {"trio": on_trio, "asyncio": on_asyncio}[executor]
+    with left, right:
+        outcome = run_virtual(Task(read).timeout(5_000)(7), executor)
+    assert (outcome.unwrap(), outcome.elapsed) == (b"x", 0)
+
+
+@on_all
+def test_a_body_may_await_requests(executor: str) -> None:
+    async def late(x: int) -> int:
+        await sleep(100)
+        return x + 1
+
+    async def flaky(_: int) -> int:
+        await sleep(10)
+        raise OSError
+
+    async def body(x: int) -> Any:
+        both = await (Task(late).timeout(500) & Task(late))(x)
+        instead = await Task(flaky).timeout(50).retry(2, backoff=None).or_else(0)(x)
+        events = [event.kind async for event in Task(late)(x).stream()]
+        timed_out = await Task(late).timeout(50)(x)
+        return both.unwrap(), instead.unwrap(), events, type(timed_out.result.failure())
+
+    outcome = run_virtual(Task(body)(3), executor)
+    assert outcome.unwrap() == ((4, 4), 0, ["started", "finished", "ended"], TaskTimedOut)
+    assert outcome.elapsed == pytest.approx(100 + 30 + 100 + 50)
+
+
+@on_all
+def test_a_limit_around_the_body_holds_for_what_it_awaits(executor: str) -> None:
+    cleaned: list[str] = []
+
+    async def inner(ms: float) -> float:
+        try:
+            return await slow(ms)
+        finally:
+            cleaned.append("inner")
+
+    async def body(x: float) -> Any:
+        return (await Task(inner).timeout(20_000)(x)).unwrap()
+
+    outcome = run_virtual(Task(body).timeout(150)(10_000), executor)
+    assert (type(outcome.result.failure()), cleaned) == (TaskTimedOut, ["inner"])
+    assert outcome.elapsed == pytest.approx(150)
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
+def test_a_sync_body_with_a_loop_of_its_own_awaits_on_that(executor: str) -> None:
+    async def main(x: int) -> str:
+        return (await Task(str).inline()(x)).unwrap()
+
+    def body(x: int) -> str:
+        return asyncio.run(main(x))
+
+    assert run_virtual(Task(body)(7), executor).unwrap() == "7"
+
+
+@on_all
+def test_a_breaker_that_a_body_opens_goes_by_the_virtual_clock(executor: str) -> None:
+    async def body(_: int) -> list[str]:
+        breaker = Breaker(open_for=100)
+        guarded = Task(slow).breaker(breaker)
+        breaker.open()
+        await sleep(99)
+        states = [breaker.state, (await guarded(0)).only.status]
+        await sleep(1)
+        return [*states, breaker.state, (await guarded(0)).only.status]
+
+    assert run_virtual(Task(body)(7), executor).unwrap() == ["open", "failed", "half_open", "succeeded"]
+
+
+@on_loops
+def test_a_breaker_that_a_test_opens_goes_by_the_virtual_clock(executor: str) -> None:
+    async def play() -> list[str]:
+        breaker = Breaker(open_for=100)
+        guarded = Task(slow).breaker(breaker)
+        statuses = []
+        for _ in range(2):
+            breaker.open()
+            await sleep(99)
+            statuses.append((await guarded(0)).only.status)
+            await sleep(1)
+            statuses.append((await guarded(0)).only.status)
+        return statuses
+
+    assert run_virtual(play, executor) == ["failed", "succeeded"] * 2
 
 
 def test_threads_are_real_ones_and_end() -> None:

@@ -105,9 +105,27 @@ async def test_a_class_with_a_tenacity_wait(world: World) -> None:
 @pytest.mark.parametrize("told", [0.02, "0.02", timedelta(milliseconds=20)])
 async def test_the_error_says_how_long(world: World, told: Any) -> None:
     back = backend(world, (0, Told(told)), (0, "a"))
-    outcome = await world.run(Task(back.fetch).retry(1, backoff=Backoff(base=5_000, cap=5_000, jitter="none"))(7))
+    outcome = await world.run(Task(back.fetch).retry(1, backoff=Backoff(base=5, jitter="none"))(7))
     assert outcome.result == Success("a")
     assert back.started(0, 20)
+
+
+@pytest.mark.parametrize("told", [0, "0", timedelta(0), "Wed, 21 Oct 2015 07:28:00 GMT", b"0", "soon", 10**400])
+async def test_never_sooner_than_the_backoff_says(world: World, told: Any) -> None:
+    back = backend(world, (0, Told(told)))
+    await world.run(Task(back.fetch).retry(3, backoff=STEADY)(7))
+    assert back.started(0, 10, 20, 30)
+
+
+async def test_never_later_than_the_cap_unless_more_is_allowed(world: World) -> None:
+    back = backend(world, (0, Told(3600)), (0, "a"))
+    outcome = await world.run(Task(back.fetch).retry(1, backoff=STEADY)(7))
+    assert outcome.result == Success("a")
+    assert back.started(0, 10)
+    patient = Backoff(base=10, factor=1, cap=10, jitter="none", max_retry_after=30)
+    back = backend(world, (0, Told(0.02)), (0, Told(3600)), (0, "a"))
+    assert (await world.run(Task(back.fetch).retry(2, backoff=patient)(7))).result == Success("a")
+    assert back.started(0, 20, 50)
 
 
 async def test_or_until_when(world: World) -> None:
@@ -127,8 +145,9 @@ async def test_a_function_of_the_error_says_it(world: World) -> None:
         headers: dict[str, str] = {"Retry-After": "0.02"}  # noqa: RUF012 - a test's
 
     back = backend(world, (0, Response()), (0, OSError()), (0, "a"))
+    backoff = Backoff(base=10, factor=1, cap=10, jitter="none", max_retry_after=1000)
     chain = Task(back.fetch).retry(
-        2, backoff=STEADY, retry_after=lambda e: getattr(e, "headers", {}).get("Retry-After")
+        2, backoff=backoff, retry_after=lambda e: getattr(e, "headers", {}).get("Retry-After")
     )
     outcome = await world.run(chain(7))
     assert outcome.result == Success("a")

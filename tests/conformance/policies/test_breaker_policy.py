@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -240,4 +241,27 @@ async def test_by_hand(world: World) -> None:
     error = (await world.run(chain(7))).result.failure()
     assert (type(error), error.retry_after) == (CircuitOpen, None)
     breaker.close()
+    assert (await world.run(chain(7))).result == Success("a")
+
+
+async def test_opened_by_hand_before_its_first_call(world: World) -> None:
+    back = backend(world, (0, "a"))
+    chain = Task(back.fetch).breaker(breaker := Breaker(open_for=40))
+    breaker.open()
+    assert type((await world.run(chain(7))).result.failure()) is CircuitOpen
+    breaker = Breaker(open_for=40)
+    breaker.open()
+    await world.pause(41)
+    assert breaker.state == "half_open"
+    assert (await world.run(Task(back.fetch).breaker(breaker)(7))).result == Success("a")
+
+
+async def test_opened_by_hand_on_another_clock_than_that_of_its_last_call(world: World) -> None:
+    back = backend(world, (0, "a"))
+    chain = Task(back.fetch).breaker(breaker := Breaker(open_for=40))
+    elsewhere = threading.Thread(target=lambda: Task(str).breaker(breaker)(7).run(executor="virtual"))
+    elsewhere.start()
+    elsewhere.join()
+    breaker.open()
+    await world.pause(41)
     assert (await world.run(chain(7))).result == Success("a")

@@ -1,0 +1,164 @@
+"""Sync functions that workers call, and what happens when the strand stops waiting for one of them.
+
+Python can't stop a blocking call. It is *given up*: its thread runs on, and its answer reaches nobody. Until it returns
+it holds its place under every ``Limit`` and ``Gate`` around it, and in its body no time remains.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rio_chain.last_resort import report
+from rio_chain.policies.hold import Hold
+
+if TYPE_CHECKING:
+    from rio_chain.engine.contender import Contender
+    from rio_chain.engine.current import Attempt, Strand
+
+NO_KWARGS: dict[str, Any] = {}
+
+CALLING: ContextVar[object] = ContextVar("rio_chain_calling", default=None)
+"""What tells the body of a blocking call from others in its run, if that call is abandoned.
+
+A strand sets it in its own context, and each call runs in a copy of that. On the loops it is another object for each
+call. On threads, where calls are many times quicker, all calls between two that were abandoned have the same one.
+"""
+
+
+CALLED = object()
+"""Stands for the answer of a blocking call that has not come."""
+
+
+class GivenUp(NamedTuple):
+    """A call that was given up: what it had in ``CALLING``, when that was, and which attempt of its task it was."""
+
+    calling: object
+    at: float
+    attempt: Attempt
+
+
+async def call_blocking(strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """``Runtime.call`` for that strand: the value or ``Raised``. The interpreter does the same for tasks."""
+    if strand.rt.places:
+        CALLING.set(object())
+    held = HeldCall(fn) if strand.holds else None
+    try:
+        return await strand.rt.call(held or fn, args, NO_KWARGS)
+    except BaseException:
+        strand.give_up(held)
+        raise
+
+
+class HeldCall:
+    """A function that is called while its strand has places under limits. It is called in place of that function."""
+
+    __slots__ = ("_fn", "_gone", "_kept", "_running")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._fn: Callable[..., Any] | None = fn
+        self._gone = False
+        self._kept: list[SharedHold] = []
+        # Holds a token while the function runs. A list's append and pop are atomic: only one of the worker that ends
+        # the call and the strand that gives it up gets the token.
+        self._running: list[None] = []
+
+    def __call__(self, *args: Any) -> Any:
+        """Make the call, on a worker; not if it was given up before."""
+        fn, self._fn = self._fn, None  # a copy of the context may live on, and must not keep it
+        self._running.append(None)
+        try:  # read after the append: `give_up` sets it first and pops second
+            return None if self._gone or fn is None else fn(*args)
+        finally:
+            try:
+                self._running.pop()
+            except IndexError:
+                self._leave()
+
+    def give_up(self, holds: Iterable[SharedHold]) -> None:
+        """Keep the holds until the function returns, if it runs."""
+        self._kept = [hold for hold in holds if hold.join()]
+        self._gone = True
+        try:
+            self._running.pop()
+        except IndexError:  # it has not begun, and never will, or it has ended
+            self._leave()
+
+    def _leave(self) -> None:
+        kept, self._kept = self._kept, []
+        for hold in kept:
+            hold.leave()
+
+
+class SharedHold(Hold):
+    """A hold that abandoned calls share with the frame of their policy. The last one to leave gives it back.
+
+    Args:
+        hold: what the policy gave. It learns how the frame ended, but not before the last call has returned.
+        contender: where the frame belongs to a strand that runs in a race, it gives back when that is decided.
+    """
+
+    __slots__ = ("_contender", "_end", "_hold", "_lock", "_users")
+
+    def __init__(self, hold: Hold, contender: Contender | None) -> None:
+        self._hold: Hold | None = hold
+        self._contender = contender
+        self._lock = threading.RLock()
+        self._users = 1  # the frame, and calls that were given up
+        self._end: Callable[[], None] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not been given back."""
+        return self._users > 0
+
+    def succeeded(self, value: Any, /) -> None:
+        """As ``Hold.succeeded``."""
+        if self._hold is not None:
+            self._over(partial(self._hold.succeeded, value))
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Hold.failed``."""
+        if self._hold is not None:
+            self._over(partial(self._hold.failed, error))
+
+    def dropped(self) -> None:
+        """As ``Hold.dropped``."""
+        if self._hold is not None:
+            self._over(self._hold.dropped)
+
+    def _over(self, end: Callable[[], None]) -> None:
+        self._hold, self._end = None, end
+        if self._contender is not None:
+            self._contender.owe(self.leave)
+            return
+        last = self._less()
+        if last is not None:
+            last()
+
+    def join(self) -> bool:
+        """A call inside was given up and may still run. False: the hold was given back before."""
+        with self._lock:
+            joined = self._users > 0
+            self._users += joined
+        return joined
+
+    def leave(self) -> None:
+        """That call has ended, or the frame is over. An error of a user's hold is reported: nobody waits for it."""
+        last = self._less()
+        if last is not None:
+            try:
+                last()
+            except BaseException as error:  # noqa: BLE001 - it belongs to nobody on this thread
+                report(error)
+
+    def _less(self) -> Callable[[], None] | None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return None
+        end, self._end = self._end, None
+        return end

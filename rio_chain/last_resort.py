@@ -1,0 +1,47 @@
+"""What is done with an error that nobody else handles, and with a step that must not fail."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_PAUSES = 0.0, 0.001, 0.01
+"""Seconds between the attempts of ``surely``."""
+
+
+def report(error: BaseException) -> None:
+    """Hand ``threading.excepthook`` an error that has nowhere else to go; never raises."""
+    with contextlib.suppress(BaseException):
+        args = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(args))
+
+
+def call_once(cell: list[Callable[[], object]]) -> None:
+    """Take a user's callback out of its cell and call it. An error that it raises is reported, and goes no further.
+
+    An empty cell does nothing, so this may be called again, and by several threads at once.
+    """
+    try:
+        callback = cell.pop()
+    except IndexError:
+        return
+    try:
+        callback()
+    except BaseException as error:  # noqa: BLE001 - others wait for the same event, on a loop that must go on
+        report(error)
+
+
+def surely(act: Callable[[], T]) -> T:
+    """Do it, again where that fails because the system has no memory: somebody waits for it and for nothing else."""
+    for pause in _PAUSES:
+        try:
+            return act()
+        except RecursionError:
+            raise  # it would come again
+        except Exception:  # noqa: BLE001 - what it was does not matter; the last one is raised
+            time.sleep(pause)
+    return act()
