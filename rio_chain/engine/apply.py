@@ -172,8 +172,7 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         if not _alone(frames):
             strand.run.given_up(frame.low, frame.high)
         if type(layer) is Retry and await _wanted(strand, layer, frame, error):
-            if strand.contender is not None:
-                strand.contender.pay()
+            strand.pay()
             if await _begins_again(strand, frames, layer, error):
                 frame.retries += 1
                 new_round(strand.run.log, frame.low, frame.high)

@@ -6,7 +6,6 @@ it holds its place under every ``Limit`` and ``Gate`` around it, and in its body
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -80,7 +79,9 @@ class HeldCall:
 
     def give_up(self, holds: Iterable[SharedHold]) -> None:
         """Keep the holds until the function returns, if it runs."""
-        self._kept = [hold for hold in holds if hold.join()]
+        self._kept = [hold for hold in holds if hold.open]
+        for hold in self._kept:
+            hold.join()
         self._gone = True
         try:
             self._running.pop()
@@ -99,21 +100,19 @@ class SharedHold(Hold):
     Args:
         hold: what the policy gave. It learns how the frame ended, but not before the last call has returned.
         contender: where the frame belongs to a strand that runs in a race, it gives back when that is decided.
+
+    Attributes:
+        open: whether it has not been given back.
     """
 
-    __slots__ = ("_contender", "_end", "_hold", "_lock", "_users")
+    __slots__ = ("_calls", "_contender", "_end", "_hold", "open")
 
     def __init__(self, hold: Hold, contender: Contender | None) -> None:
         self._hold: Hold | None = hold
         self._contender = contender
-        self._lock = threading.RLock()
-        self._users = 1  # the frame, and calls that were given up
+        self._calls: list[None] = []  # a token for each call that was given up; no lock, as append and pop are atomic
         self._end: Callable[[], None] | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether it has not been given back."""
-        return self._users > 0
+        self.open = True
 
     def succeeded(self, value: Any, /) -> None:
         """As ``Hold.succeeded``."""
@@ -139,12 +138,9 @@ class SharedHold(Hold):
         if last is not None:
             last()
 
-    def join(self) -> bool:
-        """A call inside was given up and may still run. False: the hold was given back before."""
-        with self._lock:
-            joined = self._users > 0
-            self._users += joined
-        return joined
+    def join(self) -> None:
+        """A call inside was given up and may still run."""
+        self._calls.append(None)
 
     def leave(self) -> None:
         """That call has ended, or the frame is over. An error of a user's hold is reported: nobody waits for it."""
@@ -156,9 +152,10 @@ class SharedHold(Hold):
                 report(error)
 
     def _less(self) -> Callable[[], None] | None:
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return None
-        end, self._end = self._end, None
-        return end
+        """One less keeps it; the last one gets what gives it back."""
+        try:
+            self._calls.pop()
+        except IndexError:
+            end, self._end, self.open = self._end, None, False
+            return end
+        return None

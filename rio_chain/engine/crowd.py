@@ -51,7 +51,10 @@ class Flow(Protocol):
     """Where the work comes from, and where its results go."""
 
     async def take(self, strand: Strand) -> Work | None:
-        """The next piece of work, waited for on that strand; None: there is no more, or the crowd is over."""
+        """The next piece of work, waited for on that strand; None: there is no more, or the crowd is over.
+
+        Before it waits it calls ``strand.pay``.
+        """
 
     async def done(self, strand: Strand, work: Work, got: Any) -> None:
         """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
@@ -170,8 +173,6 @@ class Crowd:
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
             return
-        if own.contender is not None:
-            own.contender.pay()
         work.value = self._handed_on(got)
         own.slot.arm(own.edge)
         await flow.done(own, work, got)

@@ -140,6 +140,11 @@ class Strand:
         before = 0 if found is None else found.calls if isinstance(found, Entry) else 1
         return Attempt(self.rounds + before + 1, self.replica)
 
+    def pay(self) -> None:
+        """It goes on, so its race is not decided by what has ended: give back the places kept for that."""
+        if self.contender is not None:
+            self.contender.pay()
+
     def give_up(self, held: HeldCall | None) -> None:
         """It was interrupted in a blocking call, and waits for that no more. ``held``: what has its places."""
         if CURRENT.get() is self:  # else a collector ends it, in the context of somebody else

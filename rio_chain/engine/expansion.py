@@ -117,6 +117,7 @@ class Expansion:
                     self.stop()
                     return None
                 waiter = self.gate.enter(strand)
+            strand.pay()
             await waiter.wait()
 
     async def done(self, strand: Strand, work: Work, got: Any) -> None:

@@ -68,6 +68,7 @@ class EachFlow:
                     self.busy = True
                 else:
                     waiter = self.gate.enter(strand)
+            strand.pay()
             if waiter is not None:
                 await waiter.wait()
                 continue

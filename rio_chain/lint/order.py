@@ -47,6 +47,21 @@ def limit_outside_timeout(stack: Stack) -> Iterator[Said]:
             yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
 
 
+def limit_inside_retry(stack: Stack) -> Iterator[Said]:
+    """A retry that waits for a place which its own abandoned calls have."""
+    for i, layer, policy in stack.of(Retry):
+        for limit in kept_by_abandoned(layer.inner.node):
+            most = limit.concurrency
+            if most is None or most > policy.retries or limit.patience is not None:
+                continue
+            text = (
+                f"an abandoned call keeps its place under the limit until it ends, and after {most} of them a retry "
+                "waits for its own: give the limit a `wait`, or places for abandoned calls, `Limit(n + max_abandoned)`"
+            )
+            better = stack.changed(i, Scope(evolve(policy, retries=most - 1), layer.inner.node))
+            yield Said("limit-inside-retry", text, better if most > 1 else stack.without(i))
+
+
 def retry_never_runs(stack: Stack) -> Iterator[Said]:
     """There is an answer already, or the failures have become values."""
     for i, layer, policy in stack.of(Retry):
@@ -128,6 +143,19 @@ def unlimited(node: Node) -> bool:
     return False
 
 
+def kept_by_abandoned(node: Node) -> Iterator[Limit]:
+    """The limits in it around a blocking task that also has a timeout in it. What a retry in it calls, is its own."""
+    todo: list[tuple[Node, bool, tuple[Limit, ...]]] = [(node, False, ())]
+    while todo:
+        node, timed, limits = todo.pop()
+        policy = node.policy if isinstance(node, Scope) else None
+        if isinstance(node, Call) and timed and not (node.is_async or node.inline or node.lane is not None):
+            yield from limits
+        if not isinstance(policy, Retry):
+            found = (*limits, policy) if isinstance(policy, Limit) else limits
+            todo.extend((part, timed or isinstance(policy, Timeout), found) for part in parts(node))
+
+
 def each_in(node: FanOut | Each | Expand, policy: Retry) -> Node:
     """With a policy around each of its parts instead of around the whole."""
     if isinstance(node, FanOut):
@@ -149,6 +177,7 @@ ORDER: tuple[Callable[[Stack], Iterator[Said]], ...] = (
     breaker_inside_timeout,
     breaker_outside_retry,
     limit_outside_timeout,
+    limit_inside_retry,
     retry_never_runs,
     fallback_never_used,
     accept_outside,

@@ -41,6 +41,7 @@ class Limit(Shared):
         key: a function of the input that gives what is limited for itself: a customer, a host. Default: all together.
 
     Attributes:
+        concurrency: how many at once; None: any number.
         key: the ``key`` as the engine calls it; None without one.
         patience: ``wait`` in seconds.
 
@@ -66,7 +67,7 @@ class Limit(Shared):
             raise ChainDefinitionError("a Limit needs `concurrency` or `rate`, such as Limit(10) or Limit(rate=100)")
         if burst is not None and rate is None:
             raise ChainDefinitionError(f"`burst` belongs to a `rate`, such as Limit(rate=100, burst=1); got {burst!r}")
-        self._places = None if concurrency is None else count(concurrency, "concurrency", least=1)
+        self.concurrency = None if concurrency is None else count(concurrency, "concurrency", least=1)
         length = seconds(per, "per")
         self._rate: Rate | None = None
         rules = [] if concurrency is None else [f"{concurrency} at once"]
@@ -194,7 +195,7 @@ class Limit(Shared):
                 del self._lines[old]
             else:
                 self._lines.move_to_end(old)
-        line = self._lines[key] = Line(key, self._places, self._rate, self._total)
+        line = self._lines[key] = Line(key, self.concurrency, self._rate, self._total)
         return line
 
     def _renew(self) -> None:
@@ -203,7 +204,7 @@ class Limit(Shared):
         keep_alive(old)
         for key, line in old.items():
             with suppress(Exception):  # a key that can't be hashed any more
-                new = self._lines[key] = Line(key, self._places, self._rate, self._total)
+                new = self._lines[key] = Line(key, self.concurrency, self._rate, self._total)
                 if new.bucket is not None and line.bucket is not None:
                     new.bucket.full_at = line.bucket.full_at
 

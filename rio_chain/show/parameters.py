@@ -171,7 +171,7 @@ def _limit(given: Limit) -> Data:
     rate = given._rate
     return {
         "kind": "limit",
-        "concurrency": number(given._places),
+        "concurrency": number(given.concurrency),
         "interval_ms": None if rate is None else ms(rate.interval),
         "burst": None if rate is None else number(rate.burst),
         "wait_ms": ms(given.patience),

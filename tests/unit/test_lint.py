@@ -54,6 +54,7 @@ AnyChain = Chain[..., Any]
 F, G, U = Task(f), Task(g), Task(user)
 breaker, budget, cache = Breaker(), Budget(), Cache(1000)
 chaos, flights, limit, short = Chaos(0.5, latency=10), Flights(), Limit(10), Limit(10, wait=5)
+one, two, refusing, paced = Limit(1), Limit(2), Limit(1, wait=0), Limit(rate=1)
 
 
 NAMES = {**globals(), "at_least": at_least, "Abandoned": Abandoned, "CircuitOpen": CircuitOpen}
@@ -92,6 +93,18 @@ ODD = [
         "Task(f).timeout(100).retry(1).timeout(500).limit(limit)",
         "Task(f).timeout(100).retry(1).limit(limit).timeout(500)",
     ),
+    ("limit-inside-retry", "Task(f).limit(one).timeout(100).retry(3)", "Task(f).limit(limit).timeout(100)"),
+    (
+        "limit-inside-retry",
+        "Task(f).timeout(100).limit(two).breaker(breaker).retry(3).timeout(5000)",
+        "Task(f).timeout(100).limit(limit).breaker(breaker).retry(1).timeout(5000)",
+    ),
+    (
+        "limit-inside-retry",
+        "(Task(user) >> Task(f).limit(two).timeout(100)).retry(3)",
+        "(Task(user) >> Task(f).limit(limit).timeout(100)).retry(1)",
+    ),
+    ("limit-inside-retry", "each(Task(f).timeout(5)).limit(one).retry(1)", "each(Task(f).timeout(5)).limit(limit)"),
     ("retry-never-runs", "Task(f).or_else([]).retry(3)", "Task(f).retry(3).or_else([])"),
     (
         "retry-never-runs",
@@ -238,6 +251,15 @@ FINE = [
     "Task(f).limit(limit).timeout(100)",
     "Task(f).timeout(100).limit(short)",
     "Task(f).limit(limit)",
+    "Task(f).limit(one).retry(3)",
+    "Task(f).limit(two).timeout(100).retry(1)",
+    "Task(f).limit(refusing).timeout(100).retry(3)",
+    "Task(f).limit(paced).timeout(100).retry(3)",
+    "Task(f).limit(one).retry(3).timeout(5000)",
+    "Task(user).limit(one).timeout(100).retry(3)",
+    "Task(f).inline().limit(one).timeout(100).retry(3)",
+    "Task(f).lane('cpu').limit(one).timeout(100).retry(3)",
+    "Task(f).timeout(100).retry(3).limit(one).timeout(5000)",
     "Task(f).or_else([], on=OSError).retry(3)",
     "(Task(f) | Task(g)).retry(3)",
     "Task(f).or_else([]).timeout(10).retry(3)",

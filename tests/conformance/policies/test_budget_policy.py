@@ -129,12 +129,57 @@ async def test_nothing_is_lost_when_a_run_is_cancelled(world: World) -> None:
     await world.until(lambda: (budget.executions, budget.extras) == (0, 0))
 
 
-async def test_a_retry_in_its_wait_is_in_flight(world: World) -> None:
+def resting(ms: float) -> Backoff:
+    return Backoff(base=ms, cap=ms, jitter="none")
+
+
+async def test_a_retry_that_rests_denies_nobody_theirs(world: World) -> None:
     budget = Budget(0, floor=1)
-    back = backend(world, (1, OSError("x")))
-    slow = Task(back.fetch).retry(1, backoff=Backoff(base=60, cap=60, jitter="none")).budget(budget)
+    back = backend(world, (0, OSError("x")), (0, OSError("x")), (0, "a"))
+    rests = Task(back.fetch).retry(1, backoff=resting(40)).budget(budget)
     other = Task(back.fetch).named("other").retry(1, backoff=None).budget(budget)
-    child = world.start(lambda: world.run(slow(7)))
-    await world.until(lambda: budget.extras == 1)
-    assert (await world.run(other(7))).only.denied == 1
+    child = world.start(lambda: world.run(rests(7)))
+    await world.until(lambda: back.calls and not back.running)
+    outcome = await world.run(other(7))
+    assert (outcome.result, outcome.only.attempts, outcome.only.denied) == (Success("a"), 2, 0)
     assert (await child.result()).only.attempts == 2
+    assert (budget.denied, budget.extras) == (0, 0)
+
+
+async def test_it_is_asked_when_the_rest_is_over(world: World) -> None:
+    budget = Budget(0, floor=1)
+    back, hangs = backend(world, (0, OSError("x"))), backend(world, (0, OSError("y")), (HANG, "a"))
+    first = world.start(lambda: world.run(Task(hangs.fetch).retry(1, backoff=None).budget(budget)(7)))
+    await world.until(lambda: budget.extras == 1)
+    outcome = await world.run(Task(back.fetch).retry(3, backoff=resting(20)).budget(budget)(7))
+    only = outcome.only
+    assert (only.status, only.attempts, only.denied, len(only.errors)) == ("failed", 1, 1, 1)
+    assert outcome.result.failure() is only.errors[0], "its last error, as that of one that was not retried"
+    assert world.about(outcome.elapsed, 20), "a permit might have come back in that time"
+
+    child = world.start(lambda: world.run(Task(back.fetch).retry(1, backoff=resting(40)).budget(budget)(7)))
+    await world.until(lambda: len(back.calls) == 2 and not back.running)
+    first.stop()
+    await first.ended()
+    outcome = await child.result()
+    assert (outcome.only.attempts, outcome.only.denied) == (2, 0), "and so it does"
+
+
+async def test_an_execution_ends_with_its_first_attempt_and_not_with_its_rest(world: World) -> None:
+    budget = Budget(1, floor=0)
+    back = backend(world, (0, OSError("x")))
+    child = world.start(lambda: world.run(Task(back.fetch).retry(1, backoff=resting(40)).budget(budget)(7)))
+    await world.until(lambda: back.calls and not back.running)
+    await world.until(lambda: budget.executions == 0)
+    assert (await child.result()).only.denied == 1
+
+
+async def test_a_hedge_takes_its_permit_when_it_begins(world: World) -> None:
+    budget = Budget(0, floor=1)
+    back, quick = backend(world, (HANG, "a")), backend(world, (0, OSError("x")), (0, "b"))
+    child = world.start(lambda: world.run(Task(back.fetch).replica(2, after=5_000).budget(budget)(7)))
+    await world.until(lambda: back.calls)
+    outcome = await world.run(Task(quick.fetch).retry(1, backoff=None).budget(budget)(7))
+    assert (outcome.result, outcome.only.denied) == (Success("b"), 0)
+    child.stop()
+    await child.ended()
