@@ -15,17 +15,17 @@ import threading
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
-from weakref import WeakMethod
+from weakref import ref
 
 _functions: list[Callable[[], None]] = []
-_methods: set[WeakMethod[Callable[[], None]]] = set()
+_methods: dict[ref[Any], Callable[[Any], None]] = {}
 _kept: list[Any] = []
 
 
 def after_fork(renew: Callable[[], None]) -> None:
-    """Call this in every forked child. A method is called for as long as its object lives, and does not keep it."""
-    if isinstance(renew, MethodType):
-        _methods.add(WeakMethod(renew, _methods.discard))
+    """Call this in every forked child. A method does not keep its object alive, and is called as long as that lives."""
+    if isinstance(renew, MethodType):  # no WeakMethod: that of Python 3.13.0 complains when the interpreter exits
+        _methods[ref(renew.__self__, _methods.pop)] = renew.__func__
     else:
         _functions.append(renew)
 
@@ -44,9 +44,12 @@ def keep_alive(thing: object) -> None:
 
 
 def _in_child() -> None:
-    for renew in (*_functions, *(method() for method in list(_methods))):
-        if renew is not None:
-            renew()
+    for renew in _functions:
+        renew()
+    for owner, method in list(_methods.items()):
+        thing = owner()
+        if thing is not None:
+            method(thing)
 
 
 if hasattr(os, "register_at_fork"):

@@ -436,7 +436,8 @@ class Balancer(Looks):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close(**self._grace(exc))
+        if not self._binding.forked:  # in a child it is the parent's to close
+            self.close(**self._grace(exc))
 
     async def __aenter__(self) -> Self:
         self._binding.get(here=True)
@@ -445,7 +446,8 @@ class Balancer(Looks):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self.aclose(**self._grace(exc))
+        if not self._binding.forked:
+            await self.aclose(**self._grace(exc))
 
     def _grace(self, exc: BaseException | None) -> dict[str, Duration]:
         """A block that was cancelled or interrupted does not wait for what is under way, and says nothing of it."""
@@ -473,7 +475,7 @@ class Balancer(Looks):
 
         Raises:
             UsageError: on the thread of the loop it is bound to; call it on another one, as with
-                ``await asyncio.to_thread(balancer.watch)``.
+                ``await asyncio.to_thread(balancer.watch)``. In a process forked since it was bound.
             ImportError: in a terminal, without rich.
 
         Example:
@@ -486,6 +488,7 @@ class Balancer(Looks):
         from rio_chain.balancer.watch import Watched, watch  # noqa: PLC0415 - few look
 
         limit = INF if duration is None else seconds(duration, "duration")
+        self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._workers, self._core.buffer, self._max_abandoned

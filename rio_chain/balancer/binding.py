@@ -54,7 +54,7 @@ class Binding:
         self._lock = threading.RLock()  # one binds at a time
         self._deciding = threading.RLock()
         self._pid = 0  # the process that bound it
-        self._forked = False  # whether this is a child of that
+        self.forked = False  # whether this is a child of that
         after_fork(self._renew)
 
     @property
@@ -72,15 +72,10 @@ class Binding:
         """
         return self.bound() or self._bind(here=here)
 
-    @property
-    def forked(self) -> bool:
-        """Whether this process was forked since it was bound."""
-        return self._forked
-
     def bound(self) -> Host | None:
         """The host, if there is one. Raises ``UsageError`` as ``get`` does."""
         host = self.host
-        if host is not None and self._forked:
+        if host is not None and self.forked:
             raise UsageError(
                 "this process was forked after the balancer had been bound, and its threads and its loop stayed in the "
                 f"parent (process {self._pid}); make a new balancer here, or bind it after the fork"
@@ -131,8 +126,8 @@ class Binding:
     def _renew(self) -> None:
         """In a forked child: the host of the parent is refused; what another thread was just binding is not bound."""
         self._lock, self._deciding = renewed(self._lock), renewed(self._deciding)
-        self._forked = self.host is not None
-        if not self._forked:
+        self.forked = self.host is not None
+        if not self.forked:
             self._lanes.forget()
 
     def close(self, *, wait: bool = True) -> None:

@@ -23,6 +23,7 @@ from rio_chain.executors.foreign import frames_of, say_better
 from rio_chain.executors.kernel import Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
+from rio_chain.forks import after_fork
 from rio_chain.units import milliseconds, shown
 
 T = TypeVar("T")
@@ -202,6 +203,8 @@ class VirtualHost(Waited):
         self._loop = loop
         self.crew: Crew = loop.crew
         self.runtime = cast("Runtime", VirtualRuntime(loop))
+        self._forked = False
+        after_fork(self._renew)
 
     def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
         """As ``Host.spawn``."""
@@ -213,7 +216,10 @@ class VirtualHost(Waited):
 
     def forked(self) -> bool:
         """As ``Waited.forked``."""
-        return self.crew.forked
+        return self._forked
+
+    def _renew(self) -> None:
+        self._forked = True
 
     def on_loop_thread(self) -> bool:
         """As ``Waited.on_loop_thread``."""

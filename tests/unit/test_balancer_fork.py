@@ -67,9 +67,11 @@ def child():
         lambda: balancer.post(Task(same)(1)),
         lambda: balancer.map(Task(same), [1]),
         balancer.close,
+        balancer.watch,
         enter,
     ):
         refused(call)
+    assert "0/10 running" in repr(balancer) and balancer.stats().running == 0
     with Balancer(executor) as own:
         assert own.run(Task(same)(2)).unwrap() == own.run(Task(asame)(2)).unwrap() == 2
 
@@ -77,6 +79,128 @@ with Balancer(executor) as balancer:
     assert balancer.run(Task(asame)(1)).unwrap() == 1
     assert in_child(child) == 0
     assert balancer.run(Task(asame)(3)).unwrap() == 3
+""",
+    "posted before": """
+async def forever(x):
+    await (trio.sleep(60) if executor == "trio" else asyncio.sleep(60))
+
+def refused(call):
+    try:
+        call()
+    except UsageError as error:
+        assert str(error).startswith("this process was forked after the request had begun"), error
+    else:
+        raise AssertionError(call)
+
+async def awaits():
+    await ticket
+
+def child():
+    refused(ticket.wait)
+    refused(lambda: ticket.wait(10))
+    refused(lambda: asyncio.run(awaits()))
+    refused(lambda: trio.run(awaits))
+    ticket.cancel()
+    assert not ticket.done
+    assert done.wait().unwrap() == 1
+
+with Balancer(executor) as balancer:
+    ticket, done = balancer.post(Task(forever)(1)), balancer.post(Task(asame)(1))
+    done.wait()
+    assert in_child(child) == 0
+    assert not ticket.done
+    ticket.cancel()
+    assert ticket.wait().only.status == "cancelled"
+""",
+    "a stream that is read": """
+async def forever(x):
+    await (trio.sleep(60) if executor == "trio" else asyncio.sleep(60))
+
+def child():
+    try:
+        next(events)
+    except UsageError:
+        pass
+    else:
+        raise AssertionError
+    left()
+
+def left():
+    global events
+    del events
+
+stream = Task(forever)(1).stream(executor=executor)
+with stream:
+    events = iter(stream)
+    next(events)
+    child = os.fork()
+    if child:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        left()
+    else:
+        try:
+            next(events)
+        except UsageError:
+            left()
+        else:
+            os._exit(1)
+if not child:
+    os._exit(0)
+""",
+    "another thread is binding it": """
+import threading
+from contextlib import ExitStack
+
+balancer = Balancer(executor, lanes={"cpu": 1})
+held, go_on = threading.Event(), threading.Event()
+
+def bind():
+    from rio_chain import executors
+    from rio_chain.executors import thread
+    with ExitStack() as stack:
+        for lock in (balancer._binding._lock, balancer._binding._deciding, executors._lock, thread._lock):
+            stack.enter_context(lock)
+        balancer._binding._lanes.open()
+        held.set()
+        go_on.wait()
+
+def work():
+    for fn in (same, asame):
+        assert Task(fn)(1).run(executor=executor).unwrap() == 1
+    with balancer:
+        assert balancer.run(Task(asame)(1)).unwrap() == balancer.run(Task(same).inline()(1)).unwrap() == 1
+        assert balancer.run(Task(abs).lane("cpu")(-1)).unwrap() == 1
+
+binding = threading.Thread(target=bind)
+binding.start()
+held.wait()
+assert in_child(work) == 0
+go_on.set()
+binding.join()
+work()
+""",
+    "a worker of a preloaded application exits": """
+from rio_chain import Breaker, Cache, Limit
+
+limit, cache, breaker, balancer = Limit(2, rate=100), Cache(60_000), Breaker(), Balancer(executor)
+page = Task(same).limit(limit).breaker(breaker).cache(cache) >> Task(asame)
+
+def work():
+    for x in range(3):
+        assert page(x).run(executor=executor).unwrap() == x
+    with balancer:
+        assert [outcome.unwrap() for outcome in balancer.map(page, range(10))] == list(range(10))
+
+assert page(1).run(executor=executor).unwrap() == 1
+children = []
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        work()
+        sys.exit()
+    children.append(child)
+assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+work()
 """,
     "bound after": """
 balancer = Balancer(executor)
@@ -143,4 +267,4 @@ def test_a_fork(executor: str, case: str) -> None:
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
