@@ -87,7 +87,7 @@ class Scarcity:
 
 
 @contextmanager
-def scarce(seed: int, *, one_in: int = 50, memory_one_in: int = 1_000) -> Iterator[Scarcity]:
+def scarce(seed: int, *, one_in: int = 50, memory_one_in: int = 20_000) -> Iterator[Scarcity]:
     """Meanwhile such calls fail at random."""
     it = Scarcity(seed, one_in=one_in, memory_one_in=memory_one_in)
     start, pair = threading.Thread.start, socket.socketpair

@@ -6,6 +6,7 @@ Order and counts are in ``core``, the way of a request in ``desk``, where it run
 from __future__ import annotations
 
 import contextlib
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -13,12 +14,14 @@ from rio_chain.balancer import mapping
 from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
+from rio_chain.balancer.dropped import described, dropped, snapshot, state
 from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import OnFull, Terms, terms_of
 from rio_chain.balancer.serve import wait_for, wait_in_place
-from rio_chain.balancer.stats import Stats, status_line
+from rio_chain.balancer.stats import Stats
 from rio_chain.balancer.ticket import Ticket
 from rio_chain.balancer.waiting import Elsewhere, Waited, told
+from rio_chain.balancer.warn import left_running, users_line
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import begin, end, outcome_of, unbegun
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from rio_chain.engine.runtime import Runtime
     from rio_chain.executors.base import Executor, Host
+    from rio_chain.executors.crew import LeftCall
     from rio_chain.outcome import Outcome
 
 Out = TypeVar("Out")
@@ -113,6 +117,9 @@ class Balancer(Looks):
             max_abandoned=self._max_abandoned,
             lost=self._desk.lost,
         )
+        self._interrupted = False  # the block that closes it
+        self._finalizer = weakref.finalize(self, dropped, self._desk, self._binding, users_line())
+        self._finalizer.atexit = False
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -317,17 +324,33 @@ class Balancer(Looks):
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
         self._core.shut()
         host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
+        left = None
         try:
             if not self._drained(host, min(limit, STOPPED) if host.stopped() else limit):
+                left = self._left_calls()
                 self._desk.cancel_left()
                 self._cleaned_up(host)
         except BaseException:
             self._desk.cancel_left()
             with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
                 self._cleaned_up(host)
-                self._binding.close()
+                self._freed()
             raise
+        self._freed()
+        self._warn_of_calls("close()", left)
+
+    def _freed(self) -> None:
         self._binding.close()
+        self._finalizer.detach()
+
+    def _left_calls(self) -> list[LeftCall]:
+        """The calls that were given up and still run."""
+        return [] if self._host is None else self._host.crew.left_calls()
+
+    def _warn_of_calls(self, call: str, before: list[LeftCall] | None) -> None:
+        """Name those that ``call`` itself gave up on, if it did."""
+        if before is not None and not self._interrupted:
+            left_running(call, [left.task for left in self._left_calls() if left not in before])
 
     def _drained(self, host: Waited, limit: float | None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
@@ -352,11 +375,13 @@ class Balancer(Looks):
         if bound is not None:
             bound.check_await()
         self._refuse_ourselves("aclose")
-        self._core.shut()
+        self._core.shut("it was closed by aclose()")
         rt = runtime_here()
         host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
+        left = None
         try:
             if not await self._adrained(rt, min(limit, STOPPED) if host.stopped() else limit):
+                left = self._left_calls()
                 self._desk.cancel_left()
                 while not await self._adrained(rt, STOPPED if host.borrowed else INF):
                     if host.stopped():
@@ -368,9 +393,10 @@ class Balancer(Looks):
             await self._answered(rt, shielded=True)
             raise
         finally:
-            self._binding.close()
+            self._freed()
         for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
             await rt.sleep(0)
+        self._warn_of_calls("aclose()", left)
 
     async def _adrained(self, rt: Runtime, limit: float) -> bool:
         slot = rt.slot()
@@ -410,7 +436,7 @@ class Balancer(Looks):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close(**_grace(exc))
+        self.close(**self._grace(exc))
 
     async def __aenter__(self) -> Self:
         self._binding.get(here=True)
@@ -419,7 +445,12 @@ class Balancer(Looks):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self.aclose(**_grace(exc))
+        await self.aclose(**self._grace(exc))
+
+    def _grace(self, exc: BaseException | None) -> dict[str, Duration]:
+        """A block that was cancelled or interrupted does not wait for what is under way, and says nothing of it."""
+        self._interrupted = exc is not None and not isinstance(exc, Exception)
+        return {"grace": 0} if self._interrupted else {}
 
     @property
     def _host(self) -> Host | None:
@@ -429,8 +460,7 @@ class Balancer(Looks):
 
     def stats(self) -> Stats:
         """Gauges, counters and histograms, as they are now."""
-        host = self._host
-        return self._core.stats(0 if host is None else host.crew.abandoned)
+        return snapshot(self._binding, self._core)
 
     def watch(self, *, duration: Duration | None = None) -> None:
         """Show it as a live table in the terminal, until Ctrl-C or until it is closed and idle. Blocks the caller.
@@ -459,18 +489,15 @@ class Balancer(Looks):
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._workers, self._core.buffer, self._max_abandoned
-        watch(Watched(*bounds, lambda: f"Balancer {self._state()}", lambda: self._core.closed, self.stats), limit)
-
-    def _state(self) -> str:
-        return f"{self._binding.name} {'closed' if self._core.closed else 'open'}"
+        watch(
+            Watched(
+                *bounds, lambda: f"Balancer {state(self._binding, self._core)}", lambda: self._core.closed, self.stats
+            ),
+            limit,
+        )
 
     def __repr__(self) -> str:
-        return status_line(self._state(), self._workers, self._core.buffer, self.stats())
-
-
-def _grace(exc: BaseException | None) -> dict[str, Duration]:
-    """A block that was cancelled or interrupted does not wait for what is under way."""
-    return {} if exc is None or isinstance(exc, Exception) else {"grace": 0}
+        return described(self._binding, self._core)
 
 
 def _checked_aging(value: object) -> float | None:

@@ -72,6 +72,11 @@ class Binding:
         """
         return self.bound() or self._bind(here=here)
 
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked since it was bound."""
+        return self._forked
+
     def bound(self) -> Host | None:
         """The host, if there is one. Raises ``UsageError`` as ``get`` does."""
         host = self.host

@@ -31,6 +31,7 @@ class Core(Aside):
         self.queue = TurnQueue(workers, aging)
         self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it: this alone says so
         self.closed = False
+        self.why = ""  # it is closed
         self.rejected = 0
         self.done = 0
         self.waits = Tally()
@@ -84,7 +85,7 @@ class Core(Aside):
 
     def refusal(self) -> BalancerClosed:
         """What a closed balancer says."""
-        return BalancerClosed("this balancer is closed; make a new one")
+        return BalancerClosed(f"this balancer is closed; make a new one ({self.why})")
 
     def _admit_late(self, turn: Turn) -> None:
         """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
@@ -164,15 +165,17 @@ class Core(Aside):
             raise
         self._after()
 
-    def shut(self) -> bool:
-        """Take nothing more. False: it was shut before."""
-        first = self.decide(self._shut)
+    def shut(self, why: str = "it was closed by close()") -> bool:
+        """Take nothing more, and say ``why`` to those who ask. False: it was shut before."""
+        first = self.decide(self._shut, why)
         self._after()
         return first
 
-    def _shut(self) -> bool:
-        first, self.closed = not self.closed, True
-        return first
+    def _shut(self, why: str) -> bool:
+        if self.closed:
+            return False
+        self.why, self.closed = why, True
+        return True
 
     def clear(self) -> list[Run]:
         """Empty the line, and tell those who waited there. Gives the runs that hold a slot."""

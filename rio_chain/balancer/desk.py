@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from rio_chain.balancer.core import Core
-from rio_chain.balancer.posting import CLOSED, Posting, Terms
+from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.serve import LOST
 from rio_chain.balancer.ticket import Ticket
@@ -41,6 +41,12 @@ class Desk:
         self.posted: set[Posting] = set()  # started on the host and not answered
         self._on_loss = on_loss
         self._gone = False  # the host's loop has ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and everything is answered."""
+        core = self.core
+        return not (core.runs or core.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
 
     def post(self, host: Host, request: Request[Out], terms: Terms) -> Ticket[Out]:
         """A ticket for a request that was checked.
@@ -104,7 +110,7 @@ class Desk:
         if turn.state == "waiting":
             return  # what was to end it was interrupted
         if turn.state == "gone":
-            posting.cancelled(posting.ticket.run.stop_error or TicketCancelled(CLOSED))
+            posting.cancelled(posting.ticket.run.stop_error or self._cancelled())
         elif not posting.begun:  # else it was told before, and an interruption had it told again
             self._start(posting, posting.serve, accepted=accepted)
         turn.wake = None  # it knows the posting, and the posting knows the turn
@@ -181,7 +187,11 @@ class Desk:
 
     def passed_over(self, rt: Runtime, until: float) -> Exception:
         """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
-        return TicketCancelled(CLOSED) if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
+        return self._cancelled() if self.core.closed and rt.now() < until else DeadlineExceeded("in the queue")
+
+    def _cancelled(self) -> TicketCancelled:
+        """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
+        return TicketCancelled(LOST if self._gone else CLOSED)
 
     def _withdraw(self, posting: Posting, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
@@ -193,7 +203,7 @@ class Desk:
     def cancel_left(self) -> None:
         """Answer those who wait in the line, and stop those that run."""
         for run in self.core.clear():
-            run.stop(TicketCancelled(CLOSED))
+            run.stop(self._cancelled())
 
     def lost(self, *, over: bool = False) -> None:
         """The host's loop ends: everything is answered now.
@@ -201,7 +211,7 @@ class Desk:
         ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
         """
         self._gone = True
-        self.core.shut()
+        self.core.shut(ENDED)
         try:
             self.cancel_left()
         finally:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import SLICE, Waited, told
+from rio_chain.balancer.waiting import SLICE, Waited, once, told
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
@@ -40,7 +40,7 @@ class _Window(Generic[In, Out]):
         for value in islice(self._source, number):
             ticket = self._post(value)
             self.pending.append(ticket)
-            ticket.on_done(partial(self._arrived, ticket))
+            ticket.add_waker(once(partial(self._arrived, ticket)))
 
     def _arrived(self, ticket: Ticket[Out]) -> None:
         self._ready.append(ticket)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime
 
 CLOSED = "the balancer closed"
+ENDED = "its loop has ended"
+"""Why a balancer is closed that nobody has closed."""
 
 OnFull = Literal["wait", "reject"]
 """What ``run`` and ``arun`` do when the buffer is full."""

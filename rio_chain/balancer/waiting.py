@@ -44,6 +44,20 @@ def opener(gate: threading.Lock) -> Callable[[], None]:
     return opened
 
 
+def once(call: Callable[[], object]) -> Callable[[], None]:
+    """What calls it the first time, and does nothing when it is called again; from any thread."""
+    cell = [call]
+
+    def called() -> None:
+        try:
+            first = cell.pop()
+        except IndexError:
+            return
+        first()
+
+    return called
+
+
 class Waited(Protocol):
     """How to wait for what runs on a host. With most it goes on by itself: who waits need do nothing for it."""
 

@@ -18,6 +18,7 @@ from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
+from rio_chain.last_resort import surely
 from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
@@ -208,7 +209,7 @@ class Heat:
         with self._lock:
             waiter = self._waiters.get(number)
         if waiter is not None:
-            waiter.wake()
+            surely(waiter.wake)
 
     # --- the decision --------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rio_chain.deadline import Deadline
@@ -246,6 +246,13 @@ def inherited() -> Deadline | None:
     if strand is None or not strand.open or strand.edge == INF:
         return None
     return Deadline(strand.edge, strand.rt.now)
+
+
+def task_in(context: Context) -> str:
+    """The name of the task whose turn it is in this context, which may be that of another thread."""
+    strand = context.get(CURRENT)
+    run = _OVER if strand is None else strand.run
+    return "?" if strand is None or run is _OVER else run.plan.tasks[strand.at].name
 
 
 class Here(NamedTuple):

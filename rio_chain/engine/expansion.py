@@ -16,7 +16,7 @@ from rio_chain.engine.runtime import kind_of
 from rio_chain.engine.sources import TEXT
 from rio_chain.errors import LimitExceeded
 from rio_chain.outcome import Failed
-from rio_chain.policies.keys import Key
+from rio_chain.policies.keys import Key, of_a_run
 
 Found = list[tuple[Hashable, Any]]
 """Pieces of work, each after the key it is known by."""
@@ -173,4 +173,4 @@ class _Keyed:
             raise TypeError(
                 f"`expand` needs an iterable of more work, or None; got a value of type {kind_of(found).__name__}"
             )
-        return [(self.key(item), item) for item in found]
+        return [(of_a_run(self.key(item)), item) for item in found]

@@ -476,7 +476,7 @@ class AsyncioHost(OnLoopHost):
         if self.here() and asyncio.current_task(self.loop) is not None:
             self._start(main, context)
         else:  # another thread; or a signal handler that comes while the loop waits for events: this ends the waiting
-            self._soon(partial(self._start, main, context, again=True))
+            self._soon(surely, partial(self._start, main, context, again=True))
 
     def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``.

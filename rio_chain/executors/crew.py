@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from rio_chain.aside import patient
+from rio_chain.engine.current import task_in
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LimitExceeded
 from rio_chain.forks import after_fork
@@ -39,6 +40,15 @@ def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[
         return context.run(fn, *args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this thread
         return Raised(error)
+
+
+class LeftCall:
+    """A call that was given up and still runs: that of which task."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, context: contextvars.Context | None) -> None:
+        self.task = "" if context is None else task_in(context)
 
 
 class Crew:
@@ -70,9 +80,10 @@ class Crew:
         self._pending: dict[Item, _Seat | None] = {}  # not finished and not given up; None: it waits for a worker
         self._seats: dict[_Seat, None] = {}  # threads, without those that were given up
         self._starting: dict[_Seat, None] = {}  # those whose thread has not begun
-        self._abandoned: dict[_Seat, None] = {}  # those whose call was given up and still runs
+        self._abandoned: dict[_Seat, LeftCall] = {}  # those whose call was given up and still runs
         self.permits = Permits(threads)
         self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
+        self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
         self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
         self._items: SimpleQueue[Item | None] = SimpleQueue()
@@ -144,16 +155,21 @@ class Crew:
                 del self._seats[seat]
         self.refill()
 
-    def give_up(self, item: Item) -> None:
+    def give_up(self, item: Item, context: contextvars.Context | None = None) -> None:
         """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
 
-        To be called where it is decided, under the item's own lock: its thread may return True right after.
+        To be called where it is decided, under the item's own lock: its thread may return True right after. The
+        ``context`` is that of the call, and says of which task it is.
         """
         with self._lock:
             seat = self._pending.pop(item, None)
             if seat is not None:
-                self._abandoned[seat] = None
+                self._abandoned[seat] = LeftCall(context)
                 self._seats.pop(seat, None)
+
+    def left_calls(self) -> list[LeftCall]:
+        """The calls that were given up and still run."""
+        return list(self._abandoned.values())
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
@@ -279,7 +295,12 @@ class Crew:
 
     def _stays(self, seat: _Seat) -> bool:
         """Whether a thread whose call was abandoned is needed again. Under the lock."""
-        return not self._closed and self._sits_again(seat)
+        if self._closed:
+            return False
+        if self.count < self.threads and self.wanted():
+            self._seats[seat] = None
+            return True
+        return self._sits_again(seat)
 
     def _sits_again(self, seat: _Seat) -> bool:
         """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
@@ -406,7 +427,10 @@ class Job:
             if not running and self._state != "queued":
                 return False
             self._state = "given up"
-            surely(partial(self._crew.give_up if running else self._crew.withdraw, self))
+            if running:
+                surely(partial(self._crew.give_up, self, self._call[0]))
+            else:
+                surely(partial(self._crew.withdraw, self))
         surely(self._crew.permits.release)
         self._crew.refill()
         return running

@@ -70,7 +70,7 @@ class Kernel:
         self.limits: list[Limit] = []  # not in use
         self.stray: Callable[[object], BaseException] = _stray
         self.rescue = Rescue(self)
-        crew.unserved = self.rescue.add
+        crew.unserved, crew.wanted = self.rescue.add, self.rescue.waits
         self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
@@ -123,6 +123,10 @@ class Rescue:
         """Look for a thread for these again in a moment."""
         self._items.extend(items)
         self._arm(AGAIN)
+
+    def waits(self) -> bool:
+        """Whether items wait here."""
+        return bool(self._items)
 
     def begin(self) -> None:
         """There are strands now."""
@@ -529,7 +533,7 @@ class Strand:
         self._state = READY
         self._error = error
         self._claim = []
-        self.kernel.crew.give_up(self.drive)
+        self.kernel.crew.give_up(self.drive, self.context)
         return True
 
     def _expire(self, limit: Limit, error: Expired, now: float | None = None) -> bool:

@@ -6,12 +6,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 from returns.result import Failure
 
 from rio_chain.balancer.mapping import OnLoops
 from rio_chain.balancer.ticket import Ticket
+from rio_chain.balancer.waiting import once
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.outcome import Outcome
@@ -44,7 +46,7 @@ class Progress:
         """The ticket, which is one of those that count."""
         self._title = ticket.request.plan.title
         self._open.add(ticket)
-        ticket.on_done(lambda: self._answered.append(ticket))
+        ticket.add_waker(once(partial(self._answered.append, ticket)))
         return ticket
 
     def posting(self, post: Callable[[Any], Ticket[Out]]) -> Callable[[Any], Ticket[Out]]:

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from rio_chain.aside import Aside
 from rio_chain.policies.hold import Clock
-from rio_chain.policies.keys import key_of
+from rio_chain.policies.keys import hashed, key_of
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
 from rio_chain.units import Duration, count, seconds, span
@@ -56,7 +56,7 @@ class Cache(Shared):
 
     def get(self, key: Hashable, clock: Clock) -> Found:
         """The answer for what ``self.key`` gave, if there is one that is fresh."""
-        found, gone = self._lock.decide(self._get, key, clock)
+        found, gone = self._lock.decide(self._get, hashed(key), clock)
         del gone
         return found
 
@@ -73,7 +73,7 @@ class Cache(Shared):
 
     def put(self, key: Hashable, value: Any, clock: Clock) -> None:
         """Keep an answer that has just come."""
-        self._lock.decide(self._put, key, value, clock)
+        self._lock.decide(self._put, hashed(key), value, clock)
 
     def _put(self, key: Hashable, value: Any, clock: Clock) -> tuple[Any, Any]:
         old = self._kept.pop(key, None)
@@ -84,7 +84,7 @@ class Cache(Shared):
         """Drop one answer, by its key; nothing happens when there is none."""
         if self._lock.put_aside(lambda: self.forget(key)):
             return
-        self._lock.decide(self._forget, key)
+        self._lock.decide(self._forget, hashed(key))
 
     def _forget(self, key: Hashable) -> Any:
         return self._kept.pop(key, None)

@@ -9,11 +9,8 @@ from typing import Any
 from rio_chain.aside import Aside
 from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.hold import Answer, Hold, Turn
-from rio_chain.policies.keys import key_of
+from rio_chain.policies.keys import hashed, key_of
 from rio_chain.policies.shared import Shared
-
-Flying = dict[Hashable, OrderedDict["Follower", None]]
-"""The followers of each flight, by key, in order."""
 
 
 class Flights(Shared):
@@ -37,20 +34,20 @@ class Flights(Shared):
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
         self.key = key_of(key)
         self._lock = Aside()
-        self._flights: Flying = {}
+        self._flights: dict[Hashable, Flight] = {}
         after_fork(self._renew)
 
     def enter(self, key: Hashable) -> Leader | Follower:
         """Lead or follow. ``key`` is what ``self.key`` gave."""
-        return self._lock.decide(self._enter, key)
+        return self._lock.decide(self._enter, hashed(key))
 
     def _enter(self, key: Hashable) -> Leader | Follower:
-        behind = self._flights.get(key)
-        if behind is None:
-            self._flights[key] = OrderedDict()
-            return Leader(self, self._flights, key)
-        follower = Follower(self, self._flights, key)
-        behind[follower] = None
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = Flight(self._flights, key)
+            return Leader(self, flight)
+        follower = Follower(self, flight)
+        flight.behind[follower] = None
         return follower
 
     def ended(self, leader: Leader, answer: Answer) -> None:
@@ -62,10 +59,11 @@ class Flights(Shared):
         if not leader.open:
             return ()
         leader.open = False
-        behind = leader.flying.pop(leader.key)
+        behind = leader.flight.behind
         for follower in behind:
             follower.answer = answer
             follower.state = "answered"
+        leader.flight.end()
         return behind
 
     def dropped(self, leader: Leader) -> None:
@@ -80,12 +78,12 @@ class Flights(Shared):
         if not leader.open:
             return None
         leader.open = False
-        behind = leader.flying[leader.key]
-        if not behind:
-            del leader.flying[leader.key]
+        flight = leader.flight
+        if not flight.behind:
+            flight.end()
             return None
-        follower, _ = behind.popitem(last=False)
-        follower.hold = Leader(self, leader.flying, leader.key)
+        follower, _ = flight.behind.popitem(last=False)
+        follower.hold = Leader(self, flight)
         follower.state = "granted"
         return follower
 
@@ -99,7 +97,7 @@ class Flights(Shared):
     def _quit(self, follower: Follower) -> bool:
         state, follower.state = follower.state, "gone"
         if state == "waiting":
-            del follower.flying[follower.key][follower]
+            del follower.flight.behind[follower]
         return state == "granted"
 
     def _renew(self) -> None:
@@ -112,21 +110,38 @@ class Flights(Shared):
         return f"<Flights by {self.key!r}: {flying} in flight, {behind} follow>"
 
     def _counts(self) -> tuple[int, int]:
-        return len(self._flights), sum(map(len, self._flights.values()))
+        return len(self._flights), sum(len(flight.behind) for flight in self._flights.values())
 
     def __str__(self) -> str:
         return f"single flight by {self.key!r}"
 
 
-class Leader(Hold):
-    """The one who calls. ``flying`` are the flights among which it is."""
+class Flight:
+    """One call in flight, and those who wait for its answer, in the order they came.
 
-    __slots__ = ("flights", "flying", "key", "open")
+    ``flying`` are the flights among which it is: in a forked child others than those that begin there.
+    """
 
-    def __init__(self, flights: Flights, flying: Flying, key: Hashable) -> None:
-        self.flights = flights
+    __slots__ = ("behind", "flying", "key")
+
+    def __init__(self, flying: dict[Hashable, Flight], key: Hashable) -> None:
         self.flying = flying
         self.key = key
+        self.behind: OrderedDict[Follower, None] = OrderedDict()
+
+    def end(self) -> None:
+        """No call with its key is in flight any more."""
+        del self.flying[self.key]
+
+
+class Leader(Hold):
+    """The one who calls."""
+
+    __slots__ = ("flight", "flights", "open")
+
+    def __init__(self, flights: Flights, flight: Flight) -> None:
+        self.flights = flights
+        self.flight = flight
         self.open = True
 
     def succeeded(self, value: Any, /) -> None:
@@ -145,13 +160,12 @@ class Leader(Hold):
 class Follower(Turn):
     """One who waits for the leader's answer."""
 
-    __slots__ = ("flights", "flying", "key")
+    __slots__ = ("flight", "flights")
 
-    def __init__(self, flights: Flights, flying: Flying, key: Hashable) -> None:
+    def __init__(self, flights: Flights, flight: Flight) -> None:
         super().__init__()
         self.flights = flights
-        self.flying = flying
-        self.key = key
+        self.flight = flight
 
     def quit(self) -> None:
         """As ``Turn.quit``."""

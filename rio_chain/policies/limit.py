@@ -12,7 +12,7 @@ from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.bucket import EARLY, Rate
 from rio_chain.policies.hold import Clock
-from rio_chain.policies.keys import Key, key_of
+from rio_chain.policies.keys import Key, as_given, hashed, key_of
 from rio_chain.policies.line import Line, Permit, Place, Total
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
@@ -90,7 +90,7 @@ class Limit(Shared):
 
     def enter(self, key: Hashable, clock: Clock) -> Permit | Place | LimitExceeded:
         """Let a call in, put it in line, or refuse it. ``key`` is what ``self.key`` gave; None without one."""
-        given, told = self._lock.decide(self._enter, key, clock)
+        given, told = self._lock.decide(self._enter, hashed(key), clock)
         _tell(told)
         return given
 
@@ -116,7 +116,8 @@ class Limit(Shared):
 
     def _refusal(self, line: Line, due: float, waited: float = 0.0) -> LimitExceeded:
         """The error's ``retry_after`` are the seconds to the next free token; None: that can't be known."""
-        text = f"the limit of {self._rule}" + ("" if self.key is None else f" for {shown(line.key)}") + " is reached"
+        who = "" if self.key is None else f" for {shown(as_given(line.key))}"
+        text = f"the limit of {self._rule}{who} is reached"
         text += f", after {span(waited)} in line" if waited else ""
         text += f"; the next may begin in {span(due)}" if due else ""
         error = LimitExceeded(text)

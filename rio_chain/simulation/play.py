@@ -10,6 +10,7 @@ from typing import Any
 from returns.result import Failure
 
 from rio_chain.balancer import Balancer, Ticket
+from rio_chain.balancer.waiting import once
 from rio_chain.compose import Composed, entry
 from rio_chain.errors import QueueFull
 from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
@@ -138,7 +139,7 @@ class Play:
         finally:
             VISIT.reset(token)
         ledger.open += 1
-        ticket.on_done(lambda: self._note(counted, ticket, visit))
+        ticket.add_waker(once(lambda: self._note(counted, ticket, visit)))
 
     def _note(self, counted: int, ticket: Ticket[Any], visit: Visit) -> None:
         self.ledger.open -= 1

@@ -8,14 +8,17 @@ import os
 import signal
 import threading
 import time
+import warnings
+from collections.abc import Awaitable, Callable
 from itertools import count
+from pathlib import Path
 
 import pytest
 import trio
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Balancer, BalancerClosed, QueueFull, Task, TicketCancelled, UsageError
+from rio_chain import Balancer, BalancerClosed, QueueFull, Task, TicketCancelled, UsageError, each
 
 
 class Body:
@@ -44,14 +47,25 @@ async def echo(x: object) -> object:
     return x
 
 
-async def test_after_close_nothing_is_taken(world: World) -> None:
+@pytest.mark.real_time
+@pytest.mark.parametrize("how", ["close", "aclose"])
+async def test_after_close_nothing_is_taken_and_it_says_why(world: World, how: str) -> None:
+    why = rf"^this balancer is closed; make a new one \(it was closed by {how}\(\)\)$"
     async with world.balancer() as balancer:
         await balancer.arun(Task(echo)(7))
-    with pytest.raises(BalancerClosed, match="this balancer is closed; make a new one"):
-        await balancer.arun(Task(echo)(7))
-    with pytest.raises(BalancerClosed):
-        balancer.post(Task(echo)(7))
-    await balancer.aclose()  # a second time does nothing
+        if how == "aclose" or world.native:
+            await balancer.aclose()
+            why = why.replace(r"by close\(", r"by aclose\(")
+        else:
+            balancer.close()
+    for _ in range(2):
+        with pytest.raises(BalancerClosed, match=why):
+            await balancer.arun(Task(echo)(7))
+        with pytest.raises(BalancerClosed, match=why):
+            balancer.post(Task(echo)(7))
+        with pytest.raises(BalancerClosed, match=why):
+            await anext(balancer.amap(Task(echo), [7]))
+        await balancer.aclose()  # a second time does nothing
 
 
 async def test_close_drains(world: World, body: Body) -> None:
@@ -337,16 +351,121 @@ async def test_ctrl_c_in_a_close_cleans_up_and_frees_all(world: World, body: Bod
     balancer.close()
 
 
-async def test_a_balancer_that_is_dropped_unclosed_says_nothing(
+async def test_a_balancer_that_is_dropped_unclosed_says_so_and_no_more(
     world: World, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Where it lives on the loop of who dropped it; else it lives as long as its thread."""
-    if world.native:
-        balancer = Balancer()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        balancer = Balancer(world.executor)
+        if not world.native:
+            balancer.__enter__()
         assert (await balancer.arun(Task(echo)(1))).result == Success(1)
         del balancer
         gc.collect()
         await world.pause(1)
         gc.collect()
+    assert [one.category for one in seen] == ([] if world.mode == "virtual" else [ResourceWarning])
     assert caplog.text == ""
     assert capfd.readouterr().err == ""
+
+
+# --- calls that it leaves -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_time
+async def test_it_names_the_tasks_whose_calls_it_gives_up_on(world: World) -> None:
+    world.not_virtual("a sync function takes no time")
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def stuck(_: object) -> None:
+        begun.release()
+        go.wait(20)
+
+    late = Task(stuck).named("late").timeout(10)
+    chains = [Task(stuck), Task(stuck).named("other") & Task(body_that_waits(world)), each(Task(stuck).named("item"))]
+    async with world.balancer(workers=4) as balancer:
+        assert (await balancer.arun(late(0))).only.status == "timed_out"
+        tickets = [balancer.post(chain(given)) for chain, given in zip(chains, [1, 2, [3, 4]], strict=True)]
+        tickets.append(balancer.post(chains[0](5)))
+        for _ in range(6):
+            await world.until(lambda: begun.acquire(blocking=False))
+        with pytest.warns(RuntimeWarning) as seen:
+            await balancer.aclose(grace=5)
+        go.set()
+        assert [type((await ticket).result.failure()) for ticket in tickets] == [TicketCancelled] * 4
+        await world.until(lambda: balancer.stats().abandoned == 0)
+    (text,) = [str(one.message) for one in seen]
+    tasks = "'item' (2 calls), 'stuck' (2 calls), 'other'"  # 'late' is none of them: its limit gave up on that
+    assert text.startswith(f"aclose() gave up on 5 calls that still run: {tasks}. A sync function"), text
+    assert {Path(one.filename).name for one in seen} == {"test_close.py"}
+
+
+def body_that_waits(world: World) -> Callable[[object], Awaitable[None]]:
+    async def waits(_: object) -> None:
+        await world.pause(10_000)
+
+    return waits
+
+
+@pytest.mark.real_time
+async def test_of_many_tasks_it_names_some(world: World) -> None:
+    world.not_virtual("a sync function takes no time")
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def stuck(_: object) -> None:
+        begun.release()
+        go.wait(20)
+
+    async with world.balancer(workers=9) as balancer:
+        for n in range(8):
+            balancer.post(Task(stuck).named(f"{n}" * 500)(n))
+        for _ in range(8):
+            await world.until(lambda: begun.acquire(blocking=False))
+        with pytest.warns(RuntimeWarning, match=r"gave up on 8 calls that still run: .* and 3 more\. ") as seen:
+            await balancer.aclose(grace=0)
+        go.set()
+        await world.until(lambda: balancer.stats().abandoned == 0)
+    assert all(len(str(one.message)) < 600 for one in seen)
+
+
+@pytest.mark.real_time
+async def test_it_says_nothing_when_all_calls_have_returned(world: World) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with world.balancer() as balancer:
+            begun = threading.Event()
+
+            def short(_: object) -> None:
+                begun.set()
+                world.block(20)
+
+            ticket = balancer.post(Task(short)(1))
+            if world.mode != "virtual":
+                await world.until(begun.is_set)
+            await balancer.aclose(grace=5_000)
+            assert (await ticket).result == Success(None)
+
+
+@pytest.mark.real_time
+async def test_a_block_that_is_interrupted_says_nothing_of_the_calls_that_it_leaves(world: World) -> None:
+    """An interruption does not wait for them; a warning that is an error must not take its place."""
+    world.not_virtual("a sync function takes no time")
+    go, begun = threading.Event(), threading.Event()
+
+    def stuck(_: object) -> None:
+        begun.set()
+        go.wait(20)
+
+    async def work() -> None:
+        async with world.plain_balancer() as balancer:
+            balancers.append(balancer)
+            balancer.post(Task(stuck)(1))
+            await world.until(begun.is_set)
+            raise SystemExit(3)
+
+    balancers: list[Balancer] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance((await world.start(work).ended()).error, SystemExit)
+    go.set()
+    await world.until(lambda: balancers[0].stats().abandoned == 0)

@@ -178,6 +178,22 @@ async def all_stuck(world: World) -> str:
         return when
 
 
+@measures("the thread that calls a callback of on_done, when a request has ended")
+async def calls_back(world: World) -> str:
+    gate, threads = world.gate(), list[str]()
+
+    async def waits(x: object) -> object:
+        await gate.passed()
+        return x
+
+    async with world.balancer() as balancer:
+        ticket = balancer.post(Task(waits)(7))
+        ticket.on_done(lambda: threads.append(threading.current_thread().name))
+        gate.open()
+        await ticket
+    return "worker" if "-worker-" in threads[0] else "loop"
+
+
 @pytest.mark.real_time
 @pytest.mark.parametrize("row", table())
 async def test_the_table_tells_the_truth(world: World, row: str) -> None:

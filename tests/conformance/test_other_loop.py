@@ -38,7 +38,11 @@ def notes(error: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("text", [CLOSED, FOREIGN, "Task <T> got Future <F> attached to a different loop"])
-@pytest.mark.parametrize("on", [Exception, RuntimeError, {RuntimeError: None}, lambda _: True], ids=str)
+@pytest.mark.parametrize(
+    "on",
+    [Exception, RuntimeError, {RuntimeError: None}, lambda _: True],
+    ids=["all", "a class", "a table", "a function"],
+)
 @pytest.mark.real_time
 async def test_it_is_called_once_and_the_error_says_what_to_do(world: World, text: str, on: Any) -> None:
     for name in ("fetch", "get"):

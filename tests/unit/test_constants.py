@@ -35,7 +35,7 @@ class Slotted:
 @pytest.mark.parametrize(
     "constant",
     [None, True, 0, 1.5, "text", b"x", (1, "a"), ..., Colour.RED, int, len, Decimal(1), range(3), object(), Missing()],
-    ids=repr,
+    ids=lambda constant: type(constant).__name__,
 )
 def test_what_cannot_change_and_a_marker_are_handed_on_as_they_are(constant: object) -> None:
     assert fresh(constant) is constant

@@ -320,10 +320,18 @@ def test_a_hedge_that_lost_is_killed(executor: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("library", ["asyncio", "trio"])
 def test_they_end_with_the_loop(library: str) -> None:
     async def main() -> int:
-        return (await Balancer(lanes={"cpu": 1}).arun(Task(where).lane("cpu")())).unwrap()
+        return (await balancer.arun(Task(where).lane("cpu")())).unwrap()
 
+    balancer = Balancer(lanes={"cpu": 1})
     module = importlib.import_module(library)
     pid = module.run(main() if library == "asyncio" else main)
+    assert become(lambda: gone(pid))
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
+def test_they_end_with_a_balancer_that_is_dropped(executor: str) -> None:
+    with pytest.warns(ResourceWarning, match="was dropped without being closed"):
+        pid = Balancer(executor, lanes={"cpu": 1}).run(Task(where).lane("cpu")()).unwrap()
     assert become(lambda: gone(pid))
 
 

@@ -1,0 +1,60 @@
+"""A balancer that is dropped without being closed: it ends what it has started, and says so.
+
+No thread, task or ticket refers to the ``Balancer`` itself, only to its parts. So it may be collected while its
+requests go on, and this is called then.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rio_chain.balancer import warn
+from rio_chain.balancer.binding import Binding
+from rio_chain.balancer.core import Core
+from rio_chain.balancer.desk import Desk
+from rio_chain.balancer.stats import Stats, status_line
+from rio_chain.last_resort import call_once
+
+DROPPED = "it was dropped"
+
+
+def state(binding: Binding, core: Core) -> str:
+    """Where it lives, and whether it is open."""
+    return f"{binding.name} {'closed' if core.closed else 'open'}"
+
+
+def snapshot(binding: Binding, core: Core) -> Stats:
+    """All counts, as they are now."""
+    host = binding.host
+    return core.stats(0 if host is None else host.crew.abandoned)
+
+
+def described(binding: Binding, core: Core) -> str:
+    """Its status line."""
+    return status_line(state(binding, core), core.queue.workers, core.buffer, snapshot(binding, core))
+
+
+def dropped(desk: Desk, binding: Binding, made: warn.Line) -> None:
+    """End its threads and its loop when all tickets are answered. From any thread, in the middle of anything.
+
+    With tickets that are open it says nothing: whoever holds them uses the balancer.
+
+    Args:
+        desk: knows what is under way.
+        binding: what is freed.
+        made: the user's line that made it.
+    """
+    host = binding.host
+    if host is None or not host.must_close or binding.forked:
+        return
+    if not desk.core.put_aside(partial(call_once, [partial(_end, desk, binding, made)])):
+        call_once([partial(_end, desk, binding, made)])
+
+
+def _end(desk: Desk, binding: Binding, made: warn.Line) -> None:
+    core = desk.core
+    forgotten = described(binding, core) if desk.idle and not core.closed else None
+    core.shut(DROPPED)
+    core.when_idle(partial(call_once, [partial(binding.close, wait=False)]))
+    if forgotten is not None:
+        warn.dropped(forgotten, made)
