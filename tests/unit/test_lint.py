@@ -93,11 +93,7 @@ ODD = [
         "Task(f).timeout(100).retry(1).limit(limit).timeout(500)",
     ),
     ("retry-never-runs", "Task(f).or_else([]).retry(3)", "Task(f).retry(3).or_else([])"),
-    (
-        "retry-never-runs",
-        "Task(f).or_else(is_good).named('x').retry(3)",
-        "Task(f).retry(3).or_else(is_good).named('x')",
-    ),
+    ("retry-never-runs", "Task(f).or_else(1).named('x').retry(3)", "Task(f).retry(3).or_else(1).named('x')"),
     (
         "retry-never-runs",
         "settle(Task(f), Task(g)).named('x').retry(3).timeout(50)",
@@ -239,6 +235,8 @@ FINE = [
     "Task(f).timeout(100).limit(short)",
     "Task(f).limit(limit)",
     "Task(f).or_else([], on=OSError).retry(3)",
+    "Task(f).or_else(is_good).retry(3)",
+    "Task(f).or_else(is_good).or_else([])",
     "(Task(f) | Task(g)).retry(3)",
     "Task(f).or_else([]).timeout(10).retry(3)",
     "Task(f).or_else([]).retry(3, accept=is_good)",
