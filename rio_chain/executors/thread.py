@@ -8,6 +8,7 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
@@ -65,6 +66,7 @@ class ThreadRuntime:
     direct = False
     places = False
     lanes = NO_LANES
+    look_at = inf
     draw = staticmethod(random.random)
 
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
@@ -121,6 +123,10 @@ class ThreadRuntime:
         else:
             return answers[0]
         raise answers[0].error  # not in the handler: it would get the interruption as its context
+
+    def holds(self, run: int, now: float) -> bool:  # noqa: ARG002 - as ``Runtime``
+        """As ``Runtime.holds``: there is no loop to hold."""
+        return False
 
     def reserve(self) -> None:
         """A strand that is driven has its thread."""
