@@ -192,6 +192,10 @@ class TrioRuntime(OnLoop):
         self.home = self.token
         self.running = _running
 
+    def _soon(self, turned: Callable[[], None]) -> None:
+        with contextlib.suppress(trio.RunFinishedError):  # the last turns, in which system tasks are cancelled
+            self.token.run_sync_soon(turned)
+
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""
         return TrioSlot(self)

@@ -121,7 +121,7 @@ async def test_what_it_begins_with_is_copied_inside_as_well(world: World) -> Non
     items = each(Task(works.do), limit=1)
     failures = [OSError()]
 
-    def flaky(x: int) -> int:
+    async def flaky(x: int) -> int:
         if x == 2 and failures:
             raise failures.pop()
         return x

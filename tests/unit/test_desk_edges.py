@@ -72,6 +72,7 @@ class ByHand:
             call=self.call,
             direct=True,
             places=True,
+            look_at=inf,
         )
         self.host: Any = SimpleNamespace(
             runtime=runtime,
