@@ -193,8 +193,7 @@ class TrioRuntime(OnLoop):
         self.running = _running
 
     def _soon(self, turned: Callable[[], None]) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # the last turns, in which system tasks are cancelled
-            self.token.run_sync_soon(turned)
+        call_on(self.token, turned)  # it may be too late: in the last turns system tasks are cancelled
 
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""
