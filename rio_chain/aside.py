@@ -80,9 +80,11 @@ class Aside:
                     self.torn = True
                     raise
                 finally:
-                    if self.torn and self._inside == 1:
-                        self._mend()
-                    self._inside -= 1
+                    try:
+                        if self.torn and self._inside == 1:
+                            self._mend()
+                    finally:  # near the recursion limit not even the call above can be made
+                        self._inside -= 1
         finally:
             if self._aside:
                 self._clear_aside()
