@@ -128,8 +128,8 @@ def advise(
 
     Around each task by itself it tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)``: a coarse
     grid, then what is near the best, with more and more requests. All candidates meet the same backends. The verdict
-    comes from requests that the search has not seen. A request that fails counts as one that never ends, and no more
-    may fail than now.
+    comes from requests that the search has not seen; if it rejects the best, it judges the steps on the way there. A
+    request that fails counts as one that never ends, and no more may fail than now.
 
     Hedges and retries call again what may have been done already: name in ``tasks`` those that bear it.
 
@@ -161,15 +161,22 @@ def advise(
     given = setting(backends, **options)
     check_load(chain, given)
     search = Search(chain, given, goal, limit, wanted)
-    found = search.best()
-    better = changed(chain, found)
-    comparison = compared({NOW: chain, CHANGED: better}, given)
-    change = comparison.differences[CHANGED][goal]
-    gain = Estimate(0.0 - change, 0.0 - change.high, 0.0 - change.low)
-    now, then = comparison.simulations.values()
-    helps = bool(found) and gain.low > 0 and search.allowed(now, then, 1.1)
-    texts = {name: written(better, name) for name in found}
-    return Advice(cast("Chain[P, Out]", better) if helps else chain, helps, goal, gain, texts, comparison)
+    verdicts: list[Advice[P, Out]] = []
+    for found in search.best():
+        if not found and verdicts:
+            break
+        better = changed(chain, found)
+        comparison = compared({NOW: chain, CHANGED: better}, given)
+        change = comparison.differences[CHANGED][goal]
+        gain = Estimate(0.0 - change, 0.0 - change.high, 0.0 - change.low)
+        now, then = comparison.simulations.values()
+        helps = bool(found) and gain.low > 0 and search.allowed(now, then, 1.1)
+        texts = {name: written(better, name) for name in found}
+        chosen = cast("Chain[P, Out]", better) if helps else chain
+        verdicts.append(Advice(chosen, helps, goal, gain, texts, comparison))
+        if helps:
+            return verdicts[-1]
+    return verdicts[0]
 
 
 def _tasks(chain: Composed, tasks: Iterable[str]) -> list[str]:

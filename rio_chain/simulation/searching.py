@@ -53,14 +53,17 @@ class Search:
             self.known[key] = played(changed(self.chain, changes), given)
         return self.known[key]
 
-    def best(self) -> Changes:
-        """What helps most, as far as can be told: one change after the other, each on top of those before."""
-        found: Changes = {}
+    def best(self) -> list[Changes]:
+        """What helps most, as far as can be told: one change after the other, each on top of those before.
+
+        The best comes first. Those after it have fewer changes: it may be over the limits where more requests tell.
+        """
+        found: list[Changes] = [{}]
         for _ in range(ROUNDS):
-            more = self._round(found)
-            if more == found:
+            more = self._round(found[0])
+            if more == found[0]:
                 break
-            found = more
+            found.insert(0, more)
         return found
 
     def _round(self, found: Changes) -> Changes:
