@@ -8,7 +8,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     units       argument checks; milliseconds become seconds
     signatures  the signature of a function, whatever its annotations are
     forks       what a forked process makes new
-    last_resort errors that no caller can get, and steps that must not fail
+    last_resort  errors that no caller can get, and steps that must not fail
     aside       the lock of what may be interrupted by itself
     constants   values that are copied at each use
     looks       what notebooks show of an object

@@ -21,14 +21,17 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import (
     Entry,
     Filled,
+    arity,
     entry_of,
     filled,
     function,
+    gets_input,
     is_async,
     is_generator,
     name_of,
     not_a_function,
     takes_one,
+    written,
 )
 from rio_chain.nodes import (
     Bridge,
@@ -197,6 +200,9 @@ def _takes_one(chain: Composed, rule: str) -> None:
         for head in begins.heads:
             if isinstance(head, (Call, Bridge)):
                 takes_one(head.fn, rule)
+            elif isinstance(head, Handler) and not arity(head.fn).takes(2):
+                got = f"`{written(head.fn)}` can't be called with the error and that value"
+                raise ChainDefinitionError(f"{rule}, and the fallback {got}")
 
 
 def _not_composed(value: object) -> str:
@@ -232,8 +238,7 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
         raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, it gets the same input")
     elif callable(other) or hasattr(type(other), "__await__"):
         fn = function(other, rule)
-        takes_one(fn, "`or_else` hands a function the error")
-        fallback = Handler(fn, name_of(fn), is_async(fn))
+        fallback = Handler(fn, name_of(fn), is_async(fn), gets_input(fn, entry(primary)))
     else:
         instead = "write a function that gives it: .or_else(lambda error: ...)"
         fallback = Constant(copyable(other, "`or_else` copies a constant at each use", instead))

@@ -172,6 +172,35 @@ class Chain(Onion[P, Out], Generic[P, Out]):
     @overload
     def or_else(self, other: Callable[[Any], B], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Request[B]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Awaitable[Result[B, Any]]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Result[B, Any]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Awaitable[B]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], B], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    # of more than one argument; mypy compares these without their P, and finds nothing that they would add
+    @overload
+    def or_else(  # type: ignore[overload-cannot-match]
+        self, other: Callable[Concatenate[Any, P], Awaitable[B]], /, *, on: Match = ...
+    ) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(  # type: ignore[overload-cannot-match]
+        self, other: Callable[Concatenate[Any, P], B], /, *, on: Match = ...
+    ) -> Chain[P, Out | B]: ...
+    @overload
     def or_else(self, other: list[Any] | dict[Any, Any] | set[Any], /, *, on: Match = ...) -> Chain[P, Out]: ...
     @overload
     def or_else(self, other: B, /, *, on: Match = ...) -> Chain[P, Out | B]: ...
@@ -180,20 +209,23 @@ class Chain(Onion[P, Out], Generic[P, Out]):
 
         Args:
             other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
-                error; else a constant, which is copied at each use, also inside: what a task changes in it is not
-                there for the next. What can't be copied, such as a client, stands in a function:
-                ``or_else(lambda error: client)``.
+                error, or, where it can't be called with that alone, the error and the input; else a constant, which
+                is copied at each use, also inside: what a task changes in it is not there for the next. For what
+                can't be copied, such as a client, write a function: ``or_else(lambda error: client)``. What a
+                function raises is the failure of the whole.
             on: for which errors: an exception class, a tuple of them, or a function of the error. The default takes
                 every error; one that is not named stays the failure of the whole.
 
         Raises:
             ChainDefinitionError: other is a coroutine, a Request, a constant that can't be copied, or a function that
-                can't take one argument; ``on`` is none of the above.
+                can be called neither with the error nor with the error and the input; ``on`` is none of the above.
 
         Example:
             >>> from rio_chain import Task
             >>> Task(len).or_else(0, on=TypeError)
             Task(len).or_else(0, on=TypeError)
+            >>> Task(int).or_else(lambda error, text: f"{text} is no number")("ten").run().unwrap()
+            'ten is no number'
         """
         return compose.or_else(Chain, self, other, on)
 

@@ -102,7 +102,7 @@ class QueueFull(RioError):
 
 
 class Saturated(RioError):
-    """Too many abandoned calls are still running; no new work is taken until some of them return."""
+    """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns."""
 
 
 class BalancerClosed(RioError, RuntimeError):

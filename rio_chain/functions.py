@@ -16,7 +16,7 @@ from attrs import field, frozen
 from rio_chain.chained import not_a_chain
 from rio_chain.constants import fresh
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.nodes import Bridge, Call, Head
+from rio_chain.nodes import Bridge, Call, Handler, Head
 from rio_chain.signatures import signature_of
 from rio_chain.units import inert, shown
 
@@ -219,6 +219,9 @@ class Entry:
             ChainDefinitionError: they don't fit; the text names the function and its parameters.
         """
         for head in self.heads:
+            if isinstance(head, Handler):
+                self._bind_handler(head, args, kwargs)
+                continue
             if not isinstance(head, (Call, Bridge)):
                 if len(args) != 1 or kwargs:
                     got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
@@ -238,6 +241,18 @@ class Entry:
                     f"{inert(str(error))}; got {got}"
                 ) from None
 
+    def _bind_handler(self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        signature = signature_of(handler.fn)
+        try:
+            if signature is not None:
+                signature.bind(None, *args, **kwargs)  # None: the error
+        except TypeError as error:
+            got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
+            raise ChainDefinitionError(
+                f"`or_else` hands `{written(handler.fn)}` the error and the arguments of the chain, and it can't be "
+                f"called with these: {inert(str(error))}; got {got}"
+            ) from None
+
     def signature(self) -> inspect.Signature | None:
         """How it is called, for who looks before calling; None where Python knows no signature."""
         several = [_signature_of_head(head) for head in self.heads]
@@ -253,6 +268,10 @@ class Entry:
 def _signature_of_head(head: Head) -> inspect.Signature | None:
     if isinstance(head, (Call, Bridge)):
         return signature_of(head.fn)
+    if isinstance(head, Handler):
+        found = signature_of(head.fn)
+        after_the_error = [] if found is None else [*found.parameters.values()][1:]
+        return None if found is None else found.replace(parameters=after_the_error)
     return inspect.Signature([inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)])
 
 
@@ -263,14 +282,40 @@ def _by_place(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def begins(head: Head) -> str:
     """What a chain begins with, and what that takes, for messages."""
-    return written(head.fn) if isinstance(head, (Call, Bridge)) else f"{type(head).__name__.lower()}(...)"
+    return written(head.fn) if isinstance(head, (Call, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
 
 
 def entry_of(found: tuple[Head, ...]) -> Entry:
     """The Entry of a chain that begins with these."""
-    all_of = [arity(head.fn) if isinstance(head, (Call, Bridge)) else ONE for head in found]
+    all_of = [_arity_of_head(head) for head in found]
     least, most = max(a.least for a in all_of), min(a.most for a in all_of)
     return Entry(found, least, most, any(a.keywords for a in all_of))
+
+
+def _arity_of_head(head: Head) -> Arity:
+    if isinstance(head, Handler):
+        accepts = arity(head.fn)
+        return Arity(max(0, accepts.least - 1), accepts.most - 1, accepts.keywords)
+    return arity(head.fn) if isinstance(head, (Call, Bridge)) else ONE
+
+
+def gets_input(fn: Callable[..., Any], primary: Entry) -> bool:
+    """Whether a fallback needs more than the error: what the primary is called with, after the error.
+
+    Raises:
+        ChainDefinitionError: it can't be called with the error alone, nor with both.
+    """
+    accepts = arity(fn)
+    if accepts.takes(1):
+        return False
+    least, most = max(primary.least, accepts.least - 1, 1), min(primary.most, accepts.most - 1)
+    if primary.keywords or (least <= most and not accepts.keywords):
+        return True
+    name = name_of(fn) if name_of(fn).isidentifier() and name_of(fn) != "lambda" else "instead"
+    raise ChainDefinitionError(
+        f"`or_else` hands a function the error, and `{written(fn)}` can't be called with that alone, nor with the "
+        f"error and the input: write def {name}(error) or def {name}(error, value)"
+    )
 
 
 def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:

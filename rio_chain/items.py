@@ -117,7 +117,7 @@ def expand(
         depth: how many levels below the first value may be run; 0 or more. Default None: any.
         total: how many pieces of work may be run in all; 1 or more. Default 10,000.
         more: a function of a result that gives the work it asks for: an iterable, or None for none. Default: the
-            result itself is that.
+            result itself is that. It may be endless: it is read a little at a time, and not beyond ``total``.
         key: a function of a piece of work that gives what it is known by. Default: the work itself.
         on_error: what a failure means, as for ``each``.
         on_limit: what it means that there is work beyond ``depth`` or ``total``. ``"raise"``, the default: the failure

@@ -107,16 +107,20 @@ class Constant:
 
 @frozen
 class Handler:
-    """A fallback that is a function of the error."""
+    """A fallback that is a function of the error or, with ``inputs``, of that and what the primary was called with."""
 
     fn: Callable[..., Any] = field(hash=False)
     name: str
     is_async: bool
+    inputs: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}({'error, input' if self.inputs else 'error'})"
 
 
 @frozen
 class OrElse:
-    """``primary | fallback``: a fallback node gets the same input, a Handler the error, a Constant nothing.
+    """``primary | fallback``: a fallback node gets the same input, a Handler the error and maybe the input too.
 
     ``on``: the errors for which it stands in; any other is the failure of the whole.
     """
@@ -186,8 +190,8 @@ class Kept:
 
 
 Node = Call | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named | Each | Expand | Choose | Kept
-Head = Call | Bridge | Each | Expand | Choose
-"""What takes the arguments of a chain."""
+Head = Call | Bridge | Each | Expand | Choose | Handler
+"""What takes the arguments of a chain; a Handler takes the error before them."""
 OnError = Literal["raise", "keep", "drop"] | AtLeast
 
 
@@ -235,15 +239,17 @@ def walk(node: Node) -> Iterator[Node]:
 
 def heads(node: Node) -> Iterator[Head]:
     """What gets the arguments of a chain: its first function, or one for each branch and fallback it begins with."""
-    stack = [node]
+    stack: list[Node | Handler] = [node]
     while stack:
-        node = stack.pop()
-        if isinstance(node, Head):
-            yield node
-        elif isinstance(node, (Then, Seq)):
-            stack.append(parts(node)[0])
+        one = stack.pop()
+        if isinstance(one, Head):
+            yield one
+        elif isinstance(one, (Then, Seq)):
+            stack.append(parts(one)[0])
         else:
-            stack.extend(reversed(parts(node)))
+            if isinstance(one, OrElse) and isinstance(one.fallback, Handler) and one.fallback.inputs:
+                stack.append(one.fallback)
+            stack.extend(reversed(parts(one)))
 
 
 def call_of(node: FanOut | Race | Each | Expand | Choose) -> str:

@@ -44,11 +44,11 @@ class ErrorSummary:
         return f"ErrorSummary({self.type.__name__}, {self.text!r})"
 
 
-def summary_of(error: Any) -> Any:
+def summary_of(error: object) -> Any:
     """What is kept of an error; that of a Skipped keeps what it is."""
     if isinstance(error, ErrorSummary) or error is None:
         return error
-    if type(error) is Skipped:
+    if isinstance(error, Skipped):
         return Skipped(summary_of(error.cause))
     return ErrorSummary(type(error), told(error, str, _LONGEST))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rio_chain.errors import BridgeFailed, CallbackFailed
 
@@ -63,7 +63,7 @@ def _dropped(error: object) -> list[object] | None:
         BaseException.with_traceback(error, _without_frames(traceback))
     cause, context = _cause_of(error), _context_of(error)
     if isinstance(error, BaseExceptionGroup):
-        return [cause, context, *error.exceptions]
+        return [cause, context, *cast("BaseExceptionGroup[BaseException]", error).exceptions]
     if isinstance(error, (BridgeFailed, CallbackFailed)):
         return [cause, context, error.error]
     return None if context is None and cause is None else [cause, context]
@@ -77,7 +77,8 @@ def as_kept(error: E) -> E:
     traceback = _traceback_of(error)
     while traceback is not None and not _is_kept(traceback):
         traceback = traceback.tb_next
-    return BaseException.with_traceback(error, traceback)
+    BaseException.with_traceback(error, traceback)
+    return error
 
 
 def _is_kept(entry: TracebackType) -> bool:

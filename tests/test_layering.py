@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 def map_of_the_package() -> list[str]:
     """The modules in the order of the map that ``rio_chain/__init__.py`` opens with, the bottom first."""
     text = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))) or ""
-    rows = re.findall(r"^    ((?:[a-z_]+/?(?:, )?)+) +\S", text, re.MULTILINE)
+    rows = re.findall(r"^    ((?:[a-z_]+/?(?:, )?)+)  +\S", text, re.MULTILINE)
     return [name.rstrip("/") for row in rows for name in row.split(", ")]
 
 

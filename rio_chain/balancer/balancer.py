@@ -61,11 +61,11 @@ class Balancer(Looks):
         workers: how many requests run at once (a fan-out is one). Default 10.
         buffer: how many may wait before ``post`` raises ``QueueFull``; ``run`` and ``arun`` wait for room, unless told
             to ``"reject"``. Default 1000.
-        threads: how many sync functions run at once. Default ``4 * workers``.
+        threads: how many sync functions run at once, abandoned ones not counted. Default ``4 * workers``.
         abandon_after: the limit of a run that nothing else limits, in milliseconds or as a ``timedelta``.
             Default 30000.
-        max_abandoned: with so many abandoned calls still running, ``run`` and ``post`` raise ``Saturated``.
-            Default ``2 * workers``.
+        max_abandoned: while so many abandoned calls still run, beside the ``threads``, ``run``, ``arun`` and ``post``
+            raise ``Saturated``. Default ``2 * workers``.
         lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They are started with the first
             call and end with the balancer. Default none.
         lane_bytes: the largest message of a lane: the bytes of a function with its argument, or of its answer, when
@@ -153,7 +153,7 @@ class Balancer(Looks):
         Raises:
             QueueFull: told to reject, and ``buffer`` requests wait already.
             BalancerClosed: it is closed.
-            Saturated: too many abandoned calls still run.
+            Saturated: ``max_abandoned`` abandoned calls still run.
         """
         host = self._binding.get(here=True)
         terms = terms_of(host.runtime.now, priority, deadline, queue_timeout, on_full)
@@ -197,7 +197,7 @@ class Balancer(Looks):
         Raises:
             QueueFull: told to reject, and ``buffer`` requests wait already.
             BalancerClosed: it is closed.
-            Saturated: too many abandoned calls still run.
+            Saturated: ``max_abandoned`` abandoned calls still run.
             UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
         """
         from rio_chain.executors import warn_if_a_loop_runs  # noqa: PLC0415 - imported when first used
@@ -222,7 +222,7 @@ class Balancer(Looks):
         Raises:
             QueueFull: ``buffer`` requests wait already.
             BalancerClosed: it is closed.
-            Saturated: too many abandoned calls still run.
+            Saturated: ``max_abandoned`` abandoned calls still run.
         """
         host = self._binding.get(here=False)
         return self._post(host, request, terms_of(host.runtime.now, priority, deadline, queue_timeout, "reject"))

@@ -25,7 +25,7 @@ class Binding:
         executor: it, or its name; None: that of the loop that runs, else the default.
         core: knows whether it is closed.
         lanes: opened with the host, and closed with it.
-        threads: the most sync functions at once.
+        threads: the most sync functions at once, without abandoned ones.
         max_abandoned: the most abandoned calls.
         lost: called when the host's loop ends while it is in use.
     """

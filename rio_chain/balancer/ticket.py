@@ -170,7 +170,11 @@ class Ticket(Looks, Generic[Out]):
         if not self.done:
             self._outcome = outcome
             self.withdraw = None  # it knows us, and we know it
-        self._wake()  # also those whom an interruption of the first call left out
+        try:
+            self._wake()
+        except BaseException:  # no waker raises: it was a signal handler, or there is no memory
+            self._wake()
+            raise
 
     def fail(self, error: BaseException) -> None:
         """A BaseException of a body ended the run: whoever waits gets it, as itself."""
@@ -178,7 +182,11 @@ class Ticket(Looks, Generic[Out]):
             drop_frames(error)
             self._error = error
             self.withdraw = None
-        self._wake()
+        try:
+            self._wake()
+        except BaseException:  # as above
+            self._wake()
+            raise
 
     def __del__(self) -> None:
         error: BaseException | None = getattr(self, "_error", None)

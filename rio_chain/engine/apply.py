@@ -182,7 +182,7 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
             close(strand.run.log, frame.low, frame.high, error)
             if not _alone(frames):
                 strand.run.given_up(frame.low, frame.high)
-            return layer.handler, FULL, error if layer.error else frame.place[2]
+            return layer.handler, FULL, layer.given(error, frame.place[2])
         frames.pop()
         if frame.hold is not None:
             frame.hold.failed(error)

@@ -6,9 +6,9 @@ from typing import Any
 
 from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, Place, enter, expire
 from rio_chain.engine.current import Strand
-from rio_chain.engine.program import BRIDGE, CALL, HANDLER, PLACE, Op
+from rio_chain.engine.program import BRIDGE, CALL, PLACE, Op
 from rio_chain.engine.stalls import LONG, held
-from rio_chain.errors import BridgeFailed, CallbackFailed
+from rio_chain.errors import BridgeFailed
 from rio_chain.log import Entry, entry_of, note_call
 from rio_chain.policies.other_loop import advise
 from rio_chain.tracebacks import drop_frames
@@ -64,6 +64,4 @@ def _reported(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -
     advise(error)
     if op[0] == BRIDGE:
         return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
-    if op[0] == HANDLER:
-        return CallbackFailed("fallback", op[3], error)
     return error

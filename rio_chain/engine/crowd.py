@@ -7,6 +7,7 @@ ended, the tallies of its tasks take that up, so that a hundred thousand of them
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any, Protocol
 
 from returns.result import Failure, Success
@@ -14,6 +15,7 @@ from returns.result import Failure, Success
 from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
+from rio_chain.engine.give_way import give_way
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import TooFew
@@ -83,6 +85,8 @@ class Crowd:
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item that failed for all
+        self.rests = False  # a worker lets the loop go round
+        self.resting = Gate()
 
     def again(self, value: Any) -> bool:
         """Whether a retry gives it the same input once more."""
@@ -129,9 +133,13 @@ class Crowd:
         own = self.parent.fork(race=self.race)
         own.budget, own.rounds = self.budget, self.rounds
         CURRENT.set(own)
+        rt = own.rt
         try:
             while self.failure is None:
                 own.slot.arm(own.edge)
+                t = rt.now()
+                if t >= rt.look_at:  # before an item is taken, so that none is begun and interrupted
+                    await self._give_way(own, t)
                 work = await flow.take(own)
                 if work is None:
                     break
@@ -152,6 +160,24 @@ class Crowd:
         if self.failure is not None:
             flow.stop()
         return self.failure
+
+    async def _give_way(self, own: Strand, t: float) -> None:
+        """Let the loop go round if need be: one worker for all, as waking a thousand may take longer than their items.
+
+        Those that wait for it are woken two by two: if they don't wait for anything else, few of them are enough.
+        """
+        while t >= own.rt.look_at:
+            waiter = self.resting.enter(own) if self.rests else None
+            if waiter is not None:
+                await waiter.wait()
+                t = own.rt.now()
+                continue
+            self.rests = True
+            try:
+                t = await give_way(own, own.edge, t)
+            finally:
+                self.rests = False
+        self.resting.open(2)
 
     async def _one(self, own: Strand, flow: Flow, work: Work) -> None:
         run = self.parent.run.part(item=work.number)
@@ -201,7 +227,7 @@ class Gate:
     """Where workers wait until something has changed. A few of them, so all are woken and look again."""
 
     def __init__(self) -> None:
-        self._waiters: list[Waiter] = []
+        self._waiters: deque[Waiter] = deque()
 
     def enter(self, strand: Strand) -> Waiter:
         """Called under the lock that guards what is waited for; the wait is after it."""
@@ -211,6 +237,7 @@ class Gate:
 
     def open(self, count: int | None = None) -> None:
         """Wake so many of those who wait; default all. Under the same lock."""
-        woken, self._waiters = self._waiters[:count], [] if count is None else self._waiters[count:]
-        for waiter in woken:
-            waiter.wake()
+        left = len(self._waiters) if count is None else count
+        while left and self._waiters:
+            left -= 1
+            self._waiters.popleft().wake()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from typing import Any
 
 from returns.result import Success
@@ -12,6 +12,7 @@ from returns.result import Success
 from rio_chain.engine.apply import ask
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
+from rio_chain.engine.late import close_here
 from rio_chain.engine.runtime import kind_of
 from rio_chain.engine.sources import TEXT
 from rio_chain.errors import LimitExceeded
@@ -20,13 +21,16 @@ from rio_chain.policies.keys import Key, of_a_run
 
 Found = list[tuple[Hashable, Any]]
 """Pieces of work, each after the key it is known by."""
+MOST_READ = 100
+PATIENCE = 0.005
+"""How much is read of what a result asks for before others have their turn: so many pieces, and for so many seconds."""
 
 
 async def expand(crowd: Crowd, value: Any) -> Any:
     """Run the crowd for the value and all that follows from it; the list of what came out, level by level."""
     node = crowd.op[2]
     flow = Expansion(crowd)
-    [(key, item)] = await ask(crowd.parent, "key", _Keyed(node.key), [value])
+    [(key, item)] = await ask(crowd.parent, "key", _Asked(node.key, None, [value], crowd.parent.rt.now))
     flow.offer(key, item, 0)
     await crowd.run(flow, min(node.limit, MOST_WORKERS))
     return Success([work.value for work in flow.by_levels(key) if work.value is not DROPPED])
@@ -41,7 +45,7 @@ class Piece(Work):
         super().__init__(number, item)
         self.depth = depth  # the shortest way from the first piece, of those known so far
         self.ended = False
-        self.links: list[Hashable] = []
+        self.links: dict[Hashable, None] = {}  # in its order, each once
 
 
 class Expansion:
@@ -74,19 +78,23 @@ class Expansion:
                     seen.add(key)
                     waiting.append(key)
 
-    def offer(self, key: Hashable, item: Any, depth: int) -> None:
-        """Work is found."""
+    def offer(self, key: Hashable, item: Any, depth: int) -> bool:
+        """Work is found. False: there is no room for it, and so for nothing else that is new."""
         if key in self.known:
             self._nearer(self.known[key], depth)
         elif self.node.depth is not None and depth > self.node.depth:
+            if len(self.beyond) >= self.node.total and key not in self.beyond:
+                return False  # if all of these came nearer, they would be too many
             self.beyond[key] = item
         elif len(self.known) >= self.node.total:
             self._limited(f"total={self.node.total}: there is more work than that")
+            return False
         else:
             self.beyond.pop(key, None)
             self.known[key] = piece = Piece(len(self.known), item, depth)
             self.above += self._is_above(depth)
             self.waiting.append(piece)
+        return True
 
     def _is_above(self, depth: int) -> bool:
         return self.node.depth is None or depth < self.node.depth
@@ -122,28 +130,41 @@ class Expansion:
 
     async def done(self, strand: Strand, work: Work, got: Any) -> None:
         """As ``Flow.done``."""
-        found: Found = [] if type(got) is Failed else await self._more(strand, got)
+        if not isinstance(work, Piece):
+            raise TypeError("only what this handed out ends here")
+        if type(got) is not Failed:
+            await self._read(strand, work, got)
         with self.lock:
             self.running -= 1
-            if isinstance(work, Piece):
-                self._ended(work, found)
+            work.ended = True
+            self.above -= self._is_above(work.depth)
+            if self.beyond and not self.above:
+                self._limited(f"depth={self.node.depth}: there is more work below that")
             self.gate.open()
 
-    def _ended(self, piece: Piece, found: Found) -> None:
-        piece.ended = True
-        piece.links = [key for key, _ in found]
-        for key, item in found:
-            self.offer(key, item, piece.depth + 1)
-        self.above -= self._is_above(piece.depth)
-        if self.beyond and not self.above:
-            self._limited(f"depth={self.node.depth}: there is more work below that")
+    async def _read(self, strand: Strand, piece: Piece, result: Any) -> None:
+        """Take in the work that a result asks for, which may be without an end: some at a time, while there is room."""
+        asked = _Asked(self.node.key, self.node.more, result, strand.rt.now)
+        role = "key" if self.node.more is None else "more"
+        try:
+            while self._took(piece, await ask(strand, role, asked)) and not asked.over and not self.over:
+                await strand.rt.sleep(0)
+            if asked.leave():
+                await ask(strand, role, asked)
+        except BaseException:
+            close_here([asked.iterator] if asked.leave() else [])
+            raise
 
-    async def _more(self, strand: Strand, result: Any) -> Found:
-        """The work that a result asks for. The user's functions are called in one go."""
-        more = self.node.more
-        asked = _Keyed(self.node.key, more)
-        found: Found = await ask(strand, "more" if more is not None else "key", asked, result)
-        return found
+    def _took(self, piece: Piece, found: Found) -> bool:
+        """Offer this work to those who wait for some. False: there is no room for more."""
+        with self.lock:
+            before = len(self.waiting)
+            for key, item in found:
+                piece.links[key] = None
+                if not self.offer(key, item, piece.depth + 1):
+                    return False
+            self.gate.open(len(self.waiting) - before)
+        return True
 
     def _limited(self, rule: str) -> None:
         if self.node.on_limit == "raise":
@@ -156,21 +177,46 @@ class Expansion:
             self.gate.open()
 
 
-class _Keyed:
-    """What users' functions make of a result: the work in it, and the keys of that."""
+class _Asked:
+    """The work that a result asks for, read where users' functions are called: some of it with each call."""
 
-    def __init__(self, key: Key, more: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, key: Key, more: Callable[[Any], Any] | None, result: Any, now: Callable[[], float]) -> None:
         self.key = key
         self.more = more
+        self.result = result
+        self.now = now
+        self.iterator: Iterator[Any] | None = None  # before the first call
+        self.over = False  # whether all is read
+        self.left = False  # the rest is not read
         self.__name__ = "the result itself" if more is None else getattr(more, "__name__", type(more).__name__)
 
-    def __call__(self, result: Any) -> Found:
-        """Called in the guarded place."""
-        found: Any = result if self.more is None else self.more(result)
-        if found is None:
+    def __call__(self) -> Found:
+        """The next pieces; none where it is left, and a generator runs its clean-up."""
+        if self.left and isinstance(self.iterator, Generator):
+            self.iterator.close()
             return []
+        until = self.now() + PATIENCE
+        if self.iterator is None:
+            self.iterator = self._begun()
+        found: Found = []
+        for item in self.iterator:
+            found.append((of_a_run(self.key(item)), item))
+            if len(found) >= MOST_READ or self.now() >= until:
+                return found
+        self.over = True
+        return found
+
+    def _begun(self) -> Iterator[Any]:
+        found: Any = self.result if self.more is None else self.more(self.result)
+        if found is None:
+            return iter(())
         if isinstance(found, TEXT) or not hasattr(kind_of(found), "__iter__"):
             raise TypeError(
                 f"`expand` needs an iterable of more work, or None; got a value of type {kind_of(found).__name__}"
             )
-        return [(of_a_run(self.key(item)), item) for item in found]
+        return iter(found)
+
+    def leave(self) -> bool:
+        """The rest is not read. Whether that has to be told to it."""
+        self.left = True
+        return not self.over and isinstance(self.iterator, Generator)

@@ -31,6 +31,7 @@ from rio_chain.engine.compete import compete
 from rio_chain.engine.crowd import Crowd
 from rio_chain.engine.current import CURRENT, Run, Strand
 from rio_chain.engine.expansion import expand
+from rio_chain.engine.give_way import give_way
 from rio_chain.engine.given import program_for
 from rio_chain.engine.items import each
 from rio_chain.engine.program import (
@@ -104,6 +105,8 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                 edge = frames[-1].edge if frames else strand.outer
                 t = now()
             while pc < stop:
+                if t >= rt.look_at:
+                    t = await give_way(strand, edge, t)
                 op = ops[pc]
                 code = op[0]
                 if strand.contender is not None:

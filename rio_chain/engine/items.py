@@ -12,6 +12,7 @@ from rio_chain.engine.apply import Fail
 from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
+from rio_chain.engine.give_way import give_way
 from rio_chain.engine.runtime import Raised
 from rio_chain.engine.sources import END, NOTHING, Items, OneByOne, checked, items_of, on_edge
 from rio_chain.functions import Reduce
@@ -159,9 +160,13 @@ class Folding(Results):
             if self.folding:
                 return
             self.folding = True
+        rt = strand.rt
         while (ready := self._ready()) is not END:
             if ready is not DROPPED:
                 self.total = await self._guarded(strand, self._fold, ready)
+            t = rt.now()
+            while t >= rt.look_at:
+                t = await give_way(strand, strand.edge, t)
 
     def _ready(self) -> Any:
         with self.lock:

@@ -37,8 +37,13 @@ class Tidy:
         self.direct = rt.direct
         self.places = rt.places
         self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
-        self.now, self.draw, self.sleep = rt.now, rt.draw, rt.sleep
+        self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds
         self.reserve, self.unreserve = rt.reserve, rt.unreserve
+
+    @property
+    def look_at(self) -> float:
+        """As ``Runtime.look_at``."""
+        return self._rt.look_at
 
     async def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """As ``Runtime.call``."""

@@ -50,11 +50,22 @@ Op = tuple[Any, ...]
 
 @frozen
 class Fallback:
-    """The layer that catches: on a failure the run goes on at ``handler``; with ``error`` its input is the error."""
+    """The layer that catches: on a failure the run goes on at ``handler``; with ``error`` its input is the error, and
+    with ``both`` the error and what the primary was called with.
+    """
 
     handler: int
     error: bool
     on: Any = Exception
+    both: bool = False
+
+    def given(self, error: Any, value: Any) -> Any:
+        """What the handler gets; ``value`` is the input of the primary."""
+        if not self.error:
+            return value
+        if not self.both:
+            return error
+        return Args((error, *value.args), value.kwargs) if type(value) is Args else Args((error, value), {})
 
 
 Layer = Policy | Fallback
@@ -238,7 +249,8 @@ class _Compiler:
             jump = len(self.ops)
             self.ops.append((JUMP,))
             other = node.fallback
-            catch = Fallback(len(self.ops), isinstance(other, Handler), node.on)
+            error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
+            catch = Fallback(len(self.ops), error, node.on, both)
             self.ops[at] = (ENTER, (catch,), low, high, jump - 1)
 
             def end() -> None:
@@ -249,7 +261,7 @@ class _Compiler:
                 self.ops.append((CONSTANT, other.value))
             elif isinstance(other, Handler):
                 route = self._route(is_async=other.is_async, inline=self.places)
-                self.ops.append((HANDLER, route, other.fn, other.name))
+                self.ops.append((HANDLER, route, Spread(other.fn) if both else other.fn))
             else:
                 self.work.append(_Item(other, head))
 

@@ -156,6 +156,18 @@ class Runtime(Protocol):
         """
         ...
 
+    @property
+    def look_at(self) -> float:
+        """From this instant on, the strand that comes next asks ``holds`` before it goes on; ``inf``: none has to."""
+        ...
+
+    def holds(self, run: int, now: float) -> bool:
+        """Whether the strands of this run, of which this is the id, hold the loop: they ask twice in one turn of it.
+
+        The one that asks then sleeps no time, which lets the loop go round.
+        """
+        ...
+
     lanes: Mapping[str, Lane]
     """The processes that a balancer brought with it, by name."""
 

@@ -33,6 +33,8 @@ AGAIN = 0.01
 """Seconds until a task that could not be made is tried again."""
 FAR = 1e9
 """Seconds; a timer that never fires."""
+_NOBODY = Context()
+"""For a callback that is nobody's: the context of whoever asks for it would be kept with it."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -331,6 +333,9 @@ class AsyncioRuntime(OnLoop):
         self.slot = partial(AsyncioSlot.of, _reaper_of(loop))
         self.home = loop
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
+
+    def _soon(self, turned: Callable[[], None]) -> None:
+        self.loop.call_soon(turned, context=_NOBODY)
 
     def waiter(self) -> AsyncioWaiter:
         """As ``Runtime.waiter``."""

@@ -9,6 +9,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
+from time import perf_counter
 from typing import Any, Protocol
 
 from rio_chain.balancer.waiting import Waited
@@ -26,6 +27,12 @@ class Lost(Protocol):
         """``over``: nothing on it goes on. Else its tasks are cancelled, and still have their clean-up to do."""
 
 
+PIECE = 0.005
+"""Seconds that a run may go on before somebody looks whether it holds the loop. So it may do so for two of them, and a
+timer of somebody else's that is due meanwhile waits for two such turns.
+"""
+
+
 class OnLoop(ABC):
     """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
 
@@ -39,6 +46,11 @@ class OnLoop(ABC):
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.lanes: Mapping[str, Lane] = NO_LANES
+        self.look_at = 0.0
+        self._looked = 0.0  # when that was, in real seconds
+        self._turn = 0  # one more when the loop has gone round since somebody looked
+        self._asked = False  # whether it will be
+        self._last = 0, 0  # who looked last, and in which turn
 
     def here(self) -> bool:
         """As ``LoopRuntime.here``."""
@@ -47,6 +59,29 @@ class OnLoop(ABC):
     @abstractmethod
     def waiter(self) -> Waiter:
         """As ``Runtime.waiter``."""
+
+    @abstractmethod
+    def _soon(self, turned: Callable[[], None]) -> None:
+        """Call this when the loop goes round next."""
+
+    def holds(self, run: int, now: float) -> bool:
+        """As ``Runtime.holds``. The loop is asked to tell its next turn, as it counts none."""
+        real, mark = perf_counter(), (run, self._turn)
+        long = real >= self._looked + PIECE  # else a clock that is not the real one was moved
+        if long and mark == self._last:
+            self.look_at = now  # the other strands of this run look at once
+            return True
+        self.look_at = now + PIECE
+        if long:
+            self._looked, self._last = real, mark
+            if not self._asked:
+                self._asked = True
+                self._soon(self._turned)
+        return False
+
+    def _turned(self) -> None:
+        self._turn += 1
+        self._asked = False
 
     def reserve(self) -> Awaitable[None] | None:
         """As ``Runtime.reserve``."""

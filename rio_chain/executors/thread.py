@@ -9,6 +9,7 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -131,6 +132,7 @@ class ThreadRuntime:
     direct = False
     places = False
     lanes = NO_LANES
+    look_at = inf
     draw = staticmethod(random.random)
 
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
@@ -198,6 +200,10 @@ class ThreadRuntime:
             raise answers[0].error  # not in the handler: it would get the interruption as its context
         finally:
             answers.clear()  # its traceback keeps this frame
+
+    def holds(self, run: int, now: float) -> bool:  # noqa: ARG002 - as ``Runtime``
+        """As ``Runtime.holds``: there is no loop to hold."""
+        return False
 
     def reserve(self) -> None:
         """A strand that is driven has its thread."""

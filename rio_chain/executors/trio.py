@@ -192,6 +192,9 @@ class TrioRuntime(OnLoop):
         self.home = self.token
         self.running = _running
 
+    def _soon(self, turned: Callable[[], None]) -> None:
+        call_on(self.token, turned)  # it may be too late: in the last turns system tasks are cancelled
+
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""
         return TrioSlot(self)

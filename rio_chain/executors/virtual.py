@@ -90,7 +90,11 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
     if running() is loop:
         raise UsageError("this would wait for itself; `await` the function")
     answers: list[tuple[Any, BaseException | None]] = []  # no ``Raised``: a debugger should find the frames of `fn`
-    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), lambda *ended: answers.append(ended))
+
+    def ended(value: Any, error: BaseException | None) -> None:
+        answers.append((value, error))
+
+    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), ended)
     loop.soon(strand.drive)
     try:
         loop.drive(lambda: bool(answers))

@@ -14,7 +14,6 @@ from rio_chain.nodes import (
     Each,
     Expand,
     FanOut,
-    Handler,
     Named,
     Node,
     OrElse,
@@ -188,11 +187,11 @@ def stacks(plan: Plan) -> Iterator[Stack]:
 def answers(node: Node) -> Node | None:
     """What in it has an answer for every error, so that what is around it never sees one: a fallback, or a settle.
 
-    A handler that fails itself is an error in the chain, which nobody retries or replaces.
+    A function may raise an error in place of the one that it gets, so it does not always answer.
     """
     core = below_names(node)
     if isinstance(core, OrElse):
-        always = core.on is Exception and isinstance(core.fallback, (Constant, Handler))
+        always = core.on is Exception and isinstance(core.fallback, Constant)
         return core if always else None
     return core if isinstance(core, FanOut) and core.settle else None
 

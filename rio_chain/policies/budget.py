@@ -18,6 +18,7 @@ class Budget(Shared):
     """Retries and hedges in flight, together, are at most ``ratio`` of the executions in flight, or ``floor``.
 
     It is shared by all chains that are given it. There is no clock in it, so it works the same on every executor.
+    It is asked when a retry or hedge begins: a retry that waits for its backoff is not in flight.
     One that is denied changes nothing for the attempts that run: a hedge is not started, a retry gives its last error.
 
     Args:

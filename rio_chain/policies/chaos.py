@@ -106,7 +106,8 @@ class Chaos(Shared):
             self._hits += 1
         error = self._error
         if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all who caught it
-            return Fault(self.latency, BaseException.with_traceback(error, None))
+            BaseException.with_traceback(error, None)
+            return Fault(self.latency, error)
         return Fault(self.latency, None if error is None else error())
 
     def _renew(self) -> None:

@@ -59,11 +59,10 @@ class Flights(Shared):
         if not leader.open:
             return ()
         leader.open = False
-        behind = leader.flight.behind
+        behind = leader.flight.end()
         for follower in behind:
             follower.answer = answer
             follower.state = "answered"
-        leader.flight.end()
         return behind
 
     def dropped(self, leader: Leader) -> None:
@@ -129,9 +128,11 @@ class Flight:
         self.key = key
         self.behind: OrderedDict[Follower, None] = OrderedDict()
 
-    def end(self) -> None:
-        """No call with its key is in flight any more."""
+    def end(self) -> OrderedDict[Follower, None]:
+        """No call with its key is in flight any more. Gives those who waited, who know this and are not known to it."""
         del self.flying[self.key]
+        behind, self.behind = self.behind, OrderedDict()
+        return behind
 
 
 class Leader(Hold):

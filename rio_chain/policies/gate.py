@@ -17,6 +17,9 @@ class Gate(ABC):
     the call waits, on whatever executor it runs, until the turn is told to wake or its time to ask again has come.
     What needs the network goes on elsewhere meanwhile, and calls ``turn.tell()`` when it knows.
 
+    A blocking call that is abandoned runs on. The hold is told how the call ended when all such calls inside have
+    returned, on the thread of the last one.
+
     Attributes:
         key: a function of the input whose value ``enter`` gets; None: it gets None.
 

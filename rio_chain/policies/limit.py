@@ -26,16 +26,17 @@ MOST_KEYS = 100_000
 class Limit(Shared):
     """A limit shared by all chains that are given it: first come, first served.
 
-    A call holds one of ``concurrency`` places until it ends, however it ends. The rate is a bucket of ``burst``
-    tokens that fills at ``rate`` in every ``per``; a call takes one and never gives it back. So in any stretch of
-    time at most ``burst`` + ``rate`` for each ``per`` of it begin. What does not get in waits in line, or fails with
-    ``LimitExceeded``.
+    A call holds one of ``concurrency`` places until it ends, however it ends; a blocking call that is abandoned holds
+    its place until it returns. The rate is a bucket of ``burst`` tokens that fills at ``rate`` in every ``per``; a
+    call takes one and never gives it back. So in any stretch of time at most ``burst`` + ``rate`` for each ``per`` of
+    it begin. What does not get in waits in line, or fails with ``LimitExceeded``.
 
     Args:
         concurrency: how many at once; None: any number.
         rate: how many in ``per``; None: any number. May be a fraction.
         per: milliseconds or a ``timedelta``; default 1000.
-        burst: how many may begin together after a pause. Default: the rate, and at least 1; 1 spaces calls evenly.
+        burst: how many may begin together after a pause. Default: the rate, and at least 1, so ``Limit(rate=100)``
+            lets about 199 begin in its first second; 1 spaces calls evenly.
         wait: the most to wait, in milliseconds or as a ``timedelta``; None: as long as the limits around allow;
             0: refuse at once. One whose token is known to come too late is refused at once.
         key: a function of the input that gives what is limited for itself: a customer, a host. Default: all together.
@@ -212,7 +213,7 @@ class Limit(Shared):
 
     @property
     def running(self) -> int:
-        """How many calls are in."""
+        """How many calls are in, abandoned ones that still run among them."""
         return self._total.running
 
     @property

@@ -267,7 +267,7 @@ class _Builder:
             text = still(shown(node.fallback.value))
             other: Shape = Leaf("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
         elif isinstance(node.fallback, Handler):
-            text = f"{node.fallback.name}(error)"
+            text = str(node.fallback)
             other = Leaf("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
         else:
             other = self.shape(node.fallback, depth + 1)

@@ -96,8 +96,10 @@ def _joined(node: Node, inner: list[Data]) -> Data:
 def _fallback(node: OrElse) -> Data:
     if isinstance(node.fallback, Constant):
         return {"kind": "constant", "shown": shown(node.fallback.value)}
-    assert isinstance(node.fallback, Handler)  # noqa: S101 - a node is one of the parts
-    return {"kind": "handler", "function": function(node.fallback.fn), "async": node.fallback.is_async}
+    given = node.fallback
+    assert isinstance(given, Handler)  # noqa: S101 - a node is one of the parts
+    more = {"input": True} if given.inputs else {}
+    return {"kind": "handler", "function": function(given.fn), "async": given.is_async, **more}
 
 
 def _race(node: Race, inner: list[Data]) -> Data:

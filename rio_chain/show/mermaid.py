@@ -141,7 +141,7 @@ class _Drawing:
             other = self.box("[/", label(shown(node.fallback.value)), "/]")
             begins, ends = [other], [other]
         elif isinstance(node.fallback, Handler):
-            other = self.box("([", label(f"{node.fallback.name}(error)"), "])")
+            other = self.box("([", label(str(node.fallback)), "])")
             begins, ends = [other], [other]
         else:
             begins, ends = self.draw(node.fallback)

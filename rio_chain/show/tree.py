@@ -51,7 +51,7 @@ class _Tree:
         if isinstance(node, OrElse) and isinstance(node.fallback, Constant):
             yield f"{indent}  else the constant {shown(node.fallback.value)}"
         if isinstance(node, OrElse) and isinstance(node.fallback, Handler):
-            yield f"{indent}  else {node.fallback.name}(error)"
+            yield f"{indent}  else {node.fallback}"
 
     def head(self, node: Node) -> str:
         """What the node is, in one line."""

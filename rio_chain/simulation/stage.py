@@ -30,6 +30,7 @@ from rio_chain.policies.shared import Shared
 from rio_chain.request import Request
 from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws
+from rio_chain.simulation.lasting import Lasting
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
 from rio_chain.summaries import class_of
@@ -113,7 +114,7 @@ class Stage:
             if isinstance(backend, Script):
                 backend.reset()  # every chain meets it from its first step on
         loads = tuple(Load(task.name) for task in tasks)
-        made_up = [_stand_in(*each, draws) for each in zip(range(len(tasks)), found, loads, strict=True)]
+        made_up = [_stand_in(*each, draws) for each in zip(tasks, found, loads, strict=True)]
         own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
         fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
         mute = [
@@ -199,11 +200,11 @@ def anew(node: Node, known: dict[int, Any]) -> Node:
     return evolve(node, after=own(node.after)) if isinstance(node, Race) else node
 
 
-def _stand_in(index: int, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:
+def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:
     """A function that behaves like the backend, and is counted."""
     if isinstance(backend, LatencyModel):
-        return _model(index, backend, load, draws)
-    return (_awaited if is_async(backend) else _called)(index, backend, load)
+        return _model(task, backend, load, draws)
+    return (_awaited if is_async(backend) else _called)(task.index, backend, load)
 
 
 def _entered(index: int, load: Load) -> tuple[Visit, int]:
@@ -216,7 +217,9 @@ def _entered(index: int, load: Load) -> tuple[Visit, int]:
     return visit, nth
 
 
-def _model(index: int, model: LatencyModel, load: Load, draws: Draws) -> Callable[..., Any]:
+def _model(task: PlannedTask, model: LatencyModel, load: Load, draws: Draws) -> Callable[..., Any]:
+    index, blocks = task.index, not (task.call.is_async or task.call.inline or task.call.lane is not None)
+
     async def call(*_: Any, **__: Any) -> Any:
         visit, nth = _entered(index, load)
         strand = CURRENT.get()
@@ -226,6 +229,10 @@ def _model(index: int, model: LatencyModel, load: Load, draws: Draws) -> Callabl
         delay, error = model.draw(draws.at(visit.number, index, nth), milliseconds(began))
         try:
             await rt.sleep(delay)
+        except BaseException:
+            if blocks:
+                Lasting(began + delay).keep(strand.holds)
+            raise
         finally:
             if visit.counted:
                 load.ended(rt.now() - began)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -344,3 +346,114 @@ async def test_the_shortest_way_counts_whichever_is_found_first(world: World, sl
         assert str(outcome.result.failure()) == "expand(ask) has reached depth=2: there is more work below that"
     else:
         assert outcome.unwrap() == [links[x] for x in ("r", "a", "b", "d", "c")]
+
+
+# --- work without an end ------------------------------------------------------------------------------------------
+
+
+class Endless:
+    """Work without an end, as an iterator or a generator; it says how much was taken, and counts clean-ups."""
+
+    def __init__(self, same: object = None) -> None:
+        self.same = same
+        self.taken = 0
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self.taken += 1
+        return self.taken if self.same is None else self.same
+
+    def generator(self, _: object = None) -> Iterator[Any]:
+        try:
+            yield from self
+        finally:
+            self.closed += 1
+
+
+@pytest.mark.parametrize("kind", ["iterator", "generator", "range", "count"])
+@pytest.mark.parametrize("on_limit", ["raise", "stop"])
+@pytest.mark.parametrize("total", [1, 5, 500])
+async def test_total_is_looked_at_while_work_is_taken(world: World, kind: str, on_limit: Any, total: int) -> None:
+    works, endless = Works(world, ms=lambda _: 0), Endless()
+    more: dict[str, Any] = {
+        "iterator": lambda x: endless if x == 0 else None,
+        "generator": lambda x: endless.generator() if x == 0 else None,
+        "range": lambda x: range(1, 10**12) if x == 0 else None,
+        "count": lambda x: count(1) if x == 0 else None,
+    }
+    outcome = await world.run(expand(Task(works.do), more=more[kind], total=total, on_limit=on_limit)(0))
+    if on_limit == "stop":
+        assert outcome.unwrap() == [*range(total)]
+    else:
+        assert str(outcome.result.failure()).endswith(f"has reached total={total}: there is more work than that")
+    assert endless.taken <= total + 100
+    assert endless.closed == (kind == "generator")
+    assert works.running == 0
+
+
+async def test_a_result_that_is_a_generator_without_an_end(world: World) -> None:
+    endless = Endless()
+
+    async def links(x: int) -> Any:
+        return endless.generator() if x == 0 else ()
+
+    chain = expand(Task(links), total=50, on_limit="stop")
+    assert len((await world.run(chain(0))).unwrap()) == 50
+    assert endless.closed == 1
+
+
+async def test_depth_is_looked_at_while_work_is_taken(world: World) -> None:
+    works = Works(world, ms=lambda _: 0)
+    for on_limit in ("raise", "stop"):
+        endless = Endless()
+        chain: Any = expand(Task(works.do), more=lambda _, e=endless: e, depth=0, total=70, on_limit=on_limit)
+        outcome = await world.run(chain(0))
+        if on_limit == "stop":
+            assert outcome.unwrap() == [0]
+        else:
+            assert "depth=0" in str(outcome.result.failure())
+        assert endless.taken <= 70 + 200
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("generator", [False, True])
+async def test_a_limit_ends_work_that_is_always_the_same(world: World, generator: bool) -> None:
+    world.not_virtual("no time passes while it is read, so no limit is over")
+    works, endless = Works(world), Endless(same=0)
+    chain = expand(Task(works.do), more=lambda _: endless.generator() if generator else endless)
+    outcome = await world.run(chain.timeout(30)(0))
+    assert type(outcome.result.failure()) is TaskTimedOut
+    assert endless.taken > 100
+    taken = endless.taken
+    await world.pause(10)
+    assert endless.taken == taken, "nobody reads it any more"
+    assert endless.closed == generator
+
+
+@pytest.mark.real_time
+async def test_a_cancellation_is_heard_while_work_is_read(world: World) -> None:
+    world.not_virtual("one thread drives it, and it never waits")
+    works, endless = Works(world), Endless(same=0)
+    child = world.start(lambda: world.run(expand(Task(works.do), more=lambda _: endless)(0)))
+    await world.until(lambda: endless.taken > 1000)
+    child.stop()
+    assert (await child.ended()).cancelled
+
+
+async def test_what_is_found_is_begun_before_all_is_read(world: World) -> None:
+    works = Works(world, ms=lambda _: 0)
+    at_first: list[int] = []
+
+    def more(x: int) -> Iterator[int]:
+        if x == 0:
+            for found in range(1, 1000):
+                if works.begun[1:] and not at_first:
+                    at_first.append(found)
+                yield found
+
+    outcome = await world.run(expand(Task(works.do), more=more)(0))
+    assert outcome.unwrap() == [*range(1000)]
+    assert world.executor == "thread" or at_first[0] <= 500, "others have their turn after a hundred"

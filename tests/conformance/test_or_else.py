@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from conformance.harness import World
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, CallbackFailed, Task, TaskTimedOut, each
+from rio_chain import BridgeFailed, Task, TaskTimedOut, each
 
 MISSING = object()
 
@@ -72,22 +73,135 @@ async def test_a_function_gets_an_error_value_too(world: World) -> None:
     assert (await world.run(Task(no).or_else(lambda error: error[0])(7))).result == Success("no")
 
 
-async def test_a_function_that_raises_is_told_as_its_own_failure(world: World) -> None:
-    def handler(_: object) -> None:
-        raise LookupError("worse")
+class NotFound(Exception):
+    """What the error of a backend means."""
 
+
+def translates(error: object) -> object:
+    raise NotFound(str(error))
+
+
+async def translates_async(error: object) -> object:
+    raise NotFound(str(error))
+
+
+async def returns_a_failure(error: object) -> object:
+    return Failure(NotFound(str(error)))
+
+
+def in_a_request(error: object) -> object:
+    return Task(translates_async)(error)
+
+
+TRANSLATIONS = [translates, translates_async, returns_a_failure, in_a_request]
+
+
+@pytest.mark.parametrize("handler", TRANSLATIONS)
+async def test_what_a_function_raises_is_the_failure_of_the_whole(world: World, handler: Any) -> None:
+    outcome = await world.run((Task(broken).or_else(handler) >> Task(echo))(7))
+    error = outcome.result.failure()
+    assert type(error) is NotFound
+    assert str(error) == "broken 7"
+    assert type(outcome["broken"].result.failure()) is OSError, "the task failed with its own error"
+    assert [r.status for r in outcome] == ["failed", "skipped"]
+    assert outcome["echo"].result.failure().cause is error
+
+
+@pytest.mark.parametrize("handler", TRANSLATIONS)
+async def test_it_is_a_failure_like_any_other_to_what_is_around(world: World, handler: Any) -> None:
     calls = []
 
     async def fetch(x: object) -> None:
         calls.append(x)
         raise OSError
 
-    outcome = await world.run(Task(fetch).or_else(handler).retry(3, backoff=None)(7))
+    chain = Task(fetch).or_else(handler)
+    assert type((await world.run(chain.retry(3, backoff=None)(7))).result.failure()) is NotFound
+    assert len(calls) == 4, "it is retried"
+    await world.run(chain.retry(3, on=OSError, backoff=None)(7))
+    assert len(calls) == 5, "but not as the error that it was made of"
+    assert (await world.run(chain.or_else(8, on=NotFound)(7))).result == Success(8)
+    assert type((await world.run((chain & Task(echo))(7))).result.failure()) is NotFound
+
+
+async def test_a_function_may_raise_the_error_that_it_got(world: World) -> None:
+    def again(error: Exception) -> None:
+        raise error
+
+    outcome = await world.run(Task(broken).or_else(again)(7))
+    assert outcome.result.failure() is outcome.only.errors[0]
+
+
+# --- the error and the input ----------------------------------------------------------------------------------------
+
+
+async def test_a_function_of_two_gets_the_error_and_the_input(world: World) -> None:
+    def instead(error: object, x: object) -> object:
+        return str(error), x
+
+    async def instead_async(error: object, x: object) -> object:
+        await world.pause(1)
+        return str(error), x
+
+    for handler in (instead, instead_async, partial(lambda a, e, x: (str(e), x), None)):
+        for chain in (
+            Task(broken).or_else(handler),
+            Task(broken) | handler,
+            Task(broken).timeout(1_000).retry(1, backoff=None).or_else(handler),
+            (lambda x: x) >> Task(broken).or_else(handler),
+            (Task(echo) >> Task(broken)).or_else(handler),
+        ):
+            assert (await world.run(chain(7))).result == Success(("broken 7", 7))
+
+
+async def test_the_input_is_what_the_part_before_was_called_with(world: World) -> None:
+    chain = Task(echo) >> (lambda x: x * 2) >> (Task(echo) >> (lambda x: x + 1) >> Task(broken)).or_else(both)
+    assert (await world.run(chain(7))).result == Success(("broken 15", 14))
+    items = Task(echo) >> each(Task(broken).or_else(both))
+    assert (await world.run(items([1, 2]))).result == Success([("broken 1", 1), ("broken 2", 2)])
+
+
+def both(error: object, x: object) -> object:
+    return str(error), x
+
+
+async def test_several_arguments_of_a_request_are_the_input(world: World) -> None:
+    async def fetch(user_id: int, lang: str = "en", *, verbose: bool = False) -> str:
+        raise OSError(f"{user_id} {lang} {verbose}")
+
+    def instead(error: object, user_id: int, lang: str = "de", *, verbose: bool = False) -> object:
+        return str(error), user_id, lang, verbose
+
+    chain = Task(fetch).or_else(instead)
+    assert (await world.run(chain(7))).result == Success(("7 en False", 7, "de", False))
+    assert (await world.run(chain(7, "fr"))).result == Success(("7 fr False", 7, "fr", False))
+    assert (await world.run(chain(7, verbose=True))).result == Success(("7 en True", 7, "de", True))
+    assert (await world.run(chain(user_id=7))).result == Success(("7 en False", 7, "de", False))
+
+
+async def test_defaults_and_varargs_make_no_difference(world: World) -> None:
+    def optional(error: object, other: object = "default") -> object:
+        return str(error), other
+
+    def any_number(*args: object) -> object:
+        return tuple(map(str, args))
+
+    def two_and_more(error: object, x: object, *rest: object) -> object:
+        return str(error), x, rest
+
+    assert (await world.run(Task(broken).or_else(optional)(7))).result == Success(("broken 7", "default"))
+    assert (await world.run(Task(broken).or_else(any_number)(7))).result == Success(("broken 7",))
+    assert (await world.run(Task(broken).or_else(two_and_more)(7))).result == Success(("broken 7", 7, ()))
+
+
+async def test_a_function_of_two_may_raise_too(world: World) -> None:
+    def instead(error: Exception, x: object) -> object:
+        raise NotFound(x) from error
+
+    outcome = await world.run(Task(broken).or_else(instead)(7))
     error = outcome.result.failure()
-    assert type(error) is CallbackFailed
-    assert (error.role, error.callback) == ("fallback", "handler")
-    assert str(error) == "the fallback callable handler failed: LookupError('worse')"
-    assert calls == [7], "never retried"
+    assert (type(error), error.args) == (NotFound, (7,))
+    assert error.__cause__ is outcome.only.errors[0]
 
 
 @pytest.mark.parametrize("constant", [[], {}, set(), bytearray(b"x")], ids=lambda c: type(c).__name__)

@@ -301,8 +301,8 @@ LOST_COUNT = Lost(
     (
         ('goes to the next in line."""\n', 'goes to the next in line."""\n        done = self.done\n'),
         (
-            "raise\n        self._after()\n\n    def _leave",
-            "raise\n        self._after()\n        self.done = done + 1\n\n    def _leave",
+            "raise\n        self._after()\n\n    def _drop",
+            "raise\n        self._after()\n        self.done = done + 1\n\n    def _drop",
         ),
     ),
 )

@@ -82,6 +82,34 @@ def of_error(error: Exception) -> bytes:
     raise NotImplementedError
 
 
+def of_both(error: Exception, user: User) -> bytes:
+    raise NotImplementedError
+
+
+async def of_both_async(error: Exception, user: User) -> int:
+    raise NotImplementedError
+
+
+async def of_both_safely(error: Exception, user: User) -> Result[str, OSError]:
+    raise NotImplementedError
+
+
+def in_a_request(error: Exception, user: User) -> Request[float]:
+    raise NotImplementedError
+
+
+async def fetch_every(user_id: int, tries: int) -> User:
+    raise NotImplementedError
+
+
+async def of_every(error: object, user_id: int, tries: int) -> str:
+    raise NotImplementedError
+
+
+def of_all(error: object, user_id: int, tries: int = 1) -> str:
+    raise NotImplementedError
+
+
 user = Task(fetch_user).timeout(100).retry(3)
 orders = Task(fetch_orders).timeout(200).retry(2)
 nearby = Task(fetch_shops).timeout(80)
@@ -162,6 +190,13 @@ assert_type(safely.or_else(of_error), Chain[[User], bytes])
 assert_type((safely | 0)(User()), Request[bytes | int])
 assert_type(Task(fetch_shops)(1.0).run().result, Result[list[str], Any])
 assert_type(Success(1).unwrap(), int)
+assert_type(safely.or_else(of_both), Chain[[User], bytes])
+assert_type(safely.or_else(of_both_async, on=OSError), Chain[[User], bytes | int])
+assert_type((safely | of_both_safely)(User()), Request[bytes | str])
+assert_type((safely | in_a_request)(User()), Request[bytes | float])
+assert_type((user >> safely.or_else(of_both_async))(1), Request[bytes | int])
+assert_type((user | of_all)(1), Request[User | str])
+assert_type(Task(fetch_every).or_else(of_every)(1, 2), Request[User | str])
 assert_type(safely.or_else(None, on=OSError), Chain[[User], bytes | None])
 assert_type(safely.or_else(of_error, on=(OSError, ValueError))(User()), Request[bytes])
 

@@ -234,6 +234,41 @@ class TestOrElse:
         refused(lambda: task.or_else(generator), rule + "the generator function `generator`")
         refused(lambda: task.or_else(none), "`or_else` hands a function the error, and `none()` can't be called with")
 
+    def test_a_function_that_fits_neither_the_error_nor_the_error_and_the_input(self) -> None:
+        def instead(error: Any, a: Any, b: Any) -> None:
+            """Of too many."""
+
+        def keyword(error: Any, *, x: Any) -> None:
+            """Of a keyword."""
+
+        hands = "`or_else` hands a function the error, and "
+        write = "; write def instead(error) or def instead(error, value)".replace("; ", ": ")
+        with pytest.raises(ChainDefinitionError) as raised:
+            task.or_else(instead)
+        assert str(raised.value).startswith(hands + "`instead(error, a, b)` can't be called with that alone, nor with")
+        assert str(raised.value).endswith(write)
+        refused(lambda: task | keyword, hands + "`keyword(error, *, x)` can't be called with that alone")
+        refused(lambda: Task(lambda: 1).or_else(lambda e, x: 1), hands + "`lambda(e, x)` can't be called")
+
+    def test_one_whose_arguments_are_not_those_of_the_request(self) -> None:
+        def fetch(user_id: int, lang: str = "en") -> None:
+            """Of one or two."""
+
+        def instead(error: Any, user_id: int) -> None:
+            """Of one."""
+
+        def all_of(error: Any, user_id: int, lang: str) -> None:
+            """Of both."""
+
+        chain = Task(fetch).or_else(instead)
+        assert chain(1).args == (1,)
+        refused(lambda: chain(1, "fr"), "`or_else` hands `instead(error, user_id)` the error and the arguments of the")
+        refused(lambda: chain(user_id=1, lang="fr"), "`or_else` hands `instead(error, user_id)` the error")
+        chain = Task(fetch).or_else(all_of)
+        assert chain(1, "fr").args == (1, "fr")
+        refused(lambda: chain(1), "`or_else` hands `all_of(error, user_id, lang)` the error and the arguments")
+        refused(lambda: task >> chain, "`>>` hands on one value, and the fallback `all_of(error, user_id, lang)` can't")
+
 
 class TestNames:
     def test_twice_in_one_chain(self) -> None:

@@ -23,13 +23,17 @@ from rio_chain.engine.runtime import HostGone
 REQUEST = Task(len)("four")
 
 
+class WouldWait(BaseException):
+    """No Exception, which the strand would answer with."""
+
+
 class NoWaiter:
     """Its strand must not wait: whoever would wake it has been here."""
 
     def wake(self) -> None: ...
 
     async def wait(self) -> None:
-        raise AssertionError("nobody will wake it")
+        raise WouldWait("nobody will wake it")
 
 
 class Slot:
@@ -68,11 +72,13 @@ class ByHand:
             call=self.call,
             direct=True,
             places=True,
+            look_at=inf,
         )
         self.host: Any = SimpleNamespace(
             runtime=runtime,
             on_loop_thread=lambda: False,
             spawn=lambda main, _context, accepted=False: self.strands.append(main),
+            forked=lambda: False,
             cancelled=KeyError,
         )
 
@@ -212,7 +218,7 @@ def is_lost(ticket: Ticket[int]) -> bool:
 def test_a_strand_that_ends_with_its_loop_while_it_waits_answers_and_leaves_the_line() -> None:
     it = ByHand()
     ticket = it.post(queue_timeout=100)
-    with pytest.raises(AssertionError, match="nobody will wake it"):
+    with pytest.raises(WouldWait, match="nobody will wake it"):
         it.strands[0]().send(None)
     assert is_lost(ticket)
     assert (it.core.queue.waiting, it.desk.posted) == (0, set())

@@ -106,11 +106,7 @@ ODD = [
     ),
     ("limit-inside-retry", "each(Task(f).timeout(5)).limit(one).retry(1)", "each(Task(f).timeout(5)).limit(limit)"),
     ("retry-never-runs", "Task(f).or_else([]).retry(3)", "Task(f).retry(3).or_else([])"),
-    (
-        "retry-never-runs",
-        "Task(f).or_else(is_good).named('x').retry(3)",
-        "Task(f).retry(3).or_else(is_good).named('x')",
-    ),
+    ("retry-never-runs", "Task(f).or_else(1).named('x').retry(3)", "Task(f).retry(3).or_else(1).named('x')"),
     (
         "retry-never-runs",
         "settle(Task(f), Task(g)).named('x').retry(3).timeout(50)",
@@ -261,6 +257,8 @@ FINE = [
     "Task(f).lane('cpu').limit(one).timeout(100).retry(3)",
     "Task(f).timeout(100).retry(3).limit(one).timeout(5000)",
     "Task(f).or_else([], on=OSError).retry(3)",
+    "Task(f).or_else(is_good).retry(3)",
+    "Task(f).or_else(is_good).or_else([])",
     "(Task(f) | Task(g)).retry(3)",
     "Task(f).or_else([]).timeout(10).retry(3)",
     "Task(f).or_else([]).retry(3, accept=is_good)",

@@ -49,6 +49,10 @@ def used(x: Any, user: Any) -> Any:
     return x, user
 
 
+def both(error: object, x: Any) -> Any:
+    return error, x
+
+
 def is_good(x: Any) -> bool:
     return bool(x)
 
@@ -219,6 +223,10 @@ class TestNodes:
                     "on": ["OSError", "json.decoder.JSONDecodeError"],
                     "fallback": {"kind": "handler", "function": f"{HERE}.g", "async": True},
                 },
+            ),
+            (
+                F.or_else(both),
+                {"fallback": {"kind": "handler", "function": f"{HERE}.both", "async": False, "input": True}},
             ),
             (
                 F.or_else(G, on=is_good),

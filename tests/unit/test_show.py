@@ -248,6 +248,16 @@ class TestExplain:
                     task fetch_orders#2 (async)
                 else render(error)""")
 
+    def test_what_a_fallback_gets(self) -> None:
+        def instead(error: object, user_id: int) -> object:
+            return error, user_id
+
+        chain = Task(fetch_user) | instead
+        assert str(chain.explain()).splitlines()[-1] == "  else instead(error, input)"
+        assert "instead(error, input)" in str(chain.mermaid())
+        assert "instead(error, input)" in str(chain.svg())
+        assert repr(chain) == "Task(fetch_user).or_else(instead)"
+
     def test_what_the_values_decide(self) -> None:
         chain = (
             Task(pages)

@@ -128,6 +128,24 @@ def test_the_second_of_a_race_is_none_too_many() -> None:
     assert simulation.latency.p50 == pytest.approx(5)
 
 
+def test_a_blocking_call_keeps_its_place_under_a_limit_until_it_would_have_ended() -> None:
+    def limited(task: Any, places: int) -> Any:
+        chain = Task(task).limit(Limit(places)).timeout(100).retry(3, backoff=None)
+        return simulate(chain, {task.__name__: EVERY(1_000)}, requests=10, arrivals=regular(0.5), warmup=0)
+
+    blocking, own, many = limited(store, 1), limited(fetch, 1), limited(store, 4)
+    assert blocking.backends["store"].calls == 10, "the retries wait for the call before them, which lasts a second"
+    assert own.backends["fetch"].calls == many.backends["store"].calls == 40
+    assert (blocking.succeeded, own.succeeded, many.succeeded) == (0, 0, 0)
+
+    often = simulate(
+        Task(store).timeout(100).limit(Limit(1)), {"store": EVERY(1_000)}, requests=4, warmup=0, workers=4, buffer=0,
+        arrivals=regular(1_000),
+    )  # fmt: skip
+    assert often.backends["store"].calls == 4
+    assert often.latency.ordered[-1] == pytest.approx(3_100, abs=5)
+
+
 def test_a_function_may_stand_for_a_task() -> None:
     async def slow(number: int) -> int:
         await sleep(30 + number)

@@ -1,0 +1,35 @@
+"""What a simulated blocking call keeps after it was given up: its places under limits, until it would have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+from rio_chain.engine.blocking import SharedHold
+from rio_chain.executors.kernel import current
+
+
+class Lasting:
+    """An alarm that goes off at the instant at which the call ends.
+
+    Args:
+        until: that instant, in seconds of the virtual clock.
+    """
+
+    def __init__(self, until: float) -> None:
+        self.deadline = until
+        self.entry_at = inf
+        self._kept: list[SharedHold] = []
+
+    def keep(self, holds: Iterable[SharedHold]) -> None:
+        """The call is given up now; these are the places that it has."""
+        self._kept = [hold for hold in holds if hold.open]
+        for hold in self._kept:
+            hold.join()
+        if self._kept:
+            current().kernel.timers.push(self, self.deadline)
+
+    def fire(self, now: float) -> None:  # noqa: ARG002 - it never moves its deadline
+        """It has ended."""
+        for hold in self._kept:
+            hold.leave()
