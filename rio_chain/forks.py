@@ -46,9 +46,9 @@ def keep_alive(thing: object) -> None:
 def _in_child() -> None:
     for renew in _functions:
         renew()
-    for owner, method in list(_methods.items()):
-        thing = owner()
-        if thing is not None:
+    for owner in list(_methods):  # not its items, whose tuples may start a collection that takes some away
+        thing, method = owner(), _methods.get(owner)
+        if thing is not None and method is not None:
             method(thing)
 
 

@@ -90,3 +90,31 @@ def holding(lock: Any) -> Callable[[Callable[[], None]], None]:
             pause()
 
     return work
+
+
+# --- what is forked in the middle of ---------
+
+
+def same(x: Any) -> Any:
+    return x
+
+
+async def asame(x: Any) -> Any:
+    return x
+
+
+def answer(chain: Any, executor: str, value: Any = 1) -> Any:
+    return chain(value).run(executor=executor, deadline=10_000).result
+
+
+class Fails(Exception):
+    pass
+
+
+def fails(_: Any) -> None:
+    raise Fails
+
+
+def paused(chain: Callable[[Any], Any], executor: str) -> Callable[[Callable[[], None]], object]:
+    """Work that pauses in the function of a chain."""
+    return lambda pause: chain(lambda _: pause())(1).run(executor=executor, deadline=3_600_000).unwrap()

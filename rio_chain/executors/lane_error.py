@@ -113,7 +113,8 @@ class _Packer:
         whole, _ = self._packed(error, partial(_same, error))
         if whole is not None:
             return evolve(parts, whole=whole, classes=classes)
-        group = cast("Group", error) if isinstance(error, BaseExceptionGroup) else None
+        among: object = error
+        group = cast("Group", among) if isinstance(among, BaseExceptionGroup) else None
         args, _ = self._packed(error.args if group is None else (group.message,))
         tried = {name: self._packed(value) for name, value in _attributes_of(error)}
         return evolve(
@@ -135,7 +136,7 @@ class _Packer:
         except TooLarge:
             return None, "it is too large"
         except BaseException as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
-            return None, text_of(error, reason_of)
+            return None, reason_of(error)
         self._left -= len(data)
         return data, ""
 
@@ -233,18 +234,22 @@ def _set(error: BaseException, name: str, value: Any) -> None:
 
 def _stand_in(classes: list[type[Any]], parts: ErrorParts) -> BaseException:
     """An error of a new class that is derived from these, or from as many of them as let themselves."""
-    body = {
-        "__module__": parts.module,
-        "__qualname__": parts.qualname,
-        "__str__": lambda _: parts.text,
-        "__repr__": lambda _: f"{parts.name}({parts.text!r})",
-        "__eq__": object.__eq__,
-        "__hash__": object.__hash__,
-        "__reduce__": lambda self: (rebuild, (parts, tuple(getattr(self, "__notes__", ())))),
-    }
+
+    def reduced(error: BaseException) -> tuple[Any, ...]:
+        return rebuild, (parts, tuple(getattr(error, "__notes__", ())))
+
+    def text(_: BaseException) -> str:
+        return parts.text
+
+    def picture(_: BaseException) -> str:
+        return f"{parts.name}({parts.text!r})"
+
+    body: dict[str, Any] = {"__module__": parts.module, "__qualname__": parts.qualname}
+    body |= {"__str__": text, "__repr__": picture, "__reduce__": reduced}
+    body |= {"__eq__": object.__eq__, "__hash__": object.__hash__}
     for k in range(len(classes)):
         with suppress(Exception):
-            made = _put_together(type(parts.name, _nearest(classes[k:]), dict(body)), parts)
+            made = _put_together(type(parts.name, _nearest(classes[k:]), body.copy()), parts)
             if made is not None:
                 return made
     return Exception(parts.text)

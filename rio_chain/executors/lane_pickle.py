@@ -73,5 +73,8 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something could not be pickled or unpickled, as text."""
-    return str(error) if isinstance(error, pickle.PicklingError) else f"{type(error).__name__}: {error}"
+    """Why something could not be pickled or unpickled, as text. Never raises."""
+    try:
+        return str(error) if isinstance(error, pickle.PicklingError) else f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - an error that can't be shown still has a type
+        return type(error).__name__

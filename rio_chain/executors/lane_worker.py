@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from returns.result import Failure
 
-from rio_chain.engine.runtime import Raised
+from rio_chain.engine.runtime import Raised, kind_of
 from rio_chain.errors import LaneMessageTooLarge, NotPicklable
 from rio_chain.executors.lane_error import pack_error, unpack_error
 from rio_chain.executors.lane_pickle import TooLarge, dumps, loads, plain_dumps, reason_of
@@ -77,14 +77,8 @@ def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
         value = loads(view[_SIZE + size :])
     except BaseException as error:  # noqa: BLE001 - importing a module may raise anything
         return UNFIT, plain_dumps((what, reason_of(error)))
-    try:
-        code, what, got = VALUE, "answer", fn(value)
-        if isinstance(got, Failure):
-            inner: Any = got.failure()
-            if isinstance(inner, BaseException):
-                code, what, got = FAILURE, "error", inner
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this process
-        code, what, got = ERROR, "error", error
+    code, got = _called(fn, value)
+    what = "answer" if code == VALUE else "error"
     try:
         if code == VALUE:
             return code, dumps(got, most)
@@ -95,6 +89,16 @@ def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
         return ERROR, pack_error(error, most)
     except BaseException as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
         return UNFIT, plain_dumps((what, reason_of(error)))
+
+
+def _called(fn: Callable[[Any], Any], value: Any) -> tuple[bytes, Any]:
+    """What the call came to, and how that is sent."""
+    try:
+        got = fn(value)
+        error: object = got.failure() if issubclass(kind_of(got), Failure) else None
+    except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this process
+        return ERROR, raised
+    return (FAILURE, error) if isinstance(error, BaseException) else (VALUE, got)
 
 
 def opened(body: bytearray, name: str, lane: str, most: int) -> Any:

@@ -82,7 +82,7 @@ class Loop:
         """In a forked child: where another thread drove it, nothing is ready or due here."""
         if _here.loop is not self:
             keep_alive((self._ready.copy(), self._deadlines, self.kernel.strands))
-            self._turn, self._deadlines, self.kernel.strands = threading.Lock(), Deadlines(), set()
+            self._turn, self._deadlines, self.kernel.strands = threading.Lock(), Deadlines[Alarm](), set()
             self._ready.clear()
             self.kernel.limits.clear()  # their entries were in the heap
 
