@@ -15,9 +15,16 @@ from rio_chain.request import Request
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
+    from rio_chain.engine.runtime import Waiter
     from rio_chain.outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
+
+
+def _waiter_here() -> Waiter:
+    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+    return waiter_here()
 
 
 class Ticket(Looks, Generic[Out]):
@@ -88,14 +95,13 @@ class Ticket(Looks, Generic[Out]):
         return self._wait().__await__()
 
     async def _wait(self) -> Outcome[Out]:
-        if not self.done:
-            waiter = self.host.waiter()
-            self.on_done(waiter.wake)
-            try:
-                await waiter.wait()
-            except BaseException:
-                self._forget(waiter.wake)
-                raise
+        waiter = _waiter_here() if self.done else self.host.waiter()
+        self.on_done(waiter.wake)
+        try:
+            await waiter.wait()  # where it is done already, too: on trio that is a checkpoint
+        except BaseException:
+            self._forget(waiter.wake)
+            raise
         return self._answer()
 
     async def ended(self) -> None:
