@@ -162,6 +162,11 @@ class Balancer(Looks):
             return await wait_in_place(self._post(host, request, terms))
         self._check(host, request)
         rt, run = host.runtime, Run(request.given[0])
+        checkpoints = rt.checkpoints
+        passed = 0
+        if checkpoints is not None:
+            await checkpoints.heed()
+            passed = checkpoints.count()
         posted = began = rt.now()
         try:
             if not self._core.take(run):
@@ -181,7 +186,10 @@ class Balancer(Looks):
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
                 surely(self._core.settle)
             raise
-        return outcome_of(run, got, (posted, began, rt.now()))
+        outcome = outcome_of(run, got, (posted, began, rt.now()))
+        if checkpoints is not None and checkpoints.count() == passed:
+            await checkpoints.pause()
+        return outcome
 
     def run(
         self,

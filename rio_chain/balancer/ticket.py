@@ -18,9 +18,16 @@ from rio_chain.tracebacks import as_kept, drop_frames
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
+    from rio_chain.engine.runtime import Waiter
     from rio_chain.outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
+
+
+def _waiter_here() -> Waiter:
+    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
+
+    return waiter_here()
 
 
 class Ticket(Looks, Generic[Out]):
@@ -102,13 +109,13 @@ class Ticket(Looks, Generic[Out]):
     async def _wait(self) -> Outcome[Out]:
         if not self.done:
             self.host.check_process()
-            waiter = self.host.waiter()
-            self.add_waker(waiter.wake)
-            try:
-                await waiter.wait()
-            except BaseException:
-                self._forget(waiter.wake)
-                raise
+        waiter = _waiter_here() if self.done else self.host.waiter()
+        self.add_waker(waiter.wake)
+        try:
+            await waiter.wait()  # where it is done already, too: on trio that is a checkpoint
+        except BaseException:
+            self._forget(waiter.wake)
+            raise
         try:
             return self._answer()
         finally:

@@ -25,6 +25,11 @@ async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
 
     Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
     """
+    checkpoints = rt.checkpoints
+    passed = 0
+    if checkpoints is not None:
+        await checkpoints.heed()
+        passed = checkpoints.count()
     began = rt.now()
     walking = begin(rt, request, run, began, None, ABANDON_AFTER)
     del request
@@ -32,7 +37,10 @@ async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
         got = await walking
     finally:
         end(run)
-    return outcome_of(run, got, (began, began, rt.now()))
+    outcome = outcome_of(run, got, (began, began, rt.now()))
+    if checkpoints is not None and checkpoints.count() == passed:
+        await checkpoints.pause()
+    return outcome
 
 
 # The parts of it, for who would have to keep a coroutine of theirs around it for each request that is under way. They

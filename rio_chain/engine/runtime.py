@@ -123,6 +123,22 @@ NO_LANES: Mapping[str, Lane] = MappingProxyType({})
 """Those of a run that no balancer holds."""
 
 
+class Checkpoints(Protocol):
+    """How an async call lets others run and hears of its cancellation, where one must do so whatever happens in it."""
+
+    def heed(self) -> Awaitable[None]:
+        """At the beginning: raise a cancellation that is pending, and do nothing else."""
+        ...
+
+    def count(self) -> int:
+        """How often the task that asks has let others run."""
+        ...
+
+    def pause(self) -> Awaitable[None]:
+        """At the end, if the count is what it was: let others run, and raise a cancellation."""
+        ...
+
+
 class Runtime(Protocol):
     """How one executor tells time, waits, calls and races."""
 
@@ -167,6 +183,9 @@ class Runtime(Protocol):
         The one that asks then sleeps no time, which lets the loop go round.
         """
         ...
+
+    checkpoints: Checkpoints | None
+    """None where an ``await`` need not be one, as on asyncio."""
 
     lanes: Mapping[str, Lane]
     """The processes that a balancer brought with it, by name."""

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from rio_chain.balancer.waiting import Waited
-from rio_chain.engine.runtime import NO_LANES, Lane, Runtime, Waiter
+from rio_chain.engine.runtime import NO_LANES, Checkpoints, Lane, Runtime, Waiter
 from rio_chain.executors.crew import Crew, pooled_call
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -39,6 +39,8 @@ class OnLoop(ABC):
     direct = True
     places = True
     draw = staticmethod(random.random)
+
+    checkpoints: Checkpoints | None = None
 
     home: object
     running: Callable[[], object]

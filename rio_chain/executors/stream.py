@@ -255,17 +255,19 @@ class AsyncReading(_Reader, AsyncIterator[Event]):
     """What ``async for`` reads a stream with. No async generator: its loop would have to be asked to end it."""
 
     async def __anext__(self) -> Event:
-        while not self._ended and self._buffer.empty():
+        while not self._ended:
             self._ticket.host.check_process()
             waiter = waiter_here()
             if not self._buffer.on_put(waiter.wake):
-                break
+                waiter.wake()  # it is there already; on trio the wait is a checkpoint all the same
             try:
                 await waiter.wait()
             except BaseException:
                 self._ticket.cancel(LEFT)
                 await self._ticket.ended()
                 raise
+            if not self._buffer.empty():
+                break
         event = self._next()
         if event is None:
             raise StopAsyncIteration

@@ -133,6 +133,7 @@ class ThreadRuntime:
     places = False
     lanes = NO_LANES
     look_at = inf
+    checkpoints = None
     draw = staticmethod(random.random)
 
     def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:

@@ -171,6 +171,17 @@ def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
     return True
 
 
+class TrioCheckpoints:
+    """Trio's rule: an async call lets others run, and hears of its cancellation, unless it raises."""
+
+    heed = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+    pause = staticmethod(trio.lowlevel.checkpoint)
+
+    def count(self) -> int:
+        """As ``Checkpoints.count``: the count of ``trio.testing.assert_checkpoints``. Without it each call pauses."""
+        return getattr(trio.lowlevel.current_task(), "_schedule_points", 0)
+
+
 def _running() -> trio.lowlevel.TrioToken | None:
     try:
         return trio.lowlevel.current_trio_token()
@@ -180,6 +191,8 @@ def _running() -> trio.lowlevel.TrioToken | None:
 
 class TrioRuntime(OnLoop):
     """``Runtime`` on the trio loop that was running when it was made."""
+
+    checkpoints = TrioCheckpoints()
 
     def __init__(self, crew: Crew) -> None:
         self.token = trio.lowlevel.current_trio_token()

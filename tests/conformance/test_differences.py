@@ -194,6 +194,20 @@ async def calls_back(world: World) -> str:
     return "worker" if "-worker-" in threads[0] else "loop"
 
 
+@measures("await of a chain whose functions don't wait")
+async def others_have_their_turn(world: World) -> str:
+    order = []
+
+    async def several(x: object) -> None:
+        name = object()
+        for _ in range(3):
+            await Task(echo)(x)
+            order.append(name)
+
+    await world.run((Task(several) & Task(several).named("other"))(7))
+    return "goes on" if len({*order[:3]}) == 1 else "checkpoint"
+
+
 @pytest.mark.real_time
 @pytest.mark.parametrize("row", table())
 async def test_the_table_tells_the_truth(world: World, row: str) -> None:
