@@ -106,7 +106,7 @@ class Saturated(RioError):
 
 
 class BalancerClosed(RioError, RuntimeError):
-    """The balancer was closed, or the loop it lived on has ended. Nothing was accepted."""
+    """The balancer was closed, or the loop it lived on has ended; the text says which. Nothing was accepted."""
 
 
 class UnknownTask(RioError, LookupError):

@@ -318,6 +318,9 @@ class Balancer(Looks):
     def close(self, grace: Duration = 30_000) -> None:
         """Take nothing more, wait up to ``grace`` for what is under way, then cancel what is left. All is answered.
 
+        Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names their tasks. A loop of yours that
+        does not run is given a second.
+
         Args:
             grace: milliseconds, or a ``timedelta``; 0 cancels at once.
 

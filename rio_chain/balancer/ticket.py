@@ -13,6 +13,7 @@ from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.last_resort import call_once, report, surely
 from rio_chain.looks import Looks
+from rio_chain.policies.checks import callback as function
 from rio_chain.request import Request
 from rio_chain.tracebacks import as_kept, drop_frames
 from rio_chain.units import Duration, seconds
@@ -135,6 +136,9 @@ class Ticket(Looks, Generic[Out]):
         The thread that answers the ticket calls it, which may be that of a loop: it should be quick. An error that it
         raises, of whatever class, goes to ``threading.excepthook`` and harms nobody else.
 
+        Raises:
+            ChainDefinitionError: it is no plain function.
+
         Example:
             >>> from rio_chain import Balancer, Task
             >>> with Balancer("thread") as balancer:
@@ -143,7 +147,8 @@ class Ticket(Looks, Generic[Out]):
             >>> ticket.on_done(lambda: print(ticket.outcome.unwrap()))
             4
         """
-        self.add_waker(partial(call_once, [callback]))
+        checked = function(callback, "callback", "a plain function that needs no argument", one=False)
+        self.add_waker(partial(call_once, [checked]))
 
     def add_waker(self, waker: Callable[[], None]) -> None:
         """As ``on_done``, for a function of ours: it raises nothing, and a second call of it does nothing."""

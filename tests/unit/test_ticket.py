@@ -69,6 +69,18 @@ def test_those_who_come_before_and_after_the_answer_are_called_once() -> None:
     assert called == ["before", "after"]
 
 
+async def is_async() -> None:
+    pass
+
+
+@pytest.mark.parametrize(("given", "got"), [(None, "got None"), (is_async, "got the async function `is_async`")])
+def test_a_callback_that_is_none_is_refused(given: Any, got: str) -> None:
+    ticket = a_ticket()
+    with pytest.raises(ChainDefinitionError, match=f"`callback` must be a plain function that needs no arg.*{got}"):
+        ticket.on_done(given)
+    ticket.resolve(an_outcome(ticket))
+
+
 def test_a_second_call_of_a_waker_does_nothing() -> None:
     """The thread that answers a ticket, and one that has just begun to wait, may both call it."""
     ticket, called = a_ticket(), list[str]()
