@@ -256,7 +256,8 @@ class AsyncReading(_Reader, AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         while not self._ended:
-            self._ticket.host.check_process()
+            if self._buffer.empty():
+                self._ticket.host.check_process()
             waiter = waiter_here()
             if not self._buffer.on_put(waiter.wake):
                 waiter.wake()  # it is there already; on trio the wait is a checkpoint all the same
