@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.units import inert, shown
@@ -20,7 +20,7 @@ def fresh(constant: Any) -> Any:
 
 def _is_marker(one: Any) -> bool:
     """Whether it has no state and compares by identity: all that there is to it is which object it is."""
-    kind: Any = type(one)
+    kind = cast("Any", type(one))
     if kind.__eq__ is not object.__eq__ or kind.__reduce_ex__ is not object.__reduce_ex__:
         return False
     return bool(one.__reduce_ex__(4)[1:] == ((kind,), None, None, None))

@@ -288,8 +288,10 @@ class Balancer(Looks):
             from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
 
             shown = Progress(inputs)
-            give = partial(mapping.OnLoops, shown.posting(post), inputs, 2 * self._workers)
-            return shown.ashown(lambda look: give(as_completed=as_completed, look=look))
+            posting, window = shown.posting(post), 2 * self._workers
+            return shown.ashown(
+                lambda look: mapping.OnLoops(posting, inputs, window, as_completed=as_completed, look=look)
+            )
         return mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
@@ -318,8 +320,8 @@ class Balancer(Looks):
     def close(self, grace: Duration = 30_000) -> None:
         """Take nothing more, wait up to ``grace`` for what is under way, then cancel what is left. All is answered.
 
-        Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names their tasks. A loop of yours that
-        does not run is given a second.
+        Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names their tasks. A loop of yours
+        that does not run is given a second.
 
         Args:
             grace: milliseconds, or a ``timedelta``; 0 cancels at once.

@@ -123,8 +123,3 @@ def told(
     while meanwhile is not None and not host.block(gate, SLICE):
         meanwhile()
     return meanwhile is not None or host.block(gate, seconds)
-
-
-def _open(gate: threading.Lock) -> None:
-    with contextlib.suppress(RuntimeError):  # it was called before
-        gate.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from returns.result import Success
 
@@ -192,8 +192,9 @@ class _Asked:
 
     def __call__(self) -> Found:
         """The next pieces; none where it is left, and a generator runs its clean-up."""
-        if self.left and isinstance(self.iterator, Generator):
-            self.iterator.close()
+        read = cast("Any", self.iterator)
+        if self.left and isinstance(read, Generator):
+            cast("Generator[Any]", read).close()
             return []
         until = self.now() + PATIENCE
         if self.iterator is None:

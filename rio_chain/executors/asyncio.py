@@ -508,7 +508,7 @@ class AsyncioHost(OnLoopHost):
                 self._soon(self._dismiss)
         self.crew.close(wait=wait)
 
-    def _soon(self, fn: Callable[..., None], *args: Any) -> None:
+    def _soon(self, fn: Callable[..., object], *args: Any) -> None:
         try:
             self.loop.call_soon_threadsafe(fn, *args)
         except RuntimeError as exc:

@@ -350,7 +350,7 @@ class Strand:
                         return True
                     claim.clear()
                 self._error = surely(partial(self._failed, failed))
-                if self._state == DONE:
+                if self._is_over():
                     return False
 
     def _resumed(self) -> Coroutine[Any, Any, Any]:
@@ -363,10 +363,13 @@ class Strand:
         _here.strand = self
         return coro
 
+    def _is_over(self) -> bool:
+        return self._state == DONE
+
     def _failed(self, error: BaseException) -> BaseException | None:
         """This machinery met an error. Gives what to throw in: nothing, before there is code that could handle it."""
         coro = getattr(self, "_coro", None)
-        if self._state == DONE or (coro is not None and coro.cr_frame is None):
+        if self._is_over() or (coro is not None and coro.cr_frame is None):
             self._end(None, error)
         return error if coro is not None and inspect.getcoroutinestate(coro) != inspect.CORO_CREATED else None
 
@@ -385,7 +388,7 @@ class Strand:
                     return self._advance(self._resumed())
                 except BaseException as failed:  # noqa: BLE001 - as in ``drive``
                     self._error = surely(partial(self._failed, failed))
-                    if self._state == DONE:
+                    if self._is_over():
                         return False
         finally:
             _here.strand = outer
@@ -411,7 +414,7 @@ class Strand:
                 if self._flagged and not (signal and signal.shielded):
                     error = self._pending()
                 if error is None and kind_of(what) is tuple:
-                    self._call, self._state = what, READY
+                    self._call, self._state = cast("tuple[Any, ...]", what), READY
                     return True
                 if error is None and signal is not None and not signal.woken:
                     self._on, self._state = signal, PARKED
