@@ -57,7 +57,8 @@ class Flights(Shared):
         if not leader.open:
             return ()
         leader.open = False
-        behind = leader.flight.behind
+        behind = [*leader.flight.behind]
+        leader.flight.behind.clear()  # they know their flight
         for follower in behind:
             follower.answer = answer
             follower.state = "answered"
