@@ -201,7 +201,7 @@ class LimitExceeded(RioError):
 
 
 class NotAccepted(RioError):
-    """``accept=`` said no to a value. ``value`` is that value."""
+    """``accept=`` said no to a value. ``value`` is that value: still open where this is the failure of the whole."""
 
     def __init__(self, name: str, value: Any) -> None:
         super().__init__(name, value)

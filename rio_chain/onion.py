@@ -127,7 +127,8 @@ class Onion(Composed, Generic[P, Out]):
     def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:
         """Where ``predicate`` says False to the value, what stands to the left has failed with ``NotAccepted``.
 
-        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can.
+        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. What is then not
+        needed is closed, if it has an ``aclose`` or ``close``.
 
         Raises:
             ChainDefinitionError: not a plain function of one value.

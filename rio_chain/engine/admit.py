@@ -35,7 +35,7 @@ class Hit:
 async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hit | None:
     """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
     _, depth, value = place
-    _, layers, low, high, _, outside = op
+    _, layers, low, high, _, outside, _ = op
     used = tuple(strand.kept[place] for place in outside)
     only = entry_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):

@@ -12,7 +12,9 @@ from typing import Any
 
 from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import RESTS, Strand
+from rio_chain.engine.late import close_all, close_interrupted
 from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine.refused import close_refused, give_up_refused
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.last_resort import report
@@ -39,6 +41,11 @@ class Fail(Exception):
         self.error = error
 
 
+def reported(exc: BaseException) -> Any:
+    """The error that came out as an exception."""
+    return exc.error if isinstance(exc, Fail) else exc
+
+
 class NestedFail(Fail):
     """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
 
@@ -62,11 +69,14 @@ def leave_gate(leave: Callable[[], None]) -> None:
 class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
-    __slots__ = ("edge", "entered", "extra", "high", "hold", "layer", "low", "place", "rested", "retries", "until")
+    __slots__ = (
+        "alone", "edge", "entered", "extra", "high", "hold", "layer", "low", "place", "rested", "retries", "until"
+    )  # fmt: skip
 
-    def __init__(self, layer: Layer, place: Place, low: int, high: int) -> None:
+    def __init__(self, layer: Layer, place: Place, low: int, high: int, *, alone: bool) -> None:
         self.layer = layer
         self.place = place  # where what it wraps begins
+        self.alone = alone  # nobody else may hold the answers of what it wraps
         self.low = low
         self.high = high
         self.until = self.edge = INF
@@ -113,7 +123,7 @@ def push(frames: list[Frame], outer: float, entered: float, op: Op, inside: Plac
     """Enter one layer; ``inside`` is the place where what it wraps begins."""
     layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:4]
     layer = layers[inside[1]]
-    frame = Frame(layer, inside, low, high)
+    frame = Frame(layer, inside, low, high, alone=op[0] == TASK or inside[1] <= op[6])
     frame.entered = entered
     frame.edge = frames[-1].edge if frames else outer
     if type(layer) is Timeout:
@@ -156,6 +166,12 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
             return
     except CallbackFailed as exc:
         error = exc
+        if frame.alone:
+            await close_all(strand, (value,))
+    except BaseException:
+        if frame.alone:
+            close_interrupted(strand, value)
+        raise
     if frame.high - frame.low == 1:
         entry_of(strand.run.log, frame.low).failed(error)
     raise Fail(error)
@@ -163,6 +179,15 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
 
 async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | None:
     """``error`` goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
+    try:
+        return await _taken(strand, frames, error)
+    except BaseException:
+        if frames and frames[-1].alone:
+            give_up_refused(strand, error)  # another error takes its place
+        raise
+
+
+async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Place | None:
     if frames:
         await _sleep(strand, frames[-1], 0)  # a cancellation that the body answered with an error is heard here
     while frames:
@@ -182,6 +207,8 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
             close(strand.run.log, frame.low, frame.high, error)
             if not _alone(frames):
                 strand.run.given_up(frame.low, frame.high)
+            if frame.alone and not layer.error:
+                await close_refused(strand, error)
             return layer.handler, FULL, layer.given(error, frame.place[2])
         frames.pop()
         if frame.hold is not None:
@@ -202,11 +229,15 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
     status = None if alone is None else alone.status
     if alone is not None:
         alone.status = "running"  # a task that rests is not over
+    if frame.alone and budget is None:
+        await close_refused(strand, error)
     await _sleep(strand, frame, delay)
     if budget is None:
         return True
     frame.extra = budget.extra()  # not before: a retry that rests must not deny others theirs
     if frame.extra is not None:
+        if frame.alone:  # not before: where the budget denies the retry, the refused answer is the user's
+            await close_refused(strand, error)
         return True
     if alone is not None:
         alone.status = status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, Place, enter, expire
+from rio_chain.engine.apply import Frame, NestedFail, OuterExpired, Place, enter, expire, reported
 from rio_chain.engine.current import Strand
 from rio_chain.engine.program import BRIDGE, CALL, PLACE, Op
 from rio_chain.engine.stalls import LONG, held
@@ -46,14 +46,14 @@ def cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float,
             return expire(strand, frames, now)
         if not ours:
             raise exc
-        error = _reported(frames, exc.error if isinstance(exc, Fail) else exc, op, nested=isinstance(exc, NestedFail))
+        error = _of_its_instruction(frames, reported(exc), op, nested=isinstance(exc, NestedFail))
         drop_frames(error)
         return error
     finally:
         del exc  # its traceback keeps this frame
 
 
-def _reported(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -> Any:
+def _of_its_instruction(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -> Any:
     """The error that the run reports for one that came out of an instruction."""
     if op is None:
         if frames:

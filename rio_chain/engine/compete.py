@@ -16,6 +16,7 @@ from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
+from rio_chain.engine.refused import refused_by
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.last_resort import surely
@@ -140,7 +141,6 @@ class Heat:
             self._ended(number, error=exc.error if isinstance(exc, Fail) else exc)
             return
         if not good:
-            self._late(number, value)
             name = self.parent.run.plan.tasks[branch.low].name
             error = NotAccepted(name, value)
             if branch.high - branch.low == 1:
@@ -237,6 +237,8 @@ class Heat:
                 drop_frames(error)
                 self.errors[number] = error
                 self.cut = self.cut or (self.hedge and len(self.branches) == 1 and of_another_loop(error))
+                for value in refused_by((error,)):
+                    self._late(number, value)
         self._decide(self.parent.rt.now(), failed=arrival is None and not denied)
 
     def _decide(self, now: float, *, failed: bool = False) -> None:

@@ -17,6 +17,7 @@ from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.give_way import give_way
 from rio_chain.engine.program import Branch, Op
+from rio_chain.engine.refused import close_refused
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import TooFew
 from rio_chain.log import Log, Tally, close, tally_of
@@ -196,11 +197,15 @@ class Crowd:
         if failed:
             run.given_up(self.low, self.high)
         self._note(work, run.log)
+        own.slot.arm(own.edge)
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
+            if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
+                await close_refused(own, got.error)
             return
         work.value = self._handed_on(got)
-        own.slot.arm(own.edge)
+        if failed and work.value is DROPPED and not self.branch.shared:
+            await close_refused(own, got.error)
         await flow.done(own, work, got)
 
     def _note(self, work: Work, log: Log) -> None:

@@ -23,6 +23,7 @@ from rio_chain.engine.apply import (
     drop,
     enter,
     leave,
+    reported,
     unwind,
 )
 from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
@@ -47,6 +48,7 @@ from rio_chain.engine.program import (
     EXPAND,
     FAN,
     FULL,
+    HANDLER,
     JUMP,
     KEEP,
     LANE,
@@ -58,6 +60,7 @@ from rio_chain.engine.program import (
     Branch,
     Op,
 )
+from rio_chain.engine.refused import closed_after
 from rio_chain.engine.routes import chosen, used
 from rio_chain.engine.runtime import Raised, Refused, kind_of
 from rio_chain.engine.stalls import LONG, held
@@ -268,7 +271,10 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         await leave(strand, frames, op[1], value)
     elif code == CONSTANT:
         value = fresh(op[1])
-    else:  # a bridge or a fallback that is a function
+    elif code == HANDLER:
+        call = _handled(strand, op, value)
+        value = await (closed_after(strand, value, call, reported) if op[3] else call)
+    else:  # a bridge
         got = await _invoke(strand, op[1], op[2], value)
         value = await _plain(strand, got)
     return pc + 1, value
@@ -279,13 +285,18 @@ async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -
     hit = await admit(strand, frames, op, place)
     if hit is None:
         return place[0] + 1, place[2]
-    _, _, low, high, leave_at, _ = op
+    _, _, low, high, leave_at, _, _ = op
     if high - low == 1:
         entry = entry_of(strand.run.log, low)
         entry.succeeded(hit.value)
     else:
         close(strand.run.log, low, high, None)
     return leave_at, hit.value
+
+
+async def _handled(strand: Strand, op: Op, value: Any) -> Any:
+    """What a fallback that is a function makes of an error."""
+    return await _plain(strand, await _invoke(strand, op[1], op[2], value))
 
 
 def _arm(strand: Strand, edge: float) -> None:

@@ -33,7 +33,7 @@ class Tidy:
     def __init__(self, rt: Runtime, here: Late, later: Late) -> None:
         self._rt = rt
         self._here = here
-        self._later = later
+        self.later = later
         self.direct = rt.direct
         self.places = rt.places
         self.checkpoints = rt.checkpoints
@@ -48,7 +48,7 @@ class Tidy:
 
     async def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """As ``Runtime.call``."""
-        parcel = _Parcel(self._here, self._later)
+        parcel = _Parcel(self._here, self.later)
 
         def kept(*args: Any, **kwargs: Any) -> Any:
             return parcel.sent(fn(*args, **kwargs))
@@ -57,7 +57,7 @@ class Tidy:
 
     async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """As ``Runtime.call_async``."""
-        parcel = _Parcel(self._here, self._later)
+        parcel = _Parcel(self._here, self.later)
 
         async def kept(*args: Any, **kwargs: Any) -> Any:
             return parcel.sent(await fn(*args, **kwargs))
@@ -134,6 +134,14 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
                     got = await (got if rt.direct else rt.call_async(_awaited, (got,), {}))
                 if type(got) is not Raised:
                     break  # else the other way may work
+
+
+def close_interrupted(strand: Strand, value: Any) -> None:
+    """Close what a strand that is interrupted had: by who runs several of them, else as far as that needs no wait."""
+    if isinstance(strand.rt, Tidy):
+        strand.rt.later(value)
+    else:
+        close_here((value,))
 
 
 def close_here(values: Iterable[Any]) -> None:

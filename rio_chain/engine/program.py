@@ -154,6 +154,7 @@ class _Compiler:
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
         self.bridges = 0
         self.joints = 0
+        self.shared = 0  # policies seen that give the same answer to several
         self.before: Node | None = None  # what stands right before the ``each`` that comes next
         self.work: list[_Item | Callable[[], None]] = []
 
@@ -231,27 +232,31 @@ class _Compiler:
         at, low = len(self.ops), self.tasks
         code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
         self.ops.append((code,))  # completed when we know which tasks are inside
+        before = self.shared
 
         def leave() -> None:
-            self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside)
+            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, Flights))]
+            alone = -1 if self.shared > before else min(shares, default=len(layers))
+            self.shared += len(shares)
+            self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside, alone)
             self.ops.append((LEAVE, at))
 
         self.work += [leave, inner]
 
     def _or_else(self, node: OrElse, *, head: bool) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
-        at, low = len(self.ops), self.tasks
+        at, low, before = len(self.ops), self.tasks, self.shared
         self.ops.append((ENTER,))
 
         def handler() -> None:
-            high = self.tasks
+            high, alone = self.tasks, self.shared == before
             self.ops.append((LEAVE, at))
             jump = len(self.ops)
             self.ops.append((JUMP,))
             other = node.fallback
             error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
             catch = Fallback(len(self.ops), error, node.on, both)
-            self.ops[at] = (ENTER, (catch,), low, high, jump - 1)
+            self.ops[at] = (ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
 
             def end() -> None:
                 self.ops[jump] = (JUMP, len(self.ops), high, self.tasks)
@@ -261,7 +266,7 @@ class _Compiler:
                 self.ops.append((CONSTANT, other.value))
             elif isinstance(other, Handler):
                 route = self._route(is_async=other.is_async, inline=self.places)
-                self.ops.append((HANDLER, route, Spread(other.fn) if both else other.fn))
+                self.ops.append((HANDLER, route, Spread(other.fn) if both else other.fn, alone))
             else:
                 self.work.append(_Item(other, head))
 

@@ -14,6 +14,7 @@ from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
+from rio_chain.engine.refused import close_refused, refused_by
 from rio_chain.engine.runtime import STOPPED, Runtime
 from rio_chain.log import close
 from rio_chain.outcome import Failed
@@ -43,8 +44,7 @@ async def together(strand: Strand, op: Op, value: Any, frames: list[Frame], part
     if not failures:
         return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
     for branch, got in zip(branches, results, strict=True):
-        if got is STOPPED:
-            close(strand.run.log, branch.low, branch.high, failures[0].error, sibling=True)
+        await _lost(strand, branch, got, failures[0])
     raise NestedFail(failures[0].error)
 
 
@@ -78,6 +78,14 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
     return got
 
 
+async def _lost(strand: Strand, branch: Branch, got: Any, failure: Failed) -> None:
+    """What a branch came to is handed on to nobody, as another one has failed."""
+    if got is STOPPED:
+        close(strand.run.log, branch.low, branch.high, failure.error, sibling=True)
+    elif type(got) is Failed and got is not failure and not branch.shared:
+        await close_refused(strand, got.error)
+
+
 def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
     if type(got) is not Failed:
         return Success(got)
@@ -106,8 +114,8 @@ async def enough(strand: Strand, op: Op, run: Run) -> Any:
             raise
         won = crossing.won()
         values = [value for _, value in won]
-        await close_all(strand, crossing.unwanted(values))
         error = None if won else crossing.failures[0].error
+        await close_all(strand, crossing.unwanted(values or refused_by((error,))))
     finally:
         crossing.forget()
     for branch in branches:
@@ -140,6 +148,8 @@ class _Crossing:
         if type(got) is Failed:
             branch = self.branches[number]
             self.failures.append(got)
+            if not branch.shared:
+                self.late += refused_by((got.error,))
             close(self.strand.run.log, branch.low, branch.high, got.error)
         else:
             self.came.append((number, got))
