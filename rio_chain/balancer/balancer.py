@@ -273,8 +273,12 @@ class Balancer(Looks):
             from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
 
             shown = Progress(inputs)
-            give = partial(mapping.OnLoops, shown.posting(post), inputs, 2 * self._workers)
-            return shown.ashown(lambda look: give(as_completed=as_completed, look=look))
+
+            def give(look: Callable[[], None]) -> mapping.OnLoops[Out]:
+                posting = shown.posting(post)
+                return mapping.OnLoops(posting, inputs, 2 * self._workers, as_completed=as_completed, look=look)
+
+            return shown.ashown(give)
         return mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:

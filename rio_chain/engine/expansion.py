@@ -191,8 +191,9 @@ class _Asked:
 
     def __call__(self) -> Found:
         """The next pieces; none where it is left, and a generator runs its clean-up."""
-        if self.left and isinstance(self.iterator, Generator):
-            self.iterator.close()
+        iterator: Any = self.iterator
+        if self.left and isinstance(iterator, Generator):
+            iterator.close()
             return []
         until = self.now() + PATIENCE
         if self.iterator is None:
