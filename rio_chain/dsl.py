@@ -181,7 +181,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
         Args:
             other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
                 error; else a constant, which is copied at each use, also inside: what a task changes in it is not
-                there for the next. What can't be copied, such as a client, stands in a function:
+                there for the next. If it can't be copied, such as a client, give a function instead:
                 ``or_else(lambda error: client)``.
             on: for which errors: an exception class, a tuple of them, or a function of the error. The default takes
                 every error; one that is not named stays the failure of the whole.

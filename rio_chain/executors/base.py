@@ -45,7 +45,7 @@ class OnLoop(ABC):
         self._looked = 0.0  # when that was, in real seconds
         self._turn = 0  # one more when the loop has gone round since somebody looked
         self._asked = False  # whether it will be
-        self._last: tuple[int, int] = 0, 0  # who looked last, and in which turn
+        self._last: tuple[int, int] = 0, 0  # which run looked last, and in which turn
 
     def here(self) -> bool:
         """As ``LoopRuntime.here``."""
