@@ -218,12 +218,12 @@ def starts(race: Race, inner: list[float]) -> Iterator[float]:
 
 def longest(policy: Retry, retry: int) -> float:
     """The most seconds before a retry; infinity for a wait made elsewhere, of which nothing is known."""
-    told = policy.retry_after is not None  # so servers are known to ask for a wait
+    asks = policy.retry_after is not None  # servers are known to ask for a wait
 
     def bound(waits: Backoff) -> float:
-        return max(waits.bound(retry), waits.most_asked if told else waits.max_retry_after or 0.0)
+        return max(waits.bound(retry), waits.most_asked if asks else waits.max_retry_after or 0.0)
 
-    return max(_over_waits(policy, bound, unknown=INF, at_once=INF if told else 0.0))
+    return max(_over_waits(policy, bound, unknown=INF, at_once=INF if asks else 0.0))
 
 
 def shortest(policy: Retry, retry: int) -> float:

@@ -18,7 +18,7 @@ def fresh(constant: Any) -> Any:
     return copy.deepcopy(constant, markers) if markers else made
 
 
-def _is_marker(one: Any) -> bool:
+def _is_marker(one: object) -> bool:
     """Whether it has no state and compares by identity: all that there is to it is which object it is."""
     kind = cast("Any", type(one))
     if kind.__eq__ is not object.__eq__ or kind.__reduce_ex__ is not object.__reduce_ex__:

@@ -156,7 +156,7 @@ class Expansion:
             raise
 
     def _took(self, piece: Piece, found: Found) -> bool:
-        """Offer this work to those who wait for some. False: there is no room for more."""
+        """Hand this work to the workers that wait. False: there is no room for more."""
         with self.lock:
             before = len(self.waiting)
             for key, item in found:
@@ -218,6 +218,6 @@ class _Asked:
         return iter(found)
 
     def leave(self) -> bool:
-        """The rest is not read. Whether that has to be told to it."""
+        """The rest is not read. True: it is a generator, and has to be closed."""
         self.left = True
         return not self.over and isinstance(self.iterator, Generator)

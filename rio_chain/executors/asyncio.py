@@ -33,8 +33,8 @@ AGAIN = 0.01
 """Seconds until a task that could not be made is tried again."""
 FAR = 1e9
 """Seconds; a timer that never fires."""
-_NOBODY = Context()
-"""For a callback that is nobody's: the context of whoever asks for it would be kept with it."""
+_NO_CONTEXT = Context()
+"""For callbacks of our own, which would else keep the context of the task that asks for them."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class AsyncioRuntime(OnLoop):
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
 
     def _soon(self, turned: Callable[[], None]) -> None:
-        self.loop.call_soon(turned, context=_NOBODY)
+        self.loop.call_soon(turned, context=_NO_CONTEXT)
 
     def waiter(self) -> AsyncioWaiter:
         """As ``Runtime.waiter``."""

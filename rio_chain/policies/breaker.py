@@ -120,7 +120,7 @@ class Breaker(Shared):
 
     def open(self, *, hold: bool = False) -> None:
         """Open it now, for ``open_for``; with ``hold`` until ``close()``."""
-        clock = clock_here()  # of whoever opens it: that of the last call may be another one, or over
+        clock = clock_here()  # of the code that opens it: that of the last call may be another one, or over
         with self._lock:
             self._change(math.inf if hold else self._time.now(clock) + self._open_for)
 

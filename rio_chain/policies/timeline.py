@@ -14,7 +14,7 @@ _finders: list[Callable[[], Clock | None]] = []
 
 
 def find_clock_with(finder: Callable[[], Clock | None]) -> None:
-    """How to find the clock by which the code that asks runs. Executors know it, and stand above the policies."""
+    """Say how to find the clock of the code that asks. Executors know it, and policies can't import them."""
     _finders[:] = [finder]
 
 
