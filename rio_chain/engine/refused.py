@@ -67,7 +67,7 @@ def _holds(thing: object, value: object) -> bool:
         elif isinstance(thing, dict):
             inside = cast("dict[object, object]", thing).values()
         elif isinstance(thing, BaseException):
-            inside = cast("tuple[object, ...]", thing.args)
+            inside = cast("Any", thing).args
         fields: dict[str, object] = getattr(thing, "__dict__", {})
         return thing is value or any(part is value for part in (*inside, *fields.values()))
     except Exception:  # noqa: BLE001 - of the user's object; what can't be looked into is left open
