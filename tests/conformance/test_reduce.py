@@ -129,7 +129,7 @@ async def test_what_it_begins_with_is_copied_inside_as_well(world: World) -> Non
     for chain in (items >> reduce(collect, start), items.timeout(5_000) >> reduce(collect, start)):
         for _ in range(2):
             assert (await world.run(chain([1, 2]))).unwrap() == {"items": [1, 2]}
-    again = (each(Task(flaky).inline(), limit=1) >> reduce(collect, start)).retry(1, backoff=None)
+    again = (each(Task(flaky), limit=1) >> reduce(collect, start)).retry(1, backoff=None)
     assert (await world.run(again([1, 2]))).unwrap() == {"items": [1, 2]}, "each attempt begins anew"
     both = Task(works.do) & Task(works.do)
     assert [(await world.run((both >> reduce(collect, start))(3))).unwrap() for _ in range(2)] == [
