@@ -111,7 +111,7 @@ class Flights(Shared):
 
 
 class Flight:
-    """One call in flight, and those who wait for its answer, in the order they came."""
+    """One call in flight, and the followers that wait for its answer, in the order they came."""
 
     __slots__ = ("behind", "key")
 
