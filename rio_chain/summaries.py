@@ -59,7 +59,7 @@ def class_of(error: object) -> type[Any]:
 
 
 def add_error(errors: list[Any], error: Any) -> tuple[Any, Any] | None:
-    """Add an error to those that are kept. The one that is now only summed up, and what stands in its place."""
+    """Add an error to those that are kept. Gives the one that is replaced by its summary, if any, and that summary."""
     errors.append(error)
     place = len(errors) - KEPT - 1
     if place < KEPT:

@@ -21,7 +21,7 @@ _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH
 _MOST = 1_000
 """Functions whose frames are kept for the next error that was raised there."""
 _ABOUT = ("__name__", "__file__", "__loader__", "__spec__")
-"""What those who print a traceback ask the module for."""
+"""What printing a traceback needs to know of a module."""
 
 # A class of errors may have properties of these names, or be frozen.
 _traceback_of: Callable[[BaseException], TracebackType | None] = vars(BaseException)["__traceback__"].__get__
@@ -30,7 +30,7 @@ _context_of: Callable[[BaseException], BaseException | None] = vars(BaseExceptio
 
 
 class _Names(dict[str, Any]):
-    """The globals of a frame that stands for another one."""
+    """The globals of a frame that is made in place of another one; their type tells these frames apart."""
 
 
 _known: dict[int, tuple[CodeType, FrameType]] = {}
@@ -72,7 +72,7 @@ def _dropped(error: object) -> list[object] | None:
 def as_kept(error: E) -> E:
     """A kept error, to be raised again, with the traceback that it had when it was kept.
 
-    Without this it would grow with each time it is raised, and keep the frames of all who have caught it.
+    Without this it would grow with each time it is raised, and keep the frames of all functions that have caught it.
     """
     traceback = _traceback_of(error)
     while traceback is not None and not _is_kept(traceback):
@@ -121,7 +121,7 @@ def _place(entry: TracebackType) -> tuple[str, str, int]:
 
 
 def _template() -> Generator[None]:
-    yield  # never reached: a generator that has not begun has a frame, and nobody who called it
+    yield  # never reached: a generator that has not begun has a frame, and no caller
 
 
 def _frame_for(frame: FrameType) -> FrameType:

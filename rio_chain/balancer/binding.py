@@ -116,12 +116,17 @@ class Binding:
         return host
 
     def _keep(self, host: Host) -> bool:
-        with self._deciding:  # the host last, which others find without a lock
-            self._pid = os.getpid()
-            if self.host is not None or self._core.closed:
-                return False
-            self.host = host
-            return True
+        try:
+            with self._deciding:  # the host last, which others find without a lock
+                self._pid = os.getpid()
+                if self.host is not None or self._core.closed:
+                    return False
+                self.host = host
+                return True
+        except BaseException:  # an interruption: nobody else will end its loop
+            if self.host is not host:
+                host.close(wait=False)
+            raise
 
     def _renew(self) -> None:
         """In a forked child: the host of the parent is refused; what another thread was just binding is not bound."""

@@ -137,7 +137,7 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
 
 
 def close_interrupted(strand: Strand, value: Any) -> None:
-    """Close what a strand that is interrupted had: by who runs several of them, else as far as that needs no wait."""
+    """Close what an interrupted strand had: the race around it does it later, else what can be closed at once."""
     if isinstance(strand.rt, Tidy):
         strand.rt.later(value)
     else:

@@ -6,11 +6,12 @@ The last one is in the ``NotAccepted`` that the user gets, and stays open.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from rio_chain.engine.current import Strand
 from rio_chain.engine.late import close_all, close_interrupted
 from rio_chain.engine.program import Args
+from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import NotAccepted
 
 Reported = Callable[[BaseException], Any]
@@ -58,8 +59,9 @@ async def closed_after(strand: Strand, given: Any, call: Awaitable[Any], reporte
     return got
 
 
-def _holds(thing: object, value: object) -> bool:
+def _holds(thing: Any, value: object) -> bool:
     """Whether a thing is the value, or has it right inside."""
+    kind = kind_of(thing)
     try:
         inside: Iterable[object] = ()
         if isinstance(thing, (tuple, list, set, frozenset)):

@@ -105,7 +105,7 @@ class Chaos(Shared):
         with self._lock:
             self._hits += 1
         error = self._error
-        if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all who caught it
+        if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all callers
             BaseException.with_traceback(error, None)
             return Fault(self.latency, error)
         return Fault(self.latency, None if error is None else error())

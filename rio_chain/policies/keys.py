@@ -61,7 +61,7 @@ def hashed(key: Hashable) -> Hashable:
 
 
 def of_a_run(key: Hashable) -> Hashable:
-    """A hashed key for who files the keys of one run alone."""
+    """A hashed key where all keys are of one run."""
     return KeyOfARun(key.key, hash(key)) if isinstance(key, HashedKey) else key
 
 

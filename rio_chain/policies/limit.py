@@ -116,8 +116,8 @@ class Limit(Shared):
 
     def _refusal(self, line: Line, due: float, waited: float = 0.0) -> LimitExceeded:
         """The error's ``retry_after`` are the seconds to the next free token; None: that can't be known."""
-        who = "" if self.key is None else f" for {shown(as_given(line.key))}"
-        text = f"the limit of {self._rule}{who} is reached"
+        key = "" if self.key is None else f" for {shown(as_given(line.key))}"
+        text = f"the limit of {self._rule}{key} is reached"
         text += f", after {span(waited)} in line" if waited else ""
         text += f"; the next may begin in {span(due)}" if due else ""
         error = LimitExceeded(text)
