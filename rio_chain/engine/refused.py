@@ -64,12 +64,12 @@ def _holds(thing: Any, value: object) -> bool:
     kind = kind_of(thing)
     try:
         inside: Iterable[object] = ()
-        if isinstance(thing, (tuple, list, set, frozenset)):
-            inside = cast("Iterable[object]", thing)
-        elif isinstance(thing, dict):
-            inside = cast("dict[object, object]", thing).values()
-        elif isinstance(thing, BaseException):
-            inside = cast("Any", thing).args
+        if issubclass(kind, (tuple, list, set, frozenset)):
+            inside = thing
+        elif issubclass(kind, dict):
+            inside = thing.values()
+        elif issubclass(kind, BaseException):
+            inside = thing.args
         fields: dict[str, object] = getattr(thing, "__dict__", {})
         return thing is value or any(part is value for part in (*inside, *fields.values()))
     except Exception:  # noqa: BLE001 - of the user's object; what can't be looked into is left open

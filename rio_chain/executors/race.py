@@ -65,7 +65,7 @@ class _Race:
             over, self._over = self._over, True
         if not over:
             for child in self._children:
-                child.cancel()
+                surely(child.cancel)  # each of them: a second call of this does nothing
 
     def _ended(self, index: int, result: Any, error: BaseException | None) -> None:
         if error is None:
