@@ -11,12 +11,16 @@ What belongs to one run, such as the lock of a race, is not made new: that run g
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
 from weakref import ref
 
+PATIENCE = 5.0
+"""Seconds that a fork waits for another thread to import one of our modules."""
 _functions: list[Callable[[], None]] = []
 _methods: dict[ref[Any], Callable[[Any], None]] = {}
 _kept: list[Any] = []
@@ -52,5 +56,18 @@ def _in_child() -> None:
             method(thing)
 
 
+def _importing() -> bool:
+    """Whether one of our modules is being imported."""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith("rio_chain.")]
+    return any(getattr(getattr(module, "__spec__", None), "_initializing", False) for module in ours)
+
+
+def _wait_for_imports() -> None:
+    """Before a fork: Python does not free the import lock of a module in the child, where nobody would finish it."""
+    until = time.monotonic() + PATIENCE
+    while _importing() and time.monotonic() < until:
+        time.sleep(0.001)
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_wait_for_imports, after_in_child=_in_child)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Hashable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -245,3 +247,20 @@ def test_what_was_learned_is_kept(executor: str) -> None:
         assert [chaos.next().error is not None for _ in range(10)] == further
 
     in_child(child)
+
+
+def test_a_fork_waits_until_no_other_thread_imports_one_of_our_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SimpleNamespace(_initializing=True)
+    monkeypatch.setitem(sys.modules, "rio_chain.half_imported", SimpleNamespace(__spec__=spec))  # type: ignore[arg-type]
+    looks: list[float] = []
+
+    def looked(seconds: float) -> None:
+        looks.append(seconds)
+        spec._initializing = len(looks) < 3
+
+    monkeypatch.setattr(time, "sleep", looked)
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert len(looks) == 3

@@ -181,10 +181,12 @@ def test_a_loop_that_cannot_be_started_raises_and_the_next_try_works(executor: s
     errors: list[BaseException] = []
 
     def use() -> None:
+        balancer = Balancer(executor)
         try:
-            Balancer(executor).post(Task(len)("abc"))
+            balancer.post(Task(len)("abc"))
         except RuntimeError as error:
             errors.append(error)
+        balancer.close()
 
     with NoThreads().here():
         callers = [threading.Thread(target=use) for _ in range(20)]
