@@ -153,7 +153,7 @@ async def test_nothing_begins_once_it_is_decided(world: World, kind: str, limite
         outcome = await balancer.arun(chain(7))
         assert (type(outcome.result.swap().value_or(None)) is OSError) is lost
         await world.pause(5)
-        assert len(turns.calls) == 2, "and no third one"
+        assert len(turns.calls) <= 2, "on a busy machine the first may end before the second begins; there is no third"
     await world.until(lambda: limit.free == 2 if isinstance(limit, Slots) else limit.running == 0)
 
 
