@@ -36,12 +36,23 @@ def call_once(cell: list[Callable[[], object]]) -> None:
 
 
 def surely(act: Callable[[], T]) -> T:
-    """Do it, again where that fails because the system has no memory: somebody waits for it and for nothing else."""
+    """Do it, again where that is interrupted or the system has no memory: somebody waits for it and for nothing else.
+
+    What interrupted it, such as the time limit that a signal handler raises, is raised when it is done.
+    """
+    interruption: Exception | None = None
     for pause in _PAUSES:
         try:
-            return act()
+            got = act()
+            break
         except RecursionError:
             raise  # it would come again
-        except Exception:  # noqa: BLE001 - what it was does not matter; the last one is raised
+        except MemoryError:
             time.sleep(pause)
-    return act()
+        except Exception as error:  # noqa: BLE001 - raised when it is done
+            interruption = error
+    else:
+        got = act()
+    if interruption is not None:
+        raise interruption
+    return got
