@@ -124,17 +124,20 @@ class Crew:
         Raises:
             RuntimeError: no thread can be started and none is there. The item will not be done.
         """
-        seat = _Seat()
+        seat: _Seat | None = None
         try:
             with self._lock:
                 self.submitted += 1
                 self._pending[item] = None
-                short = self._one_more(seat)
+                if len(self._seats) < min(len(self._pending), self.threads):
+                    seat = _Seat()
+                    seat = seat if self._one_more(seat) else None
             self._items.put(item)
-            if short:
+            if seat is not None:
                 self._start(seat, item)
         except BaseException:
-            self._disown(seat)
+            if seat is not None:
+                self._disown(seat)
             self.withdraw(item)
             raise
 
