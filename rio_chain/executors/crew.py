@@ -182,11 +182,10 @@ class Crew:
                 short = self._one_more(seat)
             if short:
                 self._start(seat)
-        except (RuntimeError, MemoryError):  # what waited has been handed to `unserved`
+        except BaseException as error:
             self._disown(seat)
-        except BaseException:
-            self._disown(seat)
-            raise
+            if not isinstance(error, (RuntimeError, MemoryError)):  # else what waited has been handed to `unserved`
+                raise
 
     def reserve(self, waiter: Callable[[], Waiter]) -> Awaitable[None] | None:
         """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
