@@ -142,13 +142,19 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return marker is not None and getattr(fn, "_is_coroutine", None) is marker
 
 
-def code_of(fn: object) -> CodeType | None:
-    """The code that runs when it is called, as far as that is Python code that can be found without a guess."""
+def python_function(fn: object) -> FunctionType | None:
+    """The Python function that runs when it is called, as far as that can be found without a guess."""
     while (inner := fn.__func__ if isinstance(fn, MethodType) else wrapped(fn)) is not None:
         fn = inner
     if not isinstance(fn, (FunctionType, type)):
         fn = getattr(type(fn), "__call__", None)  # noqa: B004 - its code is wanted, not whether there is one
-    return fn.__code__ if isinstance(fn, FunctionType) else None
+    return fn if isinstance(fn, FunctionType) else None
+
+
+def code_of(fn: object) -> CodeType | None:
+    """The code that runs when it is called, as far as that is Python code that can be found without a guess."""
+    found = python_function(fn)
+    return None if found is None else found.__code__
 
 
 # --- arguments --------------------------------------------------------------------------------------------------

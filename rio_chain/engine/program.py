@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain.engine.iterables import runs_code
+from rio_chain.engine.iterables import gives_plain, runs_code
 from rio_chain.engine.pinned import Pinning
 from rio_chain.functions import Reduce, name_of
 from rio_chain.nodes import Race, unwrapped, walk
@@ -228,7 +228,7 @@ class _Compiler:
 
     def _bridge(self, bridge: Bridge, *, head: bool, feeds: bool) -> None:
         fn: Any = Spread(bridge.fn) if head else bridge.fn
-        pins = feeds and not (bridge.is_async or bridge.generator)
+        pins = feeds and not (bridge.is_async or bridge.generator or gives_plain(bridge.fn))
         route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
         self.ops.append((BRIDGE, route, Pinning(fn, runs_code) if pins else fn, planned))
@@ -274,7 +274,7 @@ class _Compiler:
                 self.ops.append((CONSTANT, other.value))
             elif isinstance(other, Handler):
                 fn: Any = Spread(other.fn) if both else other.fn
-                pins = feeds and not other.is_async
+                pins = feeds and not (other.is_async or gives_plain(other.fn))
                 route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
                 self.ops.append((HANDLER, route, Pinning(fn, runs_code) if pins else fn, alone))
             else:
