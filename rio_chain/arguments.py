@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Star, arity, function, is_async, name_of, takes_one, written
-from rio_chain.nodes import Bridge, Call, FanOut, Head, Node, Then, given_names, name_twice
+from rio_chain.nodes import Bridge, FanOut, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
 from rio_chain.units import count, inert, seconds, shown
 
@@ -127,7 +127,7 @@ def check_spread(left: Node, found: tuple[Head, ...]) -> None:
         return
     width = last.need or len(last.branches)
     for head in found:
-        if isinstance(head, (Call, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
+        if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
             raise ChainDefinitionError(
                 f"left of `>>` a fan-out hands on {width} values, and `{written(head.fn.fn)}` can't be called with them"
             )

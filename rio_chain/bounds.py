@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from attrs import field, frozen
 
-from rio_chain.nodes import Call, Choose, Each, Expand, FanOut, Node, Race, Scope, call_of, parts
+from rio_chain.nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
 from rio_chain.plan import Plan
 from rio_chain.policies import Backoff, ByClass, Chaos, Flights, Gate, Limit, Policy, Retry, Timeout, Wait
 from rio_chain.units import milliseconds
@@ -114,7 +114,7 @@ def bounds(plan: Plan) -> Bounds:
     stack: list[tuple[Part, float, float, float]] = [(root, 1, 1, INF)]
     while stack:
         part, times, first, limit = stack.pop()
-        if isinstance(part.node, Call):
+        if isinstance(part.node, TaskNode):
             hedged[part.low], plain[part.low] = times, first
         found = cut(part, limit, tuple(names[part.low : part.high]))
         cuts += [found] if found is not None else []
@@ -152,7 +152,7 @@ def measured(node: Node, low: int = 0) -> Part:
     for child in parts(node):
         inner.append(measured(child, high))
         high = inner[-1].high
-    if isinstance(node, Call):
+    if isinstance(node, TaskNode):
         high += 1
     slowest = _time(node, [part.slowest for part in inner], hedges=True)
     unhedged = _time(node, [part.unhedged for part in inner], hedges=False)
@@ -160,7 +160,7 @@ def measured(node: Node, low: int = 0) -> Part:
 
 
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
-    if isinstance(node, (Call, Each)):
+    if isinstance(node, (TaskNode, Each)):
         return INF
     if isinstance(node, (FanOut, Choose)):
         return max(inner)

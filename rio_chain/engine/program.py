@@ -18,7 +18,6 @@ from rio_chain.functions import Reduce, name_of
 from rio_chain.nodes import Race, unwrapped, walk
 from rio_chain.plan import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -33,6 +32,7 @@ from rio_chain.plan import (
     PlannedBridge,
     Scope,
     Seq,
+    TaskNode,
 )
 from rio_chain.policies import Accept, Cache, Flights, Policy, Replica, Retry, Timeout
 
@@ -175,7 +175,7 @@ class _Compiler:
 
     def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
         layers, inner = _peel(item.node)
-        if isinstance(inner, Call):
+        if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
             task = partial(self._task, inner, own, head=item.head)
             if len(own) == len(layers):
@@ -206,7 +206,7 @@ class _Compiler:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: Call, layers: tuple[Layer, ...], *, head: bool) -> None:
+    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool) -> None:
         limits = [INF]
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
@@ -352,7 +352,7 @@ class _Compiler:
         """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
         joint = self._joint()
         before, self.before = self.before, None
-        maker = self.tasks - 1 if isinstance(before, Call) else None
+        maker = self.tasks - 1 if isinstance(before, TaskNode) else None
         source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
 
         def done(at: int, branches: tuple[Branch, ...]) -> None:
@@ -377,7 +377,7 @@ class _Compiler:
 def _outside(node: Node) -> tuple[int, ...]:
     """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
     inside = list(walk(node))
-    used = {use.kept for n in inside if isinstance(n, Call) for use in n.uses}
+    used = {use.kept for n in inside if isinstance(n, TaskNode) for use in n.uses}
     return tuple(
         sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
     )

@@ -27,7 +27,7 @@ from rio_chain import (
     settle,
     star,
 )
-from rio_chain.nodes import Call, walk
+from rio_chain.nodes import TaskNode, walk
 from rio_chain.plan import compile_plan
 from rio_chain.show.source import ms
 
@@ -212,7 +212,7 @@ def test_a_pickle_is_equal_and_keeps_every_origin(chain: AnyChain) -> None:
 @given(stateful)
 def test_a_plan_has_one_task_for_each_occurrence_and_unique_names(chain: AnyChain) -> None:
     plan = chain.plan()
-    assert [task.call for task in plan.tasks] == [node for node in walk(plan.root) if isinstance(node, Call)]
+    assert [task.call for task in plan.tasks] == [node for node in walk(plan.root) if isinstance(node, TaskNode)]
     assert len({task.name for task in plan.tasks} | {b.name for b in plan.bridges}) == len(plan.tasks) + len(
         plan.bridges
     )

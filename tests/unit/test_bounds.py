@@ -30,7 +30,7 @@ from rio_chain import (
     when,
 )
 from rio_chain.bounds import Cut
-from rio_chain.nodes import Call, Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, walk
+from rio_chain.nodes import Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, TaskNode, walk
 from rio_chain.plan import compile_plan
 from rio_chain.policies import Retry, Timeout
 
@@ -234,7 +234,7 @@ class Model:
 
     def run(self, node: Node) -> Ran:
         if isinstance(node, Scope) and isinstance(node.policy, Timeout):
-            assert isinstance(node.inner, Call)
+            assert isinstance(node.inner, TaskNode)
             self.calls[node.inner.name] += 1
             return self.chance(), node.policy.seconds
         if isinstance(node, Scope):

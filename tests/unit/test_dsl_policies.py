@@ -26,7 +26,7 @@ from rio_chain import (
     quorum,
     race,
 )
-from rio_chain.nodes import Call, Constant, Node, OrElse, Race, Scope, heads, walk
+from rio_chain.nodes import Constant, Node, OrElse, Race, Scope, TaskNode, heads, walk
 from rio_chain.policies import Accept, Retry
 
 
@@ -72,7 +72,7 @@ class TestReplica:
         found = race_in(chain)
         assert found.count == 4
         assert [task.name for task in chain.plan().tasks] == ["f#1", "g#1", "g#2", "f#2"]
-        assert isinstance(found.branches[2], Call)
+        assert isinstance(found.branches[2], TaskNode)
         assert found.branches[2].is_async
         assert race_in(F.replica(5, to=(G,))).count == 5
 
