@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from rio_chain.nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
 from rio_chain.plan import Plan
-from rio_chain.policies import Backoff, ByClass, Chaos, Flights, Gate, Limit, Policy, Retry, Timeout, Wait
+from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
 from rio_chain.units import milliseconds
 
 INF = math.inf
@@ -182,7 +182,7 @@ def _scoped(policy: Policy, inner: float) -> float:
         rest = policy.retries - STEPS
         rests = _times(longest(policy, policy.retries), rest) if rest > 0 else 0
         return _times(inner, policy.retries + 1) + sum(waits) + rests
-    if isinstance(policy, Flights):
+    if isinstance(policy, SingleFlight):
         return 2 * inner  # another's call that was cancelled in its last moment, and one's own
     if isinstance(policy, (Limit, Gate)):  # a gate may let a call wait, and doesn't say how long
         patience = policy.patience if isinstance(policy, Limit) else None

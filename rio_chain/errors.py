@@ -26,6 +26,7 @@ __all__ = [
     "LaneMessageTooLarge",
     "LimitExceeded",
     "NotAccepted",
+    "NotEnoughSuccesses",
     "NotPicklable",
     "ProcessDied",
     "QueueFull",
@@ -34,7 +35,6 @@ __all__ = [
     "Skipped",
     "TaskTimedOut",
     "TicketCancelled",
-    "TooFew",
     "UnknownTask",
     "Unstable",
     "UsageError",
@@ -215,7 +215,7 @@ class NotAccepted(RioError):
         return f"NotAccepted({self.name!r}, ...)"  # the value may be large or secret
 
 
-class TooFew(RioError):
+class NotEnoughSuccesses(RioError):
     """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.
 
     ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them,

@@ -34,7 +34,7 @@ from rio_chain.plan import (
     Seq,
     TaskNode,
 )
-from rio_chain.policies import Accept, Cache, Flights, Policy, Replica, Retry, Timeout
+from rio_chain.policies import Accept, Cache, Policy, Replica, Retry, SingleFlight, Timeout
 
 INF = float("inf")
 FULL = -1  # the depth that enters all layers
@@ -228,14 +228,14 @@ class _Compiler:
 
     def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
-        outside = _outside(node) if any(isinstance(layer, (Cache, Flights)) for layer in layers) else ()
+        outside = _outside(node) if any(isinstance(layer, (Cache, SingleFlight)) for layer in layers) else ()
         at, low = len(self.ops), self.tasks
         code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
         self.ops.append((code,))  # completed when we know which tasks are inside
         before = self.shared
 
         def leave() -> None:
-            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, Flights))]
+            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, SingleFlight))]
             alone = -1 if self.shared > before else min(shares, default=len(layers))
             self.shared += len(shares)
             self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside, alone)
@@ -289,7 +289,7 @@ class _Compiler:
             def end(mark: list[int] = mark, node: Node = node) -> None:
                 start, low = mark
                 inside = list(walk(node))
-                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, Flights)) for n in inside)
+                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, SingleFlight)) for n in inside)
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
                 branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
 

@@ -13,7 +13,7 @@ from rio_chain.errors import NEVER_RETRIED
 from rio_chain.lint.order import neat
 from rio_chain.lint.stack import Said, Stack
 from rio_chain.nodes import FanOut, Node, Race, Scope, Seq, TaskNode, open_end, walk
-from rio_chain.policies import Budget, ByClass, Cache, Flights, Retry, Timeout
+from rio_chain.policies import Budget, ByClass, Cache, Retry, SingleFlight, Timeout
 from rio_chain.units import span
 
 
@@ -113,7 +113,7 @@ def shared_first_task(stack: Stack) -> Iterator[Said]:
     if many == len(rows) and all(has_task(steps[1:]) for steps in rows):
         better: Node = Seq((begin, evolve(fan, branches=tuple(in_a_row(steps[1:]) for steps in rows))))
     else:
-        once = Scope(Flights(), begin)
+        once = Scope(SingleFlight(), begin)
         again = (in_a_row((once, *steps[1:]) if same(steps[0], begin) else steps) for steps in rows)
         better = evolve(fan, branches=tuple(again))
     text = f"{many} branches begin with the same task, which is called for each of them"
@@ -128,7 +128,7 @@ def named(on: object) -> tuple[type[BaseException], ...]:
 
 def called_again(node: Node) -> bool:
     """Whether it is a task that is really called by each who has it."""
-    once = (Flights, Cache)
+    once = (SingleFlight, Cache)
     return has_task((node,)) and not any(isinstance(n, Scope) and isinstance(n.policy, once) for n in walk(node))
 
 

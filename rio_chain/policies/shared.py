@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.units import shown
 
 
 class Shared:
@@ -12,9 +14,15 @@ class Shared:
 
     __slots__ = ("_made_with",)
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    _renamed: ClassVar[Mapping[str, str]] = {}
+    """Arguments that had another name: the old one, and that of today."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """As ``object``; it remembers how it was made, for ``anew``."""
+        for old, new in cls._renamed.items():
+            if old in kwargs:
+                right = f"{cls.__name__}({new}={shown(kwargs[old])})"
+                raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)
         self._made_with = args, kwargs
         return self

@@ -13,12 +13,12 @@ from rio_chain.policies import (
     Budget,
     Cache,
     Chaos,
-    Flights,
     Gate,
     Limit,
     Policy,
     Quantile,
     Retry,
+    SingleFlight,
     Timeout,
 )
 from rio_chain.policies.choosers import Best, Quorum
@@ -44,7 +44,7 @@ _SHARED: tuple[tuple[type, str, str], ...] = (
     (Gate, "gate", "guard"),
     (Budget, "budget", "guard"),
     (Cache, "cache", "share"),
-    (Flights, "single flight", "share"),
+    (SingleFlight, "single flight", "share"),
     (Chaos, "chaos", "chaos"),
 )
 

@@ -16,11 +16,11 @@ from rio_chain import (
     Chaos,
     FanOut,
     Finding,
-    Flights,
     Limit,
     Outcome,
     Quantile,
     Request,
+    SingleFlight,
     Task,
     at_least,
     best,
@@ -223,7 +223,7 @@ assert_type(
     guarded.retry(2, on={OSError: Backoff(), ValueError: None}, retry_after=lambda error: 2).budget(Budget()),
     Chain[[User], bytes],
 )
-assert_type(guarded.single_flight(Flights()).cache(Cache(1000)) >> len, Chain[[User], int])
+assert_type(guarded.single_flight(SingleFlight()).cache(Cache(1000)) >> len, Chain[[User], int])
 
 # --- earlier answers, many items, routes -----------------------------------------------------------------------------
 

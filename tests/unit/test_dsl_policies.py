@@ -16,9 +16,9 @@ from rio_chain import (
     Chain,
     ChainDefinitionError,
     Chaos,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     best,
     fan_out,
@@ -48,7 +48,7 @@ def server_says(error: Any) -> float | None:
 
 F, G = Task(f), Task(g)
 breaker, budget, cache = Breaker(), Budget(), Cache(1000)
-chaos, flights, limit, quantile = Chaos(0.5, latency=10), Flights(), Limit(10), Quantile()
+chaos, flights, limit, quantile = Chaos(0.5, latency=10), SingleFlight(), Limit(10), Quantile()
 
 
 def race_in(chain: Chain[..., Any]) -> Race:

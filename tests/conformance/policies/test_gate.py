@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conformance.harness import World
 
-from rio_chain import CallbackFailed, CircuitOpen, Gate, Hold, Task, Turn
+from rio_chain import Call, CallbackFailed, CircuitOpen, Gate, PendingPermit, Permit, Task
 
 
-class Told(Hold):
+class Told(Permit):
     def __init__(self, log: list[str]) -> None:
         self.log = log
 
@@ -25,7 +25,7 @@ class Told(Hold):
         self.log.append("dropped")
 
 
-class Later(Turn):
+class Later(PendingPermit):
     def __init__(self, log: list[str]) -> None:
         super().__init__()
         self.log = log
@@ -43,9 +43,9 @@ class Door(Gate):
         self.log: list[str] = []
         self.turns: list[Later] = []
 
-    def enter(self, key: Hashable, clock: Callable[[], float]) -> Any:
-        self.log.append(f"enter {key}")
-        assert clock() > -1e12
+    def enter(self, call: Call) -> Any:
+        self.log.append(f"enter {call.key}")
+        assert call.clock() > -1e12
         got = self.answer(self.log)
         if isinstance(got, Later):
             self.turns.append(got)
@@ -102,7 +102,7 @@ async def test_a_turn_that_is_granted_goes_on(world: World) -> None:
     async def let_in(_: int) -> None:
         await world.until(lambda: bool(door.turns))
         turn = door.turns[0]
-        turn.hold, turn.state = Told(door.log), "granted"
+        turn.permit, turn.state = Told(door.log), "granted"
         turn.tell()
 
     chain = Task(abs).inline().limit(door) & Task(let_in)
