@@ -2,6 +2,7 @@
 
 The map, from the bottom up. Each file may import from those above it, never from those below:
 
+    _renamed    old names, and the errors that give the new ones
     errors      every public exception and failure value
     tracebacks  tracebacks of errors that are kept
     summaries   which errors a Response keeps
@@ -50,6 +51,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rio_chain._renamed import missing
 from rio_chain.choices import choose, when
 from rio_chain.deadline import Deadline
 from rio_chain.dsl import Chain, FanOut, Task
@@ -198,12 +200,19 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }
 
+    _RENAMED = {  # there are no aliases
+        "Flights": "SingleFlight",
+        "Hold": "Permit",
+        "TooFew": "NotEnoughSuccesses",
+        "Turn": "PendingPermit",
+    }
+
     def __getattr__(name: str) -> Any:
         for module, names in _LATER.items():
             if name in names:
                 globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
                 return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise missing(__name__, name, _RENAMED)
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,9 @@ milliseconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rio_chain._renamed import names_today
 
 __all__ = [
     "Abandoned",
@@ -317,3 +319,6 @@ NEVER_RETRIED = (
     UsageError,
 )
 """Failures that another attempt can't mend, or that speak of the run and not of the backend."""
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"TooFew": "NotEnoughSuccesses"})

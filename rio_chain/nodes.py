@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from attrs import evolve, field, frozen
 
+from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import AtLeast, Chooser, Policy, Quantile, Retry, Timeout
 from rio_chain.policies.keys import Key
@@ -392,3 +393,7 @@ def _steps(node: Node) -> Iterator[Node]:
             stack.extend(reversed(parts(node)))
         else:
             yield flat(node)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Call": "TaskNode"})

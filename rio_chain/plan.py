@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, pairwise, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
+from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.looks import Drawn
 from rio_chain.nodes import (
@@ -392,3 +393,7 @@ def _cut(words: Iterable[str], width: int) -> str:
         if len(text) > width:
             return text[: width - 3] + "..."
     return text
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Call": "TaskNode"})

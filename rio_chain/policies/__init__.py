@@ -3,6 +3,9 @@
 What is common to those objects is in ``hold`` (how a call gets in), ``shared`` and ``timeline``.
 """
 
+from typing import TYPE_CHECKING
+
+from rio_chain._renamed import names_today
 from rio_chain.policies.accept import Accept
 from rio_chain.policies.at_least import AtLeast, at_least
 from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait
@@ -50,3 +53,6 @@ __all__ = [
     "at_least",
     "first",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Flights": "SingleFlight", "Hold": "Permit", "Turn": "PendingPermit"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rio_chain._renamed import names_today
 from rio_chain.aside import Aside
 from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
@@ -171,3 +172,7 @@ class Follower(PendingPermit):
     def quit(self) -> None:
         """As ``PendingPermit.quit``."""
         self.flights.quit(self)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Flights": "SingleFlight"})

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from attrs import frozen
 
+from rio_chain._renamed import names_today
+
 Clock = Callable[[], float]
 """Seconds on the clock of the executor that asks."""
 
@@ -120,3 +122,7 @@ class PendingPermit(ABC):
             raise AttributeError("`hold` of a PendingPermit is now `permit`")
 
         hold = property(_no_hold, _no_hold)  # a value that is set under the old name would never be read
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Hold": "Permit", "Turn": "PendingPermit"})
