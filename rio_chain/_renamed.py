@@ -38,7 +38,8 @@ def missing(module: str, name: str, renamed: Mapping[str, str]) -> Exception:
     if name not in renamed:
         return AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
     text = f"`{name}` of {module} is now `{renamed[name]}`"
-    doing = _doing(sys._getframe(2))  # noqa: SLF001 - the frame that asks for the name
+    asking = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the one that asks for the name
+    doing = _doing(asking)
     if doing == "IMPORT_FROM":
         return ImportError(text, name=module)
     if doing in UNPICKLES:

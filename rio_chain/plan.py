@@ -145,8 +145,9 @@ class Plan(Drawn):
         ``uses`` are as the attributes of that name; ``root`` is the chain itself, each node as a dict with its
         ``kind``, what it was made with, and the nodes in it as ``inner``, ``steps``, ``branches``, or ``primary`` and
         ``fallback``. Durations are milliseconds under a key that ends with ``_ms``; what has no limit is None. Neither
-        arguments nor the state of shared objects are in it, and of a constant only what it looks like. ``version``
-        grows when something in this form changes its name or goes away. Equal plans give equal data, if equal
+        arguments nor the state of shared objects are in it, and of a constant only what it looks like. ``version``,
+        today 1, is the number of this form: it grows when a key changes its name or goes away, and stays when one is
+        added. Equal plans give equal data, if equal
         constants look the same.
 
         Example:

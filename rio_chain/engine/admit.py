@@ -160,7 +160,7 @@ async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used =
 
 async def _let_in(strand: Strand, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:
     if isinstance(got, PendingPermit):
-        got = await _turn(strand, got)
+        got = await _granted(strand, got)
     if isinstance(got, Exception):
         raise Fail(got)
     if not isinstance(got, Answer):
@@ -170,22 +170,22 @@ async def _let_in(strand: Strand, got: Permit | PendingPermit | Answer | Excepti
     return Hit(got.value)
 
 
-async def _turn(strand: Strand, turn: PendingPermit) -> Permit | Answer:
+async def _granted(strand: Strand, pending: PendingPermit) -> Permit | Answer:
     """Wait in a policy's line for as long as the limits around allow."""
     rt = strand.rt
     try:
-        while turn.state == "waiting":
+        while pending.state == "waiting":
             waiter = rt.waiter()
-            turn.wake = waiter.wake  # whoever tells the turn from here on wakes us; who did before, changed its state
-            if turn.state == "waiting":
-                await nap(strand, waiter, turn.after)
-            turn.ask(rt.now)
+            pending.wake = waiter.wake  # ``tell`` wakes us from here on; one that came earlier has changed the state
+            if pending.state == "waiting":
+                await nap(strand, waiter, pending.after)
+            pending.ask(rt.now)
     except BaseException:
-        leave_gate(turn.quit)
+        leave_gate(pending.quit)
         raise
-    got = turn.permit if turn.state == "granted" else turn.answer
+    got = pending.permit if pending.state == "granted" else pending.answer
     if got is None:
-        raise RuntimeError("a turn ended without a permit and without an answer")
+        raise RuntimeError(f"a PendingPermit became {pending.state!r} without a permit and without an answer")
     return got
 
 

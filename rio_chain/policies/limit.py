@@ -129,7 +129,7 @@ class Limit(Shared):
     def ask(self, place: Place, clock: Clock) -> None:
         """As ``PendingPermit.ask``."""
         told = self._lock.decide(self._ask, place, clock)
-        _tell(turn for turn in told if turn is not place)
+        _tell(other for other in told if other is not place)
 
     def _ask(self, place: Place, clock: Clock) -> list[Place]:
         if place.state != "waiting":

@@ -12,12 +12,16 @@ from rio_chain import (
     Breaker,
     Budget,
     Cache,
+    Call,
     Chain,
     Chaos,
     FanOut,
     Finding,
+    Gate,
     Limit,
     Outcome,
+    PendingPermit,
+    Permit,
     Quantile,
     Request,
     SingleFlight,
@@ -299,3 +303,20 @@ assert_type(script.calls, list[ScriptCall])
 
 assert_type(guarded.bounds(), Bounds)
 assert_type(guarded.lint(), tuple[Finding, ...])
+
+
+class OneOf(Gate):
+    """A limit of the user's own, around one of ours."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+
+    def enter(self, call: Call) -> Permit | PendingPermit | Exception:
+        assert_type(call.priority, float)
+        assert_type(call.clock(), float)
+        got: Permit | PendingPermit | Exception = self.limit.enter(call)
+        return got
+
+
+assert_type(guarded.limit(OneOf(Limit(1))).breaker(OneOf(Limit(2))) >> len, Chain[[User], int])
+assert_type(Call(clock=float).priority, float)
