@@ -32,8 +32,8 @@ def names_today(module: str, renamed: Mapping[str, str]) -> Callable[[str], NoRe
 def missing(module: str, name: str, renamed: Mapping[str, str]) -> Exception:
     """The error for a name that a module does not have. The ``__getattr__`` of the module calls this function.
 
-    It is an AttributeError. In two places Python replaces an AttributeError by one of its own, without our text. So
-    ``from module import name`` gets an ImportError, and a pickle an UnpicklingError.
+    It is an AttributeError. In two places Python replaces an AttributeError by an error of its own, without our text:
+    in ``from module import name``, and while it unpickles. There it is an ImportError.
     """
     if name not in renamed:
         return AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
@@ -43,9 +43,8 @@ def missing(module: str, name: str, renamed: Mapping[str, str]) -> Exception:
     if doing == "IMPORT_FROM":
         return ImportError(text, name=module)
     if doing in UNPICKLES:
-        from pickle import UnpicklingError  # noqa: PLC0415 - few programs need it
-
-        return UnpicklingError(f"{text}. An earlier version of rio_chain made this pickle: make it again with this one")
+        text += ". An earlier version of rio_chain made this pickle: make it again with this one"
+        return ImportError(text, name=module)
     return AttributeError(text, name=name)
 
 

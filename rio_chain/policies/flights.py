@@ -1,4 +1,4 @@
-"""SingleFlight: of several who ask for the same at the same time one calls, and all get its answer."""
+"""SingleFlight: one call for all that ask for the same at the same time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from rio_chain.policies.shared import Shared
 
 
 class SingleFlight(Shared):
-    """Calls in flight, shared by all chains that are given it.
+    """One call for all that ask for the same at the same time, in all chains that share this object.
 
-    The first who asks under a key leads: it makes the call. Who asks meanwhile follows, and gets the leader's value
-    or its error, the same object. An error is not kept: who comes later calls anew. When the leader is cancelled or
-    out of time the follower who came next leads and calls anew. Followers come and go without harm to the others.
+    The first call under a key is the leader, and is made. Calls under that key that come meanwhile are followers: they
+    wait, and get the leader's value or its error, the same object. Nothing is kept: a later call is made again. If the
+    leader is cancelled or runs out of time, the follower that came next becomes the leader. A follower that is
+    cancelled leaves the others as they are.
 
     Args:
         key: a function of the input that gives what is the same. Default: the input itself.
