@@ -16,10 +16,12 @@ from rio_chain.engine.blocking import SharedPermit
 from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
+from rio_chain.errors import CallbackFailed
 from rio_chain.log import entry_of
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
 from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
 from rio_chain.policies.keys import Key
+from rio_chain.units import shown
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""
@@ -77,7 +79,11 @@ async def _limit(strand: Strand, limit: Limit, value: Any, _: Used) -> Permit | 
 
 async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Permit | Hit:
     key = None if gate.key is None else await _key(strand, gate.key, value)
-    return _until_calls_end(strand, await _let_in(strand, await ask(strand, "limit", gate.enter, _call(strand, key))))
+    got = await ask(strand, "limit", gate.enter, _call(strand, key))
+    if not isinstance(got, (Permit, PendingPermit, Exception)):
+        rule = f"`{type(gate).__name__}.enter` must return a Permit, a PendingPermit or an exception; got {shown(got)}"
+        raise CallbackFailed("limit", "enter", TypeError(rule))
+    return _until_calls_end(strand, await _let_in(strand, got))
 
 
 def _until_calls_end(strand: Strand, got: Permit | Hit) -> Permit | Hit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -20,7 +21,7 @@ class Shared:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """As ``object``; it remembers how it was made, for ``anew``."""
         for old, new in cls._renamed.items():
-            if old in kwargs:
+            if old in kwargs and old not in inspect.signature(cls.__init__).parameters:  # a subclass may have its own
                 right = f"{cls.__name__}({new}={shown(kwargs[old])})"
                 raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)

@@ -112,6 +112,14 @@ def test_the_old_name_of_an_argument_is_refused_with_the_right_code() -> None:
         made(lest=10)
 
 
+def test_a_subclass_may_have_an_argument_of_the_old_name() -> None:
+    class Mine(Breaker):
+        def __init__(self, least: int) -> None:
+            super().__init__(ratio=0.5, min_calls=least)
+
+    assert "50 % failures of 7 or more calls" in repr(Mine(least=7))
+
+
 def test_the_permit_of_a_pending_permit_has_no_old_name() -> None:
     class Waits(PendingPermit):
         def quit(self) -> None: ...

@@ -120,6 +120,16 @@ async def test_an_error_in_a_gate_names_it(world: World) -> None:
     assert isinstance(error.error, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("gives", [None, True, Permit])
+async def test_a_gate_that_returns_something_else_says_what_it_must_return(world: World, gives: Any) -> None:
+    calls: list[int] = []
+    outcome = await world.run(Task(calls.append).inline().limit(Door(lambda _: gives)).retry(2, backoff=None)(2))
+    error = outcome.result.failure()
+    assert isinstance(error, CallbackFailed)
+    assert str(error.error).startswith("`Door.enter` must return a Permit, a PendingPermit or an exception; got ")
+    assert (outcome.only.attempts, calls) == (0, [])
+
+
 class Notes(Gate):
     """It lets all calls in, and keeps what it is asked."""
 
