@@ -2,6 +2,7 @@
 
 The map, from the bottom up. Each file may import from those above it, never from those below:
 
+    _renamed    old names, and the errors that give the new ones
     errors      every public exception and failure value
     tracebacks  tracebacks of errors that are kept
     summaries   which errors a Response keeps
@@ -50,6 +51,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rio_chain._renamed import missing
 from rio_chain.choices import choose, when
 from rio_chain.deadline import Deadline
 from rio_chain.dsl import Chain, FanOut, Task
@@ -65,6 +67,7 @@ from rio_chain.errors import (
     LaneMessageTooLarge,
     LimitExceeded,
     NotAccepted,
+    NotEnoughSuccesses,
     NotPicklable,
     ProcessDied,
     QueueFull,
@@ -73,7 +76,6 @@ from rio_chain.errors import (
     Skipped,
     TaskTimedOut,
     TicketCancelled,
-    TooFew,
     UnknownTask,
     Unstable,
     UsageError,
@@ -86,14 +88,15 @@ from rio_chain.policies import (
     Breaker,
     Budget,
     Cache,
+    Call,
     Chaos,
     Chooser,
-    Flights,
     Gate,
-    Hold,
     Limit,
+    PendingPermit,
+    Permit,
     Quantile,
-    Turn,
+    SingleFlight,
     at_least,
     first,
 )
@@ -120,6 +123,7 @@ __all__ = [
     "BridgeFailed",
     "Budget",
     "Cache",
+    "Call",
     "CallbackFailed",
     "Chain",
     "ChainDefinitionError",
@@ -132,15 +136,16 @@ __all__ = [
     "Event",
     "FanOut",
     "Finding",
-    "Flights",
     "Gate",
-    "Hold",
     "LaneMessageTooLarge",
     "Limit",
     "LimitExceeded",
     "NotAccepted",
+    "NotEnoughSuccesses",
     "NotPicklable",
     "Outcome",
+    "PendingPermit",
+    "Permit",
     "Plan",
     "ProcessDied",
     "Quantile",
@@ -150,6 +155,7 @@ __all__ = [
     "RioError",
     "Saturated",
     "Simulation",
+    "SingleFlight",
     "Skipped",
     "Span",
     "Stream",
@@ -157,8 +163,6 @@ __all__ = [
     "TaskTimedOut",
     "Ticket",
     "TicketCancelled",
-    "TooFew",
-    "Turn",
     "UnknownTask",
     "Unstable",
     "UsageError",
@@ -196,12 +200,19 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }
 
+    _RENAMED = {  # there are no aliases
+        "Flights": "SingleFlight",
+        "Hold": "Permit",
+        "TooFew": "NotEnoughSuccesses",
+        "Turn": "PendingPermit",
+    }
+
     def __getattr__(name: str) -> Any:
         for module, names in _LATER.items():
             if name in names:
                 globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
                 return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise missing(__name__, name, _RENAMED)
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar, cast
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import Star, arity, function, is_async, name_of, takes_one, written
-from rio_chain.nodes import Bridge, Call, FanOut, Head, Node, Then, given_names, name_twice
+from rio_chain.nodes import Bridge, FanOut, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
+from rio_chain.signatures import signature_of
 from rio_chain.units import count, inert, seconds, shown
 
 Kind = TypeVar("Kind")
@@ -92,8 +93,18 @@ def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
 
 
 def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | Gate:
-    """The same, or a ``Gate`` of the user's own."""
-    return value if isinstance(value, Gate) else shared(value, kind, method, example)
+    """The same, or a ``Gate`` of the user's own, whose ``enter`` takes a Call."""
+    if not isinstance(value, Gate):
+        return shared(value, kind, method, example)
+    rule = "the `enter` of a Gate takes one argument, a Call, and decides at once"
+    right = "write `def enter(self, call):` and use call.key, call.clock and call.priority"
+    name = f"{type(value).__name__}.{written(value.enter)}"
+    signature = signature_of(value.enter)
+    if not arity(value.enter).takes(1) or (signature is not None and "clock" in signature.parameters):
+        raise ChainDefinitionError(f"{rule}: {right}; got `{name}`")
+    if is_async(value.enter):
+        raise ChainDefinitionError(f"{rule}: {right}; got the async function `{name}`")
+    return value
 
 
 def after(value: object) -> float | Quantile:
@@ -127,7 +138,7 @@ def check_spread(left: Node, found: tuple[Head, ...]) -> None:
         return
     width = last.need or len(last.branches)
     for head in found:
-        if isinstance(head, (Call, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
+        if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
             raise ChainDefinitionError(
                 f"left of `>>` a fan-out hands on {width} values, and `{written(head.fn.fn)}` can't be called with them"
             )

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from attrs import field, frozen
 
-from rio_chain.nodes import Call, Choose, Each, Expand, FanOut, Node, Race, Scope, call_of, parts
+from rio_chain.nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
 from rio_chain.plan import Plan
-from rio_chain.policies import Backoff, ByClass, Chaos, Flights, Gate, Limit, Policy, Retry, Timeout, Wait
+from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
 from rio_chain.units import milliseconds
 
 INF = math.inf
@@ -114,7 +114,7 @@ def bounds(plan: Plan) -> Bounds:
     stack: list[tuple[Part, float, float, float]] = [(root, 1, 1, INF)]
     while stack:
         part, times, first, limit = stack.pop()
-        if isinstance(part.node, Call):
+        if isinstance(part.node, TaskNode):
             hedged[part.low], plain[part.low] = times, first
         found = cut(part, limit, tuple(names[part.low : part.high]))
         cuts += [found] if found is not None else []
@@ -152,7 +152,7 @@ def measured(node: Node, low: int = 0) -> Part:
     for child in parts(node):
         inner.append(measured(child, high))
         high = inner[-1].high
-    if isinstance(node, Call):
+    if isinstance(node, TaskNode):
         high += 1
     slowest = _time(node, [part.slowest for part in inner], hedges=True)
     unhedged = _time(node, [part.unhedged for part in inner], hedges=False)
@@ -160,7 +160,7 @@ def measured(node: Node, low: int = 0) -> Part:
 
 
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
-    if isinstance(node, (Call, Each)):
+    if isinstance(node, (TaskNode, Each)):
         return INF
     if isinstance(node, (FanOut, Choose)):
         return max(inner)
@@ -182,7 +182,7 @@ def _scoped(policy: Policy, inner: float) -> float:
         rest = policy.retries - STEPS
         rests = _times(longest(policy, policy.retries), rest) if rest > 0 else 0
         return _times(inner, policy.retries + 1) + sum(waits) + rests
-    if isinstance(policy, Flights):
+    if isinstance(policy, SingleFlight):
         return 2 * inner  # another's call that was cancelled in its last moment, and one's own
     if isinstance(policy, (Limit, Gate)):  # a gate may let a call wait, and doesn't say how long
         patience = policy.patience if isinstance(policy, Limit) else None

@@ -35,13 +35,13 @@ from rio_chain.functions import (
 )
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Constant,
     Handler,
     Node,
     OrElse,
     Race,
     Scope,
+    TaskNode,
     Then,
     Use,
     check_closed,
@@ -198,7 +198,7 @@ def _takes_one(chain: Composed, rule: str) -> None:
     begins = entry(chain)
     if begins.keywords or not begins.least <= 1 <= begins.most:
         for head in begins.heads:
-            if isinstance(head, (Call, Bridge)):
+            if isinstance(head, (TaskNode, Bridge)):
                 takes_one(head.fn, rule)
             elif isinstance(head, Handler) and not arity(head.fn).takes(2):
                 got = f"`{written(head.fn)}` can't be called with the error and that value"
@@ -279,13 +279,13 @@ def _several(value: object) -> TypeGuard[Iterable[object]]:
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
 
-def call(value: object, rule: str) -> Call:
+def call(value: object, rule: str) -> TaskNode:
     """A function as a task."""
     fn = function(value, rule, generators=True)
-    return Call(fn, name_of(fn), is_async(fn), origin=os.urandom(8), generator=is_generator(fn))
+    return TaskNode(fn, name_of(fn), is_async(fn), origin=os.urandom(8), generator=is_generator(fn))
 
 
-def using(call: Call, sources: Mapping[str, object]) -> Call:
+def using(call: TaskNode, sources: Mapping[str, object]) -> TaskNode:
     """The same task with more keyword inputs.
 
     Raises:
@@ -307,7 +307,7 @@ def using(call: Call, sources: Mapping[str, object]) -> Call:
     return evolve(call, fn=filled(fn, tuple(use.keyword for use in uses)), uses=uses)
 
 
-def lane(call: Call, lane: object) -> Call:
+def lane(call: TaskNode, lane: object) -> TaskNode:
     """The same task in a lane.
 
     Raises:

@@ -16,8 +16,8 @@ from rio_chain import arguments, compose
 from rio_chain.compose import NO_NAMES, Composed, made
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import begins
-from rio_chain.nodes import Call, Named, labelled
 from rio_chain.nodes import FanOut as FanOutNode
+from rio_chain.nodes import Named, TaskNode, labelled
 from rio_chain.onion import Onion, wrapping_gives
 from rio_chain.policies.matching import Match
 from rio_chain.request import Request
@@ -441,8 +441,8 @@ class Task(Chain[P, Out]):
         return made(Task, compose.using(_call(self), sources), self._names)
 
 
-def _call(task: Task[..., Any]) -> Call:
-    assert isinstance(task.node, Call)  # noqa: S101 - a Task is made of nothing else
+def _call(task: Task[..., Any]) -> TaskNode:
+    assert isinstance(task.node, TaskNode)  # noqa: S101 - a Task is made of nothing else
     return task.node
 
 

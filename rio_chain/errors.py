@@ -13,7 +13,9 @@ milliseconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rio_chain._renamed import names_today
 
 __all__ = [
     "Abandoned",
@@ -26,6 +28,7 @@ __all__ = [
     "LaneMessageTooLarge",
     "LimitExceeded",
     "NotAccepted",
+    "NotEnoughSuccesses",
     "NotPicklable",
     "ProcessDied",
     "QueueFull",
@@ -34,7 +37,6 @@ __all__ = [
     "Skipped",
     "TaskTimedOut",
     "TicketCancelled",
-    "TooFew",
     "UnknownTask",
     "Unstable",
     "UsageError",
@@ -215,7 +217,7 @@ class NotAccepted(RioError):
         return f"NotAccepted({self.name!r}, ...)"  # the value may be large or secret
 
 
-class TooFew(RioError):
+class NotEnoughSuccesses(RioError):
     """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.
 
     ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them,
@@ -317,3 +319,6 @@ NEVER_RETRIED = (
     UsageError,
 )
 """Failures that another attempt can't mend, or that speak of the run and not of the backend."""
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"TooFew": "NotEnoughSuccesses"})

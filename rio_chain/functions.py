@@ -16,7 +16,7 @@ from attrs import field, frozen
 from rio_chain.chained import not_a_chain
 from rio_chain.constants import fresh
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.nodes import Bridge, Call, Handler, Head
+from rio_chain.nodes import Bridge, Handler, Head, TaskNode
 from rio_chain.signatures import signature_of
 from rio_chain.units import inert, shown
 
@@ -228,7 +228,7 @@ class Entry:
             if isinstance(head, Handler):
                 self._bind_handler(head, args, kwargs)
                 continue
-            if not isinstance(head, (Call, Bridge)):
+            if not isinstance(head, (TaskNode, Bridge)):
                 if len(args) != 1 or kwargs:
                     got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
                     raise ChainDefinitionError(
@@ -272,7 +272,7 @@ class Entry:
 
 
 def _signature_of_head(head: Head) -> inspect.Signature | None:
-    if isinstance(head, (Call, Bridge)):
+    if isinstance(head, (TaskNode, Bridge)):
         return signature_of(head.fn)
     if isinstance(head, Handler):
         found = signature_of(head.fn)
@@ -288,7 +288,7 @@ def _by_place(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def begins(head: Head) -> str:
     """What a chain begins with, and what that takes, for messages."""
-    return written(head.fn) if isinstance(head, (Call, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
+    return written(head.fn) if isinstance(head, (TaskNode, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
 
 
 def entry_of(found: tuple[Head, ...]) -> Entry:
@@ -302,7 +302,7 @@ def _arity_of_head(head: Head) -> Arity:
     if isinstance(head, Handler):
         accepts = arity(head.fn)
         return Arity(max(0, accepts.least - 1), accepts.most - 1, accepts.keywords)
-    return arity(head.fn) if isinstance(head, (Call, Bridge)) else ONE
+    return arity(head.fn) if isinstance(head, (TaskNode, Bridge)) else ONE
 
 
 def gets_input(fn: Callable[..., Any], primary: Entry) -> bool:

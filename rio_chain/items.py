@@ -51,7 +51,7 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
         ordered: whether the list is in the order of the items (the default), or as they come in.
         on_error: what an item's failure means. ``"raise"``, the default: it stops the others and is the failure of the
             whole. ``"keep"``: nothing is lost, and the list holds Results. ``"drop"``: only what succeeded is handed
-            on. ``at_least(n)``: the same, but with fewer than ``n`` it fails with ``TooFew``.
+            on. ``at_least(n)``: the same, but with fewer than ``n`` it fails with ``NotEnoughSuccesses``.
 
     Raises:
         ChainDefinitionError: not a Task or Chain of one item, or an option out of its range.

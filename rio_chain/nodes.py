@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from attrs import evolve, field, frozen
 
+from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import AtLeast, Chooser, Policy, Quantile, Retry, Timeout
 from rio_chain.policies.keys import Key
@@ -18,7 +19,7 @@ from rio_chain.policies.matching import Match
 
 
 @frozen
-class Call:
+class TaskNode:
     """A task: the user's function and how to call it."""
 
     fn: Callable[..., Any] = field(hash=False)
@@ -140,7 +141,7 @@ class Scope:
 
 @frozen
 class Named:
-    """A label for a whole chain; a task's own name stands in its Call."""
+    """A label for a whole chain; a task has its own name in its TaskNode."""
 
     name: str
     inner: Node
@@ -189,8 +190,8 @@ class Kept:
     inner: Node
 
 
-Node = Call | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named | Each | Expand | Choose | Kept
-Head = Call | Bridge | Each | Expand | Choose | Handler
+Node = TaskNode | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named | Each | Expand | Choose | Kept
+Head = TaskNode | Bridge | Each | Expand | Choose | Handler
 """What takes the arguments of a chain; a Handler takes the error before them."""
 OnError = Literal["raise", "keep", "drop"] | AtLeast
 
@@ -200,7 +201,7 @@ OnError = Literal["raise", "keep", "drop"] | AtLeast
 
 def parts(node: Node) -> tuple[Node, ...]:
     """The nodes right below, in plan order: left to right, primary before fallback, branches in order."""
-    if isinstance(node, (Call, Bridge)):
+    if isinstance(node, (TaskNode, Bridge)):
         return ()
     if isinstance(node, (Scope, Named, Each, Expand, Kept)):
         return (node.inner,)
@@ -215,7 +216,7 @@ def parts(node: Node) -> tuple[Node, ...]:
 
 def with_parts(node: Node, inner: tuple[Node, ...]) -> Node:
     """The node with other nodes right below, as many as ``parts`` gives."""
-    if isinstance(node, (Call, Bridge)):
+    if isinstance(node, (TaskNode, Bridge)):
         return node
     if isinstance(node, Seq):
         return Seq(inner)
@@ -268,9 +269,9 @@ def unwrapped(node: Node) -> Node:
     return node
 
 
-def labelled(node: Node, name: str) -> Call | Named:
+def labelled(node: Node, name: str) -> TaskNode | Named:
     """The node under a name: a task carries its own, and the name right around another one takes its place."""
-    if isinstance(node, Call):
+    if isinstance(node, TaskNode):
         return evolve(node, name=name, explicit=True)
     return Named(name, node.inner if isinstance(node, Named) else node)
 
@@ -340,27 +341,27 @@ def check_closed(node: Node) -> None:
         raise ChainDefinitionError(f"{_yields(found)}, and nothing stands right of it")
 
 
-def _yields(found: Call | Bridge) -> str:
+def _yields(found: TaskNode | Bridge) -> str:
     return (
         f"`{found.name}` is a generator function: it yields many values and a chain hands on one. Write `>> each(...)` "
         f"right after it, or return a list instead"
     )
 
 
-def open_end(node: Node) -> Call | Bridge | None:
+def open_end(node: Node) -> TaskNode | Bridge | None:
     """The generator function that the node ends with, if it does."""
     while isinstance(node, (Then, Seq, Named, Kept)):
         node = parts(node)[-1]
-    return node if isinstance(node, (Call, Bridge)) and node.generator else None
+    return node if isinstance(node, (TaskNode, Bridge)) and node.generator else None
 
 
 def _has_task(node: Node) -> bool:
-    return any(isinstance(n, Call) for n in walk(node))
+    return any(isinstance(n, TaskNode) for n in walk(node))
 
 
 def given_names(node: Node) -> Iterator[str]:
     """Every name that was given by hand, one for each occurrence."""
-    return (n.name for n in walk(node) if isinstance(n, Named) or (isinstance(n, Call) and n.explicit))
+    return (n.name for n in walk(node) if isinstance(n, Named) or (isinstance(n, TaskNode) and n.explicit))
 
 
 def name_twice(name: str) -> ChainDefinitionError:
@@ -379,7 +380,7 @@ def flat(node: Node) -> Node:
         return Scope(node.policy, flat(node.inner))
     if isinstance(node, Kept):
         return flat(node.inner)
-    if isinstance(node, Call) and node.uses:
+    if isinstance(node, TaskNode) and node.uses:
         return evolve(node, uses=tuple(evolve(use, kept=None) for use in node.uses))
     return with_parts(node, tuple(flat(part) for part in parts(node)))
 
@@ -392,3 +393,7 @@ def _steps(node: Node) -> Iterator[Node]:
             stack.extend(reversed(parts(node)))
         else:
             yield flat(node)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Call": "TaskNode"})

@@ -22,11 +22,11 @@ from rio_chain.policies import (
     Cache,
     Chaos,
     Chooser,
-    Flights,
     Gate,
     Limit,
     Policy,
     Quantile,
+    SingleFlight,
     Timeout,
 )
 from rio_chain.policies.retry import On
@@ -280,17 +280,17 @@ class Onion(Composed, Generic[P, Out]):
         cached: Chain[P, Out] = self._scope(arguments.shared(cache, Cache, "cache", "Cache(ttl=60_000)"))
         return cached
 
-    def single_flight(self, flights: Flights, /) -> Chain[P, Out]:
+    def single_flight(self, flights: SingleFlight, /) -> Chain[P, Out]:
         """Make one call for all who ask for the same at the same time; they share its value or its error.
 
         Raises:
-            ChainDefinitionError: not a ``Flights``.
+            ChainDefinitionError: not a ``SingleFlight``.
 
         Example:
-            >>> from rio_chain import Flights, Task
-            >>> chain = Task(len).retry(3).single_flight(Flights())
+            >>> from rio_chain import SingleFlight, Task
+            >>> chain = Task(len).retry(3).single_flight(SingleFlight())
         """
-        shared: Chain[P, Out] = self._scope(arguments.shared(flights, Flights, "single_flight", "Flights()"))
+        shared: Chain[P, Out] = self._scope(arguments.shared(flights, SingleFlight, "single_flight", "SingleFlight()"))
         return shared
 
     def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, pairwise, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
+from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.looks import Drawn
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -31,6 +31,7 @@ from rio_chain.nodes import (
     Race,
     Scope,
     Seq,
+    TaskNode,
     Then,
     call_of,
     check_closed,
@@ -49,7 +50,6 @@ from rio_chain.units import inert, shown
 
 __all__ = [
     "Bridge",
-    "Call",
     "Choose",
     "Constant",
     "Each",
@@ -66,6 +66,7 @@ __all__ = [
     "Race",
     "Scope",
     "Seq",
+    "TaskNode",
     "Then",
     "compile_plan",
     "heads",
@@ -82,7 +83,7 @@ class PlannedTask:
 
     index: int
     name: str
-    call: Call
+    call: TaskNode
 
 
 @frozen
@@ -144,8 +145,9 @@ class Plan(Drawn):
         ``uses`` are as the attributes of that name; ``root`` is the chain itself, each node as a dict with its
         ``kind``, what it was made with, and the nodes in it as ``inner``, ``steps``, ``branches``, or ``primary`` and
         ``fallback``. Durations are milliseconds under a key that ends with ``_ms``; what has no limit is None. Neither
-        arguments nor the state of shared objects are in it, and of a constant only what it looks like. ``version``
-        grows when something in this form changes its name or goes away. Equal plans give equal data, if equal
+        arguments nor the state of shared objects are in it, and of a constant only what it looks like. ``version``,
+        today 1, is the number of this form: it grows when a key changes its name or goes away, and stays when one is
+        added. Equal plans give equal data, if equal
         constants look the same.
 
         Example:
@@ -175,7 +177,7 @@ def compile_plan(node: Node) -> Plan:
         root = flat(node)
         nodes = list(walk(root))
         _validate(root, nodes)
-        if any(isinstance(n, Call) and n.uses for n in nodes):
+        if any(isinstance(n, TaskNode) and n.uses for n in nodes):
             root = _wired(root)
         tasks = numbered(root, nodes)
         names = _numbered([n.name for n in nodes if isinstance(n, Bridge)], {task.name for task in tasks})
@@ -207,11 +209,11 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
             check_race(node)
         if isinstance(node, Scope):
             check_scope(node)
-    if any(isinstance(node, (Call, Bridge)) and node.generator for node in nodes):
+    if any(isinstance(node, (TaskNode, Bridge)) and node.generator for node in nodes):
         for node in nodes:
             check_open(node)
         check_closed(root)
-    if not any(isinstance(node, Call) for node in nodes):
+    if not any(isinstance(node, TaskNode) for node in nodes):
         raise ChainDefinitionError("a chain needs at least one task; write Task(fn)")
     for name, times in Counter(given_names(root)).items():
         if times > 1:
@@ -220,7 +222,7 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
 
 def numbered(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
     """The tasks of a chain, or of a part of one, with the names they have there; ``nodes`` is ``walk(root)``."""
-    calls = [node for node in nodes if isinstance(node, Call)]
+    calls = [node for node in nodes if isinstance(node, TaskNode)]
     names = _numbered([call.name for call in calls if not call.explicit], set(given_names(root)))
     return tuple(PlannedTask(i, c.name if c.explicit else next(names), c) for i, c in enumerate(calls))
 
@@ -254,7 +256,7 @@ def _edges(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]
         if isinstance(node, Bridge):
             name = next(bridges).name
             return [name], [name]
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             name = next(tasks).name
             uses.extend((source, use.keyword, name) for use in node.uses for source in kept[use.kept])
             return [name], [name]
@@ -295,7 +297,7 @@ class _Sides:
 
     def visit(self, node: Node) -> tuple[str, str, list[int], list[int]]:
         """The first and the last task of a node ('': none), and the bridges that stand outside of these."""
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             name = next(self.names)
             return name, name, [], []
         if isinstance(node, Bridge):
@@ -350,7 +352,7 @@ def title(node: Node) -> str:
 
 
 def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
-    if isinstance(node, (Call, Bridge, Named)):
+    if isinstance(node, (TaskNode, Bridge, Named)):
         yield node.name
     elif isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
         yield from _words(parts(node)[0], outer=outer)
@@ -392,3 +394,7 @@ def _cut(words: Iterable[str], width: int) -> str:
         if len(text) > width:
             return text[: width - 3] + "..."
     return text
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Call": "TaskNode"})

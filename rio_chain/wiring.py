@@ -9,13 +9,13 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from rio_chain.nodes import (
-    Call,
     FanOut,
     Kept,
     Named,
     Node,
     Scope,
     Seq,
+    TaskNode,
     flat,
     is_hedge_of_one,
     parts,
@@ -23,7 +23,7 @@ from rio_chain.nodes import (
     walk,
     with_parts,
 )
-from rio_chain.policies import Cache, Flights
+from rio_chain.policies import Cache, SingleFlight
 
 Path = tuple[int, ...]
 """Which part of which part: one occurrence of a node."""
@@ -42,8 +42,8 @@ class _Source:
 
     def is_at(self, core: Node) -> bool:
         """Whether this is the node that is meant."""
-        if isinstance(self.core, Call) and self.origins[0]:
-            return isinstance(core, Call) and core.origin == self.origins[0]
+        if isinstance(self.core, TaskNode) and self.origins[0]:
+            return isinstance(core, TaskNode) and core.origin == self.origins[0]
         return type(core) is type(self.core) and _origins(core) == self.origins and _shape(core) == _shape(self.core)
 
 
@@ -66,7 +66,7 @@ class _Wiring:
         self.sources: list[_Source] = []
         self.bound: dict[tuple[Path, str], Path] = {}  # a task and its keyword: the node whose value that gets
         for node in walk(root):
-            for use in node.uses if isinstance(node, Call) else ():
+            for use in node.uses if isinstance(node, TaskNode) else ():
                 source = _source(use.source)
                 if source not in self.sources:
                     self.sources.append(source)
@@ -89,11 +89,11 @@ class _Wiring:
 
     def inside(self, node: Node, path: Path, known: Known) -> Known:
         inner = parts(node)
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             self.bind(node, path, known)
         elif isinstance(node, (Scope, Named, Kept)) or is_hedge_of_one(node):
             after = self.visit(inner[0], (*path, 0), known, outermost=False)
-            answers = isinstance(node, Scope) and isinstance(node.policy, (Cache, Flights))  # and nothing in it runs
+            answers = isinstance(node, Scope) and isinstance(node.policy, (Cache, SingleFlight))  # nothing in it runs
             return known if answers else after
         elif isinstance(node, Seq):
             return self.in_a_row(node, path, known)
@@ -113,7 +113,7 @@ class _Wiring:
                         known = _with(known, [source], (*path, i))
         return known
 
-    def bind(self, call: Call, path: Path, known: Known) -> None:
+    def bind(self, call: TaskNode, path: Path, known: Known) -> None:
         for use in call.uses:
             source = _source(use.source)
             found = known.get(source, ())
@@ -140,7 +140,7 @@ class _Wiring:
             return node
         inner = tuple(self.rebuilt(part, (*path, i), places, touched) for i, part in enumerate(parts(node)))
         node = with_parts(node, inner)
-        if isinstance(node, Call) and node.uses:
+        if isinstance(node, TaskNode) and node.uses:
             uses = (evolve(use, kept=places[self.bound[path, use.keyword]]) for use in node.uses)
             node = evolve(node, uses=tuple(uses))
         return Kept(places[path], node) if path in places else node
@@ -153,8 +153,8 @@ def _source(node: Node) -> _Source:
 
 def _shape(node: Node) -> Node:
     """The node without the functions of its tasks: their origins speak for them, and functions may be replaced."""
-    if isinstance(node, Call) and node.origin:
-        return Call(_no_function, node.name, is_async=False, explicit=node.explicit, uses=node.uses)
+    if isinstance(node, TaskNode) and node.origin:
+        return TaskNode(_no_function, node.name, is_async=False, explicit=node.explicit, uses=node.uses)
     return with_parts(node, tuple(_shape(part) for part in parts(node)))
 
 
@@ -163,7 +163,7 @@ def _no_function() -> None:
 
 
 def _origins(node: Node) -> tuple[bytes, ...]:
-    return tuple(n.origin for n in walk(node) if isinstance(n, Call))
+    return tuple(n.origin for n in walk(node) if isinstance(n, TaskNode))
 
 
 def _with(known: Known, sources: list[_Source], path: Path) -> Known:

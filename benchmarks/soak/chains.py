@@ -29,9 +29,9 @@ from rio_chain import (
     Cache,
     Chain,
     Chaos,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     at_least,
     best,
@@ -69,12 +69,12 @@ class Made:
 class Shared:
     """What all chains of all executors share, for the whole soak."""
 
-    breaker: Breaker = field(factory=lambda: Breaker(ratio=0.6, least=20, window=500, open_for=20))
+    breaker: Breaker = field(factory=lambda: Breaker(ratio=0.6, min_calls=20, window=500, open_for=20))
     limit: Limit = field(factory=lambda: Limit(6, wait=15))
     rate: Limit = field(factory=lambda: Limit(rate=2000, per=1000, burst=50, key=shared_key))
     budget: Budget = field(factory=lambda: Budget(0.2, floor=3))
     cache: Cache = field(factory=lambda: Cache(30, key=shared_key, size=40))
-    flights: Flights = field(factory=lambda: Flights(key=shared_key))
+    flights: SingleFlight = field(factory=lambda: SingleFlight(key=shared_key))
     chaos: Chaos = field(factory=lambda: Chaos(0.1, latency=1, error=Fault))
     late: Quantile = field(factory=lambda: Quantile(0.9, warmup=10, window=200))
 

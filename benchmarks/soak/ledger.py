@@ -19,12 +19,12 @@ from rio_chain import (
     DeadlineExceeded,
     LimitExceeded,
     NotAccepted,
+    NotEnoughSuccesses,
     Outcome,
     QueueFull,
     Saturated,
     TaskTimedOut,
     TicketCancelled,
-    TooFew,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ NEEDS: dict[type[Exception], str] = {
     CircuitOpen: "breaker",
     NotAccepted: "accept",
     CallbackFailed: "callback",
-    TooFew: "items",
+    NotEnoughSuccesses: "items",
 }
 """Errors that come only of chains which have this."""
 

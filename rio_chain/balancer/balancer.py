@@ -162,6 +162,7 @@ class Balancer(Looks):
             return await wait_in_place(self._post(host, request, terms))
         self._check(host, request)
         rt, run = host.runtime, Run(request.given[0])
+        run.priority = terms.priority
         checkpoints = rt.checkpoints
         passed = 0
         if checkpoints is not None:

@@ -56,6 +56,7 @@ class Desk:
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
         ticket = Ticket(request, host)
+        ticket.run.priority = terms.priority
         now, until = host.runtime.now(), terms.deadline
         posting = Posting(
             host, ticket, now, until, self.abandon_after, context=copy_context(), core=self.core, open=self.posted

@@ -12,14 +12,16 @@ from typing import Any, cast
 from attrs import frozen
 
 from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
-from rio_chain.engine.blocking import SharedHold
+from rio_chain.engine.blocking import SharedPermit
 from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
+from rio_chain.errors import CallbackFailed
 from rio_chain.log import entry_of
-from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Gate, Limit
-from rio_chain.policies.hold import Answer, Hold, Turn
+from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
+from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
 from rio_chain.policies.keys import Key
+from rio_chain.units import shown
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""
@@ -51,7 +53,7 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
         if type(got) is Hit:
             return got
         frame = push(frames, strand.outer, strand.rt.now(), op, (place[0], k, value))
-        frame.hold = got
+        frame.permit = got
         strand.edge = frame.edge
         strand.slot.arm(frame.edge)
     if only is not None:
@@ -62,46 +64,51 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
 # --- one for each policy ------------------------------------------------------------------------------------------
 
 
-async def _breaker(strand: Strand, breaker: Breaker, *_: Any) -> Hold | Hit:
-    return await _let_in(strand, breaker.enter(strand.rt.now))
+async def _breaker(strand: Strand, breaker: Breaker, *_: Any) -> Permit | Hit:
+    return await _let_in(strand, breaker.enter(_call(strand)))
 
 
-async def _budget(_strand: Strand, budget: Budget, *_: Any) -> Hold:
+async def _budget(_strand: Strand, budget: Budget, *_: Any) -> Permit:
     return budget.execution()
 
 
-async def _limit(strand: Strand, limit: Limit, value: Any, _: Used) -> Hold | Hit:
+async def _limit(strand: Strand, limit: Limit, value: Any, _: Used) -> Permit | Hit:
     key = None if limit.key is None else await _key(strand, limit.key, value)
-    return _until_calls_end(strand, await _let_in(strand, limit.enter(key, strand.rt.now)))
+    return _until_calls_end(strand, await _let_in(strand, limit.enter(_call(strand, key))))
 
 
-async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Hold | Hit:
+async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Permit | Hit:
     key = None if gate.key is None else await _key(strand, gate.key, value)
-    return _until_calls_end(strand, await _let_in(strand, await ask(strand, "limit", gate.enter, key, strand.rt.now)))
+    got = await ask(strand, "limit", gate.enter, _call(strand, key))
+    if not isinstance(got, (Permit, PendingPermit, Exception)):
+        rule = f"`{type(gate).__name__}.enter` must return a Permit, a PendingPermit or an exception; got {shown(got)}"
+        raise CallbackFailed("limit", "enter", TypeError(rule))
+    return _until_calls_end(strand, await _let_in(strand, got))
 
 
-def _until_calls_end(strand: Strand, got: Hold | Hit) -> Hold | Hit:
+def _until_calls_end(strand: Strand, got: Permit | Hit) -> Permit | Hit:
     """A place that blocking calls inside keep until they end, also when they are abandoned."""
     if isinstance(got, Hit):
         return got
-    hold = SharedHold(got, strand.contender)
-    strand.holds = (*(hold for hold in strand.holds if hold.open), hold)
-    return hold
+    permit = SharedPermit(got, strand.contender)
+    strand.permits = (*(permit for permit in strand.permits if permit.open), permit)
+    return permit
 
 
-async def _flights(strand: Strand, flights: Flights, value: Any, used: Used) -> Hold | Hit:
-    got = await _let_in(strand, flights.enter(await _key(strand, flights.key, value, used)))
-    return got if strand.contender is None or isinstance(got, Hit) else SharedHold(got, strand.contender)
+async def _flights(strand: Strand, flights: SingleFlight, value: Any, used: Used) -> Permit | Hit:
+    key = await _key(strand, flights.key, value, used)
+    got = await _let_in(strand, flights.enter(_call(strand, key)))
+    return got if strand.contender is None or isinstance(got, Hit) else SharedPermit(got, strand.contender)
 
 
-async def _cache(strand: Strand, cache: Cache, value: Any, used: Used) -> Hold | Hit:
+async def _cache(strand: Strand, cache: Cache, value: Any, used: Used) -> Permit | Hit:
     key, now = await _key(strand, cache.key, value, used), strand.rt.now
     found = cache.get(key, now)
     return Hit(found.value) if found.hit else _Keep(cache, key, now)
 
 
 @frozen
-class _Keep(Hold):
+class _Keep(Permit):
     """Puts the answer into the cache when it comes."""
 
     cache: Cache
@@ -131,7 +138,7 @@ _ASKED: dict[type, Callable[[Strand, Any, Any, Used], Awaitable[Any]]] = {
     Budget: _budget,
     Cache: _cache,
     Chaos: _chaos,
-    Flights: _flights,
+    SingleFlight: _flights,
     Gate: _gate,
     Limit: _limit,
 }
@@ -140,6 +147,11 @@ _ASKED: dict[type, Callable[[Strand, Any, Any, Used], Awaitable[Any]]] = {
 def _asked(kind: type) -> Callable[[Strand, Any, Any, Used], Awaitable[Any]] | None:
     """How to ask a policy of this type, which may be a subclass of ours; None: it has to be entered and no more."""
     return next((ask_it for ours, ask_it in _ASKED.items() if issubclass(kind, ours)), None)
+
+
+def _call(strand: Strand, key: Hashable = None) -> Call:
+    """What a policy is asked about."""
+    return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
 
 
 # --- waiting -----------------------------------------------------------------------------------------------------
@@ -152,9 +164,9 @@ async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used =
     return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
 
 
-async def _let_in(strand: Strand, got: Hold | Turn | Answer | Exception) -> Hold | Hit:
-    if isinstance(got, Turn):
-        got = await _turn(strand, got)
+async def _let_in(strand: Strand, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:
+    if isinstance(got, PendingPermit):
+        got = await _granted(strand, got)
     if isinstance(got, Exception):
         raise Fail(got)
     if not isinstance(got, Answer):
@@ -164,22 +176,22 @@ async def _let_in(strand: Strand, got: Hold | Turn | Answer | Exception) -> Hold
     return Hit(got.value)
 
 
-async def _turn(strand: Strand, turn: Turn) -> Hold | Answer:
+async def _granted(strand: Strand, pending: PendingPermit) -> Permit | Answer:
     """Wait in a policy's line for as long as the limits around allow."""
     rt = strand.rt
     try:
-        while turn.state == "waiting":
+        while pending.state == "waiting":
             waiter = rt.waiter()
-            turn.wake = waiter.wake  # whoever tells the turn from here on wakes us; who did before, changed its state
-            if turn.state == "waiting":
-                await nap(strand, waiter, turn.after)
-            turn.ask(rt.now)
+            pending.wake = waiter.wake  # ``tell`` wakes us from here on; one that came earlier has changed the state
+            if pending.state == "waiting":
+                await nap(strand, waiter, pending.after)
+            pending.ask(rt.now)
     except BaseException:
-        leave_gate(turn.quit)
+        leave_gate(pending.quit)
         raise
-    got = turn.hold if turn.state == "granted" else turn.answer
+    got = pending.permit if pending.state == "granted" else pending.answer
     if got is None:
-        raise RuntimeError("a turn ended without a hold and without an answer")
+        raise RuntimeError(f"a PendingPermit became {pending.state!r} without a permit and without an answer")
     return got
 
 

@@ -21,7 +21,7 @@ from rio_chain.last_resort import report
 from rio_chain.log import close, entry_of, new_round
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
-from rio_chain.policies.hold import Hold
+from rio_chain.policies.hold import Permit
 from rio_chain.policies.matching import matches
 from rio_chain.units import milliseconds
 
@@ -70,7 +70,7 @@ class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
     __slots__ = (
-        "alone", "edge", "entered", "extra", "high", "hold", "layer", "low", "place", "rested", "retries", "until"
+        "alone", "edge", "entered", "extra", "high", "layer", "low", "permit", "place", "rested", "retries", "until"
     )  # fmt: skip
 
     def __init__(self, layer: Layer, place: Place, low: int, high: int, *, alone: bool) -> None:
@@ -83,15 +83,15 @@ class Frame:
         self.retries = 0
         self.rested: list[float] = []  # the waits between its attempts
         self.entered = 0.0
-        self.hold: Hold | None = None  # what a policy with a state of its own gave when it let us in
-        self.extra: Hold | None = None  # what the budget gave for the retry that runs
+        self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
+        self.extra: Permit | None = None  # what the budget gave for the retry that runs
 
     def drop(self) -> None:
         """It is left without an answer and without a failure that speaks of what it wraps."""
         self.returned()
-        if self.hold is not None:
-            hold, self.hold = self.hold, None
-            leave_gate(hold.dropped)
+        if self.permit is not None:
+            permit, self.permit = self.permit, None
+            leave_gate(permit.dropped)
 
     def returned(self) -> None:
         """The retry that the budget allowed is over."""
@@ -148,8 +148,8 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
                 raise Late
         frames.pop()
         frame.returned()
-        if frame.hold is not None:
-            frame.hold.succeeded(value)
+        if frame.permit is not None:
+            frame.permit.succeeded(value)
     if high - low == 1 and not _alone(frames):
         strand.run.given_up(low, high)
 
@@ -211,8 +211,8 @@ async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
                 await close_refused(strand, error)
             return layer.handler, FULL, layer.given(error, frame.place[2])
         frames.pop()
-        if frame.hold is not None:
-            frame.hold.failed(error)
+        if frame.permit is not None:
+            frame.permit.failed(error)
     return None
 
 
@@ -249,9 +249,9 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
 def first_over(frames: list[Frame], budget: Budget) -> None:
     """The first attempt under this budget is over: what follows is extra, or extras would earn extras."""
     for around in frames:
-        if around.layer is budget and around.hold is not None:
-            around.hold.dropped()
-            around.hold = None
+        if around.layer is budget and around.permit is not None:
+            around.permit.dropped()
+            around.permit = None
 
 
 def budget_of(strand: Strand, frames: list[Frame]) -> Budget | None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rio_chain.last_resort import report
-from rio_chain.policies.hold import Hold
+from rio_chain.policies.hold import Permit
 
 if TYPE_CHECKING:
     from rio_chain.engine.contender import Contender
@@ -44,7 +44,7 @@ async def call_blocking(strand: Strand, fn: Callable[..., Any], args: Sequence[A
     """``Runtime.call`` for that strand: the value or ``Raised``. The interpreter does the same for tasks."""
     if strand.rt.places:
         CALLING.set(object())
-    held = HeldCall(fn) if strand.holds else None
+    held = HeldCall(fn) if strand.permits else None
     try:
         return await strand.rt.call(held or fn, args, NO_KWARGS)
     except BaseException:
@@ -68,7 +68,7 @@ class HeldCall:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._fn: Callable[..., Any] | None = fn
         self._gone = False
-        self._kept: list[SharedHold] = []
+        self._kept: list[SharedPermit] = []
         # Holds a token while the function runs. A list's append and pop are atomic: only one of the worker that ends
         # the call and the strand that gives it up gets the token.
         self._running: list[None] = []
@@ -85,11 +85,11 @@ class HeldCall:
             except IndexError:
                 self._leave()
 
-    def give_up(self, holds: Iterable[SharedHold]) -> None:
-        """Keep the holds until the function returns, if it runs."""
-        self._kept = [hold for hold in holds if hold.open]
-        for hold in self._kept:
-            hold.join()
+    def give_up(self, permits: Iterable[SharedPermit]) -> None:
+        """Keep the permits until the function returns, if it runs."""
+        self._kept = [permit for permit in permits if permit.open]
+        for permit in self._kept:
+            permit.join()
         self._gone = True
         try:
             self._running.pop()
@@ -98,47 +98,47 @@ class HeldCall:
 
     def _leave(self) -> None:
         kept, self._kept = self._kept, []
-        for hold in kept:
-            hold.leave()
+        for permit in kept:
+            permit.leave()
 
 
-class SharedHold(Hold):
-    """A hold that abandoned calls share with the frame of their policy. The last one to leave gives it back.
+class SharedPermit(Permit):
+    """A permit that abandoned calls share with the frame of their policy. The last one to leave gives it back.
 
     Args:
-        hold: what the policy gave. It learns how the frame ended, but not before the last call has returned.
+        permit: what the policy gave. It learns how the frame ended, but not before the last call has returned.
         contender: where the frame belongs to a strand that runs in a race, it gives back when that is decided.
 
     Attributes:
         open: whether it has not been given back.
     """
 
-    __slots__ = ("_calls", "_contender", "_end", "_hold", "open")
+    __slots__ = ("_calls", "_contender", "_end", "_permit", "open")
 
-    def __init__(self, hold: Hold, contender: Contender | None) -> None:
-        self._hold: Hold | None = hold
+    def __init__(self, permit: Permit, contender: Contender | None) -> None:
+        self._permit: Permit | None = permit
         self._contender = contender
         self._calls: list[None] = []  # a token for each call that was given up; no lock, as append and pop are atomic
         self._end: Callable[[], None] | None = None
         self.open = True
 
     def succeeded(self, value: Any, /) -> None:
-        """As ``Hold.succeeded``."""
-        if self._hold is not None:
-            self._over(partial(self._hold.succeeded, value))
+        """As ``Permit.succeeded``."""
+        if self._permit is not None:
+            self._over(partial(self._permit.succeeded, value))
 
     def failed(self, error: Any, /) -> None:
-        """As ``Hold.failed``."""
-        if self._hold is not None:
-            self._over(partial(self._hold.failed, error))
+        """As ``Permit.failed``."""
+        if self._permit is not None:
+            self._over(partial(self._permit.failed, error))
 
     def dropped(self) -> None:
-        """As ``Hold.dropped``."""
-        if self._hold is not None:
-            self._over(self._hold.dropped)
+        """As ``Permit.dropped``."""
+        if self._permit is not None:
+            self._over(self._permit.dropped)
 
     def _over(self, end: Callable[[], None]) -> None:
-        self._hold, self._end = None, end
+        self._permit, self._end = None, end
         if self._contender is not None:
             self._contender.owe(self.leave)
             return
@@ -151,7 +151,7 @@ class SharedHold(Hold):
         self._calls.append(None)
 
     def leave(self) -> None:
-        """That call has ended, or the frame is over. An error of a user's hold is reported: nobody waits for it."""
+        """That call has ended, or the frame is over. An error of a user's permit is reported: nobody waits for it."""
         last = self._less()
         if last is not None:
             try:

@@ -19,7 +19,7 @@ from rio_chain.engine.give_way import give_way
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.refused import close_refused
 from rio_chain.engine.runtime import Waiter
-from rio_chain.errors import TooFew
+from rio_chain.errors import NotEnoughSuccesses
 from rio_chain.log import Log, Tally, close, tally_of
 from rio_chain.outcome import Failed
 from rio_chain.policies import AtLeast, Retry
@@ -27,7 +27,7 @@ from rio_chain.summaries import add_error
 from rio_chain.tracebacks import drop_frames
 
 TOLD = 1_000
-"""Errors that ``TooFew`` holds."""
+"""Errors that ``NotEnoughSuccesses`` holds."""
 MOST_WORKERS = 1_000
 """Where it is not known how much work there will be: they are all started, and most of them might be for nothing."""
 
@@ -109,7 +109,7 @@ class Crowd:
             await self.parent.rt.race([worker] * workers, _is_failure)
         least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
         if self.failure is None and self.succeeded < least:
-            self.failure = Failed(TooFew(least, self.succeeded, tuple(self.errors)))
+            self.failure = Failed(NotEnoughSuccesses(least, self.succeeded, tuple(self.errors)))
         self._close(None if self.failure is None else self.failure.error)
         self.parent.run.merged(self.low, self.high, won=self.failure is None)
         if self.failure is not None:

@@ -7,7 +7,7 @@ from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rio_chain.deadline import Deadline
-from rio_chain.engine.blocking import CALLING, GivenUp, HeldCall, SharedHold
+from rio_chain.engine.blocking import CALLING, GivenUp, HeldCall, SharedPermit
 from rio_chain.engine.contender import Contender, Race
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
@@ -25,7 +25,7 @@ INF = float("inf")
 class Run:
     """The state of one run: its log, and why it was told to stop, if it was."""
 
-    __slots__ = ("abandon_after", "around", "dropped", "log", "origin", "plan", "root", "stop_error")
+    __slots__ = ("abandon_after", "around", "dropped", "log", "origin", "plan", "priority", "root", "stop_error")
 
     watched = False
     """Whether it tells anybody what happens in it."""
@@ -38,6 +38,7 @@ class Run:
         self.stop_error: Exception | None = None
         self.dropped = False  # the call that was to run it was interrupted: it needs neither a slot nor a turn
         self.root: Strand | None = None  # its first line, while it runs
+        self.priority: float | None = None  # what its balancer was given; None: that of the run around
         self.origin: float = 0.0 if around is None else around.origin  # when the outermost run began
 
     def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - for those who watch
@@ -58,6 +59,15 @@ class Run:
         root = self.root
         if root is not None:
             root.slot.stop()
+
+    def urgency(self) -> float:
+        """Its priority: what its balancer was given, or that of the run in which it was begun, or 0."""
+        run: Run | None = self
+        while run is not None:
+            if run.priority is not None:
+                return run.priority
+            run = run.around
+        return 0
 
     def overdue(self) -> Exception:
         """The error that says its limit is over."""
@@ -82,7 +92,7 @@ class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
     __slots__ = (
-        "at", "before", "budget", "contender", "edge", "given_up", "holds", "kept", "outer", "pinned", "replica",
+        "at", "before", "budget", "contender", "edge", "given_up", "kept", "outer", "permits", "pinned", "replica",
         "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
@@ -99,7 +109,7 @@ class Strand:
         self.rounds = 0  # retries around them
         self.contender: Contender | None = None  # what it is in a race
         self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
-        self.holds: tuple[SharedHold, ...] = ()  # that it has, or those around it
+        self.permits: tuple[SharedPermit, ...] = ()  # that it has, or those around it
         self.pinned: tuple[Pinned, ...] = ()  # values that it has made on threads of their own, for an `each`
         self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
 
@@ -120,7 +130,7 @@ class Strand:
         rt = rt or self.rt
         strand = (run or self.run).strand(rt, rt.slot(), self.edge)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.holds = self.holds
+        strand.permits = self.permits
         strand.contender = None if race is None else Contender(race)
         strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
         return strand
@@ -129,7 +139,7 @@ class Strand:
         """A strand in this one's place, for a run of its own that this one waits for."""
         strand = run.strand(self.rt, self.slot, self.edge)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.holds, strand.contender = self.holds, self.contender
+        strand.permits, strand.contender = self.permits, self.contender
         strand.kept = self.kept.copy()
         return strand
 
@@ -153,7 +163,7 @@ class Strand:
             self.given_up = (*self.given_up, GivenUp(CALLING.get(), self.rt.now(), self.attempt()))
             CALLING.set(object())  # what the strand does from here on is not in that body
         if held is not None:
-            held.give_up(self.holds)
+            held.give_up(self.permits)
 
     def give_up_pinned(self, context: Context) -> None:
         """A call to a pinned value, whose context this is, is abandoned: no time remains in its body."""
@@ -179,7 +189,7 @@ class Strand:
 NOTHING: list[Any] = []  # that most strands keep
 _OVER = Run.__new__(Run)  # of nothing
 _OVER.log = []
-_OVER.around = None
+_OVER.around = _OVER.priority = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
 RESTS: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)

@@ -75,7 +75,7 @@ def begin(  # noqa: PLR0917 - called for every request
     strand = run.root = run.strand(rt, rt.slot(), until)
     if outer is not None:
         strand.before = outer, CALLING.get()
-        strand.holds = outer.holds  # a blocking call that is abandoned in it keeps the places of the body around, too
+        strand.permits = outer.permits  # an abandoned blocking call in it keeps the places of the body around, too
     if program.kept:
         strand.kept = [None] * program.kept
     CURRENT.set(strand)

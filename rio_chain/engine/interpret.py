@@ -145,7 +145,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         if rt.places:
                             CALLING.set(object())
                         got = CALLED
-                        if strand.holds:
+                        if strand.permits:
                             got = fn = HeldCall(fn)
                         got = await rt.call(fn, (value,), NO_KWARGS)
                     elif route == PLACE:
@@ -191,7 +191,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     else:
                         _arm(strand, edge)
                         fn, got = op[2], CALLED
-                        if strand.holds:
+                        if strand.permits:
                             got = fn = HeldCall(fn)
                         got = await rt.call(fn, (value,), NO_KWARGS)
                     kind = kind_of(got)
@@ -354,7 +354,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
     strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.edge)
-    strand.holds, strand.contender = parent.holds, parent.contender
+    strand.permits, strand.contender = parent.permits, parent.contender
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 from returns.result import Success
 
-from rio_chain.engine.blocking import NO_KWARGS, SharedHold
+from rio_chain.engine.blocking import NO_KWARGS, SharedPermit
 from rio_chain.engine.runtime import Raised, Waiter, answer, kind_of
 from rio_chain.functions import name_of
 from rio_chain.last_resort import surely
@@ -63,7 +63,7 @@ class Line:
         seat: by which ``lender`` knows the thread.
     """
 
-    __slots__ = ("_calls", "_holds", "_lender", "_lock", "_now", "_over", "_seat", "context", "value")
+    __slots__ = ("_calls", "_lender", "_lock", "_now", "_over", "_permits", "_seat", "context", "value")
 
     def __init__(self, value: Any, context: Context, lender: Lender, seat: object) -> None:
         self.value = value
@@ -71,7 +71,7 @@ class Line:
         self._lender = lender
         self._seat = seat
         self._calls: SimpleQueue[PinnedCall | None] = SimpleQueue()
-        self._holds: tuple[SharedHold, ...] = ()  # the places under limits that it keeps while it is abandoned
+        self._permits: tuple[SharedPermit, ...] = ()  # the places under limits that it keeps while it is abandoned
         self._lock = threading.RLock()
         self._now: PinnedCall | None = None
         self._over = False
@@ -111,24 +111,24 @@ class Line:
     def _ended(self) -> None:
         with self._lock:
             self._over = True
-            holds, self._holds = self._holds, ()
+            permits, self._permits = self._permits, ()
         self.value = None
         with suppress(Empty):
             while True:
                 call = self._calls.get_nowait()
                 if call is not None:  # it will not be made
                     self._made(call)
-        for hold in holds:
-            hold.leave()
+        for permit in permits:
+            permit.leave()
 
-    def abandon(self, closing: PinnedCall, holds: tuple[SharedHold, ...]) -> bool:
+    def abandon(self, closing: PinnedCall, permits: tuple[SharedPermit, ...]) -> bool:
         """Count the thread as abandoned if it runs a call before ``closing``. False: it does not."""
         with self._lock:
             if self._over or self._now is None or self._now is closing:
                 return False
-            self._holds = holds
-            for hold in holds:
-                hold.join()
+            self._permits = permits
+            for permit in permits:
+                permit.join()
             self._lender.strand(self._seat, self.context)
             return True
 
@@ -208,7 +208,7 @@ class Pinned:
             answer(self.context, close_generator, (self.value,), NO_KWARGS)
 
     async def _left(self, strand: Strand, line: Line, closing: PinnedCall) -> None:
-        if line.abandon(closing, tuple(hold for hold in strand.holds if hold.open)):
+        if line.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
             strand.give_up_pinned(line.context)
         elif closing.waiter is not None:
             await closing.waiter.wait_shielded()

@@ -20,7 +20,6 @@ from rio_chain.functions import Reduce, name_of
 from rio_chain.nodes import Race, unwrapped, walk
 from rio_chain.plan import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -35,8 +34,9 @@ from rio_chain.plan import (
     PlannedBridge,
     Scope,
     Seq,
+    TaskNode,
 )
-from rio_chain.policies import Accept, Cache, Flights, Policy, Replica, Retry, Timeout
+from rio_chain.policies import Accept, Cache, Policy, Replica, Retry, SingleFlight, Timeout
 
 INF = float("inf")
 FULL = -1  # the depth that enters all layers
@@ -179,7 +179,7 @@ class _Compiler:
 
     def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
         layers, inner = _peel(item.node)
-        if isinstance(inner, Call):
+        if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
             task = partial(self._task, inner, own, head=item.head, feeds=item.feeds)
             if len(own) == len(layers):
@@ -210,7 +210,7 @@ class _Compiler:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: Call, layers: tuple[Layer, ...], *, head: bool, feeds: bool) -> None:
+    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: bool) -> None:
         limits = [INF]
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
@@ -236,14 +236,14 @@ class _Compiler:
 
     def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
-        outside = _outside(node) if any(isinstance(layer, (Cache, Flights)) for layer in layers) else ()
+        outside = _outside(node) if any(isinstance(layer, (Cache, SingleFlight)) for layer in layers) else ()
         at, low = len(self.ops), self.tasks
         code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
         self.ops.append((code,))  # completed when we know which tasks are inside
         before = self.shared
 
         def leave() -> None:
-            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, Flights))]
+            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, SingleFlight))]
             alone = -1 if self.shared > before else min(shares, default=len(layers))
             self.shared += len(shares)
             self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside, alone)
@@ -304,7 +304,7 @@ class _Compiler:
             def end(mark: list[int] = mark, node: Node = node) -> None:
                 start, low = mark
                 inside = list(walk(node))
-                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, Flights)) for n in inside)
+                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, SingleFlight)) for n in inside)
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
                 branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
 
@@ -367,7 +367,7 @@ class _Compiler:
         """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
         joint = self._joint()
         before, self.before = self.before, None
-        maker = self.tasks - 1 if isinstance(before, Call) else None
+        maker = self.tasks - 1 if isinstance(before, TaskNode) else None
         source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
 
         def done(at: int, branches: tuple[Branch, ...]) -> None:
@@ -392,7 +392,7 @@ class _Compiler:
 def _outside(node: Node) -> tuple[int, ...]:
     """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
     inside = list(walk(node))
-    used = {use.kept for n in inside if isinstance(n, Call) for use in n.uses}
+    used = {use.kept for n in inside if isinstance(n, TaskNode) for use in n.uses}
     return tuple(
         sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
     )

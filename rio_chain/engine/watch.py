@@ -14,7 +14,7 @@ from rio_chain.engine.current import Run, Strand
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.event import Event, Kind
 from rio_chain.log import Entry
-from rio_chain.nodes import Call, Node, Scope, walk
+from rio_chain.nodes import Node, Scope, TaskNode, walk
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Retry
 from rio_chain.units import milliseconds
@@ -53,10 +53,10 @@ def judged(root: Node) -> frozenset[int]:
     seen = 0  # tasks, in plan order
     for node in walk(root):
         if isinstance(node, Scope) and _judges(node):
-            tasks = (inner for inner in walk(node.inner) if isinstance(inner, Call))
+            tasks = (inner for inner in walk(node.inner) if isinstance(inner, TaskNode))
             if next(tasks, None) is not None and next(tasks, None) is None:
                 found.add(seen)
-        seen += isinstance(node, Call)
+        seen += isinstance(node, TaskNode)
     return frozenset(found)
 
 

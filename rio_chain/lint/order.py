@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from attrs import evolve
 
 from rio_chain.lint.stack import Said, Stack, answers, keeps_failures
-from rio_chain.nodes import Call, Each, Expand, FanOut, Node, OrElse, Race, Scope, call_of, parts, walk
+from rio_chain.nodes import Each, Expand, FanOut, Node, OrElse, Race, Scope, TaskNode, call_of, parts, walk
 from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
 from rio_chain.units import span
 
@@ -136,7 +136,7 @@ def unlimited(node: Node) -> bool:
     todo = [node]
     while todo:
         node = todo.pop()
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             return True
         if not (isinstance(node, Scope) and isinstance(node.policy, Timeout)):
             todo.extend(parts(node))
@@ -149,7 +149,7 @@ def kept_by_abandoned(node: Node) -> Iterator[Limit]:
     while todo:
         node, timed, limits = todo.pop()
         policy = node.policy if isinstance(node, Scope) else None
-        if isinstance(node, Call) and timed and not (node.is_async or node.inline or node.lane is not None):
+        if isinstance(node, TaskNode) and timed and not (node.is_async or node.inline or node.lane is not None):
             yield from limits
         if not isinstance(policy, Retry):
             found = (*limits, policy) if isinstance(policy, Limit) else limits

@@ -12,8 +12,8 @@ from rio_chain.bounds import cut
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.lint.order import neat
 from rio_chain.lint.stack import Said, Stack
-from rio_chain.nodes import Call, FanOut, Node, Race, Scope, Seq, open_end, walk
-from rio_chain.policies import Budget, ByClass, Cache, Flights, Retry, Timeout
+from rio_chain.nodes import FanOut, Node, Race, Scope, Seq, TaskNode, open_end, walk
+from rio_chain.policies import Budget, ByClass, Cache, Retry, SingleFlight, Timeout
 from rio_chain.units import span
 
 
@@ -94,7 +94,7 @@ def hedge_in_place(stack: Stack) -> Iterator[Said]:
     """A function that runs in place holds up the very calls that should overtake it."""
     core = stack.core.node
     for i, _, race in stack.hedges():
-        if i >= 0 and race.count > 1 and isinstance(core, Call) and core.inline:
+        if i >= 0 and race.count > 1 and isinstance(core, TaskNode) and core.inline:
             text = "a function that runs in place holds up the calls that should overtake it"
             yield Said("hedge-in-place", text, stack.build(stack.nodes(), evolve(core, inline=False)))
 
@@ -113,7 +113,7 @@ def shared_first_task(stack: Stack) -> Iterator[Said]:
     if many == len(rows) and all(has_task(steps[1:]) for steps in rows):
         better: Node = Seq((begin, evolve(fan, branches=tuple(in_a_row(steps[1:]) for steps in rows))))
     else:
-        once = Scope(Flights(), begin)
+        once = Scope(SingleFlight(), begin)
         again = (in_a_row((once, *steps[1:]) if same(steps[0], begin) else steps) for steps in rows)
         better = evolve(fan, branches=tuple(again))
     text = f"{many} branches begin with the same task, which is called for each of them"
@@ -128,7 +128,7 @@ def named(on: object) -> tuple[type[BaseException], ...]:
 
 def called_again(node: Node) -> bool:
     """Whether it is a task that is really called by each who has it."""
-    once = (Flights, Cache)
+    once = (SingleFlight, Cache)
     return has_task((node,)) and not any(isinstance(n, Scope) and isinstance(n.policy, once) for n in walk(node))
 
 
@@ -140,7 +140,7 @@ def steps_of(branch: Node) -> tuple[Node, ...]:
 
 def has_task(steps: tuple[Node, ...]) -> bool:
     """Whether there is a task among the steps: a branch can't be written without one."""
-    return any(isinstance(node, Call) for step in steps for node in walk(step))
+    return any(isinstance(node, TaskNode) for step in steps for node in walk(step))
 
 
 def same(a: Node, b: Node) -> bool:
@@ -150,8 +150,8 @@ def same(a: Node, b: Node) -> bool:
 
 def used_by(node: Node) -> Iterator[bytes]:
     """What tells which tasks it is whose values are used."""
-    sources = (use.source for n in walk(node) if isinstance(n, Call) for use in n.uses)
-    return (n.origin for source in sources for n in walk(source) if isinstance(n, Call))
+    sources = (use.source for n in walk(node) if isinstance(n, TaskNode) for use in n.uses)
+    return (n.origin for source in sources for n in walk(source) if isinstance(n, TaskNode))
 
 
 def in_a_row(steps: tuple[Node, ...]) -> Node:

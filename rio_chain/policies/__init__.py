@@ -1,8 +1,11 @@
 """One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
 
-What holds for all of those objects stands in ``hold`` (how a call gets in), ``shared`` and ``timeline``.
+What is common to those objects is in ``hold`` (how a call gets in), ``shared`` and ``timeline``.
 """
 
+from typing import TYPE_CHECKING
+
+from rio_chain._renamed import names_today
 from rio_chain.policies.accept import Accept
 from rio_chain.policies.at_least import AtLeast, at_least
 from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait
@@ -12,16 +15,16 @@ from rio_chain.policies.cache import Cache
 from rio_chain.policies.chaos import Chaos
 from rio_chain.policies.choice import Chooser
 from rio_chain.policies.first import first
-from rio_chain.policies.flights import Flights
+from rio_chain.policies.flights import SingleFlight
 from rio_chain.policies.gate import Gate
-from rio_chain.policies.hold import Hold, Turn
+from rio_chain.policies.hold import Call, PendingPermit, Permit
 from rio_chain.policies.limit import Limit
 from rio_chain.policies.quantile import Quantile
 from rio_chain.policies.replica import Replica
 from rio_chain.policies.retry import ByClass, Retry
 from rio_chain.policies.timeout import Timeout
 
-Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | Flights | Chaos
+Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | SingleFlight | Chaos
 """What may stand around a part of a chain. A Replica is no policy of this kind: its parts are several."""
 
 __all__ = [
@@ -33,19 +36,23 @@ __all__ = [
     "Budget",
     "ByClass",
     "Cache",
+    "Call",
     "Chaos",
     "Chooser",
-    "Flights",
     "Gate",
-    "Hold",
     "Limit",
+    "PendingPermit",
+    "Permit",
     "Policy",
     "Quantile",
     "Replica",
     "Retry",
+    "SingleFlight",
     "Timeout",
-    "Turn",
     "Wait",
     "at_least",
     "first",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Flights": "SingleFlight", "Hold": "Permit", "Turn": "PendingPermit"})

@@ -24,7 +24,7 @@ class AtLeast:
 def at_least(n: int, /) -> AtLeast:
     """For ``each(chain, on_error=at_least(n))``: failures are dropped as long as ``n`` items succeed.
 
-    All items are run. With fewer that succeed the failure of the whole is ``TooFew``, which holds their errors.
+    All items are run. If fewer succeed, the whole fails with ``NotEnoughSuccesses``, which holds their errors.
 
     Args:
         n: how many; 1 or more.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
 from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.checks import label, share
-from rio_chain.policies.hold import Clock, Hold
+from rio_chain.policies.hold import Call, Clock, Permit
 from rio_chain.policies.matching import Classes, classes, matches, names
 from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.shared import Shared
@@ -36,7 +37,7 @@ class Breaker(Shared):
         failures: so many in a row open it. Default 5. Not used with ``ratio``.
         ratio: more than 0, up to 1: open when this share of the calls in the last ``window`` has failed.
         window: milliseconds or a ``timedelta``; default 10,000. It is forgotten a tenth at a time.
-        least: with fewer calls in the window the ratio is not looked at. Default 10.
+        min_calls: a number of calls. With fewer in the window the ratio is not looked at. Default 10.
         open_for: milliseconds or a ``timedelta``; default 30,000.
         on: an exception class or a tuple of them. Default: every error, also the value of a returned ``Failure``.
         name: shown in its repr and its errors.
@@ -49,21 +50,23 @@ class Breaker(Shared):
         <Breaker payments closed: 0 of 3 failures in a row>
     """
 
+    _renamed: ClassVar[Mapping[str, str]] = {"least": "min_calls"}
+
     def __init__(
         self,
         failures: int = 5,
         *,
         ratio: float | None = None,
         window: Duration = 10_000,
-        least: int = 10,
+        min_calls: int = 10,
         open_for: Duration = 30_000,
         on: Classes = Exception,
         name: str | None = None,
     ) -> None:
-        failures, least = count(failures, "failures", least=1), count(least, "least", least=1)
+        failures, min_calls = count(failures, "failures", least=1), count(min_calls, "min_calls", least=1)
         length = seconds(window, "window")
         self._counts: _InARow | _Rolling
-        self._counts = _InARow(failures) if ratio is None else _Rolling(share(ratio, "ratio"), length, least)
+        self._counts = _InARow(failures) if ratio is None else _Rolling(share(ratio, "ratio"), length, min_calls)
         self._open_for = seconds(open_for, "open_for")
         self._on = classes(on)
         self._name = label(name)
@@ -76,8 +79,9 @@ class Breaker(Shared):
 
     # --- what the engine asks -----------------------------------------------------------------------------------
 
-    def enter(self, clock: Clock) -> _Pass | CircuitOpen:
+    def enter(self, call: Call) -> _Pass | CircuitOpen:
         """Let a call in, or say why not. The error's ``retry_after`` are the seconds left, or None if unknown."""
+        clock = call.clock
         with self._lock:
             if self._until is None:
                 return _Pass(self, clock, self._round)
@@ -171,7 +175,7 @@ class Breaker(Shared):
         return f"breaker{self._name and ' ' + self._name}, {self._counts.rule} open it for {span(self._open_for)}{on}"
 
 
-class _Pass(Hold):
+class _Pass(Permit):
     """A call that a breaker let in."""
 
     __slots__ = ("breaker", "clock", "round")
@@ -182,15 +186,15 @@ class _Pass(Hold):
         self.round = number
 
     def succeeded(self, value: Any, /) -> None:  # noqa: ARG002 - of the protocol
-        """As ``Hold.succeeded``."""
+        """As ``Permit.succeeded``."""
         self.breaker.ended(self, success=True)
 
     def failed(self, error: Any, /) -> None:
-        """As ``Hold.failed``."""
+        """As ``Permit.failed``."""
         self.breaker.ended(self, success=self.breaker.counts(error))
 
     def dropped(self) -> None:
-        """As ``Hold.dropped``."""
+        """As ``Permit.dropped``."""
         self.breaker.ended(self, success=None)
 
 
@@ -222,13 +226,13 @@ class _InARow:
 class _Rolling:
     """Counts calls and failures in slices of the last ``window``."""
 
-    def __init__(self, ratio: float, window: float, least: int) -> None:
+    def __init__(self, ratio: float, window: float, min_calls: int) -> None:
         self.ratio = ratio
         self.width = window / _SLICES
-        self.least = least
+        self.min_calls = min_calls
         self.slices: deque[list[int]] = deque()  # number, calls, failures
         self.calls = self.failures = 0
-        self.rule = f"{plain(ratio * 100)} % failures of {least} or more calls in {span(window)}"
+        self.rule = f"{plain(ratio * 100)} % failures of {min_calls} or more calls in {span(window)}"
 
     def add(self, now: float, *, failed: bool) -> bool:
         """One more call; whether it was the one too many."""
@@ -243,7 +247,7 @@ class _Rolling:
         self.slices[-1][2] += failed
         self.calls += 1
         self.failures += failed
-        return failed and self.calls >= self.least and self.failures >= self.ratio * self.calls
+        return failed and self.calls >= self.min_calls and self.failures >= self.ratio * self.calls
 
     def clear(self) -> None:
         """Forget all."""

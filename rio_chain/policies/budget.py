@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from rio_chain.forks import after_fork, renewed
-from rio_chain.policies.hold import Hold
+from rio_chain.policies.hold import Permit
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
 from rio_chain.units import count, number
@@ -44,7 +44,7 @@ class Budget(Shared):
         after_fork(self._renew)
 
     def execution(self) -> _Flight:
-        """An execution begins. It is in flight until its Hold is told how it ended.
+        """An execution begins. It is in flight until its Permit is told how it ended.
 
         That is best told when its first attempt is over: then a backend that always fails sees at most 1 + ``ratio``
         times the offered load. Counted until its last retry it would be 1 / (1 - ``ratio``) times.
@@ -54,7 +54,7 @@ class Budget(Shared):
             return _Flight(self, self._flying, extra=False)
 
     def extra(self) -> _Flight | None:
-        """One more attempt beside the first, in flight until its Hold is told how it ended; None: denied."""
+        """One more attempt beside the first, in flight until its Permit is told how it ended; None: denied."""
         with self._lock:
             flying = self._flying
             most = max(self._floor, self._ratio * flying.executions + _ROUNDING)
@@ -114,7 +114,7 @@ class _Flying:
         self.executions = self.extras = 0
 
 
-class _Flight(Hold):
+class _Flight(Permit):
     """An execution or an extra attempt that has begun, and where it is counted."""
 
     __slots__ = ("budget", "extra", "flying", "open")
@@ -126,13 +126,13 @@ class _Flight(Hold):
         self.open = True
 
     def succeeded(self, value: Any, /) -> None:  # noqa: ARG002 - of the protocol
-        """As ``Hold.succeeded``."""
+        """As ``Permit.succeeded``."""
         self.budget.landed(self)
 
     def failed(self, error: Any, /) -> None:  # noqa: ARG002 - of the protocol
-        """As ``Hold.failed``."""
+        """As ``Permit.failed``."""
         self.budget.landed(self)
 
     def dropped(self) -> None:
-        """As ``Hold.dropped``."""
+        """As ``Permit.dropped``."""
         self.budget.landed(self)

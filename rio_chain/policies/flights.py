@@ -1,24 +1,26 @@
-"""Flights: of several who ask for the same at the same time one calls, and all get its answer."""
+"""SingleFlight: one call for all that ask for the same at the same time."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rio_chain._renamed import names_today
 from rio_chain.aside import Aside
 from rio_chain.forks import after_fork, keep_alive
-from rio_chain.policies.hold import Answer, Hold, Turn
+from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
 from rio_chain.policies.keys import hashed, key_of
 from rio_chain.policies.shared import Shared
 
 
-class Flights(Shared):
-    """Calls in flight, shared by all chains that are given it.
+class SingleFlight(Shared):
+    """One call for all that ask for the same at the same time, in all chains that share this object.
 
-    The first who asks under a key leads: it makes the call. Who asks meanwhile follows, and gets the leader's value
-    or its error, the same object. An error is not kept: who comes later calls anew. When the leader is cancelled or
-    out of time the follower who came next leads and calls anew. Followers come and go without harm to the others.
+    The first call under a key is the leader, and is made. Calls under that key that come meanwhile are followers: they
+    wait, and get the leader's value or its error, the same object. Nothing is kept: a later call is made again. If the
+    leader is cancelled or runs out of time, the follower that came next becomes the leader. A follower that is
+    cancelled leaves the others as they are.
 
     Args:
         key: a function of the input that gives what is the same. Default: the input itself.
@@ -27,8 +29,8 @@ class Flights(Shared):
         ChainDefinitionError: ``key`` is no plain function.
 
     Example:
-        >>> Flights()
-        <Flights by the input: 0 in flight, 0 follow>
+        >>> SingleFlight()
+        <SingleFlight by the input: 0 in flight, 0 follow>
     """
 
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
@@ -37,9 +39,9 @@ class Flights(Shared):
         self._flights: dict[Hashable, Flight] = {}
         after_fork(self._renew)
 
-    def enter(self, key: Hashable) -> Leader | Follower:
-        """Lead or follow. ``key`` is what ``self.key`` gave."""
-        return self._lock.decide(self._enter, hashed(key))
+    def enter(self, call: Call) -> Leader | Follower:
+        """Lead or follow. Only the key of the call counts."""
+        return self._lock.decide(self._enter, hashed(call.key))
 
     def _enter(self, key: Hashable) -> Leader | Follower:
         flight = self._flights.get(key)
@@ -82,16 +84,16 @@ class Flights(Shared):
             flight.end()
             return None
         follower, _ = flight.behind.popitem(last=False)
-        follower.hold = Leader(self, flight)
+        follower.permit = Leader(self, flight)
         follower.state = "granted"
         return follower
 
     def quit(self, follower: Follower) -> None:
-        """As ``Turn.quit``."""
+        """As ``PendingPermit.quit``."""
         if self._lock.put_aside(lambda: self.quit(follower)):
             return
-        if self._lock.decide(self._quit, follower) and follower.hold is not None:
-            follower.hold.dropped()
+        if self._lock.decide(self._quit, follower) and follower.permit is not None:
+            follower.permit.dropped()
 
     def _quit(self, follower: Follower) -> bool:
         state, follower.state = follower.state, "gone"
@@ -106,7 +108,7 @@ class Flights(Shared):
 
     def __repr__(self) -> str:
         flying, behind = self._lock.decide(self._counts)
-        return f"<Flights by {self.key!r}: {flying} in flight, {behind} follow>"
+        return f"<SingleFlight by {self.key!r}: {flying} in flight, {behind} follow>"
 
     def _counts(self) -> tuple[int, int]:
         return len(self._flights), sum(len(flight.behind) for flight in self._flights.values())
@@ -135,39 +137,43 @@ class Flight:
         return behind
 
 
-class Leader(Hold):
+class Leader(Permit):
     """The one who calls."""
 
     __slots__ = ("flight", "flights", "open")
 
-    def __init__(self, flights: Flights, flight: Flight) -> None:
+    def __init__(self, flights: SingleFlight, flight: Flight) -> None:
         self.flights = flights
         self.flight = flight
         self.open = True
 
     def succeeded(self, value: Any, /) -> None:
-        """As ``Hold.succeeded``."""
+        """As ``Permit.succeeded``."""
         self.flights.ended(self, Answer(value))
 
     def failed(self, error: Any, /) -> None:
-        """As ``Hold.failed``."""
+        """As ``Permit.failed``."""
         self.flights.ended(self, Answer(error, failed=True))
 
     def dropped(self) -> None:
-        """As ``Hold.dropped``."""
+        """As ``Permit.dropped``."""
         self.flights.dropped(self)
 
 
-class Follower(Turn):
+class Follower(PendingPermit):
     """One who waits for the leader's answer."""
 
     __slots__ = ("flight", "flights")
 
-    def __init__(self, flights: Flights, flight: Flight) -> None:
+    def __init__(self, flights: SingleFlight, flight: Flight) -> None:
         super().__init__()
         self.flights = flights
         self.flight = flight
 
     def quit(self) -> None:
-        """As ``Turn.quit``."""
+        """As ``PendingPermit.quit``."""
         self.flights.quit(self)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Flights": "SingleFlight"})

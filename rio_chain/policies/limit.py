@@ -11,9 +11,9 @@ from rio_chain.aside import Aside
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.bucket import EARLY, Rate
-from rio_chain.policies.hold import Clock
+from rio_chain.policies.hold import Call, Clock
 from rio_chain.policies.keys import Key, as_given, hashed, key_of
-from rio_chain.policies.line import Line, Permit, Place, Total
+from rio_chain.policies.line import LimitPermit, Line, Place, Total
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
 from rio_chain.policies.written import plain
@@ -88,19 +88,19 @@ class Limit(Shared):
 
     # --- what the engine asks -----------------------------------------------------------------------------------
 
-    def enter(self, key: Hashable, clock: Clock) -> Permit | Place | LimitExceeded:
-        """Let a call in, put it in line, or refuse it. ``key`` is what ``self.key`` gave; None without one."""
-        given, told = self._lock.decide(self._enter, hashed(key), clock)
+    def enter(self, call: Call) -> LimitPermit | Place | LimitExceeded:
+        """Let a call in, put it in line, or refuse it."""
+        given, told = self._lock.decide(self._enter, hashed(call.key), call.clock)
         _tell(told)
         return given
 
-    def _enter(self, key: Hashable, clock: Clock) -> tuple[Permit | Place | LimitExceeded, list[Place]]:
+    def _enter(self, key: Hashable, clock: Clock) -> tuple[LimitPermit | Place | LimitExceeded, list[Place]]:
         now = self._time.now(clock)
         line = self._line(key, now)
         told = self._serve(line, now)
         if not line.waiting and line.take(now):
             line.total.running += 1
-            return Permit(self, line, clock), told
+            return LimitPermit(self, line, clock), told
         return self._queue(line, clock, now), told
 
     def _queue(self, line: Line, clock: Clock, now: float) -> Place | LimitExceeded:
@@ -127,9 +127,9 @@ class Limit(Shared):
     # --- what places and permits ask ----------------------------------------------------------------------------
 
     def ask(self, place: Place, clock: Clock) -> None:
-        """As ``Turn.ask``."""
+        """As ``PendingPermit.ask``."""
         told = self._lock.decide(self._ask, place, clock)
-        _tell(turn for turn in told if turn is not place)
+        _tell(other for other in told if other is not place)
 
     def _ask(self, place: Place, clock: Clock) -> list[Place]:
         if place.state != "waiting":
@@ -146,12 +146,12 @@ class Limit(Shared):
         return told
 
     def quit(self, place: Place) -> None:
-        """As ``Turn.quit``."""
+        """As ``PendingPermit.quit``."""
         if self._lock.put_aside(lambda: self.quit(place)):
             return
         granted, told = self._lock.decide(self._quit, place)
-        if granted and place.hold is not None:
-            place.hold.dropped()
+        if granted and place.permit is not None:
+            place.permit.dropped()
         _tell(told)
 
     def _quit(self, place: Place) -> tuple[bool, list[Place]]:
@@ -162,13 +162,13 @@ class Limit(Shared):
         place.line.total.waiting -= 1
         return False, self._serve(place.line, self._time.now(place.clock))
 
-    def release(self, permit: Permit) -> None:
-        """As ``Hold.dropped``, and all others."""
+    def release(self, permit: LimitPermit) -> None:
+        """As ``Permit.dropped``, and all others."""
         if self._lock.put_aside(lambda: self.release(permit)):
             return
         _tell(self._lock.decide(self._release, permit))
 
-    def _release(self, permit: Permit) -> list[Place]:
+    def _release(self, permit: LimitPermit) -> list[Place]:
         if not permit.open:
             return []
         permit.open = False

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rio_chain.errors import LimitExceeded
 from rio_chain.policies.bucket import Bucket, Rate
-from rio_chain.policies.hold import Answer, Clock, Hold, Turn
+from rio_chain.policies.hold import Answer, Clock, PendingPermit, Permit
 
 
 class Owner(Protocol):
@@ -20,11 +20,11 @@ class Owner(Protocol):
     def quit(self, place: Place) -> None:
         """``place`` waits no more."""
 
-    def release(self, permit: Permit) -> None:
+    def release(self, permit: LimitPermit) -> None:
         """The call with this permit is over."""
 
 
-class Permit(Hold):
+class LimitPermit(Permit):
     """A call that is in: one of the places, and a token that is spent."""
 
     __slots__ = ("clock", "line", "open", "owner")
@@ -36,19 +36,19 @@ class Permit(Hold):
         self.open = True
 
     def succeeded(self, value: Any, /) -> None:  # noqa: ARG002 - of the protocol
-        """As ``Hold.succeeded``."""
+        """As ``Permit.succeeded``."""
         self.owner.release(self)
 
     def failed(self, error: Any, /) -> None:  # noqa: ARG002 - of the protocol
-        """As ``Hold.failed``."""
+        """As ``Permit.failed``."""
         self.owner.release(self)
 
     def dropped(self) -> None:
-        """As ``Hold.dropped``."""
+        """As ``Permit.dropped``."""
         self.owner.release(self)
 
 
-class Place(Turn):
+class Place(PendingPermit):
     """A place in the line. ``until``: the instant after which it waits no more."""
 
     __slots__ = ("clock", "first", "line", "owner", "since", "until")
@@ -63,11 +63,11 @@ class Place(Turn):
         self.first = False  # it knows that it is the next to get a token
 
     def ask(self, clock: Clock) -> None:
-        """As ``Turn.ask``."""
+        """As ``PendingPermit.ask``."""
         self.owner.ask(self, clock)
 
     def quit(self) -> None:
-        """As ``Turn.quit``."""
+        """As ``PendingPermit.quit``."""
         self.owner.quit(self)
 
 
@@ -120,7 +120,7 @@ class Line:
                     told.append(place)
                 break
             del self.waiting[place]
-            place.hold = Permit(place.owner, self, place.clock)
+            place.permit = LimitPermit(place.owner, self, place.clock)
             place.state = "granted"
             told.append(place)
         return told

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Self
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.units import shown
 
 
 class Shared:
@@ -12,9 +15,15 @@ class Shared:
 
     __slots__ = ("_made_with",)
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    _renamed: ClassVar[Mapping[str, str]] = {}
+    """Arguments that had another name: the old one, and that of today."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """As ``object``; it remembers how it was made, for ``anew``."""
+        for old, new in cls._renamed.items():
+            if old in kwargs and old not in inspect.signature(cls.__init__).parameters:  # a subclass may have its own
+                right = f"{cls.__name__}({new}={shown(kwargs[old])})"
+                raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)
         self._made_with = args, kwargs
         return self

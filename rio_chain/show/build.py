@@ -8,7 +8,6 @@ from itertools import islice
 
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -22,6 +21,7 @@ from rio_chain.nodes import (
     Race,
     Scope,
     Seq,
+    TaskNode,
     is_hedge_of_one,
     parts,
     walk,
@@ -113,7 +113,7 @@ class _Builder:
         self.tasks = self.bridges = self.joints = 0  # that have been met
         self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
         self.ways: list[Way] = []
-        self.waiting: list[tuple[Call, Leaf]] = []
+        self.waiting: list[tuple[TaskNode, Leaf]] = []
 
     def shape(self, node: Node, depth: int) -> Shape:
         """The shape of a node, with the policies around it."""
@@ -139,7 +139,7 @@ class _Builder:
 
     def core(self, node: Node, layers: list[Layer], depth: int) -> Shape:
         """The shape of a node that is no policy."""
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             return self.task(node, layers)
         if isinstance(node, Bridge):
             return self.bridge(node, layers)
@@ -161,7 +161,7 @@ class _Builder:
             shape = self.fan(node, depth)
         return Frame("frame", shape, layers) if layers else shape
 
-    def task(self, call: Call, layers: list[Layer]) -> Leaf:
+    def task(self, call: TaskNode, layers: list[Layer]) -> Leaf:
         """A task with its policies."""
         index = self.tasks
         self.tasks += 1
@@ -215,7 +215,7 @@ class _Builder:
         start, kept = self.tasks, list[int]()
         for node in nodes:
             for inner in walk(node):
-                self.tasks += isinstance(inner, Call)
+                self.tasks += isinstance(inner, TaskNode)
                 self.bridges += isinstance(inner, Bridge)
                 self.joints += isinstance(inner, (Each, Expand, Choose))
                 if isinstance(inner, Kept):

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -21,6 +20,7 @@ from rio_chain.nodes import (
     Race,
     Scope,
     Seq,
+    TaskNode,
     call_of,
     parts,
     walk,
@@ -55,7 +55,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _callee(node: Call | Bridge) -> Data:
+def _callee(node: TaskNode | Bridge) -> Data:
     return {"function": function(node.fn), "async": node.is_async, "generator": node.generator}
 
 
@@ -65,7 +65,7 @@ def _tree(plan: Plan) -> Data:
     made: list[Data] = []
     for node in reversed(list(walk(plan.root))):
         inner = [made.pop() for _ in parts(node)]
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             task = next(tasks)
             made.append({"kind": "task", "index": task.index, "name": task.name})
         elif isinstance(node, Bridge):

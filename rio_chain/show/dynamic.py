@@ -5,7 +5,7 @@ from __future__ import annotations
 from keyword import iskeyword
 from typing import cast
 
-from rio_chain.nodes import Call, Choose, Each, Expand, Kept, OnError, unwrapped, walk
+from rio_chain.nodes import Choose, Each, Expand, Kept, OnError, TaskNode, unwrapped, walk
 from rio_chain.plan import Plan, title
 from rio_chain.policies import AtLeast
 from rio_chain.show.policies import fn_source, on, value
@@ -108,15 +108,15 @@ def kept_names(plan: Plan) -> dict[int, str]:
     found: dict[int, str] = {}
     tasks = 0
     for node in walk(plan.root):
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             tasks += 1
         if isinstance(node, Kept):
-            is_task = isinstance(unwrapped(node), Call)  # then it is the next one in plan order
+            is_task = isinstance(unwrapped(node), TaskNode)  # then it is the next one in plan order
             found[node.place] = plan.tasks[tasks].name if is_task else title(node.inner)
     return found
 
 
-def using(call: Call, names: dict[int, str]) -> str:
+def using(call: TaskNode, names: dict[int, str]) -> str:
     """What a task uses, after its name: ``, using user=fetch_user``."""
     pairs = [f"{inert(use.keyword)}={names[use.kept]}" for use in call.uses if use.kept is not None]
     return f", using {', '.join(pairs)}" if pairs else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rio_chain.nodes import Bridge, Call, Node, parts, walk
+from rio_chain.nodes import Bridge, Node, TaskNode, parts, walk
 
 MOST = 250  # tasks and bridges that a picture shows, if it can
 STEPS = (24, 16, 10, 6, 4, 3)
@@ -24,7 +24,7 @@ def _shown(nodes: Sequence[Node], most: int) -> int:
     made: list[int] = []
     for node in nodes:
         inner = [made.pop() for _ in parts(node)]
-        if isinstance(node, (Call, Bridge)):
+        if isinstance(node, (TaskNode, Bridge)):
             made.append(1)
         else:
             first, last = ends(len(inner), most)

@@ -7,7 +7,6 @@ from itertools import count, pairwise, product
 
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -20,6 +19,7 @@ from rio_chain.nodes import (
     OrElse,
     Race,
     Scope,
+    TaskNode,
     is_hedge_of_one,
     parts,
 )
@@ -80,7 +80,7 @@ class _Drawing:
             ends = self.draw(node.inner)
             self.kept[node.place] = ends[1]
             return ends
-        if isinstance(node, (Call, Bridge, Scope)) or is_hedge_of_one(node):
+        if isinstance(node, (TaskNode, Bridge, Scope)) or is_hedge_of_one(node):
             return self.boxed(node)
         if isinstance(node, Named):
             return self.frame(node.name, node.inner)
@@ -112,7 +112,7 @@ class _Drawing:
             else:
                 policies.insert(0, words(inner.policy) if isinstance(inner, Scope) else race_words(inner))
             inner = parts(inner)[0]
-        if isinstance(inner, Call):
+        if isinstance(inner, TaskNode):
             id_ = self.box("[", label(next(self.tasks).name, *policies), "]")
             for use in inner.uses:
                 self.arrow(self.kept[use.kept], [id_], f"-- {label(use.keyword)} -->")

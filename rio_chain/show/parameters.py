@@ -20,11 +20,11 @@ from rio_chain.policies import (
     Cache,
     Chaos,
     Chooser,
-    Flights,
     Limit,
     Policy,
     Quantile,
     Retry,
+    SingleFlight,
     Timeout,
     Wait,
 )
@@ -142,7 +142,7 @@ def _shared(given: Policy) -> Data:  # noqa: PLR0911 - one for each kind
         return {"kind": "budget", "ratio": number(given._ratio), "floor": number(given._floor)}
     if isinstance(given, Cache):
         return {"kind": "cache", "ttl_ms": ms(given._ttl), "size": number(given._size), "key": key(given.key)}
-    if isinstance(given, Flights):
+    if isinstance(given, SingleFlight):
         return {"kind": "single_flight", "key": key(given.key)}
     if isinstance(given, Chaos):
         return _chaos(given)
@@ -153,7 +153,7 @@ def _breaker(given: Breaker) -> Data:
     counts = given._counts
     if isinstance(counts, _Rolling):
         window = float(f"{counts.width * _SLICES:.10g}")  # it was divided before
-        rule = {"ratio": counts.ratio, "window_ms": ms(window), "least": number(counts.least)}
+        rule = {"ratio": counts.ratio, "window_ms": ms(window), "min_calls": number(counts.min_calls)}
     else:
         rule = {"failures": number(counts.most)}
     opens = {"open_for_ms": ms(given._open_for), "on": errors(given._on), "name": given._name or None}

@@ -6,19 +6,19 @@ import math
 
 from attrs import frozen
 
-from rio_chain.nodes import Call, Each, Expand, FanOut, OrElse, Race
+from rio_chain.nodes import Each, Expand, FanOut, OrElse, Race, TaskNode
 from rio_chain.policies import (
     Accept,
     Breaker,
     Budget,
     Cache,
     Chaos,
-    Flights,
     Gate,
     Limit,
     Policy,
     Quantile,
     Retry,
+    SingleFlight,
     Timeout,
 )
 from rio_chain.policies.choosers import Best, Quorum
@@ -44,7 +44,7 @@ _SHARED: tuple[tuple[type, str, str], ...] = (
     (Gate, "gate", "guard"),
     (Budget, "budget", "guard"),
     (Cache, "cache", "share"),
-    (Flights, "single flight", "share"),
+    (SingleFlight, "single flight", "share"),
     (Chaos, "chaos", "chaos"),
 )
 
@@ -66,7 +66,7 @@ def hedge(node: Race) -> Layer:
     return Layer(cut(f"replica {node.count}{_after(node)}", LONGEST), race_words(node), "hedge")
 
 
-def place(call: Call) -> Layer | None:
+def place(call: TaskNode) -> Layer | None:
     """Where a task runs, if that is an unusual place."""
     if call.inline:
         return Layer("inline", "runs in place, with no thread of its own", "place")

@@ -20,12 +20,12 @@ from rio_chain.policies import (
     Cache,
     Chaos,
     Chooser,
-    Flights,
     Gate,
     Limit,
     Policy,
     Quantile,
     Retry,
+    SingleFlight,
     Timeout,
 )
 from rio_chain.policies.choosers import Best, Quorum
@@ -39,7 +39,7 @@ SHARED: dict[type[Any], str] = {
     Budget: ".budget(budget)",
     Cache: ".cache(cache)",
     Chaos: ".chaos(chaos)",
-    Flights: ".single_flight(flights)",
+    SingleFlight: ".single_flight(flights)",
     Gate: ".limit(gate)",
     Limit: ".limit(limit)",
 }

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from rio_chain.log import Status
-from rio_chain.nodes import Call, Choose, FanOut, Node, OrElse, Race, parts, walk
+from rio_chain.nodes import Choose, FanOut, Node, OrElse, Race, TaskNode, parts, walk
 from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.plan import Plan
 from rio_chain.show.marks import duration, headline, short, span_text, waited
@@ -131,7 +131,7 @@ def critical(plan: Plan, responses: Sequence[Response]) -> frozenset[int]:
     index = len(plan.tasks)
     for node in reversed(list(walk(plan.root))):  # from the last to the first, so that no plan is too deep
         inner = [made.pop() for _ in parts(node)]
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             index -= 1
             made.append(_task(index, responses[index]))
         else:

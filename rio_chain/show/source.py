@@ -6,7 +6,6 @@ from itertools import islice
 
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -19,6 +18,7 @@ from rio_chain.nodes import (
     Race,
     Scope,
     Seq,
+    TaskNode,
     flat,
     parts,
     unwrapped,
@@ -91,7 +91,7 @@ def _either(node: Node) -> tuple[Node, Node] | None:
 
 
 def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
-    if isinstance(node, Call):
+    if isinstance(node, TaskNode):
         return _task(node)
     if isinstance(node, Bridge):
         return fn_source(node.fn)
@@ -121,7 +121,7 @@ def _fallback(node: Node | Handler | Constant) -> str:
     return value(node.value) if isinstance(node, Constant) else _line(node)
 
 
-def _task(node: Call) -> str:
+def _task(node: TaskNode) -> str:
     named = f".named({node.name!r})" if node.explicit else ""
     where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
     uses = dynamic.keywords([(use.keyword, _used(use.source)) for use in node.uses])
@@ -131,7 +131,7 @@ def _task(node: Call) -> str:
 def _used(node: Node) -> str:
     """The task or chain that a ``.using`` was given: by its name, as one made anew would be another one."""
     core = unwrapped(node)
-    if isinstance(core, Call):
+    if isinstance(core, TaskNode):
         return identifier(core.name)
     if isinstance(node, Named):
         return identifier(node.name)

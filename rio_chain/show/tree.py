@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from rio_chain.nodes import (
     Bridge,
-    Call,
     Choose,
     Constant,
     Each,
@@ -20,6 +19,7 @@ from rio_chain.nodes import (
     Race,
     Scope,
     Seq,
+    TaskNode,
     parts,
 )
 from rio_chain.plan import Plan
@@ -55,7 +55,7 @@ class _Tree:
 
     def head(self, node: Node) -> str:
         """What the node is, in one line."""
-        if isinstance(node, Call):
+        if isinstance(node, TaskNode):
             return f"task {next(self.tasks).name} ({_how(node)}){using(node, self.kept)}"
         if isinstance(node, Bridge):
             how = _how(node)
@@ -85,10 +85,10 @@ def _joined(node: Node) -> str:
     return f"together, on the same input{enough}, giving {gives}"
 
 
-def _how(node: Call | Bridge) -> str:
+def _how(node: TaskNode | Bridge) -> str:
     how = "async" if node.is_async else "sync"
     how += " generator" if node.generator else ""
-    if isinstance(node, Call):
+    if isinstance(node, TaskNode):
         how += ", inline" if node.inline else f", in lane {value(node.lane)}" if node.lane is not None else ""
     return how
 

@@ -21,7 +21,7 @@ from rio_chain.functions import (
     name_of,
     written,
 )
-from rio_chain.nodes import Bridge, Call, Node, flat, heads, parts, walk, with_parts
+from rio_chain.nodes import Bridge, Node, TaskNode, flat, heads, parts, walk, with_parts
 from rio_chain.plan import PlannedTask, numbered
 from rio_chain.signatures import signature_of
 from rio_chain.simulation.models import LatencyModel
@@ -71,7 +71,7 @@ def _backend(name: str, value: object, seed: int) -> Callable[..., Any]:
     return function(value, rule, generators=True)
 
 
-def _replaced(task: PlannedTask, given: Mapping[str, Callable[..., Any]], *, head: bool) -> Call:
+def _replaced(task: PlannedTask, given: Mapping[str, Callable[..., Any]], *, head: bool) -> TaskNode:
     """The task with its backend, if it has one: by the name of this one place, or by that of its function."""
     call = task.call
     backend = given.get(task.name, given.get(call.name))
@@ -114,7 +114,7 @@ def _check(task: PlannedTask, backend: Callable[..., Any], *, head: bool) -> Non
         ) from None
 
 
-def _least(call: Call, *, head: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _least(call: TaskNode, *, head: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that a task is called with at least."""
     fn: Any = call.fn
     if isinstance(fn, Filled):
@@ -132,7 +132,7 @@ def _least(call: Call, *, head: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return args, {p.name: MISSING for p in needed if p.kind is p.KEYWORD_ONLY}
 
 
-def _rebuilt(node: Node, calls: Iterator[Call]) -> Node:
-    if isinstance(node, Call):
+def _rebuilt(node: Node, calls: Iterator[TaskNode]) -> Node:
+    if isinstance(node, TaskNode):
         return next(calls)
     return with_parts(node, tuple(_rebuilt(part, calls) for part in parts(node)))

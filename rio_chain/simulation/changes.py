@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from rio_chain.arguments import names_in
 from rio_chain.compose import Composed, made
 from rio_chain.dsl import Chain
-from rio_chain.nodes import Call, FanOut, Named, Node, Race, Scope, flat, is_hedge_of_one, parts, with_parts
+from rio_chain.nodes import FanOut, Named, Node, Race, Scope, TaskNode, flat, is_hedge_of_one, parts, with_parts
 from rio_chain.policies import Retry, Timeout, first
 from rio_chain.show.source import source
 from rio_chain.units import span
@@ -61,7 +61,7 @@ def stacks(chain: Composed) -> dict[str, Stack]:
 
     def visit(node: Node) -> None:
         layers, core = _peeled(node)
-        if not isinstance(core, Call):
+        if not isinstance(core, TaskNode):
             for part in parts(core):
                 visit(part)
             return
@@ -84,7 +84,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
 
     def visit(node: Node) -> Node:
         layers, core = _peeled(node)
-        if isinstance(core, Call):
+        if isinstance(core, TaskNode):
             change = changes.get(next(names))
             if change is not None:
                 layers = _with(layers, change)
@@ -95,7 +95,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
         return core
 
     node = visit(flat(chain.plan().root))
-    kind = type(chain) if isinstance(node, (FanOut, Call)) else Chain
+    kind = type(chain) if isinstance(node, (FanOut, TaskNode)) else Chain
     return made(kind, node, names_in(node))  # type: ignore[no-any-return]
 
 
@@ -110,7 +110,7 @@ def written(chain: Composed, name: str) -> str:
 
 def _stacks_of(node: Node) -> Iterator[Node]:
     core = _peeled(node)[1]
-    if isinstance(core, Call):
+    if isinstance(core, TaskNode):
         yield node
         return
     for part in parts(core):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 
-from rio_chain.engine.blocking import SharedHold
+from rio_chain.engine.blocking import SharedPermit
 from rio_chain.executors.kernel import current
 
 
@@ -19,17 +19,17 @@ class Lasting:
     def __init__(self, until: float) -> None:
         self.deadline = until
         self.entry_at = inf
-        self._kept: list[SharedHold] = []
+        self._kept: list[SharedPermit] = []
 
-    def keep(self, holds: Iterable[SharedHold]) -> None:
+    def keep(self, permits: Iterable[SharedPermit]) -> None:
         """The call is given up now; these are the places that it has."""
-        self._kept = [hold for hold in holds if hold.open]
-        for hold in self._kept:
-            hold.join()
+        self._kept = [permit for permit in permits if permit.open]
+        for permit in self._kept:
+            permit.join()
         if self._kept:
             current().kernel.timers.push(self, self.deadline)
 
     def fire(self, now: float) -> None:  # noqa: ARG002 - it never moves its deadline
         """It has ended."""
-        for hold in self._kept:
-            hold.leave()
+        for permit in self._kept:
+            permit.leave()

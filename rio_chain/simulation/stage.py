@@ -231,7 +231,7 @@ def _model(task: PlannedTask, model: LatencyModel, load: Load, draws: Draws) -> 
             await rt.sleep(delay)
         except BaseException:
             if blocks:
-                Lasting(began + delay).keep(strand.holds)
+                Lasting(began + delay).keep(strand.permits)
             raise
         finally:
             if visit.counted:

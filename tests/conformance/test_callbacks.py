@@ -11,7 +11,7 @@ from attrs import define
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Gate, Hold, Task, TaskTimedOut, TicketCancelled, Turn
+from rio_chain import Call, Gate, PendingPermit, Permit, Task, TaskTimedOut, TicketCancelled
 from rio_chain.policies.choice import Arrival, Ask, Decision
 
 
@@ -138,14 +138,14 @@ async def test_a_callback_may_use_the_balancer(world: World) -> None:
 
 
 @define
-class Place(Hold):
+class Place(Permit):
     """It fails to take note of how its call ended."""
 
     def dropped(self) -> None:
         raise ValueError("dropped")
 
 
-class Waits(Turn):
+class Waits(PendingPermit):
     """It fails to leave its line."""
 
     def quit(self) -> None:
@@ -153,16 +153,16 @@ class Waits(Turn):
 
 
 class Own(Gate):
-    def __init__(self, gives: Callable[[], Hold | Turn]) -> None:
+    def __init__(self, gives: Callable[[], Permit | PendingPermit]) -> None:
         self.gives = gives
 
-    def enter(self, key: object, clock: object) -> Hold | Turn:
+    def enter(self, call: Call) -> Permit | PendingPermit:
         return self.gives()
 
 
 @pytest.mark.parametrize("gives", [Place, Waits])
 async def test_a_gate_that_fails_when_a_call_is_given_up(
-    world: World, gives: Callable[[], Hold | Turn], reported: list[BaseException | None]
+    world: World, gives: Callable[[], Permit | PendingPermit], reported: list[BaseException | None]
 ) -> None:
     async def stays(_: object) -> None:
         await world.pause(10_000)

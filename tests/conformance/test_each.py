@@ -16,10 +16,10 @@ from rio_chain import (
     Cache,
     CircuitOpen,
     Limit,
+    NotEnoughSuccesses,
     Task,
     TaskTimedOut,
     TicketCancelled,
-    TooFew,
     at_least,
     current_attempt,
     each,
@@ -68,7 +68,7 @@ async def test_no_items(world: World) -> None:
         assert outcome.result == Success([])
         assert (outcome.only.status, outcome.only.attempts, outcome.only.items) == ("skipped", 0, ())
     outcome = await world.run(each(Task(works.do), on_error=at_least(1))([]))
-    assert str(outcome.result.failure()) == str(TooFew(1, 0, ()))
+    assert str(outcome.result.failure()) == str(NotEnoughSuccesses(1, 0, ()))
 
 
 async def test_a_chain_of_several_tasks_and_a_bridge_for_each_item(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_too_few(world: World) -> None:
     works = Works(world, error=lambda x: OSError(x) if x else None)
     outcome = await world.run(each(Task(works.do), on_error=at_least(2), limit=2)(range(5)))
     error = outcome.result.failure()
-    assert type(error) is TooFew
+    assert type(error) is NotEnoughSuccesses
     assert sorted(map(str, error.errors)) == ["1", "2", "3", "4"]
     assert sorted(works.ended) == [0, 1, 2, 3, 4], "all are run"
     assert outcome.only.counts == {"succeeded": 1, "failed": 4}

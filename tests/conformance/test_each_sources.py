@@ -12,7 +12,7 @@ import pytest
 from conformance.harness import World
 from conformance.works import HANG, Source, Works
 
-from rio_chain import BridgeFailed, Task, TaskTimedOut, TooFew, at_least, each, expand, fan_out, race
+from rio_chain import BridgeFailed, NotEnoughSuccesses, Task, TaskTimedOut, at_least, each, expand, fan_out, race
 
 
 class Countdown:
@@ -390,7 +390,7 @@ async def test_too_few_of_a_generator(world: World) -> None:
     source = Source(world, 4)
     works = Works(world, error=lambda x: OSError(x) if x else None)
     outcome = await world.run((Task(source.slow) >> each(Task(works.do), limit=2, on_error=at_least(2)))(0))
-    assert type(outcome.result.failure()) is TooFew
+    assert type(outcome.result.failure()) is NotEnoughSuccesses
     assert (source.taken, source.closed) == (4, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,9 +12,10 @@ from rio_chain import (
     Backoff,
     BridgeFailed,
     Cache,
+    Call,
     Gate,
-    Hold,
     Limit,
+    Permit,
     Task,
     TaskTimedOut,
     TicketCancelled,
@@ -99,13 +100,12 @@ async def test_what_follows_a_failure_in_a_settled_branch_says_why_it_did_not_ru
 class Open(Gate):
     """It has no key."""
 
-    def enter(self, key: Hashable, clock: Callable[[], float]) -> Hold:
-        del clock
-        assert key is None
+    def enter(self, call: Call) -> Permit:
+        assert call.key is None
         return Let()
 
 
-class Let(Hold):
+class Let(Permit):
     def succeeded(self, value: Any, /) -> None: ...
 
     def failed(self, error: Any, /) -> None: ...

@@ -13,7 +13,17 @@ from conformance.harness import World
 from conformance.works import HANG, Works
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, CallbackFailed, LimitExceeded, Task, TaskTimedOut, TooFew, at_least, expand, race
+from rio_chain import (
+    BridgeFailed,
+    CallbackFailed,
+    LimitExceeded,
+    NotEnoughSuccesses,
+    Task,
+    TaskTimedOut,
+    at_least,
+    expand,
+    race,
+)
 
 TREE: dict[str, list[str]] = {
     "r": ["a", "b"],
@@ -175,7 +185,7 @@ async def test_the_first_piece_fails(world: World) -> None:
     [kept] = (await world.run(expand(Task(works.do), on_error="keep")(1))).unwrap()
     assert type(kept.failure()) is OSError
     few = await world.run(expand(Task(works.do), on_error=at_least(1))(1))
-    assert type(few.result.failure()) is TooFew
+    assert type(few.result.failure()) is NotEnoughSuccesses
 
 
 @pytest.mark.parametrize("on_error", ["raise", "keep", "drop"])

@@ -11,7 +11,7 @@ import pytest
 from conformance.harness import World
 from returns.result import Failure
 
-from rio_chain import ErrorSummary, Skipped, Task, TooFew, at_least, each, fan_out
+from rio_chain import ErrorSummary, NotEnoughSuccesses, Skipped, Task, at_least, each, fan_out
 
 
 class Down(Exception):
@@ -95,7 +95,7 @@ async def test_so_do_those_of_at_least(world: World) -> None:
     chain = Task(list).inline() >> each(failing(), on_error=at_least(1), limit=1)  # type: ignore[var-annotated]
     outcome = await world.run(chain(range(30)))
     error = outcome.result.failure()
-    assert isinstance(error, TooFew)
+    assert isinstance(error, NotEnoughSuccesses)
     assert texts(error.errors) == [f"error {k + 1}" for k in range(30)]
     assert sum(type(one) is Down for one in error.errors) == 20
     assert alive() == 20

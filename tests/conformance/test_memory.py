@@ -21,8 +21,8 @@ from rio_chain import (
     Cache,
     Chain,
     Chaos,
-    Flights,
     Limit,
+    SingleFlight,
     Task,
     at_least,
     best,
@@ -130,7 +130,7 @@ def of_one_limit() -> Chain[[Any], Any]:
 
 
 def of_one_flight() -> Chain[[Any], Any]:
-    flights = Flights(key=id)
+    flights = SingleFlight(key=id)
     return settle(Task(fails_late).single_flight(flights), Task(fails_late).single_flight(flights))
 
 

@@ -11,7 +11,7 @@ import pytest
 from conformance.harness import World
 from conformance.works import HANG
 
-from rio_chain import Cache, Flights, Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, settle, when
+from rio_chain import Cache, SingleFlight, Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, settle, when
 
 
 async def fetch(x: Any) -> str:
@@ -212,7 +212,7 @@ async def test_a_cache_or_flight_does_not_mix_what_comes_from_outside(world: Wor
 
     user = Task(fetch)
     using = Task(render).using(user=user)
-    around: Any = using.cache(Cache(ttl=60_000)) if policy == "cache" else using.single_flight(Flights())
+    around: Any = using.cache(Cache(ttl=60_000)) if policy == "cache" else using.single_flight(SingleFlight())
     chain = user >> (lambda _: "same") >> around
     first = await world.together(*(lambda k=k: world.run(chain(k)) for k in (1, 2, 3)))
     assert [outcome.unwrap() for outcome in first] == [("same", f"user {k}") for k in (1, 2, 3)]

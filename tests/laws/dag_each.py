@@ -14,7 +14,7 @@ from laws.dag_parts import Part
 from laws.dag_values import Gather, Spread, Val
 from returns.result import Failure, Success
 
-from rio_chain import TooFew
+from rio_chain import NotEnoughSuccesses
 
 Play = Callable[[Part, Any, float, float, Memory], End]
 
@@ -118,7 +118,7 @@ def _handed_on(part: Part, ended: list[Ended], over: float) -> End:
         return evolve(min(errors, key=lambda end: end.at), at=over)
     got = [one.end.value for one in ended if one.end.kind == "value"]
     if part.mode == "some" and len(got) < 2:
-        return End(over, "error", TooFew(2, len(got)))
+        return End(over, "error", NotEnoughSuccesses(2, len(got)))
     if part.mode == "keep":
         got = [(Success if one.end.kind == "value" else Failure)(one.end.value) for one in ended]
     return End(over, "value", Gather(part.n)(got))

@@ -15,9 +15,9 @@ from rio_chain import (
     Chain,
     ChainDefinitionError,
     Chaos,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     best,
     fan_out,
@@ -27,7 +27,7 @@ from rio_chain import (
     settle,
     star,
 )
-from rio_chain.nodes import Call, walk
+from rio_chain.nodes import TaskNode, walk
 from rio_chain.plan import compile_plan
 from rio_chain.show.source import ms
 
@@ -72,7 +72,7 @@ SHARED = {  # they go by these names in a repr
     "limit": Limit(3),
     "budget": Budget(),
     "cache": Cache(1000),
-    "flights": Flights(),
+    "flights": SingleFlight(),
     "chaos": Chaos(0.1, latency=5),
     "quantile": Quantile(),
 }
@@ -212,7 +212,7 @@ def test_a_pickle_is_equal_and_keeps_every_origin(chain: AnyChain) -> None:
 @given(stateful)
 def test_a_plan_has_one_task_for_each_occurrence_and_unique_names(chain: AnyChain) -> None:
     plan = chain.plan()
-    assert [task.call for task in plan.tasks] == [node for node in walk(plan.root) if isinstance(node, Call)]
+    assert [task.call for task in plan.tasks] == [node for node in walk(plan.root) if isinstance(node, TaskNode)]
     assert len({task.name for task in plan.tasks} | {b.name for b in plan.bridges}) == len(plan.tasks) + len(
         plan.bridges
     )

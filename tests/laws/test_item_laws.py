@@ -18,7 +18,18 @@ from hypothesis import strategies as st
 from laws.dag_values import said
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, Chain, LimitExceeded, Outcome, Task, TooFew, at_least, each, expand, reduce
+from rio_chain import (
+    BridgeFailed,
+    Chain,
+    LimitExceeded,
+    NotEnoughSuccesses,
+    Outcome,
+    Task,
+    at_least,
+    each,
+    expand,
+    reduce,
+)
 
 # --- how it is run ----------------------------------------------------------------------------------------------
 
@@ -133,7 +144,7 @@ def expected(given: list[int], on_error: Any) -> Any:
     if on_error == "raise" and len(values) < len(made):
         return OddError
     if on_error not in ("raise", "drop") and len(values) < on_error.least:
-        return TooFew
+        return NotEnoughSuccesses
     return Success(values)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rio_chain import CircuitOpen, LimitExceeded
-from rio_chain.policies import Backoff, Breaker, Budget, Cache, Flights, Limit, Quantile
+from rio_chain.policies import Backoff, Breaker, Budget, Cache, Call, Limit, Quantile, SingleFlight
 from rio_chain.policies.flights import Leader
-from rio_chain.policies.hold import Turn
+from rio_chain.policies.hold import PendingPermit
 from rio_chain.policies.timeline import Timeline
 from rio_chain.policies.written import plain
 
@@ -87,7 +88,7 @@ def test_a_number_is_written_exactly(value: float) -> None:
 class Caller:
     """Waits as the engine does: it asks when it was woken or when ``after`` has passed, never else."""
 
-    def __init__(self, turn: Turn, clock: FakeClock) -> None:
+    def __init__(self, turn: PendingPermit, clock: FakeClock) -> None:
         self.turn = turn
         self.clock = clock
         self.woken = False
@@ -118,21 +119,21 @@ class Crowd:
         self.concurrency = concurrency
         self.clock = FakeClock(50.0)
         self.callers: list[Caller] = []
-        self.holds: list[Any] = []
+        self.permits: list[Any] = []
         self.starts: list[float] = []
         self.served: list[int] = []
 
     def enter(self) -> None:
-        got = self.limit.enter(None, self.clock)
-        if isinstance(got, Turn):
+        got = self.limit.enter(Call(clock=self.clock))
+        if isinstance(got, PendingPermit):
             self.callers.append(Caller(got, self.clock))
         elif not isinstance(got, LimitExceeded):
             assert not any(c.turn.state == "waiting" for c in self.callers), "nobody overtakes"
             self.let_in(got)
         self.settle()
 
-    def let_in(self, hold: Any) -> None:
-        self.holds.append(hold)
+    def let_in(self, permit: Any) -> None:
+        self.permits.append(permit)
         self.starts.append(self.clock())
 
     def settle(self) -> None:
@@ -141,19 +142,19 @@ class Crowd:
         for number, caller in enumerate(self.callers):
             if caller.turn.state == "granted" and number not in self.served:
                 self.served.append(number)
-                self.let_in(caller.turn.hold)
-        assert self.concurrency is None or len(self.holds) <= self.concurrency
-        assert self.limit.running == len(self.holds)
+                self.let_in(caller.turn.permit)
+        assert self.concurrency is None or len(self.permits) <= self.concurrency
+        assert self.limit.running == len(self.permits)
         waiting = [c for c in self.callers if c.turn.state == "waiting"]
         assert self.limit.waiting == len(waiting)
-        if waiting and (self.concurrency is None or len(self.holds) < self.concurrency):
+        if waiting and (self.concurrency is None or len(self.permits) < self.concurrency):
             bucket = self.limit._lines[None].bucket
             assert bucket is not None
             assert waiting[0].due <= self.clock() + bucket.wait(self.clock()) + 1e-6, "it will ask in time"
 
     def end(self, number: int) -> None:
-        if self.holds:
-            self.holds.pop(number % len(self.holds)).dropped()
+        if self.permits:
+            self.permits.pop(number % len(self.permits)).dropped()
         self.settle()
 
     def leave(self, number: int) -> None:
@@ -208,7 +209,7 @@ def test_a_limit_is_kept_and_nobody_is_forgotten(
                 assert j - i + 1 <= depth + rate * (crowd.starts[j] - begin) + 1e-6
     assert crowd.served == sorted(crowd.served), "first come, first served"
     for _ in range(200):  # all ends well: who still waits gets in, or is refused for its patience
-        if not crowd.limit.waiting and not crowd.holds:
+        if not crowd.limit.waiting and not crowd.permits:
             break
         crowd.end(0)
         crowd.move(2.5)
@@ -283,7 +284,7 @@ class Model:
 def test_a_breaker_does_as_its_model(
     failures: int, ratio: float | None, least: int, script: list[tuple[str, Any]]
 ) -> None:
-    breaker = Breaker(failures, ratio=ratio, window=2000, least=least, open_for=1000)
+    breaker = Breaker(failures, ratio=ratio, window=2000, min_calls=least, open_for=1000)
     model = Model(failures, ratio, 2.0, least, 1.0)
     clock = FakeClock(0.0)
     flying: list[tuple[int, int, Any]] = []
@@ -293,18 +294,18 @@ def test_a_breaker_does_as_its_model(
         if what == "move":
             clock.move(arg)
         elif what == "enter":
-            got = breaker.enter(clock)
+            got = breaker.enter(Call(clock=clock))
             assert model.enter(now, number) is not isinstance(got, CircuitOpen)
             if not isinstance(got, CircuitOpen):
                 flying.append((number, model.era, got))
         elif flying:
-            call, era, hold = flying.pop(arg % len(flying))
-            getattr(hold, what)(*(() if what == "dropped" else (OSError(),)))
+            call, era, permit = flying.pop(arg % len(flying))
+            getattr(permit, what)(*(() if what == "dropped" else (OSError(),)))
             model.end(now, call, era, what)
         assert breaker.state == model.state(clock())
 
 
-# --- Budget, Quantile, Cache, Flights ---------------------------------------------------------------------------
+# --- Budget, Quantile, Cache, SingleFlight ---------------------------------------------------------------------------
 
 
 @given(st.floats(0, 2), st.integers(0, 5), st.lists(st.sampled_from(["execution", "extra", "end", "end"]), max_size=80))
@@ -318,13 +319,13 @@ def test_a_budget_grants_what_it_has_and_no_more(ratio: float, floor: int, scrip
             if flying:
                 flying.pop(0)[1].dropped()
             continue
-        hold = getattr(budget, what)()
-        assert (hold is not None) == (what == "execution" or extras + 1 <= most + 1e-9)
-        if hold is not None:
-            flying.append((what, hold))
+        permit = getattr(budget, what)()
+        assert (permit is not None) == (what == "execution" or extras + 1 <= most + 1e-9)
+        if permit is not None:
+            flying.append((what, permit))
         assert budget.extras == sum(kind == "extra" for kind, _ in flying)
-    for _, hold in flying:
-        hold.failed(OSError())
+    for _, permit in flying:
+        permit.failed(OSError())
     assert (budget.executions, budget.extras) == (0, 0)
 
 
@@ -363,13 +364,13 @@ def test_a_cache_does_as_a_dict_with_dates(size: int, script: list[tuple[str, in
 
 @given(st.lists(st.tuples(st.sampled_from(["enter", "succeeded", "failed", "dropped", "quit"]), st.integers(0, 9))))
 def test_of_a_flight_one_leads_and_all_are_answered(script: list[tuple[str, int]]) -> None:
-    flights = Flights()
+    flights = SingleFlight()
     leader: Any = None
-    turns: list[Turn] = []
+    turns: list[PendingPermit] = []
     for what, number in script:
         waiting = [turn for turn in turns if turn.state == "waiting"]
         if what == "enter":
-            got = flights.enter("key")
+            got = flights.enter(Call(key="key", clock=time.monotonic))
             assert isinstance(got, Leader) is (leader is None)
             if isinstance(got, Leader):
                 leader = got
@@ -382,11 +383,11 @@ def test_of_a_flight_one_leads_and_all_are_answered(script: list[tuple[str, int]
             getattr(leader, what)(*(() if what == "dropped" else (number,)))
             if what == "dropped" and waiting:
                 assert waiting[0].state == "granted"
-                leader = waiting[0].hold
+                leader = waiting[0].permit
             else:
                 leader = None
                 assert all(turn.answer is not None and turn.answer.value == number for turn in waiting)
     if leader is not None:
         leader.succeeded(0)
     assert not any(turn.state == "waiting" for turn in turns)
-    assert isinstance(flights.enter("key"), Leader)
+    assert isinstance(flights.enter(Call(key="key", clock=time.monotonic)), Leader)

@@ -21,9 +21,9 @@ from rio_chain import (
     Chain,
     Chaos,
     CircuitOpen,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
 )
 from rio_chain.executors.thread import start_daemon
@@ -134,7 +134,7 @@ def test_a_budget() -> None:
 
 
 def test_a_breaker() -> None:
-    breaker = Breaker(ratio=0.9, least=5)
+    breaker = Breaker(ratio=0.9, min_calls=5)
     outcomes = everywhere(
         lambda load: (Task(load.fetch).breaker(breaker), Task(load.blocking).breaker(breaker)), Load()
     )
@@ -155,7 +155,7 @@ def test_a_cache() -> None:
 
 
 def test_single_flight() -> None:
-    flights, load = Flights(key=lambda _: "all"), Load()
+    flights, load = SingleFlight(key=lambda _: "all"), Load()
     outcomes = everywhere(
         lambda load: (Task(load.fetch).single_flight(flights), Task(load.blocking).single_flight(flights)), load
     )
@@ -179,7 +179,7 @@ def test_a_quantile_and_chaos() -> None:
 @pytest.mark.parametrize("what", ["limit", "flights"])
 def test_a_wait_on_a_loop_that_ends_is_passed_on(what: str) -> None:
     """A loop is closed while one of its requests waits in the line of an object that lives on."""
-    limit, flights = Limit(1), Flights()
+    limit, flights = Limit(1), SingleFlight()
     go = threading.Event()
     calls = []
 

@@ -12,15 +12,19 @@ from rio_chain import (
     Breaker,
     Budget,
     Cache,
+    Call,
     Chain,
     Chaos,
     FanOut,
     Finding,
-    Flights,
+    Gate,
     Limit,
     Outcome,
+    PendingPermit,
+    Permit,
     Quantile,
     Request,
+    SingleFlight,
     Task,
     at_least,
     best,
@@ -223,7 +227,7 @@ assert_type(
     guarded.retry(2, on={OSError: Backoff(), ValueError: None}, retry_after=lambda error: 2).budget(Budget()),
     Chain[[User], bytes],
 )
-assert_type(guarded.single_flight(Flights()).cache(Cache(1000)) >> len, Chain[[User], int])
+assert_type(guarded.single_flight(SingleFlight()).cache(Cache(1000)) >> len, Chain[[User], int])
 
 # --- earlier answers, many items, routes -----------------------------------------------------------------------------
 
@@ -299,3 +303,20 @@ assert_type(script.calls, list[ScriptCall])
 
 assert_type(guarded.bounds(), Bounds)
 assert_type(guarded.lint(), tuple[Finding, ...])
+
+
+class OneOf(Gate):
+    """A limit of the user's own, around one of ours."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+
+    def enter(self, call: Call) -> Permit | PendingPermit | Exception:
+        assert_type(call.priority, float)
+        assert_type(call.clock(), float)
+        got: Permit | PendingPermit | Exception = self.limit.enter(call)
+        return got
+
+
+assert_type(guarded.limit(OneOf(Limit(1))).breaker(OneOf(Limit(2))) >> len, Chain[[User], int])
+assert_type(Call(clock=float).priority, float)

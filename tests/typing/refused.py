@@ -6,7 +6,25 @@ pyright honours ``type: ignore`` as well; a line that only it refuses says ``pyr
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
-from rio_chain import Breaker, Limit, Task, choose, each, fan_out, first, race, reduce, settle, star, when
+import time
+
+from rio_chain import (
+    Breaker,
+    Call,
+    Gate,
+    Limit,
+    Permit,
+    Task,
+    choose,
+    each,
+    fan_out,
+    first,
+    race,
+    reduce,
+    settle,
+    star,
+    when,
+)
 from rio_chain.testing import LatencyModel, Script
 
 
@@ -75,6 +93,8 @@ user.accept(two)  # type: ignore[arg-type]
 user.breaker(Limit(1))  # type: ignore[arg-type]
 user.limit(10)  # type: ignore[arg-type]
 user.breaker(Breaker)  # type: ignore[arg-type]
+Breaker(ratio=0.5, least=5)  # type: ignore[call-arg]
+Call("key", time.monotonic, 0)  # type: ignore[call-arg]
 user.or_else(1, on=3)  # type: ignore[call-overload]
 user.replica()  # type: ignore[call-overload]
 user.replica(2, pick=first)  # type: ignore[call-overload]
@@ -98,6 +118,11 @@ Script().model(20)  # type: ignore[arg-type]
 LatencyModel.lognormal(20)  # type: ignore[call-arg]
 LatencyModel.constant(20).failing(0.1, "no")  # type: ignore[arg-type]
 orders.run()  # type: ignore[attr-defined]
+
+
+class OfBefore(Gate):
+    def enter(self, key: object, clock: object) -> Permit:  # type: ignore[override]
+        return Permit()
 
 
 async def forgotten() -> None:

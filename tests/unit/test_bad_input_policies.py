@@ -12,9 +12,9 @@ from rio_chain import (
     Cache,
     ChainDefinitionError,
     Chaos,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     first,
     quorum,
@@ -57,7 +57,7 @@ class TestState:
             ("limit", Limit, "Limit(10)"),
             ("budget", Budget, "Budget(0.2)"),
             ("cache", Cache, "Cache(ttl=60_000)"),
-            ("single_flight", Flights, "Flights()"),
+            ("single_flight", SingleFlight, "SingleFlight()"),
             ("chaos", Chaos, "Chaos(0.1, latency=200)"),
         ],
     )
@@ -152,7 +152,9 @@ class TestBridges:
 
     bridge = Bridge(one, "one", is_async=False)
 
-    @pytest.mark.parametrize("policy", [Cache(1000), Limit(1), Breaker(), Budget(), Flights(), Chaos(0.1, latency=1)])
+    @pytest.mark.parametrize(
+        "policy", [Cache(1000), Limit(1), Breaker(), Budget(), SingleFlight(), Chaos(0.1, latency=1)]
+    )
     def test_have_no_policies(self, policy: Any) -> None:
         plan = Seq((task.node, Scope(policy, self.bridge)))
         refused(lambda: compile_plan(plan), f"`{policy}` needs a task to its left; got only bridges: write Task(fn)")

@@ -28,11 +28,12 @@ from rio_chain import (
     Breaker,
     Budget,
     Cache,
+    Call,
     CircuitOpen,
-    Flights,
     Limit,
     Quantile,
     QueueFull,
+    SingleFlight,
     Task,
     Ticket,
     TicketCancelled,
@@ -446,8 +447,8 @@ def test_a_storm_of_signals(executor: str) -> None:
 def test_whoever_comes_into_a_limit_may_leave_it() -> None:
     def once(interruption: Interruption) -> None:
         limit = Limit(2)
-        inside: list[Any] = [limit.enter(None, time.monotonic) for _ in range(2)]
-        waiting: list[Any] = [limit.enter(None, time.monotonic) for _ in range(3)]
+        inside: list[Any] = [limit.enter(Call(clock=time.monotonic)) for _ in range(2)]
+        waiting: list[Any] = [limit.enter(Call(clock=time.monotonic)) for _ in range(3)]
         leaving[:] = [inside[1].dropped, waiting[0].quit]
         with interruption.here():
             inside[0].dropped()
@@ -467,17 +468,18 @@ def test_whoever_comes_into_a_limit_may_leave_it() -> None:
 
 def test_whoever_comes_into_flights_may_leave_them() -> None:
     def once(interruption: Interruption) -> None:
-        flights = Flights()
-        leader, gone = flights.enter("key"), flights.enter("key")
+        flights = SingleFlight()
+        same = Call(key="key", clock=time.monotonic)
+        leader, gone = flights.enter(same), flights.enter(same)
         leaving[:] = [gone.quit, leader.dropped]
         with interruption.here():
-            second = flights.enter("key")
+            second = flights.enter(same)
         while leaving:
             leaving.pop()()
-        leads = second if isinstance(second, Leader) else second.hold
+        leads = second if isinstance(second, Leader) else second.permit
         assert isinstance(leads, Leader)
         assert "1 in flight, 0 follow" in repr(flights)
-        last = flights.enter("key")
+        last = flights.enter(same)
         leaving[:] = [last.quit]
         with interruption.here():
             leads.failed(OSError())
@@ -512,7 +514,7 @@ def test_whoever_comes_into_a_breaker_a_budget_or_a_quantile_may_use_it() -> Non
     def once(interruption: Interruption) -> None:
         with interruption.here():
             for _ in range(2):
-                call: Any = breaker.enter(now)
+                call: Any = breaker.enter(Call(clock=now))
                 call.failed(OSError())
             state = breaker.state
             breaker.close()
@@ -525,7 +527,7 @@ def test_whoever_comes_into_a_breaker_a_budget_or_a_quantile_may_use_it() -> Non
         assert state == "open"
 
     def comes() -> None:
-        call: Any = breaker.enter(now)
+        call: Any = breaker.enter(Call(clock=now))
         if not isinstance(call, CircuitOpen):
             call.dropped()
         assert repr(breaker)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from rio_chain.engine.blocking import HeldCall, SharedHold
+from rio_chain.engine.blocking import HeldCall, SharedPermit
 from rio_chain.engine.contender import Contender, Race, RaceOver
 from rio_chain.engine.program import CONSTANT, JUMP, LEAVE, TASK
-from rio_chain.policies.hold import Hold
+from rio_chain.policies.hold import Permit
 
 
-class Told(Hold):
+class Told(Permit):
     """Writes down how it ended."""
 
     __slots__ = ("ends", "error")
@@ -37,24 +37,24 @@ class Told(Hold):
 @pytest.mark.parametrize("end", [("succeeded", 5), ("failed", "error"), ("dropped",)])
 def test_a_hold_without_calls_ends_with_its_frame(end: tuple[Any, ...]) -> None:
     told = Told()
-    hold = SharedHold(told, None)
-    assert hold.open
-    getattr(hold, end[0])(*end[1:])
-    assert (told.ends, hold.open) == ([end], False)
-    hold.dropped()
+    permit = SharedPermit(told, None)
+    assert permit.open
+    getattr(permit, end[0])(*end[1:])
+    assert (told.ends, permit.open) == ([end], False)
+    permit.dropped()
     assert told.ends == [end], "any later call does nothing"
 
 
 def test_the_last_call_gives_it_back_and_says_how_the_frame_ended() -> None:
     told = Told()
-    hold = SharedHold(told, None)
-    hold.join()
-    hold.join()
-    hold.leave()
-    hold.succeeded(5)
-    assert (told.ends, hold.open) == ([], True)
-    hold.leave()
-    assert (told.ends, hold.open) == ([("succeeded", 5)], False)
+    permit = SharedPermit(told, None)
+    permit.join()
+    permit.join()
+    permit.leave()
+    permit.succeeded(5)
+    assert (told.ends, permit.open) == ([], True)
+    permit.leave()
+    assert (told.ends, permit.open) == ([("succeeded", 5)], False)
 
 
 def test_an_error_of_a_hold_is_raised_where_somebody_waits_and_reported_where_nobody_does(
@@ -63,30 +63,30 @@ def test_an_error_of_a_hold_is_raised_where_somebody_waits_and_reported_where_no
     told: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", told.append)
     with pytest.raises(LookupError):
-        SharedHold(Told(LookupError()), None).succeeded(5)
-    hold = SharedHold(Told(LookupError()), None)
-    hold.join()
-    hold.succeeded(5)
-    hold.leave()
+        SharedPermit(Told(LookupError()), None).succeeded(5)
+    permit = SharedPermit(Told(LookupError()), None)
+    permit.join()
+    permit.succeeded(5)
+    permit.leave()
     assert [args.exc_type for args in told] == [LookupError]
 
 
 class TestHeldCall:
     def test_a_call_that_ends_keeps_nothing(self) -> None:
         told = Told()
-        hold = SharedHold(told, None)
+        permit = SharedPermit(told, None)
         call = HeldCall(abs)
         assert call(-5) == 5
-        call.give_up([hold])
-        hold.dropped()
+        call.give_up([permit])
+        permit.dropped()
         assert told.ends == [("dropped",)]
 
     def test_a_call_that_has_not_begun_never_will(self) -> None:
         told, begun = Told(), list[int]()
-        hold = SharedHold(told, None)
+        permit = SharedPermit(told, None)
         call = HeldCall(begun.append)
-        call.give_up([hold])
-        hold.dropped()
+        call.give_up([permit])
+        permit.dropped()
         assert told.ends == [("dropped",)]
         assert call(5) is None
         assert begun == []
@@ -94,13 +94,13 @@ class TestHeldCall:
 
     @pytest.mark.parametrize("error", [None, OSError(), SystemExit()])
     def test_a_call_that_runs_keeps_what_is_open_until_it_returns(self, error: BaseException | None) -> None:
-        told, over = Told(), SharedHold(Told(), None)
-        hold = SharedHold(told, None)
+        told, over = Told(), SharedPermit(Told(), None)
+        permit = SharedPermit(told, None)
         over.dropped()
 
         def body() -> None:
-            call.give_up([over, hold])
-            hold.dropped()
+            call.give_up([over, permit])
+            permit.dropped()
             assert told.ends == []
             if error is not None:
                 raise error
@@ -116,14 +116,14 @@ class TestHeldCall:
     def test_of_a_giving_up_and_an_end_at_the_same_moment_one_gives_back(self) -> None:
         for _ in range(300):
             told = Told()
-            hold = SharedHold(told, None)
+            permit = SharedPermit(told, None)
             call = HeldCall(int)
             both = threading.Barrier(2)
 
-            def given_up(call: HeldCall = call, hold: SharedHold = hold, both: threading.Barrier = both) -> None:
+            def given_up(call: HeldCall = call, permit: SharedPermit = permit, both: threading.Barrier = both) -> None:
                 both.wait()
-                call.give_up([hold])
-                hold.dropped()
+                call.give_up([permit])
+                permit.dropped()
 
             thread = threading.Thread(target=given_up)
             thread.start()
@@ -136,17 +136,17 @@ class TestHeldCall:
 class TestRaces:
     def test_a_place_is_kept_until_the_strand_goes_on(self) -> None:
         told, contender = Told(), Contender(Race(None, 2))
-        hold = SharedHold(told, contender)
-        hold.succeeded(5)
+        permit = SharedPermit(told, contender)
+        permit.succeeded(5)
         for code in (LEAVE, JUMP, CONSTANT):
             contender.go_on(code)
-        assert (told.ends, hold.open) == ([], True)
+        assert (told.ends, permit.open) == ([], True)
         contender.go_on(TASK)
-        assert (told.ends, hold.open) == ([("succeeded", 5)], False)
+        assert (told.ends, permit.open) == ([("succeeded", 5)], False)
 
     def test_or_until_it_has_ended(self) -> None:
         told, contender = Told(), Contender(Race(None, 2))
-        SharedHold(told, contender).failed("error")
+        SharedPermit(told, contender).failed("error")
         contender.ended()
         assert told.ends == [("failed", "error")]
 
@@ -175,7 +175,7 @@ class TestRaces:
         around, told = Contender(Race(None, 2)), Told()
         race = Race(around, 2)
         first, second = Contender(race), Contender(race)
-        SharedHold(told, second if last else first).succeeded(5)
+        SharedPermit(told, second if last else first).succeeded(5)
         first.ended()
         assert told.ends == ([] if last else [("succeeded", 5)]), "the other one goes on, so nothing is decided"
         second.ended()
@@ -186,7 +186,7 @@ class TestRaces:
         around, told = Contender(Race(None, 2)), Told()
         race = Race(around, 2)
         first = Contender(race)
-        SharedHold(told, first).succeeded(5)
+        SharedPermit(told, first).succeeded(5)
         race.decided = True
         first.ended()
         assert told.ends == []

@@ -16,9 +16,9 @@ from rio_chain import (
     Bounds,
     Chain,
     Chaos,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     choose,
     each,
@@ -30,7 +30,7 @@ from rio_chain import (
     when,
 )
 from rio_chain.bounds import Cut
-from rio_chain.nodes import Call, Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, walk
+from rio_chain.nodes import Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, TaskNode, walk
 from rio_chain.plan import compile_plan
 from rio_chain.policies import Retry, Timeout
 
@@ -94,7 +94,7 @@ class TestTime:
             (F.timeout(100).limit(Limit(1, wait=30)), 130),
             (F.limit(Limit(1)).timeout(100), 100),
             (F.timeout(100).chaos(Chaos(0.1, latency=20)), 120),
-            (F.timeout(100).single_flight(Flights()), 200),
+            (F.timeout(100).single_flight(SingleFlight()), 200),
             (each(F.timeout(100), limit=3), NO_LIMIT),
             (each(F.timeout(100)).timeout(500), 500),
             (expand(F.timeout(100), total=20), 2_000),
@@ -234,7 +234,7 @@ class Model:
 
     def run(self, node: Node) -> Ran:
         if isinstance(node, Scope) and isinstance(node.policy, Timeout):
-            assert isinstance(node.inner, Call)
+            assert isinstance(node.inner, TaskNode)
             self.calls[node.inner.name] += 1
             return self.chance(), node.policy.seconds
         if isinstance(node, Scope):

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from rio_chain import Backoff, Chain, ChainDefinitionError, FanOut, Request, Task, fan_out, settle, star
-from rio_chain.nodes import Bridge, Call, Constant, Handler, Node, OrElse, Scope, Seq
+from rio_chain.nodes import Bridge, Constant, Handler, Node, OrElse, Scope, Seq, TaskNode
 from rio_chain.nodes import FanOut as FanOutNode
 from rio_chain.policies import DEFAULT_BACKOFF, Retry, Timeout
 
@@ -51,7 +51,7 @@ def kinds(chain: Chain[..., Any]) -> str:
     """The tree without what is in its leaves."""
 
     def of(node: Node) -> str:
-        if isinstance(node, (Call, Bridge)):
+        if isinstance(node, (TaskNode, Bridge)):
             return node.name
         if isinstance(node, Seq):
             return f"Seq({', '.join(map(of, node.steps))})"
@@ -63,8 +63,8 @@ def kinds(chain: Chain[..., Any]) -> str:
 
 class TestTask:
     def test_holds_the_function_and_its_kind(self) -> None:
-        assert F.node == Call(f, "f", is_async=False)
-        assert Task(later).node == Call(later, "later", is_async=True)
+        assert F.node == TaskNode(f, "f", is_async=False)
+        assert Task(later).node == TaskNode(later, "later", is_async=True)
 
     def test_is_a_decorator(self) -> None:
         @Task
@@ -90,8 +90,8 @@ class TestTask:
     def test_named_and_inline_give_a_task(self) -> None:
         named = F.named("user").inline()
         assert type(named) is Task
-        assert named.node == Call(f, "user", is_async=False, inline=True, explicit=True)
-        assert F.node == Call(f, "f", is_async=False)
+        assert named.node == TaskNode(f, "user", is_async=False, inline=True, explicit=True)
+        assert F.node == TaskNode(f, "f", is_async=False)
 
     def test_a_second_name_replaces_the_first(self) -> None:
         assert F.named("a").named("b") == F.named("b")
@@ -107,7 +107,7 @@ class TestThen:
     def test_functions_on_either_side_are_bridges(self) -> None:
         chain = f >> G >> h
         assert kinds(chain) == "Seq(f, g, h)"
-        assert [type(step) for step in chain.plan().root.steps] == [Bridge, Call, Bridge]  # type: ignore[union-attr]
+        assert [type(step) for step in chain.plan().root.steps] == [Bridge, TaskNode, Bridge]  # type: ignore[union-attr]
 
     def test_then_is_the_same(self) -> None:
         assert F.then(g).then(H) == F >> g >> H

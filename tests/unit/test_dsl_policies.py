@@ -16,9 +16,9 @@ from rio_chain import (
     Chain,
     ChainDefinitionError,
     Chaos,
-    Flights,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     best,
     fan_out,
@@ -26,7 +26,7 @@ from rio_chain import (
     quorum,
     race,
 )
-from rio_chain.nodes import Call, Constant, Node, OrElse, Race, Scope, heads, walk
+from rio_chain.nodes import Constant, Node, OrElse, Race, Scope, TaskNode, heads, walk
 from rio_chain.policies import Accept, Retry
 
 
@@ -48,7 +48,7 @@ def server_says(error: Any) -> float | None:
 
 F, G = Task(f), Task(g)
 breaker, budget, cache = Breaker(), Budget(), Cache(1000)
-chaos, flights, limit, quantile = Chaos(0.5, latency=10), Flights(), Limit(10), Quantile()
+chaos, flights, limit, quantile = Chaos(0.5, latency=10), SingleFlight(), Limit(10), Quantile()
 
 
 def race_in(chain: Chain[..., Any]) -> Race:
@@ -72,7 +72,7 @@ class TestReplica:
         found = race_in(chain)
         assert found.count == 4
         assert [task.name for task in chain.plan().tasks] == ["f#1", "g#1", "g#2", "f#2"]
-        assert isinstance(found.branches[2], Call)
+        assert isinstance(found.branches[2], TaskNode)
         assert found.branches[2].is_async
         assert race_in(F.replica(5, to=(G,))).count == 5
 

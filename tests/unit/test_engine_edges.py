@@ -137,7 +137,7 @@ def closed(answer: Any, *, places: bool) -> None:
             return Raised(error)
 
     rt = SimpleNamespace(places=places, direct=places, call=call, call_async=call_async)
-    strand: Any = SimpleNamespace(rt=rt, holds=())
+    strand: Any = SimpleNamespace(rt=rt, permits=(), pinned=())
     asyncio.run(close_all(strand, [answer, answer]))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from forking import Fails, answer, asame, elsewhere, fails, forks, holding, in_child, paused, same
 
-from rio_chain import Breaker, Budget, Cache, Chaos, Flights, Limit, Quantile, Task
+from rio_chain import Breaker, Budget, Cache, Call, Chaos, Limit, Quantile, SingleFlight, Task
 from rio_chain.testing import Script, VirtualExecutor
 
 pytestmark = forks
@@ -23,7 +23,7 @@ LONG = 3_600_000
 
 
 def test_a_decision_of_another_thread_holds_nobody_up() -> None:
-    policies: list[Any] = [Limit(1), Cache(LONG), Flights()]
+    policies: list[Any] = [Limit(1), Cache(LONG), SingleFlight()]
     for policy in policies:
         with elsewhere(lambda pause, policy=policy: policy._lock.decide(pause)):  # type: ignore[misc]
             in_child(lambda policy=policy: use(policy))  # type: ignore[misc]
@@ -50,9 +50,9 @@ def use(policy: Any) -> None:
     repr(policy)
     match policy:
         case Limit():
-            policy.enter(None, time.monotonic).dropped()
+            policy.enter(Call(clock=time.monotonic)).dropped()
         case Breaker():
-            policy.enter(time.monotonic).succeeded(1)
+            policy.enter(Call(clock=time.monotonic)).succeeded(1)
             policy.open()
             policy.close()
         case Budget():
@@ -62,8 +62,8 @@ def use(policy: Any) -> None:
             assert policy.get(1, time.monotonic).hit
             policy.forget(1)
             policy.clear()
-        case Flights():
-            policy.enter(1).succeeded(1)
+        case SingleFlight():
+            policy.enter(Call(key=1, clock=time.monotonic)).succeeded(1)
         case Quantile():
             policy.add(1.0)
             assert policy.value() is not None
@@ -94,11 +94,11 @@ def use_inside(cache: Cache) -> None:
 
 
 def test_what_was_half_changed_is_whole() -> None:
-    late, rolling, few = Quantile(0.5, warmup=1, window=3), Breaker(ratio=0.5, least=2), Breaker(2)
+    late, rolling, few = Quantile(0.5, warmup=1, window=3), Breaker(ratio=0.5, min_calls=2), Breaker(2)
     for seconds in (0.3, 0.1, 0.2):
         late.add(seconds)
-    rolling.enter(time.monotonic).failed(Fails())  # type: ignore[union-attr]
-    few.enter(time.monotonic).failed(Fails())  # type: ignore[union-attr]
+    rolling.enter(Call(clock=time.monotonic)).failed(Fails())  # type: ignore[union-attr]
+    few.enter(Call(clock=time.monotonic)).failed(Fails())  # type: ignore[union-attr]
 
     def torn(pause: Callable[[], None]) -> None:
         counts: Any = rolling._counts
@@ -123,7 +123,7 @@ def test_what_was_half_changed_is_whole() -> None:
 
 @each_executor
 def test_a_busy_parent_may_fork_at_any_moment(executor: str) -> None:
-    cache, limit, flights, late = Cache(LONG, size=5), Limit(2, rate=1e9), Flights(), Quantile(0.5, warmup=1)
+    cache, limit, flights, late = Cache(LONG, size=5), Limit(2, rate=1e9), SingleFlight(), Quantile(0.5, warmup=1)
     breaker, budget = Breaker(ratio=0.5), Budget()
     chain: Any = Task(same).inline().limit(limit).breaker(breaker).single_flight(flights).cache(cache)
     over = threading.Event()
@@ -190,10 +190,10 @@ def test_multiprocessing_forks_from_anywhere(executor: str, where: str) -> None:
 
 def test_a_grandchild_begins_anew_as_well() -> None:
     limit = Limit(1)
-    held: Any = limit.enter(None, time.monotonic)
+    held: Any = limit.enter(Call(clock=time.monotonic))
 
     def child() -> None:
-        own: Any = limit.enter(None, time.monotonic)
+        own: Any = limit.enter(Call(clock=time.monotonic))
         in_child(lambda: answer(Task(same).limit(limit), "thread").unwrap())
         own.dropped()
         assert limit.running == 0

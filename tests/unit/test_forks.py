@@ -6,7 +6,6 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Hashable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,18 +16,18 @@ from rio_chain import (
     Breaker,
     Budget,
     Cache,
+    Call,
     Chaos,
     CircuitOpen,
-    Flights,
     Gate,
-    Hold,
     Limit,
     LimitExceeded,
+    PendingPermit,
+    Permit,
     Quantile,
+    SingleFlight,
     Task,
-    Turn,
 )
-from rio_chain.policies.hold import Clock
 from rio_chain.testing import VirtualExecutor, run_virtual
 
 pytestmark = forks
@@ -43,8 +42,8 @@ class Mine(Gate):
     def __init__(self, inner: Limit) -> None:
         self.inner = inner
 
-    def enter(self, key: Hashable, clock: Clock) -> Hold | Turn | Exception:
-        return self.inner.enter(key, clock)
+    def enter(self, call: Call) -> Permit | PendingPermit | Exception:
+        return self.inner.enter(call)
 
 
 # --- what the parent holds is free --------------------------------------------------------------------------------
@@ -72,24 +71,24 @@ def test_a_place_that_the_parent_holds_is_free(executor: str, own: bool) -> None
 @each_executor
 def test_the_line_of_the_parent_is_empty_and_has_one_place(executor: str) -> None:
     limit = Limit(1, key=len)
-    held: Any = limit.enter(3, time.monotonic)
-    waits: Any = [limit.enter(3, time.monotonic) for _ in range(2)]
+    held: Any = limit.enter(Call(key=3, clock=time.monotonic))
+    waits: Any = [limit.enter(Call(key=3, clock=time.monotonic)) for _ in range(2)]
     assert (limit.running, limit.waiting) == (1, 2)
 
     def child() -> None:
         assert (limit.running, limit.waiting) == (0, 0)
-        own: Any = limit.enter(3, time.monotonic)
-        next_one: Any = limit.enter(3, time.monotonic)
+        own: Any = limit.enter(Call(key=3, clock=time.monotonic))
+        next_one: Any = limit.enter(Call(key=3, clock=time.monotonic))
         assert type(own) is type(held)
         assert next_one.state == "waiting"
         held.dropped()  # what is the parent's changes nothing here, and is in order among itself
         assert [turn.state for turn in waits] == ["granted", "waiting"]
         waits[1].quit()
-        waits[0].hold.dropped()
+        waits[0].permit.dropped()
         assert (limit.running, limit.waiting, next_one.state) == (1, 1, "waiting")
         own.dropped()
         assert next_one.state == "granted"
-        next_one.hold.dropped()
+        next_one.permit.dropped()
         assert (limit.running, limit.waiting) == (0, 0)
         assert answer(Task(same).limit(limit), executor, "abc").unwrap() == "abc"
 
@@ -136,7 +135,7 @@ def test_a_breaker_is_open_or_closed_as_it_was(executor: str) -> None:
         answer(Task(fails).breaker(shut), executor)
     answer(Task(fails).breaker(counted), executor)
     held.open(hold=True)
-    late: Any = counted.enter(time.monotonic)
+    late: Any = counted.enter(Call(clock=time.monotonic))
 
     def child() -> None:
         for breaker in (shut, held):
@@ -173,26 +172,26 @@ def test_extras_of_the_parent_are_not_in_flight(executor: str) -> None:
 
 @each_executor
 def test_what_the_parent_asks_for_is_asked_for_anew(executor: str) -> None:
-    flights = Flights()
+    flights = SingleFlight()
     with elsewhere(paused(lambda fn: Task(fn).single_flight(flights), executor)):
-        follower: Any = flights.enter(1)
+        follower: Any = flights.enter(Call(key=1, clock=time.monotonic))
 
         def child() -> None:
-            assert repr(flights) == "<Flights by the input: 0 in flight, 0 follow>"
+            assert repr(flights) == "<SingleFlight by the input: 0 in flight, 0 follow>"
             assert answer(Task(same).single_flight(flights), executor).unwrap() == 1
-            leader: Any = flights.enter(1)
+            leader: Any = flights.enter(Call(key=1, clock=time.monotonic))
             follower.quit()  # the parent's: this one goes on
-            assert repr(flights) == "<Flights by the input: 1 in flight, 0 follow>"
+            assert repr(flights) == "<SingleFlight by the input: 1 in flight, 0 follow>"
             leader.succeeded(1)
-            assert repr(flights) == "<Flights by the input: 0 in flight, 0 follow>"
+            assert repr(flights) == "<SingleFlight by the input: 0 in flight, 0 follow>"
 
         in_child(child)
-        assert repr(flights) == "<Flights by the input: 1 in flight, 1 follow>"
+        assert repr(flights) == "<SingleFlight by the input: 1 in flight, 1 follow>"
 
 
 def test_a_body_that_forks_under_policies_ends_in_the_child_as_well() -> None:
     """In virtual time, as the child has the thread that drives it. A loop of asyncio or trio can't go on in a child."""
-    limit, breaker, budget, flights = Limit(1), Breaker(1), Budget(0, floor=1), Flights()
+    limit, breaker, budget, flights = Limit(1), Breaker(1), Budget(0, floor=1), SingleFlight()
     parent, out = os.getpid(), os.pipe()
 
     def body(_: int) -> None:
@@ -209,7 +208,7 @@ def test_a_body_that_forks_under_policies_ends_in_the_child_as_well() -> None:
     def run() -> None:
         run_virtual(main, VirtualExecutor())
         assert (limit.running, limit.waiting, budget.executions, budget.extras) == (0, 0, 0, 0)
-        assert (breaker.state, repr(flights)) == ("closed", "<Flights by the input: 0 in flight, 0 follow>")
+        assert (breaker.state, repr(flights)) == ("closed", "<SingleFlight by the input: 0 in flight, 0 follow>")
 
     try:
         run()

@@ -12,8 +12,8 @@ from rio_chain import (
     Chain,
     Chaos,
     CircuitOpen,
-    Flights,
     Limit,
+    SingleFlight,
     Task,
     at_least,
     choose,
@@ -53,7 +53,7 @@ def uses(x: Any, u: Any = None) -> Any:
 AnyChain = Chain[..., Any]
 F, G, U = Task(f), Task(g), Task(user)
 breaker, budget, cache = Breaker(), Budget(), Cache(1000)
-chaos, flights, limit, short = Chaos(0.5, latency=10), Flights(), Limit(10), Limit(10, wait=5)
+chaos, flights, limit, short = Chaos(0.5, latency=10), SingleFlight(), Limit(10), Limit(10, wait=5)
 one, two, refusing, paced = Limit(1), Limit(2), Limit(1, wait=0), Limit(rate=1)
 
 

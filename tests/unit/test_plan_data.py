@@ -16,10 +16,10 @@ from rio_chain import (
     Cache,
     Chain,
     Chaos,
-    Flights,
     Gate,
     Limit,
     Quantile,
+    SingleFlight,
     Task,
     at_least,
     best,
@@ -66,7 +66,7 @@ def pages(x: Any) -> Any:
 
 
 class Always(Gate):
-    def enter(self, key: Any, clock: Any) -> Any:
+    def enter(self, call: Any) -> Any:
         raise NotImplementedError
 
 
@@ -340,8 +340,8 @@ class TestPolicies:
                 {"kind": "breaker", "failures": 3, "open_for_ms": 500.0, "on": ["OSError"], "name": None},
             ),
             (
-                F.breaker(Breaker(ratio=0.5, window=700, least=4, name="x")),
-                {"kind": "breaker", "ratio": 0.5, "window_ms": 700.0, "least": 4, "name": "x"},
+                F.breaker(Breaker(ratio=0.5, window=700, min_calls=4, name="x")),
+                {"kind": "breaker", "ratio": 0.5, "window_ms": 700.0, "min_calls": 4, "name": "x"},
             ),
             (
                 F.limit(Limit(10)),
@@ -354,7 +354,7 @@ class TestPolicies:
             (F.limit(Always()), {"kind": "gate", "type": f"{HERE}.Always"}),
             (F.budget(Budget(0.1)), {"kind": "budget", "ratio": 0.1, "floor": 3}),
             (F.cache(Cache(1000)), {"kind": "cache", "ttl_ms": 1000.0, "size": 1000, "key": None}),
-            (F.single_flight(Flights(key=f)), {"kind": "single_flight", "key": f"{HERE}.f"}),
+            (F.single_flight(SingleFlight(key=f)), {"kind": "single_flight", "key": f"{HERE}.f"}),
             (
                 F.chaos(Chaos(0.1, latency=20, error=OSError("secret"))),
                 {"kind": "chaos", "rate": 0.1, "latency_ms": 20.0, "error": "OSError", "seed": 0},

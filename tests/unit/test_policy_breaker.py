@@ -9,7 +9,7 @@ import pytest
 from fake_clock import FakeClock
 
 from rio_chain import CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
-from rio_chain.policies import Breaker
+from rio_chain.policies import Breaker, Call
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clock() -> FakeClock:
 
 def call(breaker: Breaker, clock: FakeClock, error: object = None, *, drop: bool = False) -> Any:
     """One call through it; gives the refusal, if there is one."""
-    got = breaker.enter(clock)
+    got = breaker.enter(Call(clock=clock))
     if isinstance(got, CircuitOpen):
         return got
     if drop:
@@ -32,7 +32,7 @@ def call(breaker: Breaker, clock: FakeClock, error: object = None, *, drop: bool
 
 
 def enter(breaker: Breaker, clock: FakeClock) -> Any:
-    got = breaker.enter(clock)
+    got = breaker.enter(Call(clock=clock))
     assert not isinstance(got, CircuitOpen)
     return got
 
@@ -82,9 +82,9 @@ class TestInARow:
 
     def test_a_hold_counts_once(self, clock: FakeClock) -> None:
         breaker = Breaker(2)
-        hold = enter(breaker, clock)
-        hold.failed(OSError())
-        hold.failed(OSError())
+        permit = enter(breaker, clock)
+        permit.failed(OSError())
+        permit.failed(OSError())
         assert breaker.state == "closed"
 
 
@@ -186,7 +186,7 @@ class TestByHand:
 
 class TestRatio:
     def test_it_opens_at_the_ratio_of_enough_calls(self, clock: FakeClock) -> None:
-        breaker = Breaker(ratio=0.5, least=4)
+        breaker = Breaker(ratio=0.5, min_calls=4)
         for error in (OSError(), OSError(), None):
             call(breaker, clock, error)
         assert breaker.state == "closed"
@@ -199,7 +199,7 @@ class TestRatio:
         assert breaker.state == "open"
 
     def test_what_is_older_than_the_window_is_forgotten(self, clock: FakeClock) -> None:
-        breaker = Breaker(ratio=0.5, least=4, window=1000)
+        breaker = Breaker(ratio=0.5, min_calls=4, window=1000)
         for _ in range(3):
             call(breaker, clock, OSError())
         clock.move(1.0)
@@ -211,7 +211,7 @@ class TestRatio:
         assert breaker.state == "open"
 
     def test_closing_forgets_all(self, clock: FakeClock) -> None:
-        breaker = Breaker(ratio=1, least=2, open_for=500)
+        breaker = Breaker(ratio=1, min_calls=2, open_for=500)
         for _ in range(2):
             call(breaker, clock, OSError())
         clock.move(0.5)
@@ -234,7 +234,7 @@ def test_its_text() -> None:
         (lambda: Breaker(ratio=0), "`ratio` must be a finite number, more than 0; got 0"),
         (lambda: Breaker(ratio=1.5), "`ratio` must be more than 0 and at most 1; got 1.5"),
         (lambda: Breaker(window=0), "`window` must be a finite number of milliseconds (or a timedelta), more than 0"),
-        (lambda: Breaker(least=0), "`least` must be a whole number, 1 or more; got 0"),
+        (lambda: Breaker(min_calls=0), "`min_calls` must be a whole number, 1 or more; got 0"),
         (lambda: Breaker(open_for=-1), "`open_for` must be a finite number of milliseconds"),
         (lambda: Breaker(on=len), "`on` must be an exception class or a tuple of them; got "),  # type: ignore[arg-type]
         (lambda: Breaker(on=()), "`on` must be an exception class or a tuple of them; got ()"),

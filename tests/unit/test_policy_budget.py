@@ -10,7 +10,7 @@ from rio_chain.policies import Budget
 
 
 def granted(budget: Budget, tries: int = 100) -> list[Any]:
-    return [hold for hold in (budget.extra() for _ in range(tries)) if hold is not None]
+    return [permit for permit in (budget.extra() for _ in range(tries)) if permit is not None]
 
 
 def test_the_floor_works_without_any_execution() -> None:
@@ -56,10 +56,10 @@ def test_one_that_is_denied_changes_nothing() -> None:
 @pytest.mark.parametrize("end", ["succeeded", "failed", "dropped"])
 def test_all_that_ends_comes_back_once(end: str) -> None:
     budget = Budget(floor=1)
-    for hold in (budget.execution(), budget.extra()):
+    for permit in (budget.execution(), budget.extra()):
         args = () if end == "dropped" else (None,)
-        getattr(hold, end)(*args)
-        getattr(hold, end)(*args)
+        getattr(permit, end)(*args)
+        getattr(permit, end)(*args)
     assert (budget.executions, budget.extras) == (0, 0)
 
 

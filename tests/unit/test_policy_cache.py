@@ -1,13 +1,14 @@
-"""Cache and Flights: the same question is asked once."""
+"""Cache and SingleFlight: the same question is asked once."""
 
 import re
+import time
 from typing import Any
 
 import pytest
 from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError
-from rio_chain.policies import Cache, Flights
+from rio_chain.policies import Cache, Call, SingleFlight
 from rio_chain.policies.cache import MISS, Found
 from rio_chain.policies.flights import Follower, Leader
 from rio_chain.policies.hold import Answer
@@ -81,15 +82,15 @@ class TestCache:
             Cache(**keywords)
 
 
-def lead(flights: Flights, key: str = "a") -> Leader:
-    got = flights.enter(key)
+def lead(flights: SingleFlight, key: str = "a") -> Leader:
+    got = flights.enter(Call(key=key, clock=time.monotonic))
     assert isinstance(got, Leader)
     return got
 
 
 class Waiting:
-    def __init__(self, flights: Flights, key: str = "a") -> None:
-        got = flights.enter(key)
+    def __init__(self, flights: SingleFlight, key: str = "a") -> None:
+        got = flights.enter(Call(key=key, clock=time.monotonic))
         assert isinstance(got, Follower)
         self.turn = got
         self.wakes = 0
@@ -101,44 +102,44 @@ class Waiting:
 
 class TestFlights:
     def test_all_get_the_answer_of_the_leader(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         leader, followers = lead(flights), [Waiting(flights) for _ in range(3)]
-        assert repr(flights) == "<Flights by the input: 1 in flight, 3 follow>"
+        assert repr(flights) == "<SingleFlight by the input: 1 in flight, 3 follow>"
         value = object()
         leader.succeeded(value)
         assert [(f.turn.state, f.wakes) for f in followers] == [("answered", 1)] * 3
         assert all(f.turn.answer is not None and f.turn.answer.value is value for f in followers)
-        assert repr(flights) == "<Flights by the input: 0 in flight, 0 follow>"
+        assert repr(flights) == "<SingleFlight by the input: 0 in flight, 0 follow>"
 
     def test_they_share_its_error_which_is_not_kept(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         leader, follower, error = lead(flights), Waiting(flights), OSError()
         leader.failed(error)
         assert follower.turn.answer == Answer(error, failed=True)
         lead(flights)
 
     def test_keys_are_apart(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         lead(flights, "a")
         lead(flights, "b")
 
     def test_when_the_leader_is_dropped_the_next_leads(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         leader, a, b = lead(flights), Waiting(flights), Waiting(flights)
         leader.dropped()
         assert (a.turn.state, a.wakes, b.turn.state, b.wakes) == ("granted", 1, "waiting", 0)
         late = Waiting(flights)
-        assert a.turn.hold is not None
-        a.turn.hold.succeeded(7)
+        assert a.turn.permit is not None
+        a.turn.permit.succeeded(7)
         assert b.turn.answer == late.turn.answer == Answer(7)
 
     def test_when_nobody_follows_the_flight_is_over(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         lead(flights).dropped()
         lead(flights)
 
     def test_one_who_quits_does_no_harm(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         leader, a, b = lead(flights), Waiting(flights), Waiting(flights)
         a.turn.quit()
         leader.succeeded(7)
@@ -146,7 +147,7 @@ class TestFlights:
         b.turn.quit()
 
     def test_one_who_quits_when_it_should_lead_passes_it_on(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         leader, a, b = lead(flights), Waiting(flights), Waiting(flights)
         leader.dropped()
         a.turn.quit()
@@ -154,7 +155,7 @@ class TestFlights:
         assert (a.turn.state, b.turn.state) == ("gone", "granted")
 
     def test_a_leader_ends_once(self) -> None:
-        flights = Flights()
+        flights = SingleFlight()
         leader = lead(flights)
         leader.succeeded(1)
         second = lead(flights)
@@ -165,4 +166,4 @@ class TestFlights:
         assert follower.turn.answer == Answer(2)
 
     def test_its_text(self) -> None:
-        assert str(Flights(key=len)) == "single flight by len"
+        assert str(SingleFlight(key=len)) == "single flight by len"

@@ -10,9 +10,9 @@ import pytest
 from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError, LimitExceeded
-from rio_chain.policies import Limit
+from rio_chain.policies import Call, Limit
 from rio_chain.policies import limit as limit_module
-from rio_chain.policies.hold import Turn
+from rio_chain.policies.hold import PendingPermit
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def clock() -> FakeClock:
 
 
 def let_in(limit: Limit, clock: FakeClock, key: object = None) -> Any:
-    got = limit.enter(key, clock)  # type: ignore[arg-type]
-    assert not isinstance(got, (Turn, LimitExceeded)), got
+    got = limit.enter(Call(key=key, clock=clock))  # type: ignore[arg-type]
+    assert not isinstance(got, (PendingPermit, LimitExceeded)), got
     return got
 
 
 def refusal(limit: Limit, clock: FakeClock, key: object = None) -> Any:
-    got = limit.enter(key, clock)  # type: ignore[arg-type]
+    got = limit.enter(Call(key=key, clock=clock))  # type: ignore[arg-type]
     assert isinstance(got, LimitExceeded), got
     return got
 
@@ -36,8 +36,8 @@ class Waiting:
     """A waiter as the engine is one: counts its wakes."""
 
     def __init__(self, limit: Limit, clock: FakeClock, key: object = None) -> None:
-        got = limit.enter(key, clock)  # type: ignore[arg-type]
-        assert isinstance(got, Turn), got
+        got = limit.enter(Call(key=key, clock=clock))  # type: ignore[arg-type]
+        assert isinstance(got, PendingPermit), got
         self.turn = got
         self.wakes = 0
         got.wake = self.wake
@@ -58,47 +58,47 @@ class TestConcurrency:
         second.dropped()
         assert (b.turn.state, b.wakes) == ("granted", 1)
         for each in (a, b):
-            assert each.turn.hold is not None
-            each.turn.hold.succeeded(1)
+            assert each.turn.permit is not None
+            each.turn.permit.succeeded(1)
         assert repr(limit) == "<Limit 2 at once: 0 running, 0 waiting>"
 
     def test_a_permit_comes_back_once(self, clock: FakeClock) -> None:
         limit = Limit(1)
-        hold = let_in(limit, clock)
-        hold.succeeded(1)
-        hold.dropped()
+        permit = let_in(limit, clock)
+        permit.succeeded(1)
+        permit.dropped()
         let_in(limit, clock)
         assert limit.running == 1
 
     def test_who_quits_is_passed_over(self, clock: FakeClock) -> None:
         limit = Limit(1)
-        hold = let_in(limit, clock)
+        permit = let_in(limit, clock)
         a, b = Waiting(limit, clock), Waiting(limit, clock)
         a.turn.quit()
         a.turn.quit()
-        hold.succeeded(1)
+        permit.succeeded(1)
         assert (a.turn.state, a.wakes, b.turn.state) == ("gone", 0, "granted")
 
     def test_who_quits_when_it_was_granted_passes_it_on(self, clock: FakeClock) -> None:
         limit = Limit(1)
-        hold = let_in(limit, clock)
+        permit = let_in(limit, clock)
         a, b = Waiting(limit, clock), Waiting(limit, clock)
-        hold.succeeded(1)
+        permit.succeeded(1)
         a.turn.quit()
         assert (a.turn.state, b.turn.state, b.wakes) == ("gone", "granted", 1)
         assert (limit.running, limit.waiting) == (1, 0)
 
     def test_nobody_overtakes(self, clock: FakeClock) -> None:
         limit = Limit(1)
-        hold = let_in(limit, clock)
+        permit = let_in(limit, clock)
         a = Waiting(limit, clock)
-        hold.succeeded(1)
+        permit.succeeded(1)
         assert a.turn.state == "granted"
         Waiting(limit, clock)
 
     def test_a_wake_is_called_outside_of_the_lock(self, clock: FakeClock) -> None:
         limit = Limit(1)
-        hold = let_in(limit, clock)
+        permit = let_in(limit, clock)
         a = Waiting(limit, clock)
         free: list[bool] = []
 
@@ -108,7 +108,7 @@ class TestConcurrency:
             other.join()
 
         a.turn.wake = look
-        hold.succeeded(1)
+        permit.succeeded(1)
         assert free == [True]
 
 
@@ -162,11 +162,11 @@ class TestRate:
 
     def test_places_and_tokens_together(self, clock: FakeClock) -> None:
         limit = Limit(1, rate=10, burst=1)
-        hold = let_in(limit, clock)
+        permit = let_in(limit, clock)
         a = Waiting(limit, clock)
         assert a.turn.after is None, "a place comes first"
         clock.move(0.05)
-        hold.succeeded(1)
+        permit.succeeded(1)
         assert (a.turn.state, a.wakes) == ("waiting", 1), "woken, as now a timer is of use"
         a.turn.ask(clock)
         assert a.turn.after == pytest.approx(0.05)
@@ -202,7 +202,7 @@ class TestWait:
 
     def test_who_has_waited_so_long_is_refused(self, clock: FakeClock) -> None:
         limit = Limit(1, wait=50)
-        hold = let_in(limit, clock)
+        permit = let_in(limit, clock)
         a, b = Waiting(limit, clock), Waiting(limit, clock)
         assert a.turn.after == pytest.approx(0.05)
         clock.move(0.05)
@@ -212,22 +212,22 @@ class TestWait:
         assert a.turn.answer.failed
         assert str(a.turn.answer.value) == "the limit of 1 at once is reached, after 50 ms in line"
         assert limit.waiting == 1
-        hold.succeeded(1)
+        permit.succeeded(1)
         assert (b.turn.state, limit.running, limit.waiting) == ("granted", 1, 0)
         a.turn.quit()
         assert limit.running == 1
 
     def test_when_the_first_in_line_is_refused_the_next_has_the_timer(self, clock: FakeClock) -> None:
         limit = Limit(1, rate=1, wait=2500)
-        start, hold = clock(), let_in(limit, clock)
+        start, permit = clock(), let_in(limit, clock)
         clock.move(0.6)
         a, b = Waiting(limit, clock), Waiting(limit, clock)
         clock.move(0.9)
         c = Waiting(limit, clock)
         clock.move(1.45)
-        hold.succeeded(1)
-        assert a.turn.hold is not None
-        a.turn.hold.succeeded(1)
+        permit.succeeded(1)
+        assert a.turn.permit is not None
+        a.turn.permit.succeeded(1)
         assert (b.turn.state, b.wakes, c.wakes) == ("waiting", 1, 0)
         clock.at = start + 3.1
         b.turn.ask(clock)
@@ -255,11 +255,11 @@ class TestWait:
 class TestKeys:
     def test_each_key_for_itself(self, clock: FakeClock) -> None:
         limit = Limit(1, wait=0, key=str)
-        hold = let_in(limit, clock, "a")
+        permit = let_in(limit, clock, "a")
         let_in(limit, clock, "b")
         assert str(refusal(limit, clock, "a")) == "the limit of 1 at once for 'a' is reached"
         assert repr(limit) == "<Limit 1 at once for each str: 2 running, 0 waiting, 2 keys>"
-        hold.succeeded(1)
+        permit.succeeded(1)
         let_in(limit, clock, "a")
 
     def test_keys_that_rest_are_forgotten(self, clock: FakeClock) -> None:
@@ -287,8 +287,8 @@ class TestKeys:
             let_in(limit, clock, key).succeeded(1)
         assert len(limit._lines) <= 21
         assert {0, 1, 2, 3, 4} <= set(limit._lines), "those in use stay"
-        for hold in held:
-            hold.dropped()
+        for permit in held:
+            permit.dropped()
 
 
 def test_threads_share_it(clock: FakeClock) -> None:
@@ -297,24 +297,24 @@ def test_threads_share_it(clock: FakeClock) -> None:
     def work() -> None:
         nonlocal most, inside
         for _ in range(200):
-            got = limit.enter(None, clock)
+            got = limit.enter(Call(clock=clock))
             assert not isinstance(got, LimitExceeded)
-            if isinstance(got, Turn):
+            if isinstance(got, PendingPermit):
                 event = threading.Event()
                 got.wake = event.set
                 if got.state == "waiting":
                     assert event.wait(10)
-                assert got.hold is not None
-                hold: Any = got.hold
+                assert got.permit is not None
+                permit: Any = got.permit
             else:
-                hold = got
+                permit = got
             with guard:
                 inside += 1
                 most = max(most, inside)
             time.sleep(0)
             with guard:
                 inside -= 1
-            hold.succeeded(None)
+            permit.succeeded(None)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -11,8 +11,8 @@ import pytest
 from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError
-from rio_chain.policies import Breaker, Budget, Cache, Chaos, Flights, Limit, Quantile
-from rio_chain.policies.hold import Answer, Turn
+from rio_chain.policies import Breaker, Budget, Cache, Chaos, Limit, Quantile, SingleFlight
+from rio_chain.policies.hold import Answer, PendingPermit
 from rio_chain.policies.keys import Key, key_of
 from rio_chain.policies.timeline import Timeline
 from rio_chain.policies.written import exact_ms, plain
@@ -23,7 +23,7 @@ OBJECTS: list[Any] = [
     Limit(3, rate=5),
     Budget(),
     Cache(100),
-    Flights(),
+    SingleFlight(),
     Quantile(),
     Chaos(0.1, latency=3),
 ]
@@ -127,7 +127,7 @@ class TestKeys:
         with pytest.raises(TypeError, match=re.escape("a key must be hashable, and list gave ['a']; make it a str,")):
             key_of(list)("a")
 
-    @pytest.mark.parametrize("make", [lambda key: Cache(1, key=key), Flights, lambda key: Limit(1, key=key)])
+    @pytest.mark.parametrize("make", [lambda key: Cache(1, key=key), SingleFlight, lambda key: Limit(1, key=key)])
     def test_a_key_that_is_no_plain_function(self, make: Callable[[Any], object]) -> None:
         async def later(_: object) -> int:
             return 1
@@ -142,14 +142,14 @@ class TestKeys:
 
 
 def test_a_turn_without_a_wake_can_be_told() -> None:
-    class Waits(Turn):
+    class Waits(PendingPermit):
         def quit(self) -> None:
             self.state = "gone"
 
     turn = Waits()
     turn.tell()
     turn.ask(FakeClock())
-    assert (turn.state, turn.hold, turn.answer, turn.after) == ("waiting", None, None, None)
+    assert (turn.state, turn.permit, turn.answer, turn.after) == ("waiting", None, None, None)
     assert Answer(3) == Answer(3, failed=False)
 
 

@@ -24,12 +24,12 @@ from rio_chain import (
     ChainDefinitionError,
     Chaos,
     Event,
-    Flights,
     Limit,
     LimitExceeded,
     NotAccepted,
     Outcome,
     Quantile,
+    SingleFlight,
     Task,
     best,
     choose,
@@ -186,7 +186,7 @@ def hostile_chains() -> dict[str, Chain[..., Any]]:
         "breaker": one.breaker(Breaker(3, name=HOSTILE, on=Bad)),
         "limit": one.limit(Limit(1, key=task)),
         "cache": one.cache(Cache(60, key=task)),
-        "flights": one.single_flight(Flights(key=task)),
+        "flights": one.single_flight(SingleFlight(key=task)),
         "chaos": one.chaos(Chaos(0.5, error=Bad)),
         "budget": one.retry(1).budget(Budget(0.2)),
         "accept": one.accept(bridge),
@@ -225,7 +225,7 @@ def test_a_hostile_name_is_inert_wherever_a_chain_is_shown(name: str) -> None:
         Breaker(3, name=HOSTILE, on=Bad),
         Limit(1, key=task),
         Cache(60, key=task),
-        Flights(key=task),
+        SingleFlight(key=task),
         Chaos(0.5, error=Bad),
         best(task, within=10),
         quorum(2, by=task),
@@ -299,7 +299,7 @@ def test_a_value_that_was_not_accepted_is_not_in_the_error() -> None:
 
 
 def test_a_shared_policy_shows_no_key() -> None:
-    policies = Cache(60_000), Flights(), Limit(1, key=bridge)
+    policies = Cache(60_000), SingleFlight(), Limit(1, key=bridge)
     chain = Task(bridge).cache(policies[0]).single_flight(policies[1]).limit(policies[2])
     assert chain(SECRET).run().unwrap() == SECRET
     assert SECRET not in repr(policies) + "".join(map(str, policies))

@@ -24,10 +24,10 @@ from rio_chain import (
     Balancer,
     Chain,
     ChainDefinitionError,
-    Flights,
     Limit,
     Outcome,
     Request,
+    SingleFlight,
     Task,
     TaskTimedOut,
     TicketCancelled,
@@ -301,7 +301,7 @@ def nested_in(chain: Callable[[Task[[int], Any]], Chain[[int], Any]]) -> Request
     ("chain", "told"),
     [
         (Limit(1), "task inner waits for its turn at <Limit 1 at once: 1 running, 1 waiting>"),
-        (Flights(key=lambda x: x), "task inner waits for the answer of another call: <Flights by "),
+        (SingleFlight(key=lambda x: x), "task inner waits for the answer of another call: <SingleFlight by "),
     ],
 )
 def test_a_deadlock_says_who_waits_for_what(chain: Any, told: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rio_chain import (
     Cache,
     ChainDefinitionError,
-    Flights,
+    SingleFlight,
     Task,
     choose,
     each,
@@ -83,7 +83,7 @@ def refused(chain: Any, why: str) -> None:
         (lambda: choose(when(int, user), otherwise=user) >> use, NOT_SURE),
         (lambda: choose(when(int, user), otherwise=use), NOT_SURE),
         (lambda: (user >> other).cache(Cache(ttl=1)) >> use, NOT_SURE),
-        (lambda: (user >> other).single_flight(Flights()) >> use, NOT_SURE),
+        (lambda: (user >> other).single_flight(SingleFlight()) >> use, NOT_SURE),
         (lambda: each(user) >> use, NOT_SURE),
         (lambda: expand(user) >> use, NOT_SURE),
         (lambda: each(use) >> user, NOT_SURE),

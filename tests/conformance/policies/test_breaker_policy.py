@@ -37,7 +37,7 @@ async def test_a_success_between_them_starts_the_count_anew(world: World) -> Non
 async def test_a_ratio_of_failures_opens_it(world: World) -> None:
     down = OSError("down")
     back = backend(world, (0, "up"), (0, down), (0, "up"), (0, down), (0, down))
-    chain = Task(back.fetch).breaker(breaker := Breaker(ratio=0.5, least=4))
+    chain = Task(back.fetch).breaker(breaker := Breaker(ratio=0.5, min_calls=4))
     states = []
     for _ in range(4):
         await world.run(chain(7))

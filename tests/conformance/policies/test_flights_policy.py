@@ -9,7 +9,7 @@ from conformance.harness import Child, Gate, World
 from conformance.policies.backends import HANG, backend
 from returns.result import Failure, Success
 
-from rio_chain import Chain, Flights, Task, TaskTimedOut
+from rio_chain import Chain, SingleFlight, Task, TaskTimedOut
 
 
 class Held:
@@ -31,11 +31,11 @@ class Held:
         return answer
 
 
-def waiting(flights: Flights) -> int:
+def waiting(flights: SingleFlight) -> int:
     return int(repr(flights).split(", ")[1].split()[0])
 
 
-async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: Flights, many: int) -> list[Child]:
+async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: SingleFlight, many: int) -> list[Child]:
     """A leader and those who follow it, in order."""
     children = [world.start(lambda: world.run(chain(7)))]
     await world.until(lambda: held.calls)
@@ -47,7 +47,7 @@ async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: Fligh
 
 async def test_one_call_for_all_who_ask_meanwhile(world: World) -> None:
     value = object()
-    held, flights = Held(world, value), Flights()
+    held, flights = Held(world, value), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
     held.gates[0].open()
     outcomes = [await child.result() for child in children]
@@ -59,16 +59,16 @@ async def test_one_call_for_all_who_ask_meanwhile(world: World) -> None:
 
 async def test_who_comes_later_calls_anew(world: World) -> None:
     back = backend(world, (1, "a"), (1, "b"))
-    chain = Task(back.fetch).single_flight(Flights())
+    chain = Task(back.fetch).single_flight(SingleFlight())
     assert [(await world.run(chain(7))).unwrap() for _ in range(2)] == ["a", "b"]
 
 
 async def test_each_key_for_itself(world: World) -> None:
     back = backend(world, (20, "a"))
-    by_input = Task(back.fetch).single_flight(Flights())
+    by_input = Task(back.fetch).single_flight(SingleFlight())
     await world.together(*[lambda x=x: world.run(by_input(x)) for x in ("x", "X")])
     assert len(back.calls) == 2
-    by_key = Task(back.fetch).single_flight(flights := Flights(key=str.lower))
+    by_key = Task(back.fetch).single_flight(flights := SingleFlight(key=str.lower))
     child = world.start(lambda: world.run(by_key("x")))
     await world.until(lambda: len(back.calls) == 3)
     await world.run(by_key("X"))
@@ -80,7 +80,7 @@ async def test_each_key_for_itself(world: World) -> None:
 @pytest.mark.parametrize("raised", [True, False])
 async def test_an_error_is_shared_but_not_kept(world: World, raised: bool) -> None:
     error: Any = OSError("x")
-    held, flights = Held(world, error if raised else Failure(error), "later"), Flights()
+    held, flights = Held(world, error if raised else Failure(error), "later"), SingleFlight()
     chain = Task(held.fetch).single_flight(flights)
     children = await crowd(world, held, chain, flights, 3)
     held.gates[0].open()
@@ -92,7 +92,7 @@ async def test_an_error_is_shared_but_not_kept(world: World, raised: bool) -> No
 
 
 async def test_one_who_stops_waiting_does_no_harm(world: World) -> None:
-    held, flights = Held(world, "a"), Flights()
+    held, flights = Held(world, "a"), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
     children[2].stop()
     assert (await children[2].ended()).cancelled
@@ -103,7 +103,7 @@ async def test_one_who_stops_waiting_does_no_harm(world: World) -> None:
 
 
 async def test_one_whose_time_is_over_does_no_harm(world: World) -> None:
-    held, flights = Held(world, "a"), Flights()
+    held, flights = Held(world, "a"), SingleFlight()
     chain = Task(held.fetch).single_flight(flights)
     children = await crowd(world, held, chain, flights, 2)
     outcome = await world.run(chain.timeout(world.short)(7))
@@ -114,7 +114,7 @@ async def test_one_whose_time_is_over_does_no_harm(world: World) -> None:
 
 
 async def test_when_the_leader_is_cancelled_the_next_calls_anew(world: World) -> None:
-    held, flights = Held(world, "a", "b"), Flights()
+    held, flights = Held(world, "a", "b"), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
     children[0].stop()
     await world.until(lambda: len(held.calls) == 2)
@@ -126,7 +126,7 @@ async def test_when_the_leader_is_cancelled_the_next_calls_anew(world: World) ->
 
 
 async def test_when_the_leader_is_out_of_time_the_next_calls_anew(world: World) -> None:
-    held, flights = Held(world, "a", "b"), Flights()
+    held, flights = Held(world, "a", "b"), SingleFlight()
     chain = Task(held.fetch).single_flight(flights)
     leader = world.start(lambda: world.run(chain.timeout(100)(7)))
     await world.until(lambda: held.calls)
@@ -139,7 +139,7 @@ async def test_when_the_leader_is_out_of_time_the_next_calls_anew(world: World) 
 
 
 async def test_a_limit_inside_is_the_leaders_error_and_shared(world: World) -> None:
-    back, flights = backend(world, (HANG, "a")), Flights()
+    back, flights = backend(world, (HANG, "a")), SingleFlight()
     chain = Task(back.fetch).timeout(2 * world.short).single_flight(flights)
     outcomes = await world.together(*[lambda: world.run(chain(7)) for _ in range(3)])
     assert [type(outcome.result.failure()) for outcome in outcomes] == [TaskTimedOut] * 3
@@ -147,18 +147,18 @@ async def test_a_limit_inside_is_the_leaders_error_and_shared(world: World) -> N
 
 
 async def test_cancelling_all_leaves_nothing_behind(world: World) -> None:
-    held, flights = Held(world, "a", "b", "c", "d"), Flights()
+    held, flights = Held(world, "a", "b", "c", "d"), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 3)
     for child in reversed(children):
         child.stop()
     for child in children:
         await child.ended()
-    await world.until(lambda: repr(flights) == "<Flights by the input: 0 in flight, 0 follow>")
+    await world.until(lambda: repr(flights) == "<SingleFlight by the input: 0 in flight, 0 follow>")
 
 
 async def test_around_a_retry_all_share_the_last_attempt(world: World) -> None:
     back = backend(world, (20, OSError("x")), (20, "a"))
-    chain = Task(back.fetch).retry(3, backoff=None).single_flight(Flights())
+    chain = Task(back.fetch).retry(3, backoff=None).single_flight(SingleFlight())
     child = world.start(lambda: world.run(chain(7)))
     await world.until(lambda: back.calls)
     assert (await world.run(chain(7))).result == Success("a")

@@ -10,7 +10,7 @@ import pytest
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Cache, CallbackFailed, Chain, Flights, Limit, Task, expand
+from rio_chain import Cache, CallbackFailed, Chain, Limit, SingleFlight, Task, expand
 
 
 class Changing:
@@ -73,7 +73,7 @@ def itself(x: Any) -> Any:
     return x
 
 
-def empty(policy: Cache | Flights | Limit) -> None:
+def empty(policy: Cache | SingleFlight | Limit) -> None:
     """Nobody is in, and nobody waits."""
     if not isinstance(policy, Cache):
         shown = repr(policy)
@@ -82,7 +82,7 @@ def empty(policy: Cache | Flights | Limit) -> None:
 
 MAKES: dict[str, Callable[[], Any]] = {
     "cache": lambda: Cache(1_000, key=itself, size=3),
-    "flights": lambda: Flights(key=itself),
+    "flights": lambda: SingleFlight(key=itself),
     "limit": lambda: Limit(1, key=itself),
     "limit of a rate": lambda: Limit(2, rate=1_000, key=itself),
 }
@@ -91,7 +91,7 @@ MAKES: dict[str, Callable[[], Any]] = {
 def chain_with(task: Chain[..., Any], policy: Any) -> Chain[..., Any]:
     if isinstance(policy, Cache):
         return task.cache(policy)
-    return task.single_flight(policy) if isinstance(policy, Flights) else task.limit(policy)
+    return task.single_flight(policy) if isinstance(policy, SingleFlight) else task.limit(policy)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -129,12 +129,12 @@ async def test_a_good_key_beside_bad_ones_works_as_ever(world: World, make: str)
     outcomes = await world.together(*[lambda: world.run(chain(1))] * 3)
     assert all(outcome.result == Success(1) for outcome in outcomes)
     if not isinstance(policy, Limit):
-        assert len(calls) == 1 if isinstance(policy, Flights) else len(calls) <= 3
+        assert len(calls) == 1 if isinstance(policy, SingleFlight) else len(calls) <= 3
     empty(policy)
 
 
 async def test_a_flight_ends_whatever_becomes_of_its_key(world: World) -> None:
-    flights, backend = Flights(key=itself), Backend(world)
+    flights, backend = SingleFlight(key=itself), Backend(world)
     key = Changing("one")
     chain = Task(backend.fetch).single_flight(flights)
     outcomes = await world.together(*[lambda: world.run(chain(key))] * 4)
@@ -144,7 +144,7 @@ async def test_a_flight_ends_whatever_becomes_of_its_key(world: World) -> None:
 
 
 async def test_the_next_leads_when_a_leader_whose_key_has_changed_is_cancelled(world: World) -> None:
-    flights = Flights(key=itself)
+    flights = SingleFlight(key=itself)
     calls: list[str] = []
     key = Changing("one")
 

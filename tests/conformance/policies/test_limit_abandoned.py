@@ -16,13 +16,14 @@ from returns.result import Failure, Success
 from rio_chain import (
     Breaker,
     Budget,
+    Call,
     Chain,
-    Flights,
     Gate,
-    Hold,
     Limit,
     LimitExceeded,
+    Permit,
     Request,
+    SingleFlight,
     Task,
     TaskTimedOut,
     TicketCancelled,
@@ -231,12 +232,12 @@ async def test_each_limit_around_it_is_kept(world: World, stuck: Stuck) -> None:
 
 async def test_breakers_budgets_and_flights_are_as_if_it_had_ended(world: World, stuck: Stuck) -> None:
     world.not_virtual(NEVER)
-    breaker, budget, flights = Breaker(1), Budget(0, floor=1), Flights()
+    breaker, budget, flights = Breaker(1), Budget(0, floor=1), SingleFlight()
     chain = Task(stuck).timeout(world.short).breaker(breaker)
     outcome = await world.run(chain.retry(1, backoff=None).budget(budget).single_flight(flights)(7))
     assert outcome.only.attempts == 1
     assert (breaker.state, budget.executions, budget.extras) == ("open", 0, 0)
-    assert repr(flights) == "<Flights by the input: 0 in flight, 0 follow>"
+    assert repr(flights) == "<SingleFlight by the input: 0 in flight, 0 follow>"
     assert stuck.running == 1
 
 
@@ -272,11 +273,11 @@ class Door(Gate):
         self.ends: list[Any] = []
         self.thread: threading.Thread | None = None
 
-    def enter(self, key: object, clock: object) -> Hold:
+    def enter(self, call: Call) -> Permit:
         return Inside(self)
 
 
-class Inside(Hold):
+class Inside(Permit):
     __slots__ = ("door",)
 
     def __init__(self, door: Door) -> None:

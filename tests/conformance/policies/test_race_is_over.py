@@ -10,7 +10,22 @@ import pytest
 from attrs import define, field
 from conformance.harness import World
 
-from rio_chain import Backoff, Chain, Flights, Gate, Hold, Limit, Task, Turn, each, expand, fan_out, quorum, race
+from rio_chain import (
+    Backoff,
+    Call,
+    Chain,
+    Gate,
+    Limit,
+    PendingPermit,
+    Permit,
+    SingleFlight,
+    Task,
+    each,
+    expand,
+    fan_out,
+    quorum,
+    race,
+)
 
 AnyChain = Chain[..., Any]
 MANY = 8
@@ -59,7 +74,7 @@ class Slots(Gate):
     def __init__(self) -> None:
         self.free, self.line, self.lock = 2, list[Any](), threading.Lock()
 
-    def enter(self, key: object, clock: object) -> Hold | Turn:
+    def enter(self, call: Call) -> Permit | PendingPermit:
         with self.lock:
             if self.free:
                 self.free -= 1
@@ -73,12 +88,12 @@ class Slots(Gate):
             if turn is None:
                 self.free += 1
             else:
-                turn.hold, turn.state = Slot(self), "granted"
+                turn.permit, turn.state = Slot(self), "granted"
         if turn is not None:
             turn.tell()
 
 
-class Slot(Hold):
+class Slot(Permit):
     __slots__ = ("slots",)
 
     def __init__(self, slots: Slots) -> None:
@@ -94,7 +109,7 @@ class Slot(Hold):
         self.slots.back()
 
 
-class InLine(Turn):
+class InLine(PendingPermit):
     def __init__(self, slots: Slots) -> None:
         super().__init__()
         self.slots = slots
@@ -239,7 +254,7 @@ async def test_those_of_other_requests_get_the_place(world: World) -> None:
 
 
 async def test_a_follower_of_a_flight_does_not_lead_when_its_leader_has_failed_the_fan_out(world: World) -> None:
-    flights, calls = Flights(), list[int]()
+    flights, calls = SingleFlight(), list[int]()
 
     async def hangs(x: int) -> None:
         calls.append(x)

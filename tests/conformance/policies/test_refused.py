@@ -13,8 +13,8 @@ from rio_chain import (
     Cache,
     CallbackFailed,
     Chain,
-    Flights,
     NotAccepted,
+    SingleFlight,
     Task,
     TaskTimedOut,
     at_least,
@@ -251,9 +251,9 @@ async def test_a_limit_holds_while_an_answer_is_closed(world: World) -> None:
 async def test_what_others_may_hold_is_left_open(world: World) -> None:
     for shared in (
         lambda task: task.cache(Cache(1_000)).accept(never).retry(1, backoff=None).or_else(0),
-        lambda task: task.single_flight(Flights()).accept(never).retry(1, backoff=None).or_else(0),
+        lambda task: task.single_flight(SingleFlight()).accept(never).retry(1, backoff=None).or_else(0),
         lambda task: (task.cache(Cache(1_000)) >> (lambda x: x)).accept(never).or_else(0),
-        lambda task: task.accept(never).single_flight(Flights()).or_else(0),
+        lambda task: task.accept(never).single_flight(SingleFlight()).or_else(0),
         lambda task: (task.cache(Cache(1_000)) >> (lambda x: x)).accept(never) | (lambda error: str(error)),  # noqa: PLW0108
     ):
         backend = Backend(world)
@@ -263,6 +263,6 @@ async def test_what_others_may_hold_is_left_open(world: World) -> None:
 
 async def test_what_is_kept_outside_of_the_refusal_is_still_closed(world: World) -> None:
     backend = Backend(world)
-    chain = Task(backend.fetch).accept(third).retry(3, backoff=None).cache(Cache(1_000)).single_flight(Flights())
+    chain = Task(backend.fetch).accept(third).retry(3, backoff=None).cache(Cache(1_000)).single_flight(SingleFlight())
     assert (await world.run(chain(1))).unwrap() is backend.answers[2]
     assert backend.closed() == [1, 1, 0]

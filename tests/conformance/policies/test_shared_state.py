@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.harness import World
 
-from rio_chain import Breaker, Budget, CircuitOpen, Flights, Limit, Task, TicketCancelled
+from rio_chain import Breaker, Budget, CircuitOpen, Limit, SingleFlight, Task, TicketCancelled
 
 
 async def test_several_chains_share_one_object(world: World) -> None:
@@ -29,7 +29,7 @@ async def test_several_chains_share_one_object(world: World) -> None:
 
 
 async def test_a_cancelled_ticket_frees_what_it_held(world: World) -> None:
-    limit, flights, budget = Limit(1), Flights(), Budget(0, floor=1)
+    limit, flights, budget = Limit(1), SingleFlight(), Budget(0, floor=1)
 
     async def fetch(_: int) -> None:
         await world.pause(10_000)
