@@ -16,7 +16,6 @@ from attrs import define, field
 from conformance.harness import World
 
 from rio_chain import BridgeFailed, Task, TaskTimedOut, TicketCancelled, each, fan_out, race, reduce
-
 from rio_chain.executors.kernel import current
 
 LONG = 3_000

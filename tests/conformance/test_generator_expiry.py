@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
+import trio.lowlevel
 from conformance.generators import LIMIT, LONG, Watch, cause, same, this_task
 from conformance.harness import World
 
@@ -74,7 +76,7 @@ def trio_fail_after(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around(), trio.fail_after(SHORT):
             for x in watch.numbers():
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
                 yield x
 
     return rows
@@ -249,7 +251,7 @@ def anyio_group(watch: Watch) -> Any:
             async with anyio.create_task_group() as group:
                 group.start_soon(fails)
                 for x in watch.numbers():
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
                     yield x
 
     return rows

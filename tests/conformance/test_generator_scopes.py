@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
+import trio.lowlevel
 from conformance.generators import ENDS, LONG, VAR, Case, Watch, this_task
 from conformance.harness import World
 
@@ -60,7 +62,7 @@ def move_on_after(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around(), anyio.move_on_after(LONG):
             for x in watch.numbers():
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
                 yield x
 
     return rows
@@ -91,7 +93,7 @@ def anyio_group(watch: Watch) -> Any:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.sleep, LONG)
                 for x in watch.numbers():
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
                     yield x
                 group.cancel_scope.cancel()
 
@@ -104,7 +106,7 @@ def nursery(watch: Watch) -> Any:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep_forever)
                 for x in watch.numbers():
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
                     yield x
                 nursery.cancel_scope.cancel()
 
