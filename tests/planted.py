@@ -127,7 +127,7 @@ BUGS = (
     ),
     Bug(
         "a context lost",
-        "executors/crew.py",
+        "engine/runtime.py",
         (("return context.run(fn, *args, **kwargs)", "return fn(*args, **kwargs)"),),
         ("test_context.py",),
     ),

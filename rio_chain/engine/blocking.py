@@ -52,6 +52,14 @@ async def call_blocking(strand: Strand, fn: Callable[..., Any], args: Sequence[A
         raise
 
 
+async def call_reserved(strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """The same, after a wait for one of the threads for sync functions."""
+    room = strand.rt.reserve()
+    if room is not None:
+        await room
+    return await call_blocking(strand, fn, args)
+
+
 class HeldCall:
     """A function that is called while its strand has places under limits. It is called in place of that function."""
 

@@ -15,6 +15,7 @@ from rio_chain.engine.apply import Fail, Frame, OuterExpired, RunPart, ask, budg
 from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, INF, Strand
 from rio_chain.engine.late import Tidy, close_all, close_here
+from rio_chain.engine.pinned import Pinned
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.refused import refused_by
 from rio_chain.engine.runtime import Waiter
@@ -75,6 +76,7 @@ class Heat:
         self.late: list[Any] = []  # answers that nobody needs
         self.logs: list[Log | None] = [None] * replica.count
         self.kept: dict[int, list[Any]] = {}  # what each has found for tasks further down
+        self.pinned: dict[int, tuple[Pinned, ...]] = {}  # what each has for an `each` after the race
         self.broken: Exception | None = None
         self._given = 0  # the id of the answer that was handed on, when all is over
         self._turn = 0  # who may start next
@@ -147,6 +149,7 @@ class Heat:
                 entry_of(log, branch.low).failed(error)
             self._ended(number, error=error)
             return
+        self.pinned[number] = strand.pinned
         # an answer that came because the calls before it are late took at least as long as they do
         self.took[number] = ended - (began if self.errors else self.began)
         self._ended(number, arrival=Arrival(number, value, mark, now()))
@@ -311,6 +314,7 @@ class Heat:
         """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
         self._given = id(self._won())
         self.arrived, self.errors, self.late, self.kept, self.frames = [], {}, [], {}, []
+        self.pinned = {}
         self.logs.clear()
 
     async def result(self) -> Any:
@@ -318,6 +322,8 @@ class Heat:
         winner, won = self.decision.winner, self._won()
         error = None if winner is not None and self.broken is None else self._error()
         kept = error.value if isinstance(error, NotAccepted) else won
+        for pinned in self.pinned.values():
+            self.parent.pinned += pinned
         await close_all(self.parent, (value for value in self.unwanted() if value is not kept))
         if winner is None or self.broken is not None:
             self._close_logs(error)

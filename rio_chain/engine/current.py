@@ -16,6 +16,7 @@ from rio_chain.plan import Plan
 from rio_chain.units import milliseconds
 
 if TYPE_CHECKING:
+    from rio_chain.engine.pinned import Pinned
     from rio_chain.policies import Budget
 
 INF = float("inf")
@@ -81,8 +82,8 @@ class Strand:
     """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
 
     __slots__ = (
-        "at", "before", "budget", "contender", "edge", "given_up", "holds", "kept", "outer", "replica", "rounds", "rt",
-        "run", "slot",
+        "at", "before", "budget", "contender", "edge", "given_up", "holds", "kept", "outer", "pinned", "replica",
+        "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
     def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float) -> None:
@@ -99,6 +100,7 @@ class Strand:
         self.contender: Contender | None = None  # what it is in a race
         self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
         self.holds: tuple[SharedHold, ...] = ()  # that it has, or those around it
+        self.pinned: tuple[Pinned, ...] = ()  # values that it has made on threads of their own, for an `each`
         self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
 
     @property
@@ -153,10 +155,18 @@ class Strand:
         if held is not None:
             held.give_up(self.holds)
 
+    def give_up_pinned(self, context: Context) -> None:
+        """A call to a pinned value, whose context this is, is abandoned: no time remains in its body."""
+        maker = context.get(CURRENT) or self
+        maker.given_up = (*maker.given_up, GivenUp(context.get(CALLING), self.rt.now(), maker.attempt()))
+        if CURRENT.get() is self:
+            CALLING.set(object())
+
     def close(self) -> None:
         """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
         self.run = _OVER
         self.kept = NOTHING
+        self.pinned = ()
 
     def end(self) -> None:
         """It is over, and so is its slot."""

@@ -12,9 +12,9 @@ from returns.result import Success
 from rio_chain.engine.apply import ask
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
+from rio_chain.engine.iterables import TEXT
 from rio_chain.engine.late import close_here
 from rio_chain.engine.runtime import kind_of
-from rio_chain.engine.sources import TEXT
 from rio_chain.errors import LimitExceeded
 from rio_chain.outcome import Failed
 from rio_chain.policies.keys import Key, of_a_run

@@ -26,7 +26,7 @@ from rio_chain.engine.apply import (
     reported,
     unwind,
 )
-from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
+from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking, call_reserved
 from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
 from rio_chain.engine.compete import compete
 from rio_chain.engine.crowd import Crowd
@@ -35,6 +35,7 @@ from rio_chain.engine.expansion import expand
 from rio_chain.engine.give_way import give_way
 from rio_chain.engine.given import program_for
 from rio_chain.engine.items import each
+from rio_chain.engine.pinned import Pinned
 from rio_chain.engine.program import (
     ADMIT,
     ASYNC,
@@ -53,6 +54,7 @@ from rio_chain.engine.program import (
     KEEP,
     LANE,
     LEAVE,
+    PIN,
     PLACE,
     RACE,
     TASK,
@@ -70,7 +72,7 @@ from rio_chain.outcome import Failed
 from rio_chain.request import Request
 
 INF = float("inf")
-SPECIAL = frozenset({Success, Failure, Raised, Refused, Request})
+SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
 """The answers that stand for something else than themselves."""
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of answers that stand for themselves and need no look."""
@@ -315,6 +317,8 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
             raise Fail(exc) from None
     if route == CALL:
         return await call_blocking(strand, fn, (value,))
+    if route == PIN:
+        return await call_reserved(strand, fn, (value,))
     return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
@@ -335,6 +339,9 @@ async def _plain(strand: Strand, got: Any) -> Any:
                 del got  # its traceback keeps this frame
         if kind is Request:
             return await _nested(strand, got)
+        if kind is Pinned:
+            strand.pinned = (*strand.pinned, got)
+            return got.value
         if not hasattr(kind, "__await__"):
             return got
         got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, _awaited, got)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from returns.result import Success
@@ -13,8 +14,8 @@ from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
 from rio_chain.engine.give_way import give_way
-from rio_chain.engine.runtime import Raised
-from rio_chain.engine.sources import END, NOTHING, Items, OneByOne, checked, items_of, on_edge
+from rio_chain.engine.runtime import Raised, checked
+from rio_chain.engine.sources import END, NOTHING, Items, items_of, on_edge
 from rio_chain.functions import Reduce
 from rio_chain.plan import PlannedBridge
 
@@ -24,20 +25,14 @@ async def each(crowd: Crowd, value: Any) -> Any:
     node, folded = crowd.op[2], crowd.op[6]
     strand = crowd.parent
     items = await items_of(strand, crowd.op, value)
-    if isinstance(items, OneByOne) and items.iterator is value and crowd.again(value):
+    if items.iterator is value and crowd.again(value):
+        items.drop()
         used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
         raise Fail(on_edge(crowd.op[3], used_up))
     results = Results(crowd) if folded is None else Folding(crowd, *folded)
     flow = EachFlow(crowd, items, results)
     workers = min(node.limit, MOST_WORKERS if items.size is None else items.size)
-    try:
-        await crowd.run(flow, workers)
-    except Fail:
-        await items.close(strand)
-        raise
-    except BaseException:
-        await items.leave(strand)
-        raise
+    await items.during(strand, partial(crowd.run, flow, workers))
     return await results.value(strand)
 
 
@@ -73,7 +68,7 @@ class EachFlow:
             if waiter is not None:
                 await waiter.wait()
                 continue
-            await self.items.fetch(strand, self._came)
+            await self.items.fetch(strand, self._came, len(self.gate) + 1)
             with self.lock:
                 self.busy = False
                 self.gate.open(1)

@@ -15,6 +15,7 @@ from returns.result import Success
 
 from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import Strand
+from rio_chain.engine.pinned import Pinned, claim
 from rio_chain.engine.runtime import Raised, Runtime, Slot, Waiter
 
 T = TypeVar("T")
@@ -76,6 +77,10 @@ class Tidy:
         """As ``Runtime.waiter``."""
         return self._rt.waiter()
 
+    def async_waiter(self) -> Waiter:
+        """As ``Runtime.async_waiter``."""
+        return self._rt.async_waiter()
+
 
 class _Parcel:
     """One answer on its way from a call to who waits for it."""
@@ -126,14 +131,21 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 async def close_all(strand: Strand, values: Iterable[Any]) -> None:
     """Close what nobody gets: a response, a file, a connection. Where that fails it hurts nobody."""
     rt = strand.rt
-    for value in _each_once(values):
+    for given in _each_once(values):
+        pinned = given if type(given) is Pinned else claim(strand, given)
+        value = given if pinned is None else pinned.value
         for fn in _closers(value, "aclose", "close"):
             with suppress(Exception):
-                got = fn() if rt.places else await call_blocking(strand, fn, ())
+                if pinned is not None:
+                    got = await pinned.call(strand, fn, ())
+                else:
+                    got = fn() if rt.places else await call_blocking(strand, fn, ())
                 if hasattr(got, "__await__"):
                     got = await (got if rt.direct else rt.call_async(_awaited, (got,), {}))
                 if type(got) is not Raised:
                     break  # else the other way may work
+        if pinned is not None:
+            await pinned.close(strand)
 
 
 def close_interrupted(strand: Strand, value: Any) -> None:
@@ -146,8 +158,8 @@ def close_interrupted(strand: Strand, value: Any) -> None:
 
 def close_here(values: Iterable[Any]) -> None:
     """The same where nothing can be awaited: what has no plain ``close`` is left to its finaliser."""
-    for value in _each_once(values):
-        for fn in _closers(value, "close"):
+    for given in _each_once(values):
+        for fn in _closers(given.value if type(given) is Pinned else given, "close"):
             with suppress(Exception):
                 got = fn()
                 if isinstance(got, Coroutine):

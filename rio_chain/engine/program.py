@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
+from rio_chain.engine.iterables import runs_code
+from rio_chain.engine.pinned import Pinning
 from rio_chain.functions import Reduce, name_of
 from rio_chain.nodes import Race, unwrapped, walk
 from rio_chain.plan import (
@@ -44,6 +46,7 @@ TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = ran
 KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
 # how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
+PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
 
 Op = tuple[Any, ...]
 
@@ -135,10 +138,11 @@ def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) 
 
 
 class _Item(NamedTuple):
-    """A node to compile, and whether it gets the arguments of the run as ``Args``."""
+    """A node to compile."""
 
     node: Node
-    head: bool
+    head: bool  # it gets the arguments of the run as ``Args``
+    feeds: bool = False  # an ``each`` iterates its value
 
 
 class _Compiler:
@@ -177,36 +181,36 @@ class _Compiler:
         layers, inner = _peel(item.node)
         if isinstance(inner, Call):
             own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
-            task = partial(self._task, inner, own, head=item.head)
+            task = partial(self._task, inner, own, head=item.head, feeds=item.feeds)
             if len(own) == len(layers):
                 task()
             else:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
-            self._region(layers, _Item(inner, item.head), item.node)
+            self._region(layers, _Item(inner, item.head, item.feeds), item.node)
         elif isinstance(inner, Seq):
-            self._seq(inner, head=item.head)
+            self._seq(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, Kept):
-            self.work += [partial(self.ops.append, (KEEP, inner.place)), _Item(inner.inner, item.head)]
+            self.work += [partial(self.ops.append, (KEEP, inner.place)), _Item(inner.inner, item.head, item.feeds)]
         elif isinstance(inner, Choose):
-            self._choose(inner, head=item.head)
+            self._choose(inner, feeds=item.feeds)
         elif isinstance(inner, (Each, Expand)):
             self._items(inner)
         elif isinstance(inner, Bridge):
-            self._bridge(inner, head=item.head)
+            self._bridge(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, FanOut):
             self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
         elif isinstance(inner, Race):
-            self._branches(inner.branches, head=item.head, done=partial(self._race, inner))
+            self._branches(inner.branches, head=item.head, feeds=item.feeds, done=partial(self._race, inner))
         elif isinstance(inner, OrElse):
-            self._or_else(inner, head=item.head)
+            self._or_else(inner, head=item.head, feeds=item.feeds)
 
     def _route(self, *, is_async: bool, inline: bool) -> int:
         if is_async:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: Call, layers: tuple[Layer, ...], *, head: bool) -> None:
+    def _task(self, call: Call, layers: tuple[Layer, ...], *, head: bool, feeds: bool) -> None:
         limits = [INF]
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
@@ -217,13 +221,17 @@ class _Compiler:
         fn: Any = Spread(call.fn) if head or call.uses else call.fn
         if call.lane is not None:
             route, fn = LANE, InLane(call.lane, self.plan.tasks[self.tasks].name, fn)
+        elif feeds and route == CALL:
+            fn = Pinning(fn, runs_code)
         self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
         self.tasks += 1
 
-    def _bridge(self, bridge: Bridge, *, head: bool) -> None:
-        route = self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
+    def _bridge(self, bridge: Bridge, *, head: bool, feeds: bool) -> None:
+        fn: Any = Spread(bridge.fn) if head else bridge.fn
+        pins = feeds and not (bridge.is_async or bridge.generator)
+        route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
-        self.ops.append((BRIDGE, route, Spread(bridge.fn) if head else bridge.fn, planned))
+        self.ops.append((BRIDGE, route, Pinning(fn, runs_code) if pins else fn, planned))
         self.bridges += 1
 
     def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
@@ -243,7 +251,7 @@ class _Compiler:
 
         self.work += [leave, inner]
 
-    def _or_else(self, node: OrElse, *, head: bool) -> None:
+    def _or_else(self, node: OrElse, *, head: bool, feeds: bool) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
         self.ops.append((ENTER,))
@@ -265,15 +273,22 @@ class _Compiler:
             if isinstance(other, Constant):
                 self.ops.append((CONSTANT, other.value))
             elif isinstance(other, Handler):
-                route = self._route(is_async=other.is_async, inline=self.places)
-                self.ops.append((HANDLER, route, Spread(other.fn) if both else other.fn, alone))
+                fn: Any = Spread(other.fn) if both else other.fn
+                pins = feeds and not other.is_async
+                route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
+                self.ops.append((HANDLER, route, Pinning(fn, runs_code) if pins else fn, alone))
             else:
-                self.work.append(_Item(other, head))
+                self.work.append(_Item(other, head, feeds))
 
-        self.work += [handler, _Item(node.primary, head)]
+        self.work += [handler, _Item(node.primary, head, feeds)]
 
     def _branches(
-        self, nodes: tuple[Node, ...], *, head: bool, done: Callable[[int, tuple[Branch, ...]], None]
+        self,
+        nodes: tuple[Node, ...],
+        *,
+        head: bool,
+        feeds: bool = False,
+        done: Callable[[int, tuple[Branch, ...]], None],
     ) -> None:
         """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
         at = len(self.ops)
@@ -293,11 +308,11 @@ class _Compiler:
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
                 branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
 
-            steps += [begin, _Item(node, head), end]
+            steps += [begin, _Item(node, head, feeds), end]
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
-    def _seq(self, node: Seq, *, head: bool) -> None:
+    def _seq(self, node: Seq, *, head: bool, feeds: bool) -> None:
         """The steps; an ``each`` learns what stands on either side of it."""
         steps: list[_Item | Callable[[], None]] = []
         folded = False
@@ -312,12 +327,12 @@ class _Compiler:
                     folded = True
                     steps.append(partial(self._items, step, after))
                     continue
-            steps.append(_Item(step, head and i == 0))
+            read = self.many and after is not None and _begins_with_each(after)
+            steps.append(_Item(step, head and i == 0, feeds if after is None else read))
         self.work.extend(reversed(steps))
 
-    def _choose(self, node: Choose, *, head: bool) -> None:
+    def _choose(self, node: Choose, *, feeds: bool) -> None:
         """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
-        del head  # it gets one value, never Args
         at, joint = len(self.ops), self._joint()
         self.ops.append((CHOOSE,))
         starts: list[int] = []
@@ -340,7 +355,7 @@ class _Compiler:
 
         steps: list[_Item | Callable[[], None]] = []
         for branch in node.branches:
-            steps += [begin, _Item(branch, head=False), end]
+            steps += [begin, _Item(branch, head=False, feeds=feeds), end]
         self.work.append(done)
         self.work.extend(reversed(steps))
 
@@ -381,6 +396,22 @@ def _outside(node: Node) -> tuple[int, ...]:
     return tuple(
         sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
     )
+
+
+def _begins_with_each(node: Node) -> bool:
+    """Whether an ``each`` may iterate the input of a node, in the walk that runs the node."""
+    nodes = [node]
+    while nodes:
+        first = unwrapped(nodes.pop())
+        if isinstance(first, Each):
+            return True
+        if isinstance(first, Seq):
+            nodes.append(first.steps[0])
+        elif isinstance(first, OrElse):
+            nodes.append(first.primary)
+        elif isinstance(first, Choose):
+            nodes += first.branches
+    return False
 
 
 def _peel(node: Node) -> tuple[tuple[Layer, ...], Node]:

@@ -7,6 +7,7 @@ coroutine that workers drive by hand. Each strand has a *slot*, through which it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
@@ -35,6 +36,25 @@ class Refused(Raised):
     """The same, of a call that was not made."""
 
     __slots__ = ()
+
+
+def checked(got: Raised) -> Exception:
+    """The error that a call gave; what ends more than the run is raised."""
+    error = got.error
+    if isinstance(error, Exception):
+        return error
+    try:
+        raise error
+    finally:
+        del got, error  # its traceback keeps this frame
+
+
+def answer(context: Context, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a sync function in this context. Any error comes back as a value, ``Raised``."""
+    try:
+        return context.run(fn, *args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this thread
+        return Raised(error)
 
 
 class HostGone(Exception):
@@ -216,4 +236,8 @@ class Runtime(Protocol):
 
     def waiter(self) -> Waiter:
         """A new waiter for the strand that calls it."""
+        ...
+
+    def async_waiter(self) -> Waiter:
+        """A new waiter for the async function that calls it, which runs where ``call_async`` runs them."""
         ...

@@ -1,20 +1,21 @@
-"""Where the items of an ``each`` come from: a list, an iterator whose code runs on a thread, an async iterator."""
+"""Where the items of an ``each`` come from: a list, an iterator that a thread reads, an async iterator."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import perf_counter
-from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from rio_chain.engine.apply import Fail
-from rio_chain.engine.blocking import call_blocking
+from rio_chain.engine.blocking import call_reserved
 from rio_chain.engine.current import Strand
-from rio_chain.engine.late import close_here
+from rio_chain.engine.iterables import TEXT, is_async, is_plain, is_used_up, runs_code
+from rio_chain.engine.pinned import Pinned, Pinning, claim
 from rio_chain.engine.program import Op
-from rio_chain.engine.runtime import Raised, Runtime, kind_of
+from rio_chain.engine.pump import Pump
+from rio_chain.engine.runtime import Raised, checked, kind_of
 from rio_chain.errors import BridgeFailed
 from rio_chain.log import entry_of
 from rio_chain.plan import PlannedBridge
@@ -22,22 +23,19 @@ from rio_chain.plan import PlannedBridge
 END: Any = object()
 NOTHING: Any = object()
 """There is no item yet."""
-_KINDS: tuple[Any, ...] = (list, tuple, set, frozenset, range, deque, dict)
-_EMPTY: dict[int, int] = {}
-_VIEWS: tuple[Any, ...] = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
-PLAIN = {kind.__iter__ for kind in (*_KINDS, *_VIEWS)}
-"""Ways to iterate that run nobody's code and wait for nothing."""
 PATIENCE = 0.001  # seconds
-TEXT: tuple[type, ...] = (str, bytes, bytearray, memoryview)
 
 
 class Items:
     """What is iterated. Items are fetched, maybe a few ahead, and wait until they are taken."""
 
     size: int | None = None
+    iterator: Any = None
+    """What can be read only once."""
 
     def __init__(self, op: Op) -> None:
-        _, _, _, _, self.maker, self.source, _, _ = op
+        _, _, node, _, self.maker, self.source, _, _ = op
+        self.most: int = node.limit  # items to be fetched at once
         self.ahead: deque[Any] = deque()
 
     def ready(self, strand: Strand) -> Any:
@@ -49,8 +47,8 @@ class Items:
             raise self.failed(strand, checked(item))
         return item
 
-    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
-        """Fetch at least one item, or ``END``; ``came`` is told of each."""
+    async def fetch(self, strand: Strand, came: Callable[[], None], hungry: int) -> None:
+        """Fetch at least one item, or ``END``. ``came`` is called for each. So many workers wait for one."""
         raise NotImplementedError
 
     def failed(self, strand: Strand, error: Any) -> Fail:
@@ -60,11 +58,13 @@ class Items:
         entry_of(strand.run.log, self.maker).failed(error)
         return Fail(error)
 
-    async def close(self, strand: Strand) -> None:
-        """Nobody takes the rest; called when all workers have ended."""
+    async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work that takes the items. When it ends, nobody takes the rest."""
+        del strand
+        await work()
 
-    async def leave(self, strand: Strand) -> None:
-        """The same where the run is interrupted."""
+    def drop(self) -> None:
+        """Nobody takes any."""
 
 
 class Plain(Items):
@@ -84,25 +84,18 @@ class Plain(Items):
             raise self.failed(strand, error) from None
 
 
-class OneByOne(Items):
-    """Those that are waited for."""
+class Iterated(Items):
+    """Those of any other iterable, which one thread reads."""
 
-    def __init__(self, op: Op, iterator: Any) -> None:
+    def __init__(self, op: Op, pinned: Pinned, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
-        self.most = op[2].limit  # to be fetched at once
-
-
-class Iterated(OneByOne):
-    """Those of any other iterable, whose code runs where sync functions run."""
-
-    def __init__(self, op: Op, iterator: Any) -> None:
-        super().__init__(op, iterator)
         self.left = False
+        self._pinned = pinned
 
-    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
-        """As ``Items.fetch``. Each trip to a thread brings more than one item, if they come quickly."""
-        got = await _called(strand, self._several, (came,))
+    async def fetch(self, strand: Strand, came: Callable[[], None], hungry: int) -> None:  # noqa: ARG002 - it reads ahead
+        """As ``Items.fetch``. Each trip to the thread brings more than one item, if they come quickly."""
+        got = await self._pinned.call(strand, self._several, (came,))
         if isinstance(got, Raised):
             self.ahead.append(got)
 
@@ -110,129 +103,98 @@ class Iterated(OneByOne):
         """Each is there as soon as it has come: the one after it may take long, or wait for what comes of this one."""
         until = perf_counter() + PATIENCE
         for _ in range(self.most):
+            if self.left:
+                return
             try:
                 item = next(self.iterator, END)
-            except BaseException as error:  # noqa: BLE001 - told when its turn comes
-                item = Raised(error)
-            self.ahead.append(item)
-            came()
-            if self.left:  # meanwhile, and could not close what ran here
-                self._close_here()
-            if self.left or item is END or isinstance(item, Raised) or perf_counter() >= until:
-                return
-
-    def _close_here(self) -> None:
-        if _is_generator(self.iterator):
-            close_here([self.iterator])
-
-    async def close(self, strand: Strand) -> None:
-        """A generator runs its clean-up, where sync functions run."""
-        self.left = True
-        if _is_generator(self.iterator):
-            try:
-                await _called(strand, self.iterator.close, ())
-            except BaseException:  # it may not have begun
-                self._close_here()
-                raise
-
-    async def leave(self, strand: Strand) -> None:
-        """The same in place, as nothing can be waited for here; one that runs on a thread is closed by that."""
-        del strand
-        self.left = True
-        self._close_here()
-
-
-class AsyncIterated(OneByOne):
-    """Those of an async iterable."""
-
-    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
-        """As ``Items.fetch``. A trip to another loop brings more than one item, if they come quickly."""
-        got = await _awaited(strand.rt, self._several, came, 1 if strand.rt.direct else self.most)
-        if isinstance(got, Raised):
-            self.ahead.append(got)
-
-    async def _several(self, came: Callable[[], None], most: int) -> None:
-        until = perf_counter() + PATIENCE
-        for _ in range(most):
-            try:
-                item = await anext(self.iterator, END)
-            except Exception as error:  # noqa: BLE001 - told when its turn comes
+            except BaseException as error:  # noqa: BLE001 - raised where it is taken
                 item = Raised(error)
             self.ahead.append(item)
             came()
             if item is END or isinstance(item, Raised) or perf_counter() >= until:
                 return
 
-    async def close(self, strand: Strand) -> None:
-        """A generator runs its clean-up; after an interruption as far as that allows it to wait."""
-        if _is_generator(self.iterator):
-            with suppress(Exception):
-                await _awaited(strand.rt, self.iterator.aclose)
+    async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:
+        """As ``Items.during``. A generator is closed on its thread, before this ends."""
+        try:
+            await work()
+        except Fail:
+            self.left = True
+            await self._pinned.close(strand)
+            raise
+        except GeneratorExit:
+            self.drop()
+            raise
+        except BaseException:
+            self.left = True
+            await self._pinned.leave(strand)
+            raise
+        self.drop()
 
-    leave = close
+    def drop(self) -> None:
+        """As ``Items.drop``."""
+        self.left = True
+        self._pinned.drop()
+
+
+class AsyncIterated(Items):
+    """Those of an async iterable, which one strand drives."""
+
+    def __init__(self, op: Op, iterator: Any) -> None:
+        super().__init__(op)
+        self.iterator = iterator
+        self._pump = Pump(iterator, END, self._put)
+        self._came: Callable[[], object] = list
+
+    def _put(self, item: Any) -> None:
+        self.ahead.append(item)
+        self._came()
+
+    async def fetch(self, strand: Strand, came: Callable[[], None], hungry: int) -> None:
+        """As ``Items.fetch``. A trip to another loop brings more than one item, if they come quickly."""
+        self._came = came
+        await self._pump.pull(strand, min(hungry, self.most) if strand.rt.direct else self.most)
+
+    async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:
+        """As ``Items.during``. A generator is closed by the strand that drives it, before this ends."""
+        await self._pump.during(strand, work)
 
 
 async def items_of(strand: Strand, op: Op, value: Any) -> Items:
     """The items of a value, as its type wants them to be taken; ``Fail`` where it has none."""
-    kind = kind_of(value)
-    if getattr(kind, "__iter__", None) in PLAIN:
+    if is_plain(value):
         return Plain(op, value)
     joint: PlannedBridge = op[3]
-    if isinstance(value, TEXT) or not (hasattr(kind, "__iter__") or hasattr(kind, "__aiter__") or _old_style(kind)):
+    if not (is_async(value) or runs_code(value)):
         hint = "; text is one value here: split it first" if isinstance(value, TEXT) else ""
-        raise Fail(on_edge(joint, TypeError(f"`each` takes an iterable; got a value of type {kind.__name__}{hint}")))
-    if _is_used_up(value):
+        kind = kind_of(value).__name__
+        raise Fail(on_edge(joint, TypeError(f"`each` takes an iterable; got a value of type {kind}{hint}")))
+    if is_used_up(value):
         raise Fail(on_edge(joint, RuntimeError("this generator was read before, and has nothing left")))
     try:
-        if hasattr(kind, "__aiter__"):
-            return AsyncIterated(op, aiter(value))
-        got = await _called(strand, iter, (value,))
+        return AsyncIterated(op, aiter(value)) if is_async(value) else await _iterated(strand, op, value)
     except Exception as error:  # noqa: BLE001 - the user's
         raise Fail(on_edge(joint, error)) from None
-    if isinstance(got, Raised):
-        raise Fail(on_edge(joint, checked(got)))
-    return Iterated(op, got)
 
 
-def _is_generator(iterator: object) -> bool:
-    """Whether it is one: what else may be iterated, a file or a stream for one, is closed by who opened it."""
-    return isinstance(iterator, (Generator, AsyncGenerator))
+async def _iterated(strand: Strand, op: Op, value: Any) -> Iterated:
+    """Read it on the thread that made it, or else on one that is not used for anything else."""
+    pinned = claim(strand, value)
+    if pinned is None:
+        got = await call_reserved(strand, Pinning(iter, _always), (value,))
+        pinned = got if type(got) is Pinned else None
+        got = got if pinned is None else pinned.value
+    else:
+        got = await pinned.call(strand, iter, (value,))
+    if pinned is None or isinstance(got, Raised):
+        raise checked(got)
+    return Iterated(op, pinned, got)
 
 
-def _is_used_up(value: object) -> bool:
-    if isinstance(value, GeneratorType):
-        return value.gi_frame is None
-    return isinstance(value, AsyncGeneratorType) and value.ag_frame is None
-
-
-def _old_style(kind: type) -> bool:
-    """A sequence that is iterated by its indices."""
-    return hasattr(kind, "__getitem__") and hasattr(kind, "__len__")
+def _always(_: object) -> bool:
+    return True
 
 
 def on_edge(place: PlannedBridge, error: Any) -> BridgeFailed:
     """The error as that of a place between two tasks."""
     return BridgeFailed(place.name, place.before, place.after, error)
-
-
-def checked(got: Raised) -> Exception:
-    """The error that a call gave; what ends more than the run is raised."""
-    error = got.error
-    if isinstance(error, Exception):
-        return error
-    try:
-        raise error
-    finally:
-        del got, error  # its traceback keeps this frame
-
-
-async def _called(strand: Strand, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Call what may run a user's code, where sync functions run; its value or ``Raised``."""
-    room = strand.rt.reserve()
-    if room is not None:
-        await room
-    return await call_blocking(strand, fn, args)
-
-
-async def _awaited(rt: Runtime, fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    return await (fn(*args) if rt.direct else rt.call_async(fn, args, {}))

@@ -648,3 +648,7 @@ class SharedLoop:
 
         loop.call_soon_threadsafe(begin)
         return cancel
+
+    def waiter(self) -> AsyncioWaiter:
+        """As ``AsyncHost.waiter``."""
+        return AsyncioWaiter(self._host.loop)

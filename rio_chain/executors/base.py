@@ -62,6 +62,10 @@ class OnLoop(ABC):
     def waiter(self) -> Waiter:
         """As ``Runtime.waiter``."""
 
+    def async_waiter(self) -> Waiter:
+        """As ``Runtime.async_waiter``."""
+        return self.waiter()
+
     @abstractmethod
     def _soon(self, turned: Callable[[], None]) -> None:
         """Call this when the loop goes round next."""

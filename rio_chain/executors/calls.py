@@ -31,4 +31,4 @@ class Calls:
         When a call has ended, whom it wakes has been told before.
         """
         made = sum(crew.submitted for crew in self._crews)
-        return None if any(crew.pending for crew in self._crews) else made
+        return None if any(crew.busy for crew in self._crews) else made

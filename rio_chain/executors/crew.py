@@ -20,7 +20,8 @@ from typing import Any
 
 from rio_chain.aside import patient
 from rio_chain.engine.current import task_in
-from rio_chain.engine.runtime import Raised, Refused, Waiter
+from rio_chain.engine.pinned import Line, Pinned
+from rio_chain.engine.runtime import Raised, Refused, Waiter, answer
 from rio_chain.errors import LimitExceeded
 from rio_chain.forks import after_fork
 from rio_chain.last_resort import report, surely
@@ -34,14 +35,6 @@ _LEAVE, _FINISH = 1.0, 0.1
 """Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
 
 
-def answer(context: contextvars.Context, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Run a sync function in a context of its own; any error comes back as a value."""
-    try:
-        return context.run(fn, *args, **kwargs)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this thread
-        return Raised(error)
-
-
 class LeftCall:
     """A call that was given up and still runs: that of which task."""
 
@@ -51,7 +44,7 @@ class LeftCall:
         self.task = "" if context is None else task_in(context)
 
 
-class Crew:
+class Crew:  # also a ``Lender``
     """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
 
     Starting a thread may fail. While another worker is there, the items wait for it. When none is left, ``submit``
@@ -78,9 +71,10 @@ class Crew:
         # Counts are sizes of dicts. An interruption can come between any two statements; what it left half done is
         # then undone by name, and undoing it twice changes nothing.
         self._pending: dict[Item, _Seat | None] = {}  # not finished and not given up; None: it waits for a worker
-        self._seats: dict[_Seat, None] = {}  # threads, without those that were given up
+        self._seats: dict[_Seat, None] = {}  # threads, without those that were given up or lent
         self._starting: dict[_Seat, None] = {}  # those whose thread has not begun
         self._abandoned: dict[_Seat, LeftCall] = {}  # those whose call was given up and still runs
+        self.asked: dict[Any, None] = {}  # as ``Lender.asked``
         self.permits = Permits(threads)
         self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
         self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
@@ -99,8 +93,13 @@ class Crew:
         return len(self._pending)
 
     @property
+    def busy(self) -> bool:
+        """Whether an item or a call on a thread that was lent waits or runs."""
+        return bool(self._pending or self.asked)
+
+    @property
     def count(self) -> int:
-        """Threads, without those that were given up."""
+        """Threads, without those that were given up or lent."""
         return len(self._seats)
 
     @property
@@ -169,6 +168,23 @@ class Crew:
             if seat is not None:
                 self._abandoned[seat] = LeftCall(context)
                 self._seats.pop(seat, None)
+
+    def lend(self, item: Item) -> _Seat | None:
+        """The thread of a running item goes on for itself, and is not one of ``threads`` until the item returns True.
+
+        Then ``submit`` or ``refill``, so that another thread takes its place.
+        """
+        with self._lock:
+            seat = self._pending.pop(item, None)
+            if seat is not None:
+                self._seats.pop(seat, None)
+        return seat
+
+    def strand(self, seat: _Seat | None, context: contextvars.Context) -> None:
+        """As ``Lender.strand``: a thread that was lent is stuck. As for ``give_up``, it may return True right after."""
+        if seat is not None:
+            with self._lock:
+                self._abandoned[seat] = LeftCall(context)
 
     def left_calls(self) -> list[LeftCall]:
         """The calls that were given up and still run."""
@@ -399,14 +415,36 @@ class Job:
             if self._state != "queued":
                 return False
             self._state = "running"
-        got = answer(*self._call)
+        got: list[Any] = [answer(*self._call)]  # no name may keep a ``Pinned`` here while its thread serves it
+        if type(got[0]) is Pinned:
+            line = self._lent(got.pop())
+            if line is not None:
+                line.serve()
+            return True
         with self._lock:
             if self._state != "running":
                 return True
             self._state = "ended"
-            self.answer = got
+            self.answer = got.pop()
         surely(self._over)
         return False
+
+    def _lent(self, pinned: Pinned) -> Line | None:
+        """Answer with a value that needs this thread. None: nobody waits for it."""
+        with self._lock:
+            if self._state != "running":
+                return None
+            line = pinned.lend(self._call[0], self._crew, self._crew.lend(self))
+            self._state = "ended"
+            self.answer = pinned
+        surely(self._over)
+        surely(self._crew.refill)
+        return line
+
+    def take(self) -> Any:
+        """The answer, which is not kept here."""
+        got, self.answer = self.answer, None
+        return got
 
     def refuse(self, error: BaseException) -> None:
         """No thread can be had for it, and it is not made; or its thread met an error of the system."""
@@ -470,8 +508,9 @@ async def pooled_call(
         await waiter.wait()
     except BaseException:
         job.give_up()
+        job.take()
         raise
-    return job.answer
+    return job.take()
 
 
 class Permits:

@@ -57,7 +57,7 @@ class JumpingThreadHost(ThreadHost):
         """As ``Waited.block``."""
         until = inf if seconds is None else self._timers.now() + seconds
         while not gate.acquire(timeout=LOOK):
-            if not self.crew.pending and not self._timers.jump(until) and until < inf:
+            if not self.crew.busy and not self._timers.jump(until) and until < inf:
                 return gate.acquire(blocking=False)
         return True
 

@@ -27,8 +27,10 @@ from functools import partial
 from math import inf
 from typing import Any, Protocol, cast
 
-from rio_chain.engine.runtime import kind_of
-from rio_chain.executors.crew import Crew, Item, answer
+from rio_chain.engine.blocking import NO_KWARGS
+from rio_chain.engine.pinned import Line, Pinned
+from rio_chain.engine.runtime import answer, kind_of
+from rio_chain.executors.crew import Crew, Item
 from rio_chain.executors.timers import Alarm
 from rio_chain.last_resort import report, surely
 
@@ -301,6 +303,10 @@ def driven_within(strand: Strand) -> None:
         _here.strand = outer
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 async def _run(main: Awaitable[Any]) -> Any:
     return await main
 
@@ -423,7 +429,7 @@ class Strand:
                 error = self.kernel.stray(coro)
             what = None
 
-    def _go(self, coro: Coroutine[Any, Any, Any]) -> bool:  # noqa: C901, PLR0912 - the hot loop
+    def _go(self, coro: Coroutine[Any, Any, Any]) -> bool:  # noqa: C901, PLR0912, PLR0915 - the hot loop
         context, claim, crew = self.context, self._claim, self.kernel.crew
         run, copy, resume, value = context.run, context.copy, coro.send, None
         send: Callable[[Any], Any] = resume
@@ -462,11 +468,17 @@ class Strand:
             while True:
                 claim.append(None)
                 if not self._flagged:  # read after the append: an interruption sets it first and pops second
-                    value = answer(copy(), *what)
+                    value = answer(here := copy(), *what)
                     try:
                         claim.pop()
                     except IndexError:
                         with self._lock:  # held until the call is counted as abandoned
+                            return True
+                    if type(value) is Pinned and value.context is None:
+                        line = self._lent(value, here)
+                        if line is not None:
+                            value = None  # or it would be kept here
+                            line.serve()
                             return True
                     break
                 with self._lock:  # who interrupts may have taken the claim, and put it back
@@ -476,6 +488,18 @@ class Strand:
                     error = self._pending()
                 if error is not None:
                     break
+
+    def _lent(self, pinned: Pinned, context: Context) -> Line | None:
+        """The thread stays with the value that it has made, and another one drives the strand. None: it can't."""
+        pinned.context = context
+        seat = self.kernel.crew.lend(self.drive)
+        if seat is None:  # this thread drives one strand in the middle of another, as in virtual time
+            return None
+        line, call, claim = pinned.lend(context, self.kernel.crew, seat), (_same, (pinned,), NO_KWARGS), list[None]()
+        with self._lock:
+            self._claim, self._call, self._state = claim, call, READY
+        surely(self._submit)
+        return line
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         if self._limit is not None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.blocking import CALLING
-from rio_chain.engine.runtime import NO_LANES, Raised, Refused
+from rio_chain.engine.runtime import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors.base import Lost
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping
@@ -117,6 +117,10 @@ class AsyncHost(Protocol):
 
         ``done`` is called once, on the loop thread, with the value or ``Raised``, also after a cancel.
         """
+        ...
+
+    def waiter(self) -> Waiter:
+        """A new waiter for the async function that calls it, which runs there."""
         ...
 
 
@@ -223,6 +227,10 @@ class ThreadRuntime:
     def waiter(self) -> Signal:
         """A signal for the strand that calls it."""
         return Signal(current())
+
+    def async_waiter(self) -> Waiter:
+        """As ``Runtime.async_waiter``."""
+        return self._async_host().waiter()
 
 
 def _ends_more(got: Any, host: AsyncHost) -> bool:

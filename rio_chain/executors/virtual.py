@@ -15,12 +15,12 @@ from math import inf
 from typing import Any, TypeVar, cast
 
 from rio_chain.balancer.waiting import Waited
-from rio_chain.engine.runtime import Lane, Raised, Runtime
+from rio_chain.engine.runtime import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Lost, Main
-from rio_chain.executors.crew import Crew, answer
+from rio_chain.executors.crew import Crew
 from rio_chain.executors.foreign import frames_of, say_better
-from rio_chain.executors.kernel import Strand, StrandCancelled, current, driven_within, let_others
+from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
 from rio_chain.forks import after_fork
@@ -177,6 +177,10 @@ class AsyncFunctions:
         strand = Strand(current().kernel, partial(_named, fn, *args, **kwargs), context, partial(_note, done))
         driven_within(strand)
         return strand.cancel
+
+    def waiter(self) -> Waiter:
+        """As ``AsyncHost.waiter``."""
+        return Signal(current())
 
 
 class InPlace:

@@ -1,0 +1,258 @@
+"""Values that are bound to the thread and the context that made them: generators, database cursors, files.
+
+``each`` reads an iterator many times, and an iterator may depend on its thread (an sqlite cursor, an ``RLock``) or on
+its context (``decimal.localcontext``, ``ContextVar.reset``). So the worker thread that made it leaves its pool and
+makes all further calls to it, in the same context, until the iterator is closed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from contextvars import Context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
+from returns.result import Success
+
+from rio_chain.engine.blocking import NO_KWARGS, SharedHold
+from rio_chain.engine.runtime import Raised, Waiter, answer, kind_of
+from rio_chain.functions import name_of
+from rio_chain.last_resort import surely
+
+if TYPE_CHECKING:
+    from rio_chain.engine.current import Strand
+
+NOT_MADE: Any = object()
+"""Stands for the answer of a call that is not made yet."""
+
+
+class Lender(Protocol):
+    """The pool that the thread comes from."""
+
+    asked: dict[Any, None]
+    """The calls that wait for a thread that was lent, or run on one."""
+    submitted: int
+    """Changes with each call."""
+
+    def strand(self, seat: Any, context: Context) -> None:
+        """Count the thread of a seat as abandoned, until it comes back."""
+
+
+class PinnedCall:
+    """One call on the thread of a pinned value."""
+
+    __slots__ = ("answer", "args", "fn", "waiter")
+
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any], waiter: Waiter | None) -> None:
+        self.fn = fn
+        self.args = args
+        self.waiter = waiter
+        self.answer = NOT_MADE
+
+
+class Line:
+    """The calls for one thread, which makes them one after the other.
+
+    Args:
+        value: what the thread has made. If it is a generator, the thread closes it at the end.
+        context: in which it was made, and in which all calls are made.
+        lender: where the thread comes from.
+        seat: by which ``lender`` knows the thread.
+    """
+
+    __slots__ = ("_calls", "_holds", "_lender", "_lock", "_now", "_over", "_seat", "context", "value")
+
+    def __init__(self, value: Any, context: Context, lender: Lender, seat: object) -> None:
+        self.value = value
+        self.context = context
+        self._lender = lender
+        self._seat = seat
+        self._calls: SimpleQueue[PinnedCall | None] = SimpleQueue()
+        self._holds: tuple[SharedHold, ...] = ()  # the places under limits that it keeps while it is abandoned
+        self._lock = threading.RLock()
+        self._now: PinnedCall | None = None
+        self._over = False
+
+    def put(self, call: PinnedCall) -> None:
+        """Have a call made after those before it. From any thread."""
+        self._lender.submitted += 1
+        self._lender.asked[call] = None
+        self._calls.put(call)
+        if self._over:
+            self._ended()
+
+    def end(self) -> None:
+        """Let the thread go after the calls before. From any thread, also from a finaliser."""
+        self._calls.put(None)
+
+    def serve(self) -> None:
+        """Make the calls, on the thread that made the value. Returns when that is not needed any more."""
+        try:
+            while (call := self._calls.get()) is not None:
+                self._now = call
+                try:
+                    call.answer = answer(self.context, call.fn, call.args, NO_KWARGS)
+                finally:
+                    self._now = None
+                    self._made(call)
+                del call
+            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+        finally:
+            surely(self._ended)
+
+    def _made(self, call: PinnedCall) -> None:
+        if call.waiter is not None:
+            surely(call.waiter.wake)
+        self._lender.asked.pop(call, None)  # last: a clock that jumps looks at this
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._over = True
+            holds, self._holds = self._holds, ()
+        self.value = None
+        with suppress(Empty):
+            while True:
+                call = self._calls.get_nowait()
+                if call is not None:  # it will not be made
+                    self._made(call)
+        for hold in holds:
+            hold.leave()
+
+    def abandon(self, closing: PinnedCall, holds: tuple[SharedHold, ...]) -> bool:
+        """Count the thread as abandoned if it runs a call before ``closing``. False: it does not."""
+        with self._lock:
+            if self._over or self._now is None or self._now is closing:
+                return False
+            self._holds = holds
+            for hold in holds:
+                hold.join()
+            self._lender.strand(self._seat, self.context)
+            return True
+
+
+class Pinned:
+    """What a sync function returned, with the thread that made it. When this object goes, the thread is free.
+
+    Attributes:
+        value: what was returned. Only ``call`` uses it.
+        context: in which it was made.
+        line: the calls for its thread. None where calls are made in place, as in virtual time.
+    """
+
+    __slots__ = ("context", "line", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.context: Context | None = None
+        self.line: Line | None = None
+
+    def lend(self, context: Context, lender: Lender, seat: object) -> Line:
+        """The thread that calls this will serve the line that it gets."""
+        self.context = context
+        self.line = line = Line(self.value, context, lender, seat)
+        return line
+
+    async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Make a call where the value was made: the call's value or ``Raised``. Interrupted, the call goes on."""
+        if self.line is None:
+            return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
+        call = PinnedCall(fn, args, strand.rt.waiter())
+        self.line.put(call)
+        await _awaited(call)
+        return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
+
+    def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        return fn(*args) if self.context is None else self.context.run(fn, *args)
+
+    async def close(self, strand: Strand) -> None:
+        """Close the value if it is a generator, and wait for that. Interrupted, ``leave`` and go on."""
+        line, closing = self._closing(strand)
+        if line is None:
+            await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
+            return
+        try:
+            await _awaited(closing)
+        except BaseException:
+            await self._left(strand, line, closing)
+            raise
+
+    async def leave(self, strand: Strand) -> None:
+        """The same where the strand was interrupted: wait for the clean-up only, and not for a call that is stuck."""
+        line, closing = self._closing(strand)
+        if line is None:
+            self._close_here()
+        else:
+            await self._left(strand, line, closing)
+
+    def drop(self) -> None:
+        """The same where nothing can be waited for."""
+        line, self.line = self.line, None
+        if line is None:
+            self._close_here()
+        else:
+            line.end()
+
+    def _closing(self, strand: Strand) -> tuple[Line | None, PinnedCall]:
+        line, self.line = self.line, None
+        closing = PinnedCall(close_generator, (self.value,), None if line is None else strand.rt.waiter())
+        if line is not None:
+            line.put(closing)
+            line.end()
+        return line, closing
+
+    def _close_here(self) -> None:
+        if self.context is not None:
+            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+
+    async def _left(self, strand: Strand, line: Line, closing: PinnedCall) -> None:
+        if line.abandon(closing, tuple(hold for hold in strand.holds if hold.open)):
+            strand.give_up_pinned(line.context)
+        elif closing.waiter is not None:
+            await closing.waiter.wait_shielded()
+
+    def __del__(self) -> None:
+        line = getattr(self, "line", None)
+        if line is not None:
+            line.end()
+
+
+async def _awaited(call: PinnedCall) -> None:
+    if call.waiter is not None:
+        await call.waiter.wait()
+
+
+def claim(strand: Strand, value: object) -> Pinned | None:
+    """What the strand keeps for this value, if that is pinned. It is the caller's from now on."""
+    for pinned in strand.pinned:
+        if pinned.value is value:
+            strand.pinned = tuple(other for other in strand.pinned if other is not pinned)
+            return pinned
+    return None
+
+
+def close_generator(value: Any) -> None:
+    """Close it if it is one. What else can be iterated, a file for one, is closed by the code that opened it."""
+    if isinstance(value, Generator):
+        value.close()
+
+
+@frozen
+class Pinning:
+    """A function whose value is ``Pinned`` if ``pins`` says so of it."""
+
+    fn: Callable[..., Any]
+    pins: Callable[[Any], bool]
+
+    @property
+    def __name__(self) -> str:
+        """That of the function, for errors."""
+        return name_of(self.fn)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it."""
+        got = self.fn(*args)
+        inner: Any = got.unwrap() if kind_of(got) is Success else got
+        return Pinned(inner) if self.pins(inner) else got
