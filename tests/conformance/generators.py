@@ -49,6 +49,7 @@ class Watch:
     task: Callable[[], object] = no_task  # or this_task
     count: int | None = None  # None: it yields without end
     error: Exception | None = None  # raised after `count` items
+    stalls: bool = False  # it waits in its third step, and not at a `yield`
     taken: int = 0
     begun: int = 0
     ended: int = 0
@@ -93,8 +94,13 @@ class Watch:
         if self.error is not None:
             raise self.error
 
+    async def stall(self, x: int) -> None:
+        """What an async generator does before it yields ``x``."""
+        if self.stalls and x == LIMIT:
+            await self.world.pause(LONG)
+
     async def waits(self) -> None:
-        """Until the generator waits for room at its ``yield``."""
+        """Until the generator waits for room at its ``yield``, or stalls."""
         before = -1
         while before != self.taken:
             await self.world.until(lambda: (self.taken >= LIMIT and self.at_yield) or self.problems or self.ended)
@@ -122,7 +128,7 @@ class Case:
         return self.chain(body)(0)
 
     def chain(self, body: Callable[[Any], Awaitable[Any]]) -> Any:
-        return self.left >> each(Task(body).named("item"), limit=LIMIT)
+        return self.left >> each(Task(body).named("item"), limit=LIMIT + self.watch.stalls)
 
     async def stays(self, item: Any) -> None:
         """The body of an item that runs until it is cancelled."""

@@ -28,6 +28,7 @@ def variable(watch: Watch) -> Any:
             for x in watch.numbers():
                 token = VAR.set(x)
                 try:
+                    await watch.stall(x)
                     yield x
                 finally:
                     VAR.reset(token)
@@ -39,6 +40,7 @@ def pauses(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around():
             for x in watch.numbers():
+                await watch.stall(x)
                 await watch.world.pause(0)
                 yield x
 
@@ -50,6 +52,7 @@ def cleans_up(watch: Watch) -> Any:
         with watch.around():
             try:
                 for x in watch.numbers():
+                    await watch.stall(x)
                     yield x
             finally:
                 await watch.world.shielded(1)
@@ -62,6 +65,7 @@ def move_on_after(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around(), anyio.move_on_after(LONG):
             for x in watch.numbers():
+                await watch.stall(x)
                 await anyio.lowlevel.checkpoint()
                 yield x
 
@@ -72,6 +76,7 @@ def fail_after(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around(), anyio.fail_after(LONG), anyio.fail_after(2 * LONG):
             for x in watch.numbers():
+                await watch.stall(x)
                 yield x
 
     return rows
@@ -81,6 +86,7 @@ def cancel_scope(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around(), anyio.CancelScope() as scope:
             for x in watch.numbers():
+                await watch.stall(x)
                 yield x
                 scope.deadline = anyio.current_time() + LONG
 
@@ -93,6 +99,7 @@ def anyio_group(watch: Watch) -> Any:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.sleep, LONG)
                 for x in watch.numbers():
+                    await watch.stall(x)
                     await anyio.lowlevel.checkpoint()
                     yield x
                 group.cancel_scope.cancel()
@@ -106,6 +113,7 @@ def nursery(watch: Watch) -> Any:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep_forever)
                 for x in watch.numbers():
+                    await watch.stall(x)
                     await trio.lowlevel.checkpoint()
                     yield x
                 nursery.cancel_scope.cancel()
@@ -117,6 +125,7 @@ def trio_scope(watch: Watch) -> Any:
     async def rows(_: object) -> AsyncIterator[int]:
         with watch.around(), trio.move_on_after(LONG), trio.CancelScope():
             for x in watch.numbers():
+                await watch.stall(x)
                 yield x
 
     return rows
@@ -127,6 +136,7 @@ def timeout(watch: Watch) -> Any:
         with watch.around():
             async with asyncio.timeout(LONG), asyncio.timeout(2 * LONG):
                 for x in watch.numbers():
+                    await watch.stall(x)
                     await asyncio.sleep(0)
                     yield x
 
@@ -139,6 +149,7 @@ def task_group(watch: Watch) -> Any:
             async with asyncio.TaskGroup() as group:
                 child = group.create_task(asyncio.sleep(LONG))
                 for x in watch.numbers():
+                    await watch.stall(x)
                     yield x
                 child.cancel()
 
@@ -164,8 +175,8 @@ def bridge(make: Any) -> Any:
     return Task(argument).inline() >> make
 
 
-async def ends_well(world: World, end: str, make: Any, how: Any = Task) -> None:
-    watch = Watch(world, this_task)
+async def ends_well(world: World, end: str, make: Any, how: Any = Task, *, stalls: bool = False) -> None:
+    watch = Watch(world, this_task, stalls=stalls)
     before = world.cancelling()
     await ENDS[end](Case(world, watch, how(make(watch))))
     watch.check()
@@ -201,3 +212,25 @@ async def test_a_timeout_or_group_of_asyncio_is_left_where_it_was_entered(world:
     if world.executor not in ("asyncio", "thread"):
         pytest.skip("its async functions do not run on asyncio")
     await ends_well(world, end, ON_ASYNCIO[kind])
+
+
+STALLED = [end for end in ENDS if end not in ("exhausted", "generator fails")]
+GROUPS = {
+    "variable": variable,
+    "cleans up": cleans_up,
+    "CancelScope": cancel_scope,
+    "anyio group": anyio_group,
+    "nursery": nursery,
+    "timeout": timeout,
+    "TaskGroup": task_group,
+}
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+@pytest.mark.parametrize("end", STALLED)
+async def test_the_same_where_it_waits_for_something_else_than_room(world: World, end: str, kind: str) -> None:
+    if (kind not in EVERYWHERE and world.mode == "virtual") or (
+        kind in (ON_ASYNCIO if world.executor == "trio" else ON_TRIO)
+    ):
+        pytest.skip("its async functions do not run on that library")
+    await ends_well(world, end, GROUPS[kind], stalls=True)
