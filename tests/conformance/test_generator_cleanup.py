@@ -224,3 +224,26 @@ async def test_an_async_generator_that_reads_from_another_chain_of_generators(wo
     assert outcome.unwrap() == list(range(6))
     inner.check()
     outer.check()
+
+
+async def test_a_generator_is_not_interrupted_when_its_items_are(world: World) -> None:
+    watch = Watch(world, this_task, count=6)
+
+    async def rows(_: object) -> AsyncIterator[int]:
+        with watch.around():
+            for x in watch.numbers():
+                try:
+                    yield x
+                except BaseException as error:
+                    watch.problems.append(repr(error))
+                    raise
+
+    async def body(x: int) -> int:
+        await world.pause(1 if x % 2 else LONG)
+        raise OSError(x)
+
+    limited = Task(body).timeout(world.short).or_else(Task(same).named("other"))
+    outcome = await world.run((Task(rows) >> each(limited, limit=LIMIT)).timeout(LONG)(0))
+    watch.check()
+    assert outcome.unwrap() == list(range(6))
+    assert TaskTimedOut in {type(error) for error in outcome["body"].errors}

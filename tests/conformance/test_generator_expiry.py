@@ -11,10 +11,10 @@ import anyio.lowlevel
 import pytest
 import trio
 import trio.lowlevel
-from conformance.generators import LIMIT, LONG, Watch, cause, same, this_task
+from conformance.generators import LIMIT, LONG, Watch, cause, this_task
 from conformance.harness import World
 
-from rio_chain import BridgeFailed, Task, TaskTimedOut, each
+from rio_chain import BridgeFailed, Task, each
 
 pytestmark = pytest.mark.timeout(30)
 SHORT = 0.02  # seconds
@@ -284,26 +284,3 @@ async def test_a_child_that_fails_fails_its_task(world: World, library: str) -> 
     assert type(error) is ExceptionGroup
     assert [(type(one), str(one)) for one in error.exceptions] == [(LookupError, "child")]
     assert outcome["feed"].status == "failed"
-
-
-async def test_a_generator_is_not_interrupted_when_its_items_are(world: World) -> None:
-    watch = Watch(world, this_task, count=6)
-
-    async def rows(_: object) -> AsyncIterator[int]:
-        with watch.around():
-            for x in watch.numbers():
-                try:
-                    yield x
-                except BaseException as error:
-                    watch.problems.append(repr(error))
-                    raise
-
-    async def body(x: int) -> int:
-        await world.pause(1 if x % 2 else LONG)
-        raise OSError(x)
-
-    limited = Task(body).timeout(world.short).or_else(Task(same).named("other"))
-    outcome = await world.run((Task(rows) >> each(limited, limit=LIMIT)).timeout(LONG)(0))
-    watch.check()
-    assert outcome.unwrap() == list(range(6))
-    assert TaskTimedOut in {type(error) for error in outcome["body"].errors}
