@@ -163,11 +163,11 @@ class World:
                 runner.run(self._with_balancer(body))
 
     async def _on_trio(self, body: Callable[[], Awaitable[None]]) -> None:
-        failed: Exception | None = None
+        failed: BaseException | None = None
         async with trio.open_nursery() as self._nursery:
             try:
                 await self._with_balancer(body)
-            except Exception as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
+            except (Exception, pytest.skip.Exception) as exc:  # noqa: BLE001 - raised below, without a group around it
                 failed = exc
             self._nursery.cancel_scope.cancel()
         if failed is not None:
