@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from returns.result import Failure, Success
@@ -93,8 +94,13 @@ class Crowd:
         """Whether a retry gives it the same input once more."""
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
-    async def run(self, flow: Flow, workers: int) -> None:
-        """Do all work; raises ``Fail`` when the crowd has failed."""
+    async def run(
+        self, flow: Flow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
+    ) -> None:
+        """Do all work; raises ``Fail`` when the crowd has failed.
+
+        ``beside``: strands that take no work. They end when it is over; a failure that they give ends it.
+        """
         self.tallies = [tally_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for tally in self.tallies:
             tally.restart()
@@ -106,7 +112,7 @@ class Crowd:
             return await self._worker(flow)
 
         if workers:
-            await self.parent.rt.race([worker] * workers, _is_failure)
+            await self.parent.rt.race([*[worker] * workers, *beside], _is_failure)
         least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
         if self.failure is None and self.succeeded < least:
             self.failure = Failed(NotEnoughSuccesses(least, self.succeeded, tuple(self.errors)))
@@ -233,10 +239,6 @@ class Gate:
 
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
-
-    def __len__(self) -> int:
-        """How many wait."""
-        return len(self._waiters)
 
     def enter(self, strand: Strand) -> Waiter:
         """Called under the lock that guards what is waited for; the wait is after it."""

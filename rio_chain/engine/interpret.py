@@ -26,7 +26,7 @@ from rio_chain.engine.apply import (
     reported,
     unwind,
 )
-from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking, call_reserved
+from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
 from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
 from rio_chain.engine.compete import compete
 from rio_chain.engine.crowd import Crowd
@@ -35,7 +35,7 @@ from rio_chain.engine.expansion import expand
 from rio_chain.engine.give_way import give_way
 from rio_chain.engine.given import program_for
 from rio_chain.engine.items import each
-from rio_chain.engine.pinned import Pinned
+from rio_chain.engine.pinned import Pinned, Pinning, call_pinning
 from rio_chain.engine.program import (
     ADMIT,
     ASYNC,
@@ -318,7 +318,7 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
     if route == CALL:
         return await call_blocking(strand, fn, (value,))
     if route == PIN:
-        return await call_reserved(strand, fn, (value,))
+        return await call_pinning(strand, cast("Pinning", fn), value)
     return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
@@ -340,7 +340,8 @@ async def _plain(strand: Strand, got: Any) -> Any:
         if kind is Request:
             return await _nested(strand, got)
         if kind is Pinned:
-            strand.pinned = (*strand.pinned, got)
+            if all(pinned.value is not got.value for pinned in strand.pinned):
+                strand.pinned = (*strand.pinned, got)
             return got.value
         if not hasattr(kind, "__await__"):
             return got

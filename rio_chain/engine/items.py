@@ -14,9 +14,11 @@ from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
 from rio_chain.engine.current import Strand
 from rio_chain.engine.give_way import give_way
-from rio_chain.engine.runtime import Raised, checked
-from rio_chain.engine.sources import END, NOTHING, Items, items_of, on_edge
+from rio_chain.engine.runtime import Raised, Waiter, checked
+from rio_chain.engine.sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
 from rio_chain.functions import Reduce
+from rio_chain.last_resort import surely
+from rio_chain.outcome import Failed
 from rio_chain.plan import PlannedBridge
 
 
@@ -32,7 +34,8 @@ async def each(crowd: Crowd, value: Any) -> Any:
     results = Results(crowd) if folded is None else Folding(crowd, *folded)
     flow = EachFlow(crowd, items, results)
     workers = min(node.limit, MOST_WORKERS if items.size is None else items.size)
-    await items.during(strand, partial(crowd.run, flow, workers))
+    beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
+    await items.during(strand, partial(crowd.run, flow, workers, beside))
     return await results.value(strand)
 
 
@@ -47,7 +50,24 @@ class EachFlow:
         self.busy = False  # a worker waits for the next item
         self.over = False
         self.gate = Gate()
+        self.alarm: Waiter | None = None
         self.lock = threading.RLock()
+        if isinstance(items, AsyncIterated):
+            items.broke = self._broke
+
+    async def until_broken(self) -> Failed | None:
+        """Wait until the iterator has failed while the workers are busy, or the crowd is over. The failure."""
+        waiter = self.crowd.parent.rt.waiter()
+        with self.lock:
+            self.alarm = waiter
+            over = self.over
+        if not over:
+            await waiter.wait()
+        return self.crowd.failure
+
+    def _broke(self, error: Any) -> None:
+        self.crowd.fail(self.items.failed(self.crowd.parent, error).error)
+        self.stop()
 
     async def take(self, strand: Strand) -> Work | None:
         """As ``Flow.take``."""
@@ -68,7 +88,7 @@ class EachFlow:
             if waiter is not None:
                 await waiter.wait()
                 continue
-            await self.items.fetch(strand, self._came, len(self.gate) + 1)
+            await self.items.fetch(strand, self._came)
             with self.lock:
                 self.busy = False
                 self.gate.open(1)
@@ -98,6 +118,9 @@ class EachFlow:
         with self.lock:
             self.over = True
             self.gate.open()
+            alarm = self.alarm
+        if alarm is not None:
+            surely(alarm.wake)
 
 
 # --- where results go -------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 from returns.result import Success
 
-from rio_chain.engine.blocking import NO_KWARGS, SharedPermit
+from rio_chain.engine.blocking import NO_KWARGS, SharedPermit, call_reserved
 from rio_chain.engine.runtime import Raised, Waiter, answer, kind_of
 from rio_chain.functions import name_of
 from rio_chain.last_resort import surely
@@ -167,6 +167,13 @@ class Pinned:
     def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         return fn(*args) if self.context is None else self.context.run(fn, *args)
 
+    def became(self, value: Any) -> Pinned:
+        """Another value that was made from it, on the same thread, takes its place."""
+        self.value = value
+        if self.line is not None:
+            self.line.value = value
+        return self
+
     async def close(self, strand: Strand) -> None:
         """Close the value if it is a generator, and wait for that. Interrupted, ``leave`` and go on."""
         line, closing = self._closing(strand)
@@ -241,10 +248,14 @@ def close_generator(value: Any) -> None:
 
 @frozen
 class Pinning:
-    """A function whose value is ``Pinned`` if ``pins`` says so of it."""
+    """A function whose value is ``Pinned`` if ``pins`` says so of it.
+
+    ``plain``: it is clear before the call that its value needs no thread.
+    """
 
     fn: Callable[..., Any]
     pins: Callable[[Any], bool]
+    plain: bool = False
 
     @property
     def __name__(self) -> str:
@@ -256,3 +267,24 @@ class Pinning:
         got = self.fn(*args)
         inner: Any = got.unwrap() if kind_of(got) is Success else got
         return Pinned(inner) if self.pins(inner) else got
+
+
+async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:
+    """Call a bridge, or its like: on the thread of its input if that is pinned, else on one that its value can keep."""
+    pinned = claim(strand, value)
+    if pinned is None:
+        if function.plain and strand.rt.places:
+            try:
+                return function.fn(value)
+            except StopIteration as error:  # no coroutine can raise one
+                return Raised(error)
+        return await call_reserved(strand, function, (value,))
+    try:
+        got = await pinned.call(strand, function, (value,))
+    except BaseException:
+        await pinned.leave(strand)
+        raise
+    if type(got) is Pinned:
+        return pinned.became(got.value)
+    pinned.drop()
+    return got

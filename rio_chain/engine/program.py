@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise, takewhile
+from itertools import dropwhile, pairwise, takewhile
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -46,6 +46,7 @@ TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = ran
 KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
 # how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
+BRIDGED, ITERATED = 1, 2  # what becomes of a value: an ``each`` iterates what bridges make of it, or itself
 PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
 
 Op = tuple[Any, ...]
@@ -142,7 +143,7 @@ class _Item(NamedTuple):
 
     node: Node
     head: bool  # it gets the arguments of the run as ``Args``
-    feeds: bool = False  # an ``each`` iterates its value
+    feeds: int = 0  # whether an ``each`` iterates its value, or what bridges make of it
 
 
 class _Compiler:
@@ -210,7 +211,7 @@ class _Compiler:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: bool) -> None:
+    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: int) -> None:
         limits = [INF]
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
@@ -226,12 +227,14 @@ class _Compiler:
         self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
         self.tasks += 1
 
-    def _bridge(self, bridge: Bridge, *, head: bool, feeds: bool) -> None:
+    def _bridge(self, bridge: Bridge, *, head: bool, feeds: int) -> None:
         fn: Any = Spread(bridge.fn) if head else bridge.fn
-        pins = feeds and not (bridge.is_async or bridge.generator or gives_plain(bridge.fn))
+        pins = feeds == ITERATED and not bridge.is_async
         route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
-        self.ops.append((BRIDGE, route, Pinning(fn, runs_code) if pins else fn, planned))
+        self.ops.append(
+            (BRIDGE, route, Pinning(fn, runs_code, bridge.generator or gives_plain(bridge.fn)) if pins else fn, planned)
+        )
         self.bridges += 1
 
     def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
@@ -251,7 +254,7 @@ class _Compiler:
 
         self.work += [leave, inner]
 
-    def _or_else(self, node: OrElse, *, head: bool, feeds: bool) -> None:
+    def _or_else(self, node: OrElse, *, head: bool, feeds: int) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
         self.ops.append((ENTER,))
@@ -274,9 +277,9 @@ class _Compiler:
                 self.ops.append((CONSTANT, other.value))
             elif isinstance(other, Handler):
                 fn: Any = Spread(other.fn) if both else other.fn
-                pins = feeds and not (other.is_async or gives_plain(other.fn))
+                pins = feeds == ITERATED and not other.is_async
                 route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
-                self.ops.append((HANDLER, route, Pinning(fn, runs_code) if pins else fn, alone))
+                self.ops.append((HANDLER, route, Pinning(fn, runs_code, gives_plain(other.fn)) if pins else fn, alone))
             else:
                 self.work.append(_Item(other, head, feeds))
 
@@ -287,7 +290,7 @@ class _Compiler:
         nodes: tuple[Node, ...],
         *,
         head: bool,
-        feeds: bool = False,
+        feeds: int = 0,
         done: Callable[[int, tuple[Branch, ...]], None],
     ) -> None:
         """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
@@ -312,7 +315,7 @@ class _Compiler:
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
-    def _seq(self, node: Seq, *, head: bool, feeds: bool) -> None:
+    def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
         """The steps; an ``each`` learns what stands on either side of it."""
         steps: list[_Item | Callable[[], None]] = []
         folded = False
@@ -327,11 +330,11 @@ class _Compiler:
                     folded = True
                     steps.append(partial(self._items, step, after))
                     continue
-            read = self.many and after is not None and _begins_with_each(after)
-            steps.append(_Item(step, head and i == 0, feeds if after is None else read))
+            read = _feeds(node.steps[i + 1 :], feeds) if self.many else 0
+            steps.append(_Item(step, head and i == 0, read))
         self.work.extend(reversed(steps))
 
-    def _choose(self, node: Choose, *, feeds: bool) -> None:
+    def _choose(self, node: Choose, *, feeds: int) -> None:
         """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
         at, joint = len(self.ops), self._joint()
         self.ops.append((CHOOSE,))
@@ -396,6 +399,13 @@ def _outside(node: Node) -> tuple[int, ...]:
     return tuple(
         sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
     )
+
+
+def _feeds(after: tuple[Node, ...], feeds: int) -> int:
+    """Whether an ``each`` iterates the value before these steps. ``feeds``: whether it does so with that after them."""
+    others = tuple(dropwhile(lambda step: isinstance(step, Bridge), after))
+    found = ITERATED * _begins_with_each(others[0]) if others else feeds
+    return min(found, BRIDGED) if len(others) < len(after) else found
 
 
 def _begins_with_each(node: Node) -> bool:

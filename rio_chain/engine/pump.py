@@ -7,8 +7,8 @@ is thrown in at the ``yield``: a timeout that the generator opened must come out
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -29,15 +29,19 @@ class Pump:
         iterator: it.
         end: what stands for its end.
         put: called with each item, with ``Raised`` for an error, and with ``end``.
+        broke: called with the ``Raised`` of an iterator that fails while nobody wants an item.
     """
 
-    def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None]) -> None:
+    def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
         self._iterator = iterator
         self._end = end
         self._put = put
+        self._broke = broke
         self._wanted = 0  # so many items
         self._left = False  # nobody wants any more
         self._reads = False  # it waits for an item
+        self._stopping = False  # it is about to be interrupted in that
+        self._lock = threading.RLock()
         self._over = False
         self._driver: Strand | None = None
         self._idle: Waiter | None = None  # where it waits until an item is wanted
@@ -77,9 +81,11 @@ class Pump:
 
     def _leave(self) -> None:
         """No more is wanted: end the wait for an item, or close the iterator where it is."""
-        self._left = True
         driver = self._driver
-        if self._reads and driver is not None:
+        with self._lock:
+            self._left = True
+            self._stopping = self._reads and driver is not None
+        if self._stopping and driver is not None:
             surely(driver.slot.stop)
         self._wake()
 
@@ -126,11 +132,14 @@ class Pump:
             thrown = None
 
     async def _room(self, waiter: Callable[[], Waiter]) -> None:
-        """Wait until an item is wanted."""
-        while not (self._wanted or self._left):
+        """Wait until an item is wanted, or none any more."""
+        while not self._goes_on():
             self._idle = idle = waiter()
-            if not (self._wanted or self._left):
+            if not self._goes_on():
                 await idle.wait()
+
+    def _goes_on(self) -> bool:
+        return bool(self._wanted or self._left) and not self._stopping  # an interruption must not meet the clean-up
 
     async def _several(self, thrown: BaseException | None) -> None:
         """Read what is wanted, or as much of it as comes quickly. What interrupted the wait for that is thrown in."""
@@ -138,7 +147,10 @@ class Pump:
         wanted, self._wanted = self._wanted, 0
         goes_on = True
         while goes_on:
-            self._hand_on(await self._item(thrown))
+            item = await self._item(thrown)
+            if thrown is not None and isinstance(item, Raised):
+                self._broke(item)
+            self._hand_on(item)
             thrown = None
             wanted -= 1
             goes_on = wanted > 0 and not (self._over or self._left) and perf_counter() < until
@@ -160,7 +172,8 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - raised where it is taken
             return Raised(error)
         finally:
-            self._reads = False
+            with self._lock:
+                self._reads = False
             del thrown  # its traceback keeps this frame
 
     def _hand_on(self, item: Any) -> None:
@@ -169,8 +182,13 @@ class Pump:
 
     async def _close(self) -> None:
         if isinstance(self._iterator, AsyncGenerator):
-            with suppress(Exception):
+            try:
                 await self._iterator.aclose()
+            except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
+                return
+            except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
+                if group.split((Exception, GeneratorExit))[1] is not None:
+                    raise
 
 
 def _never(_: object) -> bool:

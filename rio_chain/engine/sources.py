@@ -47,8 +47,8 @@ class Items:
             raise self.failed(strand, checked(item))
         return item
 
-    async def fetch(self, strand: Strand, came: Callable[[], None], hungry: int) -> None:
-        """Fetch at least one item, or ``END``. ``came`` is called for each. So many workers wait for one."""
+    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
+        """Fetch at least one item, or ``END``. ``came`` is called for each."""
         raise NotImplementedError
 
     def failed(self, strand: Strand, error: Any) -> Fail:
@@ -93,7 +93,7 @@ class Iterated(Items):
         self.left = False
         self._pinned = pinned
 
-    async def fetch(self, strand: Strand, came: Callable[[], None], hungry: int) -> None:  # noqa: ARG002 - it reads ahead
+    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
         """As ``Items.fetch``. Each trip to the thread brings more than one item, if they come quickly."""
         got = await self._pinned.call(strand, self._several, (came,))
         if isinstance(got, Raised):
@@ -143,17 +143,22 @@ class AsyncIterated(Items):
     def __init__(self, op: Op, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
-        self._pump = Pump(iterator, END, self._put)
+        self._pump = Pump(iterator, END, self._put, self._broke)
         self._came: Callable[[], object] = list
+        self.broke: Callable[[Any], object] = list
+        """Called with the error of an iterator that fails while all workers are busy."""
+
+    def _broke(self, got: Raised) -> None:
+        self.broke(got.error)
 
     def _put(self, item: Any) -> None:
         self.ahead.append(item)
         self._came()
 
-    async def fetch(self, strand: Strand, came: Callable[[], None], hungry: int) -> None:
-        """As ``Items.fetch``. A trip to another loop brings more than one item, if they come quickly."""
+    async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
+        """As ``Items.fetch``. It reads more than one item, if they come quickly."""
         self._came = came
-        await self._pump.pull(strand, min(hungry, self.most) if strand.rt.direct else self.most)
+        await self._pump.pull(strand, self.most)
 
     async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:
         """As ``Items.during``. A generator is closed by the strand that drives it, before this ends."""
