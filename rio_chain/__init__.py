@@ -17,6 +17,8 @@ The map, from the bottom up. Each file may import from those above it, never fro
     policies/   one file per policy: frozen data, pure decisions, shared state
     nodes       what a chain is made of, as data
     functions   what can be known of a function before it is called
+    policy_source, source  the repr of a chain: the Python source that builds it
+    policy_data, plan_data  a plan as plain data
     wiring      which node upstream a .using means
     plan        Plan: a chain numbered, named, validated
     bounds      what a chain can cost at most
@@ -34,8 +36,8 @@ The map, from the bottom up. Each file may import from those above it, never fro
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
-    show/       everything that draws: source, tree, pictures, Mermaid
     lint        names odd orders, and writes the better ones
+    show/       everything that draws: tree, pictures, Mermaid
     simulation/  backends that are scripted, or drawn
     live/       what goes on, shown while it goes on
     testing/    what users need to test their chains

@@ -87,7 +87,7 @@ class Composed(Chained):
         return plan
 
     def __repr__(self) -> str:
-        from rio_chain.show import source  # noqa: PLC0415 - what draws stands above what is drawn
+        from rio_chain.source import source  # noqa: PLC0415 - writing a chain does not need it
 
         return source(self.node)
 

@@ -31,12 +31,9 @@ LAZY_UPWARD = {
     ("request", "live"),  # and may be looked at while it runs
     ("balancer", "live"),  # and so may a map
     ("balancer", "executors"),  # a Balancer binds to its executor when it is first used
-    ("compose", "show"),  # an error shows the chain that it speaks of
-    ("plan", "show"),  # and so does this one
     ("dsl", "show"),  # a chain has a repr, explain() and mermaid()
     ("looks", "show"),  # what a notebook shows is drawn there
     ("outcome", "show"),  # and so is the timeline of a run
-    ("show", "lint"),  # a notebook shows what lint finds
     ("dsl", "lint"),  # and lint(), which writes code
     ("dsl", "simulation"),  # with_backends() takes models of backends
 }

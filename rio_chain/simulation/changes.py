@@ -13,7 +13,7 @@ from rio_chain.compose import Composed, made
 from rio_chain.dsl import Chain
 from rio_chain.nodes import Call, FanOut, Named, Node, Race, Scope, flat, is_hedge_of_one, parts, with_parts
 from rio_chain.policies import Retry, Timeout, first
-from rio_chain.show.source import source
+from rio_chain.source import source
 from rio_chain.units import span
 
 
