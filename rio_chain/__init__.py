@@ -27,8 +27,8 @@ The map, from the bottom up. Each file may import from those above it, never fro
     outcome     Outcome and Response: what one run gives
     event       Event: what happens in a run, while it goes on
     engine/     the one interpreter, over the Runtime Protocol
-    balancer/   the priority queue, its slots and tickets
-    executors/  where work runs: asyncio, trio, threads, virtual time
+    executors/  where work runs: asyncio, trio, threads, virtual time; tickets, and how one waits for them
+    balancer/   the priority queue and its slots
     arguments   checks on what is given to the builder calls
     compose     how a chain is put together from others
     onion       the policy calls of a chain

@@ -30,7 +30,6 @@ LAZY_UPWARD = {
     ("request", "executors"),  # a Request runs itself
     ("request", "live"),  # and may be looked at while it runs
     ("balancer", "live"),  # and so may a map
-    ("balancer", "executors"),  # a Balancer binds to its executor when it is first used
     ("dsl", "show"),  # a chain has a repr, explain() and mermaid()
     ("looks", "show"),  # what a notebook shows is drawn there
     ("outcome", "show"),  # and so is the timeline of a run
@@ -144,7 +143,7 @@ def test_threads_are_started_in_one_file() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in starters
     }
-    assert files == {"executors/thread.py"}
+    assert files == {"executors/start_thread.py"}
 
 
 def strings_in(node: ast.AST) -> set[str]:

@@ -26,7 +26,7 @@ from rio_chain.executors.lane_pickle import dumps, plain_dumps
 from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep
 from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch, leave
 from rio_chain.executors.lane_worker import Start, opened, question
-from rio_chain.executors.thread import start_daemon
+from rio_chain.executors.start_thread import start_daemon
 from rio_chain.forks import after_fork
 
 _WARM = 8
