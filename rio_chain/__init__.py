@@ -11,6 +11,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     last_resort  errors that no caller can get, and steps that must not fail
     aside       the lock of what may be interrupted by itself
     constants   values that are copied at each use
+    hooks       what data asks of the layers above it: to be run and drawn
     looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock
@@ -23,23 +24,25 @@ The map, from the bottom up. Each file may import from those above it, never fro
     plan        Plan: a chain numbered, named, validated
     bounds      what a chain can cost at most
     request     Request: a chain bound to its arguments
+    pickling    what goes to the processes of lanes
+    arguments   checks on what is given to the builder calls
+    compose     how a chain is put together from others
     log         what is noted of each task while it runs
     outcome     Outcome and Response: what one run gives
     event       Event: what happens in a run, while it goes on
     engine/     the one interpreter, over the Runtime Protocol
     executors/  where work runs: asyncio, trio, threads, virtual time; tickets, and how one waits for them
     balancer/   the priority queue and its slots
-    arguments   checks on what is given to the builder calls
-    compose     how a chain is put together from others
+    lint        names odd orders, and writes the better ones
+    show/       everything that draws: tree, pictures, Mermaid
+    simulation/  backends that are scripted, or drawn
+    live/       what goes on, shown while it goes on
+    facade      what .run(), .svg() and the like of data do
     onion       the policy calls of a chain
     dsl         Task, Chain, FanOut: the language and its types
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
-    lint        names odd orders, and writes the better ones
-    show/       everything that draws: tree, pictures, Mermaid
-    simulation/  backends that are scripted, or drawn
-    live/       what goes on, shown while it goes on
     testing/    what users need to test their chains
     demo/       what rio-chain demo runs
     cli/        the command rio-chain
@@ -52,6 +55,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rio_chain import facade, hooks
 from rio_chain.choices import choose, when
 from rio_chain.deadline import Deadline
 from rio_chain.dsl import Chain, FanOut, Task
@@ -184,6 +188,7 @@ __all__ = [
     "when",
 ]
 
+hooks.install(facade)
 
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
     _LATER = {  # nobody needs these to write a chain, or few do

@@ -10,6 +10,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rio_chain import hooks
 from rio_chain.balancer import mapping
 from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
@@ -260,9 +261,7 @@ class Balancer(Looks):
             )
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
-            from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
-
-            shown = Progress(inputs)
+            shown = hooks.facade.progress(inputs)
             give = partial(mapping.in_threads, host, shown.posting(post), inputs, 2 * self._workers)
             return shown.shown(lambda look: give(as_completed=as_completed, look=look))
         return mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
@@ -280,9 +279,7 @@ class Balancer(Looks):
         host = self._binding.get(here=True)
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
-            from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
-
-            shown = Progress(inputs)
+            shown = hooks.facade.progress(inputs)
             posting, window = shown.posting(post), 2 * self._workers
             return shown.ashown(
                 lambda look: mapping.OnLoops(posting, inputs, window, as_completed=as_completed, look=look)
