@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rio_chain.deadline import Deadline
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
-    from rio_chain.hooks import BlockingRun
     from rio_chain.live.progress import Progress
     from rio_chain.looks import Drawn
     from rio_chain.outcome import Outcome
@@ -29,7 +28,9 @@ if TYPE_CHECKING:
 Out = TypeVar("Out")
 
 
-def blocking_run(*, live: bool) -> BlockingRun:
+def blocking_run(
+    *, live: bool
+) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
     """As ``Facade.blocking_run``."""
     if live:
         from rio_chain.live.run import run_live

@@ -26,20 +26,12 @@ if TYPE_CHECKING:
 Out = TypeVar("Out")
 
 
-class BlockingRun(Protocol):
-    """Runs a request and waits for its Outcome."""
-
-    def __call__(
-        self, request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
-    ) -> Outcome[Out]:
-        """Run it."""
-        ...
-
-
 class Facade(Protocol):
     """The interface of ``rio_chain/facade.py``. A run is given as a function, so that it costs no frame of its own."""
 
-    def blocking_run(self, *, live: bool) -> BlockingRun:
+    def blocking_run(
+        self, *, live: bool
+    ) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
         """What ``Request.run`` calls; ``live`` shows the tasks meanwhile."""
         ...
 
