@@ -12,33 +12,38 @@ The map, from the bottom up. Each file may import from those above it, never fro
     last_resort  errors that no caller can get, and steps that must not fail
     aside       the lock of what may be interrupted by itself
     constants   values that are copied at each use
+    hooks       what data asks of the layers above it: to be run and drawn
     looks       what notebooks show of an object
     chained     what every chain is
     deadline    an instant on a clock
     policies/   one file per policy: frozen data, pure decisions, shared state
     nodes       what a chain is made of, as data
     functions   what can be known of a function before it is called
+    policy_source, source  the repr of a chain: the Python source that builds it
+    policy_data, plan_data  a plan as plain data
     wiring      which node upstream a .using means
     plan        Plan: a chain numbered, named, validated
     bounds      what a chain can cost at most
     request     Request: a chain bound to its arguments
+    pickling    what goes to the processes of lanes
+    arguments   checks on what is given to the builder calls
+    compose     how a chain is put together from others
     log         what is noted of each task while it runs
     outcome     Outcome and Response: what one run gives
     event       Event: what happens in a run, while it goes on
     engine/     the one interpreter, over the Runtime Protocol
-    balancer/   the priority queue, its slots and tickets
-    executors/  where work runs: asyncio, trio, threads, virtual time
-    arguments   checks on what is given to the builder calls
-    compose     how a chain is put together from others
+    executors/  where work runs: asyncio, trio, threads, virtual time; tickets, and how one waits for them
+    balancer/   the priority queue and its slots
+    lint        names odd orders, and writes the better ones
+    show/       everything that draws: tree, pictures, Mermaid
+    simulation/  backends that are scripted, or drawn
+    live/       what goes on, shown while it goes on
+    facade      what .run(), .svg() and the like of data do
     onion       the policy calls of a chain
     dsl         Task, Chain, FanOut: the language and its types
     joins       fan_out, settle, race, star
     items       each, expand, reduce
     choices     choose, when
-    show/       everything that draws: source, tree, pictures, Mermaid
-    lint        names odd orders, and writes the better ones
-    simulation/  backends that are scripted, or drawn
-    live/       what goes on, shown while it goes on
     testing/    what users need to test their chains
     demo/       what rio-chain demo runs
     cli/        the command rio-chain
@@ -51,6 +56,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rio_chain import facade, hooks
 from rio_chain._renamed import missing
 from rio_chain.choices import choose, when
 from rio_chain.deadline import Deadline
@@ -186,6 +192,7 @@ __all__ = [
     "when",
 ]
 
+hooks.install(facade)
 
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
     _LATER = {  # nobody needs these to write a chain, or few do

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 from attrs import evolve, field, frozen
 
@@ -66,6 +66,9 @@ _set = object.__setattr__  # how a frozen object fills itself
 class Composed(Chained):
     """A node, and what is known of it: the names given in it, how it is called, its plan. The last two when asked."""
 
+    _wrapped: ClassVar[type[Composed]]
+    """The class of what a policy makes of it."""
+
     node: Node = field(init=False)
     _names: Names = field(init=False)
     _entry: Entry | None = field(init=False)
@@ -87,7 +90,7 @@ class Composed(Chained):
         return plan
 
     def __repr__(self) -> str:
-        from rio_chain.show import source  # noqa: PLC0415 - what draws stands above what is drawn
+        from rio_chain.source import source  # noqa: PLC0415 - writing a chain does not need it
 
         return source(self.node)
 
@@ -134,6 +137,11 @@ def checked(cls: type[Composed], node: Node, names: Names) -> Any:
 
 def _revive(cls: type[Composed], node: Node) -> Any:
     return made(cls, node, names_in(node))
+
+
+def wrapped_kind(chain: Composed) -> type[Composed]:
+    """The class of what a policy makes of a chain."""
+    return chain._wrapped
 
 
 class Signature:
@@ -321,7 +329,7 @@ def lane(call: TaskNode, lane: object) -> TaskNode:
         raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave its process")
     if call.inline:
         raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
-    from rio_chain.executors.lane_pickle import dumps  # noqa: PLC0415 - most chains have no lane
+    from rio_chain.pickling import dumps  # noqa: PLC0415 - most chains have no lane
 
     try:
         dumps(call.fn)

@@ -57,13 +57,13 @@ class Chain(Onion[P, Out], Generic[P, Out]):
 
     def explain(self) -> Text:
         """An indented tree of what happens, each policy around what it wraps, the outermost first. Times in ms."""
-        from rio_chain.show import explain  # noqa: PLC0415 - what draws stands above what is drawn
+        from rio_chain.show import explain  # noqa: PLC0415 - needed when somebody asks
 
         return explain(self.plan())
 
     def mermaid(self) -> Text:
         """The chain as the text of a Mermaid flowchart. In JupyterLab the value shows as the diagram itself."""
-        from rio_chain.show import mermaid  # noqa: PLC0415 - what draws stands above what is drawn
+        from rio_chain.show import mermaid  # noqa: PLC0415 - needed when somebody asks
 
         return mermaid(self.plan())
 
@@ -90,7 +90,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             retry-never-runs at len: the fallback always answers, so the retry around it never runs
               better: Task(len).retry(3).or_else(0)
         """
-        from rio_chain.lint import lint  # noqa: PLC0415 - it writes code, and stands above what does
+        from rio_chain.lint import lint  # noqa: PLC0415 - needed when somebody asks
 
         return lint(self.plan())
 
@@ -274,7 +274,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             >>> page.with_backends({"fetch_user": script})(42).run().unwrap()
             'ADA'
         """
-        from rio_chain.simulation.backends import with_backends  # noqa: PLC0415 - its backends wait on executors
+        from rio_chain.simulation.backends import with_backends  # noqa: PLC0415 - needed in tests
 
         same: Self = with_backends(self, backends, seed)
         return same

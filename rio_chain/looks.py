@@ -1,9 +1,11 @@
-"""What notebooks show of an object, and how a picture of it is had. The pictures are made in ``show``."""
+"""What notebooks show of an object, and how a picture of it is had. ``show`` makes the pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 from typing import TYPE_CHECKING
+
+from rio_chain import hooks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +23,7 @@ class Looks:
     ) -> dict[str, str]:
         """What IPython asks for. It never raises: whoever looks at an object wants to see something."""
         try:
-            from rio_chain.show.display import bundle  # noqa: PLC0415 - what draws stands above what is drawn
-
-            return bundle(self, include, exclude)
+            return hooks.facade.mime_bundle(self, include, exclude)
         except Exception:  # noqa: BLE001
             return {"text/plain": object.__repr__(self)}
 
@@ -44,9 +44,7 @@ class Drawn(Looks):
             >>> Task(len).timeout(100).svg()
             <Svg of len, 228 x 88>
         """
-        from rio_chain.show.svg import svg_of  # noqa: PLC0415 - what draws stands above what is drawn
-
-        return svg_of(self)
+        return hooks.facade.svg(self)
 
     def save(self, path: str | Path) -> Path:
         r"""Write it to a file. What is written is said by the suffix; gives the path.
@@ -67,6 +65,4 @@ class Drawn(Looks):
             ...     path.read_text()
             'task len (sync)\n'
         """
-        from rio_chain.show.save import save  # noqa: PLC0415 - what draws stands above what is drawn
-
-        return save(self, path)
+        return hooks.facade.save(self, path)

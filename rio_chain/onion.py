@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from inspect import isfunction
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from attrs import frozen
 from returns.result import Result
@@ -47,7 +47,6 @@ X = TypeVar("X")
 class Onion(Composed, Generic[P, Out]):
     """How every chain is called, and what it can be wrapped in."""
 
-    _wrapped: ClassVar[type[Composed]] = Composed
     __signature__ = compose.Signature()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:

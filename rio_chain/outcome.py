@@ -10,6 +10,7 @@ from attrs import frozen
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
+from rio_chain import hooks
 from rio_chain.errors import UnknownTask, told
 from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 from rio_chain.looks import Drawn
@@ -353,9 +354,7 @@ class Outcome(Drawn, Generic[Out]):
             >>> str(Task(len)("four").run().timeline())[:4]
             '<svg'
         """
-        from rio_chain.show.timeline import timeline_of  # noqa: PLC0415 - what draws stands above what is drawn
-
-        return timeline_of(self)
+        return hooks.facade.timeline(self)
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):

@@ -158,7 +158,7 @@ class Plan(Drawn):
             >>> data["tasks"][0]["function"]
             'len'
         """
-        from rio_chain.show.data import to_dict  # noqa: PLC0415 - what pictures a plan stands above it
+        from rio_chain.plan_data import to_dict  # noqa: PLC0415 - few ask for it
 
         return to_dict(self)
 
@@ -196,7 +196,7 @@ def _wired(root: Node) -> Node:
     try:
         return wire(root)
     except Unwired as error:
-        from rio_chain.show import source  # noqa: PLC0415 - an error shows the chain that it speaks of
+        from rio_chain.source import source  # noqa: PLC0415 - only a wrong chain needs it
 
         raise ChainDefinitionError(f"{error}. The chain: {source(root)}") from None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs.exceptions import FrozenInstanceError
 
+from rio_chain import hooks
 from rio_chain.looks import Drawn
 from rio_chain.units import flag
 
@@ -89,13 +90,8 @@ class Request(Drawn, Generic[Out]):
             live: show the tasks while it goes on: in a notebook in one output of the cell, in a terminal as a table
                 (with the extra ``rio-chain[watch]``), elsewhere as lines on stderr. Drawn at most ten times a second.
         """
-        if live is not False and flag(live, "live"):
-            from rio_chain.live.run import run_live  # noqa: PLC0415 - it stands above, and few look
-
-            return run_live(self, executor, deadline)
-        from rio_chain.executors import run_blocking  # noqa: PLC0415 - executors are imported when first used
-
-        return run_blocking(self, executor, deadline)
+        shown = live is not False and flag(live, "live")
+        return hooks.facade.blocking_run(live=shown)(self, executor, deadline)
 
     def stream(
         self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
@@ -119,9 +115,7 @@ class Request(Drawn, Generic[Out]):
             finished size
             ended None
         """
-        from rio_chain.executors.stream import Stream  # noqa: PLC0415 - executors are imported when first used
-
-        return Stream(self, executor, deadline)
+        return hooks.facade.stream(self, executor, deadline)
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         """Run it in the caller's own task, on the loop that is running: asyncio or trio."""
@@ -137,7 +131,5 @@ _run_here: Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]] | None = 
 def _found() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
     """Executors are imported when first used; this one is kept, as looking it up again costs as much as a task."""
     global _run_here  # noqa: PLW0603
-    from rio_chain.executors import run_here  # noqa: PLC0415
-
-    _run_here = run_here
-    return run_here
+    _run_here = hooks.facade.run_in_place()
+    return _run_here

@@ -10,6 +10,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rio_chain import hooks
 from rio_chain.balancer import mapping
 from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
@@ -17,16 +18,17 @@ from rio_chain.balancer.desk import Desk
 from rio_chain.balancer.dropped import described, dropped, snapshot, state
 from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import OnFull, Terms, terms_of
-from rio_chain.balancer.serve import wait_for, wait_in_place
 from rio_chain.balancer.stats import Stats
-from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import Elsewhere, Waited, told
 from rio_chain.balancer.warn import left_running, users_line
 from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import begin, end, outcome_of, unbegun
 from rio_chain.engine.given import check_lanes
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
+from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
+from rio_chain.executors.serve import wait_for, wait_in_place
+from rio_chain.executors.ticket import Ticket
+from rio_chain.executors.waiting import Elsewhere, Waited, told
 from rio_chain.last_resort import surely
 from rio_chain.looks import Looks
 from rio_chain.request import Request
@@ -98,8 +100,6 @@ class Balancer(Looks):
         lane_bytes: int = 256 * 1024 * 1024,
         aging: Duration | None = None,
     ) -> None:
-        from rio_chain.executors import checked_executor  # noqa: PLC0415 - imported when first used
-
         given = None if executor is None else checked_executor(executor)
         self._workers = count(workers, "workers", least=1)
         threads = 4 * workers if threads is None else count(threads, "threads", least=1)
@@ -124,8 +124,6 @@ class Balancer(Looks):
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """A balancer on the executor that ``$RIO_EXECUTOR`` names (default asyncio); ``options`` as for the class."""
-        from rio_chain.executors import default_name  # noqa: PLC0415 - imported when first used
-
         return cls(default_name(), **options)
 
     # --- run ----------------------------------------------------------------------------------------------------
@@ -209,8 +207,6 @@ class Balancer(Looks):
             Saturated: ``max_abandoned`` abandoned calls still run.
             UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
         """
-        from rio_chain.executors import warn_if_a_loop_runs  # noqa: PLC0415 - imported when first used
-
         host = self._binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
@@ -266,9 +262,7 @@ class Balancer(Looks):
             )
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
-            from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
-
-            shown = Progress(inputs)
+            shown = hooks.facade.progress(inputs)
             give = partial(mapping.in_threads, host, shown.posting(post), inputs, 2 * self._workers)
             return shown.shown(lambda look: give(as_completed=as_completed, look=look))
         return mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
@@ -286,9 +280,7 @@ class Balancer(Looks):
         host = self._binding.get(here=True)
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
-            from rio_chain.live.progress import Progress  # noqa: PLC0415 - it stands above, and few look
-
-            shown = Progress(inputs)
+            shown = hooks.facade.progress(inputs)
             posting, window = shown.posting(post), 2 * self._workers
             return shown.ashown(
                 lambda look: mapping.OnLoops(posting, inputs, window, as_completed=as_completed, look=look)
@@ -382,8 +374,6 @@ class Balancer(Looks):
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
-        from rio_chain.executors import runtime_here  # noqa: PLC0415 - imported when first used
-
         limit = seconds(grace, "grace", zero=True)
         bound = self._binding.bound()
         if bound is not None:

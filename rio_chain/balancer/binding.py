@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.lanes import Lanes
 from rio_chain.errors import UsageError
+from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
 from rio_chain.forks import after_fork, renewed
 
 if TYPE_CHECKING:
@@ -40,11 +41,8 @@ class Binding:
         max_abandoned: int,
         lost: Lost,
     ) -> None:
-        # Now, and not in the first `post`: it may come in a handler that has interrupted the very same import.
-        from rio_chain import executors  # noqa: PLC0415 - imported when first used
-
         if executor is not None:
-            executors.module_of(executor)
+            module_of(executor)
         self.host: Host | None = None
         self._executor = executor
         self._core = core
@@ -100,13 +98,11 @@ class Binding:
         return host
 
     def _made(self, *, here: bool) -> Host:
-        from rio_chain import executors  # noqa: PLC0415 - imported when first used
-
-        running = executors.running_library() if here else None
+        running = running_library() if here else None
         if running is not None and self._executor in (None, running):
-            host = executors.loop_module_of(running).attach(*self._sizes)
+            host = loop_module_of(running).attach(*self._sizes)
         else:
-            host = executors.module_of(self._executor or executors.DEFAULT).launch(*self._sizes)
+            host = module_of(self._executor or DEFAULT).launch(*self._sizes)
         try:
             host.runtime.lanes = self._lanes.open()
             host.on_loss(self._lost)

@@ -9,8 +9,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import SLICE, Waited, once, told
+from rio_chain.executors.here import runtime_here, waiter_here
+from rio_chain.executors.ticket import Ticket
+from rio_chain.executors.waiting import SLICE, Waited, once, told
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome
@@ -143,8 +144,6 @@ class OnLoops(AsyncIterator["Outcome[Out]"]):
             self._waits = False
 
     async def _next(self) -> Outcome[Out]:
-        from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
-
         window, look = self._window, self._look
         if not self._over:
             window.more(self._room)
@@ -182,8 +181,6 @@ class OnLoops(AsyncIterator["Outcome[Out]"]):
 
 async def _looking(ticket: Ticket[Any], look: Look) -> None:
     """Look again and again until it is answered."""
-    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
-
     waiter = waiter_here()
     ticket.add_waker(waiter.wake)
     while not ticket.done:
@@ -192,8 +189,6 @@ async def _looking(ticket: Ticket[Any], look: Look) -> None:
 
 async def _until_look(wait: Callable[[], Awaitable[None]], look: Look) -> None:
     """Wait, but no longer than until the next look."""
-    from rio_chain.executors import runtime_here  # noqa: PLC0415 - which loop this is only executors know
-
     rt = runtime_here()
     slot = rt.slot()
     try:

@@ -246,9 +246,11 @@ class Gate:
         self._waiters.append(waiter)
         return waiter
 
-    def open(self, count: int | None = None) -> None:
-        """Wake so many of those who wait; default all. Under the same lock."""
+    def open(self, count: int | None = None) -> bool:
+        """Wake so many of those who wait; default all. Under the same lock. False: nobody waits."""
         left = len(self._waiters) if count is None else count
+        found = bool(self._waiters)
         while left and self._waiters:
             left -= 1
             self._waiters.popleft().wake()
+        return found

@@ -48,6 +48,7 @@ class EachFlow:
         self.results = results
         self.taken = 0
         self.busy = False  # a worker waits for the next item
+        self.waking = False  # a worker was woken and has not looked yet
         self.over = False
         self.gate = Gate()
         self.alarm: Waiter | None = None
@@ -71,10 +72,13 @@ class EachFlow:
 
     async def take(self, strand: Strand) -> Work | None:
         """As ``Flow.take``."""
+        woken = False
         while True:
             with self.lock:
                 if self.over:
                     return None
+                self.waking = self.waking and not woken
+                woken = False
                 room = self.results.has_room(self.crowd.op[2].limit)
                 item = self.items.ready(strand) if room else NOTHING
                 if item is not NOTHING:
@@ -87,21 +91,26 @@ class EachFlow:
             strand.pay()
             if waiter is not None:
                 await waiter.wait()
+                woken = True
                 continue
             await self.items.fetch(strand, self._came)
-            with self.lock:
-                self.busy = False
-                self.gate.open(1)
+            self.busy = False
 
     def _came(self) -> None:
-        """An item is ready, and who fetched it may be busy with the one after it. From any thread."""
+        """An item is ready, and the worker that fetches may be busy with the one after it. From any thread."""
         with self.lock:
-            self.gate.open(1)
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wake a worker, which wakes the next one when it takes an item. So few are woken where few are enough."""
+        if not self.waking:
+            self.waking = self.gate.open(1)
 
     def _given(self, item: Any) -> Work | None:
         if item is END:
             self.stop()
             return None
+        self._wake_one()
         self.taken += 1
         return Work(self.taken - 1, item)
 
@@ -111,7 +120,7 @@ class EachFlow:
         await self.results.add(strand, work.number, work.value)
         if self.results.bounded:
             with self.lock:
-                self.gate.open()
+                self._wake_one()
 
     def stop(self) -> None:
         """As ``Flow.stop``."""

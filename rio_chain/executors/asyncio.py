@@ -22,7 +22,7 @@ from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
-from rio_chain.executors.thread import start_loop
+from rio_chain.executors.start_thread import start_loop
 from rio_chain.executors.timers import Deadlines
 from rio_chain.last_resort import call_once, surely
 

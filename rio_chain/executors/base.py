@@ -12,9 +12,9 @@ from contextvars import Context
 from time import perf_counter
 from typing import Any, Protocol
 
-from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import NO_LANES, Checkpoints, Lane, Runtime, Waiter
 from rio_chain.executors.crew import Crew, pooled_call
+from rio_chain.executors.waiting import Waited
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""

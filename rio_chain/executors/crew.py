@@ -23,6 +23,7 @@ from rio_chain.engine.current import task_in
 from rio_chain.engine.pinned import Line, Pinned
 from rio_chain.engine.runtime import Raised, Refused, Waiter, answer
 from rio_chain.errors import LimitExceeded
+from rio_chain.executors.start_thread import start_daemon
 from rio_chain.forks import after_fork
 from rio_chain.last_resort import report, surely
 
@@ -254,8 +255,6 @@ class Crew:  # also a ``Lender``
 
     def _start(self, seat: _Seat, item: Item | None = None) -> None:
         """Start the thread of a seat, for an item. Raises when that fails and no other thread is there."""
-        from rio_chain.executors.thread import start_daemon  # noqa: PLC0415 - threads are started there only
-
         try:
             start_daemon(partial(self._work, seat), f"{self.name}-worker-{next(self._numbers)}")
         except BaseException as error:

@@ -22,12 +22,12 @@ from typing import Any
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors.crew import Permits
-from rio_chain.executors.lane_pickle import dumps, plain_dumps
 from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep
 from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch, leave
 from rio_chain.executors.lane_worker import Start, opened, question
-from rio_chain.executors.thread import start_daemon
+from rio_chain.executors.start_thread import start_daemon
 from rio_chain.forks import after_fork
+from rio_chain.pickling import dumps, plain_dumps
 
 _WARM = 8
 """So many functions a new process loads before it is ready: their imports are not paid by the first call."""

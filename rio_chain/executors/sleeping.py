@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rio_chain.executors import runtime_here
+from rio_chain.executors.here import runtime_here
 from rio_chain.executors.kernel import driven, let_others
 from rio_chain.executors.kernel import sleep as strand_sleep
 

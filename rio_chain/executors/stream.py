@@ -13,22 +13,17 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from rio_chain.balancer.serve import Errand
-from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import Waited, told
 from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.given import check_lanes
 from rio_chain.engine.watch import Part, Watch, Watched
 from rio_chain.errors import UsageError
 from rio_chain.event import Event
-from rio_chain.executors import (
-    checked_executor,
-    default_name,
-    host_here,
-    shared_host,
-    waiter_here,
-    warn_if_a_loop_runs,
-)
+from rio_chain.executors.blocking_run import shared_host, warn_if_a_loop_runs
+from rio_chain.executors.by_name import checked_executor, default_name
+from rio_chain.executors.here import host_here, waiter_here
+from rio_chain.executors.serve import Errand
+from rio_chain.executors.ticket import Ticket
+from rio_chain.executors.waiting import Waited, told
 from rio_chain.units import Duration
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
-"""The thread executor's Runtime; and the only place where threads are started."""
+"""The thread executor's Runtime."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import threading
@@ -10,10 +9,8 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from math import inf
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.runtime import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors.base import Lost
@@ -22,81 +19,11 @@ from rio_chain.executors.kept import keeping
 from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
+from rio_chain.executors.waiting import Waited
 from rio_chain.forks import after_fork
-from rio_chain.last_resort import report, surely
+from rio_chain.last_resort import surely
 
 T = TypeVar("T")
-
-
-def start_daemon(target: Callable[[], None], name: str) -> threading.Thread:
-    """Start a thread that never keeps the process alive.
-
-    Raises:
-        RuntimeError: the system has no more threads.
-    """
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-class OwnLoop(Protocol):
-    """A host with a loop on a thread of its own."""
-
-    thread: threading.Thread | None
-
-    def close(self) -> None:
-        """End the loop."""
-
-    def ended(self) -> None:
-        """The loop has ended, perhaps before it was closed."""
-
-
-L = TypeVar("L", bound=OwnLoop)
-
-
-def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
-    """Run a loop on a thread of its own, and give its host when it is up.
-
-    ``run(up)`` runs the loop to its end. It calls ``up(host)`` there, and ends at once when that gives False.
-
-    Raises:
-        RuntimeError: the system has no more threads.
-        OSError: the loop can't be made; so for whatever else ``run`` raises before the loop is up.
-    """
-    answers: SimpleQueue[L | Raised] = SimpleQueue()
-    made: list[L] = []
-    unwanted = False
-
-    def up(host: L) -> bool:
-        made.append(host)
-        answers.put(host)
-        return not unwanted
-
-    def main() -> None:
-        try:
-            run(up)
-        except BaseException as error:  # noqa: BLE001 - raised below, where that still waits
-            if made:
-                report(error)
-            else:
-                answers.put(Raised(error))
-        for host in made:
-            surely(host.ended)
-
-    try:
-        thread = start_daemon(main, name)
-        got = answers.get()
-    except BaseException:  # a Ctrl-C: nobody will close it
-        unwanted = True
-        with contextlib.suppress(Empty):
-            late = answers.get_nowait()
-            if not isinstance(late, Raised):
-                late.close()
-        raise
-    if isinstance(got, Raised):
-        raise got.error
-    got.thread = thread
-    return got
 
 
 class AsyncHost(Protocol):

@@ -15,6 +15,7 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
+from rio_chain.executors.start_thread import start_daemon
 from rio_chain.last_resort import report, surely
 
 
@@ -166,8 +167,6 @@ class TimerThread:
             thread.join()
 
     def _start(self) -> None:
-        from rio_chain.executors.thread import start_daemon  # noqa: PLC0415 - threads are started there only
-
         self._thread = start_daemon(self._run, self._name)
 
     def _run(self) -> None:

@@ -20,7 +20,7 @@ from rio_chain.engine.runtime import STOPPED, HostGone
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
-from rio_chain.executors.thread import start_loop
+from rio_chain.executors.start_thread import start_loop
 from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")

@@ -14,7 +14,6 @@ from functools import partial
 from math import inf
 from typing import Any, TypeVar, cast
 
-from rio_chain.balancer.waiting import Waited
 from rio_chain.engine.runtime import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Lost, Main
@@ -23,6 +22,7 @@ from rio_chain.executors.foreign import frames_of, say_better
 from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
+from rio_chain.executors.waiting import Waited
 from rio_chain.forks import after_fork
 from rio_chain.units import milliseconds, shown
 

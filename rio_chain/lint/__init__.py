@@ -12,7 +12,7 @@ from rio_chain.lint.order import ORDER
 from rio_chain.lint.reach import REACH
 from rio_chain.lint.stack import stacks
 from rio_chain.plan import Plan
-from rio_chain.show import source
+from rio_chain.source import source
 
 __all__ = ["Finding", "lint"]
 

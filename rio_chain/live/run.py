@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure
 
-from rio_chain.balancer.ticket import Ticket
-from rio_chain.balancer.waiting import told
 from rio_chain.deadline import Deadline
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors import run_blocking
 from rio_chain.executors.stream import events_of
+from rio_chain.executors.ticket import Ticket
+from rio_chain.executors.waiting import told
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.live.tasks import HEAD, Row, Tasks, ended, folded

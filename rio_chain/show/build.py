@@ -28,17 +28,17 @@ from rio_chain.nodes import (
 )
 from rio_chain.plan import Plan
 from rio_chain.show import pills
-from rio_chain.show.dynamic import each_words, expand_words, tests_words
 from rio_chain.show.fold import DEEPEST, ends, limit
 from rio_chain.show.lines import Lines
 from rio_chain.show.measure import cut, width
 from rio_chain.show.picture import Box, Mark, Marks, Picture, State
 from rio_chain.show.pills import Layer
-from rio_chain.show.policies import fails, race_words
 from rio_chain.show.shape import LANE, SMALL, Canvas, Shape, straight
 from rio_chain.show.shapes import Fan, Frame, Leaf, Row
 from rio_chain.show.tree import explain
 from rio_chain.show.uses import Way, draw, reserve
+from rio_chain.show.words import each_words, expand_words, fails, race_words
+from rio_chain.source import tests_words
 from rio_chain.units import shown
 
 NAMED = 28  # characters of a name

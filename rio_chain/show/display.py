@@ -98,7 +98,7 @@ def _bounds(plan: Plan) -> str:
 
 
 def _lint(plan: Plan) -> str:
-    from rio_chain.lint import lint  # noqa: PLC0415 - it writes code, and stands above what does
+    from rio_chain.lint import lint  # noqa: PLC0415 - only a notebook needs it
 
     found = lint(plan)
     return _details(f"Lint: {len(found)} to look at", _pre("\n".join(map(str, found))), opened=True) if found else ""

@@ -24,9 +24,9 @@ from rio_chain.nodes import (
     parts,
 )
 from rio_chain.plan import Plan
-from rio_chain.show.dynamic import each_words, expand_words, tests_words
-from rio_chain.show.policies import fails, race_words, words
 from rio_chain.show.text import Text
+from rio_chain.show.words import each_words, expand_words, fails, race_words, words
+from rio_chain.source import tests_words
 from rio_chain.units import shown
 
 

@@ -22,8 +22,9 @@ from rio_chain.policies import (
     Timeout,
 )
 from rio_chain.policies.choosers import Best, Quorum
+from rio_chain.policy_source import fn_source, on
 from rio_chain.show.measure import cut
-from rio_chain.show.policies import fn_source, on, race_words, words
+from rio_chain.show.words import race_words, words
 from rio_chain.units import span
 
 LONGEST = 30  # characters on a pill

@@ -23,9 +23,18 @@ from rio_chain.nodes import (
     parts,
 )
 from rio_chain.plan import Plan
-from rio_chain.show.dynamic import each_words, expand_words, kept_names, tests_words, using
-from rio_chain.show.policies import fails, race_words, value, words
+from rio_chain.policy_source import value
 from rio_chain.show.text import Text
+from rio_chain.show.words import (
+    each_words,
+    expand_words,
+    fails,
+    kept_names,
+    race_words,
+    using,
+    words,
+)
+from rio_chain.source import tests_words
 from rio_chain.units import inert, shown
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from attrs import frozen
 
 from rio_chain.compose import Composed
-from rio_chain.dsl import Chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.show.text import Text
 from rio_chain.simulation import picture
@@ -23,6 +22,9 @@ from rio_chain.simulation.settings import setting
 from rio_chain.simulation.simulating import check_load, checked_chain
 from rio_chain.simulation.stage import Backend
 from rio_chain.units import number, shown
+
+if TYPE_CHECKING:
+    from rio_chain.dsl import Chain
 
 P = ParamSpec("P")
 Out = TypeVar("Out", covariant=True)

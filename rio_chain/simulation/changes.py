@@ -9,11 +9,10 @@ from typing import Any
 from attrs import evolve, frozen
 
 from rio_chain.arguments import names_in
-from rio_chain.compose import Composed, made
-from rio_chain.dsl import Chain
+from rio_chain.compose import Composed, made, wrapped_kind
 from rio_chain.nodes import FanOut, Named, Node, Race, Scope, TaskNode, flat, is_hedge_of_one, parts, with_parts
 from rio_chain.policies import Retry, Timeout, first
-from rio_chain.show.source import source
+from rio_chain.source import source
 from rio_chain.units import span
 
 
@@ -95,7 +94,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
         return core
 
     node = visit(flat(chain.plan().root))
-    kind = type(chain) if isinstance(node, (FanOut, TaskNode)) else Chain
+    kind = type(chain) if isinstance(node, (FanOut, TaskNode)) else wrapped_kind(chain)
     return made(kind, node, names_in(node))  # type: ignore[no-any-return]
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from string import ascii_uppercase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from rio_chain.compose import Composed
-from rio_chain.dsl import Chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.show.text import Text
 from rio_chain.simulation import picture
@@ -32,6 +31,9 @@ from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.simulating import check_load, checked_chain, played
 from rio_chain.simulation.stage import Backend, names_of
 from rio_chain.units import shown
+
+if TYPE_CHECKING:
+    from rio_chain.dsl import Chain
 
 SUCCEEDED, CALLS = "succeeded", "calls"
 

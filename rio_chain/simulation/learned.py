@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure
 
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.simulation.faults import Error
-from rio_chain.simulation.models import LatencyModel
 from rio_chain.summaries import class_of
 from rio_chain.units import shown
+
+if TYPE_CHECKING:
+    from rio_chain.simulation.models import LatencyModel
 
 KEPT = 10_000
 """Latencies that a model keeps; of more it keeps so many quantiles."""
@@ -24,8 +26,8 @@ NS = 6
 """Latencies are rounded to the nanosecond, so that a sum of floats does not show: places of a millisecond."""
 
 
-def learned(outcomes: Iterable[Outcome[Any]]) -> dict[str, LatencyModel]:
-    """One model for each task that was called; see ``LatencyModel.from_outcomes``."""
+def learned(outcomes: Iterable[Outcome[Any]], kind: type[LatencyModel]) -> dict[str, LatencyModel]:
+    """One model of that class for each task that was called; see ``LatencyModel.from_outcomes``."""
     rule = "`from_outcomes` takes a list of Outcomes"
     given: Any = outcomes
     if isinstance(given, Outcome) or not isinstance(given, Iterable):
@@ -37,7 +39,7 @@ def learned(outcomes: Iterable[Outcome[Any]]) -> dict[str, LatencyModel]:
             raise ChainDefinitionError(f"{rule}; got {shown(one)} in it")
         for response in outcome:
             seen.setdefault(response.name, []).extend(_spans(response))
-    return {name: _model(spans) for name, spans in seen.items() if spans}
+    return {name: _model(spans, kind) for name, spans in seen.items() if spans}
 
 
 def _spans(response: Response) -> Iterator[Span]:
@@ -47,12 +49,12 @@ def _spans(response: Response) -> Iterator[Span]:
         yield from _spans(item)
 
 
-def _model(spans: list[Span]) -> LatencyModel:
+def _model(spans: list[Span], cls: type[LatencyModel]) -> LatencyModel:
     failed = [span for span in spans if span.status == "failed"]
     answered = [_rounded(span) for span in spans if span.status == "succeeded"]
     cut_off = [_rounded(span) for span in spans if span.status not in ("succeeded", "failed")]
     samples, beyond = distribution(answered, cut_off)
-    model = LatencyModel.empirical(samples or [_rounded(span) for span in failed] or [LONGER * max(cut_off)])
+    model = cls.empirical(samples or [_rounded(span) for span in failed] or [LONGER * max(cut_off)])
     for kind, same in groupby(sorted(failed, key=_kind), key=_kind):
         those = list(same)
         late = median(_rounded(span) for span in those)

@@ -214,9 +214,9 @@ class LatencyModel:
             >>> list(models), models["len"].faults
             (['len'], ())
         """
-        from rio_chain.simulation.learned import learned  # noqa: PLC0415 - it makes models
+        from rio_chain.simulation.learned import learned  # noqa: PLC0415 - few ask for it
 
-        return learned(outcomes)
+        return learned(outcomes, LatencyModel)
 
     @staticmethod
     def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str], /) -> None:
@@ -225,9 +225,9 @@ class LatencyModel:
         Raises:
             ChainDefinitionError: not a dict of models, or a value or an error that JSON can't hold.
         """
-        from rio_chain.simulation.stored import save  # noqa: PLC0415 - it makes models
+        from rio_chain.simulation.stored import save  # noqa: PLC0415 - few ask for it
 
-        save(models, path)
+        save(models, path, LatencyModel)
 
     @staticmethod
     def load(path: str | os.PathLike[str], /, *, errors: Iterable[type[Exception]] = ()) -> dict[str, LatencyModel]:
@@ -242,6 +242,6 @@ class LatencyModel:
             ChainDefinitionError: it is no such file, of a newer version, says something unknown, or names a class that
                 was not given.
         """
-        from rio_chain.simulation.stored import load  # noqa: PLC0415 - it makes models
+        from rio_chain.simulation.stored import load  # noqa: PLC0415 - few ask for it
 
-        return load(path, errors)
+        return load(path, errors, LatencyModel)

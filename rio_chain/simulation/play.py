@@ -10,10 +10,10 @@ from typing import Any
 from returns.result import Failure
 
 from rio_chain.balancer import Balancer, Ticket
-from rio_chain.balancer.waiting import once
 from rio_chain.compose import Composed, entry
 from rio_chain.errors import QueueFull
 from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
+from rio_chain.executors.waiting import once
 from rio_chain.outcome import Outcome
 from rio_chain.request import Request
 from rio_chain.simulation.draws import Draws

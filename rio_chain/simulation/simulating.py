@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from rio_chain.compose import Composed
-from rio_chain.dsl import Chain
 from rio_chain.errors import (
     ChainDefinitionError,
     Unstable,
@@ -22,6 +21,9 @@ from rio_chain.simulation.result import BackendLoad, Simulation
 from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.stage import Backend
 from rio_chain.units import Duration, milliseconds, shown
+
+if TYPE_CHECKING:
+    from rio_chain.dsl import Chain
 
 PILOT = 300
 """Requests that are played one after the other, to see how long one takes."""

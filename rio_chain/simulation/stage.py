@@ -6,12 +6,11 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
 from rio_chain.compose import Composed, made
-from rio_chain.dsl import Chain
 from rio_chain.engine.current import CURRENT, current_attempt
 from rio_chain.errors import (
     Abandoned,
@@ -35,6 +34,9 @@ from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
 from rio_chain.summaries import class_of
 from rio_chain.units import milliseconds, shown
+
+if TYPE_CHECKING:
+    from rio_chain.dsl import Chain
 
 Backend = LatencyModel | Callable[..., Any]
 """What may stand for a task: a model, a ``Script``, or any function, sync or async."""

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import fields
 from returns.result import Failure
@@ -21,24 +21,28 @@ from rio_chain import errors as ours
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation.faults import Error
 from rio_chain.simulation.latencies import Latency
-from rio_chain.simulation.models import LatencyModel
 from rio_chain.units import inert, milliseconds, shown
+
+if TYPE_CHECKING:
+    from rio_chain.simulation.models import LatencyModel
 
 FORMAT, VERSION = "rio_chain.LatencyModel", 1
 Classes = Mapping[str, type[Exception]]
 
 
-def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str]) -> None:
-    """Write models by name; see ``LatencyModel.save``."""
+def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str], kind: type[LatencyModel]) -> None:
+    """Write models of that class by name; see ``LatencyModel.save``."""
     if not isinstance(cast("object", models), Mapping):
         raise ChainDefinitionError(f"`save` takes a dict of names and models; got {shown(models)}")
-    data = {"format": FORMAT, "version": VERSION, "models": {name: _data(name, m) for name, m in models.items()}}
+    data = {"format": FORMAT, "version": VERSION, "models": {name: _data(name, m, kind) for name, m in models.items()}}
     text = json.dumps(data, indent=1, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: str | os.PathLike[str], errors: Iterable[type[Exception]]) -> dict[str, LatencyModel]:
-    """Read models by name; see ``LatencyModel.load``."""
+def load(
+    path: str | os.PathLike[str], errors: Iterable[type[Exception]], kind: type[LatencyModel]
+) -> dict[str, LatencyModel]:
+    """Read models of that class by name; see ``LatencyModel.load``."""
     given = list(errors)
     for cls in given:
         one: Any = cls
@@ -57,7 +61,7 @@ def load(path: str | os.PathLike[str], errors: Iterable[type[Exception]]) -> dic
         raise _refused(path, f"it is of version {version}, and this rio_chain reads version {VERSION}")
     try:
         _keys(content, {"format", "version", "models"})
-        return {name: _model(one, classes) for name, one in _dict(content["models"]).items()}
+        return {name: _model(one, classes, kind) for name, one in _dict(content["models"]).items()}
     except KeyError as error:
         raise _refused(path, f"{shown(error.args[0])} is missing") from None
     except (TypeError, ValueError) as error:
@@ -71,8 +75,8 @@ def _refused(path: str | os.PathLike[str], why: str) -> ChainDefinitionError:
 # --- as data ----------------------------------------------------------------------------------------------------
 
 
-def _data(name: object, model: object) -> dict[str, Any]:
-    if not isinstance(name, str) or not isinstance(model, LatencyModel):
+def _data(name: object, model: object, kind: type[LatencyModel]) -> dict[str, Any]:
+    if not isinstance(name, str) or not isinstance(model, kind):
         raise ChainDefinitionError(f"`save` takes names and models; got {shown(name)}: {shown(model)}")
     data: dict[str, Any] = {"latency": _latency(model.latency)}
     if model.faults:
@@ -139,10 +143,10 @@ def _builtin() -> Iterable[type[Exception]]:
 # --- from data --------------------------------------------------------------------------------------------------
 
 
-def _model(data: Any, classes: Classes) -> LatencyModel:
+def _model(data: Any, classes: Classes, kind: type[LatencyModel]) -> LatencyModel:
     given = _dict(data)
     _keys(given, {"latency", "faults", "stalls", "outages", "value"})
-    model = _distribution(_dict(given["latency"]))
+    model = _distribution(_dict(given["latency"]), kind)
     for fault in map(_dict, given.get("faults", ())):
         _keys(fault, {"rate", "error", "after_ms"})
         model = model.failing(fault["rate"], _from(fault["error"], classes), after=fault.get("after_ms"))
@@ -156,13 +160,13 @@ def _model(data: Any, classes: Classes) -> LatencyModel:
     return model.returning(given.get("value"))
 
 
-def _distribution(data: dict[str, Any]) -> LatencyModel:
+def _distribution(data: dict[str, Any], cls: type[LatencyModel]) -> LatencyModel:
     kinds = {
-        "constant": lambda: LatencyModel.constant(data["at_ms"]),
-        "uniform": lambda: LatencyModel.uniform(data["low_ms"], data["high_ms"]),
-        "exponential": lambda: LatencyModel.exponential(data["mean_ms"]),
-        "lognormal": lambda: LatencyModel.lognormal(data["median_ms"], p99=data["p99_ms"]),
-        "empirical": lambda: LatencyModel.empirical(data["samples_ms"]),
+        "constant": lambda: cls.constant(data["at_ms"]),
+        "uniform": lambda: cls.uniform(data["low_ms"], data["high_ms"]),
+        "exponential": lambda: cls.exponential(data["mean_ms"]),
+        "lognormal": lambda: cls.lognormal(data["median_ms"], p99=data["p99_ms"]),
+        "empirical": lambda: cls.empirical(data["samples_ms"]),
     }
     kind = data["kind"]
     if kind not in kinds:

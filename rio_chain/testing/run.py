@@ -7,12 +7,12 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
-from rio_chain.balancer.serve import Errand, wait_for
-from rio_chain.balancer.ticket import Ticket
 from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
 from rio_chain.executors.jumping import launch
+from rio_chain.executors.serve import Errand, wait_for
+from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.virtual import VirtualExecutor
 from rio_chain.executors.virtual import run as run_on
 from rio_chain.functions import is_async

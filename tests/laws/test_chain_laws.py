@@ -29,7 +29,7 @@ from rio_chain import (
 )
 from rio_chain.nodes import TaskNode, walk
 from rio_chain.plan import compile_plan
-from rio_chain.show.source import ms
+from rio_chain.source import ms
 
 
 def travelled(thing: Any) -> Any:

@@ -27,7 +27,6 @@ from rio_chain import (
     Ticket,
     TicketCancelled,
     UsageError,
-    executors,
 )
 from rio_chain.balancer import mapping
 from rio_chain.testing import sleep
@@ -476,7 +475,7 @@ def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
     library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From another thread: that has put it down, and calls when the next one is waited for."""
-    real, calls = executors.waiter_here, itertools.count()
+    real, calls = mapping.waiter_here, itertools.count()
 
     def early() -> Any:
         waiter = real()
@@ -490,7 +489,7 @@ def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
             outcomes = balancer.amap(Task(asame), source, as_completed=True)
             assert sorted([outcome.unwrap() async for outcome in outcomes]) == [*source]
 
-    monkeypatch.setattr(executors, "waiter_here", early)
+    monkeypatch.setattr(mapping, "waiter_here", early)
     asyncio.run(main()) if library == "asyncio" else trio.run(main)
 
 

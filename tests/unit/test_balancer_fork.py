@@ -155,10 +155,10 @@ balancer = Balancer(executor, lanes={"cpu": 1})
 held, go_on = threading.Event(), threading.Event()
 
 def bind():
-    from rio_chain import executors
-    from rio_chain.executors import thread
+    from rio_chain.executors import blocking_run, here, thread
     with ExitStack() as stack:
-        for lock in (balancer._binding._lock, balancer._binding._deciding, executors._lock, thread._lock):
+        ours = balancer._binding._lock, balancer._binding._deciding
+        for lock in (*ours, here._lock, blocking_run._lock, thread._lock):
             stack.enter_context(lock)
         balancer._binding._lanes.open()
         held.set()

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 from returns.result import Success
 
-from rio_chain import Balancer, ChainDefinitionError, NotPicklable, ProcessDied, Request, Task, UsageError
+from rio_chain import Balancer, ChainDefinitionError, NotPicklable, ProcessDied, Request, Task, UsageError, pickling
 from rio_chain.executors import lane as lanes
-from rio_chain.executors import lane_pickle
 from rio_chain.executors.lane import Lane
 
 ROOT = Path(__file__).parents[2]
@@ -304,7 +303,7 @@ def test_a_new_process_loads_what_the_old_one_knew(monkeypatch: pytest.MonkeyPat
     assert become(lambda: sent)
     lane.close()
     start = pickle.loads(sent[0])  # noqa: S301 - our own
-    assert start == (lanes.MOST, (lane_pickle.dumps(double),))
+    assert start == (lanes.MOST, (pickling.dumps(double),))
 
 
 @pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])

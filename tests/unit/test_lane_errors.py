@@ -11,8 +11,8 @@ import pytest
 from conformance import lane_errors
 from conformance.lane_errors import MAKERS, DiskFull, Frozen, Hostile, Locked, Needs, Slotted, Stop, Two, fail, give
 
-from rio_chain import Balancer, Task
-from rio_chain.executors import lane_error, lane_pickle
+from rio_chain import Balancer, Task, pickling
+from rio_chain.executors import lane_error
 from rio_chain.executors.lane_error import pack_error, unpack_error
 
 MOST = 1 << 20
@@ -127,7 +127,7 @@ def test_without_cloudpickle_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(lane_pickle.importlib, "import_module", missing)
+    monkeypatch.setattr(pickling.importlib, "import_module", missing)
     got = crossed(lane_errors.local())
     assert (isinstance(got, ValueError), type(got).__name__) == (True, "Local")
     assert text(got) == "507 of a class that only the process has"
@@ -153,7 +153,7 @@ def test_one_that_is_too_large_keeps_its_class_and_the_beginning_of_its_text() -
     assert text(got) == text(error)[:10_000]
     assert isinstance(crossed(error, 1), Two)
     assert crossed(Frozen(7), 1) == Frozen(7)
-    with pytest.raises(lane_pickle.TooLarge):
+    with pytest.raises(pickling.TooLarge):
         pack_error(ExceptionGroup("many", [Two(1, "x" * 10_000) for _ in range(100)]), 1)
 
 

@@ -18,8 +18,8 @@ from benchmarks.soak.homes import Home, WorkersHome, home
 from benchmarks.soak.ledger import Final, Ledger, allowed
 from benchmarks.soak.rounds import Soak
 from rio_chain import DeadlineExceeded, Outcome, Request, Task, TaskTimedOut, Ticket, TicketCancelled
-from rio_chain.balancer.waiting import Elsewhere
 from rio_chain.engine.current import Run
+from rio_chain.executors.waiting import Elsewhere
 
 FEW = 150
 """Requests."""

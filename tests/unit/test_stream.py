@@ -14,7 +14,7 @@ import pytest
 import trio
 from returns.result import Success
 
-import rio_chain.executors as runners
+import rio_chain.executors.blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain.engine.watch import Part, Watch, Watched, judged
 from rio_chain.log import Entry, close, note_call

@@ -87,7 +87,7 @@ def test_a_balancer_that_is_closed_leaves_nothing(executor: str) -> None:
 def test_the_loops_and_threads_that_blocking_runs_share_are_no_leaks(
     executor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rio_chain.executors._hosts", {})  # as in a process that has made none yet
+    monkeypatch.setattr("rio_chain.executors.blocking_run._hosts", {})  # as in a process that has made none yet
     monkeypatch.setattr("rio_chain.executors.thread._loops", {})
     with leak_guard():
         assert (Task(add) >> Task(abs).timeout(5_000))(1).run(executor=executor).unwrap() == 2

@@ -14,8 +14,8 @@ import trio
 from interrupting import SIGNALS, Interruption, everywhere
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
-from rio_chain.balancer.waiting import Elsewhere, once, opener
 from rio_chain.engine.execute import unbegun
+from rio_chain.executors.waiting import Elsewhere, once, opener
 
 EXECUTORS = ("asyncio", "trio", "thread")
 REQUEST: Request[int] = Task(len).named("size")("four")

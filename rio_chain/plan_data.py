@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rio_chain.nodes import (
     Bridge,
@@ -25,10 +25,12 @@ from rio_chain.nodes import (
     parts,
     walk,
 )
-from rio_chain.plan import Plan
 from rio_chain.policies import AtLeast, Quantile
-from rio_chain.show.parameters import Data, errors, function, key, ms, number, pick, policy, quantile
+from rio_chain.policy_data import Data, errors, function, key, ms, number, pick, policy, quantile
 from rio_chain.units import shown
+
+if TYPE_CHECKING:
+    from rio_chain.plan import Plan
 
 VERSION = 1
 """Of the form of the data: one more when something is called differently or goes away."""

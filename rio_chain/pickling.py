@@ -1,4 +1,4 @@
-"""Pickling for lanes: the one file that imports pickle."""
+"""Pickling of functions, arguments and answers for the processes of lanes: the one file that imports pickle."""
 
 from __future__ import annotations
 

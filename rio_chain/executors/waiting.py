@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from rio_chain.errors import UsageError
+from rio_chain.executors.here import waiter_here
 
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Waiter
@@ -94,8 +95,6 @@ class Waited(Protocol):
 
     def waiter(self) -> Waiter:
         """A waiter for the task that asks, on whatever loop that runs. Raises as ``check_await``."""
-        from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
-
         self.check_await()
         return waiter_here()
 

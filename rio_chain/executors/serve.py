@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from rio_chain.balancer.ticket import Ticket
 from rio_chain.deadline import Deadline
 from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
+from rio_chain.executors.ticket import Ticket
 from rio_chain.last_resort import surely
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import islice
+from keyword import iskeyword
+from typing import cast
 
 from rio_chain.nodes import (
     Bridge,
@@ -14,6 +16,7 @@ from rio_chain.nodes import (
     Handler,
     Named,
     Node,
+    OnError,
     OrElse,
     Race,
     Scope,
@@ -25,13 +28,15 @@ from rio_chain.nodes import (
     walk,
 )
 from rio_chain.policies.written import exact_ms as ms
-from rio_chain.show import dynamic
-from rio_chain.show.policies import call, fn_source, identifier, on, race, value
+from rio_chain.policy_source import call, fn_source, identifier, on, race, value
+from rio_chain.units import inert
 
 __all__ = ["ms", "source", "value"]
 
 WIDTH = 88
 USED = 40  # characters of a chain that is given to `.using`
+LIMIT = 10  # what `each` and `expand` take if they are not told
+TOTAL = 10_000
 
 
 def source(node: Node) -> str:
@@ -98,11 +103,11 @@ def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
     if isinstance(node, FanOut):
         return _call(node)
     if isinstance(node, Each):
-        return dynamic.each(node, _line(node.inner))
+        return _each(node, _line(node.inner))
     if isinstance(node, Expand):
-        return dynamic.expand(node, _line(node.inner))
+        return _expand(node, _line(node.inner))
     if isinstance(node, Choose):
-        return dynamic.choose(node, [_line(branch) for branch in node.branches])
+        return _choose(node, [_line(branch) for branch in node.branches])
     if isinstance(node, Race):
         first, *rest = node.branches
         return race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
@@ -124,7 +129,7 @@ def _fallback(node: Node | Handler | Constant) -> str:
 def _task(node: TaskNode) -> str:
     named = f".named({node.name!r})" if node.explicit else ""
     where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
-    uses = dynamic.keywords([(use.keyword, _used(use.source)) for use in node.uses])
+    uses = _keywords([(use.keyword, _used(use.source)) for use in node.uses])
     return f"Task({fn_source(node.fn)}){named}{where}" + (f".using({uses})" if uses else "")
 
 
@@ -142,6 +147,67 @@ def _used(node: Node) -> str:
 
 def _call(node: FanOut) -> str:
     texts = [_line(branch) for branch in parts(node)]
-    inside = ", ".join(texts) if node.keys is None else dynamic.keywords(list(zip(node.keys, texts, strict=True)))
+    inside = ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
     need = "" if node.need is None else f", need={node.need}"
     return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"
+
+
+# --- what the values decide -------------------------------------------------------------------------------------
+
+
+def _each(node: Each, inner: str) -> str:
+    """An ``each`` as source, its chain given as such. Defaults are left out."""
+    words = [inner]
+    if node.limit != LIMIT:
+        words.append(f"limit={node.limit}")
+    if not node.ordered:
+        words.append("ordered=False")
+    return f"each({', '.join([*words, *_on_error(node.on_error)])})"
+
+
+def _expand(node: Expand, inner: str) -> str:
+    """An ``expand`` as source, its chain given as such. Defaults are left out."""
+    words = [inner]
+    if node.limit != LIMIT:
+        words.append(f"limit={node.limit}")
+    if node.depth is not None:
+        words.append(f"depth={node.depth}")
+    if node.total != TOTAL:
+        words.append(f"total={node.total}")
+    if node.more is not None:
+        words.append(f"more={fn_source(node.more)}")
+    if node.key.fn is not None:
+        words.append(f"key={fn_source(node.key.fn)}")
+    words += _on_error(node.on_error)
+    if node.on_limit != "raise":
+        words.append(f"on_limit={node.on_limit!r}")
+    return f"expand({', '.join(words)})"
+
+
+def _on_error(which: OnError) -> list[str]:
+    return [] if which == "raise" else [f"on_error={which!r}"]
+
+
+def _choose(node: Choose, branches: list[str]) -> str:
+    """A ``choose`` as source, its branches given as such."""
+    tested = zip(node.tests, branches, strict=False)
+    rest = [f"otherwise={text}" for text in branches[len(node.tests) :]]
+    return f"choose({', '.join([*(f'when({on(test)}, {text})' for test, text in tested), *rest])})"
+
+
+def _keywords(pairs: list[tuple[str, str]]) -> str:
+    """Keyword arguments as source; what can't be written as a keyword is unpacked from a dict."""
+    if all(key.isidentifier() and key.isascii() and not iskeyword(key) for key, _ in pairs):
+        return ", ".join(f"{key}={text}" for key, text in pairs)
+    return f"**{{{', '.join(f'{value(key)}: {text}' for key, text in pairs)}}}"
+
+
+def tests_words(node: Choose) -> list[str]:
+    """When each of the branches is taken: ``if is_good``, ``if int or str``, ``otherwise``."""
+    texts = [f"if {_test(test)}" for test in node.tests]
+    return texts + ["otherwise"] * (len(node.branches) - len(texts))
+
+
+def _test(test: object) -> str:
+    several = cast("tuple[object, ...]", test if isinstance(test, tuple) else (test,))
+    return inert(" or ".join(map(fn_source, several)))

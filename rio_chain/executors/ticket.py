@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rio_chain.balancer.waiting import Waited, opener
 from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
+from rio_chain.executors.here import waiter_here
+from rio_chain.executors.waiting import Waited, opener
 from rio_chain.last_resort import call_once, report, surely
 from rio_chain.looks import Looks
 from rio_chain.policies.checks import callback as function
@@ -19,16 +20,9 @@ from rio_chain.tracebacks import as_kept, drop_frames
 from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
-    from rio_chain.engine.runtime import Waiter
     from rio_chain.outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
-
-
-def _waiter_here() -> Waiter:
-    from rio_chain.executors import waiter_here  # noqa: PLC0415 - which loop this is only executors know
-
-    return waiter_here()
 
 
 class Ticket(Looks, Generic[Out]):
@@ -110,7 +104,7 @@ class Ticket(Looks, Generic[Out]):
     async def _wait(self) -> Outcome[Out]:
         if not self.done:
             self.host.check_process()
-        waiter = _waiter_here() if self.done else self.host.waiter()
+        waiter = waiter_here() if self.done else self.host.waiter()
         self.add_waker(waiter.wake)
         try:
             await waiter.wait()  # where it is done already, too: on trio that is a checkpoint

@@ -1,4 +1,4 @@
-"""Policies and races, as source and in words.
+"""Policies and races as source.
 
 An object that holds shared state goes by a name, as a function does: ``.breaker(breaker)``. Its constructor would make
 another one, and another chain.
@@ -11,7 +11,7 @@ import re
 from typing import Any, cast
 
 from rio_chain.functions import MISSING, Reduce, Star, name_of
-from rio_chain.nodes import OrElse, Race
+from rio_chain.nodes import Race
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,
@@ -32,7 +32,7 @@ from rio_chain.policies.choosers import Best, Quorum
 from rio_chain.policies.first import First
 from rio_chain.policies.retry import ByClass
 from rio_chain.policies.written import exact_ms
-from rio_chain.units import inert, span
+from rio_chain.units import inert
 
 SHARED: dict[type[Any], str] = {
     Breaker: ".breaker(breaker)",
@@ -125,38 +125,3 @@ def _after(after: float | Quantile) -> str:
 
 def _pick(pick: Chooser) -> str:
     return inert(repr(pick)) if isinstance(pick, (First, Best, Quorum)) else fn_source(pick)
-
-
-# --- words ------------------------------------------------------------------------------------------------------
-
-
-def words(policy: Policy) -> str:
-    """A policy in words."""
-    if isinstance(policy, Accept):
-        return f"only answers that {fn_source(policy.predicate)} accepts"
-    text = inert(str(policy))
-    if isinstance(policy, Retry):
-        plain = policy.on is Exception or isinstance(policy.on, ByClass)
-        text += "" if plain else f", on {on(policy.on)}"
-        text += f", unless accepted by {fn_source(policy.accept)}" if policy.accept is not None else ""
-        text += f", or as {fn_source(policy.retry_after)} says" if policy.retry_after is not None else ""
-    return text
-
-
-def race_words(node: Race) -> str:
-    """A race in words."""
-    pick = inert(str(node.pick))
-    if not node.hedge:
-        return f"together, on the same input: {pick}"
-    if isinstance(node.after, Quantile):
-        when = f"the next after {node.after}"
-    elif node.after == math.inf:
-        when = "the next when one has failed"
-    else:
-        when = f"the next after {span(node.after)}" if node.after else "all at once"
-    return f"up to {node.count} calls, {when}: {pick}"
-
-
-def fails(node: OrElse) -> str:
-    """When the fallback stands in."""
-    return "when that fails" + ("" if node.on is Exception else f" with {on(node.on)}")
