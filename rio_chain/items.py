@@ -38,8 +38,9 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
 
     The value may be a list or any other iterable, an iterator, an async iterator; left of ``each`` a task may be a
     generator function, plain or async. Items are taken only as there is room for them, so that an iterator may be
-    endless up to the point where a limit or a failure ends it; a generator is closed in the end. What an iterator
-    raises is the failure of the task that made it.
+    endless up to the point where a limit or a failure ends it. A generator behaves as in a ``for`` loop: a sync one
+    runs on one thread and in one context, an async one in one task, and it is closed before the Outcome is there. What
+    an iterator raises is the failure of the task that made it.
 
     Each task inside has one Response for all items: ``.counts`` says how many ended how, and ``.items`` has one
     Response for each of the first 1,000 items and of the failures.
