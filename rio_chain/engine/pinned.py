@@ -29,15 +29,15 @@ NOT_MADE: Any = object()
 """Stands for the answer of a call that is not made yet."""
 
 
-class Lender(Protocol):
+class ThreadPool(Protocol):
     """The pool that the thread comes from."""
 
-    asked: dict[Any, None]
-    """The calls that wait for a thread that was lent, or run on one."""
+    detached_calls: dict[Any, None]
+    """The calls that wait for a thread that was detached, or run on one."""
     submitted: int
     """Changes with each call."""
 
-    def strand(self, seat: Any, context: Context) -> None:
+    def abandon_detached(self, seat: Any, context: Context) -> None:
         """Count the thread of a seat as abandoned, until it comes back."""
 
 
@@ -53,22 +53,22 @@ class PinnedCall:
         self.answer = NOT_MADE
 
 
-class Line:
-    """The calls for one thread, which makes them one after the other.
+class PinnedThread:
+    """The thread that made a value, and the calls that it makes for it, one after the other.
 
     Args:
         value: what the thread has made. If it is a generator, the thread closes it at the end.
         context: in which it was made, and in which all calls are made.
-        lender: where the thread comes from.
-        seat: by which ``lender`` knows the thread.
+        pool: where the thread comes from.
+        seat: by which ``pool`` knows the thread.
     """
 
-    __slots__ = ("_calls", "_lender", "_lock", "_now", "_over", "_permits", "_seat", "context", "value")
+    __slots__ = ("_calls", "_lock", "_now", "_over", "_permits", "_pool", "_seat", "context", "value")
 
-    def __init__(self, value: Any, context: Context, lender: Lender, seat: object) -> None:
+    def __init__(self, value: Any, context: Context, pool: ThreadPool, seat: object) -> None:
         self.value = value
         self.context = context
-        self._lender = lender
+        self._pool = pool
         self._seat = seat
         self._calls: SimpleQueue[PinnedCall | None] = SimpleQueue()
         self._permits: tuple[SharedPermit, ...] = ()  # the places under limits that it keeps while it is abandoned
@@ -78,8 +78,8 @@ class Line:
 
     def put(self, call: PinnedCall) -> None:
         """Have a call made after those before it. From any thread."""
-        self._lender.submitted += 1
-        self._lender.asked[call] = None
+        self._pool.submitted += 1
+        self._pool.detached_calls[call] = None
         self._calls.put(call)
         if self._over:
             self._ended()
@@ -106,7 +106,7 @@ class Line:
     def _made(self, call: PinnedCall) -> None:
         if call.waiter is not None:
             surely(call.waiter.wake)
-        self._lender.asked.pop(call, None)  # last: a clock that jumps looks at this
+        self._pool.detached_calls.pop(call, None)  # last: a clock that jumps looks at this
 
     def _ended(self) -> None:
         with self._lock:
@@ -129,7 +129,7 @@ class Line:
             self._permits = permits
             for permit in permits:
                 permit.join()
-            self._lender.strand(self._seat, self.context)
+            self._pool.abandon_detached(self._seat, self.context)
             return True
 
 
@@ -139,28 +139,28 @@ class Pinned:
     Attributes:
         value: what was returned. Only ``call`` uses it.
         context: in which it was made.
-        line: the calls for its thread. None where calls are made in place, as in virtual time.
+        thread: which makes the calls. None where calls are made in place, as in virtual time.
     """
 
-    __slots__ = ("context", "line", "value")
+    __slots__ = ("context", "thread", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
         self.context: Context | None = None
-        self.line: Line | None = None
+        self.thread: PinnedThread | None = None
 
-    def lend(self, context: Context, lender: Lender, seat: object) -> Line:
-        """The thread that calls this will serve the line that it gets."""
+    def detach(self, context: Context, pool: ThreadPool, seat: object) -> PinnedThread:
+        """Bind it to the thread that calls this, which will then ``serve`` what it gets."""
         self.context = context
-        self.line = line = Line(self.value, context, lender, seat)
-        return line
+        self.thread = thread = PinnedThread(self.value, context, pool, seat)
+        return thread
 
     async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         """Make a call where the value was made: the call's value or ``Raised``. Interrupted, the call goes on."""
-        if self.line is None:
+        if self.thread is None:
             return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
         call = PinnedCall(fn, args, strand.rt.waiter())
-        self.line.put(call)
+        self.thread.put(call)
         await _awaited(call)
         return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
 
@@ -170,60 +170,60 @@ class Pinned:
     def became(self, value: Any) -> Pinned:
         """Another value that was made from it, on the same thread, takes its place."""
         self.value = value
-        if self.line is not None:
-            self.line.value = value
+        if self.thread is not None:
+            self.thread.value = value
         return self
 
     async def close(self, strand: Strand) -> None:
         """Close the value if it is a generator, and wait for that. Interrupted, ``leave`` and go on."""
-        line, closing = self._closing(strand)
-        if line is None:
+        thread, closing = self._closing(strand)
+        if thread is None:
             await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
             return
         try:
             await _awaited(closing)
         except BaseException:
-            await self._left(strand, line, closing)
+            await self._left(strand, thread, closing)
             raise
 
     async def leave(self, strand: Strand) -> None:
         """The same where the strand was interrupted: wait for the clean-up only, and not for a call that is stuck."""
-        line, closing = self._closing(strand)
-        if line is None:
+        thread, closing = self._closing(strand)
+        if thread is None:
             self._close_here()
         else:
-            await self._left(strand, line, closing)
+            await self._left(strand, thread, closing)
 
     def drop(self) -> None:
         """The same where nothing can be waited for."""
-        line, self.line = self.line, None
-        if line is None:
+        thread, self.thread = self.thread, None
+        if thread is None:
             self._close_here()
         else:
-            line.end()
+            thread.end()
 
-    def _closing(self, strand: Strand) -> tuple[Line | None, PinnedCall]:
-        line, self.line = self.line, None
-        closing = PinnedCall(close_generator, (self.value,), None if line is None else strand.rt.waiter())
-        if line is not None:
-            line.put(closing)
-            line.end()
-        return line, closing
+    def _closing(self, strand: Strand) -> tuple[PinnedThread | None, PinnedCall]:
+        thread, self.thread = self.thread, None
+        closing = PinnedCall(close_generator, (self.value,), None if thread is None else strand.rt.waiter())
+        if thread is not None:
+            thread.put(closing)
+            thread.end()
+        return thread, closing
 
     def _close_here(self) -> None:
         if self.context is not None:
             answer(self.context, close_generator, (self.value,), NO_KWARGS)
 
-    async def _left(self, strand: Strand, line: Line, closing: PinnedCall) -> None:
-        if line.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
-            strand.give_up_pinned(line.context)
+    async def _left(self, strand: Strand, thread: PinnedThread, closing: PinnedCall) -> None:
+        if thread.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
+            strand.give_up_pinned(thread.context)
         elif closing.waiter is not None:
             await closing.waiter.wait_shielded()
 
     def __del__(self) -> None:
-        line = getattr(self, "line", None)
-        if line is not None:
-            line.end()
+        thread = getattr(self, "thread", None)
+        if thread is not None:
+            thread.end()
 
 
 async def _awaited(call: PinnedCall) -> None:

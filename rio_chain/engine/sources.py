@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from rio_chain.engine.apply import Fail
+from rio_chain.engine.async_reader import AsyncReader
 from rio_chain.engine.blocking import call_reserved
 from rio_chain.engine.current import Strand
 from rio_chain.engine.iterables import TEXT, is_async, is_plain, is_used_up, runs_code
 from rio_chain.engine.pinned import Pinned, Pinning, claim
 from rio_chain.engine.program import Op
-from rio_chain.engine.pump import Pump
 from rio_chain.engine.runtime import Raised, checked, kind_of
 from rio_chain.errors import BridgeFailed
 from rio_chain.log import entry_of
@@ -143,7 +143,7 @@ class AsyncIterated(Items):
     def __init__(self, op: Op, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
-        self._pump = Pump(iterator, END, self._put, self._broke)
+        self._reader = AsyncReader(iterator, END, self._put, self._broke)
         self._came: Callable[[], object] = list
         self.broke: Callable[[Any], object] = list
         """Called with the error of an iterator that fails while all workers are busy."""
@@ -158,11 +158,11 @@ class AsyncIterated(Items):
     async def fetch(self, strand: Strand, came: Callable[[], None]) -> None:
         """As ``Items.fetch``. It reads more than one item, if they come quickly."""
         self._came = came
-        await self._pump.pull(strand, self.most)
+        await self._reader.pull(strand, self.most)
 
     async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:
         """As ``Items.during``. A generator is closed by the strand that drives it, before this ends."""
-        await self._pump.during(strand, work)
+        await self._reader.during(strand, work)
 
 
 async def items_of(strand: Strand, op: Op, value: Any) -> Items:

@@ -20,7 +20,7 @@ from typing import Any
 
 from rio_chain.aside import patient
 from rio_chain.engine.current import task_in
-from rio_chain.engine.pinned import Line, Pinned
+from rio_chain.engine.pinned import Pinned, PinnedThread
 from rio_chain.engine.runtime import Raised, Refused, Waiter, answer
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors.start_thread import start_daemon
@@ -45,7 +45,7 @@ class LeftCall:
         self.task = "" if context is None else task_in(context)
 
 
-class Crew:  # also a ``Lender``
+class Crew:  # also a ``ThreadPool``
     """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
 
     Starting a thread may fail. While another worker is there, the items wait for it. When none is left, ``submit``
@@ -72,10 +72,10 @@ class Crew:  # also a ``Lender``
         # Counts are sizes of dicts. An interruption can come between any two statements; what it left half done is
         # then undone by name, and undoing it twice changes nothing.
         self._pending: dict[Item, _Seat | None] = {}  # not finished and not given up; None: it waits for a worker
-        self._seats: dict[_Seat, None] = {}  # threads, without those that were given up or lent
+        self._seats: dict[_Seat, None] = {}  # threads, without those that were given up or detached
         self._starting: dict[_Seat, None] = {}  # those whose thread has not begun
         self._abandoned: dict[_Seat, LeftCall] = {}  # those whose call was given up and still runs
-        self.asked: dict[Any, None] = {}  # as ``Lender.asked``
+        self.detached_calls: dict[Any, None] = {}  # as ``ThreadPool.detached_calls``
         self.permits = Permits(threads)
         self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
         self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
@@ -95,12 +95,12 @@ class Crew:  # also a ``Lender``
 
     @property
     def busy(self) -> bool:
-        """Whether an item or a call on a thread that was lent waits or runs."""
-        return bool(self._pending or self.asked)
+        """Whether an item or a call on a thread that was detached waits or runs."""
+        return bool(self._pending or self.detached_calls)
 
     @property
     def count(self) -> int:
-        """Threads, without those that were given up or lent."""
+        """Threads, without those that were given up or detached."""
         return len(self._seats)
 
     @property
@@ -170,7 +170,7 @@ class Crew:  # also a ``Lender``
                 self._abandoned[seat] = LeftCall(context)
                 self._seats.pop(seat, None)
 
-    def lend(self, item: Item) -> _Seat | None:
+    def detach(self, item: Item) -> _Seat | None:
         """The thread of a running item goes on for itself, and is not one of ``threads`` until the item returns True.
 
         Then ``submit`` or ``refill``, so that another thread takes its place.
@@ -181,8 +181,8 @@ class Crew:  # also a ``Lender``
                 self._seats.pop(seat, None)
         return seat
 
-    def strand(self, seat: _Seat | None, context: contextvars.Context) -> None:
-        """As ``Lender.strand``: a thread that was lent is stuck. As for ``give_up``, it may return True right after."""
+    def abandon_detached(self, seat: _Seat | None, context: contextvars.Context) -> None:
+        """As ``ThreadPool.abandon_detached``: a thread that was detached is stuck. It may return right after."""
         if seat is not None:
             with self._lock:
                 self._abandoned[seat] = LeftCall(context)
@@ -416,9 +416,9 @@ class Job:
             self._state = "running"
         got: list[Any] = [answer(*self._call)]  # no name may keep a ``Pinned`` here while its thread serves it
         if type(got[0]) is Pinned:
-            line = self._lent(got.pop())
-            if line is not None:
-                line.serve()
+            thread = self._detached(got.pop())
+            if thread is not None:
+                thread.serve()
             return True
         with self._lock:
             if self._state != "running":
@@ -428,17 +428,17 @@ class Job:
         surely(self._over)
         return False
 
-    def _lent(self, pinned: Pinned) -> Line | None:
+    def _detached(self, pinned: Pinned) -> PinnedThread | None:
         """Answer with a value that needs this thread. None: nobody waits for it."""
         with self._lock:
             if self._state != "running":
                 return None
-            line = pinned.lend(self._call[0], self._crew, self._crew.lend(self))
+            thread = pinned.detach(self._call[0], self._crew, self._crew.detach(self))
             self._state = "ended"
             self.answer = pinned
         surely(self._over)
         surely(self._crew.refill)
-        return line
+        return thread
 
     def take(self) -> Any:
         """The answer, which is not kept here."""

@@ -28,7 +28,7 @@ from math import inf
 from typing import Any, Protocol, cast
 
 from rio_chain.engine.blocking import NO_KWARGS
-from rio_chain.engine.pinned import Line, Pinned
+from rio_chain.engine.pinned import Pinned, PinnedThread
 from rio_chain.engine.runtime import answer, kind_of
 from rio_chain.executors.crew import Crew, Item
 from rio_chain.executors.timers import Alarm
@@ -475,10 +475,10 @@ class Strand:
                         with self._lock:  # held until the call is counted as abandoned
                             return True
                     if type(value) is Pinned and value.context is None:
-                        line = self._lent(value, here)
-                        if line is not None:
+                        thread = self._detached(value, here)
+                        if thread is not None:
                             value = None  # or it would be kept here
-                            line.serve()
+                            thread.serve()
                             return True
                     break
                 with self._lock:  # who interrupts may have taken the claim, and put it back
@@ -489,17 +489,21 @@ class Strand:
                 if error is not None:
                     break
 
-    def _lent(self, pinned: Pinned, context: Context) -> Line | None:
+    def _detached(self, pinned: Pinned, context: Context) -> PinnedThread | None:
         """The thread stays with the value that it has made, and another one drives the strand. None: it can't."""
         pinned.context = context
-        seat = self.kernel.crew.lend(self.drive)
+        seat = self.kernel.crew.detach(self.drive)
         if seat is None:  # this thread drives one strand in the middle of another, as in virtual time
             return None
-        line, call, claim = pinned.lend(context, self.kernel.crew, seat), (_same, (pinned,), NO_KWARGS), list[None]()
+        thread, call, claim = (
+            pinned.detach(context, self.kernel.crew, seat),
+            (_same, (pinned,), NO_KWARGS),
+            list[None](),
+        )
         with self._lock:
             self._claim, self._call, self._state = claim, call, READY
         surely(self._submit)
-        return line
+        return thread
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         if self._limit is not None:

@@ -22,7 +22,7 @@ PATIENCE = 0.001
 """Seconds after which it looks again whether more is needed."""
 
 
-class Pump:
+class AsyncReader:
     """One async iterator that is being read.
 
     Args:
