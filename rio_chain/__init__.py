@@ -2,51 +2,42 @@
 
 The map, from the bottom up. Each file may import from those above it, never from those below:
 
-    _renamed    old names, and the errors that give the new ones
-    errors      every public exception and failure value
-    tracebacks  tracebacks of errors that are kept
-    summaries   which errors a Response keeps
-    units       argument checks; milliseconds become seconds
-    signatures  the signature of a function, whatever its annotations are
-    forks       what a forked process makes new
-    last_resort  errors that no caller can get, and steps that must not fail
-    aside       the lock of what may be interrupted by itself
-    constants   values that are copied at each use
-    hooks       what data asks of the layers above it: to be run and drawn
-    looks       what notebooks show of an object
-    chained     what every chain is
-    deadline    an instant on a clock
-    policies/   one file per policy: frozen data, pure decisions, shared state
-    nodes       what a chain is made of, as data
-    functions   what can be known of a function before it is called
-    policy_source, source  the repr of a chain: the Python source that builds it
-    policy_data, plan_data  a plan as plain data
-    wiring      which node upstream a .using means
-    plan        Plan: a chain numbered, named, validated
-    bounds      what a chain can cost at most
-    request     Request: a chain bound to its arguments
-    pickling    what goes to the processes of lanes
-    arguments   checks on what is given to the builder calls
-    compose     how a chain is put together from others
-    log         what is noted of each task while it runs
-    outcome     Outcome and Response: what one run gives
-    event       Event: what happens in a run, while it goes on
-    engine/     the one interpreter, over the Runtime Protocol
-    executors/  where work runs: asyncio, trio, threads, virtual time; tickets, and how one waits for them
-    balancer/   the priority queue and its slots
-    lint        names odd orders, and writes the better ones
-    show/       everything that draws: tree, pictures, Mermaid
-    simulation/  backends that are scripted, or drawn
-    live/       what goes on, shown while it goes on
-    facade      what .run(), .svg() and the like of data do
-    onion       the policy calls of a chain
-    dsl         Task, Chain, FanOut: the language and its types
-    joins       fan_out, settle, race, star
-    items       each, expand, reduce
-    choices     choose, when
-    testing/    what users need to test their chains
-    demo/       what rio-chain demo runs
-    cli/        the command rio-chain
+    _renamed     old names, and the errors that give the new ones
+    errors       every public exception and failure value
+    summaries    which errors a Response keeps
+    _core/       what every layer uses: times and checks, locks, forks, deadlines
+    policies/    one file per policy: frozen data, pure decisions, shared state
+    nodes        what a chain is made of, as data
+    functions    what can be known of a function before it is called
+    policy_source  the source of policies
+    source       the repr of a chain: the Python source that builds it
+    policy_data  policies as plain data
+    plan_data    a plan as plain data
+    wiring       which node upstream a .using means
+    plan         Plan: a chain numbered, named, validated
+    request      Request: a chain bound to its arguments
+    arguments    checks on what is given to the builder calls
+    compose      how a chain is put together from others
+    log          what is noted of each task while it runs
+    outcome      Outcome and Response: what one run gives
+    event        Event: what happens in a run, while it goes on
+    engine/      the one interpreter, over the Runtime Protocol
+    executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
+    balancer/    the priority queue, its slots, and how it shares an executor
+    bounds       what a chain can cost at most
+    lint         names odd orders, and writes the better ones
+    show/        everything that draws: tree, pictures, Mermaid
+    simulation/  backends that are scripted or drawn, and what would happen with them
+    live/        what goes on, shown while it goes on
+    facade       what .run(), .svg() and the like of data do
+    onion        the policy calls of a chain
+    dsl          Task, Chain, FanOut: the language and its types
+    joins        fan_out, settle, race, star
+    items        each, expand, reduce
+    choices      choose, when
+    testing/     what users need to test their chains
+    demo/        what rio-chain demo runs
+    cli/         the command rio-chain
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
 """
@@ -56,10 +47,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rio_chain import facade, hooks
+from rio_chain import facade
+from rio_chain._core import hooks
+from rio_chain._core.deadline import Deadline
 from rio_chain._renamed import missing
 from rio_chain.choices import choose, when
-from rio_chain.deadline import Deadline
 from rio_chain.dsl import Chain, FanOut, Task
 from rio_chain.engine.current import current_attempt, remaining
 from rio_chain.errors import (

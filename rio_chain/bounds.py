@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from attrs import field, frozen
 
+from rio_chain._core.units import milliseconds
 from rio_chain.nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
 from rio_chain.plan import Plan
 from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
-from rio_chain.units import milliseconds
 
 INF = math.inf
 STEPS = 1_000  # retries that are looked at one by one; of more of them, the last wait stands for the rest

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, TypeGuard
 from attrs import evolve, field, frozen
 
 from rio_chain import arguments
+from rio_chain._core.chain_base import Chained
+from rio_chain._core.copied_constants import copyable
+from rio_chain._core.units import count, inert, shown
 from rio_chain.arguments import Names, check_on, check_spread, joined, names_in
-from rio_chain.chained import Chained
-from rio_chain.constants import copyable
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import (
     Entry,
@@ -55,7 +56,6 @@ from rio_chain.plan import Plan, compile_plan
 from rio_chain.policies import Policy
 from rio_chain.policies.matching import Match
 from rio_chain.request import Request
-from rio_chain.units import count, inert, shown
 
 NO_NAMES: frozenset[str] = frozenset()
 
@@ -329,7 +329,7 @@ def lane(call: TaskNode, lane: object) -> TaskNode:
         raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave its process")
     if call.inline:
         raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
-    from rio_chain.pickling import dumps  # noqa: PLC0415 - most chains have no lane
+    from rio_chain._core.pickling import dumps  # noqa: PLC0415 - most chains have no lane
 
     try:
         dumps(call.fn)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from attrs import frozen
 from returns.result import Failure
 
+from rio_chain._core.units import inert
 from rio_chain.log import Status
 from rio_chain.outcome import Outcome
-from rio_chain.units import inert
 
 Kind = Literal["started", "attempt_failed", "hedge_started", "finished", "ended"]
 

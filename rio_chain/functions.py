@@ -13,12 +13,12 @@ from typing import Any, cast
 
 from attrs import field, frozen
 
-from rio_chain.chained import not_a_chain
-from rio_chain.constants import fresh
+from rio_chain._core.chain_base import not_a_chain
+from rio_chain._core.copied_constants import fresh
+from rio_chain._core.signatures import signature_of
+from rio_chain._core.units import inert, shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.nodes import Bridge, Handler, Head, TaskNode
-from rio_chain.signatures import signature_of
-from rio_chain.units import inert, shown
 
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR

@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from returns.result import Result
 
+from rio_chain._core.copied_constants import copyable
+from rio_chain._core.units import count, flag, shown
 from rio_chain.compose import branches, made, one_value
-from rio_chain.constants import copyable
 from rio_chain.dsl import Chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import MISSING, Reduce, arity, function, is_async, name_of, takes_one, written
@@ -16,7 +17,6 @@ from rio_chain.nodes import Each, Expand, OnError
 from rio_chain.policies import AtLeast
 from rio_chain.policies.keys import key_of
 from rio_chain.request import Request
-from rio_chain.units import count, flag, shown
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 
 from returns.result import Result
 
+from rio_chain._core.units import count
 from rio_chain.arguments import FIRST
 from rio_chain.arguments import pick as checked_pick
 from rio_chain.compose import branches as checked
@@ -18,7 +19,6 @@ from rio_chain.nodes import FanOut as FanOutNode
 from rio_chain.nodes import Race
 from rio_chain.policies import Chooser
 from rio_chain.request import Request
-from rio_chain.units import count
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -11,6 +11,7 @@ from attrs import frozen
 from returns.result import Result
 
 from rio_chain import arguments, compose
+from rio_chain._core.units import Duration, seconds
 from rio_chain.arguments import FIRST
 from rio_chain.compose import Composed
 from rio_chain.policies import (
@@ -31,7 +32,6 @@ from rio_chain.policies import (
 )
 from rio_chain.policies.retry import On
 from rio_chain.request import NO_KWARGS, Request
-from rio_chain.units import Duration, seconds
 
 if TYPE_CHECKING:
     from rio_chain.dsl import Chain

@@ -10,13 +10,13 @@ from attrs import frozen
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
-from rio_chain import hooks
+from rio_chain._core import hooks
+from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.tracebacks import as_kept
+from rio_chain._core.units import inert, milliseconds, shown
 from rio_chain.errors import UnknownTask, told
 from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
-from rio_chain.looks import Drawn
 from rio_chain.policies.other_loop import ADVICE, is_advised
-from rio_chain.tracebacks import as_kept
-from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.plan import Plan

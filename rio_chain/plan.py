@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
+from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.units import inert, shown
 from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.looks import Drawn
 from rio_chain.nodes import (
     Bridge,
     Choose,
@@ -46,7 +47,6 @@ from rio_chain.nodes import (
     parts,
     walk,
 )
-from rio_chain.units import inert, shown
 
 __all__ = [
     "Bridge",

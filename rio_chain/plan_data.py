@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from rio_chain._core.units import shown
 from rio_chain.nodes import (
     Bridge,
     Choose,
@@ -27,7 +28,6 @@ from rio_chain.nodes import (
 )
 from rio_chain.policies import AtLeast, Quantile
 from rio_chain.policy_data import Data, errors, function, key, ms, number, pick, policy, quantile
-from rio_chain.units import shown
 
 if TYPE_CHECKING:
     from rio_chain.plan import Plan

@@ -10,6 +10,7 @@ import math
 from types import MethodType
 from typing import Any, cast
 
+from rio_chain._core.units import inert
 from rio_chain.functions import Reduce, Star, wrapped
 from rio_chain.policies import (
     Accept,
@@ -33,7 +34,6 @@ from rio_chain.policies.choosers import Best, Quorum
 from rio_chain.policies.first import First
 from rio_chain.policies.keys import Key
 from rio_chain.policies.written import exact_ms
-from rio_chain.units import inert
 
 Data = dict[str, Any]
 MOST = 2**63  # whole numbers beyond which tools lose count

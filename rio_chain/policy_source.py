@@ -10,6 +10,7 @@ import math
 import re
 from typing import Any, cast
 
+from rio_chain._core.units import inert
 from rio_chain.functions import MISSING, Reduce, Star, name_of
 from rio_chain.nodes import Race
 from rio_chain.policies import (
@@ -32,7 +33,6 @@ from rio_chain.policies.choosers import Best, Quorum
 from rio_chain.policies.first import First
 from rio_chain.policies.retry import ByClass
 from rio_chain.policies.written import exact_ms
-from rio_chain.units import inert
 
 SHARED: dict[type[Any], str] = {
     Breaker: ".breaker(breaker)",

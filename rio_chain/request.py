@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs.exceptions import FrozenInstanceError
 
-from rio_chain import hooks
-from rio_chain.looks import Drawn
-from rio_chain.units import flag
+from rio_chain._core import hooks
+from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.units import flag
 
 if TYPE_CHECKING:
-    from rio_chain.deadline import Deadline
+    from rio_chain._core.deadline import Deadline
+    from rio_chain._core.units import Duration
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
     from rio_chain.outcome import Outcome
     from rio_chain.plan import Plan
-    from rio_chain.units import Duration
 
 Out = TypeVar("Out", covariant=True)
 NO_KWARGS: Mapping[str, Any] = MappingProxyType({})

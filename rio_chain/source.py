@@ -6,6 +6,7 @@ from itertools import islice
 from keyword import iskeyword
 from typing import cast
 
+from rio_chain._core.units import inert
 from rio_chain.nodes import (
     Bridge,
     Choose,
@@ -29,7 +30,6 @@ from rio_chain.nodes import (
 )
 from rio_chain.policies.written import exact_ms as ms
 from rio_chain.policy_source import call, fn_source, identifier, on, race, value
-from rio_chain.units import inert
 
 __all__ = ["ms", "source", "value"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 
-from rio_chain.aside import Aside
+from rio_chain._core.deferring_lock import Aside
 
 
 @contextmanager

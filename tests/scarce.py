@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 HOMES = (
-    "aside",
+    "_core.deferring_lock",
     "balancer.balancer",
     "balancer.binding",
     "balancer.core",

@@ -10,7 +10,11 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rio_chain import hooks
+from rio_chain._core import hooks
+from rio_chain._core.deadline import Deadline
+from rio_chain._core.notebook_repr import Looks
+from rio_chain._core.unhandled_errors import surely
+from rio_chain._core.units import Duration, count, flag, seconds, shown
 from rio_chain.balancer import mapping
 from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
@@ -20,7 +24,6 @@ from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import OnFull, Terms, terms_of
 from rio_chain.balancer.stats import Stats
 from rio_chain.balancer.warn import left_running, users_line
-from rio_chain.deadline import Deadline
 from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import begin, end, outcome_of, unbegun
 from rio_chain.engine.given import check_lanes
@@ -29,10 +32,7 @@ from rio_chain.executors import checked_executor, default_name, runtime_here, wa
 from rio_chain.executors.serve import wait_for, wait_in_place
 from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import Elsewhere, Waited, told
-from rio_chain.last_resort import surely
-from rio_chain.looks import Looks
 from rio_chain.request import Request
-from rio_chain.units import Duration, count, flag, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping

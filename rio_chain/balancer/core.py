@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from rio_chain.aside import Aside
+from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.forks import keep_alive
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.balancer.stats import Stats, Tally
 from rio_chain.engine.current import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
-from rio_chain.forks import keep_alive
-from rio_chain.last_resort import surely
 
 
 class Core(Aside):

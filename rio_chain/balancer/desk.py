@@ -8,6 +8,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
 from rio_chain.balancer.queue import Turn
@@ -16,7 +17,6 @@ from rio_chain.engine.runtime import HostGone
 from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
 from rio_chain.executors.serve import LOST
 from rio_chain.executors.ticket import Ticket
-from rio_chain.last_resort import surely
 from rio_chain.request import Request
 
 if TYPE_CHECKING:

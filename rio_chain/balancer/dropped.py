@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from rio_chain._core.unhandled_errors import call_once
 from rio_chain.balancer import warn
 from rio_chain.balancer.binding import Binding
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
 from rio_chain.balancer.stats import Stats, status_line
-from rio_chain.last_resort import call_once
 
 DROPPED = "it was dropped"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from rio_chain._core.units import count, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import count, shown
 
 if TYPE_CHECKING:
     from rio_chain.engine import runtime

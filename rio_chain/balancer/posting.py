@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, field, frozen
 
+from rio_chain._core.deadline import Deadline, deadline_of
+from rio_chain._core.units import Duration, number, seconds, shown
 from rio_chain.balancer.queue import Turn
-from rio_chain.deadline import Deadline, deadline_of
 from rio_chain.engine.current import INF, inherited
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors.serve import Errand
-from rio_chain.units import Duration, number, seconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.balancer.core import Core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from rio_chain.units import milliseconds, span
+from rio_chain._core.units import milliseconds, span
 
 
 @frozen(repr=False)

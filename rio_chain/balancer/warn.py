@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from rio_chain.units import shown
+from rio_chain._core.units import shown
 
 NAMES = 5
 """Tasks that are named at most."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from attrs import frozen
 
+from rio_chain._core.units import inert
 from rio_chain.balancer.stats import Histogram, Stats
-from rio_chain.units import inert
 
 REFRESH = 0.25
 """Seconds between two looks in a terminal."""

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from rio_chain._core.units import inert
 from rio_chain.cli import bounds, demo, lint, run, show
 from rio_chain.cli.target import Broken, Refused
 from rio_chain.errors import RioError
-from rio_chain.units import inert
 
 EPILOG = """\
 A chain is named by the module it stands in, or the file, and its name there:

@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from rio_chain._core.units import inert
 from rio_chain.cli.target import found_at
-from rio_chain.units import inert
 
 EPILOG = """\
 examples:

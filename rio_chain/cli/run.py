@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from returns.result import Failure
 
+from rio_chain._core.units import inert
 from rio_chain.cli.target import HELP, Refused, chain_at
 from rio_chain.errors import told
 from rio_chain.executors import NAMES
 from rio_chain.outcome import Outcome, Response
 from rio_chain.summaries import ErrorSummary, class_of
-from rio_chain.units import inert
 
 EPILOG = """\
 examples:

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, cast
 
+from rio_chain._core.units import inert, shown
 from rio_chain.dsl import Chain
 from rio_chain.request import Request
-from rio_chain.units import inert, shown
 
 HELP = "module:chain, or path/file.py:chain"
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from rio_chain._core.units import shown
 from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
 from rio_chain.engine.blocking import SharedPermit
 from rio_chain.engine.current import INF, Strand
@@ -21,7 +22,6 @@ from rio_chain.log import entry_of
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
 from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
 from rio_chain.policies.keys import Key
-from rio_chain.units import shown
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""

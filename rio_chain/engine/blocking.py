@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rio_chain.last_resort import report
+from rio_chain._core.unhandled_errors import report
 from rio_chain.policies.hold import Permit
 
 if TYPE_CHECKING:

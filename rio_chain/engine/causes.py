@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine.apply import Frame, NestedFail, OuterExpired, Place, enter, expire, reported
 from rio_chain.engine.current import Strand
 from rio_chain.engine.program import BRIDGE, CALL, PLACE, Op
@@ -11,7 +12,6 @@ from rio_chain.engine.stalls import LONG, held
 from rio_chain.errors import BridgeFailed
 from rio_chain.log import Entry, entry_of, note_call
 from rio_chain.policies.other_loop import advise
-from rio_chain.tracebacks import drop_frames
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""

@@ -10,6 +10,8 @@ import threading
 from functools import partial
 from typing import Any
 
+from rio_chain._core.tracebacks import drop_frames
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine.admit import nap
 from rio_chain.engine.apply import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
 from rio_chain.engine.contender import Race, RaceOver
@@ -20,13 +22,11 @@ from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.refused import refused_by
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
-from rio_chain.last_resort import surely
 from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies.choice import Arrival, Decision
 from rio_chain.policies.other_loop import of_another_loop
-from rio_chain.tracebacks import drop_frames
 
 
 async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:

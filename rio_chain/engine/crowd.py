@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from returns.result import Failure, Success
 
+from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine.contender import Race, RaceOver
 from rio_chain.engine.current import CURRENT, Strand
@@ -25,7 +26,6 @@ from rio_chain.log import Log, Tally, close, tally_of
 from rio_chain.outcome import Failed
 from rio_chain.policies import AtLeast, Retry
 from rio_chain.summaries import add_error
-from rio_chain.tracebacks import drop_frames
 
 TOLD = 1_000
 """Errors that ``NotEnoughSuccesses`` holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from rio_chain.deadline import Deadline
+from rio_chain._core.deadline import Deadline
 from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine.given import program_for

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from returns.result import Failure, Success
 
-from rio_chain.constants import fresh
+from rio_chain._core.copied_constants import fresh
 from rio_chain.engine.admit import admit
 from rio_chain.engine.apply import (
     Fail,

@@ -11,7 +11,7 @@ from contextvars import Context
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
-from rio_chain.tracebacks import drop_frames
+from rio_chain._core.tracebacks import drop_frames
 
 T = TypeVar("T")
 kind_of = cast("Callable[[object], type[object]]", type)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 
+from rio_chain._core.unhandled_errors import report
 from rio_chain.engine.current import Strand
 from rio_chain.engine.program import TASK, Op, Spread
 from rio_chain.functions import code_of
-from rio_chain.last_resort import report
 from rio_chain.plan import PlannedBridge
 
 LONG = 0.1

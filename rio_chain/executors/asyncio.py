@@ -18,13 +18,13 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from rio_chain._core.unhandled_errors import call_once, surely
 from rio_chain.engine.runtime import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.start_thread import start_loop
 from rio_chain.executors.timers import Deadlines
-from rio_chain.last_resort import call_once, surely
 
 T = TypeVar("T")
 INF = float("inf")

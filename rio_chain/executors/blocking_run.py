@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from rio_chain.deadline import Deadline, deadline_of
+from rio_chain._core.deadline import Deadline, deadline_of
+from rio_chain._core.forks import after_fork
+from rio_chain._core.units import Duration
 from rio_chain.engine.current import Run
 from rio_chain.engine.execute import execute
 from rio_chain.engine.given import check_lanes
@@ -22,8 +24,6 @@ from rio_chain.executors.here import SHARED_ABANDONED, SHARED_THREADS, running_l
 from rio_chain.executors.kept import keeping
 from rio_chain.executors.serve import Errand, wait_for
 from rio_chain.executors.ticket import Ticket
-from rio_chain.forks import after_fork
-from rio_chain.units import Duration
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import Host

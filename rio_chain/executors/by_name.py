@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors.base import Executor
 from rio_chain.executors.here import NAMES, module_named
-from rio_chain.units import shown
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import ExecutorModule

@@ -18,14 +18,14 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from rio_chain.aside import patient
+from rio_chain._core.deferring_lock import patient
+from rio_chain._core.forks import after_fork
+from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.engine.current import task_in
 from rio_chain.engine.pinned import Pinned, PinnedThread
 from rio_chain.engine.runtime import Raised, Refused, Waiter, answer
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors.start_thread import start_daemon
-from rio_chain.forks import after_fork
-from rio_chain.last_resort import report, surely
 
 Item = Callable[[], bool]
 """Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""

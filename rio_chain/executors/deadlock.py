@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from rio_chain._core.units import inert, milliseconds
 from rio_chain.engine.current import CURRENT, Run
 from rio_chain.engine.execute import ABANDON_AFTER
 from rio_chain.errors import RioError
 from rio_chain.executors.foreign import frames_of
 from rio_chain.executors.kernel import Kernel, Limit, Strand
 from rio_chain.executors.timers import Timed
-from rio_chain.units import inert, milliseconds
 
 
 class Deadlock(RioError):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sniffio
 
+from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain.engine.current import CURRENT
 from rio_chain.errors import UsageError
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kernel import driven
-from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.timeline import find_clock_with
 
 if TYPE_CHECKING:

@@ -27,12 +27,12 @@ from functools import partial
 from math import inf
 from typing import Any, Protocol, cast
 
+from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.engine.blocking import NO_KWARGS
 from rio_chain.engine.pinned import Pinned, PinnedThread
 from rio_chain.engine.runtime import answer, kind_of
 from rio_chain.executors.crew import Crew, Item
 from rio_chain.executors.timers import Alarm
-from rio_chain.last_resort import report, surely
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
 AGAIN = 0.05

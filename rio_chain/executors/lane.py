@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any
 
+from rio_chain._core.forks import after_fork
+from rio_chain._core.pickling import dumps, plain_dumps
 from rio_chain.engine.runtime import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors.crew import Permits
@@ -26,8 +28,6 @@ from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep
 from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch, leave
 from rio_chain.executors.lane_worker import Start, opened, question
 from rio_chain.executors.start_thread import start_daemon
-from rio_chain.forks import after_fork
-from rio_chain.pickling import dumps, plain_dumps
 
 _WARM = 8
 """So many functions a new process loads before it is ready: their imports are not paid by the first call."""

@@ -22,8 +22,8 @@ from typing import Any, cast
 
 from attrs import evolve, frozen
 
+from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of
 from rio_chain.executors.lane_pipe import MARGIN
-from rio_chain.pickling import TooLarge, dumps, loads, plain_dumps, reason_of
 
 _SHORT = 10_000
 """Characters of a text, where the message would be too large otherwise."""

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine.runtime import STOPPED
 from rio_chain.executors.kernel import Signal, Strand, StrandCancelled
-from rio_chain.last_resort import surely
 
 
 async def race(

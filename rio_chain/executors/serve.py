@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from rio_chain.deadline import Deadline
+from rio_chain._core.deadline import Deadline
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors.ticket import Ticket
-from rio_chain.last_resort import surely
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
+from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.engine.runtime import Raised
-from rio_chain.last_resort import report, surely
 
 
 def start_daemon(target: Callable[[], None], name: str) -> threading.Thread:

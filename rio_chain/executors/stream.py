@@ -13,7 +13,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from rio_chain.deadline import Deadline, deadline_of
+from rio_chain._core.deadline import Deadline, deadline_of
+from rio_chain._core.units import Duration
 from rio_chain.engine.given import check_lanes
 from rio_chain.engine.watch import Part, Watch, Watched
 from rio_chain.errors import UsageError
@@ -24,7 +25,6 @@ from rio_chain.executors.here import host_here, waiter_here
 from rio_chain.executors.serve import Errand
 from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import Waited, told
-from rio_chain.units import Duration
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import Executor, Host

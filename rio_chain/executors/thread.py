@@ -11,6 +11,8 @@ from contextvars import Context
 from math import inf
 from typing import Any, Protocol, TypeVar
 
+from rio_chain._core.forks import after_fork
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.runtime import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors.base import Lost
@@ -20,8 +22,6 @@ from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, 
 from rio_chain.executors.race import race
 from rio_chain.executors.timers import MonotonicClock, TimerThread
 from rio_chain.executors.waiting import Waited
-from rio_chain.forks import after_fork
-from rio_chain.last_resort import surely
 
 T = TypeVar("T")
 

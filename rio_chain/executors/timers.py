@@ -15,8 +15,8 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
+from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.executors.start_thread import start_daemon
-from rio_chain.last_resort import report, surely
 
 
 class Timed(Protocol):

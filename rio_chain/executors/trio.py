@@ -16,12 +16,12 @@ from typing import Any, TypeVar, cast
 
 import trio
 
+from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.engine.runtime import STOPPED, HostGone
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.start_thread import start_loop
-from rio_chain.last_resort import report, surely
 
 T = TypeVar("T")
 NAME = "trio"

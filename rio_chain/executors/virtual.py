@@ -14,6 +14,8 @@ from functools import partial
 from math import inf
 from typing import Any, TypeVar, cast
 
+from rio_chain._core.forks import after_fork
+from rio_chain._core.units import milliseconds, shown
 from rio_chain.engine.runtime import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Lost, Main
@@ -23,8 +25,6 @@ from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current,
 from rio_chain.executors.thread import ThreadRuntime
 from rio_chain.executors.virtual_loop import NAME, Loop, running
 from rio_chain.executors.waiting import Waited
-from rio_chain.forks import after_fork
-from rio_chain.units import milliseconds, shown
 
 T = TypeVar("T")
 

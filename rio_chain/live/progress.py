@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from returns.result import Failure
 
+from rio_chain._core.units import inert
 from rio_chain.balancer.mapping import OnLoops
 from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import once
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.outcome import Outcome
-from rio_chain.units import inert
 
 WINDOW = 5.0
 """Seconds that the rate speaks of."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure
 
-from rio_chain.deadline import Deadline
+from rio_chain._core.deadline import Deadline
+from rio_chain._core.units import Duration, inert, milliseconds
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors import run_blocking
 from rio_chain.executors.stream import events_of
@@ -23,7 +24,6 @@ from rio_chain.show.build import picture
 from rio_chain.show.paint import paint
 from rio_chain.show.picture import Mark, Marks
 from rio_chain.show.svg import scrolled, svg_of
-from rio_chain.units import Duration, inert, milliseconds
 
 if TYPE_CHECKING:
     from rio_chain.executors.base import Executor

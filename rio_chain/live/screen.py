@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
+from rio_chain._core.unhandled_errors import report
 from rio_chain.executors import in_notebook
-from rio_chain.last_resort import report
 from rio_chain.live.sheet import View, html, text
 from rio_chain.live.terminal import Terminal, Unfit
 from rio_chain.show.display import text_alone

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from rio_chain.units import inert
+from rio_chain._core.units import inert
 
 Tone = str
 """One of ``TONES``, or "" for what is as always."""

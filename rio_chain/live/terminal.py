@@ -7,8 +7,8 @@ import sys
 import threading
 from typing import Any
 
+from rio_chain._core.units import inert
 from rio_chain.live.sheet import TONES, Cell, Sheet, View
-from rio_chain.units import inert
 
 BAR = 24
 """Columns of a bar."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from rio_chain.units import count
+from rio_chain._core.units import count
 
 
 @frozen(repr=False)

@@ -11,10 +11,10 @@ from typing import Any, Literal, cast
 
 from attrs import field, frozen
 
+from rio_chain._core.units import Duration, number, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies.checks import callback, title
 from rio_chain.policies.written import exact_ms, plain
-from rio_chain.units import Duration, number, seconds, shown, span
 
 Jitter = Literal["full", "none", "decorrelated"]
 

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import Duration, count, seconds, span
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
-from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.checks import label, share
 from rio_chain.policies.hold import Call, Clock, Permit
 from rio_chain.policies.matching import Classes, classes, matches, names
@@ -17,7 +18,6 @@ from rio_chain.policies.other_loop import of_another_loop
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline, clock_here
 from rio_chain.policies.written import plain
-from rio_chain.units import Duration, count, seconds, span
 
 _SLICES = 10
 

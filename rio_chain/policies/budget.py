@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from rio_chain.forks import after_fork, renewed
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import count, number
 from rio_chain.policies.hold import Permit
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
-from rio_chain.units import count, number
 
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 

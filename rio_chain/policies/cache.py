@@ -8,12 +8,12 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain.aside import Aside
+from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.units import Duration, count, seconds, span
 from rio_chain.policies.hold import Clock
 from rio_chain.policies.keys import hashed, key_of
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
-from rio_chain.units import Duration, count, seconds, span
 
 
 @frozen

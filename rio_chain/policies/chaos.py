@@ -7,11 +7,11 @@ import threading
 
 from attrs import frozen
 
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import Duration, flag, inert, number, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
-from rio_chain.units import Duration, flag, inert, number, seconds, shown, span
 
 Error = Exception | type[Exception]
 

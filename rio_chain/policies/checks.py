@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rio_chain.chained import not_a_chain
+from rio_chain._core.chain_base import not_a_chain
+from rio_chain._core.signatures import signature_of
+from rio_chain._core.units import inert, number, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.signatures import signature_of
-from rio_chain.units import inert, number, shown
 
 
 def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callable[..., Any]:

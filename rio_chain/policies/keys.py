@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
+from rio_chain._core.units import shown
 from rio_chain.policies.checks import callback, title
-from rio_chain.units import shown
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 """Types of keys that never change and whose comparison runs nobody's code."""

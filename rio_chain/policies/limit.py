@@ -7,9 +7,10 @@ from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from itertools import islice
 
-from rio_chain.aside import Aside
+from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.forks import after_fork, keep_alive
+from rio_chain._core.units import Duration, count, number, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
-from rio_chain.forks import after_fork, keep_alive
 from rio_chain.policies.bucket import EARLY, Rate
 from rio_chain.policies.hold import Call, Clock
 from rio_chain.policies.keys import Key, as_given, hashed, key_of
@@ -17,7 +18,6 @@ from rio_chain.policies.line import LimitPermit, Line, Place, Total
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.timeline import Timeline
 from rio_chain.policies.written import plain
-from rio_chain.units import Duration, count, number, seconds, shown, span
 
 MOST_KEYS = 100_000
 """Beyond so many, keys that nobody uses are forgotten even if their rate has not recovered."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from rio_chain._core.units import inert, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import inert, shown
 
 Classes = type[BaseException] | tuple[type[BaseException], ...]
 Match = Classes | Callable[[Any], bool]

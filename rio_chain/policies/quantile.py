@@ -7,11 +7,11 @@ import threading
 from bisect import bisect_left, insort
 from collections import deque
 
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import count, number, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.forks import after_fork, renewed
 from rio_chain.policies.shared import Shared
 from rio_chain.policies.written import plain
-from rio_chain.units import count, number, shown, span
 
 
 class Quantile(Shared):

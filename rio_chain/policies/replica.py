@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from rio_chain._core.units import count, span
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies.choice import Chooser
 from rio_chain.policies.first import First
 from rio_chain.policies.quantile import Quantile
-from rio_chain.units import count, span
 
 
 def _count(value: int) -> int:

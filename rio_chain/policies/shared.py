@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn, Self
 
+from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import shown
 
 
 class Shared:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rio_chain.forks import after_fork, renewed
+from rio_chain._core.forks import after_fork, renewed
 from rio_chain.policies.hold import Clock
 
 _finders: list[Callable[[], Clock | None]] = []

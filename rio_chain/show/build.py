@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
+from rio_chain._core.units import shown
 from rio_chain.nodes import (
     Bridge,
     Choose,
@@ -39,7 +40,6 @@ from rio_chain.show.tree import explain
 from rio_chain.show.uses import Way, draw, reserve
 from rio_chain.show.words import each_words, expand_words, fails, race_words
 from rio_chain.source import tests_words
-from rio_chain.units import shown
 
 NAMED = 28  # characters of a name
 LABEL = 22  # of a word at an edge

@@ -11,9 +11,9 @@ from contextlib import suppress
 from html import escape
 from typing import Any
 
+from rio_chain._core.chain_base import Chained
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.bounds import bounds
-from rio_chain.chained import Chained
 from rio_chain.outcome import Outcome, Response
 from rio_chain.plan import Plan
 from rio_chain.request import Request

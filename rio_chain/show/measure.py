@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import fsum
 
-from rio_chain.units import inert
+from rio_chain._core.units import inert
 
 MONO = 0.61
 """Of a character in a font where all are alike, in parts of the font's size."""

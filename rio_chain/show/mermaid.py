@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import count, pairwise, product
 
+from rio_chain._core.units import shown
 from rio_chain.nodes import (
     Bridge,
     Choose,
@@ -27,7 +28,6 @@ from rio_chain.plan import Plan
 from rio_chain.show.text import Text
 from rio_chain.show.words import each_words, expand_words, fails, race_words, words
 from rio_chain.source import tests_words
-from rio_chain.units import shown
 
 
 class Mermaid(Text):

@@ -6,6 +6,7 @@ import math
 
 from attrs import frozen
 
+from rio_chain._core.units import span
 from rio_chain.nodes import Each, Expand, FanOut, OrElse, Race, TaskNode
 from rio_chain.policies import (
     Accept,
@@ -25,7 +26,6 @@ from rio_chain.policies.choosers import Best, Quorum
 from rio_chain.policy_source import fn_source, on
 from rio_chain.show.measure import cut
 from rio_chain.show.words import race_words, words
-from rio_chain.units import span
 
 LONGEST = 30  # characters on a pill
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.units import inert, shown
 from rio_chain.errors import UsageError
-from rio_chain.looks import Drawn
 from rio_chain.outcome import Outcome
 from rio_chain.show.display import html
 from rio_chain.show.mermaid import mermaid
 from rio_chain.show.svg import plan_of, svg_of
 from rio_chain.show.theme import ground
 from rio_chain.show.tree import explain
-from rio_chain.units import inert, shown
 
 
 def _text(drawn: Drawn) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Self, TypeGuard
 
-from rio_chain.looks import Drawn
+from rio_chain._core.notebook_repr import Drawn
 from rio_chain.outcome import Outcome
 from rio_chain.plan import Plan
 from rio_chain.show.build import picture

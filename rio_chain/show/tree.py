@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rio_chain._core.units import inert, shown
 from rio_chain.nodes import (
     Bridge,
     Choose,
@@ -35,7 +36,6 @@ from rio_chain.show.words import (
     words,
 )
 from rio_chain.source import tests_words
-from rio_chain.units import inert, shown
 
 
 def explain(plan: Plan) -> Text:

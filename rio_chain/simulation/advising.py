@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from attrs import frozen
 
+from rio_chain._core.units import number, shown
 from rio_chain.compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.show.text import Text
@@ -21,7 +22,6 @@ from rio_chain.simulation.searching import Search, more_calls
 from rio_chain.simulation.settings import setting
 from rio_chain.simulation.simulating import check_load, checked_chain
 from rio_chain.simulation.stage import Backend
-from rio_chain.units import number, shown
 
 if TYPE_CHECKING:
     from rio_chain.dsl import Chain

@@ -10,9 +10,9 @@ from typing import Any
 
 from attrs import frozen
 
+from rio_chain._core.units import number, seconds, shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies.written import plain
-from rio_chain.units import number, seconds, shown
 
 Instants = Callable[[random.Random], Iterator[float]]
 

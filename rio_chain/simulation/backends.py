@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from attrs import evolve
 
+from rio_chain._core.signatures import signature_of
+from rio_chain._core.units import inert, shown
 from rio_chain.arguments import names_in
 from rio_chain.compose import Composed, made
 from rio_chain.errors import ChainDefinitionError
@@ -23,10 +25,8 @@ from rio_chain.functions import (
 )
 from rio_chain.nodes import Bridge, Node, TaskNode, flat, heads, parts, walk, with_parts
 from rio_chain.plan import PlannedTask, numbered
-from rio_chain.signatures import signature_of
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
-from rio_chain.units import inert, shown
 
 RULE = "`with_backends` takes a dict of task names and what to call in their place"
 Backend = Callable[..., Any] | LatencyModel

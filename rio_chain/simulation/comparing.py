@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from rio_chain._core.units import shown
 from rio_chain.compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.show.text import Text
@@ -30,7 +31,6 @@ from rio_chain.simulation.result import Simulation, columns
 from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.simulating import check_load, checked_chain, played
 from rio_chain.simulation.stage import Backend, names_of
-from rio_chain.units import shown
 
 if TYPE_CHECKING:
     from rio_chain.dsl import Chain

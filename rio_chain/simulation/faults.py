@@ -7,8 +7,8 @@ from typing import Any
 from attrs import frozen
 from returns.result import Failure
 
+from rio_chain._core.units import inert, number, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import inert, number, shown, span
 
 Error = Exception | type[Exception] | Failure[Any]
 

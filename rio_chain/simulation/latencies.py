@@ -13,8 +13,8 @@ from typing import cast
 
 from attrs import frozen
 
+from rio_chain._core.units import seconds, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import seconds, shown, span
 
 _NORMAL = NormalDist()
 _P99 = _NORMAL.inv_cdf(0.99)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from html import escape
 from itertools import product
 
+from rio_chain._core.units import inert
 from rio_chain.simulation.distribution import PERCENTILES, Distribution
 from rio_chain.simulation.intervals import Estimate, rank, short
-from rio_chain.units import inert
 
 HEIGHT = 240
 WIDE = 1000  # in which the curves are drawn, before they are stretched

@@ -9,6 +9,7 @@ from typing import Any
 
 from returns.result import Failure
 
+from rio_chain._core.units import inert, milliseconds
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.compose import Composed, entry
 from rio_chain.errors import QueueFull
@@ -20,7 +21,6 @@ from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF
 from rio_chain.simulation.settings import Setting
 from rio_chain.simulation.stage import VISIT, Stage, Visit
-from rio_chain.units import inert, milliseconds
 
 
 class Played(VirtualExecutor):

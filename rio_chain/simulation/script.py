@@ -10,17 +10,17 @@ from typing import Any, cast
 from attrs import evolve, frozen
 from returns.result import Failure
 
-from rio_chain.constants import copyable, fresh, is_container
+from rio_chain._core.copied_constants import copyable, fresh, is_container
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import Duration, inert, milliseconds, seconds, shown, span
 from rio_chain.engine.current import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
 from rio_chain.executors.sleeping import sleep_here
-from rio_chain.forks import after_fork, renewed
 from rio_chain.simulation import faults
 from rio_chain.simulation.calls import Noted, ScriptCall
 from rio_chain.simulation.faults import Error
 from rio_chain.simulation.models import LatencyModel
-from rio_chain.units import Duration, inert, milliseconds, seconds, shown, span
 
 
 class ScriptEnded(BaseException):

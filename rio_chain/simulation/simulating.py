@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from rio_chain._core.units import Duration, milliseconds, shown
 from rio_chain.compose import Composed
 from rio_chain.errors import (
     ChainDefinitionError,
@@ -20,7 +21,6 @@ from rio_chain.simulation.play import Play
 from rio_chain.simulation.result import BackendLoad, Simulation
 from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.stage import Backend
-from rio_chain.units import Duration, milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.dsl import Chain

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
+from rio_chain._core.units import milliseconds, shown
 from rio_chain.compose import Composed, made
 from rio_chain.engine.current import CURRENT, current_attempt
 from rio_chain.errors import (
@@ -33,7 +34,6 @@ from rio_chain.simulation.lasting import Lasting
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
 from rio_chain.summaries import class_of
-from rio_chain.units import milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.dsl import Chain

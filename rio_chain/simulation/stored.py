@@ -18,10 +18,10 @@ from attrs import fields
 from returns.result import Failure
 
 from rio_chain import errors as ours
+from rio_chain._core.units import inert, milliseconds, shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation.faults import Error
 from rio_chain.simulation.latencies import Latency
-from rio_chain.units import inert, milliseconds, shown
 
 if TYPE_CHECKING:
     from rio_chain.simulation.models import LatencyModel

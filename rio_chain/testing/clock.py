@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rio_chain._core.units import Duration, seconds
 from rio_chain.executors.sleeping import sleep_here
-from rio_chain.units import Duration, seconds
 
 
 async def sleep(ms: Duration) -> None:

@@ -23,13 +23,13 @@ from typing import Any, Self
 
 from attrs import frozen
 
+from rio_chain._core.units import Duration, inert, seconds, shown
 from rio_chain.balancer import Balancer
 from rio_chain.errors import ChainDefinitionError, RioError
 from rio_chain.executors import loop_module_of, running_library, runtime_here
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import descriptors, is_shared, kept
 from rio_chain.executors.timers import TimerThread
-from rio_chain.units import Duration, inert, seconds, shown
 
 STEP = 0.001
 """Seconds between two looks."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation.script import Script
-from rio_chain.units import shown
 
 
 class Scripts:

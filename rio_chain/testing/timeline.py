@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from returns.result import Failure
 
+from rio_chain._core.units import inert, shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.outcome import Outcome, Response, Span
 from rio_chain.summaries import class_of
-from rio_chain.units import inert, shown
 
 PLACES = 3
 """Times are told to the microsecond: to so many places of a millisecond."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rio_chain import ChainDefinitionError, Task, reduce
-from rio_chain.constants import fresh
+from rio_chain._core.copied_constants import fresh
 from rio_chain.testing import LatencyModel, Script
 
 

@@ -11,7 +11,8 @@ import pytest
 from conformance import lane_errors
 from conformance.lane_errors import MAKERS, DiskFull, Frozen, Hostile, Locked, Needs, Slotted, Stop, Two, fail, give
 
-from rio_chain import Balancer, Task, pickling
+from rio_chain import Balancer, Task
+from rio_chain._core import pickling
 from rio_chain.executors import lane_error
 from rio_chain.executors.lane_error import pack_error, unpack_error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rio_chain.last_resort import surely
+from rio_chain._core.unhandled_errors import surely
 
 
 class Step:

@@ -16,10 +16,10 @@ from returns.result import Success
 
 import rio_chain.executors.blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
+from rio_chain._core.units import seconds
 from rio_chain.engine.watch import Part, Watch, Watched, judged
 from rio_chain.log import Entry, close, note_call
 from rio_chain.outcome import Failed
-from rio_chain.units import seconds
 
 EXECUTORS = ("asyncio", "trio", "thread")
 

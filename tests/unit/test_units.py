@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rio_chain import ChainDefinitionError
-from rio_chain.units import count, inert, milliseconds, number, seconds, shown, span
+from rio_chain._core.units import count, inert, milliseconds, number, seconds, shown, span
 
 
 @pytest.mark.parametrize(

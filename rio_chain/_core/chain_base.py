@@ -5,8 +5,8 @@ Both can be called; but a chain gives a Request, which is true and says nothing.
 
 from __future__ import annotations
 
+from rio_chain._core.notebook_repr import Drawn
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.looks import Drawn
 
 
 class Chained(Drawn):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TypeVar, TypeVarTuple
 
-from rio_chain.forks import after_fork
-from rio_chain.last_resort import surely
+from rio_chain._core.forks import after_fork
+from rio_chain._core.unhandled_errors import surely
 
 PAUSE = 2e-5
 """Seconds."""

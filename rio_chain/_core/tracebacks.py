@@ -17,7 +17,8 @@ from rio_chain.errors import BridgeFailed, CallbackFailed
 
 E = TypeVar("E", bound=BaseException)
 
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - pathlib costs an import more
+# pathlib costs an import more
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 _MOST = 1_000
 """Functions whose frames are kept for the next error that was raised there."""
 _ABOUT = ("__name__", "__file__", "__loader__", "__spec__")

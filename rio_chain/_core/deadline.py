@@ -9,8 +9,8 @@ from typing import cast
 
 from attrs import field, frozen
 
+from rio_chain._core.units import Duration, milliseconds, seconds, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import Duration, milliseconds, seconds, shown
 
 Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 """The headers of a request: a mapping, or pairs as ASGI has them. Names in any case."""

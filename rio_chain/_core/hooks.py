@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from rio_chain.deadline import Deadline
+    from rio_chain._core.deadline import Deadline
+    from rio_chain._core.notebook_repr import Drawn
+    from rio_chain._core.units import Duration
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
     from rio_chain.live.progress import Progress
-    from rio_chain.looks import Drawn
     from rio_chain.outcome import Outcome
     from rio_chain.request import Request
     from rio_chain.show.svg import Svg
-    from rio_chain.units import Duration
 
 Out = TypeVar("Out")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from rio_chain import hooks
+from rio_chain._core import hooks
 
 if TYPE_CHECKING:
     from pathlib import Path

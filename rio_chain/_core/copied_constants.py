@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, cast
 
+from rio_chain._core.units import inert, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.units import inert, shown
 
 
 def fresh(constant: Any) -> Any:
