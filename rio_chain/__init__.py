@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from rio_chain.executors.stream import Stream
     from rio_chain.lint import Finding
     from rio_chain.outcome import Outcome, Response, Span
-    from rio_chain.policies.choosers import best, quorum
+    from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.simulation import Simulation, advise, compare, simulate
     from rio_chain.summaries import ErrorSummary
 
@@ -195,7 +195,7 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "summaries": ("ErrorSummary",),
         "lint": ("Finding",),
         "outcome": ("Outcome", "Response", "Span"),
-        "policies.choosers": ("best", "quorum"),
+        "policies._best_and_quorum": ("best", "quorum"),
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }
 

@@ -124,7 +124,7 @@ def pick(value: object) -> Chooser:
     """A checked Chooser."""
     rule = "`pick` must be a Chooser: first(), best(score, within=ms) or quorum(k)"
     if isinstance(value, type) or not all(hasattr(value, part) for part in ("ask", "least", "good", "decide")):
-        from rio_chain.policies.choosers import best, quorum  # noqa: PLC0415 - few chains have one
+        from rio_chain.policies._best_and_quorum import best, quorum  # noqa: PLC0415 - few chains have one
 
         got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else shown(value)
         raise ChainDefinitionError(f"{rule}; got {got}")

@@ -54,7 +54,7 @@ from rio_chain.nodes import (
 )
 from rio_chain.plan import Plan, compile_plan
 from rio_chain.policies import Policy
-from rio_chain.policies.matching import Match
+from rio_chain.policies._match_errors import Match
 from rio_chain.request import Request
 
 NO_NAMES: frozenset[str] = frozenset()

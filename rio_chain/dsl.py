@@ -19,7 +19,7 @@ from rio_chain.functions import begins
 from rio_chain.nodes import FanOut as FanOutNode
 from rio_chain.nodes import Named, TaskNode, labelled
 from rio_chain.onion import Onion, wrapping_gives
-from rio_chain.policies.matching import Match
+from rio_chain.policies._match_errors import Match
 from rio_chain.request import Request
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.functions import MISSING, Reduce, arity, function, is_async, name_of, takes_one, written
 from rio_chain.nodes import Each, Expand, OnError
 from rio_chain.policies import AtLeast
-from rio_chain.policies.keys import key_of
+from rio_chain.policies._keys import key_of
 from rio_chain.request import Request
 
 A = TypeVar("A")

@@ -11,8 +11,8 @@ from attrs import evolve, field, frozen
 from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import AtLeast, Chooser, Policy, Quantile, Retry, Timeout
-from rio_chain.policies.keys import Key
-from rio_chain.policies.matching import Match
+from rio_chain.policies._keys import Key
+from rio_chain.policies._match_errors import Match
 
 # --- nodes ------------------------------------------------------------------------------------------------------
 # Functions and constants stay outside hashes: they may be unhashable, and equal nodes must have equal hashes.

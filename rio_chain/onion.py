@@ -30,7 +30,7 @@ from rio_chain.policies import (
     SingleFlight,
     Timeout,
 )
-from rio_chain.policies.retry import On
+from rio_chain.policies._retry import On
 from rio_chain.request import NO_KWARGS, Request
 
 if TYPE_CHECKING:

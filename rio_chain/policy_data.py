@@ -29,11 +29,11 @@ from rio_chain.policies import (
     Timeout,
     Wait,
 )
-from rio_chain.policies.breaker import _SLICES, _Rolling
-from rio_chain.policies.choosers import Best, Quorum
-from rio_chain.policies.first import First
-from rio_chain.policies.keys import Key
-from rio_chain.policies.written import exact_ms
+from rio_chain.policies._best_and_quorum import Best, Quorum
+from rio_chain.policies._breaker import _SLICES, _Rolling
+from rio_chain.policies._first import First
+from rio_chain.policies._keys import Key
+from rio_chain.policies._number_format import exact_ms
 
 Data = dict[str, Any]
 MOST = 2**63  # whole numbers beyond which tools lose count

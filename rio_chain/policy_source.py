@@ -29,10 +29,10 @@ from rio_chain.policies import (
     SingleFlight,
     Timeout,
 )
-from rio_chain.policies.choosers import Best, Quorum
-from rio_chain.policies.first import First
-from rio_chain.policies.retry import ByClass
-from rio_chain.policies.written import exact_ms
+from rio_chain.policies._best_and_quorum import Best, Quorum
+from rio_chain.policies._first import First
+from rio_chain.policies._number_format import exact_ms
+from rio_chain.policies._retry import ByClass
 
 SHARED: dict[type[Any], str] = {
     Breaker: ".breaker(breaker)",

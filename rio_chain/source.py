@@ -28,7 +28,7 @@ from rio_chain.nodes import (
     unwrapped,
     walk,
 )
-from rio_chain.policies.written import exact_ms as ms
+from rio_chain.policies._number_format import exact_ms as ms
 from rio_chain.policy_source import call, fn_source, identifier, on, race, value
 
 __all__ = ["ms", "source", "value"]

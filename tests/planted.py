@@ -55,7 +55,7 @@ BUGS = (
     ),
     Bug(
         "an off-by-one retry",
-        "policies/retry.py",
+        "policies/_retry.py",
         (("return done < self.retries", "return done <= self.retries"),),
         ("test_retry.py",),
     ),

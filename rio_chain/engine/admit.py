@@ -20,8 +20,8 @@ from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed
 from rio_chain.log import entry_of
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
-from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
-from rio_chain.policies.keys import Key
+from rio_chain.policies._keys import Key
+from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""

@@ -22,8 +22,8 @@ from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.log import close, entry_of, new_round
 from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
-from rio_chain.policies.hold import Permit
-from rio_chain.policies.matching import matches
+from rio_chain.policies._match_errors import matches
+from rio_chain.policies._permit import Permit
 
 INF = float("inf")
 Place = tuple[int, int, Any]

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rio_chain._core.unhandled_errors import report
-from rio_chain.policies.hold import Permit
+from rio_chain.policies._permit import Permit
 
 if TYPE_CHECKING:
     from rio_chain.engine.contender import Contender

@@ -25,8 +25,8 @@ from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.log import Log, close, entry_of, merge
 from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
-from rio_chain.policies.choice import Arrival, Decision
-from rio_chain.policies.other_loop import of_another_loop
+from rio_chain.policies._chooser import Arrival, Decision
+from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 
 async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:

@@ -14,7 +14,7 @@ from rio_chain.engine.current import CURRENT
 from rio_chain.errors import UsageError
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kernel import driven
-from rio_chain.policies.timeline import find_clock_with
+from rio_chain.policies._shared_clock import find_clock_with
 
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime, Waiter

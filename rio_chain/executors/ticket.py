@@ -16,7 +16,7 @@ from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.executors.here import waiter_here
 from rio_chain.executors.waiting import Waited, opener
-from rio_chain.policies.checks import callback as function
+from rio_chain.policies._checks import callback as function
 from rio_chain.request import Request
 
 if TYPE_CHECKING:

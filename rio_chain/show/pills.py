@@ -22,7 +22,7 @@ from rio_chain.policies import (
     SingleFlight,
     Timeout,
 )
-from rio_chain.policies.choosers import Best, Quorum
+from rio_chain.policies._best_and_quorum import Best, Quorum
 from rio_chain.policy_source import fn_source, on
 from rio_chain.show.measure import cut
 from rio_chain.show.words import race_words, words

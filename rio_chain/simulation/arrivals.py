@@ -12,7 +12,7 @@ from attrs import frozen
 
 from rio_chain._core.units import number, seconds, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies.written import plain
+from rio_chain.policies._number_format import plain
 
 Instants = Callable[[random.Random], Iterator[float]]
 

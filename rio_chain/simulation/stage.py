@@ -26,7 +26,7 @@ from rio_chain.executors.foreign import say_better
 from rio_chain.functions import is_async
 from rio_chain.nodes import Node, Race, Scope, flat, parts, with_parts
 from rio_chain.plan import PlannedTask
-from rio_chain.policies.shared import Shared
+from rio_chain.policies._shared_state import Shared
 from rio_chain.request import Request
 from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws

@@ -43,9 +43,9 @@ from rio_chain.balancer.queue import Turn
 from rio_chain.engine.current import Run
 from rio_chain.executors import start_thread
 from rio_chain.executors.crew import Crew, _Seat
-from rio_chain.policies.cache import MISS, Found
-from rio_chain.policies.flights import Leader
-from rio_chain.policies.timeline import Timeline
+from rio_chain.policies._cache import MISS, Found
+from rio_chain.policies._shared_clock import Timeline
+from rio_chain.policies._single_flight import Leader
 
 pytestmark = pytest.mark.timeout(50)
 SECONDS = 20_000  # that a busy machine may take

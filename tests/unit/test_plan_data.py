@@ -257,7 +257,7 @@ class TestNodes:
                     "kind": "choose",
                     "tests": [
                         {"function": f"{HERE}.is_good"},
-                        {"classes": ["int", "rio_chain.policies.limit.Limit"]},
+                        {"classes": ["int", "rio_chain.policies._limit.Limit"]},
                         {"classes": [f"{HERE}.Always"]},
                     ],
                 },

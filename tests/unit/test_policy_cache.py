@@ -9,9 +9,9 @@ from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Cache, Call, SingleFlight
-from rio_chain.policies.cache import MISS, Found
-from rio_chain.policies.flights import Follower, Leader
-from rio_chain.policies.hold import Answer
+from rio_chain.policies._cache import MISS, Found
+from rio_chain.policies._permit import Answer
+from rio_chain.policies._single_flight import Follower, Leader
 
 
 @pytest.fixture

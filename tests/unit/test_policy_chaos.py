@@ -8,7 +8,7 @@ import pytest
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Chaos
-from rio_chain.policies.chaos import NO_FAULT, Fault
+from rio_chain.policies._chaos import NO_FAULT, Fault
 
 
 def hits(chaos: Chaos, calls: int = 2000) -> list[bool]:

@@ -11,8 +11,8 @@ import pytest
 
 from rio_chain import BridgeFailed, CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
 from rio_chain.policies import Accept, Backoff, ByClass, Retry, Wait
-from rio_chain.policies.matching import matches
-from rio_chain.policies.told import told_seconds
+from rio_chain.policies._match_errors import matches
+from rio_chain.policies._retry_after import told_seconds
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 FLAT = Backoff(base=10, factor=1, cap=10, jitter="none")

@@ -12,10 +12,10 @@ from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Limit, Quantile, SingleFlight
-from rio_chain.policies.hold import Answer, PendingPermit
-from rio_chain.policies.keys import Key, key_of
-from rio_chain.policies.timeline import Timeline
-from rio_chain.policies.written import exact_ms, plain
+from rio_chain.policies._keys import Key, key_of
+from rio_chain.policies._number_format import exact_ms, plain
+from rio_chain.policies._permit import Answer, PendingPermit
+from rio_chain.policies._shared_clock import Timeline
 
 OBJECTS: list[Any] = [
     Breaker(),

@@ -23,9 +23,9 @@ PLACES = [
     *(("rio_chain", old) for old in NAMES),
     *(("rio_chain.policies", old) for old in ("Flights", "Hold", "Turn")),
     ("rio_chain.errors", "TooFew"),
-    ("rio_chain.policies.flights", "Flights"),
-    ("rio_chain.policies.hold", "Hold"),
-    ("rio_chain.policies.hold", "Turn"),
+    ("rio_chain.policies._single_flight", "Flights"),
+    ("rio_chain.policies._permit", "Hold"),
+    ("rio_chain.policies._permit", "Turn"),
 ]
 PICKLES = {  # made by the version before, with protocol 4
     "Flights": b"\x80\x04\x95*\0\0\0\0\0\0\0\x8c\x1ario_chain.policies.flights\x94\x8c\x07Flights\x94\x93\x94.",

@@ -13,8 +13,8 @@ from attrs import field, frozen
 
 from rio_chain._core.units import Duration, number, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies.checks import callback, title
-from rio_chain.policies.written import exact_ms, plain
+from rio_chain.policies._checks import callback, title
+from rio_chain.policies._number_format import exact_ms, plain
 
 Jitter = Literal["full", "none", "decorrelated"]
 

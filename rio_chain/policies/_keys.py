@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from rio_chain._core.units import shown
-from rio_chain.policies.checks import callback, title
+from rio_chain.policies._checks import callback, title
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 """Types of keys that never change and whose comparison runs nobody's code."""

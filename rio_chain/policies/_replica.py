@@ -6,9 +6,9 @@ from attrs import field, frozen
 
 from rio_chain._core.units import count, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies.choice import Chooser
-from rio_chain.policies.first import First
-from rio_chain.policies.quantile import Quantile
+from rio_chain.policies._chooser import Chooser
+from rio_chain.policies._first import First
+from rio_chain.policies._quantile import Quantile
 
 
 def _count(value: int) -> int:

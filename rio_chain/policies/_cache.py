@@ -10,10 +10,10 @@ from attrs import frozen
 
 from rio_chain._core.deferring_lock import Aside
 from rio_chain._core.units import Duration, count, seconds, span
-from rio_chain.policies.hold import Clock
-from rio_chain.policies.keys import hashed, key_of
-from rio_chain.policies.shared import Shared
-from rio_chain.policies.timeline import Timeline
+from rio_chain.policies._keys import hashed, key_of
+from rio_chain.policies._permit import Clock
+from rio_chain.policies._shared_clock import Timeline
+from rio_chain.policies._shared_state import Shared
 
 
 @frozen

@@ -10,10 +10,10 @@ from attrs import field, frozen
 
 from rio_chain._core.units import inert
 from rio_chain.errors import NEVER_RETRIED
-from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
-from rio_chain.policies.matching import Match, classes, matches
-from rio_chain.policies.other_loop import of_another_loop
-from rio_chain.policies.told import told_by, told_seconds
+from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
+from rio_chain.policies._match_errors import Match, classes, matches
+from rio_chain.policies._retry_after import told_by, told_seconds
+from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 On = Match | Mapping[type[BaseException], Any]
 """Which errors are worth another attempt: a class, several, a predicate, or classes each with its own backoff."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core.deferring_lock import Aside
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._renamed import names_today
-from rio_chain.policies.hold import Answer, Call, PendingPermit, Permit
-from rio_chain.policies.keys import hashed, key_of
-from rio_chain.policies.shared import Shared
+from rio_chain.policies._keys import hashed, key_of
+from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
+from rio_chain.policies._shared_state import Shared
 
 
 class SingleFlight(Shared):

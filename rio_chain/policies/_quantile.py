@@ -10,8 +10,8 @@ from collections import deque
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import count, number, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies.shared import Shared
-from rio_chain.policies.written import plain
+from rio_chain.policies._number_format import plain
+from rio_chain.policies._shared_state import Shared
 
 
 class Quantile(Shared):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from rio_chain.policies.hold import Call, PendingPermit, Permit
+from rio_chain.policies._permit import Call, PendingPermit, Permit
 
 
 class Gate(ABC):

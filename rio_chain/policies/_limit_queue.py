@@ -7,8 +7,8 @@ from collections.abc import Hashable
 from typing import Any, Protocol
 
 from rio_chain.errors import LimitExceeded
-from rio_chain.policies.bucket import Bucket, Rate
-from rio_chain.policies.hold import Answer, Clock, PendingPermit, Permit
+from rio_chain.policies._permit import Answer, Clock, PendingPermit, Permit
+from rio_chain.policies._token_bucket import Bucket, Rate
 
 
 class Owner(Protocol):

@@ -11,13 +11,13 @@ from rio_chain._core.deferring_lock import Aside
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._core.units import Duration, count, number, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
-from rio_chain.policies.bucket import EARLY, Rate
-from rio_chain.policies.hold import Call, Clock
-from rio_chain.policies.keys import Key, as_given, hashed, key_of
-from rio_chain.policies.line import LimitPermit, Line, Place, Total
-from rio_chain.policies.shared import Shared
-from rio_chain.policies.timeline import Timeline
-from rio_chain.policies.written import plain
+from rio_chain.policies._keys import Key, as_given, hashed, key_of
+from rio_chain.policies._limit_queue import LimitPermit, Line, Place, Total
+from rio_chain.policies._number_format import plain
+from rio_chain.policies._permit import Call, Clock
+from rio_chain.policies._shared_clock import Timeline
+from rio_chain.policies._shared_state import Shared
+from rio_chain.policies._token_bucket import EARLY, Rate
 
 MOST_KEYS = 100_000
 """Beyond so many, keys that nobody uses are forgotten even if their rate has not recovered."""

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import Duration, count, seconds, span
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
-from rio_chain.policies.checks import label, share
-from rio_chain.policies.hold import Call, Clock, Permit
-from rio_chain.policies.matching import Classes, classes, matches, names
-from rio_chain.policies.other_loop import of_another_loop
-from rio_chain.policies.shared import Shared
-from rio_chain.policies.timeline import Timeline, clock_here
-from rio_chain.policies.written import plain
+from rio_chain.policies._checks import label, share
+from rio_chain.policies._match_errors import Classes, classes, matches, names
+from rio_chain.policies._number_format import plain
+from rio_chain.policies._permit import Call, Clock, Permit
+from rio_chain.policies._shared_clock import Timeline, clock_here
+from rio_chain.policies._shared_state import Shared
+from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 _SLICES = 10
 

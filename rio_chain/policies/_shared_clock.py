@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain.policies.hold import Clock
+from rio_chain.policies._permit import Clock
 
 _finders: list[Callable[[], Clock | None]] = []
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import count, number
-from rio_chain.policies.hold import Permit
-from rio_chain.policies.shared import Shared
-from rio_chain.policies.written import plain
+from rio_chain.policies._number_format import plain
+from rio_chain.policies._permit import Permit
+from rio_chain.policies._shared_state import Shared
 
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 

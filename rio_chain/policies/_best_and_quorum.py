@@ -10,9 +10,9 @@ from typing import Any
 from attrs import field, frozen
 
 from rio_chain._core.units import Duration, count, number, seconds, shown, span
-from rio_chain.policies.checks import callback, title
-from rio_chain.policies.choice import Arrival, Ask, Decision
-from rio_chain.policies.written import exact_ms, plain
+from rio_chain.policies._checks import callback, title
+from rio_chain.policies._chooser import Arrival, Ask, Decision
+from rio_chain.policies._number_format import exact_ms, plain
 
 
 @frozen

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from rio_chain.policies.checks import callback, title
-from rio_chain.policies.choice import Arrival, Ask, Decision
+from rio_chain.policies._checks import callback, title
+from rio_chain.policies._chooser import Arrival, Ask, Decision
 
 
 @frozen(repr=False)
