@@ -7,17 +7,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     summaries    which errors a Response keeps
     _core/       what every layer uses: times and checks, locks, forks, deadlines
     policies/    one file per policy: frozen data, pure decisions, shared state
-    nodes        what a chain is made of, as data
-    functions    what can be known of a function before it is called
-    policy_source  the source of policies
-    source       the repr of a chain: the Python source that builds it
-    policy_data  policies as plain data
-    plan_data    a plan as plain data
-    wiring       which node upstream a .using means
-    plan         Plan: a chain numbered, named, validated
-    request      Request: a chain bound to its arguments
-    arguments    checks on what is given to the builder calls
-    compose      how a chain is put together from others
+    chain/       what a chain is made of and compiles to, as data: nodes, Plan, Request
     log          what is noted of each task while it runs
     outcome      Outcome and Response: what one run gives
     event        Event: what happens in a run, while it goes on
@@ -29,12 +19,8 @@ The map, from the bottom up. Each file may import from those above it, never fro
     show/        everything that draws: tree, pictures, Mermaid
     simulation/  backends that are scripted or drawn, and what would happen with them
     live/        what goes on, shown while it goes on
-    facade       what .run(), .svg() and the like of data do
-    onion        the policy calls of a chain
-    dsl          Task, Chain, FanOut: the language and its types
-    joins        fan_out, settle, race, star
-    items        each, expand, reduce
-    choices      choose, when
+    _facade      what .run(), .svg() and the like of data do
+    dsl/         what a user writes: Task, >>, the policy calls, fan_out, each, choose
     testing/     what users need to test their chains
     demo/        what rio-chain demo runs
     cli/         the command rio-chain
@@ -47,12 +33,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rio_chain import facade
+from rio_chain import _facade
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._renamed import missing
-from rio_chain.choices import choose, when
-from rio_chain.dsl import Chain, FanOut, Task
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._request import Request
+from rio_chain.dsl._chain import Chain, FanOut, Task
+from rio_chain.dsl._choose import choose, when
+from rio_chain.dsl._each import each, expand, reduce
+from rio_chain.dsl._fan_out import fan_out, race, settle, star
 from rio_chain.engine.current import current_attempt, remaining
 from rio_chain.errors import (
     Abandoned,
@@ -78,9 +68,6 @@ from rio_chain.errors import (
     Unstable,
     UsageError,
 )
-from rio_chain.items import each, expand, reduce
-from rio_chain.joins import fan_out, race, settle, star
-from rio_chain.plan import Plan
 from rio_chain.policies import (
     Backoff,
     Breaker,
@@ -98,7 +85,6 @@ from rio_chain.policies import (
     at_least,
     first,
 )
-from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
@@ -184,7 +170,7 @@ __all__ = [
     "when",
 ]
 
-hooks.install(facade)
+hooks.install(_facade)
 
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
     _LATER = {  # nobody needs these to write a chain, or few do

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import field, frozen
 
 from rio_chain._core.units import milliseconds
-from rio_chain.nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
-from rio_chain.plan import Plan
+from rio_chain.chain._nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
+from rio_chain.chain._plan import Plan
 from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
 
 INF = math.inf

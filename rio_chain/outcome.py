@@ -19,7 +19,7 @@ from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, open
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
 
 if TYPE_CHECKING:
-    from rio_chain.plan import Plan
+    from rio_chain.chain._plan import Plan
     from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out", covariant=True)

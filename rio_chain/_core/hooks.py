@@ -1,7 +1,7 @@
 """What the data below asks of the layers above it: to be run, drawn and shown.
 
 A ``Request``, a ``Plan`` or an ``Outcome`` is data, and its module imports nothing that runs or draws. Its ``.run()``
-or ``.svg()`` calls ``facade``: the module ``rio_chain.facade``, which ``rio_chain/__init__.py`` installs.
+or ``.svg()`` calls ``facade``: the module ``rio_chain._facade``, which ``rio_chain/__init__.py`` installs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from rio_chain._core.deadline import Deadline
     from rio_chain._core.notebook_repr import Drawn
     from rio_chain._core.units import Duration
+    from rio_chain.chain._request import Request
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
     from rio_chain.live.progress import Progress
     from rio_chain.outcome import Outcome
-    from rio_chain.request import Request
     from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out")
 
 
 class Facade(Protocol):
-    """The interface of ``rio_chain/facade.py``. A run is given as a function, so that it costs no frame of its own."""
+    """The interface of ``rio_chain/_facade.py``. A run is given as a function, so that it costs no frame of its own."""
 
     def blocking_run(
         self, *, live: bool

@@ -24,6 +24,7 @@ from rio_chain.balancer.lanes import Lanes
 from rio_chain.balancer.posting import OnFull, Terms, terms_of
 from rio_chain.balancer.stats import Stats
 from rio_chain.balancer.warn import left_running, users_line
+from rio_chain.chain._request import Request
 from rio_chain.engine.current import CURRENT, INF, Run
 from rio_chain.engine.execute import begin, end, outcome_of, unbegun
 from rio_chain.engine.given import check_lanes
@@ -32,7 +33,6 @@ from rio_chain.executors import checked_executor, default_name, runtime_here, wa
 from rio_chain.executors.serve import wait_for, wait_in_place
 from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import Elsewhere, Waited, told
-from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping

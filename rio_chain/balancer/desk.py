@@ -12,12 +12,12 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
 from rio_chain.balancer.queue import Turn
+from rio_chain.chain._request import Request
 from rio_chain.engine.current import INF, Run
 from rio_chain.engine.runtime import HostGone
 from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
 from rio_chain.executors.serve import LOST
 from rio_chain.executors.ticket import Ticket
-from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime

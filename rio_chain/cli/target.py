@@ -13,8 +13,8 @@ from types import ModuleType, TracebackType
 from typing import Any, cast
 
 from rio_chain._core.units import inert, shown
-from rio_chain.dsl import Chain
-from rio_chain.request import Request
+from rio_chain.chain._request import Request
+from rio_chain.dsl._chain import Chain
 
 HELP = "module:chain, or path/file.py:chain"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rio_chain._core.unhandled_errors import report
 from rio_chain._core.units import milliseconds
+from rio_chain.chain._plan import Plan
 from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.current import RESTS, Strand
 from rio_chain.engine.late import close_all, close_interrupted
@@ -20,7 +21,6 @@ from rio_chain.engine.refused import close_refused, give_up_refused
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.log import close, entry_of, new_round
-from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit

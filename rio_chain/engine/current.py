@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.units import milliseconds
+from rio_chain.chain._plan import Plan
 from rio_chain.engine.blocking import CALLING, GivenUp, HeldCall, SharedPermit
 from rio_chain.engine.contender import Contender, Race
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.log import Entry, Log
-from rio_chain.plan import Plan
 
 if TYPE_CHECKING:
     from rio_chain.engine.pinned import Pinned

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rio_chain._core.deadline import Deadline
+from rio_chain.chain._request import Request
 from rio_chain.engine.blocking import CALLING
 from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine.given import program_for
@@ -14,7 +15,6 @@ from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.log import close
 from rio_chain.outcome import Failed, Outcome
-from rio_chain.request import Request
 
 ABANDON_AFTER = 30.0
 """Seconds; the limit of a run that nothing else limits."""

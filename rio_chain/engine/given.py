@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rio_chain.chain._request import Request
 from rio_chain.engine.program import Args, Program, program_of
 from rio_chain.engine.runtime import Lane, Runtime
 from rio_chain.errors import UsageError
-from rio_chain.request import Request
 
 
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:

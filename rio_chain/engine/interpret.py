@@ -13,6 +13,7 @@ from typing import Any, cast
 from returns.result import Failure, Success
 
 from rio_chain._core.copied_constants import fresh
+from rio_chain.chain._request import Request
 from rio_chain.engine.admit import admit
 from rio_chain.engine.apply import (
     Fail,
@@ -69,7 +70,6 @@ from rio_chain.engine.stalls import LONG, held
 from rio_chain.engine.together import together
 from rio_chain.log import close, entry_of, note_call
 from rio_chain.outcome import Failed
-from rio_chain.request import Request
 
 INF = float("inf")
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})

@@ -10,6 +10,8 @@ from typing import Any
 from returns.result import Success
 
 from rio_chain._core.unhandled_errors import surely
+from rio_chain.chain._functions import Reduce
+from rio_chain.chain._plan import PlannedBridge
 from rio_chain.engine.apply import Fail
 from rio_chain.engine.blocking import call_blocking
 from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
@@ -17,9 +19,7 @@ from rio_chain.engine.current import Strand
 from rio_chain.engine.give_way import give_way
 from rio_chain.engine.runtime import Raised, Waiter, checked
 from rio_chain.engine.sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
-from rio_chain.functions import Reduce
 from rio_chain.outcome import Failed
-from rio_chain.plan import PlannedBridge
 
 
 async def each(crowd: Crowd, value: Any) -> Any:

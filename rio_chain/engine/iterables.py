@@ -9,8 +9,8 @@ from operator import attrgetter, itemgetter
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from rio_chain.chain._functions import python_function
 from rio_chain.engine.runtime import kind_of
-from rio_chain.functions import python_function
 
 _KINDS: tuple[Any, ...] = (list, tuple, set, frozenset, range, deque, dict)
 _EMPTY: dict[int, int] = {}

@@ -18,9 +18,9 @@ from attrs import frozen
 from returns.result import Success
 
 from rio_chain._core.unhandled_errors import surely
+from rio_chain.chain._functions import name_of
 from rio_chain.engine.blocking import NO_KWARGS, SharedPermit, call_reserved
 from rio_chain.engine.runtime import Raised, Waiter, answer, kind_of
-from rio_chain.functions import name_of
 
 if TYPE_CHECKING:
     from rio_chain.engine.current import Strand

@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain.engine.iterables import gives_plain, runs_code
-from rio_chain.engine.pinned import Pinning
-from rio_chain.functions import Reduce, name_of
-from rio_chain.nodes import Race, unwrapped, walk
-from rio_chain.plan import (
+from rio_chain.chain._functions import Reduce, name_of
+from rio_chain.chain._nodes import Race, unwrapped, walk
+from rio_chain.chain._plan import (
     Bridge,
     Choose,
     Constant,
@@ -36,6 +34,8 @@ from rio_chain.plan import (
     Seq,
     TaskNode,
 )
+from rio_chain.engine.iterables import gives_plain, runs_code
+from rio_chain.engine.pinned import Pinning
 from rio_chain.policies import Accept, Cache, Policy, Replica, Retry, SingleFlight, Timeout
 
 INF = float("inf")

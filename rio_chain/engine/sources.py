@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
+from rio_chain.chain._plan import PlannedBridge
 from rio_chain.engine.apply import Fail
 from rio_chain.engine.async_reader import AsyncReader
 from rio_chain.engine.blocking import call_reserved
@@ -18,7 +19,6 @@ from rio_chain.engine.program import Op
 from rio_chain.engine.runtime import Raised, checked, kind_of
 from rio_chain.errors import BridgeFailed
 from rio_chain.log import entry_of
-from rio_chain.plan import PlannedBridge
 
 END: Any = object()
 NOTHING: Any = object()

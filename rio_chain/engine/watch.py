@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rio_chain._core.units import milliseconds
+from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
+from rio_chain.chain._plan import Plan
 from rio_chain.engine.current import Run, Strand
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.event import Event, Kind
 from rio_chain.log import Entry
-from rio_chain.nodes import Node, Scope, TaskNode, walk
-from rio_chain.plan import Plan
 from rio_chain.policies import Accept, Retry
 
 

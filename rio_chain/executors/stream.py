@@ -27,9 +27,9 @@ from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import Waited, told
 
 if TYPE_CHECKING:
+    from rio_chain.chain._request import Request
     from rio_chain.executors.base import Executor, Host
     from rio_chain.outcome import Outcome
-    from rio_chain.request import Request
 
 Out = TypeVar("Out", covariant=True)
 

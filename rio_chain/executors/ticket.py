@@ -12,12 +12,12 @@ from rio_chain._core.notebook_repr import Looks
 from rio_chain._core.tracebacks import as_kept, drop_frames
 from rio_chain._core.unhandled_errors import call_once, report, surely
 from rio_chain._core.units import Duration, seconds
+from rio_chain.chain._request import Request
 from rio_chain.engine.current import Run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.executors.here import waiter_here
 from rio_chain.executors.waiting import Waited, opener
 from rio_chain.policies._checks import callback as function
-from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.outcome import Outcome

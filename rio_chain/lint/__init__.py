@@ -6,13 +6,13 @@ stands around that; putting its layers into another order is how the better code
 
 from __future__ import annotations
 
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._source import source
 from rio_chain.lint.finding import Finding
 from rio_chain.lint.items import ITEMS
 from rio_chain.lint.order import ORDER
 from rio_chain.lint.reach import REACH
 from rio_chain.lint.stack import stacks
-from rio_chain.plan import Plan
-from rio_chain.source import source
 
 __all__ = ["Finding", "lint"]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from attrs import evolve, frozen
 
 from rio_chain.bounds import Part, measured
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
@@ -23,7 +23,7 @@ from rio_chain.nodes import (
     is_hedge_of_one,
     labelled,
 )
-from rio_chain.plan import Plan
+from rio_chain.chain._plan import Plan
 from rio_chain.policies import Budget, Retry, Timeout
 
 P = TypeVar("P")

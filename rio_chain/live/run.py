@@ -26,9 +26,9 @@ from rio_chain.show.picture import Mark, Marks
 from rio_chain.show.svg import scrolled, svg_of
 
 if TYPE_CHECKING:
+    from rio_chain.chain._request import Request
     from rio_chain.executors.base import Executor
     from rio_chain.outcome import Outcome
-    from rio_chain.request import Request
 
 
 def run_live(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from rio_chain._core.units import shown
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Choose,
     Constant,
@@ -27,7 +27,8 @@ from rio_chain.nodes import (
     parts,
     walk,
 )
-from rio_chain.plan import Plan
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._source import tests_words
 from rio_chain.show import pills
 from rio_chain.show.fold import DEEPEST, ends, limit
 from rio_chain.show.lines import Lines
@@ -39,7 +40,6 @@ from rio_chain.show.shapes import Fan, Frame, Leaf, Row
 from rio_chain.show.tree import explain
 from rio_chain.show.uses import Way, draw, reserve
 from rio_chain.show.words import each_words, expand_words, fails, race_words
-from rio_chain.source import tests_words
 
 NAMED = 28  # characters of a name
 LABEL = 22  # of a word at an edge

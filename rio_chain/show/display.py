@@ -14,9 +14,9 @@ from typing import Any
 from rio_chain._core.chain_base import Chained
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.bounds import bounds
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._request import Request
 from rio_chain.outcome import Outcome, Response
-from rio_chain.plan import Plan
-from rio_chain.request import Request
 from rio_chain.show.marks import duration, error_text, short
 from rio_chain.show.svg import plan_of, scrolled, svg_of
 from rio_chain.show.theme import MONO, SANS

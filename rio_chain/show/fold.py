@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rio_chain.nodes import Bridge, Node, TaskNode, parts, walk
+from rio_chain.chain._nodes import Bridge, Node, TaskNode, parts, walk
 
 MOST = 250  # tasks and bridges that a picture shows, if it can
 STEPS = (24, 16, 10, 6, 4, 3)

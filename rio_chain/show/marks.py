@@ -7,9 +7,9 @@ from typing import Any
 
 from returns.result import Failure
 
+from rio_chain.chain._plan import PlannedBridge
 from rio_chain.errors import BridgeFailed, told
 from rio_chain.outcome import Outcome, Response, Span
-from rio_chain.plan import PlannedBridge
 from rio_chain.show.measure import cut
 from rio_chain.show.picture import Mark, Marks
 from rio_chain.summaries import ErrorSummary

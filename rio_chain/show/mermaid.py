@@ -6,7 +6,7 @@ import re
 from itertools import count, pairwise, product
 
 from rio_chain._core.units import shown
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Choose,
     Constant,
@@ -24,10 +24,10 @@ from rio_chain.nodes import (
     is_hedge_of_one,
     parts,
 )
-from rio_chain.plan import Plan
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._source import tests_words
 from rio_chain.show.text import Text
 from rio_chain.show.words import each_words, expand_words, fails, race_words, words
-from rio_chain.source import tests_words
 
 
 class Mermaid(Text):

@@ -7,10 +7,10 @@ from typing import Any
 
 from attrs import field, frozen
 
+from rio_chain.chain._nodes import Choose, FanOut, Node, OrElse, Race, TaskNode, parts, walk
+from rio_chain.chain._plan import Plan
 from rio_chain.log import Status
-from rio_chain.nodes import Choose, FanOut, Node, OrElse, Race, TaskNode, parts, walk
 from rio_chain.outcome import Outcome, Response, Span
-from rio_chain.plan import Plan
 from rio_chain.show.marks import duration, headline, short, span_text, waited
 from rio_chain.show.picture import Mark
 

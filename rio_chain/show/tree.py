@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rio_chain._core.units import inert, shown
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Choose,
     Constant,
@@ -23,8 +23,9 @@ from rio_chain.nodes import (
     TaskNode,
     parts,
 )
-from rio_chain.plan import Plan
-from rio_chain.policy_source import value
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._policy_source import value
+from rio_chain.chain._source import tests_words
 from rio_chain.show.text import Text
 from rio_chain.show.words import (
     each_words,
@@ -35,7 +36,6 @@ from rio_chain.show.words import (
     using,
     words,
 )
-from rio_chain.source import tests_words
 
 
 def explain(plan: Plan) -> Text:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from rio_chain._core.units import inert, span
-from rio_chain.nodes import Each, Expand, Kept, OnError, OrElse, Race, TaskNode, unwrapped, walk
-from rio_chain.plan import Plan, title
+from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, Race, TaskNode, unwrapped, walk
+from rio_chain.chain._plan import Plan, title
+from rio_chain.chain._policy_source import fn_source, on
 from rio_chain.policies import Accept, AtLeast, ByClass, Policy, Quantile, Retry
-from rio_chain.policy_source import fn_source, on
 
 # --- policies ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 from attrs import frozen
 
 from rio_chain._core.units import number, shown
-from rio_chain.compose import Composed
+from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.show.text import Text
 from rio_chain.simulation import picture
@@ -24,7 +24,7 @@ from rio_chain.simulation.simulating import check_load, checked_chain
 from rio_chain.simulation.stage import Backend
 
 if TYPE_CHECKING:
-    from rio_chain.dsl import Chain
+    from rio_chain.dsl._chain import Chain
 
 P = ParamSpec("P")
 Out = TypeVar("Out", covariant=True)

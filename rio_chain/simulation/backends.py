@@ -9,10 +9,8 @@ from attrs import evolve
 
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.units import inert, shown
-from rio_chain.arguments import names_in
-from rio_chain.compose import Composed, made
-from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import (
+from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._functions import (
     MISSING,
     Filled,
     StandIn,
@@ -23,8 +21,10 @@ from rio_chain.functions import (
     name_of,
     written,
 )
-from rio_chain.nodes import Bridge, Node, TaskNode, flat, heads, parts, walk, with_parts
-from rio_chain.plan import PlannedTask, numbered
+from rio_chain.chain._nodes import Bridge, Node, TaskNode, flat, heads, parts, walk, with_parts
+from rio_chain.chain._plan import PlannedTask, numbered
+from rio_chain.chain._validation import names_in
+from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
 

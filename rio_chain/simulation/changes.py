@@ -9,11 +9,11 @@ from typing import Any
 from attrs import evolve, frozen
 
 from rio_chain._core.units import span
-from rio_chain.arguments import names_in
-from rio_chain.compose import Composed, made, wrapped_kind
-from rio_chain.nodes import FanOut, Named, Node, Race, Scope, TaskNode, flat, is_hedge_of_one, parts, with_parts
+from rio_chain.chain._compose import Composed, made, wrapped_kind
+from rio_chain.chain._nodes import FanOut, Named, Node, Race, Scope, TaskNode, flat, is_hedge_of_one, parts, with_parts
+from rio_chain.chain._source import source
+from rio_chain.chain._validation import names_in
 from rio_chain.policies import Retry, Timeout, first
-from rio_chain.source import source
 
 
 @frozen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from rio_chain._core.units import shown
-from rio_chain.compose import Composed
+from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.show.text import Text
 from rio_chain.simulation import picture
@@ -33,7 +33,7 @@ from rio_chain.simulation.simulating import check_load, checked_chain, played
 from rio_chain.simulation.stage import Backend, names_of
 
 if TYPE_CHECKING:
-    from rio_chain.dsl import Chain
+    from rio_chain.dsl._chain import Chain
 
 SUCCEEDED, CALLS = "succeeded", "calls"
 

@@ -11,12 +11,12 @@ from returns.result import Failure
 
 from rio_chain._core.units import inert, milliseconds
 from rio_chain.balancer import Balancer, Ticket
-from rio_chain.compose import Composed, entry
+from rio_chain.chain._compose import Composed, entry
+from rio_chain.chain._request import Request
 from rio_chain.errors import QueueFull
 from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
 from rio_chain.executors.waiting import once
 from rio_chain.outcome import Outcome
-from rio_chain.request import Request
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF
 from rio_chain.simulation.settings import Setting

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
-from rio_chain.compose import Composed
+from rio_chain.chain._compose import Composed
 from rio_chain.simulation.changes import Change, Changes, Stack, changed, stacks
 from rio_chain.simulation.distribution import PERCENTILES
 from rio_chain.simulation.intervals import rank

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from rio_chain._core.units import Duration, milliseconds, shown
-from rio_chain.compose import Composed
+from rio_chain.chain._compose import Composed
+from rio_chain.chain._request import Request
 from rio_chain.errors import (
     ChainDefinitionError,
     Unstable,
 )
-from rio_chain.request import Request
 from rio_chain.simulation.arrivals import Arrivals, rate_of
 from rio_chain.simulation.distribution import Distribution
 from rio_chain.simulation.intervals import INF
@@ -23,7 +23,7 @@ from rio_chain.simulation.settings import Setting, setting
 from rio_chain.simulation.stage import Backend
 
 if TYPE_CHECKING:
-    from rio_chain.dsl import Chain
+    from rio_chain.dsl._chain import Chain
 
 PILOT = 300
 """Requests that are played one after the other, to see how long one takes."""

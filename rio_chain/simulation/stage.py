@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from rio_chain._core.units import milliseconds, shown
-from rio_chain.compose import Composed, made
+from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._functions import is_async
+from rio_chain.chain._nodes import Node, Race, Scope, flat, parts, with_parts
+from rio_chain.chain._plan import PlannedTask
+from rio_chain.chain._request import Request
 from rio_chain.engine.current import CURRENT, current_attempt
 from rio_chain.errors import (
     Abandoned,
@@ -23,11 +27,7 @@ from rio_chain.errors import (
     UsageError,
 )
 from rio_chain.executors.foreign import say_better
-from rio_chain.functions import is_async
-from rio_chain.nodes import Node, Race, Scope, flat, parts, with_parts
-from rio_chain.plan import PlannedTask
 from rio_chain.policies._shared_state import Shared
-from rio_chain.request import Request
 from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.lasting import Lasting
@@ -36,7 +36,7 @@ from rio_chain.simulation.script import Script
 from rio_chain.summaries import class_of
 
 if TYPE_CHECKING:
-    from rio_chain.dsl import Chain
+    from rio_chain.dsl._chain import Chain
 
 Backend = LatencyModel | Callable[..., Any]
 """What may stand for a task: a model, a ``Script``, or any function, sync or async."""

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from rio_chain._core.units import shown
+from rio_chain.chain._functions import is_async
+from rio_chain.chain._request import Request
 from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
@@ -16,9 +18,7 @@ from rio_chain.executors.serve import Errand, wait_for
 from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.virtual import VirtualExecutor
 from rio_chain.executors.virtual import run as run_on
-from rio_chain.functions import is_async
 from rio_chain.outcome import Outcome
-from rio_chain.request import Request
 
 T = TypeVar("T")
 

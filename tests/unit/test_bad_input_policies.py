@@ -21,8 +21,8 @@ from rio_chain import (
     race,
 )
 from rio_chain import best as best_of
-from rio_chain.nodes import Bridge, Race, Scope, Seq
-from rio_chain.plan import compile_plan
+from rio_chain.chain._nodes import Bridge, Race, Scope, Seq
+from rio_chain.chain._plan import compile_plan
 
 
 def one(x: Any) -> Any:

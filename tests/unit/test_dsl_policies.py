@@ -26,7 +26,7 @@ from rio_chain import (
     quorum,
     race,
 )
-from rio_chain.nodes import Constant, Node, OrElse, Race, Scope, TaskNode, heads, walk
+from rio_chain.chain._nodes import Constant, Node, OrElse, Race, Scope, TaskNode, heads, walk
 from rio_chain.policies import Accept, Retry
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rio_chain import Chain, ChainDefinitionError, Plan, Task, fan_out, settle
-from rio_chain.nodes import FanOut, Seq
-from rio_chain.plan import PlannedBridge, compile_plan
+from rio_chain.chain._nodes import FanOut, Seq
+from rio_chain.chain._plan import PlannedBridge, compile_plan
 
 
 def travelled(thing: Any) -> Any:

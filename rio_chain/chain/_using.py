@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     FanOut,
     Kept,
     Named,

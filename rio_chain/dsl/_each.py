@@ -9,14 +9,14 @@ from returns.result import Result
 
 from rio_chain._core.copied_constants import copyable
 from rio_chain._core.units import count, flag, shown
-from rio_chain.compose import branches, made, one_value
-from rio_chain.dsl import Chain
+from rio_chain.chain._compose import branches, made, one_value
+from rio_chain.chain._functions import MISSING, Reduce, arity, function, is_async, name_of, takes_one, written
+from rio_chain.chain._nodes import Each, Expand, OnError
+from rio_chain.chain._request import Request
+from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import MISSING, Reduce, arity, function, is_async, name_of, takes_one, written
-from rio_chain.nodes import Each, Expand, OnError
 from rio_chain.policies import AtLeast
 from rio_chain.policies._keys import key_of
-from rio_chain.request import Request
 
 A = TypeVar("A")
 B = TypeVar("B")

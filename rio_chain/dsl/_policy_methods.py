@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from attrs import frozen
 from returns.result import Result
 
-from rio_chain import arguments, compose
 from rio_chain._core.units import Duration, seconds
-from rio_chain.arguments import FIRST
-from rio_chain.compose import Composed
+from rio_chain.chain import _compose, _validation
+from rio_chain.chain._compose import Composed
+from rio_chain.chain._request import NO_KWARGS, Request
+from rio_chain.chain._validation import FIRST
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,
@@ -31,10 +32,9 @@ from rio_chain.policies import (
     Timeout,
 )
 from rio_chain.policies._retry import On
-from rio_chain.request import NO_KWARGS, Request
 
 if TYPE_CHECKING:
-    from rio_chain.dsl import Chain
+    from rio_chain.dsl._chain import Chain
 
 P = ParamSpec("P")
 Out = TypeVar("Out", covariant=True)
@@ -47,7 +47,7 @@ X = TypeVar("X")
 class Onion(Composed, Generic[P, Out]):
     """How every chain is called, and what it can be wrapped in."""
 
-    __signature__ = compose.Signature()
+    __signature__ = _compose.Signature()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:
         """Bind the arguments of the first function; nothing runs yet.
@@ -57,13 +57,13 @@ class Onion(Composed, Generic[P, Out]):
         Raises:
             ChainDefinitionError: the arguments don't fit, or the chain is not a valid plan.
         """
-        entry = self._entry or compose.entry(self)
+        entry = self._entry or _compose.entry(self)
         if kwargs or entry.keywords or not entry.least <= len(args) <= entry.most:
             entry.bind(args, kwargs)
         return Request(self._plan or self.plan(), args, kwargs or NO_KWARGS)
 
     def _scope(self, policy: Policy) -> Any:
-        return compose.scope(self._wrapped, self, policy)
+        return _compose.scope(self._wrapped, self, policy)
 
     # --- time and second chances --------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> Task(len).retry(3, on=OSError, backoff=None)
             Task(len).retry(3, on=OSError, backoff=None)
         """
-        retried: Chain[P, Out] = self._scope(arguments.retry(retries, on, backoff, accept, retry_after))
+        retried: Chain[P, Out] = self._scope(_validation.retry(retries, on, backoff, accept, retry_after))
         return retried
 
     def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:
@@ -137,7 +137,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> Task(len).accept(bool)
             Task(len).accept(bool)
         """
-        accepted: Chain[P, Out] = self._scope(Accept(arguments.predicate(predicate)))
+        accepted: Chain[P, Out] = self._scope(Accept(_validation.predicate(predicate)))
         return accepted
 
     # --- several calls, one winner ------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> Task(len).timeout(80).replica(2, after=20)
             Task(len).timeout(80).replica(2, after=20)
         """
-        return compose.replica(self._wrapped, self, n, after, to, pick)
+        return _compose.replica(self._wrapped, self, n, after, to, pick)
 
     # --- shared by all who use the object -----------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> payments = Breaker(failures=3)
             >>> chain = Task(len).timeout(100).breaker(payments).retry(2)
         """
-        guarded: Chain[P, Out] = self._scope(arguments.gate(breaker, Breaker, "breaker", "Breaker()"))
+        guarded: Chain[P, Out] = self._scope(_validation.gate(breaker, Breaker, "breaker", "Breaker()"))
         return guarded
 
     def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
@@ -250,7 +250,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> from rio_chain import Limit, Task
             >>> chain = Task(len).limit(Limit(10)).timeout(500)
         """
-        limited: Chain[P, Out] = self._scope(arguments.gate(limit, Limit, "limit", "Limit(10)"))
+        limited: Chain[P, Out] = self._scope(_validation.gate(limit, Limit, "limit", "Limit(10)"))
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:
@@ -263,7 +263,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> from rio_chain import Budget, Task
             >>> chain = Task(len).replica(2, after=20).retry(3).budget(Budget(0.2))
         """
-        bounded: Chain[P, Out] = self._scope(arguments.shared(budget, Budget, "budget", "Budget(0.2)"))
+        bounded: Chain[P, Out] = self._scope(_validation.shared(budget, Budget, "budget", "Budget(0.2)"))
         return bounded
 
     def cache(self, cache: Cache, /) -> Chain[P, Out]:
@@ -276,7 +276,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> from rio_chain import Cache, Task
             >>> chain = Task(len).retry(3).cache(Cache(ttl=60_000))
         """
-        cached: Chain[P, Out] = self._scope(arguments.shared(cache, Cache, "cache", "Cache(ttl=60_000)"))
+        cached: Chain[P, Out] = self._scope(_validation.shared(cache, Cache, "cache", "Cache(ttl=60_000)"))
         return cached
 
     def single_flight(self, flights: SingleFlight, /) -> Chain[P, Out]:
@@ -289,7 +289,9 @@ class Onion(Composed, Generic[P, Out]):
             >>> from rio_chain import SingleFlight, Task
             >>> chain = Task(len).retry(3).single_flight(SingleFlight())
         """
-        shared: Chain[P, Out] = self._scope(arguments.shared(flights, SingleFlight, "single_flight", "SingleFlight()"))
+        shared: Chain[P, Out] = self._scope(
+            _validation.shared(flights, SingleFlight, "single_flight", "SingleFlight()")
+        )
         return shared
 
     def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:
@@ -302,7 +304,7 @@ class Onion(Composed, Generic[P, Out]):
             >>> from rio_chain import Chaos, Task
             >>> chain = Task(len).chaos(Chaos(0.1, latency=200)).timeout(100)
         """
-        shaken: Chain[P, Out] = self._scope(arguments.shared(chaos, Chaos, "chaos", "Chaos(0.1, latency=200)"))
+        shaken: Chain[P, Out] = self._scope(_validation.shared(chaos, Chaos, "chaos", "Chaos(0.1, latency=200)"))
         return shaken
 
 

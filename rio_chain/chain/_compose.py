@@ -13,13 +13,11 @@ from typing import Any, ClassVar, TypeGuard
 
 from attrs import evolve, field, frozen
 
-from rio_chain import arguments
 from rio_chain._core.chain_base import Chained
 from rio_chain._core.copied_constants import copyable
 from rio_chain._core.units import count, inert, shown
-from rio_chain.arguments import Names, check_on, check_spread, joined, names_in
-from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import (
+from rio_chain.chain import _validation
+from rio_chain.chain._functions import (
     Entry,
     Filled,
     arity,
@@ -34,7 +32,7 @@ from rio_chain.functions import (
     takes_one,
     written,
 )
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Constant,
     Handler,
@@ -52,10 +50,12 @@ from rio_chain.nodes import (
     flat,
     heads,
 )
-from rio_chain.plan import Plan, compile_plan
+from rio_chain.chain._plan import Plan, compile_plan
+from rio_chain.chain._request import Request
+from rio_chain.chain._validation import Names, check_on, check_spread, joined, names_in
+from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Policy
 from rio_chain.policies._match_errors import Match
-from rio_chain.request import Request
 
 NO_NAMES: frozenset[str] = frozenset()
 
@@ -90,7 +90,7 @@ class Composed(Chained):
         return plan
 
     def __repr__(self) -> str:
-        from rio_chain.source import source  # noqa: PLC0415 - writing a chain does not need it
+        from rio_chain.chain._source import source  # noqa: PLC0415 - writing a chain does not need it
 
         return source(self.node)
 
@@ -270,7 +270,7 @@ def replica(cls: type[Composed], primary: Composed, n: object, after: object, to
     if calls < width:
         raise ChainDefinitionError(f"`n` must be {width} or more, or a target of `to` is never called; got {calls}")
     nodes, names = branches((primary, *others), "`replica`")
-    return raced(cls, Race(nodes, calls, arguments.after(after), arguments.pick(pick), hedge=True), names)
+    return raced(cls, Race(nodes, calls, _validation.after(after), _validation.pick(pick), hedge=True), names)
 
 
 def targets(to: object) -> list[Composed]:

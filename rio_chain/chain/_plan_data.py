@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from rio_chain._core.units import shown
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Choose,
     Constant,
@@ -26,11 +26,11 @@ from rio_chain.nodes import (
     parts,
     walk,
 )
+from rio_chain.chain._policy_data import Data, errors, function, key, ms, number, pick, policy, quantile
 from rio_chain.policies import AtLeast, Quantile
-from rio_chain.policy_data import Data, errors, function, key, ms, number, pick, policy, quantile
 
 if TYPE_CHECKING:
-    from rio_chain.plan import Plan
+    from rio_chain.chain._plan import Plan
 
 VERSION = 1
 """Of the form of the data: one more when something is called differently or goes away."""

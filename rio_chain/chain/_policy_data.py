@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any, cast
 
 from rio_chain._core.units import inert
-from rio_chain.functions import Reduce, Star, wrapped
+from rio_chain.chain._functions import Reduce, Star, wrapped
 from rio_chain.policies import (
     Accept,
     Backoff,

@@ -7,7 +7,7 @@ from keyword import iskeyword
 from typing import cast
 
 from rio_chain._core.units import inert
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Choose,
     Constant,
@@ -28,8 +28,8 @@ from rio_chain.nodes import (
     unwrapped,
     walk,
 )
+from rio_chain.chain._policy_source import call, fn_source, identifier, on, race, value
 from rio_chain.policies._number_format import exact_ms as ms
-from rio_chain.policy_source import call, fn_source, identifier, on, race, value
 
 __all__ = ["ms", "source", "value"]
 

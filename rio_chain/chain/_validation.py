@@ -8,9 +8,9 @@ from typing import Any, TypeVar, cast
 
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.units import count, inert, seconds, shown
+from rio_chain.chain._functions import Star, arity, function, is_async, name_of, takes_one, written
+from rio_chain.chain._nodes import Bridge, FanOut, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import Star, arity, function, is_async, name_of, takes_one, written
-from rio_chain.nodes import Bridge, FanOut, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
 
 Kind = TypeVar("Kind")

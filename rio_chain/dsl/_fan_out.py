@@ -8,17 +8,17 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 from returns.result import Result
 
 from rio_chain._core.units import count
-from rio_chain.arguments import FIRST
-from rio_chain.arguments import pick as checked_pick
-from rio_chain.compose import branches as checked
-from rio_chain.compose import made, raced
-from rio_chain.dsl import Chain, FanOut
+from rio_chain.chain._compose import branches as checked
+from rio_chain.chain._compose import made, raced
+from rio_chain.chain._functions import Star, function
+from rio_chain.chain._nodes import FanOut as FanOutNode
+from rio_chain.chain._nodes import Race
+from rio_chain.chain._request import Request
+from rio_chain.chain._validation import FIRST
+from rio_chain.chain._validation import pick as checked_pick
+from rio_chain.dsl._chain import Chain, FanOut
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import Star, function
-from rio_chain.nodes import FanOut as FanOutNode
-from rio_chain.nodes import Race
 from rio_chain.policies import Chooser
-from rio_chain.request import Request
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -11,8 +11,8 @@ import re
 from typing import Any, cast
 
 from rio_chain._core.units import inert
-from rio_chain.functions import MISSING, Reduce, Star, name_of
-from rio_chain.nodes import Race
+from rio_chain.chain._functions import MISSING, Reduce, Star, name_of
+from rio_chain.chain._nodes import Race
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,

@@ -17,8 +17,8 @@ from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.copied_constants import fresh
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.units import inert, shown
+from rio_chain.chain._nodes import Bridge, Handler, Head, TaskNode
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.nodes import Bridge, Handler, Head, TaskNode
 
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR

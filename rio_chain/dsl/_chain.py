@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec
 from attrs import evolve, frozen
 from returns.result import Result
 
-from rio_chain import arguments, compose
-from rio_chain.compose import NO_NAMES, Composed, made
+from rio_chain.chain import _compose, _validation
+from rio_chain.chain._compose import NO_NAMES, Composed, made
+from rio_chain.chain._functions import begins
+from rio_chain.chain._nodes import FanOut as FanOutNode
+from rio_chain.chain._nodes import Named, TaskNode, labelled
+from rio_chain.chain._request import Request
+from rio_chain.dsl._policy_methods import Onion, wrapping_gives
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import begins
-from rio_chain.nodes import FanOut as FanOutNode
-from rio_chain.nodes import Named, TaskNode, labelled
-from rio_chain.onion import Onion, wrapping_gives
 from rio_chain.policies._match_errors import Match
-from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.bounds import Bounds
@@ -112,7 +112,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
         Raises:
             ChainDefinitionError: other is neither, or it can't be called with one argument.
         """
-        return compose.then(Chain, self, compose.step(other, "right of `>>` stands a Task, a Chain or a function"))
+        return _compose.then(Chain, self, _compose.step(other, "right of `>>` stands a Task, a Chain or a function"))
 
     @overload
     def __rrshift__(
@@ -130,8 +130,8 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
             "write `(lambda u: u.id) >> orders`"
         )
-        left = compose.step(other, "left of `>>` stands a Task, a Chain or a function", hint)
-        return compose.then(Chain, left, self)
+        left = _compose.step(other, "left of `>>` stands a Task, a Chain or a function", hint)
+        return _compose.then(Chain, left, self)
 
     then = __rshift__
     """``self >> other`` as a call, where type checkers know what a lambda gets: ``user.then(lambda u: u.id)``."""
@@ -151,7 +151,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
         Raises:
             ChainDefinitionError: other is not a Task or Chain.
         """
-        nodes, names = compose.branches((self, other), "`&`")
+        nodes, names = _compose.branches((self, other), "`&`")
         both: FanOut[[X], A, B] = made(FanOut, FanOutNode(nodes), names)
         return both
 
@@ -227,7 +227,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             >>> Task(int).or_else(lambda error, text: f"{text} is no number")("ten").run().unwrap()
             'ten is no number'
         """
-        return compose.or_else(Chain, self, other, on)
+        return _compose.or_else(Chain, self, other, on)
 
     __or__ = or_else
 
@@ -239,11 +239,11 @@ class Chain(Onion[P, Out], Generic[P, Out]):
         Raises:
             ChainDefinitionError: not a string, empty, or given to a part of this chain already.
         """
-        name = arguments.name(name)
+        name = _validation.name(name)
         node, names = self.node, self._names
         if isinstance(node, Named):
             names = names - {node.name} if names is not None else None
-        named: Chain[P, Out] = made(Chain, labelled(node, name), arguments.joined(names, frozenset((name,))))
+        named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, frozenset((name,))))
         return named
 
     # --- other functions ----------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
         def __rand__(self, other: object) -> NoReturn:
-            compose.operand(other, "`&`")
+            _compose.operand(other, "`&`")
 
 
 @frozen(init=False, repr=False, eq=False)
@@ -309,7 +309,7 @@ class FanOut(Chain[P, tuple[*Ts]]):
         /,
     ) -> FanOut[[X], *Ts, C]:
         """One branch more; ``a & (b & c)`` nests instead."""
-        nodes, names = compose.branches((self, other), "`&`")
+        nodes, names = _compose.branches((self, other), "`&`")
         first = nodes[0]
         assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
         wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
@@ -351,7 +351,7 @@ class Task(Chain[P, Out]):
     def __init__(self, fn: Any, /) -> None:
         if isinstance(fn, Chain):
             raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        compose.fill(self, compose.call(fn, "`Task` takes a function"), NO_NAMES)
+        _compose.fill(self, _compose.call(fn, "`Task` takes a function"), NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
         """The same task under a name of its own: that of its Response. A name stands once in a chain.
@@ -359,7 +359,7 @@ class Task(Chain[P, Out]):
         Raises:
             ChainDefinitionError: not a string, or empty.
         """
-        name = arguments.name(name)
+        name = _validation.name(name)
         named: Task[P, Out] = made(Task, labelled(self.node, name), frozenset((name,)))
         return named
 
@@ -397,7 +397,7 @@ class Task(Chain[P, Out]):
             ...     balancer.run(factorial(5)).unwrap()
             120
         """
-        lane: Task[P, Out] = made(Task, compose.lane(_call(self), name), self._names)
+        lane: Task[P, Out] = made(Task, _compose.lane(_call(self), name), self._names)
         return lane
 
     # the keywords can't be taken out of a ParamSpec: what is left is the one value that `>>` hands on
@@ -438,7 +438,7 @@ class Task(Chain[P, Out]):
             >>> chain(42).run().unwrap()
             'hello, user 42'
         """
-        return made(Task, compose.using(_call(self), sources), self._names)
+        return made(Task, _compose.using(_call(self), sources), self._names)
 
 
 def _call(task: Task[..., Any]) -> TaskNode:
@@ -447,7 +447,7 @@ def _call(task: Task[..., Any]) -> TaskNode:
 
 
 def _begins(chain: Composed) -> str:
-    return f"this one begins with `{begins(compose.entry(chain).heads[0])}`"
+    return f"this one begins with `{begins(_compose.entry(chain).heads[0])}`"
 
 
 wrapping_gives(Chain)

@@ -15,10 +15,10 @@ from rio_chain._core.units import flag
 if TYPE_CHECKING:
     from rio_chain._core.deadline import Deadline
     from rio_chain._core.units import Duration
+    from rio_chain.chain._plan import Plan
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
     from rio_chain.outcome import Outcome
-    from rio_chain.plan import Plan
 
 Out = TypeVar("Out", covariant=True)
 NO_KWARGS: Mapping[str, Any] = MappingProxyType({})

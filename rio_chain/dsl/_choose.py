@@ -9,13 +9,13 @@ from typing import Any, Generic, TypeGuard, TypeVar, cast, get_args, get_origin,
 from attrs import frozen
 
 from rio_chain._core.units import shown
-from rio_chain.arguments import predicate
-from rio_chain.compose import branches, made, one_value
-from rio_chain.dsl import Chain
+from rio_chain.chain._compose import branches, made, one_value
+from rio_chain.chain._functions import name_of
+from rio_chain.chain._nodes import Choose
+from rio_chain.chain._request import Request
+from rio_chain.chain._validation import predicate
+from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.functions import name_of
-from rio_chain.nodes import Choose
-from rio_chain.request import Request
 
 A = TypeVar("A")
 B = TypeVar("B")

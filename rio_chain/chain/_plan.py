@@ -1,6 +1,6 @@
 """Plan: a chain with its tasks numbered and named, and validated. Pure data, nothing runs here.
 
-The nodes it is made of stand in ``nodes.py`` and are exported from here as well.
+The nodes it is made of stand in ``chain/_nodes.py`` and are exported from here as well.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from attrs import Factory, field, frozen
 from rio_chain._core.notebook_repr import Drawn
 from rio_chain._core.units import inert, shown
 from rio_chain._renamed import names_today
-from rio_chain.errors import ChainDefinitionError
-from rio_chain.nodes import (
+from rio_chain.chain._nodes import (
     Bridge,
     Choose,
     Constant,
@@ -47,6 +46,7 @@ from rio_chain.nodes import (
     parts,
     walk,
 )
+from rio_chain.errors import ChainDefinitionError
 
 __all__ = [
     "Bridge",
@@ -158,7 +158,7 @@ class Plan(Drawn):
             >>> data["tasks"][0]["function"]
             'len'
         """
-        from rio_chain.plan_data import to_dict  # noqa: PLC0415 - few ask for it
+        from rio_chain.chain._plan_data import to_dict  # noqa: PLC0415 - few ask for it
 
         return to_dict(self)
 
@@ -191,12 +191,12 @@ def compile_plan(node: Node) -> Plan:
 
 
 def _wired(root: Node) -> Node:
-    from rio_chain.wiring import Unwired, wire  # noqa: PLC0415 - few chains use values by keyword
+    from rio_chain.chain._using import Unwired, wire  # noqa: PLC0415 - few chains use values by keyword
 
     try:
         return wire(root)
     except Unwired as error:
-        from rio_chain.source import source  # noqa: PLC0415 - only a wrong chain needs it
+        from rio_chain.chain._source import source  # noqa: PLC0415 - only a wrong chain needs it
 
         raise ChainDefinitionError(f"{error}. The chain: {source(root)}") from None
 
