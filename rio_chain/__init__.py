@@ -4,13 +4,10 @@ The map, from the bottom up. Each file may import from those above it, never fro
 
     _renamed     old names, and the errors that give the new ones
     errors       every public exception and failure value
-    summaries    which errors a Response keeps
     _core/       what every layer uses: times and checks, locks, forks, deadlines
     policies/    one file per policy: frozen data, pure decisions, shared state
     chain/       what a chain is made of and compiles to, as data: nodes, Plan, Request
-    log          what is noted of each task while it runs
-    outcome      Outcome and Response: what one run gives
-    event        Event: what happens in a run, while it goes on
+    results/     Outcome, Response and Event: what one run gives, and the record behind them
     engine/      the one interpreter, over the Runtime Protocol
     executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
     balancer/    the priority queue, its slots, and how it shares an executor
@@ -89,13 +86,13 @@ from rio_chain.policies import (
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
     from rio_chain.bounds import Bounds
-    from rio_chain.event import Event
     from rio_chain.executors.stream import Stream
     from rio_chain.lint import Finding
-    from rio_chain.outcome import Outcome, Response, Span
     from rio_chain.policies._best_and_quorum import best, quorum
+    from rio_chain.results._error_summary import ErrorSummary
+    from rio_chain.results._events import Event
+    from rio_chain.results._outcome import Outcome, Response, Span
     from rio_chain.simulation import Simulation, advise, compare, simulate
-    from rio_chain.summaries import ErrorSummary
 
 __all__ = [
     "Abandoned",
@@ -176,11 +173,11 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
     _LATER = {  # nobody needs these to write a chain, or few do
         "balancer": ("Balancer", "Ticket"),
         "bounds": ("Bounds",),
-        "event": ("Event",),
+        "results._events": ("Event",),
         "executors.stream": ("Stream",),
-        "summaries": ("ErrorSummary",),
+        "results._error_summary": ("ErrorSummary",),
         "lint": ("Finding",),
-        "outcome": ("Outcome", "Response", "Span"),
+        "results._outcome": ("Outcome", "Response", "Span"),
         "policies._best_and_quorum": ("best", "quorum"),
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }

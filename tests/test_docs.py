@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from rio_chain import errors
-from rio_chain.event import Event, Kind
+from rio_chain.results._events import Event, Kind
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

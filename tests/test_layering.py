@@ -143,7 +143,7 @@ def test_these_modules_call_up_through_hooks() -> None:
         # a Request runs itself; interpreter and balancer know its class, so it can't be a subclass above
         "chain/_request.py",
         "_core/notebook_repr.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
-        "outcome.py",  # and so does the timeline of a run
+        "results/_outcome.py",  # and so does the timeline of a run
         "balancer/balancer.py",  # a map shows its progress
     }
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
     from rio_chain.live.progress import Progress
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
     from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out")

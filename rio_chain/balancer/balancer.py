@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rio_chain.engine.runtime import Runtime
     from rio_chain.executors.base import Executor, Host
     from rio_chain.executors.crew import LeftCall
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
 In = TypeVar("In")

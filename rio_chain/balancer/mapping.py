@@ -14,7 +14,7 @@ from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import SLICE, Waited, once, told
 
 if TYPE_CHECKING:
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 In = TypeVar("In")
 Out = TypeVar("Out")

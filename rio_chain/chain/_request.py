@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
     from rio_chain.executors.base import Executor
     from rio_chain.executors.stream import Stream
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
 NO_KWARGS: Mapping[str, Any] = MappingProxyType({})

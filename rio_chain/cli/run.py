@@ -13,8 +13,8 @@ from rio_chain._core.units import inert
 from rio_chain.cli.target import HELP, Refused, chain_at
 from rio_chain.errors import told
 from rio_chain.executors import NAMES
-from rio_chain.outcome import Outcome, Response
-from rio_chain.summaries import ErrorSummary, class_of
+from rio_chain.results._error_summary import ErrorSummary, class_of
+from rio_chain.results._outcome import Outcome, Response
 
 EPILOG = """\
 examples:

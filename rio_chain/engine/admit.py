@@ -18,10 +18,10 @@ from rio_chain.engine.current import INF, Strand
 from rio_chain.engine.program import FULL, Args, Op, Spread
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed
-from rio_chain.log import entry_of
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
 from rio_chain.policies._keys import Key
 from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
+from rio_chain.results._task_record import entry_of
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""

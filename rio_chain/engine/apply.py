@@ -20,10 +20,10 @@ from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine.refused import close_refused, give_up_refused
 from rio_chain.engine.runtime import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
-from rio_chain.log import close, entry_of, new_round
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
+from rio_chain.results._task_record import close, entry_of, new_round
 
 INF = float("inf")
 Place = tuple[int, int, Any]

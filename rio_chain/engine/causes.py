@@ -10,8 +10,8 @@ from rio_chain.engine.current import Strand
 from rio_chain.engine.program import BRIDGE, CALL, PLACE, Op
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.errors import BridgeFailed
-from rio_chain.log import Entry, entry_of, note_call
 from rio_chain.policies._wrong_loop_errors import advise
+from rio_chain.results._task_record import Entry, entry_of, note_call
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""

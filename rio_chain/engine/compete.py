@@ -22,11 +22,11 @@ from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.refused import refused_by
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import CallbackFailed, NotAccepted
-from rio_chain.log import Log, close, entry_of, merge
-from rio_chain.outcome import Failed
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies._chooser import Arrival, Decision
 from rio_chain.policies._wrong_loop_errors import of_another_loop
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import Log, close, entry_of, merge
 
 
 async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:

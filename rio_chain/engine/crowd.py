@@ -22,10 +22,10 @@ from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.refused import close_refused
 from rio_chain.engine.runtime import Waiter
 from rio_chain.errors import NotEnoughSuccesses
-from rio_chain.log import Log, Tally, close, tally_of
-from rio_chain.outcome import Failed
 from rio_chain.policies import AtLeast, Retry
-from rio_chain.summaries import add_error
+from rio_chain.results._error_summary import add_error
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import Log, Tally, close, tally_of
 
 TOLD = 1_000
 """Errors that ``NotEnoughSuccesses`` holds."""

@@ -13,7 +13,7 @@ from rio_chain.engine.blocking import CALLING, GivenUp, HeldCall, SharedPermit
 from rio_chain.engine.contender import Contender, Race
 from rio_chain.engine.runtime import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
-from rio_chain.log import Entry, Log
+from rio_chain.results._task_record import Entry, Log
 
 if TYPE_CHECKING:
     from rio_chain.engine.pinned import Pinned

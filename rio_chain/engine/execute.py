@@ -13,8 +13,8 @@ from rio_chain.engine.given import program_for
 from rio_chain.engine.interpret import walk
 from rio_chain.engine.runtime import Runtime
 from rio_chain.errors import DeadlineExceeded
-from rio_chain.log import close
-from rio_chain.outcome import Failed, Outcome
+from rio_chain.results._outcome import Failed, Outcome
+from rio_chain.results._task_record import close
 
 ABANDON_AFTER = 30.0
 """Seconds; the limit of a run that nothing else limits."""

@@ -16,8 +16,8 @@ from rio_chain.engine.iterables import TEXT
 from rio_chain.engine.late import close_here
 from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import LimitExceeded
-from rio_chain.outcome import Failed
 from rio_chain.policies._keys import Key, of_a_run
+from rio_chain.results._outcome import Failed
 
 Found = list[tuple[Hashable, Any]]
 """Pieces of work, each after the key it is known by."""

@@ -68,8 +68,8 @@ from rio_chain.engine.routes import chosen, used
 from rio_chain.engine.runtime import Raised, Refused, kind_of
 from rio_chain.engine.stalls import LONG, held
 from rio_chain.engine.together import together
-from rio_chain.log import close, entry_of, note_call
-from rio_chain.outcome import Failed
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import close, entry_of, note_call
 
 INF = float("inf")
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})

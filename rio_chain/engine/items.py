@@ -19,7 +19,7 @@ from rio_chain.engine.current import Strand
 from rio_chain.engine.give_way import give_way
 from rio_chain.engine.runtime import Raised, Waiter, checked
 from rio_chain.engine.sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
-from rio_chain.outcome import Failed
+from rio_chain.results._outcome import Failed
 
 
 async def each(crowd: Crowd, value: Any) -> Any:

@@ -9,7 +9,7 @@ from rio_chain.engine.current import Strand
 from rio_chain.engine.program import Args, Op
 from rio_chain.engine.runtime import kind_of
 from rio_chain.errors import BridgeFailed, CallbackFailed
-from rio_chain.log import close
+from rio_chain.results._task_record import close
 
 
 def used(strand: Strand, op: Op, value: Any) -> Args:

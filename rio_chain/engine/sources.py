@@ -18,7 +18,7 @@ from rio_chain.engine.pinned import Pinned, Pinning, claim
 from rio_chain.engine.program import Op
 from rio_chain.engine.runtime import Raised, checked, kind_of
 from rio_chain.errors import BridgeFailed
-from rio_chain.log import entry_of
+from rio_chain.results._task_record import entry_of
 
 END: Any = object()
 NOTHING: Any = object()

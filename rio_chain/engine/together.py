@@ -16,9 +16,9 @@ from rio_chain.engine.late import Tidy, close_all, close_here
 from rio_chain.engine.program import Branch, Op
 from rio_chain.engine.refused import close_refused, refused_by
 from rio_chain.engine.runtime import STOPPED, Runtime
-from rio_chain.log import close
-from rio_chain.outcome import Failed
 from rio_chain.policies import Budget
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import close
 
 Run = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[Any]]
 """Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""

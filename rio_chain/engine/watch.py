@@ -15,9 +15,9 @@ from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
 from rio_chain.chain._plan import Plan
 from rio_chain.engine.current import Run, Strand
 from rio_chain.engine.runtime import Runtime, Slot
-from rio_chain.event import Event, Kind
-from rio_chain.log import Entry
 from rio_chain.policies import Accept, Retry
+from rio_chain.results._events import Event, Kind
+from rio_chain.results._task_record import Entry
 
 
 class Watch:

@@ -28,7 +28,7 @@ from rio_chain.executors.ticket import Ticket
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors.base import Host
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 ALONE = frozenset({"virtual"})
 """Of these each blocking run has one of its own: a clock that others have moved would show in it."""

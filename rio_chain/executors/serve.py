@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rio_chain.executors.base import Host
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 LOST = "the loop it ran on has ended"
 

@@ -20,7 +20,7 @@ from rio_chain.executors.waiting import Waited, opener
 from rio_chain.policies._checks import callback as function
 
 if TYPE_CHECKING:
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
 

@@ -17,7 +17,7 @@ from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.waiting import once
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 
 WINDOW = 5.0
 """Seconds that the rate speaks of."""

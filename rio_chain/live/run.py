@@ -28,7 +28,7 @@ from rio_chain.show.svg import scrolled, svg_of
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors.base import Executor
-    from rio_chain.outcome import Outcome
+    from rio_chain.results._outcome import Outcome
 
 
 def run_live(

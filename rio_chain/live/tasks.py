@@ -10,10 +10,10 @@ from attrs import frozen
 
 from rio_chain._core.units import inert
 from rio_chain.chain._plan import Plan
-from rio_chain.event import Event
 from rio_chain.live.sheet import Cell, Tone
-from rio_chain.log import Status, in_order
-from rio_chain.outcome import Outcome, Response
+from rio_chain.results._events import Event
+from rio_chain.results._outcome import Outcome, Response
+from rio_chain.results._task_record import Status, in_order
 from rio_chain.show.marks import duration
 from rio_chain.show.picture import Mark
 

@@ -16,7 +16,7 @@ from rio_chain.balancer import Balancer, Ticket
 from rio_chain.bounds import bounds
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._request import Request
-from rio_chain.outcome import Outcome, Response
+from rio_chain.results._outcome import Outcome, Response
 from rio_chain.show.marks import duration, error_text, short
 from rio_chain.show.svg import plan_of, scrolled, svg_of
 from rio_chain.show.theme import MONO, SANS

@@ -9,8 +9,8 @@ from attrs import field, frozen
 
 from rio_chain.chain._nodes import Choose, FanOut, Node, OrElse, Race, TaskNode, parts, walk
 from rio_chain.chain._plan import Plan
-from rio_chain.log import Status
-from rio_chain.outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._task_record import Status
 from rio_chain.show.marks import duration, headline, short, span_text, waited
 from rio_chain.show.picture import Mark
 

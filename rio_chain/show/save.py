@@ -9,7 +9,7 @@ from typing import Any
 from rio_chain._core.notebook_repr import Drawn
 from rio_chain._core.units import inert, shown
 from rio_chain.errors import UsageError
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 from rio_chain.show.display import html
 from rio_chain.show.mermaid import mermaid
 from rio_chain.show.svg import plan_of, svg_of

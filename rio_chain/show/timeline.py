@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 from rio_chain.show.marks import duration
 from rio_chain.show.measure import cut, width
 from rio_chain.show.paint import RULES, document, icon, rect, text, titled, words

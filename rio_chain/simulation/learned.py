@@ -11,9 +11,9 @@ from returns.result import Failure
 
 from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.outcome import Outcome, Response, Span
+from rio_chain.results._error_summary import class_of
+from rio_chain.results._outcome import Outcome, Response, Span
 from rio_chain.simulation.faults import Error
-from rio_chain.summaries import class_of
 
 if TYPE_CHECKING:
     from rio_chain.simulation.models import LatencyModel

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from rio_chain._core.copied_constants import copyable, fresh, is_container
 from rio_chain._core.units import Duration, milliseconds, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 from rio_chain.simulation import faults
 from rio_chain.simulation.faults import Error, Fault, Outage, Stall
 from rio_chain.simulation.latencies import Constant, Exponential, Latency, Lognormal, Uniform, empirical

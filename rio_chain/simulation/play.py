@@ -16,7 +16,7 @@ from rio_chain.chain._request import Request
 from rio_chain.errors import QueueFull
 from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
 from rio_chain.executors.waiting import once
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF
 from rio_chain.simulation.settings import Setting

@@ -28,12 +28,12 @@ from rio_chain.errors import (
 )
 from rio_chain.executors.foreign import say_better
 from rio_chain.policies._shared_state import Shared
+from rio_chain.results._error_summary import class_of
 from rio_chain.simulation import faults
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.lasting import Lasting
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script
-from rio_chain.summaries import class_of
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain

@@ -18,7 +18,7 @@ from rio_chain.executors.serve import Errand, wait_for
 from rio_chain.executors.ticket import Ticket
 from rio_chain.executors.virtual import VirtualExecutor
 from rio_chain.executors.virtual import run as run_on
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from returns.result import Failure
 
 from rio_chain._core.units import inert, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.outcome import Outcome, Response, Span
-from rio_chain.summaries import class_of
+from rio_chain.results._error_summary import class_of
+from rio_chain.results._outcome import Outcome, Response, Span
 
 PLACES = 3
 """Times are told to the microsecond: to so many places of a millisecond."""

@@ -22,7 +22,7 @@ from laws.dag_uses import using
 from laws.dag_values import RECORD, Async, Gather, Record, Sync, Val, mixed
 
 from rio_chain import Balancer, Outcome, Task, each, expand
-from rio_chain.log import Status
+from rio_chain.results._task_record import Status
 
 
 @frozen

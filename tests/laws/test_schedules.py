@@ -31,7 +31,7 @@ from laws.dag_values import RECORD, Record
 from laws.schedules import INPUT, Hopping, Schedule, Yielding, recipe, scheduled, seeds, try_each
 
 from rio_chain import Balancer, Chain, Outcome, Request, Ticket
-from rio_chain.log import Status
+from rio_chain.results._task_record import Status
 
 EXECUTORS = ("asyncio", "trio", "thread")
 DEFAULT = {"asyncio": 150, "trio": 150, "thread": 60}

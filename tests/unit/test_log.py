@@ -5,7 +5,18 @@ from typing import Any
 import pytest
 
 from rio_chain.errors import BridgeFailed, Skipped, TaskTimedOut
-from rio_chain.log import KEPT_ITEMS, Entry, Log, Tally, close, entry_of, merge, new_round, note_call, tally_of
+from rio_chain.results._task_record import (
+    KEPT_ITEMS,
+    Entry,
+    Log,
+    Tally,
+    close,
+    entry_of,
+    merge,
+    new_round,
+    note_call,
+    tally_of,
+)
 
 
 def failed(error: Any, calls: int = 1) -> Entry:
@@ -41,8 +52,8 @@ class TestTally:
         assert sum(tally.counts.values()) == 3 * KEPT_ITEMS
 
     def test_failures_are_not_kept_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("rio_chain.log.KEPT_ITEMS", 5)
-        monkeypatch.setattr("rio_chain.log.KEPT_FAILURES", 25)
+        monkeypatch.setattr("rio_chain.results._task_record.KEPT_ITEMS", 5)
+        monkeypatch.setattr("rio_chain.results._task_record.KEPT_FAILURES", 25)
         tally = Tally()
         for number in range(100):
             tally.add(number, failed(OSError()))

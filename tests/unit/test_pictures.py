@@ -29,8 +29,8 @@ from rio_chain import (
     when,
 )
 from rio_chain.errors import BridgeFailed, Skipped
-from rio_chain.log import Entry, Log, Tally, note_call
-from rio_chain.outcome import Failed
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import Entry, Log, Tally, note_call
 from rio_chain.show.build import picture
 from rio_chain.show.marks import marks
 from rio_chain.show.measure import cut, width

@@ -20,7 +20,7 @@ from rio_chain.executors.waiting import Elsewhere
 from rio_chain.live import progress as progressing
 from rio_chain.live import screen
 from rio_chain.live.progress import Progress, rough
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")

@@ -18,8 +18,8 @@ import rio_chain.executors.blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain._core.units import seconds
 from rio_chain.engine.watch import Part, Watch, Watched, judged
-from rio_chain.log import Entry, close, note_call
-from rio_chain.outcome import Failed
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import Entry, close, note_call
 
 EXECUTORS = ("asyncio", "trio", "thread")
 

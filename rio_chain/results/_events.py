@@ -8,8 +8,8 @@ from attrs import frozen
 from returns.result import Failure
 
 from rio_chain._core.units import inert
-from rio_chain.log import Status
-from rio_chain.outcome import Outcome
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._task_record import Status
 
 Kind = Literal["started", "attempt_failed", "hedge_started", "finished", "ended"]
 

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from typing import Any, Literal, NamedTuple, get_args
 
 from rio_chain.errors import Abandoned, BridgeFailed, DeadlineExceeded, Skipped, TaskTimedOut, TicketCancelled
-from rio_chain.summaries import KEPT, add_error, summary_of
+from rio_chain.results._error_summary import KEPT, add_error, summary_of
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 

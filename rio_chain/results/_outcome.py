@@ -15,8 +15,8 @@ from rio_chain._core.notebook_repr import Drawn
 from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.units import inert, milliseconds, shown
 from rio_chain.errors import UnknownTask, told
-from rio_chain.log import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
+from rio_chain.results._task_record import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan

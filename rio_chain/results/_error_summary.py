@@ -29,7 +29,7 @@ class ErrorSummary:
         >>> from rio_chain import Task
         >>> errors = Task(int).retry(30, backoff=None)("no number").run().only.errors
         >>> len(errors), type(errors[9]), type(errors[10]), type(errors[-10])
-        (31, <class 'ValueError'>, <class 'rio_chain.summaries.ErrorSummary'>, <class 'ValueError'>)
+        (31, <class 'ValueError'>, <class 'rio_chain.results._error_summary.ErrorSummary'>, <class 'ValueError'>)
         >>> errors[10]
         ErrorSummary(ValueError, "invalid literal for int() with base 10: 'no number'")
     """
