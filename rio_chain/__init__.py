@@ -40,7 +40,7 @@ from rio_chain.dsl._chain import Chain, FanOut, Task
 from rio_chain.dsl._choose import choose, when
 from rio_chain.dsl._each import each, expand, reduce
 from rio_chain.dsl._fan_out import fan_out, race, settle, star
-from rio_chain.engine.current import current_attempt, remaining
+from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,

@@ -49,7 +49,7 @@ class Bug:
 BUGS = (
     Bug(
         "a swallowed cancel",
-        "engine/causes.py",
+        "engine/_classify_error.py",
         (("        if not ours:\n            raise exc\n", ""),),
         ("test_cancellation.py",),
     ),
@@ -97,7 +97,7 @@ BUGS = (
     ),
     Bug(
         "a limit that survives its scope",
-        "engine/interpret.py",
+        "engine/_interpreter.py",
         (
             (
                 "edge = frames[-1].edge if frames else strand.outer\n                    if code == LEAVE:\n",
@@ -108,7 +108,7 @@ BUGS = (
     ),
     Bug(
         "a late answer that wins",
-        "engine/interpret.py",
+        "engine/_interpreter.py",
         (
             (
                 "held(strand, op, t - began)\n                    if t >= limit:\n                        raise Late",
@@ -121,13 +121,13 @@ BUGS = (
     ),
     Bug(
         "a bridge run twice",
-        "engine/interpret.py",
+        "engine/_interpreter.py",
         (("got = op[2](value)\n", "got = op[2](value) and op[2](value)\n"),),
         ("test_bridges.py",),
     ),
     Bug(
         "a context lost",
-        "engine/runtime.py",
+        "engine/_runtime_protocol.py",
         (("return context.run(fn, *args, **kwargs)", "return fn(*args, **kwargs)"),),
         ("test_context.py",),
     ),

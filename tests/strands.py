@@ -8,7 +8,7 @@ import time
 from math import inf
 from queue import SimpleQueue
 
-from rio_chain.engine.runtime import Raised
+from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kernel import Expired
 from rio_chain.executors.thread import ThreadRuntime

@@ -25,9 +25,9 @@ from rio_chain.balancer.posting import OnFull, Terms, terms_of
 from rio_chain.balancer.stats import Stats
 from rio_chain.balancer.warn import left_running, users_line
 from rio_chain.chain._request import Request
-from rio_chain.engine.current import CURRENT, INF, Run
-from rio_chain.engine.execute import begin, end, outcome_of, unbegun
-from rio_chain.engine.given import check_lanes
+from rio_chain.engine._current_run import CURRENT, INF, Run
+from rio_chain.engine._prepare import check_lanes
+from rio_chain.engine._run import begin, end, outcome_of, unbegun
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
 from rio_chain.executors.serve import wait_for, wait_in_place
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
-    from rio_chain.engine.runtime import Runtime
+    from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors.base import Executor, Host
     from rio_chain.executors.crew import LeftCall
     from rio_chain.results._outcome import Outcome

@@ -18,7 +18,7 @@ from rio_chain._core.forks import keep_alive
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer.queue import Turn, TurnQueue
 from rio_chain.balancer.stats import Stats, Tally
-from rio_chain.engine.current import INF, Run
+from rio_chain.engine._current_run import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
 
 

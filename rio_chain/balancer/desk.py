@@ -13,14 +13,14 @@ from rio_chain.balancer.core import Core
 from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
 from rio_chain.balancer.queue import Turn
 from rio_chain.chain._request import Request
-from rio_chain.engine.current import INF, Run
-from rio_chain.engine.runtime import HostGone
+from rio_chain.engine._current_run import INF, Run
+from rio_chain.engine._runtime_protocol import HostGone
 from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
 from rio_chain.executors.serve import LOST
 from rio_chain.executors.ticket import Ticket
 
 if TYPE_CHECKING:
-    from rio_chain.engine.runtime import Runtime
+    from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors.base import Host, Main
 
 Out = TypeVar("Out")

@@ -9,7 +9,7 @@ from rio_chain._core.units import count, shown
 from rio_chain.errors import ChainDefinitionError
 
 if TYPE_CHECKING:
-    from rio_chain.engine import runtime
+    from rio_chain.engine import _runtime_protocol
     from rio_chain.executors.lane import Lane
 
 
@@ -28,7 +28,7 @@ class Lanes:
         self._most = _bytes(most)
         self._open: tuple[Lane, ...] = ()
 
-    def open(self) -> Mapping[str, runtime.Lane]:
+    def open(self) -> Mapping[str, _runtime_protocol.Lane]:
         """The lanes by name; they start nothing before the first call."""
         if not self._sizes:
             return {}

@@ -11,13 +11,13 @@ from attrs import define, field, frozen
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration, number, seconds, shown
 from rio_chain.balancer.queue import Turn
-from rio_chain.engine.current import INF, inherited
+from rio_chain.engine._current_run import INF, inherited
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors.serve import Errand
 
 if TYPE_CHECKING:
     from rio_chain.balancer.core import Core
-    from rio_chain.engine.runtime import Runtime
+    from rio_chain.engine._runtime_protocol import Runtime
 
 CLOSED = "the balancer closed"
 ENDED = "its loop has ended"

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Literal
 
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 
 State = Literal["waiting", "granted", "gone"]
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.unhandled_errors import call_once, surely
-from rio_chain.engine.runtime import STOPPED, HostGone, Raised
+from rio_chain.engine._runtime_protocol import STOPPED, HostGone, Raised
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew

@@ -12,7 +12,7 @@ from contextvars import Context
 from time import perf_counter
 from typing import Any, Protocol
 
-from rio_chain.engine.runtime import NO_LANES, Checkpoints, Lane, Runtime, Waiter
+from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
 from rio_chain.executors.crew import Crew, pooled_call
 from rio_chain.executors.waiting import Waited
 

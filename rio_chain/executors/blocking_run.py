@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.forks import after_fork
 from rio_chain._core.units import Duration
-from rio_chain.engine.current import Run
-from rio_chain.engine.execute import execute
-from rio_chain.engine.given import check_lanes
+from rio_chain.engine._current_run import Run
+from rio_chain.engine._prepare import check_lanes
+from rio_chain.engine._run import execute
 from rio_chain.errors import UsageError
 from rio_chain.executors.base import Executor
 from rio_chain.executors.by_name import checked_executor, default_name, module_of

@@ -21,9 +21,9 @@ from typing import Any
 from rio_chain._core.deferring_lock import patient
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import report, surely
-from rio_chain.engine.current import task_in
-from rio_chain.engine.pinned import Pinned, PinnedThread
-from rio_chain.engine.runtime import Raised, Refused, Waiter, answer
+from rio_chain.engine._current_run import task_in
+from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter, answer
+from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors.start_thread import start_daemon
 

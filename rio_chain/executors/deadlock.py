@@ -7,8 +7,8 @@ from types import FrameType
 from typing import Any
 
 from rio_chain._core.units import inert, milliseconds
-from rio_chain.engine.current import CURRENT, Run
-from rio_chain.engine.execute import ABANDON_AFTER
+from rio_chain.engine._current_run import CURRENT, Run
+from rio_chain.engine._run import ABANDON_AFTER
 from rio_chain.errors import RioError
 from rio_chain.executors.foreign import frames_of
 from rio_chain.executors.kernel import Kernel, Limit, Strand

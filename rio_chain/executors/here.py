@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import sniffio
 
 from rio_chain._core.forks import after_fork, keep_alive
-from rio_chain.engine.current import CURRENT
+from rio_chain.engine._current_run import CURRENT
 from rio_chain.errors import UsageError
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kernel import driven
 from rio_chain.policies._shared_clock import find_clock_with
 
 if TYPE_CHECKING:
-    from rio_chain.engine.runtime import Runtime, Waiter
+    from rio_chain.engine._runtime_protocol import Runtime, Waiter
     from rio_chain.executors.base import ExecutorModule, Host, LoopModule, LoopRuntime
 
 NAMES = ("asyncio", "trio", "thread", "virtual")

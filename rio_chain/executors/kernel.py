@@ -28,9 +28,9 @@ from math import inf
 from typing import Any, Protocol, cast
 
 from rio_chain._core.unhandled_errors import report, surely
-from rio_chain.engine.blocking import NO_KWARGS
-from rio_chain.engine.pinned import Pinned, PinnedThread
-from rio_chain.engine.runtime import answer, kind_of
+from rio_chain.engine._blocking_call import NO_KWARGS
+from rio_chain.engine._runtime_protocol import answer, kind_of
+from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
 from rio_chain.executors.crew import Crew, Item
 from rio_chain.executors.timers import Alarm
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.pickling import dumps, plain_dumps
-from rio_chain.engine.runtime import Raised, Refused, Waiter
+from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors.crew import Permits
 from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep

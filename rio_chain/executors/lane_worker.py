@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 from returns.result import Failure
 
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of
-from rio_chain.engine.runtime import Raised, kind_of
+from rio_chain.engine._runtime_protocol import Raised, kind_of
 from rio_chain.errors import LaneMessageTooLarge, NotPicklable
 from rio_chain.executors.lane_error import pack_error, unpack_error
 from rio_chain.executors.lane_pipe import MARGIN, receive, send

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine.runtime import STOPPED
+from rio_chain.engine._runtime_protocol import STOPPED
 from rio_chain.executors.kernel import Signal, Strand, StrandCancelled
 
 

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine.execute import ABANDON_AFTER, begin, end, outcome_of, unbegun
+from rio_chain.engine._run import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors.ticket import Ticket
 

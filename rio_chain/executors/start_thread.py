@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from rio_chain._core.unhandled_errors import report, surely
-from rio_chain.engine.runtime import Raised
+from rio_chain.engine._runtime_protocol import Raised
 
 
 def start_daemon(target: Callable[[], None], name: str) -> threading.Thread:

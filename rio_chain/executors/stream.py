@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration
-from rio_chain.engine.given import check_lanes
-from rio_chain.engine.watch import Part, Watch, Watched
+from rio_chain.engine._prepare import check_lanes
+from rio_chain.engine._run_events import Part, Watch, Watched
 from rio_chain.errors import UsageError
 from rio_chain.executors.blocking_run import shared_host, warn_if_a_loop_runs
 from rio_chain.executors.by_name import checked_executor, default_name

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine.blocking import CALLING
-from rio_chain.engine.runtime import NO_LANES, Raised, Refused, Waiter
+from rio_chain.engine._blocking_call import CALLING
+from rio_chain.engine._runtime_protocol import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors.base import Lost
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.kept import keeping

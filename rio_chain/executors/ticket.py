@@ -13,7 +13,7 @@ from rio_chain._core.tracebacks import as_kept, drop_frames
 from rio_chain._core.unhandled_errors import call_once, report, surely
 from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.executors.here import waiter_here
 from rio_chain.executors.waiting import Waited, opener

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import trio
 
 from rio_chain._core.unhandled_errors import report, surely
-from rio_chain.engine.runtime import STOPPED, HostGone
+from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors.calls import BEGIN, LOOK, Calls
 from rio_chain.executors.crew import Crew

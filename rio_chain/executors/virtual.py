@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.units import milliseconds, shown
-from rio_chain.engine.runtime import Lane, Raised, Runtime, Waiter, answer
+from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors.base import Executor, Lost, Main
 from rio_chain.executors.crew import Crew

@@ -13,7 +13,7 @@ from rio_chain.errors import UsageError
 from rio_chain.executors.here import waiter_here
 
 if TYPE_CHECKING:
-    from rio_chain.engine.runtime import Waiter
+    from rio_chain.engine._runtime_protocol import Waiter
 
 SLICE = 0.1
 """Seconds."""

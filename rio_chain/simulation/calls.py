@@ -8,7 +8,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from rio_chain._core.units import inert, milliseconds, shown
-from rio_chain.engine.current import Here
+from rio_chain.engine._current_run import Here
 
 NS = 6
 """Times of calls are rounded to the nanosecond: to so many places of a millisecond."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 
-from rio_chain.engine.blocking import SharedPermit
+from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.executors.kernel import current
 
 

@@ -13,7 +13,7 @@ from returns.result import Failure
 from rio_chain._core.copied_constants import copyable, fresh, is_container
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import Duration, inert, milliseconds, seconds, shown, span
-from rio_chain.engine.current import Here, here
+from rio_chain.engine._current_run import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
 from rio_chain.executors.sleeping import sleep_here

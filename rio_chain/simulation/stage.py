@@ -16,7 +16,7 @@ from rio_chain.chain._functions import is_async
 from rio_chain.chain._nodes import Node, Race, Scope, flat, parts, with_parts
 from rio_chain.chain._plan import PlannedTask
 from rio_chain.chain._request import Request
-from rio_chain.engine.current import CURRENT, current_attempt
+from rio_chain.engine._current_run import CURRENT, current_attempt
 from rio_chain.errors import (
     Abandoned,
     BridgeFailed,

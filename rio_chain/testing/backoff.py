@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rio_chain.engine.current import RESTS
+from rio_chain.engine._current_run import RESTS
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, overload
 from rio_chain._core.units import shown
 from rio_chain.chain._functions import is_async
 from rio_chain.chain._request import Request
-from rio_chain.engine.runtime import kind_of
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
 from rio_chain.executors.jumping import launch

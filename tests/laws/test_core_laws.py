@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from rio_chain import BalancerClosed, QueueFull, Task
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.queue import Turn
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()
 

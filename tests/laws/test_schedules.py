@@ -278,7 +278,7 @@ def planted(bug: Lost) -> Any:
 
 
 LOST_ITEM = Lost(
-    "rio_chain.engine.items",
+    "rio_chain.engine._each",
     "Results",
     "add",
     (

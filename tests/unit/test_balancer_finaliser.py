@@ -40,7 +40,7 @@ from rio_chain import (
 )
 from rio_chain.balancer import binding
 from rio_chain.balancer.queue import Turn
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 from rio_chain.executors import start_thread
 from rio_chain.executors.crew import Crew, _Seat
 from rio_chain.policies._cache import MISS, Found

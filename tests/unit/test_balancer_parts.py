@@ -13,7 +13,7 @@ from rio_chain import BalancerClosed, QueueFull, Task
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.queue import Turn
 from rio_chain.balancer.stats import SIZE, Histogram, Tally
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()
 durations = st.floats(0, 1e4)

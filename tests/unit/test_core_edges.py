@@ -10,7 +10,7 @@ import pytest
 from rio_chain import Task
 from rio_chain.balancer.core import Core
 from rio_chain.balancer.queue import Turn
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from rio_chain.engine.runtime import Raised
+from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors import crew as crew_module
 from rio_chain.executors.crew import Crew, Permits, pooled_call

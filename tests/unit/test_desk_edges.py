@@ -16,8 +16,8 @@ from rio_chain.balancer.core import Core
 from rio_chain.balancer.desk import Desk
 from rio_chain.balancer.posting import terms_of
 from rio_chain.balancer.queue import Turn
-from rio_chain.engine.current import Run
-from rio_chain.engine.runtime import HostGone
+from rio_chain.engine._current_run import Run
+from rio_chain.engine._runtime_protocol import HostGone
 from rio_chain.executors.serve import LOST
 
 REQUEST = Task(len)("four")

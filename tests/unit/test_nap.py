@@ -8,8 +8,8 @@ import trio.lowlevel
 import trio.testing
 
 from rio_chain import Task
-from rio_chain.engine.admit import nap
-from rio_chain.engine.current import INF, Run, Strand
+from rio_chain.engine._current_run import INF, Run, Strand
+from rio_chain.engine._enter_policy import nap
 from rio_chain.executors.crew import Crew
 from rio_chain.executors.trio import TrioRuntime
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rio_chain import Task
 from rio_chain.balancer.queue import Turn, TurnQueue
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 
 RUN = Run(Task(len).plan())
 

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
-from rio_chain.engine.runtime import STOPPED
+from rio_chain.engine._runtime_protocol import STOPPED
 from rio_chain.executors.kernel import StrandCancelled, current
 
 

@@ -18,7 +18,7 @@ from benchmarks.soak.homes import Home, WorkersHome, home
 from benchmarks.soak.ledger import Final, Ledger, allowed
 from benchmarks.soak.rounds import Soak
 from rio_chain import DeadlineExceeded, Outcome, Request, Task, TaskTimedOut, Ticket, TicketCancelled
-from rio_chain.engine.current import Run
+from rio_chain.engine._current_run import Run
 from rio_chain.executors.waiting import Elsewhere
 
 FEW = 150
@@ -173,7 +173,7 @@ class Keeping(WorkersHome):
 def test_objects_that_are_kept() -> None:
     status, said = soaked(make=Keeping, rounds=3, least=20)
     assert status == 1
-    assert "not flat: rio_chain.engine.current.Run grows: " in said
+    assert "not flat: rio_chain.engine._current_run.Run grows: " in said
 
 
 # --- parts ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rio_chain import Request, Task
-from rio_chain.engine import causes, interpret, stalls
+from rio_chain.engine import _classify_error, _interpreter, _warn_blocked_loop
 
 LOOPS = ("asyncio", "trio")
 Told = list[warnings.WarningMessage]
@@ -19,9 +19,9 @@ Told = list[warnings.WarningMessage]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpret, "LONG", 0.005)
-    monkeypatch.setattr(causes, "LONG", 0.005)
-    monkeypatch.setattr(stalls, "_told", set())
+    monkeypatch.setattr(_interpreter, "LONG", 0.005)
+    monkeypatch.setattr(_classify_error, "LONG", 0.005)
+    monkeypatch.setattr(_warn_blocked_loop, "_told", set())
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_each_function_is_named_for_itself(told: Told) -> None:
 
 
 def test_what_is_remembered_is_bounded(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stalls, "MANY", 2)
+    monkeypatch.setattr(_warn_blocked_loop, "MANY", 2)
     for i in range(4):
         Task(blocks).inline().named(f"name {i}")(1).run(executor="asyncio")
     assert len(told) == 2

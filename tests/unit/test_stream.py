@@ -17,7 +17,7 @@ from returns.result import Success
 import rio_chain.executors.blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain._core.units import seconds
-from rio_chain.engine.watch import Part, Watch, Watched, judged
+from rio_chain.engine._run_events import Part, Watch, Watched, judged
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import Entry, close, note_call
 

@@ -13,7 +13,7 @@ from fake_clock import FakeClock
 
 from rio_chain import Balancer, ChainDefinitionError
 from rio_chain.balancer.posting import terms_of
-from rio_chain.engine.current import CURRENT
+from rio_chain.engine._current_run import CURRENT
 
 CLOCK = FakeClock(1_000.0)
 

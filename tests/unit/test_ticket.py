@@ -14,7 +14,7 @@ import trio
 from interrupting import SIGNALS, Interruption, everywhere
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
-from rio_chain.engine.execute import unbegun
+from rio_chain.engine._run import unbegun
 from rio_chain.executors.waiting import Elsewhere, once, opener
 
 EXECUTORS = ("asyncio", "trio", "thread")

@@ -12,7 +12,7 @@ import pytest
 
 from rio_chain import Request, Task, Ticket, TicketCancelled
 from rio_chain.balancer.mapping import in_threads
-from rio_chain.engine.execute import unbegun
+from rio_chain.engine._run import unbegun
 from rio_chain.executors.serve import wait_for
 from rio_chain.executors.waiting import SLICE, Elsewhere, acquired
 

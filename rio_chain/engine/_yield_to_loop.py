@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rio_chain.engine.current import Strand
+from rio_chain.engine._current_run import Strand
 
 
 async def give_way(strand: Strand, edge: float, t: float) -> float:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from rio_chain.engine.current import Strand
-from rio_chain.engine.late import close_all, close_interrupted
-from rio_chain.engine.program import Args
-from rio_chain.engine.runtime import kind_of
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._discarded_results import close_all, close_interrupted
+from rio_chain.engine._program import Args
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import NotAccepted
 
 Reported = Callable[[BaseException], Any]

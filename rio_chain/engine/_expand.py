@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from returns.result import Success
 
-from rio_chain.engine.apply import ask
-from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
-from rio_chain.engine.current import Strand
-from rio_chain.engine.iterables import TEXT
-from rio_chain.engine.late import close_here
-from rio_chain.engine.runtime import kind_of
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._discarded_results import close_here
+from rio_chain.engine._frames import ask
+from rio_chain.engine._item_runner import DROPPED, MOST_WORKERS, Crowd, Gate, Work
+from rio_chain.engine._iterables import TEXT
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import LimitExceeded
 from rio_chain.policies._keys import Key, of_a_run
 from rio_chain.results._outcome import Failed

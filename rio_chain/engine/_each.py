@@ -12,13 +12,13 @@ from returns.result import Success
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.chain._functions import Reduce
 from rio_chain.chain._plan import PlannedBridge
-from rio_chain.engine.apply import Fail
-from rio_chain.engine.blocking import call_blocking
-from rio_chain.engine.crowd import DROPPED, MOST_WORKERS, Crowd, Gate, Work
-from rio_chain.engine.current import Strand
-from rio_chain.engine.give_way import give_way
-from rio_chain.engine.runtime import Raised, Waiter, checked
-from rio_chain.engine.sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
+from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Fail
+from rio_chain.engine._item_runner import DROPPED, MOST_WORKERS, Crowd, Gate, Work
+from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
+from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
+from rio_chain.engine._yield_to_loop import give_way
 from rio_chain.results._outcome import Failed
 
 

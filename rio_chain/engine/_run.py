@@ -7,11 +7,11 @@ from typing import Any
 
 from rio_chain._core.deadline import Deadline
 from rio_chain.chain._request import Request
-from rio_chain.engine.blocking import CALLING
-from rio_chain.engine.current import CURRENT, INF, Run, Strand, inherited
-from rio_chain.engine.given import program_for
-from rio_chain.engine.interpret import walk
-from rio_chain.engine.runtime import Runtime
+from rio_chain.engine._blocking_call import CALLING
+from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
+from rio_chain.engine._interpreter import walk
+from rio_chain.engine._prepare import program_for
+from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.results._outcome import Failed, Outcome
 from rio_chain.results._task_record import close

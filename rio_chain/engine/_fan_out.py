@@ -9,13 +9,13 @@ from typing import Any
 
 from returns.result import Failure, Success
 
-from rio_chain.engine.apply import Frame, NestedFail, RunPart, budget_of
-from rio_chain.engine.contender import Race, RaceOver
-from rio_chain.engine.current import CURRENT, Strand
-from rio_chain.engine.late import Tidy, close_all, close_here
-from rio_chain.engine.program import Branch, Op
-from rio_chain.engine.refused import close_refused, refused_by
-from rio_chain.engine.runtime import STOPPED, Runtime
+from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._discarded_results import Tidy, close_all, close_here
+from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
+from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._race import Race, RaceOver
+from rio_chain.engine._refused_answers import close_refused, refused_by
+from rio_chain.engine._runtime_protocol import STOPPED, Runtime
 from rio_chain.policies import Budget
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close

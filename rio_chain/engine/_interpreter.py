@@ -14,8 +14,15 @@ from returns.result import Failure, Success
 
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
-from rio_chain.engine.admit import admit
-from rio_chain.engine.apply import (
+from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
+from rio_chain.engine._choose import chosen, used
+from rio_chain.engine._classify_error import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
+from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._each import each
+from rio_chain.engine._enter_policy import admit
+from rio_chain.engine._expand import expand
+from rio_chain.engine._fan_out import together
+from rio_chain.engine._frames import (
     Fail,
     Frame,
     Late,
@@ -27,17 +34,10 @@ from rio_chain.engine.apply import (
     reported,
     unwind,
 )
-from rio_chain.engine.blocking import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
-from rio_chain.engine.causes import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
-from rio_chain.engine.compete import compete
-from rio_chain.engine.crowd import Crowd
-from rio_chain.engine.current import CURRENT, Run, Strand
-from rio_chain.engine.expansion import expand
-from rio_chain.engine.give_way import give_way
-from rio_chain.engine.given import program_for
-from rio_chain.engine.items import each
-from rio_chain.engine.pinned import Pinned, Pinning, call_pinning
-from rio_chain.engine.program import (
+from rio_chain.engine._hedge import compete
+from rio_chain.engine._item_runner import Crowd
+from rio_chain.engine._prepare import program_for
+from rio_chain.engine._program import (
     ADMIT,
     ASYNC,
     BRIDGE,
@@ -63,11 +63,11 @@ from rio_chain.engine.program import (
     Branch,
     Op,
 )
-from rio_chain.engine.refused import closed_after
-from rio_chain.engine.routes import chosen, used
-from rio_chain.engine.runtime import Raised, Refused, kind_of
-from rio_chain.engine.stalls import LONG, held
-from rio_chain.engine.together import together
+from rio_chain.engine._refused_answers import closed_after
+from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
+from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
+from rio_chain.engine._warn_blocked_loop import LONG, held
+from rio_chain.engine._yield_to_loop import give_way
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, entry_of, note_call
 

@@ -19,11 +19,11 @@ from returns.result import Success
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.chain._functions import name_of
-from rio_chain.engine.blocking import NO_KWARGS, SharedPermit, call_reserved
-from rio_chain.engine.runtime import Raised, Waiter, answer, kind_of
+from rio_chain.engine._blocking_call import NO_KWARGS, SharedPermit, call_reserved
+from rio_chain.engine._runtime_protocol import Raised, Waiter, answer, kind_of
 
 if TYPE_CHECKING:
-    from rio_chain.engine.current import Strand
+    from rio_chain.engine._current_run import Strand
 
 NOT_MADE: Any = object()
 """Stands for the answer of a call that is not made yet."""

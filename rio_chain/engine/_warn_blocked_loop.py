@@ -7,8 +7,8 @@ import warnings
 from rio_chain._core.unhandled_errors import report
 from rio_chain.chain._functions import code_of
 from rio_chain.chain._plan import PlannedBridge
-from rio_chain.engine.current import Strand
-from rio_chain.engine.program import TASK, Op, Spread
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._program import TASK, Op, Spread
 
 LONG = 0.1
 """Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""

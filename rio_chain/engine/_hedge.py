@@ -12,15 +12,15 @@ from typing import Any
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine.admit import nap
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
-from rio_chain.engine.contender import Race, RaceOver
-from rio_chain.engine.current import CURRENT, INF, Strand
-from rio_chain.engine.late import Tidy, close_all, close_here
-from rio_chain.engine.pinned import Pinned
-from rio_chain.engine.program import Branch, Op
-from rio_chain.engine.refused import refused_by
-from rio_chain.engine.runtime import Waiter
+from rio_chain.engine._current_run import CURRENT, INF, Strand
+from rio_chain.engine._discarded_results import Tidy, close_all, close_here
+from rio_chain.engine._enter_policy import nap
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
+from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._race import Race, RaceOver
+from rio_chain.engine._refused_answers import refused_by
+from rio_chain.engine._runtime_protocol import Waiter
+from rio_chain.engine._thread_bound_values import Pinned
 from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies._chooser import Arrival, Decision

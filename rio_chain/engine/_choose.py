@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rio_chain.engine.apply import Fail, agrees
-from rio_chain.engine.current import Strand
-from rio_chain.engine.program import Args, Op
-from rio_chain.engine.runtime import kind_of
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Fail, agrees
+from rio_chain.engine._program import Args, Op
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.results._task_record import close
 

@@ -34,8 +34,8 @@ from rio_chain.chain._plan import (
     Seq,
     TaskNode,
 )
-from rio_chain.engine.iterables import gives_plain, runs_code
-from rio_chain.engine.pinned import Pinning
+from rio_chain.engine._iterables import gives_plain, runs_code
+from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Accept, Cache, Policy, Replica, Retry, SingleFlight, Timeout
 
 INF = float("inf")

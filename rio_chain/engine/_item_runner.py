@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine.apply import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
-from rio_chain.engine.contender import Race, RaceOver
-from rio_chain.engine.current import CURRENT, Strand
-from rio_chain.engine.give_way import give_way
-from rio_chain.engine.program import Branch, Op
-from rio_chain.engine.refused import close_refused
-from rio_chain.engine.runtime import Waiter
+from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
+from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._race import Race, RaceOver
+from rio_chain.engine._refused_answers import close_refused
+from rio_chain.engine._runtime_protocol import Waiter
+from rio_chain.engine._yield_to_loop import give_way
 from rio_chain.errors import NotEnoughSuccesses
 from rio_chain.policies import AtLeast, Retry
 from rio_chain.results._error_summary import add_error

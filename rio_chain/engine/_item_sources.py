@@ -9,14 +9,14 @@ from time import perf_counter
 from typing import Any
 
 from rio_chain.chain._plan import PlannedBridge
-from rio_chain.engine.apply import Fail
-from rio_chain.engine.async_reader import AsyncReader
-from rio_chain.engine.blocking import call_reserved
-from rio_chain.engine.current import Strand
-from rio_chain.engine.iterables import TEXT, is_async, is_plain, is_used_up, runs_code
-from rio_chain.engine.pinned import Pinned, Pinning, claim
-from rio_chain.engine.program import Op
-from rio_chain.engine.runtime import Raised, checked, kind_of
+from rio_chain.engine._async_iterator_reader import AsyncReader
+from rio_chain.engine._blocking_call import call_reserved
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Fail
+from rio_chain.engine._iterables import TEXT, is_async, is_plain, is_used_up, runs_code
+from rio_chain.engine._program import Op
+from rio_chain.engine._runtime_protocol import Raised, checked, kind_of
+from rio_chain.engine._thread_bound_values import Pinned, Pinning, claim
 from rio_chain.errors import BridgeFailed
 from rio_chain.results._task_record import entry_of
 

@@ -10,7 +10,7 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from rio_chain.chain._functions import python_function
-from rio_chain.engine.runtime import kind_of
+from rio_chain.engine._runtime_protocol import kind_of
 
 _KINDS: tuple[Any, ...] = (list, tuple, set, frozenset, range, deque, dict)
 _EMPTY: dict[int, int] = {}

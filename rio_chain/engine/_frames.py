@@ -13,12 +13,12 @@ from typing import Any
 from rio_chain._core.unhandled_errors import report
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
-from rio_chain.engine.blocking import call_blocking
-from rio_chain.engine.current import RESTS, Strand
-from rio_chain.engine.late import close_all, close_interrupted
-from rio_chain.engine.program import FULL, TASK, Branch, Fallback, Layer, Op
-from rio_chain.engine.refused import close_refused, give_up_refused
-from rio_chain.engine.runtime import Raised
+from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._current_run import RESTS, Strand
+from rio_chain.engine._discarded_results import close_all, close_interrupted
+from rio_chain.engine._program import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine._refused_answers import close_refused, give_up_refused
+from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
-from rio_chain.engine.blocking import CALLING, GivenUp, HeldCall, SharedPermit
-from rio_chain.engine.contender import Contender, Race
-from rio_chain.engine.runtime import Runtime, Slot
+from rio_chain.engine._blocking_call import CALLING, GivenUp, HeldCall, SharedPermit
+from rio_chain.engine._race import Contender, Race
+from rio_chain.engine._runtime_protocol import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.results._task_record import Entry, Log
 
 if TYPE_CHECKING:
-    from rio_chain.engine.pinned import Pinned
+    from rio_chain.engine._thread_bound_values import Pinned
     from rio_chain.policies import Budget
 
 INF = float("inf")

@@ -13,8 +13,8 @@ from typing import Any
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
 from rio_chain.chain._plan import Plan
-from rio_chain.engine.current import Run, Strand
-from rio_chain.engine.runtime import Runtime, Slot
+from rio_chain.engine._current_run import Run, Strand
+from rio_chain.engine._runtime_protocol import Runtime, Slot
 from rio_chain.policies import Accept, Retry
 from rio_chain.results._events import Event, Kind
 from rio_chain.results._task_record import Entry

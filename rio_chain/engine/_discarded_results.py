@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from returns.result import Success
 
-from rio_chain.engine.blocking import call_blocking
-from rio_chain.engine.current import Strand
-from rio_chain.engine.pinned import Pinned, claim
-from rio_chain.engine.runtime import Raised, Runtime, Slot, Waiter
+from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._runtime_protocol import Raised, Runtime, Slot, Waiter
+from rio_chain.engine._thread_bound_values import Pinned, claim
 
 T = TypeVar("T")
 Late = Callable[[Any], None]

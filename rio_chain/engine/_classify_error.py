@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine.apply import Frame, NestedFail, OuterExpired, Place, enter, expire, reported
-from rio_chain.engine.current import Strand
-from rio_chain.engine.program import BRIDGE, CALL, PLACE, Op
-from rio_chain.engine.stalls import LONG, held
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Place, enter, expire, reported
+from rio_chain.engine._program import BRIDGE, CALL, PLACE, Op
+from rio_chain.engine._warn_blocked_loop import LONG, held
 from rio_chain.errors import BridgeFailed
 from rio_chain.policies._wrong_loop_errors import advise
 from rio_chain.results._task_record import Entry, entry_of, note_call

@@ -13,10 +13,10 @@ from time import perf_counter
 from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine.apply import Fail
-from rio_chain.engine.causes import EXITS
-from rio_chain.engine.current import CURRENT, INF, Strand
-from rio_chain.engine.runtime import Raised, Waiter, checked
+from rio_chain.engine._classify_error import EXITS
+from rio_chain.engine._current_run import CURRENT, INF, Strand
+from rio_chain.engine._frames import Fail
+from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
 
 PATIENCE = 0.001
 """Seconds after which it looks again whether more is needed."""

@@ -15,8 +15,8 @@ from rio_chain._core.unhandled_errors import report
 from rio_chain.policies._permit import Permit
 
 if TYPE_CHECKING:
-    from rio_chain.engine.contender import Contender
-    from rio_chain.engine.current import Attempt, Strand
+    from rio_chain.engine._current_run import Attempt, Strand
+    from rio_chain.engine._race import Contender
 
 NO_KWARGS: dict[str, Any] = {}
 

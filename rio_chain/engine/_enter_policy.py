@@ -12,11 +12,11 @@ from typing import Any, cast
 from attrs import frozen
 
 from rio_chain._core.units import shown
-from rio_chain.engine.apply import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
-from rio_chain.engine.blocking import SharedPermit
-from rio_chain.engine.current import INF, Strand
-from rio_chain.engine.program import FULL, Args, Op, Spread
-from rio_chain.engine.runtime import Waiter
+from rio_chain.engine._blocking_call import SharedPermit
+from rio_chain.engine._current_run import INF, Strand
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
+from rio_chain.engine._program import FULL, Args, Op, Spread
+from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
 from rio_chain.policies._keys import Key
