@@ -86,7 +86,7 @@ from rio_chain.policies import (
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
     from rio_chain.bounds import Bounds
-    from rio_chain.executors.stream import Stream
+    from rio_chain.executors._stream import Stream
     from rio_chain.lint import Finding
     from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.results._error_summary import ErrorSummary
@@ -174,7 +174,7 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "balancer": ("Balancer", "Ticket"),
         "bounds": ("Bounds",),
         "results._events": ("Event",),
-        "executors.stream": ("Stream",),
+        "executors._stream": ("Stream",),
         "results._error_summary": ("ErrorSummary",),
         "lint": ("Finding",),
         "results._outcome": ("Outcome", "Response", "Span"),

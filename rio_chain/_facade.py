@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rio_chain._core.notebook_repr import Drawn
     from rio_chain._core.units import Duration
     from rio_chain.chain._request import Request
-    from rio_chain.executors.base import Executor
-    from rio_chain.executors.stream import Stream
+    from rio_chain.executors._base import Executor
+    from rio_chain.executors._stream import Stream
     from rio_chain.live.progress import Progress
     from rio_chain.results._outcome import Outcome
     from rio_chain.show.svg import Svg
@@ -52,7 +52,7 @@ def stream(
     request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
 ) -> Stream[Out]:
     """As ``Facade.stream``."""
-    from rio_chain.executors.stream import Stream
+    from rio_chain.executors._stream import Stream
 
     return Stream(request, executor, deadline)
 

@@ -72,7 +72,7 @@ BUGS = (
     ),
     Bug(
         "a loser not awaited",
-        "executors/asyncio.py",
+        "executors/_asyncio.py",
         (
             ("        while self.left:\n", "        while self.left and not self.stopping:\n"),
             (
@@ -84,7 +84,7 @@ BUGS = (
     ),
     Bug(
         "a foreign cancel lost in the tick of an expiry",
-        "executors/asyncio.py",
+        "executors/_asyncio.py",
         (
             (
                 "        if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:\n",

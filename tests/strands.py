@@ -9,9 +9,9 @@ from math import inf
 from queue import SimpleQueue
 
 from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.kernel import Expired
-from rio_chain.executors.thread import ThreadRuntime
+from rio_chain.executors._strand import Expired
+from rio_chain.executors._thread import ThreadRuntime
+from rio_chain.executors._worker_pool import Crew
 
 LATE = "late"
 

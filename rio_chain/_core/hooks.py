@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rio_chain._core.notebook_repr import Drawn
     from rio_chain._core.units import Duration
     from rio_chain.chain._request import Request
-    from rio_chain.executors.base import Executor
-    from rio_chain.executors.stream import Stream
+    from rio_chain.executors._base import Executor
+    from rio_chain.executors._stream import Stream
     from rio_chain.live.progress import Progress
     from rio_chain.results._outcome import Outcome
     from rio_chain.show.svg import Svg

@@ -2,6 +2,6 @@
 
 from rio_chain.balancer.balancer import Balancer
 from rio_chain.balancer.stats import Histogram, Stats
-from rio_chain.executors.ticket import Ticket
+from rio_chain.executors._ticket import Ticket
 
 __all__ = ["Balancer", "Histogram", "Stats", "Ticket"]

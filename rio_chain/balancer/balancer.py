@@ -30,17 +30,17 @@ from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run import begin, end, outcome_of, unbegun
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
-from rio_chain.executors.serve import wait_for, wait_in_place
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import Elsewhere, Waited, told
+from rio_chain.executors._blocking_wait import Elsewhere, Waited, told
+from rio_chain.executors._run_ticket import wait_for, wait_in_place
+from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from rio_chain.engine._runtime_protocol import Runtime
-    from rio_chain.executors.base import Executor, Host
-    from rio_chain.executors.crew import LeftCall
+    from rio_chain.executors._base import Executor, Host
+    from rio_chain.executors._worker_pool import LeftCall
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")

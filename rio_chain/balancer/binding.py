@@ -13,7 +13,7 @@ from rio_chain.errors import UsageError
 from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
 
 if TYPE_CHECKING:
-    from rio_chain.executors.base import Executor, Host, Lost
+    from rio_chain.executors._base import Executor, Host, Lost
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""

@@ -16,12 +16,12 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.engine._runtime_protocol import HostGone
 from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
-from rio_chain.executors.serve import LOST
-from rio_chain.executors.ticket import Ticket
+from rio_chain.executors._run_ticket import LOST
+from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Runtime
-    from rio_chain.executors.base import Host, Main
+    from rio_chain.executors._base import Host, Main
 
 Out = TypeVar("Out")
 

@@ -10,7 +10,7 @@ from rio_chain.errors import ChainDefinitionError
 
 if TYPE_CHECKING:
     from rio_chain.engine import _runtime_protocol
-    from rio_chain.executors.lane import Lane
+    from rio_chain.executors.lanes._lane import Lane
 
 
 class Lanes:
@@ -32,7 +32,7 @@ class Lanes:
         """The lanes by name; they start nothing before the first call."""
         if not self._sizes:
             return {}
-        from rio_chain.executors.lane import Lane  # noqa: PLC0415 - few balancers need it
+        from rio_chain.executors.lanes._lane import Lane  # noqa: PLC0415 - few balancers need it
 
         if not self._open:
             self._open = tuple(Lane(name, size, self._most) for name, size in self._sizes.items())

@@ -9,9 +9,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rio_chain.executors.here import runtime_here, waiter_here
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import SLICE, Waited, once, told
+from rio_chain.executors._blocking_wait import SLICE, Waited, once, told
+from rio_chain.executors._running_loop import runtime_here, waiter_here
+from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from rio_chain.results._outcome import Outcome

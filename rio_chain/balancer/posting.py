@@ -13,7 +13,7 @@ from rio_chain._core.units import Duration, number, seconds, shown
 from rio_chain.balancer.queue import Turn
 from rio_chain.engine._current_run import INF, inherited
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.executors.serve import Errand
+from rio_chain.executors._run_ticket import Errand
 
 if TYPE_CHECKING:
     from rio_chain.balancer.core import Core

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rio_chain._core.deadline import Deadline
     from rio_chain._core.units import Duration
     from rio_chain.chain._plan import Plan
-    from rio_chain.executors.base import Executor
-    from rio_chain.executors.stream import Stream
+    from rio_chain.executors._base import Executor
+    from rio_chain.executors._stream import Stream
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)

@@ -13,8 +13,8 @@ from returns.result import Failure
 
 from rio_chain._core.units import inert
 from rio_chain.balancer.mapping import OnLoops
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import once
+from rio_chain.executors._blocking_wait import once
+from rio_chain.executors._ticket import Ticket
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.results._outcome import Outcome

@@ -14,9 +14,9 @@ from rio_chain._core.deadline import Deadline
 from rio_chain._core.units import Duration, inert, milliseconds
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors import run_blocking
-from rio_chain.executors.stream import events_of
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import told
+from rio_chain.executors._blocking_wait import told
+from rio_chain.executors._stream import events_of
+from rio_chain.executors._ticket import Ticket
 from rio_chain.live.screen import Shown
 from rio_chain.live.sheet import Cell, Sheet
 from rio_chain.live.tasks import HEAD, Row, Tasks, ended, folded
@@ -27,7 +27,7 @@ from rio_chain.show.svg import scrolled, svg_of
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
-    from rio_chain.executors.base import Executor
+    from rio_chain.executors._base import Executor
     from rio_chain.results._outcome import Outcome
 
 

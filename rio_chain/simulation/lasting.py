@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import inf
 
 from rio_chain.engine._blocking_call import SharedPermit
-from rio_chain.executors.kernel import current
+from rio_chain.executors._strand import current
 
 
 class Lasting:

@@ -14,8 +14,8 @@ from rio_chain.balancer import Balancer, Ticket
 from rio_chain.chain._compose import Composed, entry
 from rio_chain.chain._request import Request
 from rio_chain.errors import QueueFull
-from rio_chain.executors.virtual import VirtualExecutor, VirtualHost
-from rio_chain.executors.waiting import once
+from rio_chain.executors._blocking_wait import once
+from rio_chain.executors.virtual._executor import VirtualExecutor, VirtualHost
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation.draws import Draws
 from rio_chain.simulation.intervals import INF

@@ -16,7 +16,7 @@ from rio_chain._core.units import Duration, inert, milliseconds, seconds, shown,
 from rio_chain.engine._current_run import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
-from rio_chain.executors.sleeping import sleep_here
+from rio_chain.executors._sleep import sleep_here
 from rio_chain.simulation import faults
 from rio_chain.simulation.calls import Noted, ScriptCall
 from rio_chain.simulation.faults import Error

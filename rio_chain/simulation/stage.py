@@ -26,7 +26,7 @@ from rio_chain.errors import (
     TaskTimedOut,
     UsageError,
 )
-from rio_chain.executors.foreign import say_better
+from rio_chain.executors.virtual._real_io_guard import say_better
 from rio_chain.policies._shared_state import Shared
 from rio_chain.results._error_summary import class_of
 from rio_chain.simulation import faults

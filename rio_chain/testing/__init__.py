@@ -1,7 +1,7 @@
 """For the tests of those who use rio_chain."""
 
-from rio_chain.executors.deadlock import Deadlock
-from rio_chain.executors.virtual import VirtualExecutor
+from rio_chain.executors.virtual._deadlock import Deadlock
+from rio_chain.executors.virtual._executor import VirtualExecutor
 from rio_chain.simulation.calls import ScriptCall
 from rio_chain.simulation.models import LatencyModel
 from rio_chain.simulation.script import Script, ScriptEnded

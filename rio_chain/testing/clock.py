@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rio_chain._core.units import Duration, seconds
-from rio_chain.executors.sleeping import sleep_here
+from rio_chain.executors._sleep import sleep_here
 
 
 async def sleep(ms: Duration) -> None:

@@ -27,9 +27,9 @@ from rio_chain._core.units import Duration, inert, seconds, shown
 from rio_chain.balancer import Balancer
 from rio_chain.errors import ChainDefinitionError, RioError
 from rio_chain.executors import loop_module_of, running_library, runtime_here
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.kept import descriptors, is_shared, kept
-from rio_chain.executors.timers import TimerThread
+from rio_chain.executors._process_resources import descriptors, is_shared, kept
+from rio_chain.executors._timers import TimerThread
+from rio_chain.executors._worker_pool import Crew
 
 STEP = 0.001
 """Seconds between two looks."""

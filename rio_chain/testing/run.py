@@ -13,11 +13,11 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
-from rio_chain.executors.jumping import launch
-from rio_chain.executors.serve import Errand, wait_for
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.virtual import VirtualExecutor
-from rio_chain.executors.virtual import run as run_on
+from rio_chain.executors._run_ticket import Errand, wait_for
+from rio_chain.executors._ticket import Ticket
+from rio_chain.executors.virtual._autojump_thread import launch
+from rio_chain.executors.virtual._executor import VirtualExecutor
+from rio_chain.executors.virtual._executor import run as run_on
 from rio_chain.results._outcome import Outcome
 
 T = TypeVar("T")
@@ -96,13 +96,13 @@ def _virtual(work: Work) -> Any:
 
 
 def _asyncio(work: Work) -> Any:
-    from rio_chain.executors.asyncio import run_jumping  # noqa: PLC0415 - executors are imported when first used
+    from rio_chain.executors._asyncio import run_jumping  # noqa: PLC0415 - executors are imported when first used
 
     return run_jumping(_function(work))
 
 
 def _trio(work: Work) -> Any:
-    from rio_chain.executors.trio import run_jumping  # noqa: PLC0415 - executors are imported when first used
+    from rio_chain.executors._trio import run_jumping  # noqa: PLC0415 - executors are imported when first used
 
     return run_jumping(_function(work))
 

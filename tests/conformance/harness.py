@@ -26,8 +26,8 @@ from attrs import define, field
 
 from rio_chain import Balancer, Outcome, Request
 from rio_chain.executors import runtime_here, waiter_here
-from rio_chain.executors.asyncio import JumpingLoop
-from rio_chain.executors.kernel import Expired, Strand, StrandCancelled, current
+from rio_chain.executors._asyncio import JumpingLoop
+from rio_chain.executors._strand import Expired, Strand, StrandCancelled, current
 from rio_chain.testing import VirtualExecutor, run_virtual, sleep
 
 NATIVE = ("asyncio", "trio", "virtual")

@@ -11,7 +11,7 @@ from leaks.baseline import Bodies, eventually, is_idle, nothing_left
 from leaks.loops import LOOPS, Loop, eventually_here, one_of
 
 from rio_chain import Balancer, Request, Task, TaskTimedOut, TicketCancelled, settle
-from rio_chain.executors.asyncio import _reaper_of
+from rio_chain.executors._asyncio import _reaper_of
 
 Run = Callable[[Request[Any]], Awaitable[Any]]
 

@@ -41,8 +41,8 @@ from rio_chain import (
 from rio_chain.balancer import binding
 from rio_chain.balancer.queue import Turn
 from rio_chain.engine._current_run import Run
-from rio_chain.executors import start_thread
-from rio_chain.executors.crew import Crew, _Seat
+from rio_chain.executors import _start_thread
+from rio_chain.executors._worker_pool import Crew, _Seat
 from rio_chain.policies._cache import MISS, Found
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._single_flight import Leader
@@ -260,7 +260,7 @@ def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None
 def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its balancer is just being bound, by a thread that waits for this one."""
     monkeypatch.setattr(binding, "PATIENCE", 0.02)
-    start, tickets = start_thread.start_daemon, list[Ticket[Any]]()
+    start, tickets = _start_thread.start_daemon, list[Ticket[Any]]()
 
     def starts(target: Callable[[], None], name: str) -> threading.Thread:
         def run() -> None:
@@ -273,7 +273,7 @@ def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, mon
 
     with nothing_left():
         balancer = Balancer(executor)
-        monkeypatch.setattr(start_thread, "start_daemon", starts)
+        monkeypatch.setattr(_start_thread, "start_daemon", starts)
         with balancer:
             assert balancer.run(CHAIN(0)).unwrap() == 0
             assert tickets[0].wait(SECONDS).unwrap() == 1

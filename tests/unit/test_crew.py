@@ -14,8 +14,8 @@ import pytest
 
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import LimitExceeded
-from rio_chain.executors import crew as crew_module
-from rio_chain.executors.crew import Crew, Permits, pooled_call
+from rio_chain.executors import _worker_pool as crew_module
+from rio_chain.executors._worker_pool import Crew, Permits, pooled_call
 
 
 def eventually(truth, seconds=5.0):

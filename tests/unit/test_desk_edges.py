@@ -18,7 +18,7 @@ from rio_chain.balancer.posting import terms_of
 from rio_chain.balancer.queue import Turn
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._runtime_protocol import HostGone
-from rio_chain.executors.serve import LOST
+from rio_chain.executors._run_ticket import LOST
 
 REQUEST = Task(len)("four")
 

@@ -14,7 +14,7 @@ import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
 from rio_chain.errors import LimitExceeded
-from rio_chain.executors.kernel import Expired, current, trap
+from rio_chain.executors._strand import Expired, current, trap
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from math import inf
 import pytest
 from strands import begin, make, shut
 
-from rio_chain.executors.kernel import Limit, current
+from rio_chain.executors._strand import Limit, current
 
 OLD, FAR = -1.0, inf
 

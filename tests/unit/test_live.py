@@ -383,7 +383,7 @@ def test_a_line_is_said_once_for_each_change(
     shown = Lines.show
     monkeypatch.setattr(Lines, "show", show)
     monkeypatch.setattr(Lines, "every", 0.0)
-    monkeypatch.setattr("rio_chain.executors.waiting.SLICE", 0.002)
+    monkeypatch.setattr("rio_chain.executors._blocking_wait.SLICE", 0.002)
     Task(held)(1).run(live=True)
     running, done, end = capsys.readouterr().err.splitlines()
     assert running.startswith("held: running, ")

@@ -10,8 +10,8 @@ import trio.testing
 from rio_chain import Task
 from rio_chain.engine._current_run import INF, Run, Strand
 from rio_chain.engine._enter_policy import nap
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.trio import TrioRuntime
+from rio_chain.executors._trio import TrioRuntime
+from rio_chain.executors._worker_pool import Crew
 
 
 @pytest.mark.trio

@@ -15,8 +15,8 @@ import trio
 from screens import Kept
 
 from rio_chain import Balancer, ChainDefinitionError, Task
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import Elsewhere
+from rio_chain.executors._blocking_wait import Elsewhere
+from rio_chain.executors._ticket import Ticket
 from rio_chain.live import progress as progressing
 from rio_chain.live import screen
 from rio_chain.live.progress import Progress, rough
@@ -185,7 +185,7 @@ def test_while_it_waits_it_is_shown_again(
 @pytest.mark.parametrize("as_completed", [False, True])
 def test_map_shows_it_again_while_it_waits(as_completed: bool, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rio_chain.balancer.mapping.SLICE", 0.003)
-    monkeypatch.setattr("rio_chain.executors.waiting.SLICE", 0.003)
+    monkeypatch.setattr("rio_chain.executors._blocking_wait.SLICE", 0.003)
 
     def slow(value: int) -> int:
         time.sleep(0.04)

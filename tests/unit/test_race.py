@@ -15,7 +15,7 @@ import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
 from rio_chain.engine._runtime_protocol import STOPPED
-from rio_chain.executors.kernel import StrandCancelled, current
+from rio_chain.executors._strand import StrandCancelled, current
 
 
 @pytest.fixture

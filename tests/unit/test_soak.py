@@ -19,7 +19,7 @@ from benchmarks.soak.ledger import Final, Ledger, allowed
 from benchmarks.soak.rounds import Soak
 from rio_chain import DeadlineExceeded, Outcome, Request, Task, TaskTimedOut, Ticket, TicketCancelled
 from rio_chain.engine._current_run import Run
-from rio_chain.executors.waiting import Elsewhere
+from rio_chain.executors._blocking_wait import Elsewhere
 
 FEW = 150
 """Requests."""

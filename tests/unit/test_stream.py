@@ -14,7 +14,7 @@ import pytest
 import trio
 from returns.result import Success
 
-import rio_chain.executors.blocking_run as runners
+import rio_chain.executors._blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain._core.units import seconds
 from rio_chain.engine._run_events import Part, Watch, Watched, judged
@@ -123,7 +123,7 @@ def test_ctrl_c_cancels_the_run_and_is_raised(monkeypatch: pytest.MonkeyPatch) -
                 raise KeyboardInterrupt
             return self.lock.acquire(timeout=timeout)
 
-    monkeypatch.setattr("rio_chain.executors.stream.threading.Lock", Interrupted)
+    monkeypatch.setattr("rio_chain.executors._stream.threading.Lock", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(reading)
     assert body.ended.is_set()

@@ -15,7 +15,7 @@ from interrupting import SIGNALS, Interruption, everywhere
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
 from rio_chain.engine._run import unbegun
-from rio_chain.executors.waiting import Elsewhere, once, opener
+from rio_chain.executors._blocking_wait import Elsewhere, once, opener
 
 EXECUTORS = ("asyncio", "trio", "thread")
 REQUEST: Request[int] = Task(len).named("size")("four")

@@ -13,8 +13,8 @@ import pytest
 from rio_chain import Request, Task, Ticket, TicketCancelled
 from rio_chain.balancer.mapping import in_threads
 from rio_chain.engine._run import unbegun
-from rio_chain.executors.serve import wait_for
-from rio_chain.executors.waiting import SLICE, Elsewhere, acquired
+from rio_chain.executors._blocking_wait import SLICE, Elsewhere, acquired
+from rio_chain.executors._run_ticket import wait_for
 
 REQUEST: Request[int] = Task(len)("four")
 

@@ -12,22 +12,28 @@ import sniffio
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain.engine._current_run import CURRENT
 from rio_chain.errors import UsageError
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.kernel import driven
+from rio_chain.executors._strand import driven
+from rio_chain.executors._worker_pool import Crew
 from rio_chain.policies._shared_clock import find_clock_with
 
 if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Runtime, Waiter
-    from rio_chain.executors.base import ExecutorModule, Host, LoopModule, LoopRuntime
+    from rio_chain.executors._base import ExecutorModule, Host, LoopModule, LoopRuntime
 
 NAMES = ("asyncio", "trio", "thread", "virtual")
+_MODULES = {
+    "asyncio": "rio_chain.executors._asyncio",
+    "trio": "rio_chain.executors._trio",
+    "thread": "rio_chain.executors._thread",
+    "virtual": "rio_chain.executors.virtual._executor",
+}
 SHARED_THREADS, SHARED_ABANDONED = 40, 20
 """The bounds for runs that no balancer holds; as those of a balancer with its defaults."""
 
 
 def module_named(name: str) -> ExecutorModule:
     """The module of an executor, imported when it is first used."""
-    return cast("ExecutorModule", importlib.import_module(f"rio_chain.executors.{name}"))
+    return cast("ExecutorModule", importlib.import_module(_MODULES[name]))
 
 
 def loop_module_of(name: str) -> LoopModule:

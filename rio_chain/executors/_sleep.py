@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rio_chain.executors.here import runtime_here
-from rio_chain.executors.kernel import driven, let_others
-from rio_chain.executors.kernel import sleep as strand_sleep
+from rio_chain.executors._running_loop import runtime_here
+from rio_chain.executors._strand import driven, let_others
+from rio_chain.executors._strand import sleep as strand_sleep
 
 
 async def sleep_here(seconds: float) -> None:

@@ -18,17 +18,17 @@ from rio_chain._core.units import Duration
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run_events import Part, Watch, Watched
 from rio_chain.errors import UsageError
-from rio_chain.executors.blocking_run import shared_host, warn_if_a_loop_runs
-from rio_chain.executors.by_name import checked_executor, default_name
-from rio_chain.executors.here import host_here, waiter_here
-from rio_chain.executors.serve import Errand
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import Waited, told
+from rio_chain.executors._blocking_run import shared_host, warn_if_a_loop_runs
+from rio_chain.executors._blocking_wait import Waited, told
+from rio_chain.executors._by_name import checked_executor, default_name
+from rio_chain.executors._run_ticket import Errand
+from rio_chain.executors._running_loop import host_here, waiter_here
+from rio_chain.executors._ticket import Ticket
 from rio_chain.results._events import Event
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
-    from rio_chain.executors.base import Executor, Host
+    from rio_chain.executors._base import Executor, Host
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)

@@ -12,12 +12,12 @@ from rio_chain._core.deadline import Deadline
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._run import ABANDON_AFTER, begin, end, outcome_of, unbegun
 from rio_chain.errors import TicketCancelled
-from rio_chain.executors.ticket import Ticket
+from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rio_chain.executors.base import Host
+    from rio_chain.executors._base import Host
     from rio_chain.results._outcome import Outcome
 
 LOST = "the loop it ran on has ended"

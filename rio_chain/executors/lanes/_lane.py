@@ -23,11 +23,11 @@ from rio_chain._core.forks import after_fork
 from rio_chain._core.pickling import dumps, plain_dumps
 from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
-from rio_chain.executors.crew import Permits
-from rio_chain.executors.lane_pipe import MARGIN, BodyTooLarge, OutOfStep
-from rio_chain.executors.lane_process import Process, bury, exchange, is_quiet, kill, launch, leave
-from rio_chain.executors.lane_worker import Start, opened, question
-from rio_chain.executors.start_thread import start_daemon
+from rio_chain.executors._start_thread import start_daemon
+from rio_chain.executors._worker_pool import Permits
+from rio_chain.executors.lanes._pipe import MARGIN, BodyTooLarge, OutOfStep
+from rio_chain.executors.lanes._process import Process, bury, exchange, is_quiet, kill, launch, leave
+from rio_chain.executors.lanes._worker import Start, opened, question
 
 _WARM = 8
 """So many functions a new process loads before it is ready: their imports are not paid by the first call."""

@@ -23,7 +23,7 @@ from typing import Any, cast
 from attrs import evolve, frozen
 
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of
-from rio_chain.executors.lane_pipe import MARGIN
+from rio_chain.executors.lanes._pipe import MARGIN
 
 _SHORT = 10_000
 """Characters of a text, where the message would be too large otherwise."""

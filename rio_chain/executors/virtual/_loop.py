@@ -17,11 +17,11 @@ from typing import Any
 import sniffio
 
 from rio_chain._core.forks import after_fork, keep_alive
-from rio_chain.executors.crew import Crew, Item
-from rio_chain.executors.deadlock import Deadlock, gives_up, waits
-from rio_chain.executors.foreign import no_real_io, stray
-from rio_chain.executors.kernel import Kernel, set_aside
-from rio_chain.executors.timers import Alarm, Deadlines
+from rio_chain.executors._strand import Kernel, set_aside
+from rio_chain.executors._timers import Alarm, Deadlines
+from rio_chain.executors._worker_pool import Crew, Item
+from rio_chain.executors.virtual._deadlock import Deadlock, gives_up, waits
+from rio_chain.executors.virtual._real_io_guard import no_real_io, stray
 
 NAME = "virtual"
 PATIENCE = 0.01

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.executors.base import Executor
-from rio_chain.executors.here import NAMES, module_named
+from rio_chain.executors._base import Executor
+from rio_chain.executors._running_loop import NAMES, module_named
 
 if TYPE_CHECKING:
-    from rio_chain.executors.base import ExecutorModule
+    from rio_chain.executors._base import ExecutorModule
 
 DEFAULT = "asyncio"
 

@@ -18,10 +18,10 @@ import trio
 
 from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
-from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
-from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.start_thread import start_loop
+from rio_chain.executors._base import Lost, Main, OnLoop, OnLoopHost
+from rio_chain.executors._start_thread import start_loop
+from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors.virtual._autojump_calls import BEGIN, LOOK, Calls
 
 T = TypeVar("T")
 NAME = "trio"

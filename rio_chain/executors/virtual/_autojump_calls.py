@@ -6,7 +6,7 @@ takes: the clock waits for it, so a sync function takes no time, as on the virtu
 
 from __future__ import annotations
 
-from rio_chain.executors.crew import Crew
+from rio_chain.executors._worker_pool import Crew
 
 BEGIN = 1_000.0
 """Seconds at which these clocks begin: unusual, so that a mix-up of clocks shows."""

@@ -18,16 +18,16 @@ from rio_chain.engine._current_run import Run
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run import execute
 from rio_chain.errors import UsageError
-from rio_chain.executors.base import Executor
-from rio_chain.executors.by_name import checked_executor, default_name, module_of
-from rio_chain.executors.here import SHARED_ABANDONED, SHARED_THREADS, running_library, runtime_here
-from rio_chain.executors.kept import keeping
-from rio_chain.executors.serve import Errand, wait_for
-from rio_chain.executors.ticket import Ticket
+from rio_chain.executors._base import Executor
+from rio_chain.executors._by_name import checked_executor, default_name, module_of
+from rio_chain.executors._process_resources import keeping
+from rio_chain.executors._run_ticket import Errand, wait_for
+from rio_chain.executors._running_loop import SHARED_ABANDONED, SHARED_THREADS, running_library, runtime_here
+from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
-    from rio_chain.executors.base import Host
+    from rio_chain.executors._base import Host
     from rio_chain.results._outcome import Outcome
 
 ALONE = frozenset({"virtual"})

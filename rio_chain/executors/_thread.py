@@ -15,13 +15,13 @@ from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._runtime_protocol import NO_LANES, Raised, Refused, Waiter
-from rio_chain.executors.base import Lost
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.kept import keeping
-from rio_chain.executors.kernel import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
-from rio_chain.executors.race import race
-from rio_chain.executors.timers import MonotonicClock, TimerThread
-from rio_chain.executors.waiting import Waited
+from rio_chain.executors._base import Lost
+from rio_chain.executors._blocking_wait import Waited
+from rio_chain.executors._process_resources import keeping
+from rio_chain.executors._strand import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
+from rio_chain.executors._strand_race import race
+from rio_chain.executors._timers import MonotonicClock, TimerThread
+from rio_chain.executors._worker_pool import Crew
 
 T = TypeVar("T")
 
@@ -228,7 +228,7 @@ after_fork(_renew)
 
 def _async_host() -> AsyncHost:
     """The loop thread for async functions: one per process, made when first needed."""
-    from rio_chain.executors.asyncio import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
+    from rio_chain.executors._asyncio import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
 
     pid = os.getpid()  # a forked child has none of its parent's threads
     with _lock:

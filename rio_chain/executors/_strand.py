@@ -31,8 +31,8 @@ from rio_chain._core.unhandled_errors import report, surely
 from rio_chain.engine._blocking_call import NO_KWARGS
 from rio_chain.engine._runtime_protocol import answer, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
-from rio_chain.executors.crew import Crew, Item
-from rio_chain.executors.timers import Alarm
+from rio_chain.executors._timers import Alarm
+from rio_chain.executors._worker_pool import Crew, Item
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
 AGAIN = 0.05

@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
-from rio_chain.executors.crew import Crew, pooled_call
-from rio_chain.executors.waiting import Waited
+from rio_chain.executors._blocking_wait import Waited
+from rio_chain.executors._worker_pool import Crew, pooled_call
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
@@ -183,7 +183,7 @@ class Host(Waited, Protocol):
 
 
 class ExecutorModule(Protocol):
-    """The interface of ``executors/thread.py``, and a part of that of the loops."""
+    """The interface of ``executors/_thread.py``, and a part of that of the loops."""
 
     def launch(self, threads: int, max_abandoned: int, name: str = ...) -> Host:
         """A host on threads of its own, whose names begin with ``name``."""
@@ -201,7 +201,7 @@ class Executor(ABC):
 
 
 class LoopModule(ExecutorModule, Protocol):
-    """The interface of ``executors/asyncio.py``, ``trio.py`` and ``virtual.py``."""
+    """The interface of ``executors/_asyncio.py``, ``trio.py`` and ``virtual.py``."""
 
     def attach(self, threads: int, max_abandoned: int) -> Host:
         """A host on the loop that is running in this thread."""

@@ -15,8 +15,8 @@ from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import Run
 from rio_chain.errors import TicketCancelled, UsageError
-from rio_chain.executors.here import waiter_here
-from rio_chain.executors.waiting import Waited, opener
+from rio_chain.executors._blocking_wait import Waited, opener
+from rio_chain.executors._running_loop import waiter_here
 from rio_chain.policies._checks import callback as function
 
 if TYPE_CHECKING:

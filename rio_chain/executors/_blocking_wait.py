@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from rio_chain.errors import UsageError
-from rio_chain.executors.here import waiter_here
+from rio_chain.executors._running_loop import waiter_here
 
 if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Waiter

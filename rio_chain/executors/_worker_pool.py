@@ -25,7 +25,7 @@ from rio_chain.engine._current_run import task_in
 from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter, answer
 from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
 from rio_chain.errors import LimitExceeded
-from rio_chain.executors.start_thread import start_daemon
+from rio_chain.executors._start_thread import start_daemon
 
 Item = Callable[[], bool]
 """Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""

@@ -18,13 +18,13 @@ from rio_chain._core.forks import after_fork
 from rio_chain._core.units import milliseconds, shown
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
-from rio_chain.executors.base import Executor, Lost, Main
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.foreign import frames_of, say_better
-from rio_chain.executors.kernel import Signal, Strand, StrandCancelled, current, driven_within, let_others
-from rio_chain.executors.thread import ThreadRuntime
-from rio_chain.executors.virtual_loop import NAME, Loop, running
-from rio_chain.executors.waiting import Waited
+from rio_chain.executors._base import Executor, Lost, Main
+from rio_chain.executors._blocking_wait import Waited
+from rio_chain.executors._strand import Signal, Strand, StrandCancelled, current, driven_within, let_others
+from rio_chain.executors._thread import ThreadRuntime
+from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors.virtual._loop import NAME, Loop, running
+from rio_chain.executors.virtual._real_io_guard import frames_of, say_better
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import STOPPED
-from rio_chain.executors.kernel import Signal, Strand, StrandCancelled
+from rio_chain.executors._strand import Signal, Strand, StrandCancelled
 
 
 async def race(

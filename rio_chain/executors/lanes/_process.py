@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from io import FileIO
 from typing import cast
 
-from rio_chain.executors.lane_pipe import is_silent, new_mark, receive, send
+from rio_chain.executors.lanes._pipe import is_silent, new_mark, receive, send
 
 Process = subprocess.Popen[bytes]
-_START = "import sys; sys.path[:] = {path!r}; from rio_chain.executors.lane_worker import serve; serve()"
+_START = "import sys; sys.path[:] = {path!r}; from rio_chain.executors.lanes._worker import serve; serve()"
 
 
 def launch() -> Process:

@@ -10,9 +10,9 @@ from rio_chain._core.units import inert, milliseconds
 from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.engine._run import ABANDON_AFTER
 from rio_chain.errors import RioError
-from rio_chain.executors.foreign import frames_of
-from rio_chain.executors.kernel import Kernel, Limit, Strand
-from rio_chain.executors.timers import Timed
+from rio_chain.executors._strand import Kernel, Limit, Strand
+from rio_chain.executors._timers import Timed
+from rio_chain.executors.virtual._real_io_guard import frames_of
 
 
 class Deadlock(RioError):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from math import inf
 from typing import cast
 
-from rio_chain.executors.base import Host
-from rio_chain.executors.calls import BEGIN, LOOK
-from rio_chain.executors.thread import ThreadHost
-from rio_chain.executors.timers import Alarm, Deadlines
-from rio_chain.executors.virtual import AsyncFunctions
+from rio_chain.executors._base import Host
+from rio_chain.executors._thread import ThreadHost
+from rio_chain.executors._timers import Alarm, Deadlines
+from rio_chain.executors.virtual._autojump_calls import BEGIN, LOOK
+from rio_chain.executors.virtual._executor import AsyncFunctions
 
 
 class JumpingTimers:

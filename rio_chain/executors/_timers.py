@@ -16,7 +16,7 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from rio_chain._core.unhandled_errors import report, surely
-from rio_chain.executors.start_thread import start_daemon
+from rio_chain.executors._start_thread import start_daemon
 
 
 class Timed(Protocol):

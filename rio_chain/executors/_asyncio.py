@@ -20,11 +20,11 @@ from typing import Any, TypeVar, cast
 
 from rio_chain._core.unhandled_errors import call_once, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone, Raised
-from rio_chain.executors.base import Lost, Main, OnLoop, OnLoopHost
-from rio_chain.executors.calls import BEGIN, LOOK, Calls
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.start_thread import start_loop
-from rio_chain.executors.timers import Deadlines
+from rio_chain.executors._base import Lost, Main, OnLoop, OnLoopHost
+from rio_chain.executors._start_thread import start_loop
+from rio_chain.executors._timers import Deadlines
+from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors.virtual._autojump_calls import BEGIN, LOOK, Calls
 
 T = TypeVar("T")
 INF = float("inf")

@@ -20,9 +20,9 @@ from returns.result import Failure
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of
 from rio_chain.engine._runtime_protocol import Raised, kind_of
 from rio_chain.errors import LaneMessageTooLarge, NotPicklable
-from rio_chain.executors.lane_error import pack_error, unpack_error
-from rio_chain.executors.lane_pipe import MARGIN, receive, send
-from rio_chain.executors.start_thread import start_daemon
+from rio_chain.executors._start_thread import start_daemon
+from rio_chain.executors.lanes._error_transfer import pack_error, unpack_error
+from rio_chain.executors.lanes._pipe import MARGIN, receive, send
 
 VALUE, FAILURE, ERROR, UNFIT, LARGE = b"V", b"F", b"E", b"U", b"L"
 """How an answer begins: a value; the error of a ``Failure``; an error that was raised; what could not be pickled and
