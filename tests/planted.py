@@ -61,7 +61,7 @@ BUGS = (
     ),
     Bug(
         "a slot lost at hand-over",
-        "balancer/core.py",
+        "balancer/_admission.py",
         (
             (
                 'turn.state = "gone"\n                self.release(turn.run)\n',
@@ -133,7 +133,7 @@ BUGS = (
     ),
     Bug(
         "a waiter never woken",
-        "balancer/core.py",
+        "balancer/_admission.py",
         (
             (
                 "        self.runs[turn.run] = None\n        self.after(turn.tell)\n",

@@ -16,12 +16,12 @@ from unittest import mock
 
 HOMES = (
     "_core.deferring_lock",
-    "balancer.balancer",
-    "balancer.binding",
-    "balancer.core",
-    "balancer.desk",
-    "balancer.posting",
-    "balancer.queue",
+    "balancer._balancer",
+    "balancer._host_binding",
+    "balancer._admission",
+    "balancer._dispatch",
+    "balancer._posted_request",
+    "balancer._priority_queue",
     "executors._run_ticket",
     "executors._ticket",
     "engine._run",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from benchmarks.growth.fit import head, line
 from rio_chain import Task
-from rio_chain.balancer.queue import Turn, TurnQueue
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
 from rio_chain.engine._current_run import Run
 
 CALLS = 20_000

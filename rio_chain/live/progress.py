@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from returns.result import Failure
 
 from rio_chain._core.units import inert
-from rio_chain.balancer.mapping import OnLoops
+from rio_chain.balancer._mapping import OnLoops
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors._ticket import Ticket
 from rio_chain.live.screen import Shown

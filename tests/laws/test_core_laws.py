@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from rio_chain import BalancerClosed, QueueFull, Task
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.queue import Turn
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from rio_chain import Task
-from rio_chain.balancer.queue import Turn, TurnQueue
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
 from rio_chain.engine._current_run import Run
 
 RUN = Run(Task(len).plan())

@@ -15,7 +15,7 @@ from interrupting import SIGNALS, Interruption, everywhere
 from leaks.baseline import EXECUTORS, eventually
 
 from rio_chain import Balancer, Task, Ticket
-from rio_chain.balancer.desk import Desk
+from rio_chain.balancer._dispatch import Desk
 
 pytestmark = [
     pytest.mark.timeout(50),

@@ -38,8 +38,8 @@ from rio_chain import (
     Ticket,
     TicketCancelled,
 )
-from rio_chain.balancer import binding
-from rio_chain.balancer.queue import Turn
+from rio_chain.balancer import _host_binding
+from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 from rio_chain.executors import _start_thread
 from rio_chain.executors._worker_pool import Crew, _Seat
@@ -259,7 +259,7 @@ def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None
 @pytest.mark.parametrize("executor", ["asyncio", "trio"])
 def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its balancer is just being bound, by a thread that waits for this one."""
-    monkeypatch.setattr(binding, "PATIENCE", 0.02)
+    monkeypatch.setattr(_host_binding, "PATIENCE", 0.02)
     start, tickets = _start_thread.start_daemon, list[Ticket[Any]]()
 
     def starts(target: Callable[[], None], name: str) -> threading.Thread:

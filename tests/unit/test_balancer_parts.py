@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rio_chain import BalancerClosed, QueueFull, Task
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.queue import Turn
-from rio_chain.balancer.stats import SIZE, Histogram, Tally
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._priority_queue import Turn
+from rio_chain.balancer._stats import SIZE, Histogram, Tally
 from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()

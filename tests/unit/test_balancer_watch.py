@@ -18,9 +18,9 @@ from attrs import evolve
 from rich.console import Console
 
 from rio_chain import Balancer, ChainDefinitionError, Task, UsageError
-from rio_chain.balancer import watch as watching
-from rio_chain.balancer.stats import SIZE, Histogram, Stats, Tally
-from rio_chain.balancer.watch import Watched, line, table
+from rio_chain.balancer import _live_table as watching
+from rio_chain.balancer._live_table import Watched, line, table
+from rio_chain.balancer._stats import SIZE, Histogram, Stats, Tally
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")

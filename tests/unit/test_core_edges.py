@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rio_chain import Task
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.queue import Turn
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()

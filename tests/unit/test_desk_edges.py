@@ -12,10 +12,10 @@ from amid import amid
 from fake_clock import FakeClock
 
 from rio_chain import BalancerClosed, DeadlineExceeded, Task, Ticket, TicketCancelled
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.desk import Desk
-from rio_chain.balancer.posting import terms_of
-from rio_chain.balancer.queue import Turn
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._dispatch import Desk
+from rio_chain.balancer._posted_request import terms_of
+from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._runtime_protocol import HostGone
 from rio_chain.executors._run_ticket import LOST

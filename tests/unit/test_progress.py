@@ -166,7 +166,7 @@ def test_while_it_waits_it_is_shown_again(
     loop: str, as_completed: bool, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also on a loop, where nothing but the answers wakes the task that waits."""
-    monkeypatch.setattr("rio_chain.balancer.mapping.SLICE", 0.003)
+    monkeypatch.setattr("rio_chain.balancer._mapping.SLICE", 0.003)
 
     def slow(value: int) -> int:
         time.sleep(0.04)
@@ -184,7 +184,7 @@ def test_while_it_waits_it_is_shown_again(
 
 @pytest.mark.parametrize("as_completed", [False, True])
 def test_map_shows_it_again_while_it_waits(as_completed: bool, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rio_chain.balancer.mapping.SLICE", 0.003)
+    monkeypatch.setattr("rio_chain.balancer._mapping.SLICE", 0.003)
     monkeypatch.setattr("rio_chain.executors._blocking_wait.SLICE", 0.003)
 
     def slow(value: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rio_chain import Task
-from rio_chain.balancer.queue import Turn, TurnQueue
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
 from rio_chain.engine._current_run import Run
 
 RUN = Run(Task(len).plan())

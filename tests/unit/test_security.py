@@ -86,7 +86,7 @@ def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
     assert names == {
         "executors/_running_loop.py": "_MODULES[name]",  # which has been looked up in a list
         "_core/pickling.py": "'cloudpickle'",
-        "balancer/watch.py": "module",
+        "balancer/_live_table.py": "module",
         "live/screen.py": "'IPython.display'",
         "live/terminal.py": "module",
         "cli/target.py": "place",  # which the user's own command line says

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rio_chain import Balancer, Task
-from rio_chain.balancer.stats import SIZE, Stats, Tally, status_line
+from rio_chain.balancer._stats import SIZE, Stats, Tally, status_line
 
 
 @pytest.mark.parametrize("power", range(SIZE - 2))

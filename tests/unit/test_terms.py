@@ -12,7 +12,7 @@ import pytest
 from fake_clock import FakeClock
 
 from rio_chain import Balancer, ChainDefinitionError
-from rio_chain.balancer.posting import terms_of
+from rio_chain.balancer._posted_request import terms_of
 from rio_chain.engine._current_run import CURRENT
 
 CLOCK = FakeClock(1_000.0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rio_chain import Request, Task, Ticket, TicketCancelled
-from rio_chain.balancer.mapping import in_threads
+from rio_chain.balancer._mapping import in_threads
 from rio_chain.engine._run import unbegun
 from rio_chain.executors._blocking_wait import SLICE, Elsewhere, acquired
 from rio_chain.executors._run_ticket import wait_for

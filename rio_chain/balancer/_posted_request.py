@@ -10,13 +10,13 @@ from attrs import define, field, frozen
 
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration, number, seconds, shown
-from rio_chain.balancer.queue import Turn
+from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import INF, inherited
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors._run_ticket import Errand
 
 if TYPE_CHECKING:
-    from rio_chain.balancer.core import Core
+    from rio_chain.balancer._admission import Core
     from rio_chain.engine._runtime_protocol import Runtime
 
 CLOSED = "the balancer closed"

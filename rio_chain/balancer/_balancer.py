@@ -15,15 +15,15 @@ from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import Looks
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds, shown
-from rio_chain.balancer import mapping
-from rio_chain.balancer.binding import Binding
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.desk import Desk
-from rio_chain.balancer.dropped import described, dropped, snapshot, state
-from rio_chain.balancer.lanes import Lanes
-from rio_chain.balancer.posting import OnFull, Terms, terms_of
-from rio_chain.balancer.stats import Stats
-from rio_chain.balancer.warn import left_running, users_line
+from rio_chain.balancer import _mapping
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._dispatch import Desk
+from rio_chain.balancer._dropped import described, dropped, snapshot, state
+from rio_chain.balancer._host_binding import Binding
+from rio_chain.balancer._lanes import Lanes
+from rio_chain.balancer._posted_request import OnFull, Terms, terms_of
+from rio_chain.balancer._stats import Stats
+from rio_chain.balancer._warnings import left_running, users_line
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, INF, Run
 from rio_chain.engine._prepare import check_lanes
@@ -263,9 +263,9 @@ class Balancer(Looks):
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
             shown = hooks.facade.progress(inputs)
-            give = partial(mapping.in_threads, host, shown.posting(post), inputs, 2 * self._workers)
+            give = partial(_mapping.in_threads, host, shown.posting(post), inputs, 2 * self._workers)
             return shown.shown(lambda look: give(as_completed=as_completed, look=look))
-        return mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
+        return _mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def amap(
         self,
@@ -283,9 +283,9 @@ class Balancer(Looks):
             shown = hooks.facade.progress(inputs)
             posting, window = shown.posting(post), 2 * self._workers
             return shown.ashown(
-                lambda look: mapping.OnLoops(posting, inputs, window, as_completed=as_completed, look=look)
+                lambda look: _mapping.OnLoops(posting, inputs, window, as_completed=as_completed, look=look)
             )
-        return mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
+        return _mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
         terms = terms_of(host.runtime.now, priority)
@@ -489,7 +489,7 @@ class Balancer(Looks):
             >>> balancer.watch()
             Balancer asyncio closed: running 0/2, queued 0/1000, abandoned 0/4, rejected 0, done 1
         """
-        from rio_chain.balancer.watch import Watched, watch  # noqa: PLC0415 - few look
+        from rio_chain.balancer._live_table import Watched, watch  # noqa: PLC0415 - few look
 
         limit = INF if duration is None else seconds(duration, "duration")
         self._binding.bound()

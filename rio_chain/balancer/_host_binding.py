@@ -7,8 +7,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.lanes import Lanes
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._lanes import Lanes
 from rio_chain.errors import UsageError
 from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
 

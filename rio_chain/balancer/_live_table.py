@@ -17,7 +17,7 @@ from typing import Any
 from attrs import frozen
 
 from rio_chain._core.units import inert
-from rio_chain.balancer.stats import Histogram, Stats
+from rio_chain.balancer._stats import Histogram, Stats
 
 REFRESH = 0.25
 """Seconds between two looks in a terminal."""

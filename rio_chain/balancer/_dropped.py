@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import partial
 
 from rio_chain._core.unhandled_errors import call_once
-from rio_chain.balancer import warn
-from rio_chain.balancer.binding import Binding
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.desk import Desk
-from rio_chain.balancer.stats import Stats, status_line
+from rio_chain.balancer import _warnings
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._dispatch import Desk
+from rio_chain.balancer._host_binding import Binding
+from rio_chain.balancer._stats import Stats, status_line
 
 DROPPED = "it was dropped"
 
@@ -34,7 +34,7 @@ def described(binding: Binding, core: Core) -> str:
     return status_line(state(binding, core), core.queue.workers, core.buffer, snapshot(binding, core))
 
 
-def dropped(desk: Desk, binding: Binding, made: warn.Line) -> None:
+def dropped(desk: Desk, binding: Binding, made: _warnings.Line) -> None:
     """End its threads and its loop when all tickets are answered. From any thread, in the middle of anything.
 
     With tickets that are open it says nothing: whoever holds them uses the balancer.
@@ -51,10 +51,10 @@ def dropped(desk: Desk, binding: Binding, made: warn.Line) -> None:
         call_once([partial(_end, desk, binding, made)])
 
 
-def _end(desk: Desk, binding: Binding, made: warn.Line) -> None:
+def _end(desk: Desk, binding: Binding, made: _warnings.Line) -> None:
     core = desk.core
     forgotten = described(binding, core) if desk.idle and not core.closed else None
     core.shut(DROPPED)
     core.when_idle(partial(call_once, [partial(binding.close, wait=False)]))
     if forgotten is not None:
-        warn.dropped(forgotten, made)
+        _warnings.dropped(forgotten, made)

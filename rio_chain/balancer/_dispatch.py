@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.posting import CLOSED, ENDED, Posting, Terms
-from rio_chain.balancer.queue import Turn
+from rio_chain.balancer._admission import Core
+from rio_chain.balancer._posted_request import CLOSED, ENDED, Posting, Terms
+from rio_chain.balancer._priority_queue import Turn
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.engine._runtime_protocol import HostGone

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from rio_chain._core.deferring_lock import Aside
 from rio_chain._core.forks import keep_alive
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.balancer.queue import Turn, TurnQueue
-from rio_chain.balancer.stats import Stats, Tally
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
+from rio_chain.balancer._stats import Stats, Tally
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
 
