@@ -11,11 +11,8 @@ The map, from the bottom up. Each file may import from those above it, never fro
     engine/      the one interpreter, over the Runtime Protocol
     executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
     balancer/    the priority queue, its slots, and how it shares an executor
-    bounds       what a chain can cost at most
-    lint         names odd orders, and writes the better ones
-    show/        everything that draws: tree, pictures, Mermaid
+    inspect/     what shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
     simulation/  backends that are scripted or drawn, and what would happen with them
-    live/        what goes on, shown while it goes on
     _facade      what .run(), .svg() and the like of data do
     dsl/         what a user writes: Task, >>, the policy calls, fan_out, each, choose
     testing/     what users need to test their chains
@@ -85,9 +82,9 @@ from rio_chain.policies import (
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
-    from rio_chain.bounds import Bounds
     from rio_chain.executors._stream import Stream
-    from rio_chain.lint import Finding
+    from rio_chain.inspect._bounds import Bounds
+    from rio_chain.inspect.lint import Finding
     from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.results._error_summary import ErrorSummary
     from rio_chain.results._events import Event
@@ -172,11 +169,11 @@ hooks.install(_facade)
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
     _LATER = {  # nobody needs these to write a chain, or few do
         "balancer": ("Balancer", "Ticket"),
-        "bounds": ("Bounds",),
+        "inspect._bounds": ("Bounds",),
         "results._events": ("Event",),
         "executors._stream": ("Stream",),
         "results._error_summary": ("ErrorSummary",),
-        "lint": ("Finding",),
+        "inspect.lint": ("Finding",),
         "results._outcome": ("Outcome", "Response", "Span"),
         "policies._best_and_quorum": ("best", "quorum"),
         "simulation": ("Simulation", "advise", "compare", "simulate"),

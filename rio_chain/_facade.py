@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
-    from rio_chain.live.progress import Progress
+    from rio_chain.inspect.live._progress import Progress
+    from rio_chain.inspect.pictures._svg_string import Svg
     from rio_chain.results._outcome import Outcome
-    from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out")
 
@@ -33,7 +33,7 @@ def blocking_run(
 ) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
     """As ``Facade.blocking_run``."""
     if live:
-        from rio_chain.live.run import run_live
+        from rio_chain.inspect.live._run_table import run_live
 
         return run_live
     from rio_chain.executors import run_blocking
@@ -59,34 +59,34 @@ def stream(
 
 def progress(inputs: Iterable[Any], /) -> Progress:
     """As ``Facade.progress``."""
-    from rio_chain.live.progress import Progress
+    from rio_chain.inspect.live._progress import Progress
 
     return Progress(inputs)
 
 
 def mime_bundle(thing: object, include: Container[str] | None, exclude: Container[str] | None, /) -> dict[str, str]:
     """As ``Facade.mime_bundle``."""
-    from rio_chain.show.display import bundle
+    from rio_chain.inspect._notebook import bundle
 
     return bundle(thing, include, exclude)
 
 
 def svg(drawn: Drawn, /) -> Svg:
     """As ``Facade.svg``."""
-    from rio_chain.show.svg import svg_of
+    from rio_chain.inspect.pictures._svg_string import svg_of
 
     return svg_of(drawn)
 
 
 def save(drawn: Drawn, path: str | Path, /) -> Path:
     """As ``Facade.save``."""
-    from rio_chain.show.save import save as written
+    from rio_chain.inspect._save import save as written
 
     return written(drawn, path)
 
 
 def timeline(outcome: Outcome[Any], /) -> Svg:
     """As ``Facade.timeline``."""
-    from rio_chain.show.timeline import timeline_of
+    from rio_chain.inspect.pictures._timeline import timeline_of
 
     return timeline_of(outcome)

@@ -49,7 +49,7 @@ def layer_of_file(file: str) -> str:
 
 
 def module_of_file(file: str) -> str:
-    """``executors/_trio.py`` -> ``rio_chain.executors._trio``, ``show/__init__.py`` -> ``rio_chain.show``."""
+    """``executors/_trio.py`` -> ``rio_chain.executors._trio``, ``inspect/__init__.py`` -> ``rio_chain.inspect``."""
     parts = ("rio_chain", *file.removesuffix(".py").split("/"))
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
-    from rio_chain.live.progress import Progress
+    from rio_chain.inspect.live._progress import Progress
+    from rio_chain.inspect.pictures._svg_string import Svg
     from rio_chain.results._outcome import Outcome
-    from rio_chain.show.svg import Svg
 
 Out = TypeVar("Out")
 

@@ -10,7 +10,7 @@ from rio_chain._core import hooks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rio_chain.show.svg import Svg
+    from rio_chain.inspect.pictures._svg_string import Svg
 
 
 class Looks:

@@ -23,9 +23,9 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._match_errors import Match
 
 if TYPE_CHECKING:
-    from rio_chain.bounds import Bounds
-    from rio_chain.lint import Finding
-    from rio_chain.show import Text
+    from rio_chain.inspect import Text
+    from rio_chain.inspect._bounds import Bounds
+    from rio_chain.inspect.lint import Finding
     from rio_chain.simulation.backends import Backend
 
 P = ParamSpec("P")
@@ -57,13 +57,13 @@ class Chain(Onion[P, Out], Generic[P, Out]):
 
     def explain(self) -> Text:
         """An indented tree of what happens, each policy around what it wraps, the outermost first. Times in ms."""
-        from rio_chain.show import explain  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.inspect import explain  # noqa: PLC0415 - needed when somebody asks
 
         return explain(self.plan())
 
     def mermaid(self) -> Text:
         """The chain as the text of a Mermaid flowchart. In JupyterLab the value shows as the diagram itself."""
-        from rio_chain.show import mermaid  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.inspect import mermaid  # noqa: PLC0415 - needed when somebody asks
 
         return mermaid(self.plan())
 
@@ -76,7 +76,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             at most 200 ms
             len: at most 2 calls
         """
-        from rio_chain.bounds import bounds  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.inspect._bounds import bounds  # noqa: PLC0415 - needed when somebody asks
 
         return bounds(self.plan())
 
@@ -90,7 +90,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             retry-never-runs at len: the fallback always answers, so the retry around it never runs
               better: Task(len).retry(3).or_else(0)
         """
-        from rio_chain.lint import lint  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.inspect.lint import lint  # noqa: PLC0415 - needed when somebody asks
 
         return lint(self.plan())
 

@@ -20,7 +20,7 @@ from rio_chain.results._task_record import Entry, Item, Log, Spell, Status, Tall
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
-    from rio_chain.show.svg import Svg
+    from rio_chain.inspect.pictures._svg_string import Svg
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")

@@ -11,7 +11,7 @@ from attrs import frozen
 from rio_chain._core.units import number, shown
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.show.text import Text
+from rio_chain.inspect._text import Text
 from rio_chain.simulation import picture
 from rio_chain.simulation.changes import changed, written
 from rio_chain.simulation.comparing import Comparison, compared, figures

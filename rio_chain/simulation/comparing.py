@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from rio_chain._core.units import shown
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.show.text import Text
+from rio_chain.inspect._text import Text
 from rio_chain.simulation import picture
 from rio_chain.simulation.distribution import PERCENTILES, Distribution, plain_estimate
 from rio_chain.simulation.intervals import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain.show.text import Text
+from rio_chain.inspect._text import Text
 from rio_chain.simulation import picture
 from rio_chain.simulation.distribution import Distribution, plain_estimate, plain_number
 from rio_chain.simulation.intervals import INF, Estimate, share_of, short

@@ -14,10 +14,10 @@ from laws.dag_runs import on_asyncio
 from laws.dag_uses import using
 
 from rio_chain import ChainDefinitionError, Task, choose, each, fan_out, when
-from rio_chain.show.build import picture
-from rio_chain.show.measure import width
-from rio_chain.show.picture import Box, Edge, Picture
-from rio_chain.show.shape import PILL, SMALL
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._picture import Box, Edge, Picture
+from rio_chain.inspect.pictures._shape import PILL, SMALL
+from rio_chain.inspect.pictures._text_width import width
 
 FRAMES = ("frame", "items", "named")
 SVG = "{http://www.w3.org/2000/svg}"

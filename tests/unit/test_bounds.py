@@ -29,9 +29,9 @@ from rio_chain import (
     settle,
     when,
 )
-from rio_chain.bounds import Cut
 from rio_chain.chain._nodes import Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, TaskNode, walk
 from rio_chain.chain._plan import compile_plan
+from rio_chain.inspect._bounds import Cut
 from rio_chain.policies import Retry, Timeout
 
 

@@ -29,14 +29,14 @@ from rio_chain import (
     when,
 )
 from rio_chain.errors import BridgeFailed, Skipped
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._status_marks import marks
+from rio_chain.inspect.pictures._text_width import cut, width
+from rio_chain.inspect.pictures._theme import STATES, TONES
+from rio_chain.inspect.pictures._timeline import step
+from rio_chain.inspect.pictures._timeline_rows import Timeline, timeline
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import Entry, Log, Tally, note_call
-from rio_chain.show.build import picture
-from rio_chain.show.marks import marks
-from rio_chain.show.measure import cut, width
-from rio_chain.show.rows import Timeline, timeline
-from rio_chain.show.theme import STATES, TONES
-from rio_chain.show.timeline import step
 
 SAVED = Path(__file__).parent / "pictures"
 
@@ -398,7 +398,7 @@ class TestNotebook:
         def fail(*_: object) -> Any:
             raise RuntimeError("no")
 
-        monkeypatch.setattr(f"rio_chain.show.display.{broken}", fail)
+        monkeypatch.setattr(f"rio_chain.inspect._notebook.{broken}", fail)
         found = self.bundle(page)
         assert set(found) == {"text/plain"}
         assert found["text/plain"]

@@ -17,9 +17,9 @@ from screens import Kept
 from rio_chain import Balancer, ChainDefinitionError, Task
 from rio_chain.executors._blocking_wait import Elsewhere
 from rio_chain.executors._ticket import Ticket
-from rio_chain.live import progress as progressing
-from rio_chain.live import screen
-from rio_chain.live.progress import Progress, rough
+from rio_chain.inspect.live import _progress as progressing
+from rio_chain.inspect.live import _screen
+from rio_chain.inspect.live._progress import Progress, rough
 from rio_chain.results._outcome import Outcome
 from rio_chain.testing import leak_guard
 
@@ -33,7 +33,7 @@ ENDS = 3
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     kept = Kept()
-    monkeypatch.setattr(screen, "screen_here", lambda: kept)
+    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
     return kept
 
 
@@ -254,7 +254,7 @@ def test_ctrl_c_cancels_what_is_under_way_and_closes_the_view(kept: Kept, monkey
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(screen.Shown, "look", interrupted)
+    monkeypatch.setattr(_screen.Shown, "look", interrupted)
     with leak_guard(), Balancer("thread", workers=2) as balancer, pytest.raises(KeyboardInterrupt):
         list(balancer.map(ODD, range(100), progress=True))
     assert kept.closed == 1
@@ -290,7 +290,7 @@ def test_without_it_nothing_of_it_is_imported() -> None:
     code = (
         "import sys; from rio_chain import Balancer, Task\n"
         "with Balancer('thread') as b: list(b.map(Task(abs), [1]))\n"
-        "print('rio_chain.live' in sys.modules)"
+        "print('rio_chain.inspect.live' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

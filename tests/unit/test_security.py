@@ -87,8 +87,8 @@ def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
         "executors/_running_loop.py": "_MODULES[name]",  # which has been looked up in a list
         "_core/pickling.py": "'cloudpickle'",
         "balancer/_live_table.py": "module",
-        "live/screen.py": "'IPython.display'",
-        "live/terminal.py": "module",
+        "inspect/live/_screen.py": "'IPython.display'",
+        "inspect/live/_rich_terminal.py": "module",
         "cli/target.py": "place",  # which the user's own command line says
     }
     rich = ("console", "live", "progress_bar", "table", "text")

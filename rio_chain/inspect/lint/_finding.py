@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from rio_chain.bounds import some
+from rio_chain.inspect._bounds import some
 
 
 @frozen

@@ -10,10 +10,10 @@ from collections.abc import Hashable, Iterator
 
 from attrs import frozen
 
-from rio_chain.show.measure import cut
-from rio_chain.show.picture import Edge
-from rio_chain.show.shape import Canvas, Shape, n
-from rio_chain.show.shapes import Fan, Leaf
+from rio_chain.inspect.pictures._picture import Edge
+from rio_chain.inspect.pictures._shape import Canvas, Shape, n
+from rio_chain.inspect.pictures._shapes import Fan, Leaf
+from rio_chain.inspect.pictures._text_width import cut
 
 
 @frozen

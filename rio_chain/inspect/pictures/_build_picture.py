@@ -29,17 +29,17 @@ from rio_chain.chain._nodes import (
 )
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._source import tests_words
-from rio_chain.show import pills
-from rio_chain.show.fold import DEEPEST, ends, limit
-from rio_chain.show.lines import Lines
-from rio_chain.show.measure import cut, width
-from rio_chain.show.picture import Box, Mark, Marks, Picture, State
-from rio_chain.show.pills import Layer
-from rio_chain.show.shape import LANE, SMALL, Canvas, Shape, straight
-from rio_chain.show.shapes import Fan, Frame, Leaf, Row
-from rio_chain.show.tree import explain
-from rio_chain.show.uses import Way, draw, reserve
-from rio_chain.show.words import each_words, expand_words, fails, race_words
+from rio_chain.inspect._explain import explain
+from rio_chain.inspect._words import each_words, expand_words, fails, race_words
+from rio_chain.inspect.pictures import _badges
+from rio_chain.inspect.pictures._badges import Layer
+from rio_chain.inspect.pictures._fold import DEEPEST, ends, limit
+from rio_chain.inspect.pictures._picture import Box, Mark, Marks, Picture, State
+from rio_chain.inspect.pictures._shape import LANE, SMALL, Canvas, Shape, straight
+from rio_chain.inspect.pictures._shapes import Fan, Frame, Leaf, Row
+from rio_chain.inspect.pictures._text_width import cut, width
+from rio_chain.inspect.pictures._using_lines import Way, draw, reserve
+from rio_chain.inspect.pictures._wrapped_row import Lines
 
 NAMED = 28  # characters of a name
 LABEL = 22  # of a word at an edge
@@ -123,7 +123,7 @@ class _Builder:
             if isinstance(node, Kept):
                 kept.append(node.place)
             else:
-                layers.insert(0, pills.layer(node.policy) if isinstance(node, Scope) else pills.hedge(node))
+                layers.insert(0, _badges.layer(node.policy) if isinstance(node, Scope) else _badges.hedge(node))
             node = parts(node)[0]
         layers = _few(layers)
         shape = self.core(node, layers, depth)
@@ -153,7 +153,7 @@ class _Builder:
             mark = self.joint()
             said = [] if mark is None else [Layer(mark.text, mark.full, mark.state)]
             inner = self.shape(node.inner, depth + 1)
-            return Frame("items", inner, layers, label=pills.items(node), full=full, said=said)
+            return Frame("items", inner, layers, label=_badges.items(node), full=full, said=said)
         if isinstance(node, Seq):
             steps = self.some(node.steps, depth)[0]
             shape: Shape = Row(steps) if depth or layers else Lines(steps)
@@ -166,7 +166,7 @@ class _Builder:
         index = self.tasks
         self.tasks += 1
         name = self.plan.tasks[index].name
-        where = pills.place(call)
+        where = _badges.place(call)
         mark = self.marks.tasks.get(index)
         how = f"task {name} ({'async' if call.is_async else 'sync'})"
         lines = [how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
@@ -250,7 +250,7 @@ class _Builder:
         if isinstance(node, Choose):
             full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:TOLD])
             return Fan(branches, labels=labels, choice=True, full=full, mark=mark)
-        return Fan(branches, labels=labels, gives=pills.gives(node), full=_gives(node))
+        return Fan(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
 
     def words(self, node: FanOut | Race | Choose) -> list[str]:
         """What a node calls its branches; none if it has no words for them."""
@@ -271,7 +271,7 @@ class _Builder:
             other = Leaf("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
         else:
             other = self.shape(node.fallback, depth + 1)
-        return Fan([primary, other], labels=["", pills.otherwise(node)], lines=["flow", "else"], straight_on=True)
+        return Fan([primary, other], labels=["", _badges.otherwise(node)], lines=["flow", "else"], straight_on=True)
 
 
 def _few(layers: list[Layer]) -> list[Layer]:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from rio_chain._core.units import inert
-from rio_chain.live.sheet import TONES, Cell, Sheet, View
+from rio_chain.inspect.live._table import TONES, Cell, Sheet, View
 
 BAR = 24
 """Columns of a bar."""

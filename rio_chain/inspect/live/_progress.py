@@ -15,8 +15,8 @@ from rio_chain._core.units import inert
 from rio_chain.balancer._mapping import OnLoops
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors._ticket import Ticket
-from rio_chain.live.screen import Shown
-from rio_chain.live.sheet import Cell, Sheet
+from rio_chain.inspect.live._screen import Shown
+from rio_chain.inspect.live._table import Cell, Sheet
 from rio_chain.results._outcome import Outcome
 
 WINDOW = 5.0

@@ -10,9 +10,9 @@ from collections.abc import Hashable, Sequence
 from math import fsum
 from typing import Literal
 
-from rio_chain.show.measure import width
-from rio_chain.show.picture import Box, Edge, Pill
-from rio_chain.show.pills import Layer
+from rio_chain.inspect.pictures._badges import Layer
+from rio_chain.inspect.pictures._picture import Box, Edge, Pill
+from rio_chain.inspect.pictures._text_width import width
 
 NAME, SMALL = 13.0, 11.0  # sizes of the fonts
 RING, MOST_RINGS = 4.0, 4

@@ -7,10 +7,10 @@ from typing import Any, Self, TypeGuard
 
 from rio_chain._core.notebook_repr import Drawn
 from rio_chain.chain._plan import Plan
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._status_marks import marks
+from rio_chain.inspect.pictures._svg import paint
 from rio_chain.results._outcome import Outcome
-from rio_chain.show.build import picture
-from rio_chain.show.marks import marks
-from rio_chain.show.paint import paint
 
 
 class Svg(str):

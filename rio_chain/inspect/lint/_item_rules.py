@@ -9,7 +9,7 @@ from attrs import evolve
 
 from rio_chain.chain._nodes import Choose, Each, Expand, call_of
 from rio_chain.chain._source import tests_words
-from rio_chain.lint.stack import Said, Stack, answers, keeps_failures
+from rio_chain.inspect.lint._policy_stack import Said, Stack, answers, keeps_failures
 
 
 def on_error_never_used(stack: Stack) -> Iterator[Said]:

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from rio_chain._core.units import span
 from rio_chain.chain._nodes import Each, Expand, FanOut, Node, OrElse, Race, Scope, TaskNode, call_of, parts, walk
-from rio_chain.lint.stack import Said, Stack, answers, keeps_failures
+from rio_chain.inspect.lint._policy_stack import Said, Stack, answers, keeps_failures
 from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
 
 

@@ -9,10 +9,9 @@ from collections.abc import Hashable, Sequence
 from math import fsum
 from typing import Any
 
-from rio_chain.show.measure import width
-from rio_chain.show.picture import Box, Edge, Kind, Line, Mark, Pill
-from rio_chain.show.pills import Layer
-from rio_chain.show.shape import (
+from rio_chain.inspect.pictures._badges import Layer
+from rio_chain.inspect.pictures._picture import Box, Edge, Kind, Line, Mark, Pill
+from rio_chain.inspect.pictures._shape import (
     BETWEEN,
     CHANNEL,
     CURVE,
@@ -36,6 +35,7 @@ from rio_chain.show.shape import (
     row_width,
     straight,
 )
+from rio_chain.inspect.pictures._text_width import width
 
 
 class Leaf(Shape):

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 
 from attrs import evolve, frozen
 
-from rio_chain.bounds import Part, measured
 from rio_chain.chain._nodes import (
     Constant,
     Each,
@@ -24,6 +23,7 @@ from rio_chain.chain._nodes import (
     labelled,
 )
 from rio_chain.chain._plan import Plan
+from rio_chain.inspect._bounds import Part, measured
 from rio_chain.policies import Budget, Retry, Timeout
 
 P = TypeVar("P")

@@ -17,13 +17,13 @@ from rio_chain.executors import run_blocking
 from rio_chain.executors._blocking_wait import told
 from rio_chain.executors._stream import events_of
 from rio_chain.executors._ticket import Ticket
-from rio_chain.live.screen import Shown
-from rio_chain.live.sheet import Cell, Sheet
-from rio_chain.live.tasks import HEAD, Row, Tasks, ended, folded
-from rio_chain.show.build import picture
-from rio_chain.show.paint import paint
-from rio_chain.show.picture import Mark, Marks
-from rio_chain.show.svg import scrolled, svg_of
+from rio_chain.inspect.live._screen import Shown
+from rio_chain.inspect.live._table import Cell, Sheet
+from rio_chain.inspect.live._task_rows import HEAD, Row, Tasks, ended, folded
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._picture import Mark, Marks
+from rio_chain.inspect.pictures._svg import paint
+from rio_chain.inspect.pictures._svg_string import scrolled, svg_of
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request

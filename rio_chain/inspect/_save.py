@@ -9,12 +9,12 @@ from typing import Any
 from rio_chain._core.notebook_repr import Drawn
 from rio_chain._core.units import inert, shown
 from rio_chain.errors import UsageError
+from rio_chain.inspect._explain import explain
+from rio_chain.inspect._mermaid import mermaid
+from rio_chain.inspect._notebook import html
+from rio_chain.inspect.pictures._svg_string import plan_of, svg_of
+from rio_chain.inspect.pictures._theme import ground
 from rio_chain.results._outcome import Outcome
-from rio_chain.show.display import html
-from rio_chain.show.mermaid import mermaid
-from rio_chain.show.svg import plan_of, svg_of
-from rio_chain.show.theme import ground
-from rio_chain.show.tree import explain
 
 
 def _text(drawn: Drawn) -> str:

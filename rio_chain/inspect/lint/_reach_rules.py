@@ -9,11 +9,11 @@ from typing import cast
 from attrs import evolve
 
 from rio_chain._core.units import span
-from rio_chain.bounds import cut
 from rio_chain.chain._nodes import FanOut, Node, Race, Scope, Seq, TaskNode, open_end, walk
 from rio_chain.errors import NEVER_RETRIED
-from rio_chain.lint.order import neat
-from rio_chain.lint.stack import Said, Stack
+from rio_chain.inspect._bounds import cut
+from rio_chain.inspect.lint._order_rules import neat
+from rio_chain.inspect.lint._policy_stack import Said, Stack
 from rio_chain.policies import Budget, ByClass, Cache, Retry, SingleFlight, Timeout
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rio_chain.inspect.pictures._shape import NAME, SMALL, n
+from rio_chain.inspect.pictures._status_marks import duration
+from rio_chain.inspect.pictures._svg import RULES, document, icon, rect, text, titled, words
+from rio_chain.inspect.pictures._svg_string import Svg
+from rio_chain.inspect.pictures._text_width import cut, width
+from rio_chain.inspect.pictures._timeline_rows import Bar, Rest, Row, Timeline, rest_text, timeline
 from rio_chain.results._outcome import Outcome
-from rio_chain.show.marks import duration
-from rio_chain.show.measure import cut, width
-from rio_chain.show.paint import RULES, document, icon, rect, text, titled, words
-from rio_chain.show.rows import Bar, Rest, Row, Timeline, rest_text, timeline
-from rio_chain.show.shape import NAME, SMALL, n
-from rio_chain.show.svg import Svg
 
 PLOT = 560.0  # pixels for the whole time
 HIGH, LANE, BETWEEN = 14.0, 17.0, 10.0  # a bar, one below the other, the rows

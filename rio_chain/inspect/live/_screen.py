@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from rio_chain._core.unhandled_errors import report
 from rio_chain.executors import in_notebook
-from rio_chain.live.sheet import View, html, text
-from rio_chain.live.terminal import Terminal, Unfit
-from rio_chain.show.display import text_alone
+from rio_chain.inspect._notebook import text_alone
+from rio_chain.inspect.live._rich_terminal import Terminal, Unfit
+from rio_chain.inspect.live._table import View, html, text
 
 ROWS = 40
 """The most rows of a table in a notebook."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._source import source
-from rio_chain.lint.finding import Finding
-from rio_chain.lint.items import ITEMS
-from rio_chain.lint.order import ORDER
-from rio_chain.lint.reach import REACH
-from rio_chain.lint.stack import stacks
+from rio_chain.inspect.lint._finding import Finding
+from rio_chain.inspect.lint._item_rules import ITEMS
+from rio_chain.inspect.lint._order_rules import ORDER
+from rio_chain.inspect.lint._policy_stack import stacks
+from rio_chain.inspect.lint._reach_rules import REACH
 
 __all__ = ["Finding", "lint"]
 

@@ -26,8 +26,8 @@ from rio_chain.chain._nodes import (
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._policy_source import value
 from rio_chain.chain._source import tests_words
-from rio_chain.show.text import Text
-from rio_chain.show.words import (
+from rio_chain.inspect._text import Text
+from rio_chain.inspect._words import (
     each_words,
     expand_words,
     fails,

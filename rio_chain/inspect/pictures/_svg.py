@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from html import escape
 
-from rio_chain.show.measure import width
-from rio_chain.show.picture import Box, Edge, Mark, Picture, Pill
-from rio_chain.show.shape import NAME, PILL, RING, SMALL, n
-from rio_chain.show.theme import MONO, SANS, sheet
+from rio_chain.inspect.pictures._picture import Box, Edge, Mark, Picture, Pill
+from rio_chain.inspect.pictures._shape import NAME, PILL, RING, SMALL, n
+from rio_chain.inspect.pictures._text_width import width
+from rio_chain.inspect.pictures._theme import MONO, SANS, sheet
 
 RULES = f"""
 &{{font:{SMALL:g}px {SANS};max-width:100%;height:auto}}

@@ -13,14 +13,14 @@ from typing import Any
 
 from rio_chain._core.chain_base import Chained
 from rio_chain.balancer import Balancer, Ticket
-from rio_chain.bounds import bounds
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._request import Request
+from rio_chain.inspect._bounds import bounds
+from rio_chain.inspect._explain import explain
+from rio_chain.inspect.pictures._status_marks import duration, error_text, short
+from rio_chain.inspect.pictures._svg_string import plan_of, scrolled, svg_of
+from rio_chain.inspect.pictures._theme import MONO, SANS
 from rio_chain.results._outcome import Outcome, Response
-from rio_chain.show.marks import duration, error_text, short
-from rio_chain.show.svg import plan_of, scrolled, svg_of
-from rio_chain.show.theme import MONO, SANS
-from rio_chain.show.tree import explain
 
 HTML, PLAIN = "text/html", "text/plain"
 ROWS = 200  # of a table
@@ -98,7 +98,7 @@ def _bounds(plan: Plan) -> str:
 
 
 def _lint(plan: Plan) -> str:
-    from rio_chain.lint import lint  # noqa: PLC0415 - only a notebook needs it
+    from rio_chain.inspect.lint import lint  # noqa: PLC0415 - only a notebook needs it
 
     found = lint(plan)
     return _details(f"Lint: {len(found)} to look at", _pre("\n".join(map(str, found))), opened=True) if found else ""

@@ -10,12 +10,12 @@ from attrs import frozen
 
 from rio_chain._core.units import inert
 from rio_chain.chain._plan import Plan
-from rio_chain.live.sheet import Cell, Tone
+from rio_chain.inspect.live._table import Cell, Tone
+from rio_chain.inspect.pictures._picture import Mark
+from rio_chain.inspect.pictures._status_marks import duration
 from rio_chain.results._events import Event
 from rio_chain.results._outcome import Outcome, Response
 from rio_chain.results._task_record import Status, in_order
-from rio_chain.show.marks import duration
-from rio_chain.show.picture import Mark
 
 State = Status | Literal["waiting", "running", "retrying"]
 

@@ -9,6 +9,8 @@ from attrs import frozen
 from rio_chain._core.units import span
 from rio_chain.chain._nodes import Each, Expand, FanOut, OrElse, Race, TaskNode
 from rio_chain.chain._policy_source import fn_source, on
+from rio_chain.inspect._words import race_words, words
+from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.policies import (
     Accept,
     Breaker,
@@ -24,8 +26,6 @@ from rio_chain.policies import (
     Timeout,
 )
 from rio_chain.policies._best_and_quorum import Best, Quorum
-from rio_chain.show.measure import cut
-from rio_chain.show.words import race_words, words
 
 LONGEST = 30  # characters on a pill
 

@@ -9,10 +9,10 @@ from returns.result import Failure
 
 from rio_chain.chain._plan import PlannedBridge
 from rio_chain.errors import BridgeFailed, told
+from rio_chain.inspect.pictures._picture import Mark, Marks
+from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.results._error_summary import ErrorSummary
 from rio_chain.results._outcome import Outcome, Response, Span
-from rio_chain.show.measure import cut
-from rio_chain.show.picture import Mark, Marks
 
 TOLD = 10  # attempts, or errors, in a title
 HEADLINE = 70

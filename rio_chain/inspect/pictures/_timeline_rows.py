@@ -9,10 +9,10 @@ from attrs import field, frozen
 
 from rio_chain.chain._nodes import Choose, FanOut, Node, OrElse, Race, TaskNode, parts, walk
 from rio_chain.chain._plan import Plan
+from rio_chain.inspect.pictures._picture import Mark
+from rio_chain.inspect.pictures._status_marks import duration, headline, short, span_text, waited
 from rio_chain.results._outcome import Outcome, Response, Span
 from rio_chain.results._task_record import Status
-from rio_chain.show.marks import duration, headline, short, span_text, waited
-from rio_chain.show.picture import Mark
 
 MOST = 60  # rows
 EPS = 1e-6
