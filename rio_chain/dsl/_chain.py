@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rio_chain.inspect import Text
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
-    from rio_chain.simulation.backends import Backend
+    from rio_chain.simulation._with_backends import Backend
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -274,7 +274,7 @@ class Chain(Onion[P, Out], Generic[P, Out]):
             >>> page.with_backends({"fetch_user": script})(42).run().unwrap()
             'ADA'
         """
-        from rio_chain.simulation.backends import with_backends  # noqa: PLC0415 - needed in tests
+        from rio_chain.simulation._with_backends import with_backends  # noqa: PLC0415 - needed in tests
 
         same: Self = with_backends(self, backends, seed)
         return same

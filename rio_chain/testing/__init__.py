@@ -2,9 +2,9 @@
 
 from rio_chain.executors.virtual._deadlock import Deadlock
 from rio_chain.executors.virtual._executor import VirtualExecutor
-from rio_chain.simulation.calls import ScriptCall
-from rio_chain.simulation.models import LatencyModel
-from rio_chain.simulation.script import Script, ScriptEnded
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._script import Script, ScriptEnded
+from rio_chain.simulation._script_calls import ScriptCall
 from rio_chain.testing.backoff import no_backoff
 from rio_chain.testing.clock import sleep
 from rio_chain.testing.leaks import Leaked, leak_guard

@@ -10,7 +10,7 @@ from typing import Any
 
 from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.simulation.script import Script
+from rio_chain.simulation._script import Script
 
 
 class Scripts:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rio_chain import ChainDefinitionError, Task, Unstable, fan_out
-from rio_chain.simulation import Advice, LatencyModel, Script, advise, compare, poisson, searching, simulate
-from rio_chain.simulation.changes import Change, changed, stacks
+from rio_chain.simulation import Advice, LatencyModel, Script, _search, advise, compare, poisson, simulate
+from rio_chain.simulation._policy_changes import Change, changed, stacks
 
 
 async def fetch(number: int) -> int:
@@ -125,8 +125,8 @@ def test_what_stands_around_a_task_is_known() -> None:
 def quick() -> Iterator[None]:
     """A search with fewer requests than users get: what is tested are its rules."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "LOOK", 200)
-        patch.setattr(searching, "CLOSER", 500)
+        patch.setattr(_search, "LOOK", 200)
+        patch.setattr(_search, "CLOSER", 500)
         yield
 
 

@@ -14,13 +14,13 @@ from rio_chain.errors import (
     ChainDefinitionError,
     Unstable,
 )
-from rio_chain.simulation.arrivals import Arrivals, rate_of
-from rio_chain.simulation.distribution import Distribution
-from rio_chain.simulation.intervals import INF
-from rio_chain.simulation.play import Play
-from rio_chain.simulation.result import BackendLoad, Simulation
-from rio_chain.simulation.settings import Setting, setting
-from rio_chain.simulation.stage import Backend
+from rio_chain.simulation._arrivals import Arrivals, rate_of
+from rio_chain.simulation._confidence_intervals import INF
+from rio_chain.simulation._distribution import Distribution
+from rio_chain.simulation._play_arrivals import Play
+from rio_chain.simulation._settings import Setting, setting
+from rio_chain.simulation._simulation_result import BackendLoad, Simulation
+from rio_chain.simulation._stage import Backend
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain

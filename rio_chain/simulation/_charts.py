@@ -13,8 +13,8 @@ from html import escape
 from itertools import product
 
 from rio_chain._core.units import inert
-from rio_chain.simulation.distribution import PERCENTILES, Distribution
-from rio_chain.simulation.intervals import Estimate, rank, short
+from rio_chain.simulation._confidence_intervals import Estimate, rank, short
+from rio_chain.simulation._distribution import PERCENTILES, Distribution
 
 HEIGHT = 240
 WIDE = 1000  # in which the curves are drawn, before they are stretched

@@ -9,7 +9,7 @@ from typing import Any
 
 from rio_chain._core.units import number, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.simulation.intervals import Estimate, mean, quantile, short
+from rio_chain.simulation._confidence_intervals import Estimate, mean, quantile, short
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 """Those that are shown."""

@@ -13,9 +13,8 @@ from rio_chain._core.units import shown
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
-from rio_chain.simulation import picture
-from rio_chain.simulation.distribution import PERCENTILES, Distribution, plain_estimate
-from rio_chain.simulation.intervals import (
+from rio_chain.simulation import _charts
+from rio_chain.simulation._confidence_intervals import (
     INF,
     Estimate,
     again,
@@ -27,10 +26,11 @@ from rio_chain.simulation.intervals import (
     rank,
     short,
 )
-from rio_chain.simulation.result import Simulation, columns
-from rio_chain.simulation.settings import Setting, setting
-from rio_chain.simulation.simulating import check_load, checked_chain, played
-from rio_chain.simulation.stage import Backend, names_of
+from rio_chain.simulation._distribution import PERCENTILES, Distribution, plain_estimate
+from rio_chain.simulation._settings import Setting, setting
+from rio_chain.simulation._simulate import check_load, checked_chain, played
+from rio_chain.simulation._simulation_result import Simulation, columns
+from rio_chain.simulation._stage import Backend, names_of
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
@@ -102,7 +102,7 @@ class Comparison:
         return ["", *names, *(f"{name} - {names[0]}" for name in names[1:])], rows
 
     def __repr__(self) -> str:
-        p99 = ", ".join(f"{name} {picture.time(figures(each)['p99'])}" for name, each in self.simulations.items())
+        p99 = ", ".join(f"{name} {_charts.time(figures(each)['p99'])}" for name, each in self.simulations.items())
         return f"<Comparison of {len(self.simulations)} variants: p99 until success {p99}>"
 
     def _repr_html_(self) -> str:
@@ -110,9 +110,9 @@ class Comparison:
 
     def html(self) -> str:
         """The chart and the table, as a notebook shows them."""
-        curves = picture.curves([(name, Distribution(each.ended)) for name, each in self.simulations.items()])
+        curves = _charts.curves([(name, Distribution(each.ended)) for name, each in self.simulations.items()])
         first = next(iter(self.simulations.values()))
-        return picture.card(self._what, first.how, curves, picture.tables(picture.table(*self._rows())))
+        return _charts.card(self._what, first.how, curves, _charts.tables(_charts.table(*self._rows())))
 
 
 def figures(simulation: Simulation) -> dict[str, float]:

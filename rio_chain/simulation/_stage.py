@@ -29,11 +29,11 @@ from rio_chain.errors import (
 from rio_chain.executors.virtual._real_io_guard import say_better
 from rio_chain.policies._shared_state import Shared
 from rio_chain.results._error_summary import class_of
-from rio_chain.simulation import faults
-from rio_chain.simulation.draws import Draws
-from rio_chain.simulation.lasting import Lasting
-from rio_chain.simulation.models import LatencyModel
-from rio_chain.simulation.script import Script
+from rio_chain.simulation import _faults
+from rio_chain.simulation._call_lifetime import Lasting
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._random_draws import Draws
+from rio_chain.simulation._script import Script
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
@@ -238,7 +238,7 @@ def _model(task: PlannedTask, model: LatencyModel, load: Load, draws: Draws) -> 
         finally:
             if visit.counted:
                 load.ended(rt.now() - began)
-        return model.answer() if error is None else faults.fail(error)
+        return model.answer() if error is None else _faults.fail(error)
 
     return call
 

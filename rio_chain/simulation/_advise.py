@@ -12,16 +12,16 @@ from rio_chain._core.units import number, shown
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
-from rio_chain.simulation import picture
-from rio_chain.simulation.changes import changed, written
-from rio_chain.simulation.comparing import Comparison, compared, figures
-from rio_chain.simulation.distribution import PERCENTILES, plain_estimate, plain_number
-from rio_chain.simulation.intervals import Estimate, short
-from rio_chain.simulation.result import percent
-from rio_chain.simulation.searching import Search, more_calls
-from rio_chain.simulation.settings import setting
-from rio_chain.simulation.simulating import check_load, checked_chain
-from rio_chain.simulation.stage import Backend
+from rio_chain.simulation import _charts
+from rio_chain.simulation._compare import Comparison, compared, figures
+from rio_chain.simulation._confidence_intervals import Estimate, short
+from rio_chain.simulation._distribution import PERCENTILES, plain_estimate, plain_number
+from rio_chain.simulation._policy_changes import changed, written
+from rio_chain.simulation._search import Search, more_calls
+from rio_chain.simulation._settings import setting
+from rio_chain.simulation._simulate import check_load, checked_chain
+from rio_chain.simulation._simulation_result import percent
+from rio_chain.simulation._stage import Backend
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
@@ -113,8 +113,8 @@ class Advice(Generic[P, Out]):
         return f"<Advice: {found}>"
 
     def _repr_html_(self) -> str:
-        code = "".join(f"<p><code>{picture.text(each)}</code></p>" for each in self.changes.values() if self.helps)
-        return picture.card("Advice", self._verdict(), code) + self.comparison.html()
+        code = "".join(f"<p><code>{_charts.text(each)}</code></p>" for each in self.changes.values() if self.helps)
+        return _charts.card("Advice", self._verdict(), code) + self.comparison.html()
 
 
 def advise(

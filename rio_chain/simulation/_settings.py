@@ -10,8 +10,8 @@ from attrs import frozen
 
 from rio_chain._core.units import Duration, count, number, seconds, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.simulation.arrivals import Arrivals, checked
-from rio_chain.simulation.stage import Backend
+from rio_chain.simulation._arrivals import Arrivals, checked
+from rio_chain.simulation._stage import Backend
 
 REQUESTS = 10_000
 

@@ -13,10 +13,10 @@ from rio_chain._core.units import shown
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._error_summary import class_of
 from rio_chain.results._outcome import Outcome, Response, Span
-from rio_chain.simulation.faults import Error
+from rio_chain.simulation._faults import Error
 
 if TYPE_CHECKING:
-    from rio_chain.simulation.models import LatencyModel
+    from rio_chain.simulation._latency_models import LatencyModel
 
 KEPT = 10_000
 """Latencies that a model keeps; of more it keeps so many quantiles."""

@@ -25,8 +25,8 @@ from rio_chain.chain._nodes import Bridge, Node, TaskNode, flat, heads, parts, w
 from rio_chain.chain._plan import PlannedTask, numbered
 from rio_chain.chain._validation import names_in
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.simulation.models import LatencyModel
-from rio_chain.simulation.script import Script
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._script import Script
 
 RULE = "`with_backends` takes a dict of task names and what to call in their place"
 Backend = Callable[..., Any] | LatencyModel

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from attrs import evolve
 
 from rio_chain.chain._compose import Composed
-from rio_chain.simulation.changes import Change, Changes, Stack, changed, stacks
-from rio_chain.simulation.distribution import PERCENTILES
-from rio_chain.simulation.intervals import rank
-from rio_chain.simulation.result import Simulation
-from rio_chain.simulation.settings import Setting
-from rio_chain.simulation.simulating import FAR, played
+from rio_chain.simulation._confidence_intervals import rank
+from rio_chain.simulation._distribution import PERCENTILES
+from rio_chain.simulation._policy_changes import Change, Changes, Stack, changed, stacks
+from rio_chain.simulation._settings import Setting
+from rio_chain.simulation._simulate import FAR, played
+from rio_chain.simulation._simulation_result import Simulation
 
 LOOK, CLOSER = 300, 1_000
 """Requests for a first look at many, and for a closer one at few."""

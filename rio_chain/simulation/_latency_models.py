@@ -13,9 +13,9 @@ from rio_chain._core.copied_constants import copyable, fresh, is_container
 from rio_chain._core.units import Duration, milliseconds, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._outcome import Outcome
-from rio_chain.simulation import faults
-from rio_chain.simulation.faults import Error, Fault, Outage, Stall
-from rio_chain.simulation.latencies import Constant, Exponential, Latency, Lognormal, Uniform, empirical
+from rio_chain.simulation import _faults
+from rio_chain.simulation._faults import Error, Fault, Outage, Stall
+from rio_chain.simulation._latencies import Constant, Exponential, Latency, Lognormal, Uniform, empirical
 
 
 class Fate(NamedTuple):
@@ -96,11 +96,11 @@ class LatencyModel:
             <LatencyModel 20 ms; 5 % fail with ConnectionError after 2 ms>
         """
         late = None if after is None else seconds(after, "after", zero=True)
-        return self._checked(faults=(*self.faults, Fault(faults.rate(rate), faults.checked(error), late)))
+        return self._checked(faults=(*self.faults, Fault(_faults.rate(rate), _faults.checked(error), late)))
 
     def stalling(self, rate: float, ms: Duration) -> LatencyModel:
         """A share of the calls, ``rate`` from 0 to 1, takes ``ms`` and not what is drawn: a lost packet, a full GC."""
-        return self._checked(stalls=(*self.stalls, Stall(faults.rate(rate), seconds(ms, "ms", zero=True))))
+        return self._checked(stalls=(*self.stalls, Stall(_faults.rate(rate), seconds(ms, "ms", zero=True))))
 
     def outage(
         self, start: Duration, end: Duration, *, error: Error = ConnectionError, after: Duration = 0
@@ -116,7 +116,7 @@ class LatencyModel:
         begin, over = seconds(start, "start", zero=True), seconds(end, "end")
         if over <= begin:
             raise ChainDefinitionError(f"`end` must be more than `start`; got {span(over)}, not after {span(begin)}")
-        down = Outage(begin, over, faults.checked(error), seconds(after, "after", zero=True))
+        down = Outage(begin, over, _faults.checked(error), seconds(after, "after", zero=True))
         return evolve(self, outages=(*self.outages, down))
 
     def _checked(self, **more: Any) -> LatencyModel:
@@ -214,7 +214,7 @@ class LatencyModel:
             >>> list(models), models["len"].faults
             (['len'], ())
         """
-        from rio_chain.simulation.learned import learned  # noqa: PLC0415 - few ask for it
+        from rio_chain.simulation._learned_models import learned  # noqa: PLC0415 - few ask for it
 
         return learned(outcomes, LatencyModel)
 
@@ -225,7 +225,7 @@ class LatencyModel:
         Raises:
             ChainDefinitionError: not a dict of models, or a value or an error that JSON can't hold.
         """
-        from rio_chain.simulation.stored import save  # noqa: PLC0415 - few ask for it
+        from rio_chain.simulation._stored_models import save  # noqa: PLC0415 - few ask for it
 
         save(models, path, LatencyModel)
 
@@ -242,6 +242,6 @@ class LatencyModel:
             ChainDefinitionError: it is no such file, of a newer version, says something unknown, or names a class that
                 was not given.
         """
-        from rio_chain.simulation.stored import load  # noqa: PLC0415 - few ask for it
+        from rio_chain.simulation._stored_models import load  # noqa: PLC0415 - few ask for it
 
         return load(path, errors, LatencyModel)

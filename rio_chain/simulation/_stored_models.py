@@ -20,11 +20,11 @@ from returns.result import Failure
 from rio_chain import errors as ours
 from rio_chain._core.units import inert, milliseconds, shown
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.simulation.faults import Error
-from rio_chain.simulation.latencies import Latency
+from rio_chain.simulation._faults import Error
+from rio_chain.simulation._latencies import Latency
 
 if TYPE_CHECKING:
-    from rio_chain.simulation.models import LatencyModel
+    from rio_chain.simulation._latency_models import LatencyModel
 
 FORMAT, VERSION = "rio_chain.LatencyModel", 1
 Classes = Mapping[str, type[Exception]]

@@ -9,9 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from rio_chain.inspect._text import Text
-from rio_chain.simulation import picture
-from rio_chain.simulation.distribution import Distribution, plain_estimate, plain_number
-from rio_chain.simulation.intervals import INF, Estimate, share_of, short
+from rio_chain.simulation import _charts
+from rio_chain.simulation._confidence_intervals import INF, Estimate, share_of, short
+from rio_chain.simulation._distribution import Distribution, plain_estimate, plain_number
 
 
 @frozen
@@ -200,17 +200,17 @@ class Simulation:
 
     def _repr_html_(self) -> str:
         if not len(self.latency):
-            return picture.card(self.chain, self.how, *self._ends_html())
-        return picture.card(
+            return _charts.card(self.chain, self.how, *self._ends_html())
+        return _charts.card(
             self.chain,
             self.how,
-            picture.curves([("latency", self.latency)]),
-            picture.tables(picture.table(*self._times()), picture.table(*self._loads())),
+            _charts.curves([("latency", self.latency)]),
+            _charts.tables(_charts.table(*self._times()), _charts.table(*self._loads())),
             *self._ends_html(),
         )
 
     def _ends_html(self) -> list[str]:
-        return [f"<p>{picture.text(line)}</p>" for line in self._ends()]
+        return [f"<p>{_charts.text(line)}</p>" for line in self._ends()]
 
 
 def percent(share: float) -> str:

@@ -17,10 +17,10 @@ from rio_chain.engine._current_run import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
 from rio_chain.executors._sleep import sleep_here
-from rio_chain.simulation import faults
-from rio_chain.simulation.calls import Noted, ScriptCall
-from rio_chain.simulation.faults import Error
-from rio_chain.simulation.models import LatencyModel
+from rio_chain.simulation import _faults
+from rio_chain.simulation._faults import Error
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._script_calls import Noted, ScriptCall
 
 
 class ScriptEnded(BaseException):
@@ -46,7 +46,7 @@ class Step:
         after = f", after={span(self.delay)[:-3]}" if self.delay else ""
         if self.error is None:
             return f".then({shown(self.value)}{after})"
-        return f".then_raises({faults.source(self.error)}{after})"
+        return f".then_raises({_faults.source(self.error)}{after})"
 
 
 class Script:
@@ -142,7 +142,7 @@ class Script:
             name = inert(kind.__name__)
             raise ChainDefinitionError(f"`then` takes what is answered; to raise {name} write .then_raises({name})")
         if issubclass(kind, Failure) and kind is not given:
-            return self._step(after, None, faults.checked(value))
+            return self._step(after, None, _faults.checked(value))
         if is_container(value):
             copyable(
                 value, "`then` copies a container for each call", "give the task a function in place of the script"
@@ -151,7 +151,7 @@ class Script:
 
     def then_raises(self, error: Error, /, *, after: Duration | None = None) -> Script:
         """The next call fails with ``error``: an exception, or its class, called without arguments."""
-        return self._step(after, None, faults.checked(error))
+        return self._step(after, None, _faults.checked(error))
 
     def forever(self) -> Script:
         """All further calls repeat the last step. ``delays`` that are left are theirs; the last one repeats as well."""
@@ -217,7 +217,7 @@ class Script:
             noted.end("succeeded")
             return step.answer()
         noted.end("failed", step.error if isinstance(step.error, type) else type(step.error))
-        return faults.fail(step.error)
+        return _faults.fail(step.error)
 
     def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Noted, Step]:
         """Note a call, and say what it does."""
