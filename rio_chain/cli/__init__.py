@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from rio_chain._core.units import inert
-from rio_chain.cli import bounds, demo, lint, run, show
-from rio_chain.cli.target import Broken, Refused
+from rio_chain.cli import _bounds, _demo, _lint, _run, _show
+from rio_chain.cli._target import Broken, Refused
 from rio_chain.errors import RioError
 
 EPILOG = """\
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (show, run, bounds, lint, demo):
+    for module in (_show, _run, _bounds, _lint, _demo):
         module.add(commands)
     return top
 

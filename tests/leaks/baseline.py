@@ -15,7 +15,7 @@ import trio
 
 from rio_chain import Balancer, Task
 from rio_chain.testing import leak_guard
-from rio_chain.testing.leaks import held
+from rio_chain.testing._leak_guard import held
 
 EXECUTORS = ("asyncio", "trio", "thread")
 SPARE = 5.0

@@ -89,7 +89,7 @@ def test_no_module_is_imported_by_a_name_that_comes_from_data() -> None:
         "balancer/_live_table.py": "module",
         "inspect/live/_screen.py": "'IPython.display'",
         "inspect/live/_rich_terminal.py": "module",
-        "cli/target.py": "place",  # which the user's own command line says
+        "cli/_target.py": "place",  # which the user's own command line says
     }
     rich = ("console", "live", "progress_bar", "table", "text")
     assert {ast.unparse(node.args[0]) for _, node in calls("_rich")} == {f"'rich.{name}'" for name in rich}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rio_chain.cli.target import HELP, chain_at
+from rio_chain.cli._target import HELP, chain_at
 
 EPILOG = """\
 examples:

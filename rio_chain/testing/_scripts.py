@@ -17,7 +17,7 @@ class Scripts:
     """Called, it makes a script.
 
     Example:
-        >>> from rio_chain.testing.scripts import Scripts
+        >>> from rio_chain.testing._scripts import Scripts
         >>> script = Scripts()
         >>> users = script(all_used=True).then("ada").then("bob")
         >>> script.check()

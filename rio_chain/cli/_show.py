@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rio_chain._core.units import inert
-from rio_chain.cli.target import HELP, Refused, chain_at
+from rio_chain.cli._target import HELP, Refused, chain_at
 
 EPILOG = """\
 examples:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from returns.result import Failure
 
 from rio_chain._core.units import inert
-from rio_chain.cli.target import HELP, Refused, chain_at
+from rio_chain.cli._target import HELP, Refused, chain_at
 from rio_chain.errors import told
 from rio_chain.executors import NAMES
 from rio_chain.results._error_summary import ErrorSummary, class_of

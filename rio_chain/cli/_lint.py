@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from rio_chain._core.units import inert
-from rio_chain.cli.target import found_at
+from rio_chain.cli._target import found_at
 
 EPILOG = """\
 examples:
