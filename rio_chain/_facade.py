@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rio_chain._core.deadline import Deadline
-    from rio_chain._core.notebook_repr import Drawn
+    from rio_chain._core.notebook_repr import Renderable
     from rio_chain._core.units import Duration
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
@@ -71,14 +71,14 @@ def mime_bundle(thing: object, include: Container[str] | None, exclude: Containe
     return bundle(thing, include, exclude)
 
 
-def svg(drawn: Drawn, /) -> Svg:
+def svg(drawn: Renderable, /) -> Svg:
     """As ``Facade.svg``."""
     from rio_chain.inspect.pictures._svg_string import svg_of
 
     return svg_of(drawn)
 
 
-def save(drawn: Drawn, path: str | Path, /) -> Path:
+def save(drawn: Renderable, path: str | Path, /) -> Path:
     """As ``Facade.save``."""
     from rio_chain.inspect._save import save as written
 

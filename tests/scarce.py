@@ -43,7 +43,7 @@ SPARED = {
     "__repr__",
     "_work",
     "_run",
-    "_clear_aside",
+    "_run_deferred",
     "_mend",
     "_gave_up",
 }

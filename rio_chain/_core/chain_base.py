@@ -5,11 +5,11 @@ Both can be called; but a chain gives a Request, which is true and says nothing.
 
 from __future__ import annotations
 
-from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.notebook_repr import Renderable
 from rio_chain.errors import ChainDefinitionError
 
 
-class Chained(Drawn):
+class ChainBase(Renderable):
     """The root of all chains."""
 
     __slots__ = ()
@@ -21,5 +21,5 @@ def not_a_chain(value: object, rule: str) -> None:
     Raises:
         ChainDefinitionError: it is one.
     """
-    if isinstance(value, Chained):
+    if isinstance(value, ChainBase):
         raise ChainDefinitionError(f"{rule}; got a Chain, which gives a Request when it is called: write a function")

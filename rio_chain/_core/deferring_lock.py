@@ -20,7 +20,7 @@ Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 
-def patient(lock: threading.RLock) -> None:
+def acquire_by_polling(lock: threading.RLock) -> None:
     """Acquire a lock that another thread holds, for a moment, and never without the GIL.
 
     Who waits in ``acquire`` may get the lock and then have to wait for the GIL, while the one who has that waits for
@@ -32,7 +32,7 @@ def patient(lock: threading.RLock) -> None:
         time.sleep(PAUSE)
 
 
-class Aside:
+class DeferringLock:
     """A lock for decisions. What a thread comes back in with, while it decides, can be put aside and is done after.
 
     An exception may arrive between any two statements: from a signal handler, near the recursion limit, where memory
@@ -57,7 +57,7 @@ class Aside:
         self._owner = 0  # the thread that decides
         self._inside = 0  # decisions under way; more than one when it came back in
         self.torn = False  # a decision was interrupted; whoever sees that it must be mended sets it, too
-        self._aside: deque[_Later] = deque()
+        self._deferred: deque[_Deferred] = deque()
         self._clearing = threading.Lock()  # one thread at a time does what was put aside
         after_fork(self._renew)
 
@@ -86,8 +86,8 @@ class Aside:
                     finally:  # near the recursion limit not even the call above can be made
                         self._inside -= 1
         finally:
-            if self._aside:
-                self._clear_aside()
+            if self._deferred:
+                self._run_deferred()
         return got
 
     def settle(self) -> None:
@@ -113,11 +113,11 @@ class Aside:
         self._lock, self._inside, self._clearing = threading.RLock(), 0, threading.Lock()
 
     def _wait(self) -> None:
-        """Until no other thread decides: as ``patient`` does, and for its reason."""
+        """Until no other thread decides: as ``acquire_by_polling`` does, and for its reason."""
         while self._inside and self._owner != get_ident():
             time.sleep(PAUSE)
 
-    def put_aside(self, work: Callable[[], None]) -> bool:
+    def defer(self, work: Callable[[], None]) -> bool:
         """Whether we came back in while a decision is being made; then the work is done after it."""
         if not self._inside or self._owner != get_ident():
             return False
@@ -126,19 +126,19 @@ class Aside:
 
     def after(self, work: Callable[[], None]) -> None:
         """Do this when the decision under way is complete. An interruption may have it done twice."""
-        self._aside.append(_Later(work))
+        self._deferred.append(_Deferred(work))
 
-    def _clear_aside(self) -> None:
+    def _run_deferred(self) -> None:
         """One after the other, not one in the other: a collector may have found thousands.
 
         Each stays in the line until it is done, so that an interruption loses none.
         """
         interruption: BaseException | None = None
         clearing = self._clearing
-        while self._aside and not self._inside and clearing.acquire(blocking=False):
+        while self._deferred and not self._inside and clearing.acquire(blocking=False):
             try:
-                while self._aside and not self._inside:
-                    later = self._aside[0]
+                while self._deferred and not self._inside:
+                    later = self._deferred[0]
                     try:
                         later.work()
                     except RecursionError:
@@ -149,14 +149,14 @@ class Aside:
                             interruption = interruption if isinstance(error, MemoryError) else error
                             continue
                         interruption = error
-                    self._aside.popleft()
+                    self._deferred.popleft()
             finally:
                 clearing.release()
         if interruption is not None:
             raise interruption
 
 
-class _Later:
+class _Deferred:
     """Work that was put aside, and how often it may be begun."""
 
     __slots__ = ("tries", "work")

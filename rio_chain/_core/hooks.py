@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rio_chain._core.deadline import Deadline
-    from rio_chain._core.notebook_repr import Drawn
+    from rio_chain._core.notebook_repr import Renderable
     from rio_chain._core.units import Duration
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
@@ -55,12 +55,12 @@ class Facade(Protocol):
         """What a notebook shows of an object, by MIME type."""
         ...
 
-    def svg(self, drawn: Drawn, /) -> Svg:
-        """As ``Drawn.svg``."""
+    def svg(self, drawn: Renderable, /) -> Svg:
+        """As ``Renderable.svg``."""
         ...
 
-    def save(self, drawn: Drawn, path: str | Path, /) -> Path:
-        """As ``Drawn.save``."""
+    def save(self, drawn: Renderable, path: str | Path, /) -> Path:
+        """As ``Renderable.save``."""
         ...
 
     def timeline(self, outcome: Outcome[Any], /) -> Svg:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rio_chain.inspect.pictures._svg_string import Svg
 
 
-class Looks:
+class NotebookRepr:
     """The root of what a notebook shows as more than its repr."""
 
     __slots__ = ()
@@ -28,7 +28,7 @@ class Looks:
             return {"text/plain": object.__repr__(self)}
 
 
-class Drawn(Looks):
+class Renderable(NotebookRepr):
     """The root of what has a plan, and therefore a picture."""
 
     __slots__ = ()

@@ -13,7 +13,7 @@ _PAUSES = 0.0, 0.001, 0.01
 """Seconds between the attempts of ``surely``."""
 
 
-def report(error: BaseException) -> None:
+def report_unhandled(error: BaseException) -> None:
     """Hand ``threading.excepthook`` an error that has nowhere else to go; never raises."""
     with contextlib.suppress(BaseException):
         args = (type(error), error, error.__traceback__, threading.current_thread())
@@ -32,7 +32,7 @@ def call_once(cell: list[Callable[[], object]]) -> None:
     try:
         callback()
     except BaseException as error:  # noqa: BLE001 - others wait for the same event, on a loop that must go on
-        report(error)
+        report_unhandled(error)
 
 
 def surely(act: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.forks import keep_alive
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer._priority_queue import Turn, TurnQueue
@@ -22,7 +22,7 @@ from rio_chain.engine._current_run import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
 
 
-class Core(Aside):
+class Core(DeferringLock):
     """Slots, line, counts and the closed sign of one balancer."""
 
     def __init__(self, workers: int, buffer: int, aging: float | None = None) -> None:
@@ -58,7 +58,7 @@ class Core(Aside):
             BalancerClosed: it is closed.
             QueueFull: ``bounded``, and the buffer is full.
         """
-        if self._inside and self.put_aside(lambda: self._admit_late(turn)):
+        if self._inside and self.defer(lambda: self._admit_late(turn)):
             return False
         try:
             got = self.decide(self._admit, turn, self.buffer if bounded else INF)
@@ -102,7 +102,7 @@ class Core(Aside):
 
     def leave(self, run: Run, waited: float, lasted: float) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
-        if self._inside and self.put_aside(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
+        if self._inside and self.defer(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
             return
         try:
             self.decide(self._leave, run, waited, lasted)
@@ -143,7 +143,7 @@ class Core(Aside):
     def give_up(self, turn: Turn) -> None:
         """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
         turn.run.dropped = True
-        if self._inside and self.put_aside(lambda: self.give_up(turn)):
+        if self._inside and self.defer(lambda: self.give_up(turn)):
             return
         try:
             if not self.withdraw(turn):
@@ -156,7 +156,7 @@ class Core(Aside):
     def release(self, run: Run) -> None:
         """The slot of a run that will never begin goes on to the next; nothing happens if it holds none."""
         run.dropped = True
-        if self._inside and self.put_aside(lambda: self.release(run)):
+        if self._inside and self.defer(lambda: self.release(run)):
             return
         try:
             self.decide(self._hand_over, run)
@@ -189,7 +189,7 @@ class Core(Aside):
         return list(self.runs)
 
     def mend(self) -> None:
-        """As ``Aside.mend``: who holds a slot, and who waits, is said by the runs and the turns."""
+        """As ``DeferringLock.mend``: who holds a slot, and who waits, is said by the runs and the turns."""
         runs, queue = self.runs, self.queue
         for run in [run for run in runs if run.dropped]:
             del runs[run]
@@ -207,8 +207,8 @@ class Core(Aside):
         super()._renew()
         if not self._inside:
             self.torn = False
-            keep_alive(list(self._aside))
-            self._aside.clear()
+            keep_alive(list(self._deferred))
+            self._deferred.clear()
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call this, once, as soon as nothing runs and nothing waits."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
-from rio_chain._core.notebook_repr import Looks
+from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds, shown
 from rio_chain.balancer import _mapping
@@ -49,7 +49,7 @@ STOPPED = 1.0
 """Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
 
 
-class Balancer(Looks):
+class Balancer(NotebookRepr):
     """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
 
     With ``aging`` a higher priority is a head start of so much time, and nobody waits for ever.

@@ -196,7 +196,7 @@ class Desk:
 
     def _withdraw(self, posting: Posting, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
-        if self.core.put_aside(lambda: self._withdraw(posting, turn, error)):
+        if self.core.defer(lambda: self._withdraw(posting, turn, error)):
             return
         if self.core.withdraw(turn):
             posting.cancelled(error)

@@ -47,7 +47,7 @@ def dropped(desk: Desk, binding: Binding, made: _warnings.Line) -> None:
     host = binding.host
     if host is None or not host.must_close or binding.forked:
         return
-    if not desk.core.put_aside(partial(call_once, [partial(_end, desk, binding, made)])):
+    if not desk.core.defer(partial(call_once, [partial(_end, desk, binding, made)])):
         call_once([partial(_end, desk, binding, made)])
 
 

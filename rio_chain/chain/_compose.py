@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeGuard
 
 from attrs import evolve, field, frozen
 
-from rio_chain._core.chain_base import Chained
+from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import copyable
 from rio_chain._core.units import count, inert, shown
 from rio_chain.chain import _validation
@@ -63,7 +63,7 @@ _set = object.__setattr__  # how a frozen object fills itself
 
 
 @frozen(init=False, repr=False, eq=False)
-class Composed(Chained):
+class Composed(ChainBase):
     """A node, and what is known of it: the names given in it, how it is called, its plan. The last two when asked."""
 
     _wrapped: ClassVar[type[Composed]]

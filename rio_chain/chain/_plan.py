@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
-from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.units import inert, shown
 from rio_chain._renamed import names_today
 from rio_chain.chain._nodes import (
@@ -100,7 +100,7 @@ def _lanes(plan: Plan) -> dict[str, str]:
 
 
 @frozen
-class Plan(Drawn):
+class Plan(Renderable):
     """A validated chain: what ``chain.plan()`` gives. Immutable, picklable, equal when the chains are equal.
 
     ``tasks`` and ``bridges`` stand in plan order, one for each occurrence: left to right, a primary before its

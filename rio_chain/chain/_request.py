@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from attrs.exceptions import FrozenInstanceError
 
 from rio_chain._core import hooks
-from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.units import flag
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 _set = object.__setattr__
 
 
-class Request(Drawn, Generic[Out]):
+class Request(Renderable, Generic[Out]):
     """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
 
     It can be run any number of times; each run is its own.

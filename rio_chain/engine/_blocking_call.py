@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rio_chain._core.unhandled_errors import report
+from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.policies._permit import Permit
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class SharedPermit(Permit):
             try:
                 last()
             except BaseException as error:  # noqa: BLE001 - it belongs to nobody on this thread
-                report(error)
+                report_unhandled(error)
 
     def _less(self) -> Callable[[], None] | None:
         """One less keeps it; the last one gets what gives it back."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from rio_chain._core.unhandled_errors import report
+from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
@@ -63,7 +63,7 @@ def leave_gate(leave: Callable[[], None]) -> None:
     try:
         leave()
     except Exception as error:  # noqa: BLE001 - a Gate may be a client of anything
-        report(error)
+        report_unhandled(error)
 
 
 class Frame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from rio_chain._core.unhandled_errors import report
+from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.chain._functions import code_of
 from rio_chain.chain._plan import PlannedBridge
 from rio_chain.engine._current_run import Strand
@@ -43,4 +43,4 @@ def held(strand: Strand, op: Op, seconds: float) -> None:
         else:
             warnings.warn_explicit(message, RuntimeWarning, file, line)
     except BaseException as error:  # noqa: BLE001 - also what a `showwarning` of the user's raises
-        report(error)
+        report_unhandled(error)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
-from rio_chain._core.unhandled_errors import report, surely
+from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._runtime_protocol import Raised
 
 
@@ -61,7 +61,7 @@ def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
             run(up)
         except BaseException as error:  # noqa: BLE001 - raised below, where that still waits
             if made:
-                report(error)
+                report_unhandled(error)
             else:
                 answers.put(Raised(error))
         for host in made:

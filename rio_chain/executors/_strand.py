@@ -27,7 +27,7 @@ from functools import partial
 from math import inf
 from typing import Any, Protocol, cast
 
-from rio_chain._core.unhandled_errors import report, surely
+from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._blocking_call import NO_KWARGS
 from rio_chain.engine._runtime_protocol import answer, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
@@ -170,7 +170,7 @@ class Rescue:
 
 def _report(_: object, error: BaseException | None) -> None:
     if error is not None:
-        report(error)
+        report_unhandled(error)
 
 
 def _stray(_: object) -> BaseException:

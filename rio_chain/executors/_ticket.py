@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rio_chain._core.notebook_repr import Looks
+from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.tracebacks import as_kept, drop_frames
-from rio_chain._core.unhandled_errors import call_once, report, surely
+from rio_chain._core.unhandled_errors import call_once, report_unhandled, surely
 from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import Run
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Out = TypeVar("Out", covariant=True)
 
 
-class Ticket(Looks, Generic[Out]):
+class Ticket(NotebookRepr, Generic[Out]):
     """What ``balancer.post`` gives. It gets exactly one Outcome, whatever happens.
 
     There are no locks in it, so that a finaliser or a signal handler may use one. An answer is one store; the thread
@@ -197,7 +197,7 @@ class Ticket(Looks, Generic[Out]):
     def __del__(self) -> None:
         error: BaseException | None = getattr(self, "_error", None)
         if error is not None and not self._seen:
-            report(error)
+            report_unhandled(error)
 
     def __repr__(self) -> str:
         return f"<Ticket of {self.request.plan.title}: {'done' if self.done else 'open'}>"

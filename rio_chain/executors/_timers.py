@@ -15,7 +15,7 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from rio_chain._core.unhandled_errors import report, surely
+from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.executors._start_thread import start_daemon
 
 
@@ -176,11 +176,11 @@ class TimerThread:
                 try:
                     surely(partial(alarm.fire, self.now()))
                 except BaseException as error:  # noqa: BLE001 - our own bug must not stop everybody's clock
-                    report(error)
+                    report_unhandled(error)
             try:
                 over = self._wait()
             except BaseException as error:  # noqa: BLE001 - nor must a system without memory
-                report(error)
+                report_unhandled(error)
                 over = []
 
     def _wait(self) -> list[Alarm] | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import trio
 
-from rio_chain._core.unhandled_errors import report, surely
+from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import Lost, Main, OnLoop, OnLoopHost
 from rio_chain.executors._start_thread import start_loop
@@ -159,7 +159,7 @@ def contained(call: Callable[[], object]) -> None:
     try:
         surely(call)
     except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
-        report(error)
+        report_unhandled(error)
 
 
 def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:

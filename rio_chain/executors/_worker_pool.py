@@ -18,9 +18,9 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from rio_chain._core.deferring_lock import patient
+from rio_chain._core.deferring_lock import acquire_by_polling
 from rio_chain._core.forks import after_fork
-from rio_chain._core.unhandled_errors import report, surely
+from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._current_run import task_in
 from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter, answer
 from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
@@ -290,7 +290,7 @@ class Crew:  # also a ``ThreadPool``
             try:
                 self._serve(seat)
             except BaseException as error:  # noqa: BLE001 - an error of the system, of which no item knows
-                report(error)
+                report_unhandled(error)
                 if surely(partial(self._survives, seat, error)):
                     continue
             break
@@ -341,7 +341,7 @@ class Crew:  # also a ``ThreadPool``
                 try:
                     given_up = item()
                 except BaseException as error:  # noqa: BLE001 - an error of an item must not cost a worker
-                    report(error)
+                    report_unhandled(error)
                     given_up = seat in self._abandoned
                     if not given_up:
                         surely(partial(self.unserved, [item], error))  # it may not have begun
@@ -351,7 +351,7 @@ class Crew:  # also a ``ThreadPool``
     def _takes(self, item: Item | None, seat: _Seat) -> bool:
         """Whether the thread with this seat is to do this item; for None, it may be that it is to end."""
         lock = self._lock
-        patient(lock)
+        acquire_by_polling(lock)
         try:
             if item is None:
                 self._one_less(seat)
@@ -366,7 +366,7 @@ class Crew:  # also a ``ThreadPool``
     def _done(self, item: Item, seat: _Seat, *, given_up: bool) -> bool:
         """An item is over. Whether the thread stays for the next."""
         lock = self._lock
-        patient(lock)
+        acquire_by_polling(lock)
         try:
             if given_up:
                 self._abandoned.pop(seat, None)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from html import escape
 from typing import Any
 
-from rio_chain._core.chain_base import Chained
+from rio_chain._core.chain_base import ChainBase
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._request import Request
@@ -63,7 +63,7 @@ def plain(thing: Any) -> str:
             return thing.summary()
         if isinstance(thing, Plan):
             return str(explain(thing))
-        if isinstance(thing, (Chained, Request)):
+        if isinstance(thing, (ChainBase, Request)):
             tree = explain(plan_of(thing))
             return f"{text}\n\n{tree}" if "\n" in tree else text
     except Exception:  # noqa: BLE001 - of an object that can't be drawn there is still something to say
@@ -134,7 +134,7 @@ _MADE: tuple[tuple[type | tuple[type, ...], Callable[[Any], Iterator[str]]], ...
     (Outcome, _outcome),
     (Ticket, _ticket),
     (Balancer, _balancer),
-    ((Chained, Plan, Request), _described),
+    ((ChainBase, Plan, Request), _described),
 )
 
 

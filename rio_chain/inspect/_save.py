@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.units import inert, shown
 from rio_chain.errors import UsageError
 from rio_chain.inspect._explain import explain
@@ -17,11 +17,11 @@ from rio_chain.inspect.pictures._theme import ground
 from rio_chain.results._outcome import Outcome
 
 
-def _text(drawn: Drawn) -> str:
+def _text(drawn: Renderable) -> str:
     return drawn.summary() if isinstance(drawn, Outcome) else str(explain(plan_of(drawn)))
 
 
-def _page(drawn: Drawn) -> str:
+def _page(drawn: Renderable) -> str:
     """An HTML page that needs nothing else."""
     title = plan_of(drawn).title.replace("&", "&amp;").replace("<", "&lt;")
     style = f"{ground('body')}body{{background:var(--bg);color:var(--fg);margin:24px}}"
@@ -40,8 +40,8 @@ FORMS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def save(drawn: Drawn, path: str | Path) -> Path:
-    """Write it in the form that the suffix says. See ``Drawn.save``."""
+def save(drawn: Renderable, path: str | Path) -> Path:
+    """Write it in the form that the suffix says. See ``Renderable.save``."""
     try:
         path = Path(path)
     except TypeError:

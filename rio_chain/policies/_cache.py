@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.units import Duration, count, seconds, span
 from rio_chain.policies._keys import hashed, key_of
 from rio_chain.policies._permit import Clock
@@ -49,7 +49,7 @@ class Cache(Shared):
         self._ttl = seconds(ttl, "ttl")
         self._size = count(size, "size", least=1)
         self.key = key_of(key)
-        self._lock = Aside()
+        self._lock = DeferringLock()
         self._time = Timeline()
         self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the one used last stands last
         self._hits = self._misses = 0
@@ -82,7 +82,7 @@ class Cache(Shared):
 
     def forget(self, key: Hashable) -> None:
         """Drop one answer, by its key; nothing happens when there is none."""
-        if self._lock.put_aside(lambda: self.forget(key)):
+        if self._lock.defer(lambda: self.forget(key)):
             return
         self._lock.decide(self._forget, hashed(key))
 
@@ -91,7 +91,7 @@ class Cache(Shared):
 
     def clear(self) -> None:
         """Drop all answers."""
-        if self._lock.put_aside(self.clear):
+        if self._lock.defer(self.clear):
             return
         self._lock.decide(self._clear)
 

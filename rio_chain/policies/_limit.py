@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from itertools import islice
 
-from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._core.units import Duration, count, number, seconds, shown, span
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
@@ -80,7 +80,7 @@ class Limit(Shared):
         self.patience = None if wait is None else seconds(wait, "wait", zero=True)
         self._rule = ", ".join(rules)
         self.key: Key | None = None if key is None else key_of(key)
-        self._lock = Aside()
+        self._lock = DeferringLock()
         self._time = Timeline()
         self._lines: OrderedDict[Hashable, Line] = OrderedDict()  # the one used last stands last
         self._total = Total()
@@ -147,7 +147,7 @@ class Limit(Shared):
 
     def quit(self, place: Place) -> None:
         """As ``PendingPermit.quit``."""
-        if self._lock.put_aside(lambda: self.quit(place)):
+        if self._lock.defer(lambda: self.quit(place)):
             return
         granted, told = self._lock.decide(self._quit, place)
         if granted and place.permit is not None:
@@ -164,7 +164,7 @@ class Limit(Shared):
 
     def release(self, permit: LimitPermit) -> None:
         """As ``Permit.dropped``, and all others."""
-        if self._lock.put_aside(lambda: self.release(permit)):
+        if self._lock.defer(lambda: self.release(permit)):
             return
         _tell(self._lock.decide(self._release, permit))
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rio_chain._core.deferring_lock import Aside
+from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._renamed import names_today
 from rio_chain.policies._keys import hashed, key_of
@@ -35,7 +35,7 @@ class SingleFlight(Shared):
 
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
         self.key = key_of(key)
-        self._lock = Aside()
+        self._lock = DeferringLock()
         self._flights: dict[Hashable, Flight] = {}
         after_fork(self._renew)
 
@@ -69,7 +69,7 @@ class SingleFlight(Shared):
 
     def dropped(self, leader: Leader) -> None:
         """The leader has none; the next leads."""
-        if self._lock.put_aside(lambda: self.dropped(leader)):
+        if self._lock.defer(lambda: self.dropped(leader)):
             return
         follower = self._lock.decide(self._dropped, leader)
         if follower is not None:
@@ -90,7 +90,7 @@ class SingleFlight(Shared):
 
     def quit(self, follower: Follower) -> None:
         """As ``PendingPermit.quit``."""
-        if self._lock.put_aside(lambda: self.quit(follower)):
+        if self._lock.defer(lambda: self.quit(follower)):
             return
         if self._lock.decide(self._quit, follower) and follower.permit is not None:
             follower.permit.dropped()

@@ -11,7 +11,7 @@ from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
 
 from rio_chain._core import hooks
-from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.units import inert, milliseconds, shown
 from rio_chain.errors import UnknownTask, told
@@ -221,7 +221,7 @@ class Failed:
         self.error = error
 
 
-class Outcome(Drawn, Generic[Out]):
+class Outcome(Renderable, Generic[Out]):
     """What one run gave: ``.result``, and one ``Response`` per task in plan order, also of those that did not run.
 
     ``outcome[0]``, ``outcome["name"]``, ``outcome.only``, ``len(outcome)`` and iteration give Responses.

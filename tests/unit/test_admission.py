@@ -42,7 +42,7 @@ def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(
     assert core.admit(holder, bounded=True)
     assert not core.admit(waiting, bounded=True)
     late = a_turn(lambda: told.append(late.state))
-    core.visitor = lambda: core.put_aside(late.tell)
+    core.visitor = lambda: core.defer(late.tell)
     calls: dict[str, Callable[[], Any]] = {
         "admit": lambda: core.admit(a_turn(), bounded=True),
         "leave": lambda: core.leave(holder.run, 0, 0),

@@ -130,7 +130,7 @@ def test_what_comes_back_in_is_put_aside_until_the_decision_is_complete(closed: 
     seen: list[Any] = []
     with amid(it.core):
         seen += [it.core.admit(late, bounded=True), late.state, it.core.queue.running]
-        seen.append(it.core.put_aside(lambda: it.core.withdraw(late)))
+        seen.append(it.core.defer(lambda: it.core.withdraw(late)))
         it.core.closed = closed
         assert (it.told, late.state) == ([], "waiting")
     assert seen == [False, "waiting", 0, True]
@@ -141,4 +141,4 @@ def test_what_comes_back_in_is_put_aside_until_the_decision_is_complete(closed: 
 
 def test_nothing_is_put_aside_for_other_threads() -> None:
     it = Told()
-    assert not it.core.put_aside(lambda: None)
+    assert not it.core.defer(lambda: None)

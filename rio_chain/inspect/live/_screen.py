@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from rio_chain._core.unhandled_errors import report
+from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.executors import in_notebook
 from rio_chain.inspect._notebook import text_alone
 from rio_chain.inspect.live._rich_terminal import Terminal, Unfit
@@ -147,4 +147,4 @@ class Shown:
             try:
                 warnings.warn(f"the live view was given up: {error!r}", RuntimeWarning, stacklevel=3)
             except Exception as warning:  # noqa: BLE001 - a warning that is an error, or a `repr` that fails
-                report(warning)
+                report_unhandled(warning)

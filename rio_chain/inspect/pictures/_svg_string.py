@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Self, TypeGuard
 
-from rio_chain._core.notebook_repr import Drawn
+from rio_chain._core.notebook_repr import Renderable
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect.pictures._build_picture import picture
 from rio_chain.inspect.pictures._status_marks import marks
@@ -53,11 +53,11 @@ def plan_of(drawn: Any) -> Plan:
     return plan if isinstance(plan, Plan) else plan()
 
 
-def _is_run(drawn: Drawn) -> TypeGuard[Outcome[Any]]:
+def _is_run(drawn: Renderable) -> TypeGuard[Outcome[Any]]:
     return isinstance(drawn, Outcome)
 
 
-def svg_of(drawn: Drawn) -> Svg:
+def svg_of(drawn: Renderable) -> Svg:
     """The picture of an object."""
     plan = plan_of(drawn)
     if _is_run(drawn):
