@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, cast
 
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 
@@ -45,6 +45,6 @@ def copyable(constant: Any, rule: str, instead: str) -> Any:
     try:
         fresh(constant)
     except Exception as error:
-        why = inert(str(error)) or type(error).__name__
-        raise ChainDefinitionError(f"{rule}, and {shown(constant)} can't be copied ({why}); {instead}") from error
+        why = escape_nonprintable(str(error)) or type(error).__name__
+        raise ChainDefinitionError(f"{rule}, and {short_repr(constant)} can't be copied ({why}); {instead}") from error
     return constant

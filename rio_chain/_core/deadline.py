@@ -9,7 +9,7 @@ from typing import cast
 
 from attrs import field, frozen
 
-from rio_chain._core.units import Duration, milliseconds, seconds, shown
+from rio_chain._core.units import Duration, milliseconds, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
@@ -103,13 +103,13 @@ def _text(value: str | bytes) -> str:
 def _of_grpc(value: str) -> float:
     digits, unit = value[:-1], value[-1:]
     if unit not in _GRPC_UNITS or not (digits.isascii() and digits.isdigit()) or len(digits) > _GRPC_DIGITS:
-        raise ChainDefinitionError(f"`{GRPC}` must be up to 8 digits and one of H M S m u n; got {shown(value)}")
+        raise ChainDefinitionError(f"`{GRPC}` must be up to 8 digits and one of H M S m u n; got {short_repr(value)}")
     return int(digits) * _GRPC_UNITS[unit]
 
 
 def _of_milliseconds(name: str, value: str) -> float:
     if not (value.isascii() and value.isdigit()) or len(value) > 15:  # noqa: PLR2004 - what a float holds exactly
-        raise ChainDefinitionError(f"`{name}` must be a whole number of milliseconds; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be a whole number of milliseconds; got {short_repr(value)}")
     return int(value) / 1000
 
 

@@ -20,16 +20,16 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A short, one-line, printable ASCII picture of any value; never raises."""
     try:
         text = _SHORT.repr(value)
     except Exception:  # noqa: BLE001 - a user's broken __repr__ must not hide the error we are about to tell
         text = f"<{type(value).__name__}>"
-    return inert(text)
+    return escape_nonprintable(text)
 
 
-def inert(text: str) -> str:
+def escape_nonprintable(text: str) -> str:
     """The text with everything but printable ASCII escaped, so that it can't move a cursor or break a line."""
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
 
@@ -50,7 +50,7 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
     plain = _number(value)
     got = value.total_seconds() if isinstance(value, timedelta) else math.nan if plain is None else plain / 1000
     if not math.isfinite(got) or got < 0 or (got == 0 and not zero):
-        raise ChainDefinitionError(f"`{name}` must be {rule}; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be {rule}; got {short_repr(value)}")
     return got
 
 
@@ -59,7 +59,7 @@ def milliseconds(value: float) -> float:
     return value * 1000
 
 
-def span(value: float) -> str:
+def format_duration(value: float) -> str:
     """Seconds as text with the unit: ``100 ms``, ``0.05 ms``, ``30000 ms``."""
     return f"{value * 1000:.10g} ms"
 
@@ -67,14 +67,14 @@ def span(value: float) -> str:
 def flag(value: object, name: str) -> bool:
     """True or False, and nothing that only counts as one."""
     if not isinstance(value, bool):
-        raise ChainDefinitionError(f"`{name}` must be True or False; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be True or False; got {short_repr(value)}")
     return value
 
 
 def count(value: object, name: str, *, least: int = 0) -> int:
     """A whole number that is at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ChainDefinitionError(f"`{name}` must be a whole number, {least} or more; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be a whole number, {least} or more; got {short_repr(value)}")
     return value
 
 
@@ -83,5 +83,5 @@ def number(value: object, name: str, *, least: float = -math.inf, above: float =
     got = _number(value)
     if got is None or not math.isfinite(got) or got < least or got <= above:
         rule = f", {least:g} or more" if least > -math.inf else f", more than {above:g}" if above > -math.inf else ""
-        raise ChainDefinitionError(f"`{name}` must be a finite number{rule}; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be a finite number{rule}; got {short_repr(value)}")
     return got

@@ -14,7 +14,7 @@ from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
-from rio_chain._core.units import Duration, count, flag, seconds, shown
+from rio_chain._core.units import Duration, count, flag, seconds, short_repr
 from rio_chain.balancer import _mapping
 from rio_chain.balancer._admission import Core
 from rio_chain.balancer._dispatch import Desk
@@ -30,7 +30,7 @@ from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run import begin, end, outcome_of, unbegun
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
-from rio_chain.executors._blocking_wait import Elsewhere, Waited, told
+from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
 
@@ -294,7 +294,7 @@ class Balancer(NotebookRepr):
     def _check(self, host: Host, request: Request[Any]) -> None:
         given: Any = request
         if type(given) is not Request:
-            got = shown(request)
+            got = short_repr(request)
             raise ChainDefinitionError(
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
@@ -329,7 +329,7 @@ class Balancer(NotebookRepr):
         if bound is not None and bound.on_loop_thread():
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
         self._core.shut()
-        host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
+        host: BlockingHost = self._host or BackgroundHost()  # it may have been bound meanwhile
         left = None
         try:
             if not self._drained(host, min(limit, STOPPED) if host.stopped() else limit):
@@ -358,15 +358,15 @@ class Balancer(NotebookRepr):
         if before is not None and not self._interrupted:
             left_running(call, [left.task for left in self._left_calls() if left not in before])
 
-    def _drained(self, host: Waited, limit: float | None) -> bool:
+    def _drained(self, host: BlockingHost, limit: float | None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
         self._desk.settle()
-        if not told(host, self._core.when_idle, limit):
+        if not wait_until_done(host, self._core.when_idle, limit):
             return False
         # their slots are free, and their answers come in a moment
-        return all(told(host, posting.ticket.add_waker, limit) for posting in list(self._posted))
+        return all(wait_until_done(host, posting.ticket.add_waker, limit) for posting in list(self._posted))
 
-    def _cleaned_up(self, host: Waited) -> None:
+    def _cleaned_up(self, host: BlockingHost) -> None:
         """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
         while not self._drained(host, STOPPED if host.borrowed else None):
             if host.stopped():
@@ -381,7 +381,7 @@ class Balancer(NotebookRepr):
         self._refuse_ourselves("aclose")
         self._core.shut("it was closed by aclose()")
         rt = runtime_here()
-        host: Waited = self._host or Elsewhere()  # it may have been bound meanwhile
+        host: BlockingHost = self._host or BackgroundHost()  # it may have been bound meanwhile
         left = None
         try:
             if not await self._adrained(rt, min(limit, STOPPED) if host.stopped() else limit):

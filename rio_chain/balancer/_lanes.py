@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from rio_chain._core.units import count, shown
+from rio_chain._core.units import count, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Lanes:
 
     def __init__(self, sizes: object, most: object) -> None:
         if sizes is not None and not isinstance(sizes, Mapping):
-            raise ChainDefinitionError(f'`lanes` must be a dict such as {{"cpu": 2}}; got {shown(sizes)}')
+            raise ChainDefinitionError(f'`lanes` must be a dict such as {{"cpu": 2}}; got {short_repr(sizes)}')
         items = cast("Mapping[object, object]", sizes or {}).items()
         self._sizes = {_name(key): count(size, f"lanes[{key!r}]", least=1) for key, size in items}
         self._most = _bytes(most)
@@ -50,7 +50,7 @@ class Lanes:
 
 def _name(key: object) -> str:
     if not isinstance(key, str) or not key.strip():
-        raise ChainDefinitionError(f"`lanes` must have names that are strings and not empty; got {shown(key)}")
+        raise ChainDefinitionError(f"`lanes` must have names that are strings and not empty; got {short_repr(key)}")
     return key
 
 

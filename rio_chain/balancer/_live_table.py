@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.balancer._stats import Histogram, Stats
 
 REFRESH = 0.25
@@ -65,7 +65,7 @@ def line(watched: Watched, before: Stats, now: Stats, seconds: float) -> str:
     rated = counts(watched, before, now, seconds)
     cells = [f"{name} {total}" + (f" ({rate})" if rate else "") for name, rate, total in rated]
     cells += [f"{name} {last}" for name, last, _ in quantiles(before, now) if last]
-    return inert(f"{watched.title()}: {', '.join(cells)}")
+    return escape_nonprintable(f"{watched.title()}: {', '.join(cells)}")
 
 
 def _rate(count: int, seconds: float) -> str:
@@ -85,12 +85,12 @@ def _bound(histogram: Histogram, share: float) -> str:
 def table(watched: Watched, before: Stats, now: Stats, seconds: float) -> Any:
     """All of it as a table of rich. Cells are ``Text``, in which no markup is looked for."""
     rich_table, text = _rich("rich.table"), _rich("rich.text")
-    made = rich_table.Table(title=text.Text(inert(watched.title())), title_justify="left")
+    made = rich_table.Table(title=text.Text(escape_nonprintable(watched.title())), title_justify="left")
     made.add_column()
     made.add_column(f"last {seconds:.1f} s" if seconds > 0 else "", justify="right", min_width=14)
     made.add_column("in all", justify="right", min_width=14)
     for row in [*counts(watched, before, now, seconds), *quantiles(before, now)]:
-        made.add_row(*(text.Text(inert(cell)) for cell in row))
+        made.add_row(*(text.Text(escape_nonprintable(cell)) for cell in row))
     return made
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rio_chain.executors._blocking_wait import SLICE, Waited, once, told
+from rio_chain.executors._blocking_wait import SLICE, BlockingHost, once, wait_until_done
 from rio_chain.executors._running_loop import runtime_here, waiter_here
 from rio_chain.executors._ticket import Ticket
 
@@ -71,7 +71,7 @@ class _Window(Generic[In, Out]):
 
 
 def in_threads(
-    host: Waited,
+    host: BlockingHost,
     post: Post[In, Out],
     inputs: Iterable[In],
     window: int,
@@ -85,10 +85,10 @@ def in_threads(
         several.more(window)
         while several.pending:
             if several.waits:
-                told(host, several.on_arrival, meanwhile=look)
+                wait_until_done(host, several.on_arrival, meanwhile=look)
             ticket = several.next()
             if look is not None:
-                told(host, ticket.add_waker, meanwhile=look)
+                wait_until_done(host, ticket.add_waker, meanwhile=look)
             outcome = ticket.wait()
             several.pending.remove(ticket)
             if look is not None:
@@ -102,7 +102,7 @@ def in_threads(
         several.cancel()
         if not isinstance(error, Exception):  # Ctrl-C, most likely; a second one does not wait
             for ticket in several.pending:
-                told(host, ticket.add_waker)
+                wait_until_done(host, ticket.add_waker)
         raise
 
 

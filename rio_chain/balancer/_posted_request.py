@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import define, field, frozen
 
 from rio_chain._core.deadline import Deadline, deadline_of
-from rio_chain._core.units import Duration, number, seconds, shown
+from rio_chain._core.units import Duration, number, seconds, short_repr
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import INF, inherited
 from rio_chain.errors import ChainDefinitionError
@@ -57,7 +57,7 @@ def terms_of(
         if usual is not None:
             return usual
     if not isinstance(given, str) or given not in ("wait", "reject"):
-        raise ChainDefinitionError(f"`on_full` must be 'wait' or 'reject'; got {shown(given)}")
+        raise ChainDefinitionError(f"`on_full` must be 'wait' or 'reject'; got {short_repr(given)}")
     limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
     own, around = deadline_of(deadline, clock), inherited()
     if own is not None and around is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from rio_chain._core.units import milliseconds, span
+from rio_chain._core.units import format_duration, milliseconds
 
 
 @frozen(repr=False)
@@ -85,5 +85,5 @@ def status_line(state: str, workers: int, buffer: int, stats: Stats) -> str:
     return (
         f"<Balancer {state}: {stats.running}/{workers} running, {stats.queued}/{buffer} queued, "
         f"{stats.abandoned} abandoned, {stats.rejected} rejected, {stats.done} done, "
-        f"p50 wait <= {span(wait)}, run <= {span(run)}>"
+        f"p50 wait <= {format_duration(wait)}, run <= {format_duration(run)}>"
     )

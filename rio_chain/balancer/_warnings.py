@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 
 NAMES = 5
 """Tasks that are named at most."""
@@ -35,7 +35,7 @@ def left_running(call: str, tasks: Iterable[str]) -> None:
     number = counted.total()
     calls = "1 call that still runs" if number == 1 else f"{number} calls that still run"
     several = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
-    named = [shown(task) + (f" ({n} calls)" if n > 1 else "") for task, n in several[:NAMES]]
+    named = [short_repr(task) + (f" ({n} calls)" if n > 1 else "") for task, n in several[:NAMES]]
     more = f" and {len(several) - NAMES} more" if len(several) > NAMES else ""
     text = (
         f"{call} gave up on {calls}: {', '.join(named)}{more}. A sync function can't be stopped, and its thread ends "

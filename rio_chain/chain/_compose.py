@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import copyable
-from rio_chain._core.units import count, inert, shown
+from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._functions import (
     Entry,
@@ -279,7 +279,7 @@ def targets(to: object) -> list[Composed]:
     if isinstance(to, Composed) or callable(to):
         raise ChainDefinitionError(f"{rule}; got just one of them: write to=[...] around it")
     if not _several(to):
-        raise ChainDefinitionError(f"{rule}; got {shown(to)}")
+        raise ChainDefinitionError(f"{rule}; got {short_repr(to)}")
     return [item if isinstance(item, Composed) else made(Composed, call(item, rule), NO_NAMES) for item in to]
 
 
@@ -322,7 +322,7 @@ def lane(call: TaskNode, lane: object) -> TaskNode:
         ChainDefinitionError: the name is none, or the function can't run in a process.
     """
     if not isinstance(lane, str) or not lane.strip():
-        raise ChainDefinitionError(f'`lane` takes a name, as in .lane("cpu"); got {shown(lane)}')
+        raise ChainDefinitionError(f'`lane` takes a name, as in .lane("cpu"); got {short_repr(lane)}')
     if call.is_async:
         raise ChainDefinitionError(f"`.lane()` is for sync functions; `{call.name}` is async: its loop is not there")
     if call.generator:
@@ -335,7 +335,8 @@ def lane(call: TaskNode, lane: object) -> TaskNode:
         dumps(call.fn)
     except Exception as error:
         raise ChainDefinitionError(
-            f"`.lane()` sends the function to a process, and `{call.name}` can't be pickled: {inert(str(error))}"
+            f"`.lane()` sends the function to a process, and `{call.name}` can't "
+            f"be pickled: {escape_nonprintable(str(error))}"
         ) from error
     return evolve(call, lane=lane)
 

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.copied_constants import fresh
 from rio_chain._core.signatures import signature_of
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._nodes import Bridge, Handler, Head, TaskNode
 from rio_chain.errors import ChainDefinitionError
 
@@ -129,7 +129,7 @@ def name_of(fn: object) -> str:
     name = getattr(fn, "__name__", None)
     if not isinstance(name, str) or not name:
         name = type(fn).__name__
-    return "lambda" if name == "<lambda>" else inert(name)
+    return "lambda" if name == "<lambda>" else escape_nonprintable(name)
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
@@ -205,7 +205,7 @@ def written(fn: Callable[..., Any]) -> str:
     if signature is None:
         return f"{name_of(fn)}(...)"
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    text = inert(str(inspect.Signature(bare)))
+    text = escape_nonprintable(str(inspect.Signature(bare)))
     return name_of(fn) + (text if len(text) <= 100 else "(...)")  # noqa: PLR2004 - a line
 
 
@@ -230,7 +230,7 @@ class Entry:
                 continue
             if not isinstance(head, (TaskNode, Bridge)):
                 if len(args) != 1 or kwargs:
-                    got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
+                    got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
                     raise ChainDefinitionError(
                         f"`{begins(head)}` is where this chain begins: it takes one value; got {got}"
                     )
@@ -241,10 +241,10 @@ class Entry:
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
-                got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
+                got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
                 raise ChainDefinitionError(
                     f"`{written(head.fn)}` is where this chain begins, and it can't be called like that: "
-                    f"{inert(str(error))}; got {got}"
+                    f"{escape_nonprintable(str(error))}; got {got}"
                 ) from None
 
     def _bind_handler(self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -253,10 +253,10 @@ class Entry:
             if signature is not None:
                 signature.bind(None, *args, **kwargs)  # None: the error
         except TypeError as error:
-            got = f"{len(args)} positional" + "".join(f", {inert(key)}=" for key in kwargs)
+            got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
             raise ChainDefinitionError(
                 f"`or_else` hands `{written(handler.fn)}` the error and the arguments of the chain, and it can't be "
-                f"called with these: {inert(str(error))}; got {got}"
+                f"called with these: {escape_nonprintable(str(error))}; got {got}"
             ) from None
 
     def signature(self) -> inspect.Signature | None:
@@ -398,11 +398,14 @@ def is_generator(fn: object) -> bool:
 def not_a_function(value: object) -> str:
     """What it is, and for the common slips what to write instead. A coroutine is closed, as nobody will await it."""
     if inspect.iscoroutine(value):
-        name = inert(value.__name__)
+        name = escape_nonprintable(value.__name__)
         value.close()
         return f"a coroutine, as `{name}` was called: write Task({name}), not Task({name}(...))"
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        return f"a generator, as `{inert(value.__name__)}` was called: a chain calls functions that return one value"
+        return (
+            f"a generator, as `{escape_nonprintable(value.__name__)}` was called: "
+            "a chain calls functions that return one value"
+        )
     if inspect.isawaitable(value):
-        return f"{shown(value)}, which is something to await: give the function itself, without calling it"
-    return shown(value)
+        return f"{short_repr(value)}, which is something to await: give the function itself, without calling it"
+    return short_repr(value)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, field, frozen
 
 from rio_chain._core.notebook_repr import Renderable
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain._renamed import names_today
 from rio_chain.chain._nodes import (
     Bridge,
@@ -360,7 +360,7 @@ def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
         keys = node.keys if isinstance(node, FanOut) else None
         inside = parts(node)
         yield f"{call_of(node)}("
-        labels = [f"{inert(key)}=" for key in keys or ()] or [""] * len(inside)
+        labels = [f"{escape_nonprintable(key)}=" for key in keys or ()] or [""] * len(inside)
         for i, (label, part) in enumerate(zip(labels, inside, strict=True)):
             yield f", {label}" if i else label
             yield from _words(part, outer=True)
@@ -372,7 +372,9 @@ def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
             yield sign if i else ""
             yield from _words(part)
         if isinstance(node, OrElse) and not isinstance(node.fallback, Node):
-            yield sign + (shown(node.fallback.value) if isinstance(node.fallback, Constant) else node.fallback.name)
+            yield sign + (
+                short_repr(node.fallback.value) if isinstance(node.fallback, Constant) else node.fallback.name
+            )
         yield "" if outer else ")"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -97,7 +97,7 @@ def _joined(node: Node, inner: list[Data]) -> Data:
 
 def _fallback(node: OrElse) -> Data:
     if isinstance(node.fallback, Constant):
-        return {"kind": "constant", "shown": shown(node.fallback.value)}
+        return {"kind": "constant", "shown": short_repr(node.fallback.value)}
     given = node.fallback
     assert isinstance(given, Handler)  # noqa: S101 - a node is one of the parts
     more = {"input": True} if given.inputs else {}

@@ -10,7 +10,7 @@ import math
 from types import MethodType
 from typing import Any, cast
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._functions import Reduce, Star, wrapped
 from rio_chain.policies import (
     Accept,
@@ -75,7 +75,7 @@ def _qualified(thing: object) -> str:
         name = thing.__qualname__
     module = getattr(thing, "__module__", None)
     plain = not isinstance(module, str) or module == "builtins"
-    return inert(name if plain else f"{module}.{name}")
+    return escape_nonprintable(name if plain else f"{module}.{name}")
 
 
 def errors(on: object) -> list[str] | str | None:

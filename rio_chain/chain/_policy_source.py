@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, cast
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._functions import MISSING, Reduce, Star, name_of
 from rio_chain.chain._nodes import Race
 from rio_chain.policies import (
@@ -63,9 +63,9 @@ def identifier(name: str) -> str:
 def value(constant: object) -> str:
     """A constant as source of printable ASCII; of what can't say what it is, the type."""
     try:
-        return inert(repr(constant))
+        return escape_nonprintable(repr(constant))
     except Exception:  # noqa: BLE001 - a user's broken __repr__ must not break ours
-        return f"<{inert(type(constant).__name__)}>"
+        return f"<{escape_nonprintable(type(constant).__name__)}>"
 
 
 # --- source -----------------------------------------------------------------------------------------------------
@@ -124,4 +124,4 @@ def _after(after: float | Quantile) -> str:
 
 
 def _pick(pick: Chooser) -> str:
-    return inert(repr(pick)) if isinstance(pick, (First, Best, Quorum)) else fn_source(pick)
+    return escape_nonprintable(repr(pick)) if isinstance(pick, (First, Best, Quorum)) else fn_source(pick)

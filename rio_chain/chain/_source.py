@@ -6,7 +6,7 @@ from itertools import islice
 from keyword import iskeyword
 from typing import cast
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -210,4 +210,4 @@ def tests_words(node: Choose) -> list[str]:
 
 def _test(test: object) -> str:
     several = cast("tuple[object, ...]", test if isinstance(test, tuple) else (test,))
-    return inert(" or ".join(map(fn_source, several)))
+    return escape_nonprintable(" or ".join(map(fn_source, several)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.signatures import signature_of
-from rio_chain._core.units import count, inert, seconds, shown
+from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
 from rio_chain.chain._functions import Star, arity, function, is_async, name_of, takes_one, written
 from rio_chain.chain._nodes import Bridge, FanOut, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
@@ -44,8 +44,8 @@ def names_in(node: Node) -> Names:
 def name(value: object) -> str:
     """A name to show a part under, made of printable ASCII."""
     if not isinstance(value, str) or not value.strip():
-        raise ChainDefinitionError(f"`name` must be a string that is not empty; got {shown(value)}")
-    return inert(value)
+        raise ChainDefinitionError(f"`name` must be a string that is not empty; got {short_repr(value)}")
+    return escape_nonprintable(value)
 
 
 def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any) -> Retry:
@@ -68,7 +68,7 @@ def check_on(on: Any) -> None:
         return
     classes = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
     if not classes or not all(isinstance(c, type) and issubclass(c, BaseException) for c in classes):
-        raise ChainDefinitionError(f"{rule}; got {shown(classes if isinstance(on, tuple) else classes[0])}")
+        raise ChainDefinitionError(f"{rule}; got {short_repr(classes if isinstance(on, tuple) else classes[0])}")
 
 
 def predicate(value: object, parameter: str = "predicate") -> Callable[[Any], bool]:
@@ -88,7 +88,7 @@ def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
     """The object that holds the state of a policy: made by the user, who hands the same one to many chains."""
     if isinstance(value, kind):
         return value
-    hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else shown(value)
+    hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else short_repr(value)
     raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
 
 
@@ -126,7 +126,7 @@ def pick(value: object) -> Chooser:
     if isinstance(value, type) or not all(hasattr(value, part) for part in ("ask", "least", "good", "decide")):
         from rio_chain.policies._best_and_quorum import best, quorum  # noqa: PLC0415 - few chains have one
 
-        got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else shown(value)
+        got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else short_repr(value)
         raise ChainDefinitionError(f"{rule}; got {got}")
     return cast("Chooser", value)
 

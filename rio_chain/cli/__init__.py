@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.cli import _bounds, _demo, _lint, _run, _show
 from rio_chain.cli._target import Broken, Refused
 from rio_chain.errors import RioError
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(broken.text)
         return 2
     except (Refused, RioError, ImportError) as error:
-        text = str(error) if isinstance(error, Refused) else inert(str(error))
+        text = str(error) if isinstance(error, Refused) else escape_nonprintable(str(error))
         print(f"rio-chain {options.command}: {text}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads it has seen enough, as `head` has

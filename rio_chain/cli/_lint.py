@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.cli._target import found_at
 
 EPILOG = """\
@@ -38,7 +38,7 @@ def do(options: argparse.Namespace) -> int:
     chains = [found for target in options.chains for found in found_at(target)]
     findings = [(name, finding) for name, chain in chains for finding in chain.lint()]
     for name, finding in findings:
-        print(f"{inert(name)}: {finding}")
+        print(f"{escape_nonprintable(name)}: {finding}")
     number = len(findings)
     found = "nothing found" if not number else "1 finding" if number == 1 else f"{number} findings"
     print(f"{found} in {len(chains)} chain{'s' * (len(chains) > 1)}", file=sys.stderr)

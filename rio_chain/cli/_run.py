@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from returns.result import Failure
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.cli._target import HELP, Refused, chain_at
-from rio_chain.errors import told
+from rio_chain.errors import describe_error
 from rio_chain.executors import NAMES
 from rio_chain.results._error_summary import ErrorSummary, class_of
 from rio_chain.results._outcome import Outcome, Response
@@ -100,7 +100,10 @@ def _pointed(error: json.JSONDecodeError) -> str:
     """The line with the mistake, or the piece of it around that, and a mark below it."""
     line = (error.doc.splitlines() or [""])[error.lineno - 1]
     first = max(0, error.colno - 1 - WIDTH // 2)
-    before, after = inert(line[first : error.colno - 1]), inert(line[error.colno - 1 : first + WIDTH])
+    before, after = (
+        escape_nonprintable(line[first : error.colno - 1]),
+        escape_nonprintable(line[error.colno - 1 : first + WIDTH]),
+    )
     return f"  {before}{after}\n  {' ' * len(before)}^"
 
 
@@ -126,9 +129,9 @@ def as_json(outcome: Outcome[Any]) -> str:
         "tasks": [_task(response) for response in outcome],
     }
     try:
-        return json.dumps(told_of, default=told, allow_nan=False, indent=2)
+        return json.dumps(told_of, default=describe_error, allow_nan=False, indent=2)
     except (TypeError, ValueError, RecursionError):  # a key that is no string, NaN, a list in itself
-        return json.dumps(told_of | {"value": told(outcome.value_or(None))}, indent=2)
+        return json.dumps(told_of | {"value": describe_error(outcome.value_or(None))}, indent=2)
 
 
 def _task(response: Response) -> dict[str, Any]:
@@ -144,5 +147,5 @@ def _task(response: Response) -> dict[str, Any]:
 
 
 def _error(error: Any) -> dict[str, str]:
-    text = error.text if isinstance(error, ErrorSummary) else told(error, str)
+    text = error.text if isinstance(error, ErrorSummary) else describe_error(error, str)
     return {"type": class_of(error).__name__, "text": text}

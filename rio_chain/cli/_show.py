@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.cli._target import HELP, Refused, chain_at
 
 EPILOG = """\
@@ -50,4 +50,4 @@ def written(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise Refused(f"{inert(str(path))} can't be written: {error.strerror}") from None
+        raise Refused(f"{escape_nonprintable(str(path))} can't be written: {error.strerror}") from None

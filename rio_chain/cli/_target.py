@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, cast
 
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain
 
@@ -57,7 +57,7 @@ def found_at(target: str, *, several: bool = True) -> list[tuple[str, Chain[...,
     names = _chains_in(module)
     if several and names:
         return [(f"{place}:{name}", getattr(module, name)) for name in names]
-    example = f"`{inert(place)}:{names[0]}`" if names else "`module:chain`"
+    example = f"`{escape_nonprintable(place)}:{names[0]}`" if names else "`module:chain`"
     raise Refused(f"name the chain, as in {example}; {_there_is(place, names)}")
 
 
@@ -67,16 +67,18 @@ def _named(module: ModuleType, place: str, name: str) -> Chain[..., Any]:
         try:
             value = getattr(value, part)
         except AttributeError:
-            what = f"{inert(place)} has no `{inert(name)}`"
+            what = f"{escape_nonprintable(place)} has no `{escape_nonprintable(name)}`"
             raise Refused(f"{what}; {_there_is(place, _chains_in(module))}") from None
     if isinstance(value, Chain):
         return cast("Chain[..., Any]", value)
-    what = f"{inert(place)}:{inert(name)}"
+    what = f"{escape_nonprintable(place)}:{escape_nonprintable(name)}"
     if isinstance(value, Request):
         raise Refused(f"{what} is a Request, a chain with its arguments; name the chain itself")
     if callable(value):
-        raise Refused(f"{what} is no chain but a function or class; a chain of it is `Task({inert(name)})`")
-    raise Refused(f"{what} is no chain; got {shown(value)}")
+        raise Refused(
+            f"{what} is no chain but a function or class; a chain of it is `Task({escape_nonprintable(name)})`"
+        )
+    raise Refused(f"{what} is no chain; got {short_repr(value)}")
 
 
 def _chains_in(module: ModuleType) -> list[str]:
@@ -88,8 +90,12 @@ def _chains_in(module: ModuleType) -> list[str]:
 
 
 def _there_is(place: str, names: list[str]) -> str:
-    where = inert(place)
-    return f"the chains in {where}: {', '.join(map(inert, names))}" if names else f"there is no chain in {where}"
+    where = escape_nonprintable(place)
+    return (
+        f"the chains in {where}: {', '.join(map(escape_nonprintable, names))}"
+        if names
+        else f"there is no chain in {where}"
+    )
 
 
 # --- importing --------------------------------------------------------------------------------------------------
@@ -99,7 +105,7 @@ def _module(place: str) -> ModuleType:
     if place.endswith(".py") or os.sep in place:
         return _file(Path(place))
     if not all(part.isidentifier() for part in place.split(".")):
-        raise Refused(f"{shown(place)} is neither a module nor a Python file; write {HELP}")
+        raise Refused(f"{short_repr(place)} is neither a module nor a Python file; write {HELP}")
     _first_on_path(Path.cwd())
     try:
         return importlib.import_module(place)
@@ -115,11 +121,11 @@ def _module(place: str) -> ModuleType:
 
 def _file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise Refused(f"no such file: {inert(str(path))}")
+        raise Refused(f"no such file: {escape_nonprintable(str(path))}")
     name = path.stem if path.stem not in sys.modules else f"_{path.stem}"  # it may be called as a library is
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise Refused(f"{inert(str(path))} is no Python file")
+        raise Refused(f"{escape_nonprintable(str(path))} is no Python file")
     _first_on_path(path.parent)  # as `python path/file.py` has it
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:

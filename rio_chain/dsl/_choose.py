@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeGuard, TypeVar, cast, get_args, get_origin,
 
 from attrs import frozen
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.chain._compose import branches, made, one_value
 from rio_chain.chain._functions import name_of
 from rio_chain.chain._nodes import Choose
@@ -57,12 +57,12 @@ def when(test: Any, chain: Any, /) -> Any:
     """
     if get_origin(test) is not None:  # calling list[int] makes a list, which is true of nearly everything
         write = f"({', '.join(map(name_of, get_args(test)))})" if isinstance(test, UnionType) else "the class alone"
-        raise ChainDefinitionError(f"`when` can't tell what is a {shown(test)}; write {write}, or a function")
+        raise ChainDefinitionError(f"`when` can't tell what is a {short_repr(test)}; write {write}, or a function")
     if isinstance(test, tuple):
         classes = cast("tuple[object, ...]", test)
         if not classes or not all(isinstance(cls, type) for cls in classes):
             raise ChainDefinitionError(
-                f"`when` takes a function of the value, a class, or a tuple of classes; got {shown(classes)}"
+                f"`when` takes a function of the value, a class, or a tuple of classes; got {short_repr(classes)}"
             )
     elif not isinstance(test, type):
         predicate(test, "when")
@@ -114,7 +114,7 @@ def choose(*whens: Any, otherwise: Any = None) -> Any:
     chains: list[Any] = []
     for one in whens:
         if not isinstance(one, When):
-            raise ChainDefinitionError(f"`choose` takes when(test, chain), and otherwise=chain; got {shown(one)}")
+            raise ChainDefinitionError(f"`choose` takes when(test, chain), and otherwise=chain; got {short_repr(one)}")
         tests.append(one.test)
         chains.append(one.chain)
     if otherwise is not None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 from returns.result import Result
 
 from rio_chain._core.copied_constants import copyable
-from rio_chain._core.units import count, flag, shown
+from rio_chain._core.units import count, flag, short_repr
 from rio_chain.chain._compose import branches, made, one_value
 from rio_chain.chain._functions import MISSING, Reduce, arity, function, is_async, name_of, takes_one, written
 from rio_chain.chain._nodes import Each, Expand, OnError
@@ -135,7 +135,7 @@ def expand(
     """
     nodes, names = branches((one_value(chain, "`expand`"),), "`expand`")
     if on_limit not in ("raise", "stop"):
-        raise ChainDefinitionError(f'`on_limit` must be "raise" or "stop"; got {shown(on_limit)}')
+        raise ChainDefinitionError(f'`on_limit` must be "raise" or "stop"; got {short_repr(on_limit)}')
     node = Expand(
         nodes[0],
         count(limit, "limit", least=1),
@@ -187,7 +187,7 @@ def _on_error(value: object) -> OnError:
     given: Any = value
     if isinstance(value, AtLeast) or given in ("raise", "keep", "drop"):
         return cast("OnError", given)
-    raise ChainDefinitionError(f'`on_error` must be "raise", "keep", "drop" or at_least(n); got {shown(value)}')
+    raise ChainDefinitionError(f'`on_error` must be "raise", "keep", "drop" or at_least(n); got {short_repr(value)}')
 
 
 def _finder(value: object) -> Callable[[Any], Any]:

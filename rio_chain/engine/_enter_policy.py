@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
@@ -81,7 +81,10 @@ async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Permit | Hit
     key = None if gate.key is None else await _key(strand, gate.key, value)
     got = await ask(strand, "limit", gate.enter, _call(strand, key))
     if not isinstance(got, (Permit, PendingPermit, Exception)):
-        rule = f"`{type(gate).__name__}.enter` must return a Permit, a PendingPermit or an exception; got {shown(got)}"
+        rule = (
+            f"`{type(gate).__name__}.enter` must return a Permit, a PendingPermit "
+            f"or an exception; got {short_repr(got)}"
+        )
         raise CallbackFailed("limit", "enter", TypeError(rule))
     return _until_calls_end(strand, await _let_in(strand, got))
 

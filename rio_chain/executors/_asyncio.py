@@ -468,7 +468,7 @@ class AsyncioHost(OnLoopHost):
         return threading.get_ident() == self._thread and self.loop.is_running()
 
     def stopped(self) -> bool:
-        """As ``Waited.stopped``."""
+        """As ``BlockingHost.stopped``."""
         return not self.loop.is_running()
 
     def cancelling(self) -> bool:

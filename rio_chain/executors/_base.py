@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
-from rio_chain.executors._blocking_wait import Waited
+from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._worker_pool import Crew, pooled_call
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -119,7 +119,7 @@ class LoopRuntime(Runtime, Protocol):
         ...
 
 
-class OnLoopHost(Waited):
+class OnLoopHost(BlockingHost):
     """What the hosts on running loops do alike."""
 
     runtime: OnLoop
@@ -131,15 +131,15 @@ class OnLoopHost(Waited):
         return self.runtime.here()
 
     def forked(self) -> bool:
-        """As ``Waited.forked``."""
+        """As ``BlockingHost.forked``."""
         return self.crew.forked
 
     def waiter(self) -> Waiter:
-        """As ``Waited.waiter``."""
+        """As ``BlockingHost.waiter``."""
         return self.runtime.waiter() if self.runtime.here() else super().waiter()
 
 
-class Host(Waited, Protocol):
+class Host(BlockingHost, Protocol):
     """One place where strands run."""
 
     name: str

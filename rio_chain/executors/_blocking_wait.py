@@ -19,7 +19,7 @@ SLICE = 0.1
 """Seconds."""
 
 
-def acquired(gate: threading.Lock, seconds: float | None = None) -> bool:
+def acquire_interruptible(gate: threading.Lock, seconds: float | None = None) -> bool:
     """Wait until somebody releases it; False: not in so many seconds.
 
     On the main thread, where signals are handled, it is cut into slices. A signal may come right between Python's look
@@ -35,7 +35,7 @@ def acquired(gate: threading.Lock, seconds: float | None = None) -> bool:
             return False
 
 
-def opener(gate: threading.Lock) -> Callable[[], None]:
+def release_once(gate: threading.Lock) -> Callable[[], None]:
     """What releases a gate that was acquired; called again, it does nothing."""
 
     def opened() -> None:
@@ -59,7 +59,7 @@ def once(call: Callable[[], object]) -> Callable[[], None]:
     return called
 
 
-class Waited(Protocol):
+class BlockingHost(Protocol):
     """How to wait for what runs on a host. With most it goes on by itself: who waits need do nothing for it."""
 
     borrowed: bool = False
@@ -87,7 +87,7 @@ class Waited(Protocol):
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
         """Block until somebody releases the gate; False: not in so many seconds, on the host's clock."""
-        return acquired(gate, seconds)
+        return acquire_interruptible(gate, seconds)
 
     def check_await(self) -> None:
         """Raise ``UsageError`` where a task of another loop can't wait for what runs there."""
@@ -99,12 +99,12 @@ class Waited(Protocol):
         return waiter_here()
 
 
-class Elsewhere(Waited):
+class BackgroundHost(BlockingHost):
     """What goes on by itself, on a thread of its own."""
 
 
-def told(
-    host: Waited,
+def wait_until_done(
+    host: BlockingHost,
     register: Callable[[Callable[[], None]], None],
     seconds: float | None = None,
     meanwhile: Callable[[], None] | None = None,
@@ -118,7 +118,7 @@ def told(
     host.check_process()
     gate = threading.Lock()
     gate.acquire()
-    register(opener(gate))
+    register(release_once(gate))
     while meanwhile is not None and not host.block(gate, SLICE):
         meanwhile()
     return meanwhile is not None or host.block(gate, seconds)

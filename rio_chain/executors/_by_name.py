@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors._base import Executor
 from rio_chain.executors._running_loop import NAMES, module_named
@@ -20,7 +20,7 @@ def checked_name(name: object, what: str = "executor") -> str:
     """The name of an executor, refused if there is none of that name."""
     if isinstance(name, str) and name in NAMES:
         return name
-    raise ChainDefinitionError(f"`{what}` must be one of {', '.join(map(repr, NAMES))}; got {shown(name)}")
+    raise ChainDefinitionError(f"`{what}` must be one of {', '.join(map(repr, NAMES))}; got {short_repr(name)}")
 
 
 def checked_executor(given: object) -> str | Executor:

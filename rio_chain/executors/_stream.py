@@ -19,7 +19,7 @@ from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run_events import Part, Watch, Watched
 from rio_chain.errors import UsageError
 from rio_chain.executors._blocking_run import shared_host, warn_if_a_loop_runs
-from rio_chain.executors._blocking_wait import Waited, told
+from rio_chain.executors._blocking_wait import BlockingHost, wait_until_done
 from rio_chain.executors._by_name import checked_executor, default_name
 from rio_chain.executors._run_ticket import Errand
 from rio_chain.executors._running_loop import host_here, waiter_here
@@ -153,7 +153,7 @@ class Stream(Generic[Out]):
         self._ticket.cancel(LEFT)
         if self._host.on_loop_thread():
             raise UsageError("leaving `with` would block the loop that has to clean up; write `async with`")
-        told(self._host, self._ticket.add_waker)
+        wait_until_done(self._host, self._ticket.add_waker)
 
     async def __aenter__(self) -> Self:
         return self
@@ -214,7 +214,7 @@ class _Reader:
 class Reading(_Reader, Iterator[Event]):
     """What ``for`` reads a stream with."""
 
-    def __init__(self, host: Waited, ticket: Ticket[Any], buffer: Buffer) -> None:
+    def __init__(self, host: BlockingHost, ticket: Ticket[Any], buffer: Buffer) -> None:
         super().__init__(ticket, buffer)
         self._host = host
         self._thread = threading.get_ident()
@@ -230,7 +230,7 @@ class Reading(_Reader, Iterator[Event]):
                 self._host.block(gate)
             except BaseException:  # Ctrl-C; a second one does not wait
                 self._ticket.cancel(LEFT)
-                told(self._host, self._ticket.add_waker)
+                wait_until_done(self._host, self._ticket.add_waker)
                 raise
         event = self._next()
         if event is None:
@@ -243,7 +243,7 @@ class Reading(_Reader, Iterator[Event]):
         self._ticket.cancel(LEFT)
         # the loop was left; but a collector may come by on any thread, also on one that has to do the clean-up
         if threading.get_ident() == self._thread and not sys.is_finalizing():
-            told(self._host, self._ticket.add_waker)
+            wait_until_done(self._host, self._ticket.add_waker)
 
 
 class AsyncReading(_Reader, AsyncIterator[Event]):

@@ -16,7 +16,7 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._runtime_protocol import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors._base import Lost
-from rio_chain.executors._blocking_wait import Waited
+from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._process_resources import keeping
 from rio_chain.executors._strand import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
 from rio_chain.executors._strand_race import race
@@ -168,7 +168,7 @@ def _ends_more(got: Any, host: AsyncHost) -> bool:
 # --- the host ---------------------------------------------------------------------------------------------------
 
 
-class ThreadHost(Waited):
+class ThreadHost(BlockingHost):
     """A crew of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
 
     name = "thread"
@@ -193,7 +193,7 @@ class ThreadHost(Waited):
         return False
 
     def forked(self) -> bool:
-        """As ``Waited.forked``."""
+        """As ``BlockingHost.forked``."""
         return self.crew.forked
 
     def cancelling(self) -> bool:

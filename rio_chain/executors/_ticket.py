@@ -15,7 +15,7 @@ from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import Run
 from rio_chain.errors import TicketCancelled, UsageError
-from rio_chain.executors._blocking_wait import Waited, opener
+from rio_chain.executors._blocking_wait import BlockingHost, release_once
 from rio_chain.executors._running_loop import waiter_here
 from rio_chain.policies._checks import callback as function
 
@@ -35,7 +35,7 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
 
-    def __init__(self, request: Request[Out], host: Waited) -> None:
+    def __init__(self, request: Request[Out], host: BlockingHost) -> None:
         self.request = request
         self.run = Run(request.plan)
         self.host = host
@@ -88,7 +88,7 @@ class Ticket(NotebookRepr, Generic[Out]):
                 raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
             gate = threading.Lock()
             gate.acquire()
-            waker = opener(gate)
+            waker = release_once(gate)
             self.add_waker(waker)
             if not self.host.block(gate, limit):
                 self._forget(waker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -58,7 +58,7 @@ class _Tree:
         for i, part in enumerate(parts(node)):
             yield from self.lines(part, indent + "  ", labels[i] if labels else "")
         if isinstance(node, OrElse) and isinstance(node.fallback, Constant):
-            yield f"{indent}  else the constant {shown(node.fallback.value)}"
+            yield f"{indent}  else the constant {short_repr(node.fallback.value)}"
         if isinstance(node, OrElse) and isinstance(node.fallback, Handler):
             yield f"{indent}  else {node.fallback}"
 
@@ -105,7 +105,7 @@ def _how(node: TaskNode | Bridge) -> str:
 def _labels(node: Node) -> list[str]:
     """What a node calls its parts; none if it has no words for them."""
     if isinstance(node, FanOut):
-        return [f"{inert(key)}: " for key in node.keys or ()]
+        return [f"{escape_nonprintable(key)}: " for key in node.keys or ()]
     if isinstance(node, OrElse):
         return ["", "else "]
     if isinstance(node, Race) and node.hedge:

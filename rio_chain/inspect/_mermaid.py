@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import count, pairwise, product
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -138,7 +138,7 @@ class _Drawing:
         """The primary, and a dotted arrow to what stands in for it."""
         first, last = self.draw(node.primary)
         if isinstance(node.fallback, Constant):
-            other = self.box("[/", label(shown(node.fallback.value)), "/]")
+            other = self.box("[/", label(short_repr(node.fallback.value)), "/]")
             begins, ends = [other], [other]
         elif isinstance(node.fallback, Handler):
             other = self.box("([", label(str(node.fallback)), "])")

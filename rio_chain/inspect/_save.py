@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rio_chain._core.notebook_repr import Renderable
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import UsageError
 from rio_chain.inspect._explain import explain
 from rio_chain.inspect._mermaid import mermaid
@@ -45,10 +45,10 @@ def save(drawn: Renderable, path: str | Path) -> Path:
     try:
         path = Path(path)
     except TypeError:
-        raise UsageError(f"`path` must be a path, as in save('plan.svg'); got {shown(path)}") from None
+        raise UsageError(f"`path` must be a path, as in save('plan.svg'); got {short_repr(path)}") from None
     form = FORMS.get(path.suffix.lower())
     if form is None:
-        got = f"got {inert(path.name)!r}"
+        got = f"got {escape_nonprintable(path.name)!r}"
         raise UsageError(f"`save` writes {', '.join(FORMS)}: the suffix of the path says which; {got}")
     path.write_text(form(drawn).rstrip("\n") + "\n", encoding="utf-8")
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rio_chain._core.units import inert, span
+from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, Race, TaskNode, unwrapped, walk
 from rio_chain.chain._plan import Plan, title
 from rio_chain.chain._policy_source import fn_source, on
@@ -17,7 +17,7 @@ def words(policy: Policy) -> str:
     """A policy in words."""
     if isinstance(policy, Accept):
         return f"only answers that {fn_source(policy.predicate)} accepts"
-    text = inert(str(policy))
+    text = escape_nonprintable(str(policy))
     if isinstance(policy, Retry):
         plain = policy.on is Exception or isinstance(policy.on, ByClass)
         text += "" if plain else f", on {on(policy.on)}"
@@ -28,7 +28,7 @@ def words(policy: Policy) -> str:
 
 def race_words(node: Race) -> str:
     """A race in words."""
-    pick = inert(str(node.pick))
+    pick = escape_nonprintable(str(node.pick))
     if not node.hedge:
         return f"together, on the same input: {pick}"
     if isinstance(node.after, Quantile):
@@ -36,7 +36,7 @@ def race_words(node: Race) -> str:
     elif node.after == math.inf:
         when = "the next when one has failed"
     else:
-        when = f"the next after {span(node.after)}" if node.after else "all at once"
+        when = f"the next after {format_duration(node.after)}" if node.after else "all at once"
     return f"up to {node.count} calls, {when}: {pick}"
 
 
@@ -88,5 +88,5 @@ def kept_names(plan: Plan) -> dict[int, str]:
 
 def using(call: TaskNode, names: dict[int, str]) -> str:
     """What a task uses, after its name: ``, using user=fetch_user``."""
-    pairs = [f"{inert(use.keyword)}={names[use.kept]}" for use in call.uses if use.kept is not None]
+    pairs = [f"{escape_nonprintable(use.keyword)}={names[use.kept]}" for use in call.uses if use.kept is not None]
     return f", using {', '.join(pairs)}" if pairs else ""

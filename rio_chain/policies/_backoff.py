@@ -11,10 +11,10 @@ from typing import Any, Literal, cast
 
 from attrs import field, frozen
 
-from rio_chain._core.units import Duration, number, seconds, shown, span
+from rio_chain._core.units import Duration, format_duration, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._checks import callback, title
-from rio_chain.policies._number_format import exact_ms, plain
+from rio_chain.policies._number_format import exact_ms, exact_number
 
 Jitter = Literal["full", "none", "decorrelated"]
 
@@ -72,7 +72,9 @@ class Backoff:
 
     def __attrs_post_init__(self) -> None:
         if self.jitter not in ("full", "none", "decorrelated"):
-            raise ChainDefinitionError(f"`jitter` must be 'full', 'none' or 'decorrelated'; got {shown(self.jitter)}")
+            raise ChainDefinitionError(
+                f"`jitter` must be 'full', 'none' or 'decorrelated'; got {short_repr(self.jitter)}"
+            )
 
     def delay(self, retry: int, draw: Callable[[], float] = random.random, previous: float | None = None) -> float:
         """Seconds to wait before retry number ``retry`` (0 is the first).
@@ -100,15 +102,25 @@ class Backoff:
         return self.cap if self.max_retry_after is None else self.max_retry_after
 
     def __repr__(self) -> str:
-        base, factor, cap = exact_ms(self.base), plain(self.factor), exact_ms(self.cap)
+        base, factor, cap = exact_ms(self.base), exact_number(self.factor), exact_ms(self.cap)
         asked = "" if self.max_retry_after is None else f", max_retry_after={exact_ms(self.max_retry_after)}"
         return f"Backoff(base={base}, factor={factor}, cap={cap}, jitter={self.jitter!r}{asked})"
 
     def __str__(self) -> str:
-        asked = "" if self.max_retry_after is None else f", servers may ask for up to {span(self.max_retry_after)}"
+        asked = (
+            ""
+            if self.max_retry_after is None
+            else f", servers may ask for up to {format_duration(self.max_retry_after)}"
+        )
         if self.jitter == "decorrelated":
-            return f"backoff from {span(self.base)} up to {span(self.cap)}, decorrelated jitter{asked}"
-        return f"backoff {span(self.base)} x{self.factor:g} up to {span(self.cap)}, {self.jitter} jitter{asked}"
+            return (
+                f"backoff from {format_duration(self.base)} up to "
+                f"{format_duration(self.cap)}, decorrelated jitter{asked}"
+            )
+        return (
+            f"backoff {format_duration(self.base)} x{self.factor:g} up to "
+            f"{format_duration(self.cap)}, {self.jitter} jitter{asked}"
+        )
 
 
 DEFAULT_BACKOFF = Backoff()
@@ -165,7 +177,7 @@ class Wait:
         got = self.fn(RetryState(retry + 1, _Outcome(error), elapsed, idle))
         value = got.total_seconds() if isinstance(got, timedelta) else got
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-            raise TypeError(f"a wait must give finite seconds, 0 or more; {self!r} gave {shown(got)}")
+            raise TypeError(f"a wait must give finite seconds, 0 or more; {self!r} gave {short_repr(got)}")
         return float(value)
 
     def __repr__(self) -> str:
@@ -184,5 +196,5 @@ def backoff_of(value: object) -> Waiting:
         return value
     rule = "a Backoff, such as Backoff(base=50), a tenacity wait, or None"
     if isinstance(value, type):
-        raise ChainDefinitionError(f"`backoff` must be {rule}; got {shown(cast('object', value))}")
+        raise ChainDefinitionError(f"`backoff` must be {rule}; got {short_repr(cast('object', value))}")
     return Wait(callback(value, "backoff", rule))

@@ -9,10 +9,10 @@ from typing import Any
 
 from attrs import field, frozen
 
-from rio_chain._core.units import Duration, count, number, seconds, shown, span
+from rio_chain._core.units import Duration, count, format_duration, number, seconds, short_repr
 from rio_chain.policies._checks import callback, title
 from rio_chain.policies._chooser import Arrival, Ask, Decision
-from rio_chain.policies._number_format import exact_ms, plain
+from rio_chain.policies._number_format import exact_ms, exact_number
 
 
 @frozen
@@ -35,7 +35,7 @@ class _Score:
         got = self.fn(value)
         if got is None or isinstance(got, Real):
             return None if got is None or math.isnan(got) else float(got)
-        raise TypeError(f"a score must be a number, or None for what is not acceptable; got {shown(got)}")
+        raise TypeError(f"a score must be a number, or None for what is not acceptable; got {short_repr(got)}")
 
 
 @frozen(repr=False)
@@ -71,12 +71,12 @@ class Best:
         return Decision(until=until)
 
     def __repr__(self) -> str:
-        enough = "" if self.enough is None else f", enough={plain(self.enough)}"
+        enough = "" if self.enough is None else f", enough={exact_number(self.enough)}"
         return f"best({title(self.score)}, within={exact_ms(self.within)}{enough})"
 
     def __str__(self) -> str:
-        enough = "" if self.enough is None else f", or {plain(self.enough)} is reached"
-        return f"the best by {title(self.score)} within {span(self.within)} of the first wins{enough}"
+        enough = "" if self.enough is None else f", or {exact_number(self.enough)} is reached"
+        return f"the best by {title(self.score)} within {format_duration(self.within)} of the first wins{enough}"
 
 
 @frozen(repr=False)

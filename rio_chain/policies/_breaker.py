@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain._core.units import Duration, count, seconds, span
+from rio_chain._core.units import Duration, count, format_duration, seconds
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
 from rio_chain.policies._checks import label, share
 from rio_chain.policies._match_errors import Classes, classes, matches, names
-from rio_chain.policies._number_format import plain
+from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Call, Clock, Permit
 from rio_chain.policies._shared_clock import Timeline, clock_here
 from rio_chain.policies._shared_state import Shared
@@ -152,7 +152,7 @@ class Breaker(Shared):
         if left == math.inf:
             why = "held open until close() is called"
         elif left > 0:
-            why = f"open for another {span(left)}"
+            why = f"open for another {format_duration(left)}"
         else:
             why = "half open, and its one probe is running"
         error = CircuitOpen(f"the breaker{self._name and ' ' + self._name} is {why}")
@@ -165,14 +165,17 @@ class Breaker(Shared):
             until, probe, counts = self._until, self._probe, str(self._counts)
             left = 0.0 if until is None else until - self._time.now()
         if state == "open":
-            counts = "until close() is called" if left == math.inf else f"for another {span(left)}"
+            counts = "until close() is called" if left == math.inf else f"for another {format_duration(left)}"
         elif state == "half_open":
             counts = "a probe is running" if probe is not None else "the next call is a probe"
         return f"<Breaker {self._name and self._name + ' '}{state}: {counts}>"
 
     def __str__(self) -> str:
         on = "" if self._on is Exception else f", on {names(self._on)}"
-        return f"breaker{self._name and ' ' + self._name}, {self._counts.rule} open it for {span(self._open_for)}{on}"
+        return (
+            f"breaker{self._name and ' ' + self._name}, {self._counts.rule} open "
+            f"it for {format_duration(self._open_for)}{on}"
+        )
 
 
 class _Pass(Permit):
@@ -232,7 +235,7 @@ class _Rolling:
         self.min_calls = min_calls
         self.slices: deque[list[int]] = deque()  # number, calls, failures
         self.calls = self.failures = 0
-        self.rule = f"{plain(ratio * 100)} % failures of {min_calls} or more calls in {span(window)}"
+        self.rule = f"{exact_number(ratio * 100)} % failures of {min_calls} or more calls in {format_duration(window)}"
 
     def add(self, now: float, *, failed: bool) -> bool:
         """One more call; whether it was the one too many."""

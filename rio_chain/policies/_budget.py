@@ -7,7 +7,7 @@ from typing import Any
 
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import count, number
-from rio_chain.policies._number_format import plain
+from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Permit
 from rio_chain.policies._shared_state import Shared
 
@@ -97,12 +97,12 @@ class Budget(Shared):
 
     def __repr__(self) -> str:
         return (
-            f"<Budget {plain(self._ratio * 100)} %, at least {self._floor}: {self.extras} extra on "
+            f"<Budget {exact_number(self._ratio * 100)} %, at least {self._floor}: {self.extras} extra on "
             f"{self.executions} executions in flight, {self._denied} denied>"
         )
 
     def __str__(self) -> str:
-        return f"budget of {plain(self._ratio * 100)} % extra attempts, at least {self._floor}"
+        return f"budget of {exact_number(self._ratio * 100)} % extra attempts, at least {self._floor}"
 
 
 class _Flying:

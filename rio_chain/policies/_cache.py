@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from rio_chain._core.deferring_lock import DeferringLock
-from rio_chain._core.units import Duration, count, seconds, span
+from rio_chain._core.units import Duration, count, format_duration, seconds
 from rio_chain.policies._keys import hashed, key_of
 from rio_chain.policies._permit import Clock
 from rio_chain.policies._shared_clock import Timeline
@@ -109,9 +109,9 @@ class Cache(Shared):
 
     def __repr__(self) -> str:
         return (
-            f"<Cache {len(self._kept)}/{self._size} fresh for {span(self._ttl)}: "
+            f"<Cache {len(self._kept)}/{self._size} fresh for {format_duration(self._ttl)}: "
             f"{self._hits} hits, {self._misses} misses>"
         )
 
     def __str__(self) -> str:
-        return f"cache for {span(self._ttl)} by {self.key!r}, up to {self._size}"
+        return f"cache for {format_duration(self._ttl)} by {self.key!r}, up to {self._size}"

@@ -8,9 +8,9 @@ import threading
 from attrs import frozen
 
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain._core.units import Duration, flag, inert, number, seconds, shown, span
+from rio_chain._core.units import Duration, escape_nonprintable, flag, format_duration, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies._number_format import plain
+from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._shared_state import Shared
 
 Error = Exception | type[Exception]
@@ -63,7 +63,7 @@ class Chaos(Shared):
     ) -> None:
         self._rate = number(rate, "rate", least=0)
         if self._rate > 1:
-            raise ChainDefinitionError(f"`rate` must be a share of the calls, 0 to 1; got {shown(rate)}")
+            raise ChainDefinitionError(f"`rate` must be a share of the calls, 0 to 1; got {short_repr(rate)}")
         if latency is None and error is None:
             raise ChainDefinitionError("Chaos needs `latency` or `error`, such as Chaos(0.1, latency=200)")
         self.latency = 0.0 if latency is None else seconds(latency, "latency", zero=True)
@@ -87,9 +87,9 @@ class Chaos(Shared):
         """Switch it off. Calls are not numbered meanwhile."""
         self._on = False
 
-    def anew(self) -> Chaos:
+    def fresh_copy(self) -> Chaos:
         """Another one, with the same faults, switched as this one is now."""
-        new = super().anew()
+        new = super().fresh_copy()
         new.on = self.on
         return new
 
@@ -121,20 +121,20 @@ class Chaos(Shared):
         return f"chaos, {self._rule()}"
 
     def _rule(self) -> str:
-        late = f" {span(self.latency)} late" if self.latency else ""
+        late = f" {format_duration(self.latency)} late" if self.latency else ""
         kind = self._error if isinstance(self._error, type) else type(self._error)
-        fails = "" if self._error is None else f" fail with {inert(kind.__name__)}"
-        return f"{plain(self._rate * 100)} % of calls" + " and".join(text for text in (late, fails) if text)
+        fails = "" if self._error is None else f" fail with {escape_nonprintable(kind.__name__)}"
+        return f"{exact_number(self._rate * 100)} % of calls" + " and".join(text for text in (late, fails) if text)
 
 
 def _error(value: object) -> Error | None:
     given = value
     if value is None or isinstance(value, Exception) or (isinstance(value, type) and issubclass(value, Exception)):
         return value
-    raise ChainDefinitionError(f"`error` must be an Exception, its class, or None; got {shown(given)}")
+    raise ChainDefinitionError(f"`error` must be an Exception, its class, or None; got {short_repr(given)}")
 
 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ChainDefinitionError(f"`seed` must be a whole number; got {shown(value)}")
+        raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(value)}")
     return value

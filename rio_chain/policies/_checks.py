@@ -8,7 +8,7 @@ from typing import Any
 
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.signatures import signature_of
-from rio_chain._core.units import inert, number, shown
+from rio_chain._core.units import escape_nonprintable, number, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 
@@ -20,7 +20,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     """
     text = f"`{name}` must be {rule}"
     if not callable(value):
-        raise ChainDefinitionError(f"{text}; got {shown(value)}")
+        raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
     called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - what runs when it is called
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
@@ -35,7 +35,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
 def title(fn: object) -> str:
     """The name that a function shows under."""
     name = getattr(fn, "__name__", None)
-    return "lambda" if name == "<lambda>" else inert(name) if isinstance(name, str) else type(fn).__name__
+    return "lambda" if name == "<lambda>" else escape_nonprintable(name) if isinstance(name, str) else type(fn).__name__
 
 
 def _takes_one(fn: Callable[..., Any]) -> bool:
@@ -54,13 +54,13 @@ def label(name: object) -> str:
     if name is None:
         return ""
     if not isinstance(name, str) or not name.strip():
-        raise ChainDefinitionError(f"`name` must be a string that is not empty, or None; got {shown(name)}")
-    return inert(name)
+        raise ChainDefinitionError(f"`name` must be a string that is not empty, or None; got {short_repr(name)}")
+    return escape_nonprintable(name)
 
 
 def share(value: object, name: str) -> float:
     """A number that is more than 0 and at most 1."""
     got = number(value, name, above=0)
     if got > 1:
-        raise ChainDefinitionError(f"`{name}` must be more than 0 and at most 1; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be more than 0 and at most 1; got {short_repr(value)}")
     return got

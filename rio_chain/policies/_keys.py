@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.policies._checks import callback, title
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -108,7 +108,7 @@ class Key:
         try:
             return hashed(key)
         except TypeError:
-            gave = f"the input is {shown(key)}" if self.fn is None else f"{title(self.fn)} gave {shown(key)}"
+            gave = f"the input is {short_repr(key)}" if self.fn is None else f"{title(self.fn)} gave {short_repr(key)}"
             if isinstance(key, _Called):
                 gave = "one of the several values that the input is made of is not"
             hint = "give a key= that makes" if self.fn is None else "make it"

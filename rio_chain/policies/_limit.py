@@ -9,11 +9,11 @@ from itertools import islice
 
 from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.forks import after_fork, keep_alive
-from rio_chain._core.units import Duration, count, number, seconds, shown, span
+from rio_chain._core.units import Duration, count, format_duration, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.policies._keys import Key, as_given, hashed, key_of
 from rio_chain.policies._limit_queue import LimitPermit, Line, Place, Total
-from rio_chain.policies._number_format import plain
+from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Call, Clock
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._shared_state import Shared
@@ -76,7 +76,9 @@ class Limit(Shared):
             rate = number(rate, "rate", above=0)
             depth = max(1, int(rate)) if burst is None else count(burst, "burst", least=1)
             self._rate = Rate(length / rate, depth)
-            rules.append(f"{plain(rate)} per {span(length)}" + ("" if burst is None else f" (burst {burst})"))
+            rules.append(
+                f"{exact_number(rate)} per {format_duration(length)}" + ("" if burst is None else f" (burst {burst})")
+            )
         self.patience = None if wait is None else seconds(wait, "wait", zero=True)
         self._rule = ", ".join(rules)
         self.key: Key | None = None if key is None else key_of(key)
@@ -116,10 +118,10 @@ class Limit(Shared):
 
     def _refusal(self, line: Line, due: float, waited: float = 0.0) -> LimitExceeded:
         """The error's ``retry_after`` are the seconds to the next free token; None: that can't be known."""
-        key = "" if self.key is None else f" for {shown(as_given(line.key))}"
+        key = "" if self.key is None else f" for {short_repr(as_given(line.key))}"
         text = f"the limit of {self._rule}{key} is reached"
-        text += f", after {span(waited)} in line" if waited else ""
-        text += f"; the next may begin in {span(due)}" if due else ""
+        text += f", after {format_duration(waited)} in line" if waited else ""
+        text += f"; the next may begin in {format_duration(due)}" if due else ""
         error = LimitExceeded(text)
         error.retry_after = due or None
         return error
@@ -230,7 +232,7 @@ class Limit(Shared):
         text = f"limit {self._rule}" + ("" if self.key is None else f" for each {self.key!r}")
         if self.patience is None:
             return text
-        return text + (f", waiting {span(self.patience)} at most" if self.patience else ", no waiting")
+        return text + (f", waiting {format_duration(self.patience)} at most" if self.patience else ", no waiting")
 
 
 def _tell(told: Iterable[Place]) -> None:

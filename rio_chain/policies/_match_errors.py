@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 Classes = type[BaseException] | tuple[type[BaseException], ...]
@@ -29,11 +29,11 @@ def classes(value: object, name: str = "on") -> Classes:
     """An exception class or a tuple of them, as it is."""
     given, several = value, cast("tuple[object, ...]", value if isinstance(value, tuple) else (value,))
     if not several or not all(isinstance(c, type) and issubclass(c, BaseException) for c in several):
-        raise ChainDefinitionError(f"`{name}` must be an exception class or a tuple of them; got {shown(given)}")
+        raise ChainDefinitionError(f"`{name}` must be an exception class or a tuple of them; got {short_repr(given)}")
     return cast("Classes", given)
 
 
 def names(on: object) -> str:
     """Classes as text: ``OSError or ValueError``."""
     several = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
-    return " or ".join(inert(c.__name__) if isinstance(c, type) else shown(c) for c in several)
+    return " or ".join(escape_nonprintable(c.__name__) if isinstance(c, type) else short_repr(c) for c in several)

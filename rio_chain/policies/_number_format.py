@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-def plain(value: float) -> str:
+def exact_number(value: float) -> str:
     """The shortest text of a number that is exactly that number: ``2``, ``1.5``."""
     short = f"{value:.10g}"
     return short if float(short) == value else repr(value)

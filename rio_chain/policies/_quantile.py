@@ -8,9 +8,9 @@ from bisect import bisect_left, insort
 from collections import deque
 
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain._core.units import count, number, shown, span
+from rio_chain._core.units import count, format_duration, number, short_repr
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies._number_format import plain
+from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._shared_state import Shared
 
 
@@ -41,7 +41,7 @@ class Quantile(Shared):
     def __init__(self, q: float = 0.95, *, warmup: int = 20, window: int = 1000) -> None:
         self._q = number(q, "q", above=0)
         if self._q >= 1:
-            raise ChainDefinitionError(f"`q` must be more than 0 and less than 1; got {shown(q)}")
+            raise ChainDefinitionError(f"`q` must be more than 0 and less than 1; got {short_repr(q)}")
         self._warmup = count(warmup, "warmup", least=1)
         self._window = count(window, "window", least=1)
         if self._warmup > self._window:
@@ -81,8 +81,12 @@ class Quantile(Shared):
 
     def __repr__(self) -> str:
         value, many = self.value(), len(self._arrived)
-        now = f"{many} of {self._warmup} answers to warm up" if value is None else f"of {many} answers: {span(value)}"
-        return f"<Quantile p{plain(self._q * 100)} {now}>"
+        now = (
+            f"{many} of {self._warmup} answers to warm up"
+            if value is None
+            else f"of {many} answers: {format_duration(value)}"
+        )
+        return f"<Quantile p{exact_number(self._q * 100)} {now}>"
 
     def __str__(self) -> str:
-        return f"the p{plain(self._q * 100)} of latencies"
+        return f"the p{exact_number(self._q * 100)} of latencies"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from rio_chain._core.units import count, span
+from rio_chain._core.units import count, format_duration
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._chooser import Chooser
 from rio_chain.policies._first import First
@@ -62,5 +62,5 @@ class Replica:
         elif after is None:
             when = "one at a time"
         else:
-            when = f"after {span(after)}" if after else "all at once"
+            when = f"after {format_duration(after)}" if after else "all at once"
         return f"{self.count} replicas, {when}, {self.pick}"

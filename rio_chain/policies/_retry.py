@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from attrs import field, frozen
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
 from rio_chain.policies._match_errors import Match, classes, matches
-from rio_chain.policies._retry_after import told_by, told_seconds
+from rio_chain.policies._retry_after import parse_retry_after, retry_after_of
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 On = Match | Mapping[type[BaseException], Any]
@@ -40,7 +40,7 @@ class ByClass:
         return (cls for cls, _ in self.cases)
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{inert(cls.__name__)}: {wait!r}" for cls, wait in self.cases) + "}"
+        return "{" + ", ".join(f"{escape_nonprintable(cls.__name__)}: {wait!r}" for cls, wait in self.cases) + "}"
 
 
 def _on(value: On | ByClass) -> Match | ByClass:
@@ -116,14 +116,14 @@ class Retry:
             own = waits.delay(retry, error, elapsed=elapsed, idle=idle)
         else:
             own = 0.0 if waits is None else waits.delay(retry, draw, previous)
-        asked = told_seconds(told_by(error) if told is _ASK_THE_ERROR else told)
+        asked = parse_retry_after(retry_after_of(error) if told is _ASK_THE_ERROR else told)
         if asked is None:
             return own
         return max(own, min(asked, waits.most_asked) if isinstance(waits, Backoff) else asked)
 
     def __str__(self) -> str:
         if isinstance(self.on, ByClass):
-            ways = ", ".join(f"{inert(cls.__name__)}: {_words(wait)}" for cls, wait in self.on.cases)
+            ways = ", ".join(f"{escape_nonprintable(cls.__name__)}: {_words(wait)}" for cls, wait in self.on.cases)
         else:
             ways = _words(self.backoff)
         times = "once" if self.retries == 1 else f"up to {self.retries} times"

@@ -6,11 +6,11 @@ import math
 from datetime import UTC, datetime, timedelta
 from numbers import Real
 
-Told = float | timedelta | datetime | str | None
+RetryAfter = float | timedelta | datetime | str | None
 """Seconds, a date, or the text of a Retry-After header, which holds one of the two."""
 
 
-def told_by(error: object) -> object:
+def retry_after_of(error: object) -> object:
     """The ``retry_after`` of an error; None where it has none, or where reading it raises."""
     try:
         return getattr(error, "retry_after", None)
@@ -18,7 +18,7 @@ def told_by(error: object) -> object:
         return None
 
 
-def told_seconds(told: object, today: datetime | None = None) -> float | None:
+def parse_retry_after(told: object, today: datetime | None = None) -> float | None:
     """Seconds to wait, 0 or more; None when ``told`` can't be read, whatever it is. A date that is past is 0.
 
     Args:

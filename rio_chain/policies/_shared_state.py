@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn, Self
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 
 
@@ -19,16 +19,16 @@ class Shared:
     """Arguments that had another name: the old one, and that of today."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """As ``object``; it remembers how it was made, for ``anew``."""
+        """As ``object``; it remembers how it was made, for ``fresh_copy``."""
         for old, new in cls._renamed.items():
             if old in kwargs and old not in inspect.signature(cls.__init__).parameters:  # a subclass may have its own
-                right = f"{cls.__name__}({new}={shown(kwargs[old])})"
+                right = f"{cls.__name__}({new}={short_repr(kwargs[old])})"
                 raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)
         self._made_with = args, kwargs
         return self
 
-    def anew(self) -> Self:
+    def fresh_copy(self) -> Self:
         """Another one, made as this one was, which has seen nothing yet: for a run beside the real ones."""
         args, kwargs = self._made_with
         return type(self)(*args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from rio_chain._core.units import span
+from rio_chain._core.units import format_duration
 
 
 @frozen
@@ -14,4 +14,4 @@ class Timeout:
     seconds: float
 
     def __str__(self) -> str:
-        return f"timeout {span(self.seconds)}"
+        return f"timeout {format_duration(self.seconds)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain.errors import Skipped, told
+from rio_chain.errors import Skipped, describe_error
 
 KEPT = 10
 """So many of the first errors are kept as they are, and as many of the last."""
@@ -50,7 +50,7 @@ def summary_of(error: object) -> Any:
         return error
     if isinstance(error, Skipped):
         return Skipped(summary_of(error.cause))
-    return ErrorSummary(type(error), told(error, str, _LONGEST))
+    return ErrorSummary(type(error), describe_error(error, str, _LONGEST))
 
 
 def class_of(error: object) -> type[Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from attrs import frozen
 from returns.result import Failure
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.results._outcome import Outcome
 from rio_chain.results._task_record import Status
 
@@ -59,7 +59,7 @@ class Event:
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"
-        whose = "" if self.task is None else f" {inert(self.task)}{item}"
+        whose = "" if self.task is None else f" {escape_nonprintable(self.task)}{item}"
         return f"<Event {self.kind}{whose}{self._what()}, at {self.at:.1f} ms>"
 
     def _what(self) -> str:
@@ -72,6 +72,6 @@ class Event:
             calls = f", {self.attempt} attempts" if self.attempt > 1 else ""
         elif self.attempt:
             calls = f", attempt {self.attempt}" + (f" of replica {self.replica}" if self.replica else "")
-        kind = "" if error is None else inert(type(error).__name__)
+        kind = "" if error is None else escape_nonprintable(type(error).__name__)
         told = kind if status is None else f"{status} ({kind})" if kind else status
         return (f": {told}" if told else "") + calls

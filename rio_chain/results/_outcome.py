@@ -13,8 +13,8 @@ from returns.result import Failure, Result, Success
 from rio_chain._core import hooks
 from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.tracebacks import as_kept
-from rio_chain._core.units import inert, milliseconds, shown
-from rio_chain.errors import UnknownTask, told
+from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
+from rio_chain.errors import UnknownTask, describe_error
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
 from rio_chain.results._task_record import Entry, Item, Log, Spell, Status, Tally, in_order, opened
 
@@ -306,15 +306,15 @@ class Outcome(Renderable, Generic[Out]):
 
     def _index(self, name: str) -> int:
         names = self._names()
-        name = name if name in names else inert(name)  # names are kept as printable ASCII
+        name = name if name in names else escape_nonprintable(name)  # names are kept as printable ASCII
         if name in names:
             return names.index(name)
         twins = [n for n in names if n.rpartition("#")[0] == name]
         if twins:
             raise UnknownTask(
-                f"{shown(name)} stands in the chain {len(twins)} times; ask for one of {', '.join(twins)}"
+                f"{short_repr(name)} stands in the chain {len(twins)} times; ask for one of {', '.join(twins)}"
             )
-        raise UnknownTask(f"no task is named {shown(name)}; this run has {', '.join(names)}")
+        raise UnknownTask(f"no task is named {short_repr(name)}; this run has {', '.join(names)}")
 
     def __getitem__(self, key: int | str) -> Response:
         return self._response(self._index(key) if isinstance(key, str) else key)
@@ -358,10 +358,11 @@ class Outcome(Renderable, Generic[Out]):
 
     def _short(self) -> str:
         if self._failed and isinstance(self._value, Exception):
-            return inert(f"{type(self._value).__name__}: {told(self._value, str)}")
-        return shown(self._value)
+            return escape_nonprintable(f"{type(self._value).__name__}: {describe_error(self._value, str)}")
+        return short_repr(self._value)
 
     def __repr__(self) -> str:
         kind = "failed" if self._failed else "succeeded"
-        error = f" ({inert(type(self._value).__name__)})" if self._failed else ""  # values may be large or secret
+        # values may be large or secret
+        error = f" ({escape_nonprintable(type(self._value).__name__)})" if self._failed else ""
         return f"<Outcome {kind}{error} in {self.elapsed:.1f} ms, {len(self)} tasks>"

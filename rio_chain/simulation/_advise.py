@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from attrs import frozen
 
-from rio_chain._core.units import number, shown
+from rio_chain._core.units import number, short_repr
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
@@ -157,7 +157,7 @@ def advise(
     checked_chain(chain)
     wanted = [task.name for task in chain.plan().tasks] if tasks is None else _tasks(chain, tasks)
     if goal not in PERCENTILES:
-        raise ChainDefinitionError(f"`goal` must be one of {', '.join(map(repr, PERCENTILES))}; got {shown(goal)}")
+        raise ChainDefinitionError(f"`goal` must be one of {', '.join(map(repr, PERCENTILES))}; got {short_repr(goal)}")
     limit = number(extra_load, "extra_load", least=0)
     options.setdefault("requests", None if getattr(options.get("arrivals"), "limit", None) else SURE)
     given = setting(backends, **options)
@@ -188,6 +188,6 @@ def _tasks(chain: Composed, tasks: Iterable[str]) -> list[str]:
     for name in found:
         if name not in names:
             raise ChainDefinitionError(
-                f"`tasks` names {shown(name)}, which is no task of this chain; it has {', '.join(names)}"
+                f"`tasks` names {short_repr(name)}, which is no task of this chain; it has {', '.join(names)}"
             )
     return found

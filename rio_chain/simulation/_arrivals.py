@@ -10,9 +10,9 @@ from typing import Any
 
 from attrs import frozen
 
-from rio_chain._core.units import number, seconds, shown
+from rio_chain._core.units import number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies._number_format import plain
+from rio_chain.policies._number_format import exact_number
 
 Instants = Callable[[random.Random], Iterator[float]]
 
@@ -61,7 +61,7 @@ def poisson(per_second: float) -> Arrivals:
             at += draws.expovariate(rate)
             yield at
 
-    return Arrivals(rate, None, f"poisson({plain(rate)})", instants)
+    return Arrivals(rate, None, f"poisson({exact_number(rate)})", instants)
 
 
 def regular(per_second: float) -> Arrivals:
@@ -86,7 +86,7 @@ def regular(per_second: float) -> Arrivals:
             yield at / rate
             at += 1
 
-    return Arrivals(rate, None, f"regular({plain(rate)})", instants)
+    return Arrivals(rate, None, f"regular({exact_number(rate)})", instants)
 
 
 def trace(instants: Iterable[float]) -> Arrivals:
@@ -106,7 +106,7 @@ def trace(instants: Iterable[float]) -> Arrivals:
     given: Any = instants
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ChainDefinitionError(
-            f"`trace` takes the instants in milliseconds, as in trace([0, 20]); got {shown(given)}"
+            f"`trace` takes the instants in milliseconds, as in trace([0, 20]); got {short_repr(given)}"
         )
     at = [_instant(value) for value in instants]
     if not at:
@@ -114,11 +114,11 @@ def trace(instants: Iterable[float]) -> Arrivals:
     for index in range(1, len(at)):
         if at[index] < at[index - 1]:
             raise ChainDefinitionError(
-                f"`trace` must be in order of time; number {index} is {plain(at[index] * 1000)} ms, after "
-                f"{plain(at[index - 1] * 1000)} ms: write trace(sorted(...))"
+                f"`trace` must be in order of time; number {index} is {exact_number(at[index] * 1000)} ms, after "
+                f"{exact_number(at[index - 1] * 1000)} ms: write trace(sorted(...))"
             )
     begin = at[0]
-    length = f"{plain((at[-1] - begin) * 1000)} ms"
+    length = f"{exact_number((at[-1] - begin) * 1000)} ms"
     return Arrivals(None, len(at), f"trace of {len(at)} requests in {length}", lambda _: (x - begin for x in at))
 
 
@@ -138,7 +138,7 @@ def checked(value: object) -> Arrivals | None:
     """What a user gave for ``arrivals``."""
     if value is None or isinstance(value, Arrivals):
         return value
-    got = shown(value)
+    got = short_repr(value)
     hint = f"; write poisson({got})" if isinstance(value, (int, float)) and math.isfinite(value) else ""
     raise ChainDefinitionError(
         f"`arrivals` must be poisson(per_second), regular(per_second) or trace([ms]){hint}; got {got}"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import product
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.simulation._confidence_intervals import Estimate, rank, short
 from rio_chain.simulation._distribution import PERCENTILES, Distribution
 
@@ -75,7 +75,7 @@ def time(value: float) -> str:
 
 def text(value: object) -> str:
     """Any value as text that can't be anything else."""
-    return escape(inert(str(value)))
+    return escape(escape_nonprintable(str(value)))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str | Estimate]], unit: str = "") -> str:

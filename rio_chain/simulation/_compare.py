@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
@@ -185,7 +185,9 @@ def compare(
     if isinstance(given, Mapping):
         for name in backends:
             if name not in known:
-                raise ChainDefinitionError(f"`backends` names {shown(name)}, which is no task of any of these chains")
+                raise ChainDefinitionError(
+                    f"`backends` names {short_repr(name)}, which is no task of any of these chains"
+                )
     options_of = setting(backends, **options)
     return compared(dict(zip(labels, chains, strict=True)), options_of)
 
@@ -217,5 +219,7 @@ def _names(chains: Sequence[object], names: Sequence[str] | None) -> list[str]:
         return [*ascii_uppercase[:many], *(f"variant {i}" for i in range(len(ascii_uppercase) + 1, many + 1))]
     given: Any = names
     if isinstance(given, str) or len(set(given)) != many or not all(isinstance(name, str) for name in given):
-        raise ChainDefinitionError(f"`names` must be {many} different names, one for each chain; got {shown(names)}")
+        raise ChainDefinitionError(
+            f"`names` must be {many} different names, one for each chain; got {short_repr(names)}"
+        )
     return list(names)

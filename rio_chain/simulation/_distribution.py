@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from rio_chain._core.units import number, shown
+from rio_chain._core.units import number, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation._confidence_intervals import Estimate, mean, quantile, short
 
@@ -41,7 +41,9 @@ class Distribution:
             ChainDefinitionError: not a number above 0 and below 1.
         """
         if not 0 < number(q, "q", above=0) < 1:
-            raise ChainDefinitionError(f"`q` must be more than 0 and less than 1, as 0.99 for the p99; got {shown(q)}")
+            raise ChainDefinitionError(
+                f"`q` must be more than 0 and less than 1, as 0.99 for the p99; got {short_repr(q)}"
+            )
         return quantile(self.ordered, self.values, q)
 
     @cached_property

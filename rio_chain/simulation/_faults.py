@@ -7,7 +7,7 @@ from typing import Any
 from attrs import frozen
 from returns.result import Failure
 
-from rio_chain._core.units import inert, number, shown, span
+from rio_chain._core.units import escape_nonprintable, format_duration, number, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 Error = Exception | type[Exception] | Failure[Any]
@@ -22,7 +22,7 @@ class Fault:
     after: float | None = None
 
     def __str__(self) -> str:
-        after = "" if self.after is None else f" after {span(self.after)}"
+        after = "" if self.after is None else f" after {format_duration(self.after)}"
         return f"{self.rate * 100:.4g} % fail with {name_of(self.error)}{after}"
 
 
@@ -34,7 +34,7 @@ class Stall:
     delay: float
 
     def __str__(self) -> str:
-        return f"{self.rate * 100:.4g} % take {span(self.delay)}"
+        return f"{self.rate * 100:.4g} % take {format_duration(self.delay)}"
 
 
 @frozen
@@ -47,7 +47,7 @@ class Outage:
     after: float = 0.0
 
     def __str__(self) -> str:
-        return f"{name_of(self.error)} from {span(self.start)} to {span(self.end)}"
+        return f"{name_of(self.error)} from {format_duration(self.start)} to {format_duration(self.end)}"
 
 
 def checked(value: object, name: str = "error") -> Error:
@@ -57,27 +57,27 @@ def checked(value: object, name: str = "error") -> Error:
     if issubclass(kind, Exception) or (issubclass(kind, Failure) and kind is not given):
         error: Error = given
         return error
-    raise ChainDefinitionError(f"`{name}` must be an Exception, its class, or a Failure; got {shown(value)}")
+    raise ChainDefinitionError(f"`{name}` must be an Exception, its class, or a Failure; got {short_repr(value)}")
 
 
 def rate(value: object, name: str = "rate") -> float:
     """A share of the calls."""
     got = number(value, name, least=0)
     if got > 1:
-        raise ChainDefinitionError(f"`{name}` must be a share of the calls, 0 to 1; got {shown(value)}")
+        raise ChainDefinitionError(f"`{name}` must be a share of the calls, 0 to 1; got {short_repr(value)}")
     return got
 
 
 def name_of(error: Error) -> str:
     """A short name, for texts."""
     if isinstance(error, Failure):
-        return f"Failure({shown(error.failure())})"
-    return inert((error if isinstance(error, type) else type(error)).__name__)
+        return f"Failure({short_repr(error.failure())})"
+    return escape_nonprintable((error if isinstance(error, type) else type(error)).__name__)
 
 
 def source(error: Error) -> str:
     """The error as it is written."""
-    return name_of(error) if isinstance(error, (type, Failure)) else shown(error)
+    return name_of(error) if isinstance(error, (type, Failure)) else short_repr(error)
 
 
 def fail(error: Error) -> Failure[Any]:

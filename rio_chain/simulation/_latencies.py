@@ -13,7 +13,7 @@ from typing import cast
 
 from attrs import frozen
 
-from rio_chain._core.units import seconds, shown, span
+from rio_chain._core.units import format_duration, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 _NORMAL = NormalDist()
@@ -38,7 +38,7 @@ class Constant:
         return self.at
 
     def __str__(self) -> str:
-        return span(self.at)
+        return format_duration(self.at)
 
 
 @frozen
@@ -50,7 +50,9 @@ class Uniform:
 
     def __attrs_post_init__(self) -> None:
         if self.high < self.low:
-            raise ChainDefinitionError(f"`high` must be `low` or more; got {span(self.high)}, below {span(self.low)}")
+            raise ChainDefinitionError(
+                f"`high` must be `low` or more; got {format_duration(self.high)}, below {format_duration(self.low)}"
+            )
 
     def quantile(self, share: float) -> float:
         """Seconds within which that share of the calls has answered."""
@@ -62,7 +64,7 @@ class Uniform:
         return (self.low + self.high) / 2
 
     def __str__(self) -> str:
-        return f"uniform between {span(self.low)} and {span(self.high)}"
+        return f"uniform between {format_duration(self.low)} and {format_duration(self.high)}"
 
 
 @frozen
@@ -76,7 +78,7 @@ class Exponential:
         return -self.mean * math.log1p(-share)
 
     def __str__(self) -> str:
-        return f"exponential, mean {span(self.mean)}"
+        return f"exponential, mean {format_duration(self.mean)}"
 
 
 @frozen
@@ -89,7 +91,8 @@ class Lognormal:
     def __attrs_post_init__(self) -> None:
         if self.p99 < self.median:
             raise ChainDefinitionError(
-                f"`p99` must be the median or more; got {span(self.p99)}, below the median {span(self.median)}"
+                f"`p99` must be the median or more; got {format_duration(self.p99)}, "
+                f"below the median {format_duration(self.median)}"
             )
 
     @property
@@ -107,7 +110,7 @@ class Lognormal:
         return self.median * math.exp(self.sigma**2 / 2)
 
     def __str__(self) -> str:
-        return f"lognormal, median {span(self.median)}, p99 {span(self.p99)}"
+        return f"lognormal, median {format_duration(self.median)}, p99 {format_duration(self.p99)}"
 
 
 @frozen
@@ -130,7 +133,10 @@ class Empirical:
 
     def __str__(self) -> str:
         few = "1 latency" if len(self.samples) == 1 else f"{len(self.samples)} latencies"
-        return f"{few} as measured, median {span(self.quantile(0.5))}, the longest {span(self.samples[-1])}"
+        return (
+            f"{few} as measured, median {format_duration(self.quantile(0.5))}, "
+            f"the longest {format_duration(self.samples[-1])}"
+        )
 
 
 Latency = Constant | Uniform | Exponential | Lognormal | Empirical
@@ -139,7 +145,7 @@ Latency = Constant | Uniform | Exponential | Lognormal | Empirical
 def empirical(samples: object) -> Empirical:
     """The distribution of latencies that are given in milliseconds."""
     if not isinstance(samples, Iterable) or isinstance(samples, (str, bytes)):
-        raise ChainDefinitionError(f"`samples` must be a list of latencies in milliseconds; got {shown(samples)}")
+        raise ChainDefinitionError(f"`samples` must be a list of latencies in milliseconds; got {short_repr(samples)}")
     given = tuple(sorted(seconds(sample, "samples", zero=True) for sample in cast("Iterable[object]", samples)))
     if not given:
         raise ChainDefinitionError("`samples` needs at least one latency; got none")

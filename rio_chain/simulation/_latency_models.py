@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from attrs import evolve, frozen
 
 from rio_chain._core.copied_constants import copyable, fresh, is_container
-from rio_chain._core.units import Duration, milliseconds, seconds, shown, span
+from rio_chain._core.units import Duration, format_duration, milliseconds, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation import _faults
@@ -48,7 +48,9 @@ class LatencyModel:
     def __attrs_post_init__(self) -> None:
         given: Any = self.latency
         if not isinstance(given, Latency):
-            raise ChainDefinitionError(f"write LatencyModel.constant(20) or the like; got {shown(given)} for `latency`")
+            raise ChainDefinitionError(
+                f"write LatencyModel.constant(20) or the like; got {short_repr(given)} for `latency`"
+            )
 
     # --- how long ------------------------------------------------------------------------------------------------
 
@@ -115,7 +117,9 @@ class LatencyModel:
         """
         begin, over = seconds(start, "start", zero=True), seconds(end, "end")
         if over <= begin:
-            raise ChainDefinitionError(f"`end` must be more than `start`; got {span(over)}, not after {span(begin)}")
+            raise ChainDefinitionError(
+                f"`end` must be more than `start`; got {format_duration(over)}, not after {format_duration(begin)}"
+            )
         down = Outage(begin, over, _faults.checked(error), seconds(after, "after", zero=True))
         return evolve(self, outages=(*self.outages, down))
 
@@ -179,7 +183,7 @@ class LatencyModel:
 
     def __repr__(self) -> str:
         parts = (str(part) for part in (self.latency, *self.faults, *self.stalls, *self.outages))
-        value = "" if self.value is None else f"; answers {shown(self.value)}"
+        value = "" if self.value is None else f"; answers {short_repr(self.value)}"
         return f"<LatencyModel {'; '.join(parts)}{value}>"
 
     # --- from production, and to it ------------------------------------------------------------------------------

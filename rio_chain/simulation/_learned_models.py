@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._error_summary import class_of
 from rio_chain.results._outcome import Outcome, Response, Span
@@ -31,12 +31,12 @@ def learned(outcomes: Iterable[Outcome[Any]], kind: type[LatencyModel]) -> dict[
     rule = "`from_outcomes` takes a list of Outcomes"
     given: Any = outcomes
     if isinstance(given, Outcome) or not isinstance(given, Iterable):
-        raise ChainDefinitionError(f"{rule}; got {shown(outcomes)}")
+        raise ChainDefinitionError(f"{rule}; got {short_repr(outcomes)}")
     seen: dict[str, list[Span]] = {}
     for outcome in outcomes:
         one: Any = outcome
         if not isinstance(one, Outcome):
-            raise ChainDefinitionError(f"{rule}; got {shown(one)} in it")
+            raise ChainDefinitionError(f"{rule}; got {short_repr(one)} in it")
         for response in outcome:
             seen.setdefault(response.name, []).extend(_spans(response))
     return {name: _model(spans, kind) for name, spans in seen.items() if spans}

@@ -9,7 +9,7 @@ from typing import Any
 
 from returns.result import Failure
 
-from rio_chain._core.units import inert, milliseconds
+from rio_chain._core.units import escape_nonprintable, milliseconds
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.chain._compose import Composed, entry
 from rio_chain.chain._request import Request
@@ -63,7 +63,7 @@ class Ledger:
     def fail(self, number: int, error: Any) -> None:
         """It has failed."""
         self.failed[number] = 1
-        self.failures[inert(type(error).__name__)] += 1
+        self.failures[escape_nonprintable(type(error).__name__)] += 1
 
 
 class Play:

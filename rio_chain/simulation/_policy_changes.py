@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from rio_chain._core.units import span
+from rio_chain._core.units import format_duration
 from rio_chain.chain._compose import Composed, made, wrapped_kind
 from rio_chain.chain._nodes import FanOut, Named, Node, Race, Scope, TaskNode, flat, is_hedge_of_one, parts, with_parts
 from rio_chain.chain._source import source
@@ -32,8 +32,8 @@ class Change:
 
     def __str__(self) -> str:
         """In the words of the language."""
-        calls = [f".replica(2, after={span(self.after)[:-3]})"] if self.after is not None else []
-        calls += [f".timeout({span(self.timeout)[:-3]})"] if self.timeout is not None else []
+        calls = [f".replica(2, after={format_duration(self.after)[:-3]})"] if self.after is not None else []
+        calls += [f".timeout({format_duration(self.timeout)[:-3]})"] if self.timeout is not None else []
         calls += [f".retry({self.retries})"] if self.retries is not None else []
         return "".join(calls)
 

@@ -12,7 +12,7 @@ from returns.result import Failure
 
 from rio_chain._core.copied_constants import copyable, fresh, is_container
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain._core.units import Duration, inert, milliseconds, seconds, shown, span
+from rio_chain._core.units import Duration, escape_nonprintable, format_duration, milliseconds, seconds, short_repr
 from rio_chain.engine._current_run import Here, here
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors import runtime_here
@@ -43,9 +43,9 @@ class Step:
         return fresh(self.value) if is_container(self.value) else self.value
 
     def __str__(self) -> str:
-        after = f", after={span(self.delay)[:-3]}" if self.delay else ""
+        after = f", after={format_duration(self.delay)[:-3]}" if self.delay else ""
         if self.error is None:
-            return f".then({shown(self.value)}{after})"
+            return f".then({short_repr(self.value)}{after})"
         return f".then_raises({_faults.source(self.error)}{after})"
 
 
@@ -94,7 +94,7 @@ class Script:
 
     def __init__(self, *, seed: int | str = 0) -> None:
         if isinstance(seed, bool) or not isinstance(cast("object", seed), (int, str)):
-            raise ChainDefinitionError(f"`seed` must be a whole number or a text; got {shown(seed)}")
+            raise ChainDefinitionError(f"`seed` must be a whole number or a text; got {short_repr(seed)}")
         self._seed = seed
         self._steps: tuple[Step, ...] = ()
         self._delays: tuple[float, ...] = ()
@@ -139,7 +139,7 @@ class Script:
         given: Any = value
         kind: type[Any] = given if isinstance(given, type) else type(given)
         if issubclass(kind, BaseException):
-            name = inert(kind.__name__)
+            name = escape_nonprintable(kind.__name__)
             raise ChainDefinitionError(f"`then` takes what is answered; to raise {name} write .then_raises({name})")
         if issubclass(kind, Failure) and kind is not given:
             return self._step(after, None, _faults.checked(value))
@@ -172,7 +172,7 @@ class Script:
         """
         if not isinstance(cast("object", model), LatencyModel):
             raise ChainDefinitionError(
-                f"`model` takes a LatencyModel, as LatencyModel.constant(20); got {shown(model)}"
+                f"`model` takes a LatencyModel, as LatencyModel.constant(20); got {short_repr(model)}"
             )
         if self._delays:
             raise ChainDefinitionError("`model` draws its own delays; those of .delays(...) before it have no step")
@@ -269,7 +269,7 @@ class Script:
             ([('x',)], 'number')
         """
         with self._lock:
-            return [noted.told() for noted in self._calls]
+            return [noted.as_script_call() for noted in self._calls]
 
     @property
     def left(self) -> int:
@@ -298,15 +298,15 @@ class Script:
             self._clock = (None, 0.0)
 
     def __repr__(self) -> str:
-        delays = f".delays({', '.join(span(delay)[:-3] for delay in self._delays)})" if self._delays else ""
+        delays = f".delays({', '.join(format_duration(delay)[:-3] for delay in self._delays)})" if self._delays else ""
         last = self._last
         steps = list(self._steps)
         end = ""
         if isinstance(last, Step):
-            end = ".forever()" if steps[-1] == last else f".delays({span(last.delay)[:-3]}).forever()"
+            end = ".forever()" if steps[-1] == last else f".delays({format_duration(last.delay)[:-3]}).forever()"
         elif last is not None:
             end = f".model({last!r})"
-        seed = f"seed={shown(self._seed)}" if self._seed != 0 else ""
+        seed = f"seed={short_repr(self._seed)}" if self._seed != 0 else ""
         return f"Script({seed}){''.join(map(str, steps))}{delays}{end}"
 
     def __reduce__(self) -> tuple[Callable[..., Script], tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from rio_chain._core.units import inert, milliseconds, shown
+from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
 from rio_chain.engine._current_run import Here
 
 NS = 6
@@ -40,9 +40,11 @@ class ScriptCall:
 
     def __str__(self) -> str:
         """One line, as ``fetch_user(42)  0 -> 20 ms  failed: OSError``."""
-        given = [shown(arg) for arg in self.args] + [f"{inert(k)}={shown(v)}" for k, v in self.kwargs.items()]
+        given = [short_repr(arg) for arg in self.args] + [
+            f"{escape_nonprintable(k)}={short_repr(v)}" for k, v in self.kwargs.items()
+        ]
         until = "" if self.ended is None else f" -> {self.ended:.10g}"
-        error = "" if self.error is None else f": {inert(self.error.__name__)}"
+        error = "" if self.error is None else f": {escape_nonprintable(self.error.__name__)}"
         return f"{self.task or 'call'}({', '.join(given)})  {self.began:.10g}{until} ms  {self.status}{error}"
 
 
@@ -64,7 +66,7 @@ class Noted:
         self.ended = self.now() - self.origin
         self.status, self.error = status, error
 
-    def told(self) -> ScriptCall:
+    def as_script_call(self) -> ScriptCall:
         """What users see of it."""
         ended = None if self.ended is None else _ms(self.ended)
         return ScriptCall(

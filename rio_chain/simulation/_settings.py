@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from rio_chain._core.units import Duration, count, number, seconds, shown
+from rio_chain._core.units import Duration, count, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation._arrivals import Arrivals, checked
 from rio_chain.simulation._stage import Backend
@@ -62,7 +62,7 @@ def setting(
     if not callable(priority):
         number(priority, "priority")
     if isinstance(seed, bool) or not isinstance(cast("object", seed), int):
-        raise ChainDefinitionError(f"`seed` must be a whole number; got {shown(seed)}")
+        raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
     return Setting(
         backends,
         wanted,
@@ -96,6 +96,6 @@ def _many(inputs: Iterable[Any]) -> Iterable[Any]:
     given: Any = inputs
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ChainDefinitionError(
-            f"`inputs` must be a list of values, each of which the chain is called with; got {shown(inputs)}"
+            f"`inputs` must be a list of values, each of which the chain is called with; got {short_repr(inputs)}"
         )
     return inputs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from rio_chain._core.units import Duration, milliseconds, shown
+from rio_chain._core.units import Duration, milliseconds, short_repr
 from rio_chain.chain._compose import Composed
 from rio_chain.chain._request import Request
 from rio_chain.errors import (
@@ -162,7 +162,7 @@ def checked_chain(chain: object) -> Composed:
     """A chain, and no request of one."""
     if isinstance(chain, Composed):
         return chain
-    raise ChainDefinitionError(f"`chain` must be a Task or a Chain{_hint(chain)}; got {shown(chain)}")
+    raise ChainDefinitionError(f"`chain` must be a Task or a Chain{_hint(chain)}; got {short_repr(chain)}")
 
 
 def _hint(given: object) -> str:

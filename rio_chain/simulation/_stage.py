@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from rio_chain._core.units import milliseconds, shown
+from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._functions import is_async
 from rio_chain.chain._nodes import Node, Race, Scope, flat, parts, with_parts
@@ -26,7 +26,7 @@ from rio_chain.errors import (
     TaskTimedOut,
     UsageError,
 )
-from rio_chain.executors.virtual._real_io_guard import say_better
+from rio_chain.executors.virtual._real_io_guard import explain_real_io
 from rio_chain.policies._shared_state import Shared
 from rio_chain.results._error_summary import class_of
 from rio_chain.simulation import _faults
@@ -156,12 +156,14 @@ def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> lis
     if not isinstance(wrong, Mapping):
         raise ChainDefinitionError(
             f"`backends` must be a dict of what stands for each task, as "
-            f'{{"{tasks[0].name}": LatencyModel.lognormal(20, p99=150)}}; got {shown(given)}'
+            f'{{"{tasks[0].name}": LatencyModel.lognormal(20, p99=150)}}; got {short_repr(given)}'
         )
     for name in given:
         if name not in names_of(tasks):
             have = ", ".join(task.name for task in tasks)
-            raise ChainDefinitionError(f"`backends` names {shown(name)}, which is no task of this chain; it has {have}")
+            raise ChainDefinitionError(
+                f"`backends` names {short_repr(name)}, which is no task of this chain; it has {have}"
+            )
     missing = [task.name for task in tasks if task.name not in given and task.call.name not in given]
     if missing:
         raise ChainDefinitionError(
@@ -173,7 +175,7 @@ def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> lis
         each: Any = backend
         if not isinstance(each, LatencyModel) and (not callable(each) or isinstance(each, (Composed, type))):
             raise ChainDefinitionError(
-                f"`backends[{task.name!r}]` must be a LatencyModel, a Script or a function; got {shown(backend)}"
+                f"`backends[{task.name!r}]` must be a LatencyModel, a Script or a function; got {short_repr(backend)}"
             )
     return found
 
@@ -193,7 +195,7 @@ def anew(node: Node, known: dict[int, Any]) -> Node:
         if not isinstance(policy, Shared):
             return policy
         if id(policy) not in known:
-            known[id(policy)] = policy.anew()
+            known[id(policy)] = policy.fresh_copy()
         return known[id(policy)]
 
     node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
@@ -253,7 +255,7 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
         try:
             return await fn(*args, **kwargs)
         except Exception as error:
-            say_better(error)
+            explain_real_io(error)
             raise
         finally:
             if visit.counted:

@@ -18,7 +18,7 @@ from attrs import fields
 from returns.result import Failure
 
 from rio_chain import errors as ours
-from rio_chain._core.units import inert, milliseconds, shown
+from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation._faults import Error
 from rio_chain.simulation._latencies import Latency
@@ -33,7 +33,7 @@ Classes = Mapping[str, type[Exception]]
 def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str], kind: type[LatencyModel]) -> None:
     """Write models of that class by name; see ``LatencyModel.save``."""
     if not isinstance(cast("object", models), Mapping):
-        raise ChainDefinitionError(f"`save` takes a dict of names and models; got {shown(models)}")
+        raise ChainDefinitionError(f"`save` takes a dict of names and models; got {short_repr(models)}")
     data = {"format": FORMAT, "version": VERSION, "models": {name: _data(name, m, kind) for name, m in models.items()}}
     text = json.dumps(data, indent=1, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
@@ -47,29 +47,29 @@ def load(
     for cls in given:
         one: Any = cls
         if not isinstance(one, type) or not issubclass(one, Exception):
-            raise ChainDefinitionError(f"`errors` takes classes of exceptions; got {shown(cls)}")
+            raise ChainDefinitionError(f"`errors` takes classes of exceptions; got {short_repr(cls)}")
     classes = {_title(cls): cls for cls in (*_builtin(), *given)}
     try:
         data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # also what is no UTF-8
-        raise _refused(path, f"it is no JSON: {inert(str(error))}") from None
+        raise _refused(path, f"it is no JSON: {escape_nonprintable(str(error))}") from None
     if not isinstance(data, dict) or cast("dict[str, Any]", data).get("format") != FORMAT:
         raise _refused(path, f"it has no {FORMAT!r} for its format")
     content = cast("dict[str, Any]", data)
     if content.get("version") != VERSION:
-        version = shown(content.get("version"))
+        version = short_repr(content.get("version"))
         raise _refused(path, f"it is of version {version}, and this rio_chain reads version {VERSION}")
     try:
         _keys(content, {"format", "version", "models"})
         return {name: _model(one, classes, kind) for name, one in _dict(content["models"]).items()}
     except KeyError as error:
-        raise _refused(path, f"{shown(error.args[0])} is missing") from None
+        raise _refused(path, f"{short_repr(error.args[0])} is missing") from None
     except (TypeError, ValueError) as error:
-        raise _refused(path, inert(str(error))) from None
+        raise _refused(path, escape_nonprintable(str(error))) from None
 
 
 def _refused(path: str | os.PathLike[str], why: str) -> ChainDefinitionError:
-    return ChainDefinitionError(f"{inert(str(path))} holds no models that can be read: {why}")
+    return ChainDefinitionError(f"{escape_nonprintable(str(path))} holds no models that can be read: {why}")
 
 
 # --- as data ----------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def _refused(path: str | os.PathLike[str], why: str) -> ChainDefinitionError:
 
 def _data(name: object, model: object, kind: type[LatencyModel]) -> dict[str, Any]:
     if not isinstance(name, str) or not isinstance(model, kind):
-        raise ChainDefinitionError(f"`save` takes names and models; got {shown(name)}: {shown(model)}")
+        raise ChainDefinitionError(f"`save` takes names and models; got {short_repr(name)}: {short_repr(model)}")
     data: dict[str, Any] = {"latency": _latency(model.latency)}
     if model.faults:
         data["faults"] = [
@@ -109,7 +109,7 @@ def _error(error: Error) -> dict[str, Any]:
         return {"failure": _plain(error.failure(), "the value of a Failure")}
     if isinstance(error, type):
         return {"class": _title(error)}
-    return {"class": _title(type(error)), "args": _plain(list(error.args), f"what {shown(error)} was made with")}
+    return {"class": _title(type(error)), "args": _plain(list(error.args), f"what {short_repr(error)} was made with")}
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -119,7 +119,7 @@ def _plain(value: Any, what: str) -> Any:
             return value
     except (TypeError, ValueError, RecursionError):
         pass
-    raise ChainDefinitionError(f"`save` can't write {what} as JSON: {shown(value)}")
+    raise ChainDefinitionError(f"`save` can't write {what} as JSON: {short_repr(value)}")
 
 
 def _ms(value: float) -> float:
@@ -170,7 +170,7 @@ def _distribution(data: dict[str, Any], cls: type[LatencyModel]) -> LatencyModel
     }
     kind = data["kind"]
     if kind not in kinds:
-        raise ValueError(f"no latency is of the kind {shown(kind)}")
+        raise ValueError(f"no latency is of the kind {short_repr(kind)}")
     model = kinds[kind]()
     _keys(data, _latency(model.latency).keys())
     return model
@@ -184,17 +184,17 @@ def _from(data: Any, classes: Classes) -> Error:
     _keys(given, {"class", "args"})
     name = given["class"]
     if name not in classes:
-        raise ValueError(f"it names the class {shown(name)}, which must be given: load(path, errors=[...])")
+        raise ValueError(f"it names the class {short_repr(name)}, which must be given: load(path, errors=[...])")
     return classes[name](*given["args"]) if "args" in given else classes[name]
 
 
 def _dict(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError(f"{shown(value)} stands where an object should")
+        raise TypeError(f"{short_repr(value)} stands where an object should")
     return cast("dict[str, Any]", value)
 
 
 def _keys(data: Mapping[str, Any], known: Iterable[str]) -> None:
     unknown = data.keys() - set(known)
     if unknown:
-        raise ValueError(f"it says something unknown: {', '.join(map(shown, sorted(unknown)))}")
+        raise ValueError(f"it says something unknown: {', '.join(map(short_repr, sorted(unknown)))}")

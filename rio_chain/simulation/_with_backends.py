@@ -8,7 +8,7 @@ from typing import Any, cast
 from attrs import evolve
 
 from rio_chain._core.signatures import signature_of
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._functions import (
     MISSING,
@@ -35,9 +35,9 @@ Backend = Callable[..., Any] | LatencyModel
 def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int) -> Any:
     """The chain with other functions in its tasks; see ``Chain.with_backends``."""
     if not isinstance(cast("object", backends), Mapping) or not backends:
-        raise ChainDefinitionError(f'{RULE}, as {{"fetch_user": Script().always(5)}}; got {shown(backends)}')
+        raise ChainDefinitionError(f'{RULE}, as {{"fetch_user": Script().always(5)}}; got {short_repr(backends)}')
     if isinstance(seed, bool) or not isinstance(cast("object", seed), int):
-        raise ChainDefinitionError(f"`seed` must be a whole number; got {shown(seed)}")
+        raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
     root = flat(chain.node)
     nodes = list(walk(root))
     tasks = numbered(root, nodes)
@@ -51,21 +51,21 @@ def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int) -
 def _known(name: object, tasks: tuple[PlannedTask, ...], nodes: list[Node]) -> str:
     """A name that a task of the chain has."""
     if not isinstance(name, str):
-        raise ChainDefinitionError(f"{RULE}; got {shown(name)} for a name")
-    for found in (name, inert(name)):  # names are kept as printable ASCII
+        raise ChainDefinitionError(f"{RULE}; got {short_repr(name)} for a name")
+    for found in (name, escape_nonprintable(name)):  # names are kept as printable ASCII
         if any(found in (task.name, task.call.name) for task in tasks):
             return found
     have = ", ".join(task.name for task in tasks)
     bridge = any(isinstance(node, Bridge) and node.name == name for node in nodes)
     what = "is a bridge, which runs as it is" if bridge else "is no task of this chain"
-    raise ChainDefinitionError(f"`with_backends`: {shown(name)} {what}; its tasks are {have}")
+    raise ChainDefinitionError(f"`with_backends`: {short_repr(name)} {what}; its tasks are {have}")
 
 
 def _backend(name: str, value: object, seed: int) -> Callable[..., Any]:
     """What to call; a model draws with a seed of its own for each name, or two backends would be late together."""
     if isinstance(value, LatencyModel):
         return Script(seed=f"{seed}:{name}").model(value)
-    rule = f"`with_backends`: for {shown(name)} give a Script, a LatencyModel or a function, plain or async"
+    rule = f"`with_backends`: for {short_repr(name)} give a Script, a LatencyModel or a function, plain or async"
     if value is Script or value is LatencyModel:
         raise ChainDefinitionError(f"{rule}; got the class `{name_of(value)}` itself: make one, as Script().always(5)")
     return function(value, rule, generators=True)
@@ -110,7 +110,7 @@ def _check(task: PlannedTask, backend: Callable[..., Any], *, head: bool) -> Non
     except TypeError as error:
         raise ChainDefinitionError(
             f"`with_backends`: `{written(backend)}` can't be called as `{task.name}` is, which is "
-            f"`{written(task.call.fn)}`: {inert(str(error))}"
+            f"`{written(task.call.fn)}`: {escape_nonprintable(str(error))}"
         ) from None
 
 

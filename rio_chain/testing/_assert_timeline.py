@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from returns.result import Failure
 
-from rio_chain._core.units import inert, shown
+from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._error_summary import class_of
 from rio_chain.results._outcome import Outcome, Response, Span
@@ -75,7 +75,7 @@ def assert_timeline(outcome: Outcome[Any], expected: str) -> None:
     """
     given: Any = expected
     if not isinstance(given, str):
-        raise ChainDefinitionError(f"`expected` must be a text, as timeline(outcome) gives it; got {shown(given)}")
+        raise ChainDefinitionError(f"`expected` must be a text, as timeline(outcome) gives it; got {short_repr(given)}")
     found = timeline(outcome)
     want, got = _plain(expected), _plain(found)
     if want != got:
@@ -88,7 +88,9 @@ def assert_timeline(outcome: Outcome[Any], expected: str) -> None:
 
 def _check(outcome: object) -> None:
     if not isinstance(outcome, Outcome):
-        raise ChainDefinitionError(f"`timeline` takes an Outcome, as run_virtual(page(42)) gives; got {shown(outcome)}")
+        raise ChainDefinitionError(
+            f"`timeline` takes an Outcome, as run_virtual(page(42)) gives; got {short_repr(outcome)}"
+        )
 
 
 class _Row(NamedTuple):
@@ -129,7 +131,7 @@ def _at(ms: float) -> str:
 
 
 def _error(error: object) -> str:
-    return inert(class_of(error).__name__)
+    return escape_nonprintable(class_of(error).__name__)
 
 
 def _columns(rows: list[_Row]) -> Iterator[str]:

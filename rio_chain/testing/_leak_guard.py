@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from attrs import frozen
 
-from rio_chain._core.units import Duration, inert, seconds, shown
+from rio_chain._core.units import Duration, escape_nonprintable, seconds, short_repr
 from rio_chain.balancer import Balancer
 from rio_chain.errors import ChainDefinitionError, RioError
 from rio_chain.executors import loop_module_of, running_library, runtime_here
@@ -104,7 +104,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
             given: Any = balancer
             if not isinstance(given, Balancer):
                 raise ChainDefinitionError(
-                    f"`leak_guard` takes balancers, as in leak_guard(balancer); got {shown(given)}"
+                    f"`leak_guard` takes balancers, as in leak_guard(balancer); got {short_repr(given)}"
                 )
         self._balancers = balancers
         self._patience = seconds(patience, "patience", zero=True)
@@ -160,17 +160,17 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         assert self._before is not None  # noqa: S101 - this is the end of the block
         before = self._before
         lines = [
-            f"task {inert(name)}{_place(_suspended(coroutine))}"
+            f"task {escape_nonprintable(name)}{_place(_suspended(coroutine))}"
             for task, (name, coroutine) in _tasks().items()
             if task not in before.tasks
         ]
         lines += [
-            f"thread {inert(thread.name)}{_place(frames)}"
+            f"thread {escape_nonprintable(thread.name)}{_place(frames)}"
             for thread, frames in _threads().items()
             if thread not in before.threads and not _rests(thread, frames, self._balancers)
         ]
         lines += [
-            f"descriptor {fd}: {inert(target)}"
+            f"descriptor {fd}: {escape_nonprintable(target)}"
             for fd, target in descriptors().items()
             if before.descriptors.get(fd) != target and fd not in kept
         ]
@@ -254,4 +254,7 @@ def _place(frames: list[FrameType]) -> str:
     found = next(own, frames[0])
     code, line = found.f_code, found.f_lineno
     source = linecache.getline(code.co_filename, line).strip()
-    return f" in {inert(code.co_qualname)}, {inert(code.co_filename)}:{line}: {inert(source)}"
+    return (
+        f" in {escape_nonprintable(code.co_qualname)}, {escape_nonprintable(code.co_filename)}:{line}: "
+        f"{escape_nonprintable(source)}"
+    )

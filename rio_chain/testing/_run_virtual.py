@@ -7,7 +7,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.chain._functions import is_async
 from rio_chain.chain._request import Request
 from rio_chain.engine._runtime_protocol import kind_of
@@ -64,14 +64,14 @@ def run_virtual(
     if kind_of(work) is not Request and not _is_async(given):
         raise ChainDefinitionError(
             "`run_virtual` takes a request, run_virtual(page(42)), or an async function without arguments and not "
-            f"called, run_virtual(main); got {shown(work)}"
+            f"called, run_virtual(main); got {short_repr(work)}"
         )
     if running_library() is not None:
         raise UsageError("`run_virtual` would block the loop that is running; call it in plain code")
     if isinstance(chosen, str):
         return _RUN[chosen](given)
     if not isinstance(chosen, VirtualExecutor):
-        raise ChainDefinitionError(f"`executor` must be a name or a VirtualExecutor; got {shown(executor)}")
+        raise ChainDefinitionError(f"`executor` must be a name or a VirtualExecutor; got {short_repr(executor)}")
     return run_on(chosen, _function(given))
 
 
@@ -112,7 +112,7 @@ def _thread(work: Work) -> Any:
     if kind_of(work) is not Request:
         raise ChainDefinitionError(
             'on threads `run_virtual` takes a request, such as run_virtual(page(42), "thread"); an async function '
-            f"runs on a loop; got {shown(work)}"
+            f"runs on a loop; got {short_repr(work)}"
         )
     host = launch(SHARED_THREADS, SHARED_ABANDONED)
     try:

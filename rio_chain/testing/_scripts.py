@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.simulation._script import Script
 
@@ -41,7 +41,7 @@ class Scripts:
         """
         given: Any = all_used
         if not isinstance(given, bool):
-            raise ChainDefinitionError(f"`all_used` must be True or False; got {shown(given)}")
+            raise ChainDefinitionError(f"`all_used` must be True or False; got {short_repr(given)}")
         made = Script(seed=seed)
         if all_used:
             made._family = [made]

@@ -515,7 +515,7 @@ def test_ctrl_c_in_a_map_begins_nothing_more_and_waits_for_the_clean_up(
         monkeypatch.undo()  # the clean-up is waited for in the same way
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_mapping, "told", interrupted)
+    monkeypatch.setattr(_mapping, "wait_until_done", interrupted)
     monkeypatch.setattr(Ticket, "wait", interrupted)
     with Balancer(executor, workers=1) as balancer:
         with pytest.raises(KeyboardInterrupt):

@@ -13,7 +13,7 @@ import pytest
 from rio_chain import Request, Task, Ticket, TicketCancelled
 from rio_chain.balancer._mapping import in_threads
 from rio_chain.engine._run import unbegun
-from rio_chain.executors._blocking_wait import SLICE, Elsewhere, acquired
+from rio_chain.executors._blocking_wait import SLICE, BackgroundHost, acquire_interruptible
 from rio_chain.executors._run_ticket import wait_for
 
 REQUEST: Request[int] = Task(len)("four")
@@ -34,20 +34,20 @@ class Gate:
 
 def test_on_the_main_thread_a_wait_is_cut_into_slices_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     gate: Any = Gate(monkeypatch)
-    assert acquired(gate, 2.5 * SLICE) is False
+    assert acquire_interruptible(gate, 2.5 * SLICE) is False
     assert gate.waits == [pytest.approx(SLICE), pytest.approx(SLICE), pytest.approx(SLICE / 2)]
     assert SLICE <= 0.2, "Ctrl-C is heard at once, as people see it"
 
 
 def test_no_time_at_all_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     gate: Any = Gate(monkeypatch)
-    assert acquired(gate, 0) is False
+    assert acquire_interruptible(gate, 0) is False
     assert gate.waits == [0]
 
 
 def test_without_a_limit_it_goes_on_until_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     gate: Any = Gate(monkeypatch, free_at=40)
-    assert acquired(gate)
+    assert acquire_interruptible(gate)
     assert len(gate.waits) == 40
 
 
@@ -56,7 +56,7 @@ def test_on_other_threads_it_waits_in_one_go(monkeypatch: pytest.MonkeyPatch) ->
     said: list[bool] = []
     current = threading.Thread()
     monkeypatch.setattr(threading, "current_thread", lambda: current)
-    said.append(acquired(gate, 5))
+    said.append(acquire_interruptible(gate, 5))
     assert (said, gate.waits) == ([False], [pytest.approx(5)])
 
 
@@ -64,7 +64,7 @@ def test_on_other_threads_it_waits_in_one_go(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def a_ticket() -> Ticket[int]:
-    return Ticket(REQUEST, Elsewhere())
+    return Ticket(REQUEST, BackgroundHost())
 
 
 def answered(ticket: Ticket[int]) -> None:
@@ -92,7 +92,7 @@ class Interrupted(Ticket[int]):
     __slots__ = ("before", "times")
 
     def __init__(self, times: int, before: Callable[[Ticket[int]], None] = lambda _: None) -> None:
-        super().__init__(REQUEST, Elsewhere())
+        super().__init__(REQUEST, BackgroundHost())
         self.times, self.before = times, before
 
     def wait(self, timeout: Any = None) -> Any:
@@ -130,7 +130,7 @@ def test_a_loop_over_many_that_is_left_cancels_what_is_under_way(as_completed: b
             answered(ticket)
         return ticket
 
-    outcomes: Any = in_threads(Elsewhere(), post, range(100), 4, as_completed=as_completed)
+    outcomes: Any = in_threads(BackgroundHost(), post, range(100), 4, as_completed=as_completed)
     next(outcomes)
     outcomes.close()
     assert [ticket.run.stop_error is not None for ticket in tickets] == [False, True, True, True]

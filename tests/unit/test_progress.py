@@ -15,7 +15,7 @@ import trio
 from screens import Kept
 
 from rio_chain import Balancer, ChainDefinitionError, Task
-from rio_chain.executors._blocking_wait import Elsewhere
+from rio_chain.executors._blocking_wait import BackgroundHost
 from rio_chain.executors._ticket import Ticket
 from rio_chain.inspect.live import _progress as progressing
 from rio_chain.inspect.live import _screen
@@ -59,7 +59,7 @@ class Scene:
 
     def answer(self, count: int, fn: Callable[[], Any] = int) -> None:
         for _ in range(count):
-            ticket = self.progress.counted(Ticket(Task(fn).named("page")(), Elsewhere()))
+            ticket = self.progress.counted(Ticket(Task(fn).named("page")(), BackgroundHost()))
             ticket.resolve(Task(fn)().run())
 
     def line(self) -> str:
@@ -104,7 +104,7 @@ def test_failures_and_what_runs_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     scene = Scene(monkeypatch, range(9))
     scene.answer(2)
     scene.answer(1, lambda: 1 / 0)
-    waiting, running = (scene.progress.counted(Ticket(ODD(1), Elsewhere())) for _ in range(2))
+    waiting, running = (scene.progress.counted(Ticket(ODD(1), BackgroundHost())) for _ in range(2))
     running.run.root = object()  # type: ignore[assignment]
     scene.now = 1
     assert scene.line() == "3/9 done, 1 failed, 1 running, 3.0/s, 2.0 s left"

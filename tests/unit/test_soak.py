@@ -19,7 +19,7 @@ from benchmarks.soak.ledger import Final, Ledger, allowed
 from benchmarks.soak.rounds import Soak
 from rio_chain import DeadlineExceeded, Outcome, Request, Task, TaskTimedOut, Ticket, TicketCancelled
 from rio_chain.engine._current_run import Run
-from rio_chain.executors._blocking_wait import Elsewhere
+from rio_chain.executors._blocking_wait import BackgroundHost
 
 FEW = 150
 """Requests."""
@@ -75,7 +75,7 @@ def test_a_ticket_that_is_lost_is_told_with_its_chain_and_where_all_threads_are(
     def post(ticket: Ticket[Any], request: Request[Any]) -> Ticket[Any]:
         if lost:
             return ticket
-        lost.append(Ticket(request, Elsewhere()))
+        lost.append(Ticket(request, BackgroundHost()))
         return lost[0]
 
     homes: list[Home] = []

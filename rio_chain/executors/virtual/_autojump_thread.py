@@ -54,7 +54,7 @@ class JumpingThreadHost(ThreadHost):
         self.runtime.serves(self)
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
-        """As ``Waited.block``."""
+        """As ``BlockingHost.block``."""
         until = inf if seconds is None else self._timers.now() + seconds
         while not gate.acquire(timeout=LOOK):
             if not self.crew.busy and not self._timers.jump(until) and until < inf:

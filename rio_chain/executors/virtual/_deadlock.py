@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-from rio_chain._core.units import inert, milliseconds
+from rio_chain._core.units import escape_nonprintable, milliseconds
 from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.engine._run import ABANDON_AFTER
 from rio_chain.errors import RioError
@@ -75,7 +75,10 @@ def _place(frames: list[FrameType]) -> str:
     """Where that is written: the innermost line that is not ours."""
     for frame in reversed(frames):
         if not frame.f_globals.get("__name__", "").startswith("rio_chain."):
-            return f", in {inert(frame.f_code.co_qualname)}, {inert(frame.f_code.co_filename)}:{frame.f_lineno}"
+            return (
+                f", in {escape_nonprintable(frame.f_code.co_qualname)}, "
+                f"{escape_nonprintable(frame.f_code.co_filename)}:{frame.f_lineno}"
+            )
     return ""
 
 

@@ -15,16 +15,16 @@ from math import inf
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
-from rio_chain._core.units import milliseconds, shown
+from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
-from rio_chain.executors._blocking_wait import Waited
+from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._strand import Signal, Strand, StrandCancelled, current, driven_within, let_others
 from rio_chain.executors._thread import ThreadRuntime
 from rio_chain.executors._worker_pool import Crew
 from rio_chain.executors.virtual._loop import NAME, Loop, running
-from rio_chain.executors.virtual._real_io_guard import frames_of, say_better
+from rio_chain.executors.virtual._real_io_guard import explain_real_io, frames_of
 
 T = TypeVar("T")
 
@@ -64,9 +64,9 @@ class VirtualExecutor(Executor):
     def __init__(self, seed: int = 0, *, shuffle: bool = False) -> None:
         given: tuple[Any, Any] = seed, shuffle
         if type(given[0]) is not int:
-            raise ChainDefinitionError(f"`seed` must be a whole number; got {shown(seed)}")
+            raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
         if type(given[1]) is not bool:
-            raise ChainDefinitionError(f"`shuffle` must be True or False; got {shown(shuffle)}")
+            raise ChainDefinitionError(f"`shuffle` must be True or False; got {short_repr(shuffle)}")
         self._seed, self._shuffle = seed, shuffle
         draw, pick = (random.Random(f"{seed}:{what}").random for what in ("draws", "order"))  # noqa: S311 - no secret
         self.loop = Loop(draw, pick if shuffle else None)
@@ -121,7 +121,7 @@ async def _named(fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -
     try:
         return await fn(*args, **kwargs)
     except Exception as error:
-        say_better(error)
+        explain_real_io(error)
         raise
 
 
@@ -200,7 +200,7 @@ class InPlace:
 # --- the host ---------------------------------------------------------------------------------------------------
 
 
-class VirtualHost(Waited):
+class VirtualHost(BlockingHost):
     """A virtual loop as a host. Who waits for it drives it."""
 
     name = NAME
@@ -223,18 +223,18 @@ class VirtualHost(Waited):
         return running() is self._loop
 
     def forked(self) -> bool:
-        """As ``Waited.forked``."""
+        """As ``BlockingHost.forked``."""
         return self._forked
 
     def _renew(self) -> None:
         self._forked = True
 
     def on_loop_thread(self) -> bool:
-        """As ``Waited.on_loop_thread``."""
+        """As ``BlockingHost.on_loop_thread``."""
         return self.here()
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
-        """As ``Waited.block``; meanwhile the loop is driven.
+        """As ``BlockingHost.block``; meanwhile the loop is driven.
 
         Raises:
             Deadlock: the gate would never be released.
@@ -243,7 +243,7 @@ class VirtualHost(Waited):
         return self._loop.drive(partial(gate.acquire, blocking=False), until)
 
     def check_await(self) -> None:
-        """As ``Waited.check_await``: nobody would drive the loop."""
+        """As ``BlockingHost.check_await``: nobody would drive the loop."""
         if not self.here():
             raise UsageError(
                 "what runs in virtual time can't be awaited on another loop; in plain code write `balancer.run(...)` "

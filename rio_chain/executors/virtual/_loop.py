@@ -21,7 +21,7 @@ from rio_chain.executors._strand import Kernel, set_aside
 from rio_chain.executors._timers import Alarm, Deadlines
 from rio_chain.executors._worker_pool import Crew, Item
 from rio_chain.executors.virtual._deadlock import Deadlock, gives_up, waits
-from rio_chain.executors.virtual._real_io_guard import no_real_io, stray
+from rio_chain.executors.virtual._real_io_guard import foreign_awaitable, no_real_io
 
 NAME = "virtual"
 PATIENCE = 0.01
@@ -71,7 +71,7 @@ class Loop:
         self.soon: Callable[[Callable[[], Any]], None] = self._ready.append
         self.crew = Bench(self.soon)
         self.kernel = Kernel(self.crew, self)
-        self.kernel.stray = stray
+        self.kernel.stray = foreign_awaitable
         after_fork(self._renew)
 
     def push(self, alarm: Alarm, at: float) -> None:

@@ -23,12 +23,12 @@ INSTEAD = "write `await rio_chain.testing.sleep(20)` for what takes 20 ms"
 BACKEND = "give the task a function that answers by itself in place of a backend"
 
 
-def stray(coroutine: object) -> UsageError:
+def foreign_awaitable(coroutine: object) -> UsageError:
     """The error for whoever awaits what no strand can wait for; it is thrown in at that place."""
     return _awaited(next((frame for frame in frames_of(coroutine) if _library(frame) in LIBRARIES), None))
 
 
-def told(error: BaseException) -> UsageError | None:
+def usage_error_for(error: BaseException) -> UsageError | None:
     """The error that says it better, for one that a library raised because its loop does not run."""
     frame = None
     tb: TracebackType | None = error.__traceback__
@@ -38,9 +38,9 @@ def told(error: BaseException) -> UsageError | None:
     return None if frame is None or not isinstance(error, _HAS_NO_LOOP) else _awaited(frame)
 
 
-def say_better(error: BaseException) -> None:
+def explain_real_io(error: BaseException) -> None:
     """Raise, in the place of an error of a library whose loop does not run, the one that says so; return for others."""
-    better = told(error)
+    better = usage_error_for(error)
     if better is not None:
         raise better from error
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
-from rio_chain._core.units import span
+from rio_chain._core.units import format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOut, Node, OrElse, Race, Scope, TaskNode, call_of, parts, walk
 from rio_chain.inspect.lint._policy_stack import Said, Stack, answers, keeps_failures
 from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
@@ -25,7 +25,7 @@ def breaker_inside_timeout(stack: Stack) -> Iterator[Said]:
         else:
             share = limit / max(2, layer.around.calls)
             better = stack.added(i, Scope(Timeout(neat(share)), layer.inner.node))
-        text = f"the breaker never sees a time-out, as the limit of {span(limit)} is around it"
+        text = f"the breaker never sees a time-out, as the limit of {format_duration(limit)} is around it"
         yield Said("breaker-inside-timeout", text, better)
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from attrs import evolve
 
-from rio_chain._core.units import span
+from rio_chain._core.units import format_duration
 from rio_chain.chain._nodes import FanOut, Node, Race, Scope, Seq, TaskNode, open_end, walk
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.inspect._bounds import cut
@@ -25,7 +25,10 @@ def timeout_unreachable(stack: Stack) -> Iterator[Said]:
             continue
         outside = range(i + 1, len(stack.layers))
         timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, Race)
-        text = f"the limit of {span(policy.seconds)} is never reached, as the one around it is {span(limit)}"
+        text = (
+            f"the limit of {format_duration(policy.seconds)} is never reached, as "
+            f"the one around it is {format_duration(limit)}"
+        )
         better = stack.without(i)
         if timeout is not None and again is not None and again < timeout and policy.seconds > limit:
             nodes = stack.nodes()
@@ -42,8 +45,9 @@ def retries_do_not_fit(stack: Stack) -> Iterator[Said]:
         if found is None:
             continue
         text = (
-            f"{found.calls} attempts and the waits between them take up to {span(layer.part.slowest)}, and the limit "
-            f"around them is {span(limit)}: only {found.slowest} begin when they are slow"
+            f"{found.calls} attempts and the waits between them take up to "
+            f"{format_duration(layer.part.slowest)}, and the limit "
+            f"around them is {format_duration(limit)}: only {found.slowest} begin when they are slow"
         )
         timeout = stack.first(range(i + 1, len(stack.layers)), Timeout)
         if found.slowest > 1:
@@ -86,7 +90,10 @@ def hedge_too_late(stack: Stack) -> Iterator[Said]:
             continue
         limit = min(layer.inner.slowest, layer.around.limit)
         if race.after >= limit:
-            text = f"no call begins {span(race.after)} after another, as that is given up after {span(limit)}"
+            text = (
+                f"no call begins {format_duration(race.after)} after another, as that "
+                f"is given up after {format_duration(limit)}"
+            )
             yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
 
 

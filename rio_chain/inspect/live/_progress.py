@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from returns.result import Failure
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.balancer._mapping import OnLoops
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors._ticket import Ticket
@@ -75,7 +75,7 @@ class Progress:
         self._count()
         if self._said != (self.done, self.failed) and self._title:
             self._said = self.done, self.failed
-            yield f"{inert(self._title)}: {self._line()}"
+            yield f"{escape_nonprintable(self._title)}: {self._line()}"
 
     def _count(self) -> None:
         """Take in what was answered since the last look."""

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.inspect.live._table import TONES, Cell, Sheet, View
 
 BAR = 24
@@ -48,7 +48,7 @@ def _beside(*several: Any) -> Any:
 
 def _text(cell: Cell, *, bold: bool = False) -> Any:
     style = " ".join(filter(None, ("bold" * bold, TONES[cell.tone][0] if cell.tone else "")))
-    return _rich("rich.text").Text(inert(cell.text), style=style, no_wrap=True, overflow="ellipsis")
+    return _rich("rich.text").Text(escape_nonprintable(cell.text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 class Terminal:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from returns.result import Failure
 
 from rio_chain._core.deadline import Deadline
-from rio_chain._core.units import Duration, inert, milliseconds
+from rio_chain._core.units import Duration, escape_nonprintable, milliseconds
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors import run_blocking
-from rio_chain.executors._blocking_wait import told
+from rio_chain.executors._blocking_wait import wait_until_done
 from rio_chain.executors._stream import events_of
 from rio_chain.executors._ticket import Ticket
 from rio_chain.inspect.live._screen import Shown
@@ -42,7 +42,7 @@ def run_live(
 def followed(ticket: Ticket[Any]) -> Generator[Callable[[], object], None, None]:
     """Show the run of a ticket until the end of the block. Gives what waits for its answer."""
     with Shown(Running(ticket)) as look:
-        yield partial(told, ticket.host, ticket.add_waker, meanwhile=look)
+        yield partial(wait_until_done, ticket.host, ticket.add_waker, meanwhile=look)
 
 
 class Running:
@@ -78,7 +78,7 @@ class Running:
                 self._said[i] = _key(row)
                 yield row.line()
         if self._ticket.done:
-            yield inert(f"{self._title}: {note.text}")
+            yield escape_nonprintable(f"{self._title}: {note.text}")
 
     def _picture(self, rows: list[Row], note: Cell) -> str:
         """The plan, with what has become of each task so far."""

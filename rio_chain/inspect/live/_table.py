@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 
 Tone = str
 """One of ``TONES``, or "" for what is as always."""
@@ -68,10 +68,16 @@ class View(Protocol):
 
 def text(sheet: Sheet) -> str:
     """As plain text of several lines."""
-    rows = [sheet.head, *(tuple(inert(cell.text) for cell in row) for row in sheet.rows)] if sheet.rows else []
+    rows = (
+        [sheet.head, *(tuple(escape_nonprintable(cell.text) for cell in row) for row in sheet.rows)]
+        if sheet.rows
+        else []
+    )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(filter(None, (inert(sheet.title.text), *lines, sheet.left, inert(sheet.note.text))))
+    return "\n".join(
+        filter(None, (escape_nonprintable(sheet.title.text), *lines, sheet.left, escape_nonprintable(sheet.note.text)))
+    )
 
 
 def html(sheet: Sheet) -> str:
@@ -96,4 +102,4 @@ def _block(tag: str, cell: Cell, style: str) -> str:
     if not cell.text and tag == "div":
         return ""
     colour = f";{TONES[cell.tone][1]}" if cell.tone else ""
-    return f'<{tag} style="{style}{colour}">{_html.escape(inert(cell.text))}</{tag}>'
+    return f'<{tag} style="{style}{colour}">{_html.escape(escape_nonprintable(cell.text))}</{tag}>'

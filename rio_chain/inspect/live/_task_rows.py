@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect.live._table import Cell, Tone
 from rio_chain.inspect.pictures._picture import Mark
@@ -78,7 +78,10 @@ class Row:
         """As a line."""
         name, state, attempts, elapsed, more = (cell.text for cell in self.cells())
         calls = f"{attempts} attempts" if self.attempts > 1 and not self.items else ""
-        return f"{inert(name)}: {', '.join(filter(None, (state, calls, elapsed, inert(more))))}"
+        return (
+            f"{escape_nonprintable(name)}: "
+            f"{', '.join(filter(None, (state, calls, elapsed, escape_nonprintable(more))))}"
+        )
 
 
 HEAD = ("task", "status", "attempts", "elapsed", "")

@@ -6,7 +6,7 @@ import math
 
 from attrs import frozen
 
-from rio_chain._core.units import span
+from rio_chain._core.units import format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOut, OrElse, Race, TaskNode
 from rio_chain.chain._policy_source import fn_source, on
 from rio_chain.inspect._words import race_words, words
@@ -53,7 +53,7 @@ _SHARED: tuple[tuple[type, str, str], ...] = (
 def layer(policy: Policy) -> Layer:
     """A policy in a few words."""
     if isinstance(policy, Timeout):
-        return Layer(cut(f"timeout {span(policy.seconds)}", LONGEST), words(policy), "time")
+        return Layer(cut(f"timeout {format_duration(policy.seconds)}", LONGEST), words(policy), "time")
     if isinstance(policy, Retry):
         return Layer(cut(f"retry {policy.retries}", LONGEST), words(policy), "again")
     if isinstance(policy, Accept):
@@ -81,7 +81,7 @@ def _after(node: Race) -> str:
         return ", late"
     if node.after == math.inf:
         return ", on failure"
-    return f", after {span(node.after)}" if node.after else ""
+    return f", after {format_duration(node.after)}" if node.after else ""
 
 
 def gives(node: FanOut | Race) -> str:

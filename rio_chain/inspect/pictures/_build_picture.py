@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from rio_chain._core.units import shown
+from rio_chain._core.units import short_repr
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -264,7 +264,7 @@ class _Builder:
         """The primary goes straight on, what stands in for it is below."""
         primary = self.shape(node.primary, depth + 1)
         if isinstance(node.fallback, Constant):
-            text = still(shown(node.fallback.value))
+            text = still(short_repr(node.fallback.value))
             other: Shape = Leaf("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
         elif isinstance(node.fallback, Handler):
             text = str(node.fallback)

@@ -8,7 +8,7 @@ from typing import Any
 from returns.result import Failure
 
 from rio_chain.chain._plan import PlannedBridge
-from rio_chain.errors import BridgeFailed, told
+from rio_chain.errors import BridgeFailed, describe_error
 from rio_chain.inspect.pictures._picture import Mark, Marks
 from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.results._error_summary import ErrorSummary
@@ -30,7 +30,7 @@ def error_text(error: object) -> str:
     if isinstance(error, ErrorSummary):
         return cut(str(error), LONG)
     kind = type(error).__name__
-    said = told(error, str) if isinstance(error, BaseException) else told(error)
+    said = describe_error(error, str) if isinstance(error, BaseException) else describe_error(error)
     return cut(f"{kind}: {said}", LONG)
 
 

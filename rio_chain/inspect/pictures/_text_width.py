@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import fsum
 
-from rio_chain._core.units import inert
+from rio_chain._core.units import escape_nonprintable
 
 MONO = 0.61
 """Of a character in a font where all are alike, in parts of the font's size."""
@@ -33,5 +33,5 @@ def cut(text: str, most: int) -> str:
     """The text in one line of at most so many characters of printable ASCII, its end left out where need be."""
     if len(text) > 2 * most:  # of ten thousand characters most need not be looked at
         text = text[: 2 * most]
-    text = inert(text)
+    text = escape_nonprintable(text)
     return text if len(text) <= most else text[: most - 3] + "..."
