@@ -18,10 +18,9 @@ from rio_chain._core.copied_constants import copyable
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._functions import (
-    Entry,
+    ChainSignature,
     Filled,
     arity,
-    entry_of,
     filled,
     function,
     gets_input,
@@ -29,6 +28,7 @@ from rio_chain.chain._functions import (
     is_generator,
     name_of,
     not_a_function,
+    signature_of_heads,
     takes_one,
     written,
 )
@@ -71,7 +71,7 @@ class Composed(ChainBase):
 
     node: Node = field(init=False)
     _names: Names = field(init=False)
-    _entry: Entry | None = field(init=False)
+    _entry: ChainSignature | None = field(init=False)
     _plan: Plan | None = field(init=False)
 
     def __init__(self, *_: object) -> None:
@@ -154,11 +154,11 @@ class Signature:
         return found.replace(return_annotation=Request)
 
 
-def entry(chain: Composed) -> Entry:
+def entry(chain: Composed) -> ChainSignature:
     """What the chain is called with; found when first asked for, and kept."""
     found = chain._entry
     if found is None:
-        found = entry_of(tuple(heads(chain.node)))
+        found = signature_of_heads(tuple(heads(chain.node)))
         _set(chain, "_entry", found)
     return found
 

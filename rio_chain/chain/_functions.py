@@ -210,7 +210,7 @@ def written(fn: Callable[..., Any]) -> str:
 
 
 @frozen
-class Entry:
+class ChainSignature:
     """How a chain is called: what its first functions take, all of which get the same arguments."""
 
     heads: tuple[Head, ...]
@@ -291,11 +291,11 @@ def begins(head: Head) -> str:
     return written(head.fn) if isinstance(head, (TaskNode, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
 
 
-def entry_of(found: tuple[Head, ...]) -> Entry:
-    """The Entry of a chain that begins with these."""
+def signature_of_heads(found: tuple[Head, ...]) -> ChainSignature:
+    """The ChainSignature of a chain that begins with these."""
     all_of = [_arity_of_head(head) for head in found]
     least, most = max(a.least for a in all_of), min(a.most for a in all_of)
-    return Entry(found, least, most, any(a.keywords for a in all_of))
+    return ChainSignature(found, least, most, any(a.keywords for a in all_of))
 
 
 def _arity_of_head(head: Head) -> Arity:
@@ -305,7 +305,7 @@ def _arity_of_head(head: Head) -> Arity:
     return arity(head.fn) if isinstance(head, (TaskNode, Bridge)) else ONE
 
 
-def gets_input(fn: Callable[..., Any], primary: Entry) -> bool:
+def gets_input(fn: Callable[..., Any], primary: ChainSignature) -> bool:
     """Whether a fallback needs more than the error: what the primary is called with, after the error.
 
     Raises:

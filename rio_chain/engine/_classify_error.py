@@ -11,7 +11,7 @@ from rio_chain.engine._program import BRIDGE, CALL, PLACE, Op
 from rio_chain.engine._warn_blocked_loop import LONG, held
 from rio_chain.errors import BridgeFailed
 from rio_chain.policies._wrong_loop_errors import advise
-from rio_chain.results._task_record import Entry, entry_of, note_call
+from rio_chain.results._task_record import TaskRecord, note_call, record_of
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
@@ -19,11 +19,11 @@ FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
 """How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
 
 
-def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> Entry | None:
+def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> TaskRecord | None:
     """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
     log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
     if phase in (FLYING, REFUSED):
-        flight = note_call(log, index, began, now) if phase == FLYING else entry_of(log, index)
+        flight = note_call(log, index, began, now) if phase == FLYING else record_of(log, index)
         flight.status = "running"
         if phase == FLYING and now - began >= LONG and op[1] == PLACE and strand.rt.places:
             held(strand, op, now - began)

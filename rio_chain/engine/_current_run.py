@@ -13,7 +13,7 @@ from rio_chain.engine._blocking_call import CALLING, GivenUp, HeldCall, SharedPe
 from rio_chain.engine._race import Contender, Race
 from rio_chain.engine._runtime_protocol import Runtime, Slot
 from rio_chain.errors import Abandoned, DeadlineExceeded
-from rio_chain.results._task_record import Entry, Log
+from rio_chain.results._task_record import Log, TaskRecord
 
 if TYPE_CHECKING:
     from rio_chain.engine._thread_bound_values import Pinned
@@ -149,7 +149,7 @@ class Strand:
         if not self.open:
             return Attempt(1)
         found: Any = log[self.at]
-        before = 0 if found is None else found.calls if isinstance(found, Entry) else 1
+        before = 0 if found is None else found.calls if isinstance(found, TaskRecord) else 1
         return Attempt(self.rounds + before + 1, self.replica)
 
     def pay(self) -> None:

@@ -21,7 +21,7 @@ from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
 from rio_chain.policies._keys import Key
 from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
-from rio_chain.results._task_record import entry_of
+from rio_chain.results._task_record import record_of
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""
@@ -39,7 +39,7 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
     _, depth, value = place
     _, layers, low, high, _, outside, _ = op
     used = tuple(strand.kept[place] for place in outside)
-    only = entry_of(strand.run.log, low) if high - low == 1 else None
+    only = record_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):
         enter = _asked(type(cast("object", layers[k])))
         if only is not None:

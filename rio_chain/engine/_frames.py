@@ -23,7 +23,7 @@ from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
-from rio_chain.results._task_record import close, entry_of, new_round
+from rio_chain.results._task_record import close, new_round, record_of
 
 INF = float("inf")
 Place = tuple[int, int, Any]
@@ -173,7 +173,7 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
             close_interrupted(strand, value)
         raise
     if frame.high - frame.low == 1:
-        entry_of(strand.run.log, frame.low).failed(error)
+        record_of(strand.run.log, frame.low).failed(error)
     raise Fail(error)
 
 
@@ -225,7 +225,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
     if strand.rt.now() + delay >= frame.edge:
         return False
     frame.rested.append(delay)
-    alone = entry_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
+    alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
     status = None if alone is None else alone.status
     if alone is not None:
         alone.status = "running"  # a task that rests is not over
@@ -242,7 +242,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
     if alone is not None:
         alone.status = status
     for index in range(frame.low, frame.high):
-        entry_of(strand.run.log, index).denied += 1
+        record_of(strand.run.log, index).denied += 1
     return False
 
 

@@ -26,7 +26,7 @@ from rio_chain.policies import Budget, Quantile, Replica, Retry
 from rio_chain.policies._chooser import Arrival, Decision
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import Log, close, entry_of, merge
+from rio_chain.results._task_record import Log, close, merge, record_of
 
 
 async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
@@ -146,7 +146,7 @@ class Heat:
             name = self.parent.run.plan.tasks[branch.low].name
             error = NotAccepted(name, value)
             if branch.high - branch.low == 1:
-                entry_of(log, branch.low).failed(error)
+                record_of(log, branch.low).failed(error)
             self._ended(number, error=error)
             return
         self.pinned[number] = strand.pinned
@@ -278,7 +278,7 @@ class Heat:
             if winner is not None and winner % len(self.branches) != index:
                 close(log, branch.low, branch.high, None, sibling=True)
             for task in range(branch.low, branch.high):
-                entry = entry_of(log, task)
+                entry = record_of(log, task)
                 entry.started, entry.wasted = self.started, wasted
                 entry.denied += self.denied
                 entry.winner = winner or 0
@@ -343,7 +343,7 @@ class Heat:
         for branch in self.branches:
             refused = self.hedge and not self.errors and branch.high - branch.low == 1
             for index in range(branch.low, branch.high):
-                entry = entry_of(self.parent.run.log, index)
+                entry = record_of(self.parent.run.log, index)
                 if entry.status == "running":
                     entry.end(error, sibling=True)
                 elif refused and entry.status == "succeeded":

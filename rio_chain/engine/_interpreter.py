@@ -69,7 +69,7 @@ from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
 from rio_chain.engine._warn_blocked_loop import LONG, held
 from rio_chain.engine._yield_to_loop import give_way
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import close, entry_of, note_call
+from rio_chain.results._task_record import close, note_call, record_of
 
 INF = float("inf")
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
@@ -289,7 +289,7 @@ async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = op
     if high - low == 1:
-        entry = entry_of(strand.run.log, low)
+        entry = record_of(strand.run.log, low)
         entry.succeeded(hit.value)
     else:
         close(strand.run.log, low, high, None)

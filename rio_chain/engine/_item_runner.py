@@ -25,7 +25,7 @@ from rio_chain.errors import NotEnoughSuccesses
 from rio_chain.policies import AtLeast, Retry
 from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import Log, Tally, close, tally_of
+from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
 TOLD = 1_000
 """Errors that ``NotEnoughSuccesses`` holds."""
@@ -81,7 +81,7 @@ class Crowd:
         self.budget = budget_of(strand, frames)
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side
-        self.tallies: list[Tally] = []
+        self.totals: list[ItemTotals] = []
         self.race = Race(strand.contender)
         self.succeeded = 0
         self.errors: list[Any] = []
@@ -101,10 +101,10 @@ class Crowd:
 
         ``beside``: strands that take no work. They end when it is over; a failure that they give ends it.
         """
-        self.tallies = [tally_of(self.parent.run.log, index) for index in range(self.low, self.high)]
-        for tally in self.tallies:
-            tally.restart()
-            tally.drops = self.on_error not in ("raise", "keep")
+        self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
+        for totals_of_task in self.totals:
+            totals_of_task.restart()
+            totals_of_task.drops = self.on_error not in ("raise", "keep")
 
         self.race.expect(workers)
 
@@ -130,9 +130,9 @@ class Crowd:
                 self.failure, self.failed_log = Failed(error), log
 
     def _close(self, error: Any) -> None:
-        for index, tally in enumerate(self.tallies, start=self.low):
-            tally.close_open(error, sibling=True)
-            tally.done(None if self.failed_log is None else self.failed_log[index], error)
+        for index, totals_of_task in enumerate(self.totals, start=self.low):
+            totals_of_task.close_open(error, sibling=True)
+            totals_of_task.done(None if self.failed_log is None else self.failed_log[index], error)
 
     # --- the workers ---------------------------------------------------------------------------------------------
 
@@ -216,8 +216,8 @@ class Crowd:
 
     def _note(self, work: Work, log: Log) -> None:
         with self.lock:
-            for index, tally in enumerate(self.tallies, start=self.low):
-                tally.add(work.number, log[index])
+            for index, totals_of_task in enumerate(self.totals, start=self.low):
+                totals_of_task.add(work.number, log[index])
 
     def _handed_on(self, got: Any) -> Any:
         if type(got) is not Failed:

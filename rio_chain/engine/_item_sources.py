@@ -18,7 +18,7 @@ from rio_chain.engine._program import Op
 from rio_chain.engine._runtime_protocol import Raised, checked, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, Pinning, claim
 from rio_chain.errors import BridgeFailed
-from rio_chain.results._task_record import entry_of
+from rio_chain.results._task_record import record_of
 
 END: Any = object()
 NOTHING: Any = object()
@@ -55,7 +55,7 @@ class Items:
         """What iterating raised is the failure of who made the iterator."""
         if self.maker is None:
             return Fail(on_edge(self.source, error))
-        entry_of(strand.run.log, self.maker).failed(error)
+        record_of(strand.run.log, self.maker).failed(error)
         return Fail(error)
 
     async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:

@@ -17,7 +17,7 @@ from rio_chain.engine._current_run import Run, Strand
 from rio_chain.engine._runtime_protocol import Runtime, Slot
 from rio_chain.policies import Accept, Retry
 from rio_chain.results._events import Event, Kind
-from rio_chain.results._task_record import Entry
+from rio_chain.results._task_record import TaskRecord
 
 
 class Watch:
@@ -98,17 +98,17 @@ class Part:
         attempt, replica = self._last[index]
         self.watch.tell("attempt_failed", index, self.item, attempt=attempt, replica=replica, error=error)
 
-    def succeeded(self, index: int, entry: Entry) -> None:
+    def succeeded(self, index: int, entry: TaskRecord) -> None:
         """There is an answer."""
         self._told[index] = None
         if index not in self.watch.judged:
             self.finished(index, entry)
 
-    def finished(self, index: int, entry: Entry, cause: Any = None, *, at_last: bool = False) -> None:
+    def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
         """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
         end = entry
         if at_last and entry.status is None:
-            end = Entry()  # and not the one in the log, which is left as it would be if nobody watched
+            end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
             end.skip(cause)
         if self.contends or end.status in (None, "running", self._told[index]):
             return
@@ -118,7 +118,7 @@ class Part:
         self.watch.tell("finished", index, self.item, **more)
 
 
-class WatchedEntry(Entry):
+class WatchedEntry(TaskRecord):
     """The log of one task, which tells what is noted in it."""
 
     __slots__ = ("_index", "_part")
@@ -144,12 +144,12 @@ class WatchedEntry(Entry):
         if self._part.over:
             self._part.finished(self._index, self)
 
-    def plain(self) -> Entry | None:
+    def plain(self) -> TaskRecord | None:
         """The same for who does not watch; None where nothing was noted."""
         if not (self.calls or self.status or self.errors or self.denied or self.started):
             return None
-        entry = Entry()
-        for name in Entry.__slots__:
+        entry = TaskRecord()
+        for name in TaskRecord.__slots__:
             setattr(entry, name, getattr(self, name))
         return entry
 
@@ -190,7 +190,7 @@ class Watched(Run):
     def merged(self, low: int, high: int, *, won: bool) -> None:
         """As ``Run.merged``."""
         for index in range(low, high):
-            entry: Entry = self.log[index]
+            entry: TaskRecord = self.log[index]
             if index not in self.told.watch.judged and (won or entry.status == "succeeded"):
                 self.told.finished(index, entry)
 
@@ -198,7 +198,7 @@ class Watched(Run):
         """As ``Run.given_up``."""
         for index in range(low, high):
             entry: Any = self.log[index]
-            if isinstance(entry, Entry):
+            if isinstance(entry, TaskRecord):
                 self.told.finished(index, entry)
 
     def over(self, cause: Any = None) -> None:
@@ -207,7 +207,7 @@ class Watched(Run):
         told.over = True
         is_item = told.above is not None and not told.contends
         for index, entry in enumerate(self.log):
-            if isinstance(entry, Entry):
+            if isinstance(entry, TaskRecord):
                 told.finished(index, entry, cause, at_last=told.above is None)
             if isinstance(entry, WatchedEntry) and not (is_item and entry.status in (None, "running")):
                 self.log[index] = entry.plain()

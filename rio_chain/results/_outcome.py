@@ -16,7 +16,16 @@ from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
 from rio_chain.errors import UnknownTask, describe_error
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
-from rio_chain.results._task_record import Entry, Item, Log, Spell, Status, Tally, in_order, opened
+from rio_chain.results._task_record import (
+    CallRecord,
+    ItemRecord,
+    ItemTotals,
+    Log,
+    Status,
+    TaskRecord,
+    by_status_order,
+    full_record,
+)
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -80,27 +89,28 @@ class Response:
         self.index = index
         self._start = start  # of the run, on its clock
         if type(found) is not tuple:
-            found = Entry() if found is None else found
+            found = TaskRecord() if found is None else found
             if found.status is None:
                 found.skip(cause)
-        self._found: tuple[float, float, Any] | Entry = found  # as in the log; what it means is read when it is asked
+        # as in the log; what it means is read when it is asked
+        self._found: tuple[float, float, Any] | TaskRecord = found
 
     @property
-    def _entry(self) -> Entry:
+    def _entry(self) -> TaskRecord:
         found = self._found
-        return opened(found) if type(found) is tuple else cast("Entry", found)
+        return full_record(found) if type(found) is tuple else cast("TaskRecord", found)
 
     @property
     def status(self) -> Status:
         """How it ended."""
         found = self._found
-        return "succeeded" if type(found) is tuple else cast("Status", cast("Entry", found).status)
+        return "succeeded" if type(found) is tuple else cast("Status", cast("TaskRecord", found).status)
 
     @property
     def attempts(self) -> int:
         """Calls made in the whole run."""
         found = self._found
-        return 1 if type(found) is tuple else cast("Entry", found).calls
+        return 1 if type(found) is tuple else cast("TaskRecord", found).calls
 
     @property
     def errors(self) -> tuple[Any, ...]:
@@ -126,12 +136,12 @@ class Response:
     def counts(self) -> Mapping[str, int]:
         """How many items ended with which status."""
         entry = self._entry
-        return in_order(entry.counts) if isinstance(entry, Tally) else {}
+        return by_status_order(entry.counts) if isinstance(entry, ItemTotals) else {}
 
     @property
-    def _items(self) -> list[Item]:
+    def _items(self) -> list[ItemRecord]:
         entry = self._entry
-        return entry.items if isinstance(entry, Tally) else []
+        return entry.items if isinstance(entry, ItemTotals) else []
 
     @property
     def items(self) -> tuple[Response, ...]:
@@ -157,11 +167,11 @@ class Response:
             return ()
         made: Counter[int] = Counter()
         spans: list[Span] = []
-        for spell in sorted(self._entry.spells, key=_begins):
-            replica = spell.replica or 0
+        for call_record in sorted(self._entry.call_records, key=_begins):
+            replica = call_record.replica or 0
             made[replica] += 1
-            times = self._ms(spell.began), self._ms(spell.ended)
-            spans.append(Span(*times, made[replica], replica, spell.status or "cancelled", spell.error))
+            times = self._ms(call_record.began), self._ms(call_record.ended)
+            spans.append(Span(*times, made[replica], replica, call_record.status or "cancelled", call_record.error))
         return tuple(spans)
 
     def _ms(self, at: float) -> float:
@@ -204,12 +214,12 @@ def _several(counts: Mapping[str, int]) -> str:
     return f"  of {sum(counts.values())} items {', '.join(f'{n} {how}' for how, n in counts.items())}" if counts else ""
 
 
-def _number(item: Item) -> int:
+def _number(item: ItemRecord) -> int:
     return item.number
 
 
-def _begins(spell: Spell) -> float:
-    return spell.began
+def _begins(call_record: CallRecord) -> float:
+    return call_record.began
 
 
 class Failed:

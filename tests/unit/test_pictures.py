@@ -36,7 +36,7 @@ from rio_chain.inspect.pictures._theme import STATES, TONES
 from rio_chain.inspect.pictures._timeline import step
 from rio_chain.inspect.pictures._timeline_rows import Timeline, timeline
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import Entry, Log, Tally, note_call
+from rio_chain.results._task_record import ItemTotals, Log, TaskRecord, note_call
 
 SAVED = Path(__file__).parent / "pictures"
 
@@ -82,12 +82,12 @@ def a_run() -> Outcome[Any]:
     note_call(log, 0, 10.0, 10.05).failed(OSError("busy"))
     log[0].new_turn()
     note_call(log, 0, 10.1, 10.2).succeeded("user")
-    hedged = log[2] = Entry()
+    hedged = log[2] = TaskRecord()
     hedged.called(10.2, 10.3)
     hedged.called(10.22, 10.3)
-    hedged.spells[1].replica = 1
+    hedged.call_records[1].replica = 1
     hedged.status, hedged.winner, hedged.started, hedged.value = "succeeded", 1, 2, "shops"
-    hedged.spells[1].status = "succeeded"
+    hedged.call_records[1].status = "succeeded"
     note_call(log, 3, 10.35, 10.36).failed(error := ValueError("<no> template"))
     return Outcome(page.plan(), log, Failed(error), (9.9, 10.0, 10.4))
 
@@ -277,7 +277,7 @@ class TestRun:
         assert [bar.items for bar in row.bars] == [3]
 
     def test_a_cached_answer_made_no_call(self) -> None:
-        entry = Entry()
+        entry = TaskRecord()
         entry.succeeded(1)
         outcome = Outcome(named("a").plan(), [entry], 1, (0, 0, 0))
         assert marks(outcome).tasks[0].text == "without a call"
@@ -307,7 +307,7 @@ class TestTimeline:
         assert [row.critical for row in found.rows] == [True, True, False]
 
     def test_who_was_stopped_is_not_who_was_waited_for(self) -> None:
-        stopped = Entry()
+        stopped = TaskRecord()
         stopped.called(0.0, 0.3)
         stopped.status = "running"
         stopped.end(OSError(), sibling=True)
@@ -324,7 +324,7 @@ class TestTimeline:
         assert {f"t{i}" for i in range(1, 100, 2)} <= {row.name for row in found.rows}
 
     def test_a_run_that_never_began(self) -> None:
-        entry = Entry()
+        entry = TaskRecord()
         entry.skip(OSError())
         outcome = Outcome(named("a").plan(), [entry], Failed(Skipped()), (0, 0, 0))
         assert timeline(outcome) == Timeline("a", timeline(outcome).head, 0, 0, timeline(outcome).rows)
@@ -335,7 +335,7 @@ class TestTimeline:
         assert step(span) == pytest.approx(distance)
 
     def test_items_that_ran_once_only(self) -> None:
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, (1.0, 2.0, 1))
         tally.done()
         outcome = Outcome(each(named("a")).plan(), [tally], [1], (1.0, 1.0, 2.0))

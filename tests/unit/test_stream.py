@@ -19,7 +19,7 @@ from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain._core.units import seconds
 from rio_chain.engine._run_events import Part, Watch, Watched, judged
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import Entry, close, note_call
+from rio_chain.results._task_record import TaskRecord, close, note_call
 
 EXECUTORS = ("asyncio", "trio", "thread")
 
@@ -273,7 +273,7 @@ def test_an_outcome_keeps_neither_the_stream_nor_its_events() -> None:
     gone = weakref.ref(events)
     del events, told
     assert gone() is None, "no cycle that a collector would have to find"
-    assert {type(entry) for entry in outcome._log} == {Entry}
+    assert {type(entry) for entry in outcome._log} == {TaskRecord}
 
 
 def test_a_reader_that_is_dropped_cancels_the_run_without_waiting() -> None:
@@ -381,7 +381,7 @@ def test_calls_made_at_once_leave_a_plain_log_and_finish_nothing() -> None:
     answered(part, 0, replica=1)
     part.over()
     assert [(event.item, event.kind, event.replica) for event in told] == [(2, "started", 1)]
-    assert [type(entry) for entry in part.log] == [Entry, type(None)]
+    assert [type(entry) for entry in part.log] == [TaskRecord, type(None)]
 
 
 def test_which_tasks_are_judged() -> None:

@@ -7,34 +7,34 @@ import pytest
 from rio_chain.errors import BridgeFailed, Skipped, TaskTimedOut
 from rio_chain.results._task_record import (
     KEPT_ITEMS,
-    Entry,
+    ItemTotals,
     Log,
-    Tally,
+    TaskRecord,
     close,
-    entry_of,
+    item_totals_of,
     merge,
     new_round,
     note_call,
-    tally_of,
+    record_of,
 )
 
 
-def failed(error: Any, calls: int = 1) -> Entry:
-    entry = Entry()
+def failed(error: Any, calls: int = 1) -> TaskRecord:
+    entry = TaskRecord()
     entry.calls, entry.began, entry.ended = calls, 1.0, 2.0
     entry.failed(error)
     return entry
 
 
-def running() -> Entry:
-    entry = Entry()
+def running() -> TaskRecord:
+    entry = TaskRecord()
     entry.calls, entry.began, entry.ended, entry.status = 1, 1.0, 2.0, "running"
     return entry
 
 
 class TestTally:
     def test_counts_and_times_of_all_items(self) -> None:
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, (3.0, 5.0, "a"))
         tally.add(1, (2.0, 4.0, "b"))
         tally.add(2, failed(OSError("c"), calls=3))
@@ -45,7 +45,7 @@ class TestTally:
         assert [str(error) for error in tally.errors] == ["c"]
 
     def test_the_first_thousand_and_all_failures(self) -> None:
-        tally = Tally()
+        tally = ItemTotals()
         for number in range(3 * KEPT_ITEMS):
             tally.add(number, failed(OSError()) if number % KEPT_ITEMS == KEPT_ITEMS - 1 else (0.0, 1.0, number))
         assert len(tally.items) == KEPT_ITEMS + 2
@@ -54,7 +54,7 @@ class TestTally:
     def test_failures_are_not_kept_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("rio_chain.results._task_record.KEPT_ITEMS", 5)
         monkeypatch.setattr("rio_chain.results._task_record.KEPT_FAILURES", 25)
-        tally = Tally()
+        tally = ItemTotals()
         for number in range(100):
             tally.add(number, failed(OSError()))
         assert (len(tally.items), len(tally.errors)) == (30, 25)
@@ -67,7 +67,7 @@ class TestTally:
             (TaskTimedOut("f", 5), False, "timed_out"),
             (TaskTimedOut("f", 5), True, "cancelled"),
         ):
-            tally = Tally()
+            tally = ItemTotals()
             tally.add(0, (0.0, 1.0, "a"))
             tally.add(1, running())
             tally.add(2, None)
@@ -78,32 +78,32 @@ class TestTally:
 
     def test_how_the_whole_ends(self) -> None:
         error = OSError("x")
-        tally = Tally()
+        tally = ItemTotals()
         tally.done(None, error)
         assert tally.status == "skipped"
         assert isinstance(tally.value, Skipped)
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, (0.0, 1.0, "a"))
         tally.add(1, entry := failed(error))
         tally.done(entry, error)
         assert (tally.status, tally.value) == ("failed", error)
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, failed(error))
         tally.done()
         assert (tally.status, tally.value) == ("failed", error)
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, found := (0.0, 1.0, "a"))
         tally.done(found, error)
         assert tally.status == "succeeded", "another task of that item has failed"
 
     def test_another_round_begins_anew_and_counts_on(self) -> None:
         log: Log = [None]
-        tally = tally_of(log, 0)
+        tally = item_totals_of(log, 0)
         tally.add(0, failed(OSError()))
         tally.done()
         new_round(log, 0, 1)
         assert tally.status is None
-        assert tally_of(log, 0) is tally
+        assert item_totals_of(log, 0) is tally
         tally.restart()
         tally.add(0, (0.0, 1.0, "a"))
         tally.done()
@@ -115,14 +115,14 @@ class TestTally:
     def test_it_takes_the_place_of_what_was_there(self) -> None:
         log: Log = [None]
         note_call(log, 0, 1.0, 2.0).failed(OSError())
-        tally = tally_of(log, 0)
+        tally = item_totals_of(log, 0)
         assert (tally.calls, len(tally.errors)) == (1, 1)
-        assert entry_of(log, 0) is tally
+        assert record_of(log, 0) is tally
         log = [(1.0, 2.0, "value")]
-        assert tally_of(log, 0).calls == 1
+        assert item_totals_of(log, 0).calls == 1
 
     def test_of_tallies(self) -> None:
-        inner, outer = Tally(), Tally()
+        inner, outer = ItemTotals(), ItemTotals()
         inner.add(0, (1.0, 2.0, "a"))
         inner.add(1, (1.0, 3.0, "b"))
         inner.done()
@@ -136,7 +136,7 @@ class TestMerge:
     def test_the_winners_items_are_kept_and_all_calls_counted(self) -> None:
         logs: list[tuple[int, Log]] = []
         for number in range(2):
-            tally = Tally()
+            tally = ItemTotals()
             tally.add(0, (1.0, 2.0, number))
             if number:
                 tally.add(1, (1.0, 2.0, number))
@@ -147,12 +147,12 @@ class TestMerge:
         log: Log = [None]
         merge(log, 0, 1, logs, 1)
         merged = log[0]
-        assert isinstance(merged, Tally)
+        assert isinstance(merged, ItemTotals)
         assert (merged.status, merged.calls, dict(merged.counts)) == ("succeeded", 4, {"succeeded": 2})
         assert [item.found[2] for item in merged.items] == [1, 1]
 
     def test_a_loser_is_closed(self) -> None:
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, running())
         log: Log = [None]
         merge(log, 0, 1, [(0, [tally])], 1)
@@ -160,9 +160,9 @@ class TestMerge:
         assert (log[0].status, dict(log[0].counts)) == ("cancelled", {"cancelled": 1})
 
     def test_one_that_did_not_come_to_its_items(self) -> None:
-        entry = Entry()
+        entry = TaskRecord()
         entry.skip(BridgeFailed("f", "a", "b", OSError()))
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, (1.0, 2.0, "a"))
         tally.done()
         for winner in (0, 1):

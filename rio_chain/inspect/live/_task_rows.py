@@ -15,7 +15,7 @@ from rio_chain.inspect.pictures._picture import Mark
 from rio_chain.inspect.pictures._status_marks import duration
 from rio_chain.results._events import Event
 from rio_chain.results._outcome import Outcome, Response
-from rio_chain.results._task_record import Status, in_order
+from rio_chain.results._task_record import Status, by_status_order
 
 State = Status | Literal["waiting", "running", "retrying"]
 
@@ -129,7 +129,7 @@ class _Task:
     def row(self, name: str, now: float) -> Row:
         """As it is now."""
         end = now if self.ended is None else self.ended
-        items: dict[str, int] = {**in_order(self.items), "running": len(self.open)} if self.items else {}
+        items: dict[str, int] = {**by_status_order(self.items), "running": len(self.open)} if self.items else {}
         elapsed = None if self.began is None else max(0.0, end - self.began)
         return Row(name, self.state, self.calls, elapsed, items, self.error)
 
