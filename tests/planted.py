@@ -100,7 +100,8 @@ BUGS = (
         "engine/_interpreter.py",
         (
             (
-                "edge = frames[-1].edge if frames else strand.outer\n                    if code == LEAVE:\n",
+                "deadline = frames[-1].deadline if frames else strand.parent_deadline\n "
+                "                   if code == LEAVE:\n",
                 "if code == LEAVE:\n",
             ),
         ),
@@ -111,10 +112,11 @@ BUGS = (
         "engine/_interpreter.py",
         (
             (
-                "held(strand, op, t - began)\n                    if t >= limit:\n                        raise Late",
-                "held(strand, op, t - began)\n"
+                "warn_blocked_loop(strand, op, t - began)\n                    if t >= "
+                "limit:\n                        raise LimitPassed",
+                "warn_blocked_loop(strand, op, t - began)\n"
                 "                    if t >= limit + 3600:\n"
-                "                        raise Late",
+                "                        raise LimitPassed",
             ),
         ),
         ("test_timeout.py",),

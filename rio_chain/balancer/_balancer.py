@@ -27,7 +27,7 @@ from rio_chain.balancer._warnings import left_running, users_line
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, INF, Run
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.engine._run import begin, end, outcome_of, unbegun
+from rio_chain.engine._run import begin, end, outcome_of, outcome_of_unbegun
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
 from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
@@ -171,7 +171,7 @@ class Balancer(NotebookRepr):
             if not self._core.take(run):
                 error = await self._desk.slot_came(rt, run, terms, posted)
                 if error is not None:
-                    return unbegun(request, run, error, posted, rt.now())
+                    return outcome_of_unbegun(request, run, error, posted, rt.now())
                 began = rt.now()
             try:  # as ``execute`` does it, without one more coroutine for each request that is under way
                 walking = begin(rt, request, run, began, terms.deadline, self._abandon_after)

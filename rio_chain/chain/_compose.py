@@ -38,7 +38,7 @@ from rio_chain.chain._nodes import (
     Handler,
     Node,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     TaskNode,
     Then,
@@ -270,7 +270,7 @@ def replica(cls: type[Composed], primary: Composed, n: object, after: object, to
     if calls < width:
         raise ChainDefinitionError(f"`n` must be {width} or more, or a target of `to` is never called; got {calls}")
     nodes, names = branches((primary, *others), "`replica`")
-    return raced(cls, Race(nodes, calls, _validation.after(after), _validation.pick(pick), hedge=True), names)
+    return raced(cls, RaceNode(nodes, calls, _validation.after(after), _validation.pick(pick), hedge=True), names)
 
 
 def targets(to: object) -> list[Composed]:
@@ -341,7 +341,7 @@ def lane(call: TaskNode, lane: object) -> TaskNode:
     return evolve(call, lane=lane)
 
 
-def raced(cls: type[Composed], race: Race, names: Names) -> Any:
+def raced(cls: type[Composed], race: RaceNode, names: Names) -> Any:
     """A race that can be won."""
     check_race(race)
     return made(cls, race, names)

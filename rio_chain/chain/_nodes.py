@@ -71,7 +71,7 @@ class Seq:
 
 
 @frozen
-class FanOut:
+class FanOutNode:
     """Every branch gets the same input; one tuple is handed on or, with keys, one dict.
 
     ``settle``: all are waited for, and what is handed on are their Results. ``need``: so many are enough.
@@ -84,7 +84,7 @@ class FanOut:
 
 
 @frozen
-class Race:
+class RaceNode:
     """Several calls on the same input, of which one wins: ``.replica`` (a hedge) and ``race``.
 
     Call ``i`` of ``count`` runs branch ``i % len(branches)``, and begins ``after`` seconds (or as a ``Quantile`` says)
@@ -190,7 +190,7 @@ class Kept:
     inner: Node
 
 
-Node = TaskNode | Bridge | Then | Seq | FanOut | Race | OrElse | Scope | Named | Each | Expand | Choose | Kept
+Node = TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope | Named | Each | Expand | Choose | Kept
 Head = TaskNode | Bridge | Each | Expand | Choose | Handler
 """What takes the arguments of a chain; a Handler takes the error before them."""
 OnError = Literal["raise", "keep", "drop"] | AtLeast
@@ -209,7 +209,7 @@ def parts(node: Node) -> tuple[Node, ...]:
         return node.steps
     if isinstance(node, Then):
         return (node.left, node.right)
-    if isinstance(node, (FanOut, Race, Choose)):
+    if isinstance(node, (FanOutNode, RaceNode, Choose)):
         return node.branches
     return (node.primary,) if isinstance(node.fallback, (Handler, Constant)) else (node.primary, node.fallback)
 
@@ -222,7 +222,7 @@ def with_parts(node: Node, inner: tuple[Node, ...]) -> Node:
         return Seq(inner)
     if isinstance(node, Then):
         return Then(*inner)
-    if isinstance(node, (FanOut, Race, Choose)):
+    if isinstance(node, (FanOutNode, RaceNode, Choose)):
         return evolve(node, branches=inner)
     if isinstance(node, OrElse):
         return evolve(node, primary=inner[0], fallback=inner[1] if len(inner) > 1 else node.fallback)
@@ -253,11 +253,11 @@ def heads(node: Node) -> Iterator[Head]:
             stack.extend(reversed(parts(one)))
 
 
-def call_of(node: FanOut | Race | Each | Expand | Choose) -> str:
+def call_of(node: FanOutNode | RaceNode | Each | Expand | Choose) -> str:
     """What it is called in source."""
     if isinstance(node, (Each, Expand, Choose)):
         return type(node).__name__.lower()
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         return "replica" if node.hedge else "race"
     return "settle" if node.settle else "fan_out"
 
@@ -276,9 +276,9 @@ def labelled(node: Node, name: str) -> TaskNode | Named:
     return Named(name, node.inner if isinstance(node, Named) else node)
 
 
-def is_hedge_of_one(node: Node) -> TypeGuard[Race]:
+def is_hedge_of_one(node: Node) -> TypeGuard[RaceNode]:
     """Whether it is ``.replica`` of one chain, which stands around it as a policy does."""
-    return isinstance(node, Race) and node.hedge and len(node.branches) == 1
+    return isinstance(node, RaceNode) and node.hedge and len(node.branches) == 1
 
 
 # --- rules ------------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def check_scope(node: Scope) -> None:
         raise ChainDefinitionError(f"`{node.policy}` needs a task to its left; got only bridges: write Task(fn)")
 
 
-def check_race(node: Race) -> None:
+def check_race(node: RaceNode) -> None:
     """Refuse a race that has no task in a branch, or that can't be won."""
     for branch in node.branches:
         if not _has_task(branch):

@@ -22,13 +22,13 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Kept,
     Named,
     Node,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     Seq,
     TaskNode,
@@ -54,7 +54,7 @@ __all__ = [
     "Constant",
     "Each",
     "Expand",
-    "FanOut",
+    "FanOutNode",
     "Handler",
     "Kept",
     "Named",
@@ -63,7 +63,7 @@ __all__ = [
     "Plan",
     "PlannedBridge",
     "PlannedTask",
-    "Race",
+    "RaceNode",
     "Scope",
     "Seq",
     "TaskNode",
@@ -203,9 +203,9 @@ def _wired(root: Node) -> Node:
 
 def _validate(root: Node, nodes: Sequence[Node]) -> None:
     for node in nodes:
-        if isinstance(node, (Seq, FanOut, Race, Choose)) and not parts(node):
+        if isinstance(node, (Seq, FanOutNode, RaceNode, Choose)) and not parts(node):
             raise ChainDefinitionError("a chain needs at least one task; this one, or a part of it, is empty")
-        if isinstance(node, Race):
+        if isinstance(node, RaceNode):
             check_race(node)
         if isinstance(node, Scope):
             check_scope(node)
@@ -307,7 +307,7 @@ class _Sides:
         inner = [self.visit(part) for part in parts(node)]
         if isinstance(node, Seq):
             return _in_a_row(inner, self.before, self.after)
-        sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, (Race, Choose)) else " & "
+        sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, (RaceNode, Choose)) else " & "
         firsts, lasts, leading, trailing = zip(*inner, strict=True)
         first = _group(firsts, sign)
         for i in joint if first else ():
@@ -356,17 +356,17 @@ def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
         yield node.name
     elif isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
         yield from _words(parts(node)[0], outer=outer)
-    elif isinstance(node, (Race, Each, Expand, Choose)) or (isinstance(node, FanOut) and _is_call(node)):
-        keys = node.keys if isinstance(node, FanOut) else None
+    elif isinstance(node, (RaceNode, Each, Expand, Choose)) or (isinstance(node, FanOutNode) and _is_call(node)):
+        keys = node.keys if isinstance(node, FanOutNode) else None
         inside = parts(node)
         yield f"{call_of(node)}("
         labels = [f"{escape_nonprintable(key)}=" for key in keys or ()] or [""] * len(inside)
         for i, (label, part) in enumerate(zip(labels, inside, strict=True)):
             yield f", {label}" if i else label
             yield from _words(part, outer=True)
-        yield f", need={node.need})" if isinstance(node, FanOut) and node.need is not None else ")"
+        yield f", need={node.need})" if isinstance(node, FanOutNode) and node.need is not None else ")"
     else:
-        sign = " & " if isinstance(node, FanOut) else " | " if isinstance(node, OrElse) else " >> "
+        sign = " & " if isinstance(node, FanOutNode) else " | " if isinstance(node, OrElse) else " >> "
         yield "" if outer else "("
         for i, part in enumerate(parts(node)):
             yield sign if i else ""
@@ -378,7 +378,7 @@ def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
         yield "" if outer else ")"
 
 
-def _is_call(node: FanOut) -> bool:
+def _is_call(node: FanOutNode) -> bool:
     """Whether it is more than ``a & b``."""
     return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1
 

@@ -11,14 +11,14 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Kept,
     Named,
     Node,
     OnError,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     Seq,
     TaskNode,
@@ -86,13 +86,13 @@ def _joined(node: Node, inner: list[Data]) -> Data:
         return {"kind": "named", "name": node.name, "inner": inner[0]}
     if isinstance(node, Seq):
         return {"kind": "steps", "steps": inner}
-    if isinstance(node, FanOut):
+    if isinstance(node, FanOutNode):
         keys = None if node.keys is None else list(node.keys)
         return {"kind": call_of(node), "keys": keys, "need": number(node.need), "branches": inner}
     if isinstance(node, OrElse):
         other = inner[1] if len(inner) > 1 else _fallback(node)
         return {"kind": "or_else", "on": errors(node.on), "primary": inner[0], "fallback": other}
-    return _race(node, inner) if isinstance(node, Race) else _dynamic(node, inner)
+    return _race(node, inner) if isinstance(node, RaceNode) else _dynamic(node, inner)
 
 
 def _fallback(node: OrElse) -> Data:
@@ -104,7 +104,7 @@ def _fallback(node: OrElse) -> Data:
     return {"kind": "handler", "function": function(given.fn), "async": given.is_async, **more}
 
 
-def _race(node: Race, inner: list[Data]) -> Data:
+def _race(node: RaceNode, inner: list[Data]) -> Data:
     by_latency = quantile(node.after) if isinstance(node.after, Quantile) else None
     return {
         "kind": call_of(node),

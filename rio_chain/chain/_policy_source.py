@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._functions import MISSING, Reduce, Star, name_of
-from rio_chain.chain._nodes import Race
+from rio_chain.chain._nodes import RaceNode
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,
@@ -105,7 +105,7 @@ def on(which: object) -> str:
     return f"({inside},)" if len(cast("tuple[object, ...]", which)) == 1 else f"({inside})"
 
 
-def race(node: Race, branches: list[str]) -> str:
+def race(node: RaceNode, branches: list[str]) -> str:
     """A race as source, its branches given as such; the first of a hedge stands left of the dot."""
     pick = [] if node.pick == First() else [f"pick={_pick(node.pick)}"]
     if not node.hedge:

@@ -13,13 +13,13 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Named,
     Node,
     OnError,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     Seq,
     TaskNode,
@@ -52,7 +52,7 @@ def _operands(node: Node) -> tuple[str, list[str]]:
     """An expression as its outermost operator and what that joins, loosest first: ``|``, then ``&``, then ``>>``."""
     if isinstance(node, Seq):
         return " >> ", _steps(node)
-    if isinstance(node, FanOut) and not _is_call(node):
+    if isinstance(node, FanOutNode) and not _is_call(node):
         return " & ", [_tight(branch) for branch in node.branches]
     either = _either(node)
     if either is not None:
@@ -81,10 +81,10 @@ def _tight(node: Node) -> str:
     return f"({sign.join(operands)})" if sign else operands[0]
 
 
-def _is_call(node: FanOut) -> bool:
+def _is_call(node: FanOutNode) -> bool:
     """Whether a fan-out can only be written as a call; ``(a & b) & c`` would take a first fan-out apart."""
     first = node.branches[0]
-    plain = isinstance(first, FanOut) and first.keys is None and not first.settle and first.need is None
+    plain = isinstance(first, FanOutNode) and first.keys is None and not first.settle and first.need is None
     return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1 or plain
 
 
@@ -100,7 +100,7 @@ def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
         return _task(node)
     if isinstance(node, Bridge):
         return fn_source(node.fn)
-    if isinstance(node, FanOut):
+    if isinstance(node, FanOutNode):
         return _call(node)
     if isinstance(node, Each):
         return _each(node, _line(node.inner))
@@ -108,7 +108,7 @@ def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
         return _expand(node, _line(node.inner))
     if isinstance(node, Choose):
         return _choose(node, [_line(branch) for branch in node.branches])
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         first, *rest = node.branches
         return race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
     if isinstance(node, Scope):
@@ -145,7 +145,7 @@ def _used(node: Node) -> str:
     return text if len(text) <= USED else "..."
 
 
-def _call(node: FanOut) -> str:
+def _call(node: FanOutNode) -> str:
     texts = [_line(branch) for branch in parts(node)]
     inside = ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
     need = "" if node.need is None else f", need={node.need}"

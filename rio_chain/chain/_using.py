@@ -9,7 +9,7 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from rio_chain.chain._nodes import (
-    FanOut,
+    FanOutNode,
     Kept,
     Named,
     Node,
@@ -99,7 +99,7 @@ class _Wiring:
             return self.in_a_row(node, path, known)
         else:
             ends = [self.visit(part, (*path, i), known) for i, part in enumerate(inner)]
-            if isinstance(node, FanOut) and not node.settle and node.need is None:
+            if isinstance(node, FanOutNode) and not node.settle and node.need is None:
                 return _merged(ends)
         return known
 

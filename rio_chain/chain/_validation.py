@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
 from rio_chain.chain._functions import Star, arity, function, is_async, name_of, takes_one, written
-from rio_chain.chain._nodes import Bridge, FanOut, Head, Node, TaskNode, Then, given_names, name_twice
+from rio_chain.chain._nodes import Bridge, FanOutNode, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
 
@@ -134,7 +134,7 @@ def pick(value: object) -> Chooser:
 def check_spread(left: Node, found: tuple[Head, ...]) -> None:
     """Refuse ``(a & b) >> star(fn)`` where ``fn`` can't take as many arguments as there are branches."""
     last = left.right if isinstance(left, Then) else left
-    if not isinstance(last, FanOut) or last.keys is not None:
+    if not isinstance(last, FanOutNode) or last.keys is not None:
         return
     width = last.need or len(last.branches)
     for head in found:

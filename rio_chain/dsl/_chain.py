@@ -15,8 +15,7 @@ from returns.result import Result
 from rio_chain.chain import _compose, _validation
 from rio_chain.chain._compose import NO_NAMES, Composed, made
 from rio_chain.chain._functions import begins
-from rio_chain.chain._nodes import FanOut as FanOutNode
-from rio_chain.chain._nodes import Named, TaskNode, labelled
+from rio_chain.chain._nodes import FanOutNode, Named, TaskNode, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import Onion, wrapping_gives
 from rio_chain.errors import ChainDefinitionError

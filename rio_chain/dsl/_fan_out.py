@@ -11,8 +11,7 @@ from rio_chain._core.units import count
 from rio_chain.chain._compose import branches as checked
 from rio_chain.chain._compose import made, raced
 from rio_chain.chain._functions import Star, function
-from rio_chain.chain._nodes import FanOut as FanOutNode
-from rio_chain.chain._nodes import Race
+from rio_chain.chain._nodes import FanOutNode, RaceNode
 from rio_chain.chain._request import Request
 from rio_chain.chain._validation import FIRST
 from rio_chain.chain._validation import pick as checked_pick
@@ -200,7 +199,7 @@ def race(*branches: Any, pick: Any = FIRST) -> Any:
         race(Task(len), Task(int))
     """
     nodes, names = checked(branches, "`race`")
-    return raced(Chain, Race(nodes, len(nodes), 0.0, checked_pick(pick), hedge=False), names)
+    return raced(Chain, RaceNode(nodes, len(nodes), 0.0, checked_pick(pick), hedge=False), names)
 
 
 def star(fn: Callable[[*Ts], B], /) -> Callable[[tuple[*Ts]], B]:

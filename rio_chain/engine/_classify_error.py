@@ -6,9 +6,9 @@ from typing import Any
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Place, enter, expire, reported
+from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Position, enter, expire, reported
 from rio_chain.engine._program import BRIDGE, CALL, PLACE, Op
-from rio_chain.engine._warn_blocked_loop import LONG, held
+from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.errors import BridgeFailed
 from rio_chain.policies._wrong_loop_errors import advise
 from rio_chain.results._task_record import TaskRecord, note_call, record_of
@@ -19,22 +19,24 @@ FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
 """How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
 
 
-def crash(strand: Strand, frames: list[Frame], op: Op, place: Place, *, phase: int, began: float) -> TaskRecord | None:
+def record_failed_call(
+    strand: Strand, frames: list[Frame], op: Op, place: Position, *, phase: int, began: float
+) -> TaskRecord | None:
     """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
     log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
     if phase in (FLYING, REFUSED):
         flight = note_call(log, index, began, now) if phase == FLYING else record_of(log, index)
         flight.status = "running"
-        if phase == FLYING and now - began >= LONG and op[1] == PLACE and strand.rt.places:
-            held(strand, op, now - began)
+        if phase == FLYING and now - began >= BLOCKED_AFTER and op[1] == PLACE and strand.rt.places:
+            warn_blocked_loop(strand, op, now - began)
     elif phase == RESERVED:
         (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
     if phase != ANSWERED:
-        enter(frames, strand.outer, began if phase == FLYING else now, op, place)
+        enter(frames, strand.parent_deadline, began if phase == FLYING else now, op, place)
     return flight
 
 
-def cause(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
+def classify(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
     """The error that ``exc`` stands for, as it is kept. What nobody here may handle is raised."""
     try:
         now = strand.rt.now()

@@ -27,7 +27,7 @@ class Run:
 
     __slots__ = ("abandon_after", "around", "dropped", "log", "origin", "plan", "priority", "root", "stop_error")
 
-    watched = False
+    observed = False
     """Whether it tells anybody what happens in it."""
 
     def __init__(self, plan: Plan, around: Run | None = None) -> None:
@@ -48,9 +48,9 @@ class Run:
         """
         return Run(self.plan, self)
 
-    def strand(self, rt: Runtime, slot: Slot, outer: float) -> Strand:
+    def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """A line of execution of this run."""
-        return Strand(self, rt, slot, outer)
+        return Strand(self, rt, slot, parent_deadline)
 
     def stop(self, error: Exception) -> None:
         """End the run with ``error`` as soon as it can be. From any thread; a run that is over stays as it is."""
@@ -89,19 +89,23 @@ class Run:
 
 
 class Strand:
-    """One line of execution of a run. ``edge`` is the earliest limit open right now, its own and those around it."""
+    """One line of execution of a run. ``deadline`` is the earliest limit open right now, its own and those around
+    it.
+    """
 
     __slots__ = (
-        "at", "before", "budget", "contender", "edge", "given_up", "kept", "outer", "permits", "pinned", "replica",
+        "at", "before", "budget", "contender", "deadline", "given_up", "kept", "parent_deadline", "permits", "pinned",
+        "replica",
         "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
-    def __init__(self, run: Run, rt: Runtime, slot: Slot, outer: float) -> None:
+    def __init__(self, run: Run, rt: Runtime, slot: Slot, parent_deadline: float) -> None:
         self.run = run
         self.rt = rt
         self.slot = slot
-        self.outer = outer  # of a root: the limit of its run; of others: the limits around it, which those keep
-        self.edge = outer
+        # of a root: the limit of its run; of others: the limits around it, which those keep
+        self.parent_deadline = parent_deadline
+        self.deadline = parent_deadline
         self.at = 0  # the task whose turn it is
         self.before: tuple[Strand, object] | None = None  # of a root: where it was begun, and ``CALLING`` there
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
@@ -128,7 +132,7 @@ class Strand:
         what it finds to itself. ``race``: the race that it is in.
         """
         rt = rt or self.rt
-        strand = (run or self.run).strand(rt, rt.slot(), self.edge)
+        strand = (run or self.run).strand(rt, rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits = self.permits
         strand.contender = None if race is None else Contender(race)
@@ -137,7 +141,7 @@ class Strand:
 
     def beside(self, run: Run) -> Strand:
         """A strand in this one's place, for a run of its own that this one waits for."""
-        strand = run.strand(self.rt, self.slot, self.edge)
+        strand = run.strand(self.rt, self.slot, self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.contender = self.permits, self.contender
         strand.kept = self.kept.copy()
@@ -192,7 +196,7 @@ _OVER.log = []
 _OVER.around = _OVER.priority = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
-RESTS: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
+RETRIES_WAIT: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
 """Whether a retry waits before it calls again; a test may not want to."""
 
 
@@ -252,7 +256,7 @@ def remaining() -> float:
         return 0.0
     if strand is None or not strand.open:
         return INF
-    return max(0.0, milliseconds(strand.edge - strand.rt.now()))
+    return max(0.0, milliseconds(strand.deadline - strand.rt.now()))
 
 
 def inherited() -> Deadline | None:
@@ -263,9 +267,9 @@ def inherited() -> Deadline | None:
     strand, given_up = CURRENT.get(), abandoned()
     if given_up is not None and strand is not None:
         return Deadline(given_up.at, strand.rt.now)
-    if strand is None or not strand.open or strand.edge == INF:
+    if strand is None or not strand.open or strand.deadline == INF:
         return None
-    return Deadline(strand.edge, strand.rt.now)
+    return Deadline(strand.deadline, strand.rt.now)
 
 
 def task_in(context: Context) -> str:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Late = Callable[[Any], None]
 
 
-class Tidy:
+class ClosingRuntime:
     """A runtime for those who may lose: answers of their calls that reach nobody are handed on.
 
     Args:
@@ -150,7 +150,7 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
 
 def close_interrupted(strand: Strand, value: Any) -> None:
     """Close what an interrupted strand had: the race around it does it later, else what can be closed at once."""
-    if isinstance(strand.rt, Tidy):
+    if isinstance(strand.rt, ClosingRuntime):
         strand.rt.later(value)
     else:
         close_here((value,))

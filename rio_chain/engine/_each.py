@@ -15,42 +15,42 @@ from rio_chain.chain._plan import PlannedBridge
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail
-from rio_chain.engine._item_runner import DROPPED, MOST_WORKERS, Crowd, Gate, Work
+from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
 from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
-from rio_chain.engine._yield_to_loop import give_way
+from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._outcome import Failed
 
 
-async def each(crowd: Crowd, value: Any) -> Any:
+async def run_each(runner: ItemRunner, value: Any) -> Any:
     """Run the crowd for every item of the value; the list of what came out, or what that was folded into."""
-    node, folded = crowd.op[2], crowd.op[6]
-    strand = crowd.parent
-    items = await items_of(strand, crowd.op, value)
-    if items.iterator is value and crowd.again(value):
+    node, folded = runner.op[2], runner.op[6]
+    strand = runner.parent
+    items = await items_of(strand, runner.op, value)
+    if items.iterator is value and runner.again(value):
         items.drop()
         used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
-        raise Fail(on_edge(crowd.op[3], used_up))
-    results = Results(crowd) if folded is None else Folding(crowd, *folded)
-    flow = EachFlow(crowd, items, results)
-    workers = min(node.limit, MOST_WORKERS if items.size is None else items.size)
+        raise Fail(on_edge(runner.op[3], used_up))
+    results = Results(runner) if folded is None else Folding(runner, *folded)
+    flow = EachFlow(runner, items, results)
+    workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
     beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
-    await items.during(strand, partial(crowd.run, flow, workers, beside))
+    await items.during(strand, partial(runner.run, flow, workers, beside))
     return await results.value(strand)
 
 
 class EachFlow:
     """Hands out the items one by one. Where taking one means waiting, one worker does so for all."""
 
-    def __init__(self, crowd: Crowd, items: Items, results: Results) -> None:
-        self.crowd = crowd
+    def __init__(self, runner: ItemRunner, items: Items, results: Results) -> None:
+        self.runner = runner
         self.items = items
         self.results = results
         self.taken = 0
         self.busy = False  # a worker waits for the next item
         self.waking = False  # a worker was woken and has not looked yet
         self.over = False
-        self.gate = Gate()
+        self.gate = Condition()
         self.alarm: Waiter | None = None
         self.lock = threading.RLock()
         if isinstance(items, AsyncIterated):
@@ -58,19 +58,19 @@ class EachFlow:
 
     async def until_broken(self) -> Failed | None:
         """Wait until the iterator has failed while the workers are busy, or the crowd is over. The failure."""
-        waiter = self.crowd.parent.rt.waiter()
+        waiter = self.runner.parent.rt.waiter()
         with self.lock:
             self.alarm = waiter
             over = self.over
         if not over:
             await waiter.wait()
-        return self.crowd.failure
+        return self.runner.failure
 
     def _broke(self, error: Any) -> None:
-        self.crowd.fail(self.items.failed(self.crowd.parent, error).error)
+        self.runner.fail(self.items.failed(self.runner.parent, error).error)
         self.stop()
 
-    async def take(self, strand: Strand) -> Work | None:
+    async def take(self, strand: Strand) -> PendingItem | None:
         """As ``Flow.take``."""
         woken = False
         while True:
@@ -79,7 +79,7 @@ class EachFlow:
                     return None
                 self.waking = self.waking and not woken
                 woken = False
-                room = self.results.has_room(self.crowd.op[2].limit)
+                room = self.results.has_room(self.runner.op[2].limit)
                 item = self.items.ready(strand) if room else NOTHING
                 if item is not NOTHING:
                     return self._given(item)
@@ -106,15 +106,15 @@ class EachFlow:
         if not self.waking:
             self.waking = self.gate.open(1)
 
-    def _given(self, item: Any) -> Work | None:
+    def _given(self, item: Any) -> PendingItem | None:
         if item is END:
             self.stop()
             return None
         self._wake_one()
         self.taken += 1
-        return Work(self.taken - 1, item)
+        return PendingItem(self.taken - 1, item)
 
-    async def done(self, strand: Strand, work: Work, got: object) -> None:
+    async def done(self, strand: Strand, work: PendingItem, got: object) -> None:
         """As ``Flow.done``."""
         del got
         await self.results.add(strand, work.number, work.value)
@@ -140,8 +140,8 @@ class Results:
 
     bounded = False  # whether items wait for results
 
-    def __init__(self, crowd: Crowd) -> None:
-        self.ordered: bool = crowd.op[2].ordered
+    def __init__(self, runner: ItemRunner) -> None:
+        self.ordered: bool = runner.op[2].ordered
         self.found: dict[int, Any] = {}
 
     def has_room(self, limit: int) -> bool:
@@ -166,12 +166,12 @@ class Results:
 class Folding(Results):
     """What a ``reduce`` right after it makes of the values, each as soon as its turn has come; none is kept."""
 
-    def __init__(self, crowd: Crowd, reduce: Reduce, place: PlannedBridge) -> None:
-        super().__init__(crowd)
+    def __init__(self, runner: ItemRunner, reduce: Reduce, place: PlannedBridge) -> None:
+        super().__init__(runner)
         self.bounded = self.ordered
         self.reduce = reduce
         self.place = place
-        self.lock = crowd.lock
+        self.lock = runner.lock
         self.total = END  # not begun
         self.next = 0
         self.folding = False  # a worker does so for all
@@ -193,7 +193,7 @@ class Folding(Results):
                 self.total = await self._guarded(strand, self._fold, ready)
             t = rt.now()
             while t >= rt.look_at:
-                t = await give_way(strand, strand.edge, t)
+                t = await yield_to_loop(strand, strand.deadline, t)
 
     def _ready(self) -> Any:
         with self.lock:

@@ -14,7 +14,7 @@ from attrs import frozen
 from rio_chain._core.units import short_repr
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Place, ask, leave_gate, push
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
 from rio_chain.engine._program import FULL, Args, Op, Spread
 from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.errors import CallbackFailed
@@ -34,7 +34,7 @@ class Hit:
     value: Any
 
 
-async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hit | None:
+async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Position) -> Hit | None:
     """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
     _, depth, value = place
     _, layers, low, high, _, outside, _ = op
@@ -52,10 +52,10 @@ async def admit(strand: Strand, frames: list[Frame], op: Op, place: Place) -> Hi
             raise
         if type(got) is Hit:
             return got
-        frame = push(frames, strand.outer, strand.rt.now(), op, (place[0], k, value))
+        frame = push(frames, strand.parent_deadline, strand.rt.now(), op, (place[0], k, value))
         frame.permit = got
-        strand.edge = frame.edge
-        strand.slot.arm(frame.edge)
+        strand.deadline = frame.deadline
+        strand.slot.arm(frame.deadline)
     if only is not None:
         only.status = None
     return None
@@ -187,7 +187,7 @@ async def _granted(strand: Strand, pending: PendingPermit) -> Permit | Answer:
             waiter = rt.waiter()
             pending.wake = waiter.wake  # ``tell`` wakes us from here on; one that came earlier has changed the state
             if pending.state == "waiting":
-                await nap(strand, waiter, pending.after)
+                await wait_at_most(strand, waiter, pending.after)
             pending.ask(rt.now)
     except BaseException:
         leave_gate(pending.quit)
@@ -198,10 +198,10 @@ async def _granted(strand: Strand, pending: PendingPermit) -> Permit | Answer:
     return got
 
 
-async def nap(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
+async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
     """Wait until woken, but at most so many seconds."""
     until = INF if seconds is None else strand.rt.now() + seconds
-    if until >= strand.edge:
+    if until >= strand.deadline:
         await waiter.wait()
         return
     slot = strand.slot
@@ -215,4 +215,4 @@ async def nap(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
         interrupted = True
     if interrupted and (strand.rt.now() < until or strand.run.stop_error is not None):
         raise OuterExpired  # that was not our alarm: the run was stopped
-    slot.arm(strand.edge)
+    slot.arm(strand.deadline)

@@ -12,7 +12,7 @@ from returns.result import Success
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._discarded_results import close_here
 from rio_chain.engine._frames import ask
-from rio_chain.engine._item_runner import DROPPED, MOST_WORKERS, Crowd, Gate, Work
+from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
 from rio_chain.engine._iterables import TEXT
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import LimitExceeded
@@ -26,17 +26,17 @@ PATIENCE = 0.005
 """How much is read of what a result asks for before others have their turn: so many pieces, and for so many seconds."""
 
 
-async def expand(crowd: Crowd, value: Any) -> Any:
+async def run_expand(runner: ItemRunner, value: Any) -> Any:
     """Run the crowd for the value and all that follows from it; the list of what came out, level by level."""
-    node = crowd.op[2]
-    flow = Expansion(crowd)
-    [(key, item)] = await ask(crowd.parent, "key", _Asked(node.key, None, [value], crowd.parent.rt.now))
+    node = runner.op[2]
+    flow = Expansion(runner)
+    [(key, item)] = await ask(runner.parent, "key", _Asked(node.key, None, [value], runner.parent.rt.now))
     flow.offer(key, item, 0)
-    await crowd.run(flow, min(node.limit, MOST_WORKERS))
+    await runner.run(flow, min(node.limit, MAX_WORKERS))
     return Success([work.value for work in flow.by_levels(key) if work.value is not DROPPED])
 
 
-class Piece(Work):
+class Piece(PendingItem):
     """A piece of work, and what it has asked for."""
 
     __slots__ = ("depth", "ended", "links")
@@ -55,19 +55,19 @@ class Expansion:
     of shorter ways later, and what seems to be too deep is kept until no piece could show a shorter way to it.
     """
 
-    def __init__(self, crowd: Crowd) -> None:
-        self.crowd = crowd
-        self.node = crowd.op[2]
+    def __init__(self, runner: ItemRunner) -> None:
+        self.runner = runner
+        self.node = runner.op[2]
         self.waiting: deque[Piece] = deque()
         self.known: dict[Hashable, Piece] = {}
         self.beyond: dict[Hashable, Any] = {}  # what is too deep, as far as is known
         self.above = 0  # pieces not ended, whose finds would not be too deep
         self.running = 0
         self.over = False
-        self.gate = Gate()
+        self.gate = Condition()
         self.lock = threading.RLock()
 
-    def by_levels(self, root: Hashable) -> Iterator[Work]:
+    def by_levels(self, root: Hashable) -> Iterator[PendingItem]:
         """All work, by the shortest ways: what one piece has asked for in its order, after what the others before."""
         waiting, seen = deque([root]), {root}
         while waiting:
@@ -114,7 +114,7 @@ class Expansion:
                 elif key in self.beyond:
                     self.offer(key, self.beyond[key], depth + 1)
 
-    async def take(self, strand: Strand) -> Work | None:
+    async def take(self, strand: Strand) -> PendingItem | None:
         """As ``Flow.take``."""
         while True:
             with self.lock:
@@ -128,7 +128,7 @@ class Expansion:
             strand.pay()
             await waiter.wait()
 
-    async def done(self, strand: Strand, work: Work, got: Any) -> None:
+    async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """As ``Flow.done``."""
         if not isinstance(work, Piece):
             raise TypeError("only what this handed out ends here")
@@ -168,7 +168,7 @@ class Expansion:
 
     def _limited(self, rule: str) -> None:
         if self.node.on_limit == "raise":
-            self.crowd.fail(LimitExceeded(f"{self.crowd.op[3].name} has reached {rule}"))
+            self.runner.fail(LimitExceeded(f"{self.runner.op[3].name} has reached {rule}"))
 
     def stop(self) -> None:
         """As ``Flow.stop``."""

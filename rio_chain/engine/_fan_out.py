@@ -10,7 +10,7 @@ from typing import Any
 from returns.result import Failure, Success
 
 from rio_chain.engine._current_run import CURRENT, Strand
-from rio_chain.engine._discarded_results import Tidy, close_all, close_here
+from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
 from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
 from rio_chain.engine._program import Branch, Op
 from rio_chain.engine._race import Race, RaceOver
@@ -20,16 +20,16 @@ from rio_chain.policies import Budget
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close
 
-Run = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[Any]]
+RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[Any]]
 """Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
 
 
-async def together(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+async def run_fan_out(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
     run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
     if need is not None:
-        return await enough(strand, op, run)
+        return await first_successes(strand, op, run)
     works = [partial(run, branch, None, _never if settle else _failed) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
@@ -101,10 +101,10 @@ def _failed(got: Any) -> bool:
     return type(got) is Failed
 
 
-async def enough(strand: Strand, op: Op, run: Run) -> Any:
+async def first_successes(strand: Strand, op: Op, run: RunBranch) -> Any:
     """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
     _, branches, keys, _, need, _ = op
-    crossing = _Crossing(strand, branches, need)
+    crossing = _FirstSuccesses(strand, branches, need)
     works = [partial(crossing.branch, number, run) for number in range(len(branches))]
     try:
         try:
@@ -126,7 +126,7 @@ async def enough(strand: Strand, op: Op, run: Run) -> Any:
     return tuple(values) if keys is None else {keys[number]: value for number, value in won}
 
 
-class _Crossing:
+class _FirstSuccesses:
     """Who has come through, and who has not."""
 
     def __init__(self, strand: Strand, branches: tuple[Branch, ...], need: int) -> None:
@@ -137,10 +137,10 @@ class _Crossing:
         self.failures: list[Failed] = []
         self.late: list[Any] = []
 
-    async def branch(self, number: int, run: Run) -> None:
+    async def branch(self, number: int, run: RunBranch) -> None:
         """One of the works."""
         branch = self.branches[number]
-        rt = Tidy(self.strand.rt, partial(self._gone, branch), partial(self._late, branch))
+        rt = ClosingRuntime(self.strand.rt, partial(self._gone, branch), partial(self._late, branch))
         await run(branch, rt, partial(self._ended, number))
 
     def _ended(self, number: int, got: Any) -> bool:

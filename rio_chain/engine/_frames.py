@@ -14,7 +14,7 @@ from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
-from rio_chain.engine._current_run import RESTS, Strand
+from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
 from rio_chain.engine._program import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
@@ -26,7 +26,7 @@ from rio_chain.policies._permit import Permit
 from rio_chain.results._task_record import close, new_round, record_of
 
 INF = float("inf")
-Place = tuple[int, int, Any]
+Position = tuple[int, int, Any]
 """Where a walk goes on: the instruction, how many of its layers to enter, and the input."""
 
 
@@ -50,7 +50,7 @@ class NestedFail(Fail):
     """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
 
 
-class Late(Exception):
+class LimitPassed(Exception):
     """An answer came after its limit, or the limit was over before the call."""
 
 
@@ -70,18 +70,29 @@ class Frame:
     """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
 
     __slots__ = (
-        "alone", "edge", "entered", "extra", "high", "layer", "low", "permit", "place", "rested", "retries", "until"
+        "alone",
+        "deadline",
+        "delays",
+        "entered",
+        "extra",
+        "high",
+        "layer",
+        "low",
+        "permit",
+        "place",
+        "retries",
+        "until"
     )  # fmt: skip
 
-    def __init__(self, layer: Layer, place: Place, low: int, high: int, *, alone: bool) -> None:
+    def __init__(self, layer: Layer, place: Position, low: int, high: int, *, alone: bool) -> None:
         self.layer = layer
         self.place = place  # where what it wraps begins
         self.alone = alone  # nobody else may hold the answers of what it wraps
         self.low = low
         self.high = high
-        self.until = self.edge = INF
+        self.until = self.deadline = INF
         self.retries = 0
-        self.rested: list[float] = []  # the waits between its attempts
+        self.delays: list[float] = []  # the waits between its attempts
         self.entered = 0.0
         self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
         self.extra: Permit | None = None  # what the budget gave for the retry that runs
@@ -111,24 +122,24 @@ class Frame:
         return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
 
 
-def enter(frames: list[Frame], outer: float, entered: float, op: Op, place: Place) -> None:
+def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
     """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
     _, depth, _ = place
     layers = op[5] if op[0] == TASK else op[1]
     for k in reversed(range(len(layers) if depth == FULL else depth)):
-        push(frames, outer, entered, op, (place[0], k, place[2]))
+        push(frames, parent_deadline, entered, op, (place[0], k, place[2]))
 
 
-def push(frames: list[Frame], outer: float, entered: float, op: Op, inside: Place) -> Frame:
+def push(frames: list[Frame], parent_deadline: float, entered: float, op: Op, inside: Position) -> Frame:
     """Enter one layer; ``inside`` is the place where what it wraps begins."""
     layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:4]
     layer = layers[inside[1]]
     frame = Frame(layer, inside, low, high, alone=op[0] == TASK or inside[1] <= op[6])
     frame.entered = entered
-    frame.edge = frames[-1].edge if frames else outer
+    frame.deadline = frames[-1].deadline if frames else parent_deadline
     if type(layer) is Timeout:
         frame.until = entered + layer.seconds
-        frame.edge = min(frame.edge, frame.until)
+        frame.deadline = min(frame.deadline, frame.until)
     frames.append(frame)
     return frame
 
@@ -141,11 +152,11 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
         layer = frame.layer
         accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
         if accept is not None:
-            strand.edge = frame.edge  # of the limits inside of it, which were kept, none holds any longer
-            strand.slot.arm(frame.edge)
+            strand.deadline = frame.deadline  # of the limits inside of it, which were kept, none holds any longer
+            strand.slot.arm(frame.deadline)
             await _accepted(strand, frame, accept, value)
-            if strand.rt.now() >= frame.edge:  # where it was asked in place, nothing interrupted it
-                raise Late
+            if strand.rt.now() >= frame.deadline:  # where it was asked in place, nothing interrupted it
+                raise LimitPassed
         frames.pop()
         frame.returned()
         if frame.permit is not None:
@@ -162,7 +173,7 @@ def _alone(frames: list[Frame]) -> bool:
 async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
     error: Exception = NotAccepted(frame.name(strand.run.plan), value)
     try:
-        if await agrees(strand, "accept", accept, value):
+        if await predicate_holds(strand, "accept", accept, value):
             return
     except CallbackFailed as exc:
         error = exc
@@ -177,7 +188,7 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
     raise Fail(error)
 
 
-async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | None:
+async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Position | None:
     """``error`` goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
     try:
         return await _taken(strand, frames, error)
@@ -187,7 +198,7 @@ async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Place | Non
         raise
 
 
-async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Place | None:
+async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Position | None:
     if frames:
         await _sleep(strand, frames[-1], 0)  # a cancellation that the body answered with an error is heard here
     while frames:
@@ -222,9 +233,9 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
     if budget is not None:
         first_over(frames, budget)
     delay = await _delay(strand, layer, frame, error)
-    if strand.rt.now() + delay >= frame.edge:
+    if strand.rt.now() + delay >= frame.deadline:
         return False
-    frame.rested.append(delay)
+    frame.delays.append(delay)
     alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
     status = None if alone is None else alone.status
     if alone is not None:
@@ -261,7 +272,7 @@ def budget_of(strand: Strand, frames: list[Frame]) -> Budget | None:
 
 async def _caught(strand: Strand, layer: Fallback, error: Any) -> bool:
     found = matches(layer.on, error)
-    return await agrees(strand, "on", layer.on, error) if found is None else found
+    return await predicate_holds(strand, "on", layer.on, error) if found is None else found
 
 
 def drop(frames: list[Frame]) -> None:
@@ -275,17 +286,17 @@ async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> boo
         return False
     matches = layer.matches(error)
     if matches is None:
-        return await agrees(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
+        return await predicate_holds(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
     return matches
 
 
 async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
     """Seconds to wait before the next attempt. What users gave to tell it, is called as their functions are."""
-    if not RESTS.get():
+    if not RETRIES_WAIT.get():
         return 0.0
     told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
-    rested = frame.rested
-    elapsed, idle, last = strand.rt.now() - frame.entered, sum(rested), rested[-1] if rested else None
+    delays = frame.delays
+    elapsed, idle, last = strand.rt.now() - frame.entered, sum(delays), delays[-1] if delays else None
     delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **told)
     if isinstance(layer.waits(error), Wait):
         return float(await ask(strand, "backoff", delay))
@@ -293,12 +304,12 @@ async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> floa
 
 
 async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
-    strand.edge = frame.edge
-    strand.slot.arm(frame.edge)
+    strand.deadline = frame.deadline
+    strand.slot.arm(frame.deadline)
     await strand.rt.sleep(delay)
 
 
-async def agrees(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
+async def predicate_holds(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
     """Ask a user's predicate. What it gives may refuse to be true or false: that is its error, too."""
     said: bool = await ask(strand, role, fn, *args, truth=True)
     return said
@@ -332,9 +343,9 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
 def expire(strand: Strand, frames: list[Frame], now: float) -> Exception:
     """A limit is over, or the run was stopped: drop the frames inside the OUTERMOST one, which answers for it."""
     run = strand.run
-    if not strand.root and now >= strand.outer:
+    if not strand.root and now >= strand.parent_deadline:
         raise OuterExpired
-    if strand.root and (run.stop_error is not None or now >= strand.outer):
+    if strand.root and (run.stop_error is not None or now >= strand.parent_deadline):
         drop(frames)
         error = run.stop_error or run.overdue()
         close(run.log, 0, len(run.log), error)

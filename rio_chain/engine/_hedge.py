@@ -13,8 +13,8 @@ from typing import Any
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._current_run import CURRENT, INF, Strand
-from rio_chain.engine._discarded_results import Tidy, close_all, close_here
-from rio_chain.engine._enter_policy import nap
+from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
+from rio_chain.engine._enter_policy import wait_at_most
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
 from rio_chain.engine._program import Branch, Op
 from rio_chain.engine._race import Race, RaceOver
@@ -29,32 +29,32 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import Log, close, merge, record_of
 
 
-async def compete(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+async def run_hedge(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the contenders of a RACE; give the answer that wins, or raise ``Fail``."""
     _, branches, replica, hedge, _ = op
-    heat = Heat(strand, branches, replica, budget_of(strand, frames) if hedge else None)
-    heat.rounds += sum(frame.retries for frame in frames if type(frame.layer) is Retry)
-    heat.frames = frames
-    heat.hedge = hedge
-    works = [partial(heat.contender, number, value, part) for number in range(replica.count)]
+    race = HedgeRace(strand, branches, replica, budget_of(strand, frames) if hedge else None)
+    race.rounds += sum(frame.retries for frame in frames if type(frame.layer) is Retry)
+    race.frames = frames
+    race.hedge = hedge
+    works = [partial(race.contender, number, value, part) for number in range(replica.count)]
     try:
         try:
-            await strand.rt.race([*works, heat.timekeeper], heat.is_over)
+            await strand.rt.race([*works, race.timekeeper], race.is_over)
         except BaseException:
-            close_here(heat.unwanted())
+            close_here(race.unwanted())
             raise
         finally:
-            heat.merge_logs()
-        return await heat.result()
+            race.merge_logs()
+        return await race.result()
     finally:
-        heat.forget()
+        race.forget()
 
 
 def _left_open(_: Any) -> None:
     """An answer that others may hold as well."""
 
 
-class Heat:
+class HedgeRace:
     """One such race: who may start, what has come, and what the chooser says to that."""
 
     def __init__(self, parent: Strand, branches: tuple[Branch, ...], replica: Replica, budget: Budget | None) -> None:
@@ -91,7 +91,7 @@ class Heat:
         """One call: wait for the start, run, tell what came."""
         parent = self.parent
         shared = self.branches[number % len(self.branches)].shared
-        rt = Tidy(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
+        rt = ClosingRuntime(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
         strand = parent.fork(parent.run.part(), rt, self.race)
         strand.replica, strand.rounds = number, self.rounds
         CURRENT.set(strand)
@@ -136,8 +136,8 @@ class Heat:
                 self._ended(number, error=value.error)
                 return
             ended = now()
-            strand.edge = strand.outer
-            strand.slot.arm(strand.edge)  # a limit in it was left in time, and has no say in how it is judged
+            strand.deadline = strand.parent_deadline
+            strand.slot.arm(strand.deadline)  # a limit in it was left in time, and has no say in how it is judged
             mark, good = await self._judged(strand, number, value)
         except (Fail, CallbackFailed) as exc:
             self._ended(number, error=exc.error if isinstance(exc, Fail) else exc)
@@ -176,7 +176,7 @@ class Heat:
                 if until is None:
                     await waiter.wait()
                     continue
-                await nap(strand, waiter, until - strand.rt.now())
+                await wait_at_most(strand, waiter, until - strand.rt.now())
                 if strand.rt.now() >= until:
                     self._decide(strand.rt.now())
         finally:
@@ -192,7 +192,7 @@ class Heat:
             if left <= 0:
                 self._tell(self._turn)
                 return
-            await nap(strand, waiter, None if left == INF else left)
+            await wait_at_most(strand, waiter, None if left == INF else left)
 
     def _left(self, number: int, now: float, waiter: Waiter) -> float:
         """Seconds until it may start, as far as that can be known; 0: it starts."""

@@ -15,27 +15,35 @@ from returns.result import Failure, Success
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
-from rio_chain.engine._choose import chosen, used
-from rio_chain.engine._classify_error import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, cause, crash
+from rio_chain.engine._choose import chosen_branch, keyword_values
+from rio_chain.engine._classify_error import (
+    ANSWERED,
+    FLYING,
+    NOT_BEGUN,
+    REFUSED,
+    RESERVED,
+    classify,
+    record_failed_call,
+)
 from rio_chain.engine._current_run import CURRENT, Run, Strand
-from rio_chain.engine._each import each
-from rio_chain.engine._enter_policy import admit
-from rio_chain.engine._expand import expand
-from rio_chain.engine._fan_out import together
+from rio_chain.engine._each import run_each
+from rio_chain.engine._enter_policy import enter_policies
+from rio_chain.engine._expand import run_expand
+from rio_chain.engine._fan_out import run_fan_out
 from rio_chain.engine._frames import (
     Fail,
     Frame,
-    Late,
+    LimitPassed,
     NestedFail,
-    Place,
+    Position,
     drop,
     enter,
     leave,
     reported,
     unwind,
 )
-from rio_chain.engine._hedge import compete
-from rio_chain.engine._item_runner import Crowd
+from rio_chain.engine._hedge import run_hedge
+from rio_chain.engine._item_runner import ItemRunner
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._program import (
     ADMIT,
@@ -66,8 +74,8 @@ from rio_chain.engine._program import (
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
-from rio_chain.engine._warn_blocked_loop import LONG, held
-from rio_chain.engine._yield_to_loop import give_way
+from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
+from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, note_call, record_of
 
@@ -83,7 +91,7 @@ _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
 
 
-async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
+async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
@@ -91,13 +99,13 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
     frames = NO_FRAMES  # a list of its own is made when there is a first one
-    edge = strand.outer  # the earliest limit open around the instruction
+    deadline = strand.parent_deadline  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
     got: Any = None
     began = t
-    limit = edge
+    limit = deadline
     while True:
         try:
             if problem is not None:
@@ -107,11 +115,11 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     return problem
                 problem = None
                 pc, depth, value = got
-                edge = frames[-1].edge if frames else strand.outer
+                deadline = frames[-1].deadline if frames else strand.parent_deadline
                 t = now()
             while pc < stop:
                 if t >= rt.look_at:
-                    t = await give_way(strand, edge, t)
+                    t = await yield_to_loop(strand, deadline, t)
                 op = ops[pc]
                 code = op[0]
                 if strand.contender is not None:
@@ -121,7 +129,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     if route >= CALL:
                         got = rt.reserve() if route == CALL else rt.lanes[fn.lane].reserve(rt.waiter, fn.fn)
                         if got is not None:  # a call that waits for a thread or process has not started
-                            _arm(strand, edge)
+                            _arm(strand, deadline)
                             await got
                             phase = RESERVED
                             if strand.contender is not None:
@@ -129,12 +137,12 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                             t = now()
                         phase = RESERVED
                     limit = t + limits[depth]
-                    if limit >= edge:
-                        limit = edge
-                        if t >= edge:
-                            raise Late  # noqa: TRY301 - to the handler below
+                    if limit >= deadline:
+                        limit = deadline
+                        if t >= deadline:
+                            raise LimitPassed  # noqa: TRY301 - to the handler below
                     strand.at = index
-                    strand.edge = alarm.deadline = limit
+                    strand.deadline = alarm.deadline = limit
                     if limit < alarm.entry_at:
                         strand.slot.arm(limit)
                     began = t
@@ -163,10 +171,10 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                         got = await _plain(strand, got)
                         route = DIRECT  # what is awaited holds nobody
                     t = now()
-                    if route == PLACE and t - began >= LONG and rt.places:
-                        held(strand, op, t - began)
+                    if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
+                        warn_blocked_loop(strand, op, t - began)
                     if t >= limit:
-                        raise Late  # noqa: TRY301 - to the handler below
+                        raise LimitPassed  # noqa: TRY301 - to the handler below
                     if log[index] is None:
                         log[index] = (began, t, got)
                     else:
@@ -174,51 +182,51 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
                     if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
                         frames = frames or []
-                        enter(frames, strand.outer, began, op, (pc, depth, value))
+                        enter(frames, strand.parent_deadline, began, op, (pc, depth, value))
                         await leave(strand, frames, pc, got)
-                        edge = frames[-1].edge if frames else strand.outer
+                        deadline = frames[-1].deadline if frames else strand.parent_deadline
                         t = now()
                         depth = FULL
                     value = got
                     phase = NOT_BEGUN
                     pc += 1
                     continue
-                limit = edge
+                limit = deadline
                 began = t
                 if code == BRIDGE and op[1] in _PLAINLY:
                     if op[1] == PLACE:
                         got = op[2](value)
                     else:
-                        _arm(strand, edge)
+                        _arm(strand, deadline)
                         fn, got = op[2], CALLED
                         if strand.permits:
                             got = fn = HeldCall(fn)
                         got = await rt.call(fn, (value,), NO_KWARGS)
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
-                        _arm(strand, edge)
+                        _arm(strand, deadline)
                         got = await _plain(strand, got)
                         began = INF  # what is awaited holds nobody
                     value = got
                     pc += 1
                 elif code == ENTER:
                     frames = frames or []
-                    enter(frames, strand.outer, t, op, (pc, depth, value))
-                    edge = limit = frames[-1].edge
+                    enter(frames, strand.parent_deadline, t, op, (pc, depth, value))
+                    deadline = limit = frames[-1].deadline
                     pc += 1
                 else:
-                    _arm(strand, edge)
+                    _arm(strand, deadline)
                     frames = frames or []
                     pc, value = await _step(strand, ops, (pc, depth, value), frames)
-                    edge = frames[-1].edge if frames else strand.outer
+                    deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
-                        limit = edge  # the one that was left in time is not asked again
+                        limit = deadline  # the one that was left in time is not asked again
                 depth = FULL  # the next instruction may be a task, and is none of a retry's
                 t = now()
-                if t - began >= LONG and code == BRIDGE and op[1] == PLACE and rt.places:
-                    held(strand, op, t - began)
+                if t - began >= BLOCKED_AFTER and code == BRIDGE and op[1] == PLACE and rt.places:
+                    warn_blocked_loop(strand, op, t - began)
                 if t >= limit:
-                    raise Late  # noqa: TRY301 - to the handler below
+                    raise LimitPassed  # noqa: TRY301 - to the handler below
         except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
             op = ops[pc]
             flight = None
@@ -227,12 +235,12 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
             got = None  # what came may hold the error, whose traceback keeps this frame
             frames = frames or []
             if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
-                limit = frames[-1].edge if frames else strand.outer
+                limit = frames[-1].deadline if frames else strand.parent_deadline
             if op[0] == TASK and problem is None:
-                flight = crash(strand, frames, op, (pc, depth, value), phase=phase, began=began)
+                flight = record_failed_call(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
             try:
-                problem = Failed(cause(strand, frames, exc, limit, None if problem is not None else op))
+                problem = Failed(classify(strand, frames, exc, limit, None if problem is not None else op))
             except BaseException:
                 drop(frames)
                 raise
@@ -244,7 +252,7 @@ async def walk(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every c
 
 
 async def _step(  # noqa: C901, PLR0911 - one for each instruction
-    strand: Strand, ops: tuple[Op, ...], place: Place, frames: list[Frame]
+    strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""
     pc, _, value = place
@@ -254,16 +262,16 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         strand.kept[op[1]] = value
         return pc + 1, value
     if code == USE:
-        return pc + 1, used(strand, op, value)
+        return pc + 1, keyword_values(strand, op, value)
     if code == FAN:
-        return op[5], await together(strand, op, value, frames, partial(_part, ops))
+        return op[5], await run_fan_out(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
-        crowd = Crowd(strand, op, frames, partial(_part, ops))
-        return op[7], await _plain(strand, await (each if code == EACH else expand)(crowd, value))
+        runner = ItemRunner(strand, op, frames, partial(_part, ops))
+        return op[7], await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
     if code == CHOOSE:
-        return await chosen(strand, op, value), value
+        return await chosen_branch(strand, op, value), value
     if code == RACE:
-        return op[4], await compete(strand, op, value, frames, partial(_part, ops))
+        return op[4], await run_hedge(strand, op, value, frames, partial(_part, ops))
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
     if code == JUMP:
@@ -282,9 +290,9 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
     return pc + 1, value
 
 
-async def _admitted(strand: Strand, op: Op, place: Place, frames: list[Frame]) -> tuple[int, Any]:
+async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]) -> tuple[int, Any]:
     """Enter policies that may have to wait. Where one of them has an answer, what it wraps is not called."""
-    hit = await admit(strand, frames, op, place)
+    hit = await enter_policies(strand, frames, op, place)
     if hit is None:
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = op
@@ -301,9 +309,9 @@ async def _handled(strand: Strand, op: Op, value: Any) -> Any:
     return await _plain(strand, await _invoke(strand, op[1], op[2], value))
 
 
-def _arm(strand: Strand, edge: float) -> None:
-    strand.edge = edge
-    strand.slot.arm(edge)
+def _arm(strand: Strand, deadline: float) -> None:
+    strand.deadline = deadline
+    strand.slot.arm(deadline)
 
 
 async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any) -> Any:
@@ -354,13 +362,13 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.edge)
+    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender = parent.permits, parent.contender
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)
         strand.kept = [None] * program.kept
-        got = await walk(strand, program.ops, 0, program.length, value, parent.rt.now())
+        got = await interpret(strand, program.ops, 0, program.length, value, parent.rt.now())
     finally:
         strand.close()
         CURRENT.reset(token)
@@ -371,4 +379,4 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
 
 async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
-    return await walk(strand, ops, branch.start, branch.stop, value, strand.rt.now())
+    return await interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())

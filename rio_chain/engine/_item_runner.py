@@ -20,20 +20,20 @@ from rio_chain.engine._program import Branch, Op
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused
 from rio_chain.engine._runtime_protocol import Waiter
-from rio_chain.engine._yield_to_loop import give_way
+from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.errors import NotEnoughSuccesses
 from rio_chain.policies import AtLeast, Retry
 from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
-TOLD = 1_000
+KEPT_ERRORS = 1_000
 """Errors that ``NotEnoughSuccesses`` holds."""
-MOST_WORKERS = 1_000
+MAX_WORKERS = 1_000
 """Where it is not known how much work there will be: they are all started, and most of them might be for nothing."""
 
 
-class Work:
+class PendingItem:
     """One piece of work."""
 
     __slots__ = ("item", "number", "value")
@@ -51,23 +51,23 @@ class Dropped:
 DROPPED = Dropped()
 
 
-class Flow(Protocol):
+class ItemFlow(Protocol):
     """Where the work comes from, and where its results go."""
 
-    async def take(self, strand: Strand) -> Work | None:
+    async def take(self, strand: Strand) -> PendingItem | None:
         """The next piece of work, waited for on that strand; None: there is no more, or the crowd is over.
 
         Before it waits it calls ``strand.pay``.
         """
 
-    async def done(self, strand: Strand, work: Work, got: Any) -> None:
+    async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
 
     def stop(self) -> None:
         """No more work; whoever waits for some goes home."""
 
 
-class Crowd:
+class ItemRunner:
     """One EACH or EXPAND that runs."""
 
     def __init__(self, strand: Strand, op: Op, frames: list[Frame], part: RunPart) -> None:
@@ -88,14 +88,14 @@ class Crowd:
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item that failed for all
         self.rests = False  # a worker lets the loop go round
-        self.resting = Gate()
+        self.resting = Condition()
 
     def again(self, value: Any) -> bool:
         """Whether a retry gives it the same input once more."""
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
     async def run(
-        self, flow: Flow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
+        self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
     ) -> None:
         """Do all work; raises ``Fail`` when the crowd has failed.
 
@@ -136,14 +136,14 @@ class Crowd:
 
     # --- the workers ---------------------------------------------------------------------------------------------
 
-    async def _worker(self, flow: Flow) -> Failed | None:
+    async def _worker(self, flow: ItemFlow) -> Failed | None:
         own = self.parent.fork(race=self.race)
         own.budget, own.rounds = self.budget, self.rounds
         CURRENT.set(own)
         rt = own.rt
         try:
             while self.failure is None:
-                own.slot.arm(own.edge)
+                own.slot.arm(own.deadline)
                 t = rt.now()
                 if t >= rt.look_at:  # before an item is taken, so that none is begun and interrupted
                     await self._give_way(own, t)
@@ -181,12 +181,12 @@ class Crowd:
                 continue
             self.rests = True
             try:
-                t = await give_way(own, own.edge, t)
+                t = await yield_to_loop(own, own.deadline, t)
             finally:
                 self.rests = False
         self.resting.open(2)
 
-    async def _one(self, own: Strand, flow: Flow, work: Work) -> None:
+    async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
         run = self.parent.run.part(item=work.number)
         strand = own.beside(run)
         token = CURRENT.set(strand)
@@ -203,7 +203,7 @@ class Crowd:
         if failed:
             run.given_up(self.low, self.high)
         self._note(work, run.log)
-        own.slot.arm(own.edge)
+        own.slot.arm(own.deadline)
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
             if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
@@ -214,7 +214,7 @@ class Crowd:
             await close_refused(own, got.error)
         await flow.done(own, work, got)
 
-    def _note(self, work: Work, log: Log) -> None:
+    def _note(self, work: PendingItem, log: Log) -> None:
         with self.lock:
             for index, totals_of_task in enumerate(self.totals, start=self.low):
                 totals_of_task.add(work.number, log[index])
@@ -225,7 +225,7 @@ class Crowd:
                 self.succeeded += 1
             return Success(got) if self.on_error == "keep" else got
         with self.lock:
-            if len(self.errors) < TOLD:
+            if len(self.errors) < KEPT_ERRORS:
                 add_error(self.errors, got.error)
         return Failure(got.error) if self.on_error == "keep" else DROPPED
 
@@ -234,7 +234,7 @@ def _is_failure(got: Failed | None) -> bool:
     return got is not None
 
 
-class Gate:
+class Condition:
     """Where workers wait until something has changed. A few of them, so all are woken and look again."""
 
     def __init__(self) -> None:

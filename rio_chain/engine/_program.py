@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from rio_chain.chain._functions import Reduce, name_of
-from rio_chain.chain._nodes import Race, unwrapped, walk
+from rio_chain.chain._nodes import RaceNode, unwrapped, walk
 from rio_chain.chain._plan import (
     Bridge,
     Choose,
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Kept,
     Named,
@@ -199,9 +199,9 @@ class _Compiler:
             self._items(inner)
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head, feeds=item.feeds)
-        elif isinstance(inner, FanOut):
+        elif isinstance(inner, FanOutNode):
             self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
-        elif isinstance(inner, Race):
+        elif isinstance(inner, RaceNode):
             self._branches(inner.branches, head=item.head, feeds=item.feeds, done=partial(self._race, inner))
         elif isinstance(inner, OrElse):
             self._or_else(inner, head=item.head, feeds=item.feeds)
@@ -383,10 +383,10 @@ class _Compiler:
 
         self._branches((node.inner,), head=False, done=done)
 
-    def _fan_out(self, node: FanOut, at: int, branches: tuple[Branch, ...]) -> None:
+    def _fan_out(self, node: FanOutNode, at: int, branches: tuple[Branch, ...]) -> None:
         self.ops[at] = (FAN, branches, node.keys, node.settle, node.need, len(self.ops))
 
-    def _race(self, node: Race, at: int, branches: tuple[Branch, ...]) -> None:
+    def _race(self, node: RaceNode, at: int, branches: tuple[Branch, ...]) -> None:
         after = None if node.after == INF else node.after
         replica = Replica(node.count, after, node.pick)
         self.ops[at] = (RACE, branches, replica, node.hedge, len(self.ops))

@@ -9,7 +9,7 @@ from rio_chain._core.deadline import Deadline
 from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
-from rio_chain.engine._interpreter import walk
+from rio_chain.engine._interpreter import interpret
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
@@ -62,26 +62,27 @@ def begin(  # noqa: PLR0917 - called for every request
     """
     program, value = program_for(request, rt)
     run.origin = now
-    outer = CURRENT.get()
-    until = INF if deadline is None and outer is None else _until(rt, deadline, inherited())
+    parent_strand = CURRENT.get()
+    until = INF if deadline is None and parent_strand is None else _until(rt, deadline, inherited())
     late = until <= now
     if until == INF and not program.limited:
         run.abandon_after = abandon_after
         until = now + abandon_after
-    if outer is not None and outer.open:
-        run.around = outer.run
-        if outer.rt.now == rt.now:
-            run.origin = outer.run.origin
+    if parent_strand is not None and parent_strand.open:
+        run.around = parent_strand.run
+        if parent_strand.rt.now == rt.now:
+            run.origin = parent_strand.run.origin
     strand = run.root = run.strand(rt, rt.slot(), until)
-    if outer is not None:
-        strand.before = outer, CALLING.get()
-        strand.permits = outer.permits  # an abandoned blocking call in it keeps the places of the body around, too
+    if parent_strand is not None:
+        strand.before = parent_strand, CALLING.get()
+        # an abandoned blocking call in it keeps the places of the body around, too
+        strand.permits = parent_strand.permits
     if program.kept:
         strand.kept = [None] * program.kept
     CURRENT.set(strand)
     if run.stop_error is not None or late:
         return _at_once(run, run.stop_error or DeadlineExceeded("before it began"))
-    return walk(strand, program.ops, 0, program.length, value, now)
+    return interpret(strand, program.ops, 0, program.length, value, now)
 
 
 async def _at_once(run: Run, error: Exception) -> Failed:
@@ -99,8 +100,8 @@ def end(run: Run) -> None:
         if strand.before is None:
             CURRENT.set(None)
         else:
-            outer, calling = strand.before
-            CURRENT.set(outer)
+            parent_strand, calling = strand.before
+            CURRENT.set(parent_strand)
             CALLING.set(calling)
     strand.before = None
     strand.end()
@@ -110,7 +111,7 @@ def outcome_of(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome
     """What came of a run that is over. ``times``: when it was posted, began, and ended."""
     if run.stop_error is not None and type(got) is not Failed:
         got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
-    if run.watched:
+    if run.observed:
         run.over(got.error if type(got) is Failed else None)
     return Outcome(run.plan, run.log, got, times)
 
@@ -120,7 +121,7 @@ def _until(rt: Runtime, *deadlines: Deadline | None) -> float:
     return min((deadline.on(rt.now) for deadline in deadlines if deadline is not None), default=INF)
 
 
-def unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
+def outcome_of_unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
     """The Outcome of a request that ended while it waited."""
     return Outcome(request.plan, run.log, _answered(run, error), (posted, now, now))
 

@@ -20,7 +20,7 @@ from rio_chain.results._events import Event, Kind
 from rio_chain.results._task_record import TaskRecord
 
 
-class Watch:
+class EventSink:
     """Who is told, and since when; all parts of a run share it. From ``close`` on nobody is told."""
 
     __slots__ = ("_began", "_now", "_tell", "judged", "plan")
@@ -65,13 +65,13 @@ def _judges(node: Scope) -> bool:
     return isinstance(policy, Accept) or (isinstance(policy, Retry) and policy.accept is not None)
 
 
-class Part:
+class ObservedPart:
     """What is told of a run, or of a part of it that has a log of its own. It does not keep that log."""
 
     __slots__ = ("_last", "_told", "above", "contends", "item", "over", "watch")
 
     def __init__(
-        self, watch: Watch, above: Part | None = None, *, item: int | None = None, contends: bool = False
+        self, watch: EventSink, above: ObservedPart | None = None, *, item: int | None = None, contends: bool = False
     ) -> None:
         self.watch = watch
         self.above = above  # what it is a part of
@@ -118,12 +118,12 @@ class Part:
         self.watch.tell("finished", index, self.item, **more)
 
 
-class WatchedEntry(TaskRecord):
+class ObservedRecord(TaskRecord):
     """The log of one task, which tells what is noted in it."""
 
     __slots__ = ("_index", "_part")
 
-    def __init__(self, part: Part, index: int) -> None:
+    def __init__(self, part: ObservedPart, index: int) -> None:
         super().__init__()
         self._part = part
         self._index = index
@@ -154,33 +154,33 @@ class WatchedEntry(TaskRecord):
         return entry
 
 
-class Watched(Run):
+class ObservedRun(Run):
     """A run, or a part of one, that is watched."""
 
     __slots__ = ("_begun", "told")
 
-    watched = True
+    observed = True
 
-    def __init__(self, told: Part, around: Run | None = None) -> None:
+    def __init__(self, told: ObservedPart, around: Run | None = None) -> None:
         super().__init__(told.watch.plan, around)
         self.told = told
-        self.log = [WatchedEntry(told, index) for index in range(len(self.log))]
+        self.log = [ObservedRecord(told, index) for index in range(len(self.log))]
         self._begun = False
 
-    def part(self, item: int | None = None) -> Watched:
+    def part(self, item: int | None = None) -> ObservedRun:
         """As ``Run.part``."""
         told = self.told
         if item is not None:
-            return Watched(Part(told.watch, told, item=item), self)
-        return Watched(Part(told.watch, told, item=told.item, contends=True), self)
+            return ObservedRun(ObservedPart(told.watch, told, item=item), self)
+        return ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
 
-    def strand(self, rt: Runtime, slot: Slot, outer: float) -> Strand:
+    def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""
         root = self.told.above is None and not self._begun
         if root:
             self.told.watch.begin(rt.now)
         first, self._begun = not (root or self._begun), True
-        return WatchedStrand(self, rt, slot, outer, first=first)
+        return ObservedStrand(self, rt, slot, parent_deadline, first=first)
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """As ``Run.hedge_started``."""
@@ -209,18 +209,18 @@ class Watched(Run):
         for index, entry in enumerate(self.log):
             if isinstance(entry, TaskRecord):
                 told.finished(index, entry, cause, at_last=told.above is None)
-            if isinstance(entry, WatchedEntry) and not (is_item and entry.status in (None, "running")):
+            if isinstance(entry, ObservedRecord) and not (is_item and entry.status in (None, "running")):
                 self.log[index] = entry.plain()
 
 
-class WatchedStrand(Strand):
+class ObservedStrand(Strand):
     """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
 
     __slots__ = ("_at", "_first", "_telling")
 
-    def __init__(self, run: Watched, rt: Runtime, slot: Slot, outer: float, *, first: bool) -> None:
+    def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
         self._telling = False
-        super().__init__(run, rt, slot, outer)
+        super().__init__(run, rt, slot, parent_deadline)
         self._telling = True
         self._first = first
 
@@ -230,7 +230,7 @@ class WatchedStrand(Strand):
     def _set_at(self, index: int) -> None:
         self._at = index
         run = self.run
-        if self._telling and isinstance(run, Watched):
+        if self._telling and isinstance(run, ObservedRun):
             run.told.begins(index, self.rounds + run.log[index].calls + 1, self.replica)
 
     # The interpreter stores the task here exactly when its call begins. That this store tells it, costs those nothing

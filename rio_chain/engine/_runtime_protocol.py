@@ -68,7 +68,7 @@ class Stopped:
 STOPPED = Stopped()
 
 
-class Alarm(Protocol):
+class SlotDeadline(Protocol):
     """Where a strand's limit stands: ``deadline`` is what holds, ``entry_at`` when it is looked at next."""
 
     deadline: float
@@ -83,7 +83,7 @@ class Slot(Protocol):
     """
 
     @property
-    def alarm(self) -> Alarm:
+    def alarm(self) -> SlotDeadline:
         """The same one until ``release``."""
         ...
 

@@ -10,15 +10,15 @@ from rio_chain.chain._plan import PlannedBridge
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._program import TASK, Op, Spread
 
-LONG = 0.1
+BLOCKED_AFTER = 0.1
 """Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""
-MANY = 1000
+MAX_WARNINGS = 1000
 """Functions that are remembered, so that those made at run time can't fill the memory."""
 
-_told: set[tuple[str, str, int]] = set()
+_warned: set[tuple[str, str, int]] = set()
 
 
-def held(strand: Strand, op: Op, seconds: float) -> None:
+def warn_blocked_loop(strand: Strand, op: Op, seconds: float) -> None:
     """Warn, once for each function, that the one of ``op`` held the loop; where it begins.
 
     A warning that is an error goes to ``threading.excepthook``: the run has nothing to do with it.
@@ -33,9 +33,9 @@ def held(strand: Strand, op: Op, seconds: float) -> None:
         advice = "make it a `Task`, which runs on a thread"
     code = code_of(op[2].fn if isinstance(op[2], Spread) else op[2])
     file, line = ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
-    if (what, file, line) in _told or len(_told) >= MANY:
+    if (what, file, line) in _warned or len(_warned) >= MAX_WARNINGS:
         return
-    _told.add((what, file, line))
+    _warned.add((what, file, line))
     message = f"{what} held the loop for {seconds * 1000:.0f} ms, and all that runs on it; {advice}"
     try:
         if code is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rio_chain.engine._current_run import Strand
 
 
-async def give_way(strand: Strand, edge: float, t: float) -> float:
+async def yield_to_loop(strand: Strand, deadline: float, t: float) -> float:
     """Let the loop go round if this run holds it. Called when the clock, which says ``t``, has come to ``rt.look_at``.
 
-    ``edge`` is the earliest limit that is open, which may be over then. Gives what the clock says now.
+    ``deadline`` is the earliest limit that is open, which may be over then. Gives what the clock says now.
     """
     run = strand.run
     while run.around is not None:  # a part of another one, or begun in a body of that
@@ -16,7 +16,7 @@ async def give_way(strand: Strand, edge: float, t: float) -> float:
     rt = strand.rt
     if not rt.holds(id(run), t):
         return t
-    strand.edge = edge
-    strand.slot.arm(edge)
+    strand.deadline = deadline
+    strand.slot.arm(deadline)
     await rt.sleep(0)
     return rt.now()

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine._run import ABANDON_AFTER, begin, end, outcome_of, unbegun
+from rio_chain.engine._run import ABANDON_AFTER, begin, end, outcome_of, outcome_of_unbegun
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors._ticket import Ticket
 
@@ -83,7 +83,7 @@ class Errand:
 
     def unbegun(self, error: Exception) -> Outcome[Any]:
         """The Outcome, if it will not run, or not on."""
-        return unbegun(self.ticket.request, self.ticket.run, error, self.posted, self.host.runtime.now())
+        return outcome_of_unbegun(self.ticket.request, self.ticket.run, error, self.posted, self.host.runtime.now())
 
 
 def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None) -> Outcome[Any]:

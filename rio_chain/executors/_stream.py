@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.engine._run_events import Part, Watch, Watched
+from rio_chain.engine._run_events import EventSink, ObservedPart, ObservedRun
 from rio_chain.errors import UsageError
 from rio_chain.executors._blocking_run import shared_host, warn_if_a_loop_runs
 from rio_chain.executors._blocking_wait import BlockingHost, wait_until_done
@@ -180,13 +180,13 @@ class Stream(Generic[Out]):
 def events_of(ticket: Ticket[Any]) -> Buffer:
     """The events of a run that has not begun yet, as they come; None is the last of them."""
     buffer = Buffer()
-    watch = Watch(ticket.request.plan, buffer.put)
-    ticket.run = Watched(Part(watch))
+    watch = EventSink(ticket.request.plan, buffer.put)
+    ticket.run = ObservedRun(ObservedPart(watch))
     ticket.add_waker(partial(_over, watch, buffer))
     return buffer
 
 
-def _over(watch: Watch, buffer: Buffer) -> None:
+def _over(watch: EventSink, buffer: Buffer) -> None:
     watch.close()
     buffer.put(None)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import field, frozen
 
 from rio_chain._core.units import milliseconds
-from rio_chain.chain._nodes import Choose, Each, Expand, FanOut, Node, Race, Scope, TaskNode, call_of, parts
+from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, Node, RaceNode, Scope, TaskNode, call_of, parts
 from rio_chain.chain._plan import Plan
 from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
 
@@ -162,11 +162,11 @@ def measured(node: Node, low: int = 0) -> Part:
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
     if isinstance(node, (TaskNode, Each)):
         return INF
-    if isinstance(node, (FanOut, Choose)):
+    if isinstance(node, (FanOutNode, Choose)):
         return max(inner)
     if isinstance(node, Expand):
         return _times(inner[0], node.total)  # each may be found in the result of the one before
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         count = node.count if hedges or not node.hedge else 1
         return max(start + inner[i % len(inner)] for i, start in zip(range(count), starts(node, inner), strict=False))
     if isinstance(node, Scope):
@@ -200,7 +200,7 @@ def _times(seconds: float, times: int) -> float:
         return INF
 
 
-def starts(race: Race, inner: list[float]) -> Iterator[float]:
+def starts(race: RaceNode, inner: list[float]) -> Iterator[float]:
     """The latest that each call of a race begins: the next one waits for ``after``, or until the last has failed.
 
     As many as it takes to choose begin at once. With three or more in a row the true latest may lie a little before: an
@@ -255,7 +255,7 @@ def _factors(node: Node) -> tuple[list[float], list[float]]:
         return [many], [many]
     if isinstance(node, Scope) and isinstance(node.policy, Retry):
         return [node.policy.retries + 1], [node.policy.retries + 1]
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         calls: list[float] = [len(range(i, node.count, width)) for i in range(width)]
         first: list[float] = [1, *[0] * (width - 1)]
         return calls, (first if node.hedge else calls)
@@ -283,7 +283,7 @@ def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
         kind, calls = "retry", retry.retries + 1
         slowest = _begun(retry, limit, lambda i: inner + longest(retry, i))
         fastest = _begun(retry, limit, lambda i: shortest(retry, i))
-    elif isinstance(node, Race):
+    elif isinstance(node, RaceNode):
         kind, calls = call_of(node), node.count
         slowest = sum(start < limit for start in starts(node, [p.slowest for p in part.parts]))
         fastest = calls

@@ -11,13 +11,13 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Kept,
     Named,
     Node,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     Seq,
     TaskNode,
@@ -78,7 +78,7 @@ class _Tree:
 
 def _joined(node: Node) -> str:
     """What a node does with its parts."""
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         return race_words(node)
     if isinstance(node, OrElse):
         return f"{fails(node)}, something else"
@@ -88,7 +88,7 @@ def _joined(node: Node) -> str:
         return expand_words(node)
     if isinstance(node, Choose):
         return "by the value, the first of these that fits"
-    assert isinstance(node, FanOut)  # noqa: S101 - a Plan holds no Then
+    assert isinstance(node, FanOutNode)  # noqa: S101 - a Plan holds no Then
     enough = "" if node.need is None else f", until {node.need} of {len(node.branches)} have succeeded"
     gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
     return f"together, on the same input{enough}, giving {gives}"
@@ -104,10 +104,10 @@ def _how(node: TaskNode | Bridge) -> str:
 
 def _labels(node: Node) -> list[str]:
     """What a node calls its parts; none if it has no words for them."""
-    if isinstance(node, FanOut):
+    if isinstance(node, FanOutNode):
         return [f"{escape_nonprintable(key)}: " for key in node.keys or ()]
     if isinstance(node, OrElse):
         return ["", "else "]
-    if isinstance(node, Race) and node.hedge:
+    if isinstance(node, RaceNode) and node.hedge:
         return [""] + ["or "] * (len(node.branches) - 1)
     return [f"{text}: " for text in tests_words(node)] if isinstance(node, Choose) else []

@@ -12,13 +12,13 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Kept,
     Named,
     Node,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     TaskNode,
     is_hedge_of_one,
@@ -93,7 +93,7 @@ class _Drawing:
     def joined(self, node: Node) -> tuple[list[str], list[str]]:
         """Steps, or branches that meet again."""
         ends = [self.draw(part) for part in parts(node)]
-        if isinstance(node, (FanOut, Race)):
+        if isinstance(node, (FanOutNode, RaceNode)):
             join = self.box("{{", label(_gives(node)), "}}")
             self.arrow([id_ for _, last in ends for id_ in last], [join])
             return [id_ for first, _ in ends for id_ in first], [join]
@@ -174,9 +174,9 @@ class _Drawing:
         self.arrows.extend(f"  {source} {sign} {target}" for source, target in product(sources, targets))
 
 
-def _gives(node: FanOut | Race) -> str:
+def _gives(node: FanOutNode | RaceNode) -> str:
     """What comes out where the branches meet."""
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         return race_words(node)
     what = "dict" if node.keys is not None else "Results" if node.settle else "tuple"
     return what if node.need is None else f"{node.need} of {len(node.branches)}: {what}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rio_chain._core.units import escape_nonprintable, format_duration
-from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, Race, TaskNode, unwrapped, walk
+from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
 from rio_chain.chain._plan import Plan, title
 from rio_chain.chain._policy_source import fn_source, on
 from rio_chain.policies import Accept, AtLeast, ByClass, Policy, Quantile, Retry
@@ -26,7 +26,7 @@ def words(policy: Policy) -> str:
     return text
 
 
-def race_words(node: Race) -> str:
+def race_words(node: RaceNode) -> str:
     """A race in words."""
     pick = escape_nonprintable(str(node.pick))
     if not node.hedge:

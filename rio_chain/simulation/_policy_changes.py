@@ -10,7 +10,18 @@ from attrs import evolve, frozen
 
 from rio_chain._core.units import format_duration
 from rio_chain.chain._compose import Composed, made, wrapped_kind
-from rio_chain.chain._nodes import FanOut, Named, Node, Race, Scope, TaskNode, flat, is_hedge_of_one, parts, with_parts
+from rio_chain.chain._nodes import (
+    FanOutNode,
+    Named,
+    Node,
+    RaceNode,
+    Scope,
+    TaskNode,
+    flat,
+    is_hedge_of_one,
+    parts,
+    with_parts,
+)
 from rio_chain.chain._source import source
 from rio_chain.chain._validation import names_in
 from rio_chain.policies import Retry, Timeout, first
@@ -66,7 +77,7 @@ def stacks(chain: Composed) -> dict[str, Stack]:
             return
         name = next(names)
         inner = _until_retry(layers)
-        hedge = next((layer.after for layer in layers if isinstance(layer, Race)), None)
+        hedge = next((layer.after for layer in layers if isinstance(layer, RaceNode)), None)
         limit = next((layer.policy.seconds for layer in inner if _is(layer, Timeout)), None)
         retry = next((layer.policy.retries for layer in layers if _is(layer, Retry)), 0)
         whole = [layer.policy.seconds for layer in layers if _is(layer, Timeout)]
@@ -94,7 +105,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
         return core
 
     node = visit(flat(chain.plan().root))
-    kind = type(chain) if isinstance(node, (FanOut, TaskNode)) else wrapped_kind(chain)
+    kind = type(chain) if isinstance(node, (FanOutNode, TaskNode)) else wrapped_kind(chain)
     return made(kind, node, names_in(node))  # type: ignore[no-any-return]
 
 
@@ -140,9 +151,9 @@ def _with(layers: list[Any], change: Change) -> list[Any]:
     layers = list(layers)
     any_node: Any = None
     if change.after is not None:
-        at = next((i for i, layer in enumerate(layers) if isinstance(layer, Race)), None)
+        at = next((i for i, layer in enumerate(layers) if isinstance(layer, RaceNode)), None)
         if at is None:
-            layers.insert(0, Race((any_node,), 2, change.after, first(), hedge=True))
+            layers.insert(0, RaceNode((any_node,), 2, change.after, first(), hedge=True))
         else:
             layers[at] = evolve(layers[at], after=change.after)
     if change.timeout is not None:
@@ -150,7 +161,7 @@ def _with(layers: list[Any], change: Change) -> list[Any]:
         at = next((i for i, layer in enumerate(inner) if _is(layer, Timeout)), None)
         limit = Scope(Timeout(change.timeout), any_node)
         if at is None:
-            layers.insert(next((i + 1 for i, layer in enumerate(inner) if isinstance(layer, Race)), 0), limit)
+            layers.insert(next((i + 1 for i, layer in enumerate(inner) if isinstance(layer, RaceNode)), 0), limit)
         else:
             layers[at] = limit
     if change.retries is not None:

@@ -13,7 +13,7 @@ from attrs import define, evolve, field, frozen
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._functions import is_async
-from rio_chain.chain._nodes import Node, Race, Scope, flat, parts, with_parts
+from rio_chain.chain._nodes import Node, RaceNode, Scope, flat, parts, with_parts
 from rio_chain.chain._plan import PlannedTask
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, current_attempt
@@ -201,7 +201,7 @@ def anew(node: Node, known: dict[int, Any]) -> Node:
     node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
     if isinstance(node, Scope):
         return Scope(own(node.policy), node.inner)
-    return evolve(node, after=own(node.after)) if isinstance(node, Race) else node
+    return evolve(node, after=own(node.after)) if isinstance(node, RaceNode) else node
 
 
 def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rio_chain.engine._current_run import RESTS
+from rio_chain.engine._current_run import RETRIES_WAIT
 
 
 @contextmanager
@@ -25,8 +25,8 @@ def no_backoff() -> Generator[None, None, None]:
         >>> outcome.unwrap()
         'at last'
     """
-    token = RESTS.set(False)
+    token = RETRIES_WAIT.set(False)
     try:
         yield
     finally:
-        RESTS.reset(token)
+        RETRIES_WAIT.reset(token)

@@ -12,7 +12,7 @@ import pytest
 
 from rio_chain import Request, Task, Ticket, TicketCancelled
 from rio_chain.balancer._mapping import in_threads
-from rio_chain.engine._run import unbegun
+from rio_chain.engine._run import outcome_of_unbegun
 from rio_chain.executors._blocking_wait import SLICE, BackgroundHost, acquire_interruptible
 from rio_chain.executors._run_ticket import wait_for
 
@@ -68,7 +68,7 @@ def a_ticket() -> Ticket[int]:
 
 
 def answered(ticket: Ticket[int]) -> None:
-    ticket.resolve(unbegun(ticket.request, ticket.run, TicketCancelled("why not"), 0.0, 1.0))
+    ticket.resolve(outcome_of_unbegun(ticket.request, ticket.run, TicketCancelled("why not"), 0.0, 1.0))
 
 
 def test_who_waits_no_more_is_forgotten_by_the_ticket() -> None:

@@ -9,7 +9,7 @@ import trio.testing
 
 from rio_chain import Task
 from rio_chain.engine._current_run import INF, Run, Strand
-from rio_chain.engine._enter_policy import nap
+from rio_chain.engine._enter_policy import wait_at_most
 from rio_chain.executors._trio import TrioRuntime
 from rio_chain.executors._worker_pool import Crew
 
@@ -30,6 +30,6 @@ async def test_an_alarm_that_goes_off_as_the_wake_comes_interrupts_nothing_later
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake)
-        await nap(strand, waiter, 1.0)
+        await wait_at_most(strand, waiter, 1.0)
         await trio.lowlevel.checkpoint()
         slot.release()

@@ -20,7 +20,7 @@ CLOCK = FakeClock(1_000.0)
 
 @contextmanager
 def in_a_body_with(seconds: float) -> Iterator[None]:
-    strand: Any = SimpleNamespace(open=True, given_up=(), edge=CLOCK() + seconds, rt=SimpleNamespace(now=CLOCK))
+    strand: Any = SimpleNamespace(open=True, given_up=(), deadline=CLOCK() + seconds, rt=SimpleNamespace(now=CLOCK))
     token = CURRENT.set(strand)
     try:
         yield

@@ -17,7 +17,7 @@ from returns.result import Success
 import rio_chain.executors._blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain._core.units import seconds
-from rio_chain.engine._run_events import Part, Watch, Watched, judged
+from rio_chain.engine._run_events import EventSink, ObservedPart, ObservedRun, judged
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import TaskRecord, close, note_call
 
@@ -331,14 +331,14 @@ def test_a_loop_that_ends_ends_the_run() -> None:
 # --- items -------------------------------------------------------------------------------------------------------
 
 
-def watched(chain: Any) -> tuple[Watched, list[Event]]:
+def watched(chain: Any) -> tuple[ObservedRun, list[Event]]:
     told: list[Event] = []
-    watch = Watch(chain.plan(), told.append)
+    watch = EventSink(chain.plan(), told.append)
     watch.begin(lambda: 0.0)
-    return Watched(Part(watch)), told
+    return ObservedRun(ObservedPart(watch)), told
 
 
-def answered(run: Watched, index: int, replica: int = 0) -> None:
+def answered(run: ObservedRun, index: int, replica: int = 0) -> None:
     """What a strand does to the log for a task that answers at once."""
     run.told.begins(index, 1, replica)
     note_call(run.log, index, 0.0, 0.0).succeeded(7)

@@ -14,7 +14,7 @@ import trio
 from interrupting import SIGNALS, Interruption, everywhere
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
-from rio_chain.engine._run import unbegun
+from rio_chain.engine._run import outcome_of_unbegun
 from rio_chain.executors._blocking_wait import BackgroundHost, once, release_once
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -26,7 +26,7 @@ def a_ticket() -> Ticket[int]:
 
 
 def an_outcome(ticket: Ticket[Any], reason: str = "why not") -> Any:
-    return unbegun(ticket.request, ticket.run, TicketCancelled(reason), 0.0, 1.0)
+    return outcome_of_unbegun(ticket.request, ticket.run, TicketCancelled(reason), 0.0, 1.0)
 
 
 class Gate:

@@ -19,9 +19,9 @@ Told = list[warnings.WarningMessage]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_interpreter, "LONG", 0.005)
-    monkeypatch.setattr(_classify_error, "LONG", 0.005)
-    monkeypatch.setattr(_warn_blocked_loop, "_told", set())
+    monkeypatch.setattr(_interpreter, "BLOCKED_AFTER", 0.005)
+    monkeypatch.setattr(_classify_error, "BLOCKED_AFTER", 0.005)
+    monkeypatch.setattr(_warn_blocked_loop, "_warned", set())
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_each_function_is_named_for_itself(told: Told) -> None:
 
 
 def test_what_is_remembered_is_bounded(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_warn_blocked_loop, "MANY", 2)
+    monkeypatch.setattr(_warn_blocked_loop, "MAX_WARNINGS", 2)
     for i in range(4):
         Task(blocks).inline().named(f"name {i}")(1).run(executor="asyncio")
     assert len(told) == 2

@@ -40,7 +40,7 @@ def gives_up(alarm: Timed) -> bool:
     """Whether it only gives up a run, by a limit that nobody wrote (``abandon_after``)."""
     strand = alarm.strand if isinstance(alarm, Limit) else None
     found = None if strand is None else strand.context.get(CURRENT)
-    if found is None or not found.open or alarm.deadline < found.outer:
+    if found is None or not found.open or alarm.deadline < found.parent_deadline:
         return False
     run: Run | None = found.run
     while run is not None and run.abandon_after is None:
@@ -101,8 +101,8 @@ _WAITS: dict[str, Callable[[Locals], str | None]] = {
     "Desk.turn_came": _slot,
     "Ticket._wait": lambda held: f"{held['self']!r}",
     "Ticket.ended": lambda held: f"{held['self']!r}",
-    "Heat.contender": _nothing,  # from here on: for others of the same run
-    "Heat.timekeeper": _nothing,
+    "HedgeRace.contender": _nothing,  # from here on: for others of the same run
+    "HedgeRace.timekeeper": _nothing,
     "ThreadRuntime.call_async": _nothing,
     "race": _nothing,
 }

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 from attrs import evolve
 
 from rio_chain._core.units import format_duration
-from rio_chain.chain._nodes import Each, Expand, FanOut, Node, OrElse, Race, Scope, TaskNode, call_of, parts, walk
+from rio_chain.chain._nodes import (
+    Each,
+    Expand,
+    FanOutNode,
+    Node,
+    OrElse,
+    RaceNode,
+    Scope,
+    TaskNode,
+    call_of,
+    parts,
+    walk,
+)
 from rio_chain.inspect.lint._policy_stack import Said, Stack, answers, keeps_failures
 from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
 
@@ -19,7 +31,7 @@ def breaker_inside_timeout(stack: Stack) -> Iterator[Said]:
         if limit == float("inf") or not unlimited(layer.inner.node):
             continue
         outside = range(i + 1, len(stack.layers))
-        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, Race)
+        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, RaceNode)
         if timeout is not None and (again is None or again > timeout):
             better = stack.moved(i, timeout + 1)
         else:
@@ -85,7 +97,7 @@ def fallback_never_used(stack: Stack) -> Iterator[Said]:
     for i, layer in enumerate(stack.layers):
         inside = answers(layer.inner.node) if isinstance(layer.node, OrElse) else None
         if inside is not None:
-            what = "settle" if isinstance(inside, FanOut) else "fallback"
+            what = "settle" if isinstance(inside, FanOutNode) else "fallback"
             text = f"the {what} inside it always answers, so this one is never used"
             yield Said("fallback-never-used", text, stack.without(i))
 
@@ -93,7 +105,7 @@ def fallback_never_used(stack: Stack) -> Iterator[Said]:
 def accept_outside(stack: Stack) -> Iterator[Said]:
     """Who calls again, or has other answers at hand, does not hear of it."""
     for i, _, _ in stack.of(Accept):
-        again = stack.first(range(i), Retry, Race)
+        again = stack.first(range(i), Retry, RaceNode)
         if again is not None:
             what = "retry" if stack.layers[again].has(Retry) else "replica"
             text = f"the {what} inside it takes every answer, so one that is not accepted is final"
@@ -112,7 +124,7 @@ def cache_inside_retry(stack: Stack) -> Iterator[Said]:
 def chaos_not_innermost(stack: Stack) -> Iterator[Said]:
     """Faults that no policy inside meets."""
     for i, _, _ in stack.of(Chaos):
-        if stack.first(range(i), Scope, Race, OrElse) is not None:
+        if stack.first(range(i), Scope, RaceNode, OrElse) is not None:
             text = "the policies inside it never meet its faults"
             yield Said("chaos-not-innermost", text, stack.moved(i, 0))
 
@@ -122,7 +134,7 @@ def budget_without_extras(stack: Stack) -> Iterator[Said]:
     for i, layer, _ in stack.of(Budget):
         if any(is_extra(node) for node in walk(layer.inner.node)):
             continue
-        extra = stack.first(reversed(range(i + 1, len(stack.layers))), Retry, Race)
+        extra = stack.first(reversed(range(i + 1, len(stack.layers))), Retry, RaceNode)
         better = stack.without(i) if extra is None else stack.moved(i, extra + 1)
         text = "there is no retry and no replica to the left of the budget that it could bound"
         yield Said("budget-without-extras", text, better)
@@ -156,16 +168,16 @@ def kept_by_abandoned(node: Node) -> Iterator[Limit]:
             todo.extend((part, timed or isinstance(policy, Timeout), found) for part in parts(node))
 
 
-def each_in(node: FanOut | Each | Expand, policy: Retry) -> Node:
+def each_in(node: FanOutNode | Each | Expand, policy: Retry) -> Node:
     """With a policy around each of its parts instead of around the whole."""
-    if isinstance(node, FanOut):
+    if isinstance(node, FanOutNode):
         return evolve(node, branches=tuple(Scope(policy, branch) for branch in node.branches))
     return evolve(node, inner=Scope(policy, node.inner))
 
 
 def is_extra(node: Node) -> bool:
     """Whether it makes calls beside the first."""
-    return (isinstance(node, Scope) and isinstance(node.policy, Retry)) or (isinstance(node, Race) and node.hedge)
+    return (isinstance(node, Scope) and isinstance(node.policy, Retry)) or (isinstance(node, RaceNode) and node.hedge)
 
 
 def neat(seconds: float) -> float:

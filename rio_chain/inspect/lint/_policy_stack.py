@@ -12,11 +12,11 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Named,
     Node,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     flat,
     is_hedge_of_one,
@@ -98,12 +98,12 @@ class Stack:
             if isinstance(layer.node, Scope) and isinstance(layer.node.policy, kind):
                 yield i, layer, cast("P", layer.node.policy)
 
-    def hedges(self) -> Iterator[tuple[int, Layer, Race]]:
+    def hedges(self) -> Iterator[tuple[int, Layer, RaceNode]]:
         """Each hedge among the layers; the core, as one more layer at place -1, if it is one at several places."""
         for i, layer in enumerate(self.layers):
-            if isinstance(layer.node, Race):
+            if isinstance(layer.node, RaceNode):
                 yield i, layer, layer.node
-        if isinstance(self.core.node, Race) and self.core.node.hedge:
+        if isinstance(self.core.node, RaceNode) and self.core.node.hedge:
             yield -1, Layer(self.core, self.around), self.core.node
 
     def first(self, places: Iterable[int], *kinds: type[Any]) -> int | None:
@@ -153,7 +153,7 @@ class Stack:
 
 def put_around(layer: Node, inner: Node) -> Node:
     """A layer around something else."""
-    if isinstance(layer, Race):
+    if isinstance(layer, RaceNode):
         return evolve(layer, branches=(inner,))
     if isinstance(layer, OrElse):
         return evolve(layer, primary=inner)
@@ -193,13 +193,13 @@ def answers(node: Node) -> Node | None:
     if isinstance(core, OrElse):
         always = core.on is Exception and isinstance(core.fallback, Constant)
         return core if always else None
-    return core if isinstance(core, FanOut) and core.settle else None
+    return core if isinstance(core, FanOutNode) and core.settle else None
 
 
-def keeps_failures(node: Node) -> FanOut | Each | Expand | None:
+def keeps_failures(node: Node) -> FanOutNode | Each | Expand | None:
     """What in it hands failures on as values, or drops them, so that another attempt is never made."""
     core = below_names(node)
-    if isinstance(core, FanOut):
+    if isinstance(core, FanOutNode):
         return core if core.settle else None
     return core if isinstance(core, (Each, Expand)) and core.on_error in {"keep", "drop"} else None
 

@@ -9,7 +9,7 @@ from typing import cast
 from attrs import evolve
 
 from rio_chain._core.units import format_duration
-from rio_chain.chain._nodes import FanOut, Node, Race, Scope, Seq, TaskNode, open_end, walk
+from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskNode, open_end, walk
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.inspect._bounds import cut
 from rio_chain.inspect.lint._order_rules import neat
@@ -24,7 +24,7 @@ def timeout_unreachable(stack: Stack) -> Iterator[Said]:
         if policy.seconds < limit:
             continue
         outside = range(i + 1, len(stack.layers))
-        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, Race)
+        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, RaceNode)
         text = (
             f"the limit of {format_duration(policy.seconds)} is never reached, as "
             f"the one around it is {format_duration(limit)}"
@@ -109,7 +109,7 @@ def hedge_in_place(stack: Stack) -> Iterator[Said]:
 def shared_first_task(stack: Stack) -> Iterator[Said]:
     """``user >> a & user >> b``."""
     fan = stack.core.node
-    if not isinstance(fan, FanOut):
+    if not isinstance(fan, FanOutNode):
         return
     rows = [steps_of(branch) for branch in fan.branches]
     shared = [steps[0] for steps in rows if len(steps) > 1 and sum(same(steps[0], other[0]) for other in rows) > 1]

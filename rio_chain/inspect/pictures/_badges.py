@@ -7,7 +7,7 @@ import math
 from attrs import frozen
 
 from rio_chain._core.units import format_duration
-from rio_chain.chain._nodes import Each, Expand, FanOut, OrElse, Race, TaskNode
+from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
 from rio_chain.chain._policy_source import fn_source, on
 from rio_chain.inspect._words import race_words, words
 from rio_chain.inspect.pictures._text_width import cut
@@ -62,7 +62,7 @@ def layer(policy: Policy) -> Layer:
     return Layer(text, words(policy), tone)
 
 
-def hedge(node: Race) -> Layer:
+def hedge(node: RaceNode) -> Layer:
     """A ``.replica`` in a few words."""
     return Layer(cut(f"replica {node.count}{_after(node)}", LONGEST), race_words(node), "hedge")
 
@@ -76,7 +76,7 @@ def place(call: TaskNode) -> Layer | None:
     return None
 
 
-def _after(node: Race) -> str:
+def _after(node: RaceNode) -> str:
     if isinstance(node.after, Quantile):
         return ", late"
     if node.after == math.inf:
@@ -84,9 +84,9 @@ def _after(node: Race) -> str:
     return f", after {format_duration(node.after)}" if node.after else ""
 
 
-def gives(node: FanOut | Race) -> str:
+def gives(node: FanOutNode | RaceNode) -> str:
     """What comes out where branches meet."""
-    if isinstance(node, Race):
+    if isinstance(node, RaceNode):
         pick = node.pick
         return "best" if isinstance(pick, Best) else f"{pick.k} agree" if isinstance(pick, Quorum) else "first"
     if node.need is not None:

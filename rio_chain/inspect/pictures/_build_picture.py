@@ -13,13 +13,13 @@ from rio_chain.chain._nodes import (
     Constant,
     Each,
     Expand,
-    FanOut,
+    FanOutNode,
     Handler,
     Kept,
     Named,
     Node,
     OrElse,
-    Race,
+    RaceNode,
     Scope,
     Seq,
     TaskNode,
@@ -242,7 +242,7 @@ class _Builder:
         """What has branches."""
         if isinstance(node, OrElse):
             return self.or_else(node, depth)
-        assert isinstance(node, (FanOut, Race, Choose))  # noqa: S101 - a Plan holds no Then
+        assert isinstance(node, (FanOutNode, RaceNode, Choose))  # noqa: S101 - a Plan holds no Then
         mark = self.joint() if isinstance(node, Choose) else None
         branches, numbers = self.some(node.branches, depth)
         words = self.words(node)
@@ -252,9 +252,9 @@ class _Builder:
             return Fan(branches, labels=labels, choice=True, full=full, mark=mark)
         return Fan(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
 
-    def words(self, node: FanOut | Race | Choose) -> list[str]:
+    def words(self, node: FanOutNode | RaceNode | Choose) -> list[str]:
         """What a node calls its branches; none if it has no words for them."""
-        if isinstance(node, FanOut):
+        if isinstance(node, FanOutNode):
             return list(node.keys or ())
         if isinstance(node, Choose):
             return tests_words(node)
@@ -281,8 +281,8 @@ def _few(layers: list[Layer]) -> list[Layer]:
     return [*layers[:PILLS], Layer(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:TOLD]), "place")]
 
 
-def _gives(node: FanOut | Race) -> str:
-    if isinstance(node, Race):
+def _gives(node: FanOutNode | RaceNode) -> str:
+    if isinstance(node, RaceNode):
         return race_words(node)
     enough = "" if node.need is None else f" of the first {node.need} that succeed"
     return f"{'a dict' if node.keys is not None else 'a tuple of Results' if node.settle else 'a tuple'}{enough}"

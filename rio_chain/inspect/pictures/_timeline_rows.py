@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from rio_chain.chain._nodes import Choose, FanOut, Node, OrElse, Race, TaskNode, parts, walk
+from rio_chain.chain._nodes import Choose, FanOutNode, Node, OrElse, RaceNode, TaskNode, parts, walk
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect.pictures._picture import Mark
 from rio_chain.inspect.pictures._status_marks import duration, headline, short, span_text, waited
@@ -149,7 +149,7 @@ def _joined(node: Node, inner: list[_Path]) -> _Path:
     ran = [path for path in inner if path.tasks]
     if not ran:
         return _NONE
-    if isinstance(node, (FanOut, Race, Choose)):
+    if isinstance(node, (FanOutNode, RaceNode, Choose)):
         return max(ran, key=lambda path: (not path.stopped, path.ended))
     if isinstance(node, OrElse) or len(ran) > 1:
         tasks = tuple(index for path in ran for index in path.tasks)
