@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors._base import Executor, Host
-    from rio_chain.executors._worker_pool import LeftCall
+    from rio_chain.executors._worker_pool import AbandonedCall
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
@@ -300,9 +300,9 @@ class Balancer(NotebookRepr):
             )
         if request.plan.lanes:
             check_lanes(request, host.runtime.lanes)
-        if host.crew.saturated and not self._core.closed:
+        if host.pool.saturated and not self._core.closed:
             self._core.rejected += 1
-            raise Saturated(f"{host.crew.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
+            raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
 
     def _post(self, host: Host, request: Request[Out], terms: Terms) -> Ticket[Out]:
         self._check(host, request)
@@ -349,11 +349,11 @@ class Balancer(NotebookRepr):
         self._binding.close()
         self._finalizer.detach()
 
-    def _left_calls(self) -> list[LeftCall]:
+    def _left_calls(self) -> list[AbandonedCall]:
         """The calls that were given up and still run."""
-        return [] if self._host is None else self._host.crew.left_calls()
+        return [] if self._host is None else self._host.pool.left_calls()
 
-    def _warn_of_calls(self, call: str, before: list[LeftCall] | None) -> None:
+    def _warn_of_calls(self, call: str, before: list[AbandonedCall] | None) -> None:
         """Name those that ``call`` itself gave up on, if it did."""
         if before is not None and not self._interrupted:
             left_running(call, [left.task for left in self._left_calls() if left not in before])

@@ -26,7 +26,7 @@ def state(binding: Binding, core: Core) -> str:
 def snapshot(binding: Binding, core: Core) -> Stats:
     """All counts, as they are now."""
     host = binding.host
-    return core.stats(0 if host is None else host.crew.abandoned)
+    return core.stats(0 if host is None else host.pool.abandoned)
 
 
 def described(binding: Binding, core: Core) -> str:

@@ -13,7 +13,7 @@ from rio_chain._core.units import Duration, number, seconds, short_repr
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import INF, inherited
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.executors._run_ticket import Errand
+from rio_chain.executors._run_ticket import TicketRun
 
 if TYPE_CHECKING:
     from rio_chain.balancer._admission import Core
@@ -70,7 +70,7 @@ USUAL = {"wait": Terms(0, None, INF, bounded=False), "reject": Terms(0, None, IN
 
 
 @define(eq=False)
-class Posting(Errand):
+class Posting(TicketRun):
     """A posted request on its way."""
 
     context: Context = field(kw_only=True)
@@ -82,11 +82,11 @@ class Posting(Errand):
     """Its place in the line, if it had to come there."""
 
     def left(self, began: float) -> None:
-        """As ``Errand.left``: its slot goes on."""
+        """As ``TicketRun.left``: its slot goes on."""
         self.core.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began)
 
     def answered(self) -> None:
-        """As ``Errand.answered``."""
+        """As ``TicketRun.answered``."""
         self.open.discard(self)
         if self.ticket.run in self.core.runs:  # its leaving was interrupted
             self.core.release(self.ticket.run)

@@ -37,7 +37,7 @@ class ThreadPool(Protocol):
     submitted: int
     """Changes with each call."""
 
-    def abandon_detached(self, seat: Any, context: Context) -> None:
+    def abandon_detached(self, worker: Any, context: Context) -> None:
         """Count the thread of a seat as abandoned, until it comes back."""
 
 
@@ -60,16 +60,16 @@ class PinnedThread:
         value: what the thread has made. If it is a generator, the thread closes it at the end.
         context: in which it was made, and in which all calls are made.
         pool: where the thread comes from.
-        seat: by which ``pool`` knows the thread.
+        worker: by which ``pool`` knows the thread.
     """
 
     __slots__ = ("_calls", "_lock", "_now", "_over", "_permits", "_pool", "_seat", "context", "value")
 
-    def __init__(self, value: Any, context: Context, pool: ThreadPool, seat: object) -> None:
+    def __init__(self, value: Any, context: Context, pool: ThreadPool, worker: object) -> None:
         self.value = value
         self.context = context
         self._pool = pool
-        self._seat = seat
+        self._seat = worker
         self._calls: SimpleQueue[PinnedCall | None] = SimpleQueue()
         self._permits: tuple[SharedPermit, ...] = ()  # the places under limits that it keeps while it is abandoned
         self._lock = threading.RLock()
@@ -149,10 +149,10 @@ class Pinned:
         self.context: Context | None = None
         self.thread: PinnedThread | None = None
 
-    def detach(self, context: Context, pool: ThreadPool, seat: object) -> PinnedThread:
+    def detach(self, context: Context, pool: ThreadPool, worker: object) -> PinnedThread:
         """Bind it to the thread that calls this, which will then ``serve`` what it gets."""
         self.context = context
-        self.thread = thread = PinnedThread(self.value, context, pool, seat)
+        self.thread = thread = PinnedThread(self.value, context, pool, worker)
         return thread
 
     async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:

@@ -20,18 +20,18 @@ from typing import Any, TypeVar, cast
 
 from rio_chain._core.unhandled_errors import call_once, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone, Raised
-from rio_chain.executors._base import Lost, Main, OnLoop, OnLoopHost
+from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._timers import Deadlines
-from rio_chain.executors._worker_pool import Crew
-from rio_chain.executors.virtual._autojump_calls import BEGIN, LOOK, Calls
+from rio_chain.executors._worker_pool import WorkerPool
+from rio_chain.executors.virtual._autojump_calls import BEGIN, POLL_EVERY, RunningCalls
 
 T = TypeVar("T")
 INF = float("inf")
 NAME = "asyncio"
-AGAIN = 0.01
+REPEAT_AFTER = 0.01
 """Seconds until a task that could not be made is tried again."""
-FAR = 1e9
+FAR_AWAY = 1e9
 """Seconds; a timer that never fires."""
 _NO_CONTEXT = Context()
 """For callbacks of our own, which would else keep the context of the task that asks for them."""
@@ -40,7 +40,7 @@ _NO_CONTEXT = Context()
 # --- limits -----------------------------------------------------------------------------------------------------
 
 
-class _Alarm:
+class _SlotDeadline:
     """A slot's place in the reaper's heap. It outlives the slot and serves the next one, so that the heap holds no
     more entries than there were runs at once.
     """
@@ -52,22 +52,22 @@ class _Alarm:
         self.slot: AsyncioSlot | None = None
 
 
-class Reaper:
+class LoopDeadlines:
     """One timer for all limits of a loop, set to the earliest."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.free: list[_Alarm] = []
-        self._deadlines: Deadlines[_Alarm] = Deadlines()
+        self.free: list[_SlotDeadline] = []
+        self._deadlines: Deadlines[_SlotDeadline] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._context = Context()  # a timer would keep that of whoever set it
 
-    def push(self, alarm: _Alarm, at: float) -> None:
+    def push(self, alarm: _SlotDeadline, at: float) -> None:
         """Look at the alarm at that instant."""
         if self._deadlines.push(alarm, at):
             self._set(at)
 
-    def drop(self, alarm: _Alarm) -> None:
+    def drop(self, alarm: _SlotDeadline) -> None:
         """The alarm has gone off: whatever it is set to next has to be pushed."""
         self._deadlines.drop(alarm)
 
@@ -95,12 +95,12 @@ class AsyncioSlot:
     _base: int
     """The cancellations that are not ours."""
     _fired: bool
-    _reaper: Reaper
+    _reaper: LoopDeadlines
     _task: asyncio.Task[Any] | None
-    alarm: _Alarm
+    alarm: _SlotDeadline
 
     @classmethod
-    def of(cls, reaper: Reaper) -> AsyncioSlot:
+    def of(cls, reaper: LoopDeadlines) -> AsyncioSlot:
         """For the task that calls."""
         task = asyncio.current_task(reaper.loop)
         if task is None:
@@ -110,7 +110,7 @@ class AsyncioSlot:
         slot._base = task.cancelling()
         slot._fired = False
         slot._reaper = reaper
-        slot.alarm = alarm = reaper.free.pop() if reaper.free else _Alarm()
+        slot.alarm = alarm = reaper.free.pop() if reaper.free else _SlotDeadline()
         alarm.slot = slot
         return slot
 
@@ -319,18 +319,18 @@ class _Race:
             del error, interruption  # its traceback keeps this frame
 
 
-class AsyncioRuntime(OnLoop):
+class AsyncioRuntime(BaseLoopRuntime):
     """``Runtime`` on the loop that was running when it was made."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, crew: Crew) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: WorkerPool) -> None:
         self.loop = loop
-        super().__init__(crew)
-        if isinstance(loop, JumpingLoop):
-            loop.calls.watch(crew)
+        super().__init__(pool)
+        if isinstance(loop, AutojumpLoop):
+            loop.calls.watch(pool)
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
-        self.slot = partial(AsyncioSlot.of, _reaper_of(loop))
+        self.slot = partial(AsyncioSlot.of, _deadlines_of(loop))
         self.home = loop
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
 
@@ -351,31 +351,31 @@ class AsyncioRuntime(OnLoop):
 _local = threading.local()
 
 
-def _reaper_of(loop: asyncio.AbstractEventLoop) -> Reaper:
+def _deadlines_of(loop: asyncio.AbstractEventLoop) -> LoopDeadlines:
     """The reaper of a loop, kept for as long as this thread runs no other loop."""
-    reaper: Reaper | None = getattr(_local, "reaper", None)
+    reaper: LoopDeadlines | None = getattr(_local, "reaper", None)
     if reaper is None or reaper.loop is not loop:
-        reaper = _local.reaper = Reaper(loop)
+        reaper = _local.reaper = LoopDeadlines(loop)
     return reaper
 
 
 # --- a clock that jumps -----------------------------------------------------------------------------------------
 
 
-class _Jumping(selectors.DefaultSelector):
+class _AutojumpSelector(selectors.DefaultSelector):
     """A selector that never waits for time to pass: it moves the clock."""
 
     def __init__(self) -> None:
         super().__init__()
         self.at = BEGIN
-        self.calls = Calls()
+        self.calls = RunningCalls()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As ``BaseSelector.select``."""
         if timeout is not None and timeout <= 0:
             return super().select(timeout)
         while self.calls.quiet() is None:
-            if ready := super().select(LOOK):
+            if ready := super().select(POLL_EVERY):
                 return ready
         ready = super().select(timeout and 0)  # what the last call woke is there by now
         if not ready and timeout is not None:
@@ -383,11 +383,11 @@ class _Jumping(selectors.DefaultSelector):
         return ready
 
 
-class JumpingLoop(asyncio.SelectorEventLoop):
+class AutojumpLoop(asyncio.SelectorEventLoop):
     """An asyncio loop in virtual time: when nothing is ready, the clock moves to the next timer."""
 
     def __init__(self) -> None:
-        self._jumps = _Jumping()
+        self._jumps = _AutojumpSelector()
         super().__init__(self._jumps)
         self._clock_resolution = 1e-9
         self.calls = self._jumps.calls
@@ -397,9 +397,9 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self._jumps.at
 
 
-def run_jumping(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_autojump(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main`` on such a loop."""
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(main())
 
 
@@ -419,7 +419,7 @@ class _Closing:
         owned = getattr(loop, "_ssock", None)
         if owned is None:
             owned = _Owned()
-            self._timer = weakref.ref(loop.call_later(FAR, _nothing, owned, context=Context()))
+            self._timer = weakref.ref(loop.call_later(FAR_AWAY, _nothing, owned, context=Context()))
         self._owned: object = weakref.ref(owned, lambda _: call_once([ended]))
 
     def dismiss(self) -> None:
@@ -445,17 +445,17 @@ def _nothing(_: object) -> None:
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 
-class AsyncioHost(OnLoopHost):
+class AsyncioHost(BaseLoopHost):
     """A running asyncio loop as a host."""
 
     name = NAME
     cancelled = asyncio.CancelledError
     borrowed = True
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self.loop = asyncio.get_running_loop()
-        self.crew = crew
-        self.runtime = AsyncioRuntime(self.loop, crew)
+        self.pool = pool
+        self.runtime = AsyncioRuntime(self.loop, pool)
         self._thread = threading.get_ident()
         self._tasks: set[asyncio.Task[Any]] = set()  # a loop itself keeps its tasks only weakly
         self._lost: Lost | None = None
@@ -506,7 +506,7 @@ class AsyncioHost(OnLoopHost):
         else:
             with contextlib.suppress(HostGone):
                 self._soon(self._dismiss)
-        self.crew.close(wait=wait)
+        self.pool.close(wait=wait)
 
     def _soon(self, fn: Callable[..., object], *args: Any) -> None:
         try:
@@ -526,7 +526,7 @@ class AsyncioHost(OnLoopHost):
         except Exception:
             if not again:
                 raise
-            self.loop.call_later(AGAIN, partial(self._start, main, context, again=True))
+            self.loop.call_later(REPEAT_AFTER, partial(self._start, main, context, again=True))
             return
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -559,8 +559,8 @@ class OwnAsyncioHost(AsyncioHost):
 
     borrowed = False
 
-    def __init__(self, crew: Crew, ended: asyncio.Event) -> None:
-        super().__init__(crew)
+    def __init__(self, pool: WorkerPool, ended: asyncio.Event) -> None:
+        super().__init__(pool)
         self._ended = ended
         self.thread: threading.Thread | None = None
 
@@ -579,7 +579,7 @@ class OwnAsyncioHost(AsyncioHost):
 
 def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     """As ``ExecutorModule.attach``."""
-    return AsyncioHost(Crew(threads, max_abandoned, "rio_chain-asyncio"))
+    return AsyncioHost(WorkerPool(threads, max_abandoned, "rio_chain-asyncio"))
 
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
@@ -587,7 +587,7 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") ->
 
     async def main(up: Callable[[OwnAsyncioHost], bool]) -> None:
         ended = asyncio.Event()
-        if up(OwnAsyncioHost(Crew(threads, max_abandoned, name), ended)):
+        if up(OwnAsyncioHost(WorkerPool(threads, max_abandoned, name), ended)):
             await ended.wait()
 
     def run(up: Callable[[OwnAsyncioHost], bool]) -> None:
@@ -596,9 +596,9 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") ->
     return start_loop(run, name)
 
 
-def runtime(crew: Crew) -> AsyncioRuntime:
+def runtime(pool: WorkerPool) -> AsyncioRuntime:
     """As ``ExecutorModule.runtime``."""
-    return AsyncioRuntime(asyncio.get_running_loop(), crew)
+    return AsyncioRuntime(asyncio.get_running_loop(), pool)
 
 
 def tasks() -> dict[object, tuple[str, object]]:

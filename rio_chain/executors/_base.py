@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._worker_pool import Crew, pooled_call
+from rio_chain.executors._worker_pool import WorkerPool, pooled_call
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
@@ -27,13 +27,13 @@ class Lost(Protocol):
         """``over``: nothing on it goes on. Else its tasks are cancelled, and still have their clean-up to do."""
 
 
-PIECE = 0.005
+MAX_BURST = 0.005
 """Seconds that a run may go on before somebody looks whether it holds the loop. So it may do so for two of them, and a
 timer of somebody else's that is due meanwhile waits for two such turns.
 """
 
 
-class OnLoop(ABC):
+class BaseLoopRuntime(ABC):
     """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
 
     direct = True
@@ -45,8 +45,8 @@ class OnLoop(ABC):
     home: object
     running: Callable[[], object]
 
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
         self.lanes: Mapping[str, Lane] = NO_LANES
         self.look_at = 0.0
         self._looked = 0.0  # when that was, in real seconds
@@ -73,11 +73,11 @@ class OnLoop(ABC):
     def holds(self, run: int, now: float) -> bool:
         """As ``Runtime.holds``. The loop is asked to tell its next turn, as it counts none."""
         real, mark = perf_counter(), (run, self._turn)
-        long = real >= self._looked + PIECE  # else a clock that is not the real one was moved
+        long = real >= self._looked + MAX_BURST  # else a clock that is not the real one was moved
         if long and mark == self._last:
             self.look_at = now  # the other strands of this run look at once
             return True
-        self.look_at = now + PIECE
+        self.look_at = now + MAX_BURST
         if long:
             self._looked, self._last = real, mark
             if not self._asked:
@@ -91,15 +91,15 @@ class OnLoop(ABC):
 
     def reserve(self) -> Awaitable[None] | None:
         """As ``Runtime.reserve``."""
-        return self.crew.reserve(self.waiter)
+        return self.pool.reserve(self.waiter)
 
     def unreserve(self) -> None:
         """As ``Runtime.unreserve``."""
-        self.crew.permits.release()
+        self.pool.permits.release()
 
     def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
         """As ``Runtime.call``."""
-        return pooled_call(self.crew, self.waiter, fn, args, kwargs)
+        return pooled_call(self.pool, self.waiter, fn, args, kwargs)
 
     async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """As ``Runtime.call_async``."""
@@ -119,11 +119,11 @@ class LoopRuntime(Runtime, Protocol):
         ...
 
 
-class OnLoopHost(BlockingHost):
+class BaseLoopHost(BlockingHost):
     """What the hosts on running loops do alike."""
 
-    runtime: OnLoop
-    crew: Crew
+    runtime: BaseLoopRuntime
+    pool: WorkerPool
     must_close = True
 
     def here(self) -> bool:
@@ -132,7 +132,7 @@ class OnLoopHost(BlockingHost):
 
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""
-        return self.crew.forked
+        return self.pool.forked
 
     def waiter(self) -> Waiter:
         """As ``BlockingHost.waiter``."""
@@ -144,7 +144,7 @@ class Host(BlockingHost, Protocol):
 
     name: str
     runtime: Runtime
-    crew: Crew
+    pool: WorkerPool
     cancelled: type[BaseException]
     """What a strand gets when its loop ends."""
     must_close: bool
@@ -207,7 +207,7 @@ class LoopModule(ExecutorModule, Protocol):
         """A host on the loop that is running in this thread."""
         ...
 
-    def runtime(self, crew: Crew) -> LoopRuntime:
+    def runtime(self, pool: WorkerPool) -> LoopRuntime:
         """The runtime of the loop that is running in this thread."""
         ...
 

@@ -20,8 +20,8 @@ from rio_chain.engine._run import execute
 from rio_chain.errors import UsageError
 from rio_chain.executors._base import Executor
 from rio_chain.executors._by_name import checked_executor, default_name, module_of
-from rio_chain.executors._process_resources import keeping
-from rio_chain.executors._run_ticket import Errand, wait_for
+from rio_chain.executors._process_resources import keep_for_process
+from rio_chain.executors._run_ticket import TicketRun, wait_for
 from rio_chain.executors._running_loop import SHARED_ABANDONED, SHARED_THREADS, running_library, runtime_here
 from rio_chain.executors._ticket import Ticket
 
@@ -62,7 +62,7 @@ def shared_host(executor: str | Executor) -> Host:
     key = os.getpid(), name  # a forked child has none of its parent's threads
     with _lock:
         if key not in _hosts:
-            with keeping():
+            with keep_for_process():
                 made = module_of(name).launch(SHARED_THREADS, SHARED_ABANDONED, f"rio_chain-{name}-shared")
             if _hosts.setdefault(key, made) is not made:  # a signal handler came in between
                 made.close()
@@ -90,7 +90,7 @@ def run_blocking(
     with nullcontext() if follow is None else follow(ticket) as meanwhile:
         if follow is not None:  # what it took to open is not the run's time
             limit = deadline_of(deadline, host.runtime.now)
-        host.spawn(Errand(host, ticket, host.runtime.now(), limit).serve, copy_context())
+        host.spawn(TicketRun(host, ticket, host.runtime.now(), limit).serve, copy_context())
         return wait_for(ticket, meanwhile)
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
-kept: set[int] = set()
+process_descriptors: set[int] = set()
 """The descriptors of these loops."""
 
 _FOLDERS = (Path("/proc/self/fd"), Path("/dev/fd"))
@@ -39,8 +39,8 @@ def _target(path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def keeping() -> Generator[None]:
+def keep_for_process() -> Generator[None]:
     """What is opened meanwhile stays open as long as the process."""
     before = descriptors()
     yield
-    kept.update(descriptors().keys() - before.keys())
+    process_descriptors.update(descriptors().keys() - before.keys())

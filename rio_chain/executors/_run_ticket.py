@@ -24,7 +24,7 @@ LOST = "the loop it ran on has ended"
 
 
 @define(eq=False)  # not frozen, which costs each post as much as all its checks
-class Errand:
+class TicketRun:
     """A ticket's request on its way: it is run once, and answered whatever happens."""
 
     host: Host

@@ -12,8 +12,8 @@ import sniffio
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain.engine._current_run import CURRENT
 from rio_chain.errors import UsageError
-from rio_chain.executors._strand import driven
-from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors._strand import driven_strand
+from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.policies._shared_clock import find_clock_with
 
 if TYPE_CHECKING:
@@ -67,27 +67,27 @@ _library = sniffio.thread_local
 _here: tuple[LoopRuntime, Callable[[], object], object, str | None] | None = None
 """The runtime that was used last, how to ask which loop runs, the loop it is of, and the name of the library."""
 _local = threading.local()
-_crew: Crew | None = None
+_pool: WorkerPool | None = None
 
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads: what lives on them is made anew."""
-    global _crew, _lock, _here
-    keep_alive((_crew, _here, dict(_local.__dict__)))
-    _crew, _lock, _here = None, threading.RLock(), None
+    global _pool, _lock, _here
+    keep_alive((_pool, _here, dict(_local.__dict__)))
+    _pool, _lock, _here = None, threading.RLock(), None
     _local.__dict__.clear()
 
 
 after_fork(_after_fork)
 
 
-def shared_crew() -> Crew:
+def shared_pool() -> WorkerPool:
     """The workers for sync functions of runs that no balancer holds."""
-    global _crew  # noqa: PLW0603 - one per process, made when first needed
+    global _pool  # noqa: PLW0603 - one per process, made when first needed
     with _lock:
-        if _crew is None:
-            _crew = Crew(SHARED_THREADS, SHARED_ABANDONED, "rio_chain-shared")
-        return _crew
+        if _pool is None:
+            _pool = WorkerPool(SHARED_THREADS, SHARED_ABANDONED, "rio_chain-shared")
+        return _pool
 
 
 def runtime_here() -> Runtime:
@@ -120,7 +120,7 @@ def _found_here() -> Runtime:
         host = _host_of_strand()
         if host is not None:  # not kept: a sync function in a strand may run a loop of its own
             return host.runtime
-        found = _library_here().runtime(shared_crew())
+        found = _library_here().runtime(shared_pool())
         known = _local.here = found, found.running, found.home, name
     _here = known
     return cast("Runtime", known[0])
@@ -128,7 +128,7 @@ def _found_here() -> Runtime:
 
 def _host_of_strand() -> Host | None:
     """Where the async function that asks runs as a strand on threads: under a clock that jumps."""
-    strand = driven()
+    strand = driven_strand()
     if strand is None or running_library() is not None:
         return None
     return cast("Host | None", strand.kernel.host)
@@ -143,5 +143,5 @@ def host_here() -> Host:
     if name is None:
         raise UsageError("`async for` needs a running asyncio or trio loop; in plain code write `for`")
     host = loop_module_of(name).attach(SHARED_THREADS, SHARED_ABANDONED)
-    host.runtime, host.crew = runtime_here(), shared_crew()
+    host.runtime, host.pool = runtime_here(), shared_pool()
     return host

@@ -31,13 +31,13 @@ from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._blocking_call import NO_KWARGS
 from rio_chain.engine._runtime_protocol import answer, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
-from rio_chain.executors._timers import Alarm
-from rio_chain.executors._worker_pool import Crew, Item
+from rio_chain.executors._timers import Timer
+from rio_chain.executors._worker_pool import WorkerPool, WorkItem
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
-AGAIN = 0.05
+RETRY_START_AFTER = 0.05
 """Seconds between two attempts to start a thread that could not be started."""
-LOOK = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two looks for lost wake-ups, and how late an expiry is that was lost."""
 
 Ended = Callable[[Any, BaseException | None], None]
@@ -57,7 +57,7 @@ class Timers(Protocol):
 
     now: Callable[[], float]
 
-    def push(self, alarm: Alarm, at: float) -> None:
+    def push(self, alarm: Timer, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
         ...
 
@@ -65,14 +65,14 @@ class Timers(Protocol):
 class Kernel:
     """What all strands of one runtime share."""
 
-    def __init__(self, crew: Crew, timers: Timers) -> None:
-        self.crew = crew
+    def __init__(self, pool: WorkerPool, timers: Timers) -> None:
+        self.pool = pool
         self.timers = timers
-        self.strands: set[Strand] = set()  # that have not ended; it also keeps parked ones alive
-        self.limits: list[Limit] = []  # not in use
+        self.strands: set[ThreadStrand] = set()  # that have not ended; it also keeps parked ones alive
+        self.limits: list[StrandDeadline] = []  # not in use
         self.stray: Callable[[object], BaseException] = _stray
-        self.rescue = Rescue(self)
-        crew.unserved, crew.wanted = self.rescue.add, self.rescue.waits
+        self.rescue = StartRetry(self)
+        pool.unserved, pool.wanted = self.rescue.add, self.rescue.waits
         self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
@@ -87,25 +87,25 @@ class Kernel:
             RuntimeError: no thread can be started and none is there. ``main`` will not run.
         """
         try:
-            strand = Strand(self, main, context, _report)
+            strand = ThreadStrand(self, main, context, _report)
             self.rescue.begin()
-            (self.go_on if accepted else self.crew.submit)(strand.drive)
+            (self.go_on if accepted else self.pool.submit)(strand.drive)
         except BaseException:  # an interruption may come anywhere, also before the strand has its name
             for late in [strand for strand in self.strands.copy() if strand.main is main]:
                 late.disown()
             raise
 
-    def go_on(self, item: Item) -> None:
+    def go_on(self, item: WorkItem) -> None:
         """Have an item done that must not be lost: when no thread can be started, it waits for the next chance."""
         try:
-            self.crew.submit(item)
+            self.pool.submit(item)
         except BaseException as error:
             surely(partial(self.rescue.add, [item], error))
             if not isinstance(error, (RuntimeError, MemoryError)):
                 raise
 
 
-class Rescue:
+class StartRetry:
     """Items that wait for a thread that could not be started, and the alarm that looks for one again and again.
 
     Meanwhile the timer's thread drives each strand up to its next call. So limits hold, and what was cancelled ends,
@@ -117,14 +117,14 @@ class Rescue:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._items: deque[Item] = deque()
+        self._items: deque[WorkItem] = deque()
         self.looks = False  # whether it looks for lost wake-ups; a clock for tests would never come to rest
         self.deadline = self.entry_at = inf
 
-    def add(self, items: list[Item], error: BaseException) -> None:  # noqa: ARG002 - as ``Crew.unserved``
+    def add(self, items: list[WorkItem], error: BaseException) -> None:  # noqa: ARG002 - as ``WorkerPool.unserved``
         """Look for a thread for these again in a moment."""
         self._items.extend(items)
-        self._arm(AGAIN)
+        self._arm(RETRY_START_AFTER)
 
     def waits(self) -> bool:
         """Whether items wait here."""
@@ -133,7 +133,7 @@ class Rescue:
     def begin(self) -> None:
         """There are strands now."""
         if self.looks and self.deadline == inf:
-            self._arm(LOOK)
+            self._arm(CHECK_EVERY)
 
     def _arm(self, seconds: float) -> None:
         self.deadline = at = self._kernel.timers.now() + seconds
@@ -150,21 +150,21 @@ class Rescue:
                     self._items.append(item)
                 self._items.popleft()
             if self.looks:
-                self._kernel.crew.look()
+                self._kernel.pool.look()
                 for strand in self._kernel.strands.copy():
                     strand.look(now)
         finally:
             if self._items:
-                self._arm(AGAIN)
+                self._arm(RETRY_START_AFTER)
             elif self.looks and self._kernel.strands:
-                self._arm(LOOK)
+                self._arm(CHECK_EVERY)
 
-    def _still_waits(self, item: Item) -> bool:
+    def _still_waits(self, item: WorkItem) -> bool:
         try:
-            self._kernel.crew.submit(item)
+            self._kernel.pool.submit(item)
         except (RuntimeError, MemoryError):
             strand = getattr(item, "__self__", None)
-            return strand.advance() if isinstance(strand, Strand) else item()
+            return strand.advance() if isinstance(strand, ThreadStrand) else item()
         return False
 
 
@@ -177,14 +177,14 @@ def _stray(_: object) -> BaseException:
     return RuntimeError("a strand can only await what its own runtime gives")
 
 
-class Limit:
+class StrandDeadline:
     """What the timers know of a strand. Pooled: its entry in the heap outlives the strand, and serves another one."""
 
     __slots__ = ("deadline", "entry_at", "strand")
 
     def __init__(self) -> None:
         self.deadline = self.entry_at = inf
-        self.strand: Strand | None = None
+        self.strand: ThreadStrand | None = None
 
     def fire(self, now: float) -> None:
         """Interrupt the strand, if its deadline has not moved on."""
@@ -193,12 +193,12 @@ class Limit:
             strand.expire(self, now)
 
 
-class Signal:
+class ThreadWaiter:
     """What a strand parks on: a ``Waiter``. A wake before the wait is kept; one that nobody waits for is nothing."""
 
     __slots__ = ("left", "shielded", "strand", "woken")
 
-    def __init__(self, strand: Strand, left: Callable[[], None] | None = None) -> None:
+    def __init__(self, strand: ThreadStrand, left: Callable[[], None] | None = None) -> None:
         self.strand = strand
         self.left = left  # called by whoever interrupts the wait, on that thread
         self.shielded = False
@@ -220,12 +220,12 @@ class Signal:
         self.strand.wake(self)
 
 
-class Sleep(Signal):
+class ThreadSleep(ThreadWaiter):
     """A signal that a timer wakes."""
 
     __slots__ = ("deadline", "entry_at")
 
-    def __init__(self, strand: Strand, at: float) -> None:
+    def __init__(self, strand: ThreadStrand, at: float) -> None:
         super().__init__(strand)
         self.deadline = at
         self.entry_at = inf
@@ -237,8 +237,8 @@ class Sleep(Signal):
 
 async def sleep(seconds: float) -> None:
     """Park the strand that calls for so many seconds."""
-    timers = current().kernel.timers
-    sleeper = Sleep(current(), timers.now() + seconds)
+    timers = current_strand().kernel.timers
+    sleeper = ThreadSleep(current_strand(), timers.now() + seconds)
     timers.push(sleeper, sleeper.deadline)
     try:
         await sleeper.wait()
@@ -246,14 +246,14 @@ async def sleep(seconds: float) -> None:
         sleeper.deadline = inf
 
 
-async def let_others() -> None:
+async def yield_to_others() -> None:
     """Go on when those that are ready now had their turn."""
-    signal = Signal(current())
-    current().kernel.go_on(partial(_woken, signal))
+    signal = ThreadWaiter(current_strand())
+    current_strand().kernel.go_on(partial(_woken, signal))
     await signal.wait()
 
 
-def _woken(signal: Signal) -> bool:
+def _woken(signal: ThreadWaiter) -> bool:
     signal.wake()
     return False
 
@@ -265,18 +265,18 @@ def trap(what: Any) -> Generator[Any, Any, Any]:
 
 
 class _Here(threading.local):
-    strand: Strand | None = None
+    strand: ThreadStrand | None = None
 
 
 _here = _Here()
 
 
-def driven() -> Strand | None:
+def driven_strand() -> ThreadStrand | None:
     """The strand that this thread drives, if it drives one."""
     return _here.strand
 
 
-def current() -> Strand:
+def current_strand() -> ThreadStrand:
     """The strand that this thread drives."""
     strand = _here.strand
     if strand is None:
@@ -285,7 +285,7 @@ def current() -> Strand:
 
 
 @contextlib.contextmanager
-def set_aside() -> Generator[None]:
+def no_current_strand() -> Generator[None]:
     """For whoever drives others in the middle of the strand that calls, if there is one."""
     strand, _here.strand = _here.strand, None
     try:
@@ -294,7 +294,7 @@ def set_aside() -> Generator[None]:
         _here.strand = strand
 
 
-def driven_within(strand: Strand) -> None:
+def driven_within(strand: ThreadStrand) -> None:
     """Begin a strand at once, in the middle of the one that calls, which then goes on."""
     outer = _here.strand
     try:
@@ -311,7 +311,7 @@ async def _run(main: Awaitable[Any]) -> Any:
     return await main
 
 
-class Strand:
+class ThreadStrand:
     """One coroutine on its way through the crew. It is its own ``Slot``."""
 
     __slots__ = (
@@ -328,10 +328,10 @@ class Strand:
         self._lock = threading.RLock()
         self._state = READY
         self._claim: list[None] = []
-        self._on: Signal | None = None  # what it is parked on
+        self._on: ThreadWaiter | None = None  # what it is parked on
         self._call: tuple[Any, ...] | None = None  # for which it needs a worker, after it went on without one
         self._error: BaseException | None = None  # to be thrown in when it is driven next
-        self._limit: Limit | None = None
+        self._limit: StrandDeadline | None = None
         self._delivered: Expired | None = None  # an interruption that is not settled
         self._flagged = False  # one of these waits for the next trap:
         self._cancelling = self._expiring = self._stopping = False
@@ -416,7 +416,7 @@ class Strand:
                     return False
                 error = None
             with self._lock:
-                signal = what if isinstance(what, Signal) else None
+                signal = what if isinstance(what, ThreadWaiter) else None
                 if self._flagged and not (signal and signal.shielded):
                     error = self._pending()
                 if error is None and kind_of(what) is tuple:
@@ -430,7 +430,7 @@ class Strand:
             what = None
 
     def _go(self, coro: Coroutine[Any, Any, Any]) -> bool:  # noqa: C901, PLR0912, PLR0915 - the hot loop
-        context, claim, crew = self.context, self._claim, self.kernel.crew
+        context, claim, pool = self.context, self._claim, self.kernel.pool
         run, copy, resume, value = context.run, context.copy, coro.send, None
         send: Callable[[Any], Any] = resume
         error, self._error = self._error, None  # no other variable may hold it: its traceback will keep this frame
@@ -450,7 +450,7 @@ class Strand:
                 return False
             send = resume
             error = value = None
-            if isinstance(what, Signal):
+            if isinstance(what, ThreadWaiter):
                 with self._lock:
                     if self._flagged and not what.shielded:
                         error = self._pending()
@@ -462,8 +462,8 @@ class Strand:
             if kind_of(what) is not tuple:  # the awaitable of some loop; thrown in where it is awaited
                 error = self.kernel.stray(coro)
                 continue
-            if crew.abandoned >= crew.max_abandoned:
-                value = crew.refusal()
+            if pool.abandoned >= pool.max_abandoned:
+                value = pool.refusal()
                 continue
             while True:
                 claim.append(None)
@@ -492,11 +492,11 @@ class Strand:
     def _detached(self, pinned: Pinned, context: Context) -> PinnedThread | None:
         """The thread stays with the value that it has made, and another one drives the strand. None: it can't."""
         pinned.context = context
-        seat = self.kernel.crew.detach(self.drive)
-        if seat is None:  # this thread drives one strand in the middle of another, as in virtual time
+        worker = self.kernel.pool.detach(self.drive)
+        if worker is None:  # this thread drives one strand in the middle of another, as in virtual time
             return None
         thread, call, claim = (
-            pinned.detach(context, self.kernel.crew, seat),
+            pinned.detach(context, self.kernel.pool, worker),
             (_same, (pinned,), NO_KWARGS),
             list[None](),
         )
@@ -523,7 +523,7 @@ class Strand:
             self._state = DONE
         self.kernel.strands.discard(self)
 
-    def wake(self, signal: Signal) -> None:
+    def wake(self, signal: ThreadWaiter) -> None:
         """Go on, if parked on this signal. From any thread."""
         with self._lock:
             signal.woken = True
@@ -539,7 +539,7 @@ class Strand:
 
     # --- interruptions ----------------------------------------------------------------------------------------
 
-    def _interrupt(self, error: BaseException, limit: Limit | None = None, now: float = 0) -> bool:
+    def _interrupt(self, error: BaseException, limit: StrandDeadline | None = None, now: float = 0) -> bool:
         """Throw ``error`` where the strand waits, then ``submit``. False: it does not wait, and finds the flag later.
 
         Under the lock, with the flag up. With a ``limit``, only if that is over: the strand arms without the lock, and
@@ -564,10 +564,10 @@ class Strand:
         self._state = READY
         self._error = error
         self._claim = []
-        self.kernel.crew.give_up(self.drive, self.context)
+        self.kernel.pool.give_up(self.drive, self.context)
         return True
 
-    def _expire(self, limit: Limit, error: Expired, now: float | None = None) -> bool:
+    def _expire(self, limit: StrandDeadline, error: Expired, now: float | None = None) -> bool:
         """Interrupt with an expiry; with ``now``, if the limit is over then. Under the lock, with the flag up."""
         if not (self._interrupt(error) if now is None else self._interrupt(error, limit, now)):
             return False
@@ -594,7 +594,7 @@ class Strand:
         self._delivered = Expired()
         return self._delivered
 
-    def expire(self, limit: Limit, now: float) -> None:
+    def expire(self, limit: StrandDeadline, now: float) -> None:
         """The timer says that this limit is over."""
         error = Expired()
         with self._lock:
@@ -650,10 +650,10 @@ class Strand:
             limit, on = self._limit, self._on
             if self._state == PARKED and on is not None and on.woken:
                 self._state = READY
-            lost = self._state == READY and not self.kernel.crew.queued(self.drive)
+            lost = self._state == READY and not self.kernel.pool.queued(self.drive)
         if lost:
             self._submit()
-        elif limit is not None and limit.deadline < now - LOOK:
+        elif limit is not None and limit.deadline < now - CHECK_EVERY:
             self.expire(limit, now)
 
     def _submit(self) -> None:
@@ -665,20 +665,20 @@ class Strand:
 
     # --- the slot ---------------------------------------------------------------------------------------------
 
-    def slot(self) -> Strand:
+    def slot(self) -> ThreadStrand:
         """The strand as a ``Slot``, with nothing armed."""
         if self._limit is None:
             try:
                 limit = self.kernel.limits.pop()
             except IndexError:
-                limit = Limit()
+                limit = StrandDeadline()
             self._stopped = False
             self._limit = limit
             limit.strand = self
         return self
 
     @property
-    def alarm(self) -> Limit:
+    def alarm(self) -> StrandDeadline:
         """As ``Slot.alarm``."""
         if self._limit is None:
             raise RuntimeError("the slot is released")

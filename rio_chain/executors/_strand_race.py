@@ -9,11 +9,11 @@ from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import STOPPED
-from rio_chain.executors._strand import Signal, Strand, StrandCancelled
+from rio_chain.executors._strand import StrandCancelled, ThreadStrand, ThreadWaiter
 
 
 async def race(
-    parent: Strand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
+    parent: ThreadStrand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
 ) -> list[Any]:
     """As ``Runtime.race``, for the strand that awaits it. It goes on only when every child has ended."""
     if not works:
@@ -41,10 +41,10 @@ class _Race:
     """Its lock guards who has ended; the children are cancelled, and the parent woken, outside of it."""
 
     def __init__(
-        self, parent: Strand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
+        self, parent: ThreadStrand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
     ) -> None:
         # stopped by whoever interrupts the parent: its own calls may hold all the threads that it could go on with
-        self.all_ended = Signal(parent, self.stop)
+        self.all_ended = ThreadWaiter(parent, self.stop)
         self.error: BaseException | None = None
         self.results: list[Any] = [STOPPED] * len(works)
         self._until = until
@@ -53,7 +53,9 @@ class _Race:
         self._lock = threading.RLock()
         kernel, context = parent.kernel, parent.context
         self._kernel = kernel
-        self._children = [Strand(kernel, work, context.copy(), partial(self._ended, k)) for k, work in enumerate(works)]
+        self._children = [
+            ThreadStrand(kernel, work, context.copy(), partial(self._ended, k)) for k, work in enumerate(works)
+        ]
 
     def start(self) -> None:
         for child in self._children:

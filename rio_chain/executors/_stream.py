@@ -21,7 +21,7 @@ from rio_chain.errors import UsageError
 from rio_chain.executors._blocking_run import shared_host, warn_if_a_loop_runs
 from rio_chain.executors._blocking_wait import BlockingHost, wait_until_done
 from rio_chain.executors._by_name import checked_executor, default_name
-from rio_chain.executors._run_ticket import Errand
+from rio_chain.executors._run_ticket import TicketRun
 from rio_chain.executors._running_loop import host_here, waiter_here
 from rio_chain.executors._ticket import Ticket
 from rio_chain.results._events import Event
@@ -36,7 +36,7 @@ Out = TypeVar("Out", covariant=True)
 LEFT = "nobody reads its events any more"
 
 
-class Buffer:
+class EventBuffer:
     """Events on their way from a run to the one who reads them. It is unbounded: a run never waits for its reader.
 
     As in a ``Ticket`` there are no locks: who tells an event stores it and then wakes the reader; the reader leaves
@@ -107,14 +107,14 @@ class Stream(Generic[Out]):
 
     # --- beginning ----------------------------------------------------------------------------------------------
 
-    def __iter__(self) -> Reading:
+    def __iter__(self) -> EventIterator:
         """Begin the run, where blocking runs run."""
         host = self._plain_host()
-        return Reading(host, *self._begin(host))
+        return EventIterator(host, *self._begin(host))
 
-    def __aiter__(self) -> AsyncReading:
+    def __aiter__(self) -> AsyncEventIterator:
         """Begin the run: on the loop that is running; with ``executor=``, where blocking runs run."""
-        return AsyncReading(*self._begin(self._async_host()))
+        return AsyncEventIterator(*self._begin(self._async_host()))
 
     def _plain_host(self) -> Host:
         self._once()
@@ -132,14 +132,14 @@ class Stream(Generic[Out]):
         if self._ticket is not None:
             raise UsageError("a stream is one run and can be read once; call `.stream()` again for another run")
 
-    def _begin(self, host: Host) -> tuple[Ticket[Out], Buffer]:
+    def _begin(self, host: Host) -> tuple[Ticket[Out], EventBuffer]:
         now = host.runtime.now
         check_lanes(self._request, host.runtime.lanes)
         ticket = Ticket(self._request, host)
         buffer = events_of(ticket)
         limit = deadline_of(self._deadline, now)
         self._host, self._ticket = host, ticket
-        host.spawn(Errand(host, ticket, now(), limit).serve, copy_context())
+        host.spawn(TicketRun(host, ticket, now(), limit).serve, copy_context())
         return ticket, buffer
 
     # --- leaving a block ----------------------------------------------------------------------------------------
@@ -177,16 +177,16 @@ class Stream(Generic[Out]):
         return f"<Stream of {self._request.plan.title}: {state}>"
 
 
-def events_of(ticket: Ticket[Any]) -> Buffer:
+def events_of(ticket: Ticket[Any]) -> EventBuffer:
     """The events of a run that has not begun yet, as they come; None is the last of them."""
-    buffer = Buffer()
+    buffer = EventBuffer()
     watch = EventSink(ticket.request.plan, buffer.put)
     ticket.run = ObservedRun(ObservedPart(watch))
     ticket.add_waker(partial(_over, watch, buffer))
     return buffer
 
 
-def _over(watch: EventSink, buffer: Buffer) -> None:
+def _over(watch: EventSink, buffer: EventBuffer) -> None:
     watch.close()
     buffer.put(None)
 
@@ -194,7 +194,7 @@ def _over(watch: EventSink, buffer: Buffer) -> None:
 class _Reader:
     """What both loops have in common. Its end is that of the loop: nothing else keeps it."""
 
-    def __init__(self, ticket: Ticket[Any], buffer: Buffer) -> None:
+    def __init__(self, ticket: Ticket[Any], buffer: EventBuffer) -> None:
         self._ticket = ticket
         self._buffer = buffer
         self._ended = False  # whether all was read
@@ -211,10 +211,10 @@ class _Reader:
         return event
 
 
-class Reading(_Reader, Iterator[Event]):
+class EventIterator(_Reader, Iterator[Event]):
     """What ``for`` reads a stream with."""
 
-    def __init__(self, host: BlockingHost, ticket: Ticket[Any], buffer: Buffer) -> None:
+    def __init__(self, host: BlockingHost, ticket: Ticket[Any], buffer: EventBuffer) -> None:
         super().__init__(ticket, buffer)
         self._host = host
         self._thread = threading.get_ident()
@@ -246,7 +246,7 @@ class Reading(_Reader, Iterator[Event]):
             wait_until_done(self._host, self._ticket.add_waker)
 
 
-class AsyncReading(_Reader, AsyncIterator[Event]):
+class AsyncEventIterator(_Reader, AsyncIterator[Event]):
     """What ``async for`` reads a stream with. No async generator: its loop would have to be asked to end it."""
 
     async def __anext__(self) -> Event:

@@ -17,11 +17,19 @@ from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._runtime_protocol import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors._base import Lost
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._process_resources import keeping
-from rio_chain.executors._strand import Kernel, Signal, Strand, StrandCancelled, Timers, current, sleep
+from rio_chain.executors._process_resources import keep_for_process
+from rio_chain.executors._strand import (
+    Kernel,
+    StrandCancelled,
+    ThreadStrand,
+    ThreadWaiter,
+    Timers,
+    current_strand,
+    sleep,
+)
 from rio_chain.executors._strand_race import race
 from rio_chain.executors._timers import MonotonicClock, TimerThread
-from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors._worker_pool import WorkerPool
 
 T = TypeVar("T")
 
@@ -55,7 +63,7 @@ class ThreadRuntime:
     """Runs are strands on the workers of a crew: see ``kernel``.
 
     Args:
-        crew: the workers; who made it closes it.
+        pool: the workers; who made it closes it.
         async_host: asked for its host when the first async function is called.
         timers: clock and timer; by default real time, with one timer thread, which ``close`` ends.
     """
@@ -67,9 +75,9 @@ class ThreadRuntime:
     checkpoints = None
     draw = staticmethod(random.random)
 
-    def __init__(self, crew: Crew, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
-        self._own = TimerThread(MonotonicClock(), f"{crew.name}-timer")  # has no thread before it is used
-        self._kernel = Kernel(crew, timers or self._own)
+    def __init__(self, pool: WorkerPool, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
+        self._own = TimerThread(MonotonicClock(), f"{pool.name}-timer")  # has no thread before it is used
+        self._kernel = Kernel(pool, timers or self._own)
         self._kernel.rescue.looks = timers is None
         self._async_host = async_host
         self.now = self._kernel.timers.now
@@ -105,8 +113,8 @@ class ThreadRuntime:
 
     async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """As ``Runtime.call_async``, on the shared loop thread; an interruption wins over an answer."""
-        strand = current()
-        ended, answers = Signal(strand), list[Any]()
+        strand = current_strand()
+        ended, answers = ThreadWaiter(strand), list[Any]()
 
         def done(answer: Any) -> None:
             answers.append(answer)
@@ -143,17 +151,17 @@ class ThreadRuntime:
     def unreserve(self) -> None:
         """As ``Runtime.unreserve``; there is nothing to give back."""
 
-    def slot(self) -> Strand:
+    def slot(self) -> ThreadStrand:
         """The strand that calls it is its own slot."""
-        return current().slot()
+        return current_strand().slot()
 
     def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
         """As ``Runtime.race``; every branch is a strand."""
-        return race(current(), works, until)
+        return race(current_strand(), works, until)
 
-    def waiter(self) -> Signal:
+    def waiter(self) -> ThreadWaiter:
         """A signal for the strand that calls it."""
-        return Signal(current())
+        return ThreadWaiter(current_strand())
 
     def async_waiter(self) -> Waiter:
         """As ``Runtime.async_waiter``."""
@@ -184,8 +192,8 @@ class ThreadHost(BlockingHost):
         async_host: Callable[[], AsyncHost] | None = None,
         timers: Timers | None = None,
     ) -> None:
-        self.crew = Crew(threads, max_abandoned, name)
-        self.runtime = ThreadRuntime(self.crew, async_host or _async_host, timers)
+        self.pool = WorkerPool(threads, max_abandoned, name)
+        self.runtime = ThreadRuntime(self.pool, async_host or _async_host, timers)
         self.spawn = self.runtime.spawn
 
     def here(self) -> bool:
@@ -194,7 +202,7 @@ class ThreadHost(BlockingHost):
 
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""
-        return self.crew.forked
+        return self.pool.forked
 
     def cancelling(self) -> bool:
         """As ``Host.cancelling``: there is no other way to it."""
@@ -205,7 +213,7 @@ class ThreadHost(BlockingHost):
 
     def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""
-        self.crew.close(wait=wait)
+        self.pool.close(wait=wait)
         self.runtime.close(wait=wait)
 
 
@@ -233,6 +241,6 @@ def _async_host() -> AsyncHost:
     pid = os.getpid()  # a forked child has none of its parent's threads
     with _lock:
         if pid not in _loops:
-            with keeping():
+            with keep_for_process():
                 _loops[pid] = SharedLoop()
         return _loops[pid]

@@ -122,7 +122,7 @@ class MonotonicClock:
         condition.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
 
-class Alarm(Timed, Protocol):
+class Timer(Timed, Protocol):
     """A slot that the timer thread can tell."""
 
     def fire(self, now: float) -> None:
@@ -137,12 +137,12 @@ class TimerThread:
         self.now = clock.now
         self._clock = clock
         self._name = name
-        self._deadlines = Deadlines[Alarm]()
+        self._deadlines = Deadlines[Timer]()
         self._lock = threading.RLock()  # a finaliser may come back in
         self._condition = threading.Condition(self._lock)  # entered by its lock, which an interruption can't leave held
         self._thread: threading.Thread | None = None
 
-    def push(self, alarm: Alarm, at: float) -> None:
+    def push(self, alarm: Timer, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
         with self._lock:  # not the condition: a Ctrl-C after the lock is taken in its `__enter__` would leave it locked
             earliest = self._deadlines.push(alarm, at)
@@ -170,7 +170,7 @@ class TimerThread:
         self._thread = start_daemon(self._run, self._name)
 
     def _run(self) -> None:
-        over: list[Alarm] | None = []
+        over: list[Timer] | None = []
         while over is not None:
             for alarm in over:
                 try:
@@ -183,7 +183,7 @@ class TimerThread:
                 report_unhandled(error)
                 over = []
 
-    def _wait(self) -> list[Alarm] | None:
+    def _wait(self) -> list[Timer] | None:
         """The alarms to fire; None when this thread was closed."""
         with self._lock:
             while self._thread is threading.current_thread():

@@ -18,10 +18,10 @@ import trio
 
 from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
-from rio_chain.executors._base import Lost, Main, OnLoop, OnLoopHost
+from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._start_thread import start_loop
-from rio_chain.executors._worker_pool import Crew
-from rio_chain.executors.virtual._autojump_calls import BEGIN, LOOK, Calls
+from rio_chain.executors._worker_pool import WorkerPool
+from rio_chain.executors.virtual._autojump_calls import BEGIN, POLL_EVERY, RunningCalls
 
 T = TypeVar("T")
 NAME = "trio"
@@ -189,18 +189,18 @@ def _running() -> trio.lowlevel.TrioToken | None:
         return None
 
 
-class TrioRuntime(OnLoop):
+class TrioRuntime(BaseLoopRuntime):
     """``Runtime`` on the trio loop that was running when it was made."""
 
     checkpoints = TrioCheckpoints()
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self.token = trio.lowlevel.current_trio_token()
-        super().__init__(crew)
+        super().__init__(pool)
         clock = trio.lowlevel.current_clock()
         self.now = clock.current_time
-        if isinstance(clock, JumpingClock):
-            clock.calls.watch(crew)
+        if isinstance(clock, AutojumpClock):
+            clock.calls.watch(pool)
         self.sleep = trio.sleep
         self.home = self.token
         self.running = _running
@@ -273,7 +273,7 @@ def _cancelled_part(exc: BaseException) -> BaseException | None:
     return None
 
 
-class JumpingClock(trio.abc.Clock, trio.abc.Instrument):
+class AutojumpClock(trio.abc.Clock, trio.abc.Instrument):
     """Virtual time: when nothing is ready, it moves to the next deadline.
 
     Not a ``MockClock``, which would run away from calls on threads. It is an instrument of its run as well, to know
@@ -282,7 +282,7 @@ class JumpingClock(trio.abc.Clock, trio.abc.Instrument):
     """
 
     def __init__(self) -> None:
-        self.calls = Calls()
+        self.calls = RunningCalls()
         self._at = BEGIN
         self._quiet: int | None = None
         self._stepped = False  # a task has run since trio last looked
@@ -303,28 +303,28 @@ class JumpingClock(trio.abc.Clock, trio.abc.Instrument):
         before, self._quiet = self._quiet, self.calls.quiet()
         stepped, self._stepped = self._stepped, False
         if self._quiet is None:
-            return LOOK
+            return POLL_EVERY
         if stepped or self._quiet != before:  # trio has not looked since a task ran, or a call ended
             return 0
         self._at = deadline if deadline < INF else self._at
         return deadline - self._at
 
 
-def run_jumping(main: Callable[[], Awaitable[T]]) -> T:
+def run_autojump(main: Callable[[], Awaitable[T]]) -> T:
     """Run ``main`` on such a clock."""
-    clock = JumpingClock()
+    clock = AutojumpClock()
     return trio.run(main, clock=clock, instruments=[clock])
 
 
-class TrioHost(OnLoopHost):
+class TrioHost(BaseLoopHost):
     """A running trio loop as a host."""
 
     name = NAME
     cancelled = trio.Cancelled
 
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
-        self.runtime = TrioRuntime(crew)
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+        self.runtime = TrioRuntime(pool)
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
         self._lost: Lost | None = None
@@ -362,7 +362,7 @@ class TrioHost(OnLoopHost):
             self._dismiss()
         else:
             call_on(self._token, self._dismiss)
-        self.crew.close(wait=wait)
+        self.pool.close(wait=wait)
 
     def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
         """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
@@ -393,8 +393,8 @@ class TrioHost(OnLoopHost):
 class OwnTrioHost(TrioHost):
     """A trio loop on a thread of its own."""
 
-    def __init__(self, crew: Crew, ended: trio.Event) -> None:
-        super().__init__(crew)
+    def __init__(self, pool: WorkerPool, ended: trio.Event) -> None:
+        super().__init__(pool)
         self._ended = ended
         self.thread: threading.Thread | None = None
 
@@ -414,7 +414,7 @@ class OwnTrioHost(TrioHost):
 
 def attach(threads: int, max_abandoned: int) -> TrioHost:
     """As ``ExecutorModule.attach``."""
-    return TrioHost(Crew(threads, max_abandoned, "rio_chain-trio"))
+    return TrioHost(WorkerPool(threads, max_abandoned, "rio_chain-trio"))
 
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> OwnTrioHost:
@@ -422,7 +422,7 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> Ow
 
     async def main(up: Callable[[OwnTrioHost], bool]) -> None:
         ended = trio.Event()
-        if up(OwnTrioHost(Crew(threads, max_abandoned, name), ended)):
+        if up(OwnTrioHost(WorkerPool(threads, max_abandoned, name), ended)):
             await ended.wait()
 
     def run(up: Callable[[OwnTrioHost], bool]) -> None:
@@ -431,9 +431,9 @@ def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> Ow
     return start_loop(run, name)
 
 
-def runtime(crew: Crew) -> TrioRuntime:
+def runtime(pool: WorkerPool) -> TrioRuntime:
     """As ``ExecutorModule.runtime``."""
-    return TrioRuntime(crew)
+    return TrioRuntime(pool)
 
 
 def tasks() -> dict[object, tuple[str, object]]:

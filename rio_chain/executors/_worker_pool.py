@@ -1,4 +1,4 @@
-"""Crew: the bounded daemon workers that serve sync functions for all executors; and a call made on one of them.
+"""WorkerPool: the bounded daemon workers that serve sync functions for all executors; and a call made on one of them.
 
 A Python thread can't be killed. A call that nobody waits for any more is *given up*: it is counted as abandoned until
 it returns, another thread may take its place, and its own thread retires.
@@ -27,7 +27,7 @@ from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors._start_thread import start_daemon
 
-Item = Callable[[], bool]
+WorkItem = Callable[[], bool]
 """Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""
 
 _IDLE = 10.0
@@ -36,7 +36,7 @@ _LEAVE, _FINISH = 1.0, 0.1
 """Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
 
 
-class LeftCall:
+class AbandonedCall:
     """A call that was given up and still runs: that of which task."""
 
     __slots__ = ("task",)
@@ -45,7 +45,7 @@ class LeftCall:
         self.task = "" if context is None else task_in(context)
 
 
-class Crew:  # also a ``ThreadPool``
+class WorkerPool:  # also a ``ThreadPool``
     """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
 
     Starting a thread may fail. While another worker is there, the items wait for it. When none is left, ``submit``
@@ -71,17 +71,17 @@ class Crew:  # also a ``ThreadPool``
         self.name = name
         # Counts are sizes of dicts. An interruption can come between any two statements; what it left half done is
         # then undone by name, and undoing it twice changes nothing.
-        self._pending: dict[Item, _Seat | None] = {}  # not finished and not given up; None: it waits for a worker
-        self._seats: dict[_Seat, None] = {}  # threads, without those that were given up or detached
-        self._starting: dict[_Seat, None] = {}  # those whose thread has not begun
-        self._abandoned: dict[_Seat, LeftCall] = {}  # those whose call was given up and still runs
+        self._pending: dict[WorkItem, _Worker | None] = {}  # not finished and not given up; None: it waits for a worker
+        self._workers: dict[_Worker, None] = {}  # threads, without those that were given up or detached
+        self._starting: dict[_Worker, None] = {}  # those whose thread has not begun
+        self._abandoned: dict[_Worker, AbandonedCall] = {}  # those whose call was given up and still runs
         self.detached_calls: dict[Any, None] = {}  # as ``ThreadPool.detached_calls``
-        self.permits = Permits(threads)
-        self.unserved: Callable[[list[Item], BaseException], None] = refuse_all
+        self.permits = ThreadPermits(threads)
+        self.unserved: Callable[[list[WorkItem], BaseException], None] = refuse_all
         self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
         self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
         self._closed = False
-        self._items: SimpleQueue[Item | None] = SimpleQueue()
+        self._items: SimpleQueue[WorkItem | None] = SimpleQueue()
         self._left: SimpleQueue[threading.Thread] = SimpleQueue()
         self._lock = threading.RLock()
         self._numbers = count(1)
@@ -101,7 +101,7 @@ class Crew:  # also a ``ThreadPool``
     @property
     def count(self) -> int:
         """Threads, without those that were given up or detached."""
-        return len(self._seats)
+        return len(self._workers)
 
     @property
     def abandoned(self) -> int:
@@ -118,89 +118,91 @@ class Crew:  # also a ``ThreadPool``
         calls = f"{self.abandoned} abandoned calls still run (max_abandoned={self.max_abandoned})"
         return Refused(LimitExceeded(f"{calls}; this one was not made"))
 
-    def submit(self, item: Item) -> None:
+    def submit(self, item: WorkItem) -> None:
         """Have an item done. Never blocks; from any thread, also from a finaliser.
 
         Raises:
             RuntimeError: no thread can be started and none is there. The item will not be done.
         """
-        seat: _Seat | None = None
+        worker: _Worker | None = None
         try:
             with self._lock:
                 self.submitted += 1
                 self._pending[item] = None
-                if len(self._seats) < min(len(self._pending), self.threads):
-                    seat = _Seat()
-                    seat = seat if self._one_more(seat) else None
+                if len(self._workers) < min(len(self._pending), self.threads):
+                    worker = _Worker()
+                    worker = worker if self._one_more(worker) else None
             self._items.put(item)
-            if seat is not None:
-                self._start(seat, item)
+            if worker is not None:
+                self._start(worker, item)
         except BaseException:
-            if seat is not None:
-                self._disown(seat)
+            if worker is not None:
+                self._disown(worker)
             self.withdraw(item)
             raise
 
-    def withdraw(self, item: Item) -> None:
+    def withdraw(self, item: WorkItem) -> None:
         """Never begin an item that waits for a worker. One that has begun goes on."""
         with self._lock:
             if self._pending.get(item, self) is None:
                 del self._pending[item]
 
-    def queued(self, item: Item) -> bool:
+    def queued(self, item: WorkItem) -> bool:
         """Whether an item waits for a worker."""
         return self._pending.get(item, self) is None and not self._items.empty()
 
     def look(self) -> None:
         """Start threads for those that have died and are still counted."""
         with self._lock:
-            for seat in [seat for seat in self._seats if seat.thread is not None and not seat.thread.is_alive()]:
-                del self._seats[seat]
+            for worker in [
+                worker for worker in self._workers if worker.thread is not None and not worker.thread.is_alive()
+            ]:
+                del self._workers[worker]
         self.refill()
 
-    def give_up(self, item: Item, context: contextvars.Context | None = None) -> None:
+    def give_up(self, item: WorkItem, context: contextvars.Context | None = None) -> None:
         """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
 
         To be called where it is decided, under the item's own lock: its thread may return True right after. The
         ``context`` is that of the call, and says of which task it is.
         """
         with self._lock:
-            seat = self._pending.pop(item, None)
-            if seat is not None:
-                self._abandoned[seat] = LeftCall(context)
-                self._seats.pop(seat, None)
+            worker = self._pending.pop(item, None)
+            if worker is not None:
+                self._abandoned[worker] = AbandonedCall(context)
+                self._workers.pop(worker, None)
 
-    def detach(self, item: Item) -> _Seat | None:
+    def detach(self, item: WorkItem) -> _Worker | None:
         """The thread of a running item goes on for itself, and is not one of ``threads`` until the item returns True.
 
         Then ``submit`` or ``refill``, so that another thread takes its place.
         """
         with self._lock:
-            seat = self._pending.pop(item, None)
-            if seat is not None:
-                self._seats.pop(seat, None)
-        return seat
+            worker = self._pending.pop(item, None)
+            if worker is not None:
+                self._workers.pop(worker, None)
+        return worker
 
-    def abandon_detached(self, seat: _Seat | None, context: contextvars.Context) -> None:
+    def abandon_detached(self, worker: _Worker | None, context: contextvars.Context) -> None:
         """As ``ThreadPool.abandon_detached``: a thread that was detached is stuck. It may return right after."""
-        if seat is not None:
+        if worker is not None:
             with self._lock:
-                self._abandoned[seat] = LeftCall(context)
+                self._abandoned[worker] = AbandonedCall(context)
 
-    def left_calls(self) -> list[LeftCall]:
+    def left_calls(self) -> list[AbandonedCall]:
         """The calls that were given up and still run."""
         return list(self._abandoned.values())
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
-        seat = _Seat()
+        worker = _Worker()
         try:
             with self._lock:
-                short = self._one_more(seat)
+                short = self._one_more(worker)
             if short:
-                self._start(seat)
+                self._start(worker)
         except BaseException as error:
-            self._disown(seat)
+            self._disown(worker)
             if not isinstance(error, (RuntimeError, MemoryError)):  # else what waited has been handed to `unserved`
                 raise
 
@@ -233,32 +235,32 @@ class Crew:  # also a ``ThreadPool``
 
     # Whoever comes back in may count between a look and the count that follows from it. So both look once more.
 
-    def _one_more(self, seat: _Seat) -> bool:
+    def _one_more(self, worker: _Worker) -> bool:
         """Whether a thread is to be started for this seat, which is counted then. Under the lock."""
         if self.count >= min(self.pending, self.threads):
             return False
-        self._starting[seat] = None
-        self._seats[seat] = None
+        self._starting[worker] = None
+        self._workers[worker] = None
         if self.count <= self.threads:
             return True
-        self._disown(seat)
+        self._disown(worker)
         return False
 
-    def _one_less(self, seat: _Seat) -> bool:
+    def _one_less(self, worker: _Worker) -> bool:
         """Whether the thread with this seat is to end; it is not counted any more. Under the lock."""
         if self.count <= self.pending:
             return False
-        self._seats.pop(seat, None)
-        return not self._sits_again(seat)
+        self._workers.pop(worker, None)
+        return not self._sits_again(worker)
 
     # --- threads ----------------------------------------------------------------------------------------------
 
-    def _start(self, seat: _Seat, item: Item | None = None) -> None:
+    def _start(self, worker: _Worker, item: WorkItem | None = None) -> None:
         """Start the thread of a seat, for an item. Raises when that fails and no other thread is there."""
         try:
-            start_daemon(partial(self._work, seat), f"{self.name}-worker-{next(self._numbers)}")
+            start_daemon(partial(self._work, worker), f"{self.name}-worker-{next(self._numbers)}")
         except BaseException as error:
-            cannot_start = self._disown(seat) and isinstance(error, (RuntimeError, MemoryError))
+            cannot_start = self._disown(worker) and isinstance(error, (RuntimeError, MemoryError))
             with self._lock:
                 alone = self.count == 0
                 others = [other for other in self._take_back() if other != item] if alone else []
@@ -268,64 +270,64 @@ class Crew:  # also a ``ThreadPool``
                 return  # the other threads will do it
             raise
 
-    def _disown(self, seat: _Seat) -> bool:
+    def _disown(self, worker: _Worker) -> bool:
         """The thread of a seat does not begin. False: it has begun, or was never to be started."""
-        if self._starting.pop(seat, self) is self:
+        if self._starting.pop(worker, self) is self:
             return False
-        self._seats.pop(seat, None)
+        self._workers.pop(worker, None)
         return True
 
-    def _take_back(self) -> list[Item]:
+    def _take_back(self) -> list[WorkItem]:
         """Nobody is there to do them: all items that wait. Under the lock."""
-        items = [item for item, seat in self._pending.items() if seat is None]
+        items = [item for item, worker in self._pending.items() if worker is None]
         for item in items:
             del self._pending[item]
         return items
 
-    def _work(self, seat: _Seat) -> None:
-        if self._starting.pop(seat, self) is self:
+    def _work(self, worker: _Worker) -> None:
+        if self._starting.pop(worker, self) is self:
             return  # the call that started this thread was interrupted, and has disowned it
-        seat.thread = threading.current_thread()
+        worker.thread = threading.current_thread()
         while True:
             try:
-                self._serve(seat)
+                self._serve(worker)
             except BaseException as error:  # noqa: BLE001 - an error of the system, of which no item knows
                 report_unhandled(error)
-                if surely(partial(self._survives, seat, error)):
+                if surely(partial(self._survives, worker, error)):
                     continue
             break
         if self._closed:
             self._left.put(threading.current_thread())
             self._items.put(None)  # for the next idle one
 
-    def _survives(self, seat: _Seat, error: BaseException) -> bool:
+    def _survives(self, worker: _Worker, error: BaseException) -> bool:
         """The thread of a seat met an error in its own work: it goes on with the next item, and another does this."""
         with self._lock:
-            item, seat.item = seat.item, None
-            lost = item is not None and self._pending.get(item, self) in (None, seat)
+            item, worker.item = worker.item, None
+            lost = item is not None and self._pending.get(item, self) in (None, worker)
             if item is not None and lost:
                 del self._pending[item]
-            goes_on = self._abandoned.pop(seat, self) is self or self._stays(seat)
+            goes_on = self._abandoned.pop(worker, self) is self or self._stays(worker)
         if item is not None and lost:
             surely(partial(self.unserved, [item], error))
         return goes_on
 
-    def _stays(self, seat: _Seat) -> bool:
+    def _stays(self, worker: _Worker) -> bool:
         """Whether a thread whose call was abandoned is needed again. Under the lock."""
         if self._closed:
             return False
         if self.count < self.threads and self.wanted():
-            self._seats[seat] = None
+            self._workers[worker] = None
             return True
-        return self._sits_again(seat)
+        return self._sits_again(worker)
 
-    def _sits_again(self, seat: _Seat) -> bool:
+    def _sits_again(self, worker: _Worker) -> bool:
         """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
-        needed = self._one_more(seat)
-        self._starting.pop(seat, None)
+        needed = self._one_more(worker)
+        self._starting.pop(worker, None)
         return needed
 
-    def _serve(self, seat: _Seat) -> None:
+    def _serve(self, worker: _Worker) -> None:
         """Do one item after the other, until this thread is to end."""
         get = self._items.get
         stays = True
@@ -334,76 +336,76 @@ class Crew:  # also a ``ThreadPool``
                 item = get(timeout=_IDLE)
             except Empty:
                 item = None
-            seat.item = item
-            if not self._takes(item, seat):
-                stays = seat in self._seats
+            worker.item = item
+            if not self._takes(item, worker):
+                stays = worker in self._workers
             elif item is not None:
                 try:
                     given_up = item()
                 except BaseException as error:  # noqa: BLE001 - an error of an item must not cost a worker
                     report_unhandled(error)
-                    given_up = seat in self._abandoned
+                    given_up = worker in self._abandoned
                     if not given_up:
                         surely(partial(self.unserved, [item], error))  # it may not have begun
-                stays = self._done(item, seat, given_up=given_up)
-            seat.item = item = None  # it may hold a lot, and the next one may be long in coming
+                stays = self._done(item, worker, given_up=given_up)
+            worker.item = item = None  # it may hold a lot, and the next one may be long in coming
 
-    def _takes(self, item: Item | None, seat: _Seat) -> bool:
+    def _takes(self, item: WorkItem | None, worker: _Worker) -> bool:
         """Whether the thread with this seat is to do this item; for None, it may be that it is to end."""
         lock = self._lock
         acquire_by_polling(lock)
         try:
             if item is None:
-                self._one_less(seat)
+                self._one_less(worker)
                 return False
-            if self._pending.get(item, seat) is not None:
+            if self._pending.get(item, worker) is not None:
                 return False  # it was withdrawn
-            self._pending[item] = seat
+            self._pending[item] = worker
             return True
         finally:
             lock.release()
 
-    def _done(self, item: Item, seat: _Seat, *, given_up: bool) -> bool:
+    def _done(self, item: WorkItem, worker: _Worker, *, given_up: bool) -> bool:
         """An item is over. Whether the thread stays for the next."""
         lock = self._lock
         acquire_by_polling(lock)
         try:
             if given_up:
-                self._abandoned.pop(seat, None)
-                return self._stays(seat)
-            if self._pending.get(item) is seat:  # else it was parked and has been woken, and waits here again
+                self._abandoned.pop(worker, None)
+                return self._stays(worker)
+            if self._pending.get(item) is worker:  # else it was parked and has been woken, and waits here again
                 del self._pending[item]
-            return not (self._closed and self._one_less(seat))
+            return not (self._closed and self._one_less(worker))
         finally:
             lock.release()
 
 
-class _Seat:
+class _Worker:
     """The place of one thread in the crew."""
 
     __slots__ = ("item", "thread")
 
     def __init__(self) -> None:
-        self.item: Item | None = None  # what its thread has taken out of the line
+        self.item: WorkItem | None = None  # what its thread has taken out of the line
         self.thread: threading.Thread | None = None  # when that has begun
 
 
-def refuse_all(items: list[Item], error: BaseException) -> None:
+def refuse_all(items: list[WorkItem], error: BaseException) -> None:
     """What a crew of ``Job`` does with those that nobody can do."""
     for item in items:
-        if isinstance(item, Job):
+        if isinstance(item, WorkerCall):
             item.refuse(error)
 
 
-class Job:
+class WorkerCall:
     """One call on a worker. It begins, ends, or is given up under its lock, each at most once."""
 
-    __slots__ = ("_call", "_crew", "_lock", "_state", "_waiter", "answer")
+    __slots__ = ("_call", "_lock", "_pool", "_state", "_waiter", "answer")
 
-    def __init__(self, crew: Crew, waiter: Waiter, call: tuple[Any, ...]) -> None:
+    def __init__(self, pool: WorkerPool, waiter: Waiter, call: tuple[Any, ...]) -> None:
         self.answer: Any = None
         self._call = call  # the arguments of `answer`
-        self._crew = crew
+        self._pool = pool
         self._lock = threading.RLock()
         self._state = "queued"
         self._waiter = waiter
@@ -433,11 +435,11 @@ class Job:
         with self._lock:
             if self._state != "running":
                 return None
-            thread = pinned.detach(self._call[0], self._crew, self._crew.detach(self))
+            thread = pinned.detach(self._call[0], self._pool, self._pool.detach(self))
             self._state = "ended"
             self.answer = pinned
         surely(self._over)
-        surely(self._crew.refill)
+        surely(self._pool.refill)
         return thread
 
     def take(self) -> Any:
@@ -456,7 +458,7 @@ class Job:
 
     def _over(self) -> None:
         """It has its answer."""
-        surely(self._crew.permits.release)
+        surely(self._pool.permits.release)
         surely(self._waiter.wake)
 
     def give_up(self) -> bool:
@@ -467,16 +469,16 @@ class Job:
                 return False
             self._state = "given up"
             if running:
-                surely(partial(self._crew.give_up, self, self._call[0]))
+                surely(partial(self._pool.give_up, self, self._call[0]))
             else:
-                surely(partial(self._crew.withdraw, self))
-        surely(self._crew.permits.release)
-        self._crew.refill()
+                surely(partial(self._pool.withdraw, self))
+        surely(self._pool.permits.release)
+        self._pool.refill()
         return running
 
 
 async def pooled_call(
-    crew: Crew,
+    pool: WorkerPool,
     waiter_factory: Callable[[], Waiter],
     fn: Callable[..., Any],
     args: Sequence[Any],
@@ -487,17 +489,17 @@ async def pooled_call(
     Gives its value or ``Raised``. It uses up the permit that ``crew.reserve`` gave. Interrupted, it gives the call up
     and raises the interruption.
     """
-    if crew.saturated:
-        crew.permits.release()
-        return crew.refusal()
+    if pool.saturated:
+        pool.permits.release()
+        return pool.refusal()
     job = None
     try:
         waiter = waiter_factory()
-        job = Job(crew, waiter, (contextvars.copy_context(), fn, args, kwargs))
-        crew.submit(job)
+        job = WorkerCall(pool, waiter, (contextvars.copy_context(), fn, args, kwargs))
+        pool.submit(job)
     except BaseException as error:
         if job is None:
-            crew.permits.release()
+            pool.permits.release()
         elif job.give_up():
             raise
         if isinstance(error, (RuntimeError, MemoryError)):  # no thread can be started, and none is there
@@ -512,13 +514,13 @@ async def pooled_call(
     return job.take()
 
 
-class Permits:
+class ThreadPermits:
     """A number of permits, handed over in the order in which they were asked for, never freed and raced for."""
 
     def __init__(self, free: int) -> None:
         self.free = free
         self._lock = threading.RLock()
-        self._turns: deque[_Turn] = deque()
+        self._turns: deque[_PermitWaiter] = deque()
 
     def reserve(self, waiter_factory: Callable[[], Waiter]) -> Awaitable[None] | None:
         """Take a permit: None when there was one, else something to wait for."""
@@ -542,7 +544,7 @@ class Permits:
         surely(turn.waiter.wake)
 
     async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
-        turn = _Turn(waiter_factory())
+        turn = _PermitWaiter(waiter_factory())
         with self._lock:
             if self.free:  # one came back in between
                 self.free -= 1
@@ -555,7 +557,7 @@ class Permits:
                 self.release()  # it came too late for us
             raise
 
-    def _quit(self, turn: _Turn) -> bool:
+    def _quit(self, turn: _PermitWaiter) -> bool:
         with self._lock:
             had, turn.state = turn.state == "has it", "gone"
             while self._turns and self._turns[0].state == "gone":
@@ -563,7 +565,7 @@ class Permits:
             return had
 
 
-class _Turn:
+class _PermitWaiter:
     __slots__ = ("state", "waiter")
 
     def __init__(self, waiter: Waiter) -> None:

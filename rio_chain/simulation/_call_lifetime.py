@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import inf
 
 from rio_chain.engine._blocking_call import SharedPermit
-from rio_chain.executors._strand import current
+from rio_chain.executors._strand import current_strand
 
 
 class Lasting:
@@ -27,7 +27,7 @@ class Lasting:
         for permit in self._kept:
             permit.join()
         if self._kept:
-            current().kernel.timers.push(self, self.deadline)
+            current_strand().kernel.timers.push(self, self.deadline)
 
     def fire(self, now: float) -> None:  # noqa: ARG002 - it never moves its deadline
         """It has ended."""

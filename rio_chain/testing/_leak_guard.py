@@ -27,9 +27,9 @@ from rio_chain._core.units import Duration, escape_nonprintable, seconds, short_
 from rio_chain.balancer import Balancer
 from rio_chain.errors import ChainDefinitionError, RioError
 from rio_chain.executors import loop_module_of, running_library, runtime_here
-from rio_chain.executors._process_resources import descriptors, is_shared, kept
+from rio_chain.executors._process_resources import descriptors, is_shared, process_descriptors
 from rio_chain.executors._timers import TimerThread
-from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors._worker_pool import WorkerPool
 
 STEP = 0.001
 """Seconds between two looks."""
@@ -172,7 +172,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         lines += [
             f"descriptor {fd}: {escape_nonprintable(target)}"
             for fd, target in descriptors().items()
-            if before.descriptors.get(fd) != target and fd not in kept
+            if before.descriptors.get(fd) != target and fd not in process_descriptors
         ]
         for balancer, old in zip(self._balancers, before.held, strict=True):
             more = [f"{number} {what}" for what, number in held(balancer).items() if number > old[what]]
@@ -187,8 +187,8 @@ def held(balancer: Balancer) -> dict[str, int]:
         "running": stats.running,
         "queued": stats.queued,
         "abandoned": stats.abandoned,
-        "permits in use": 0 if host is None else host.crew.threads - host.crew.permits.free,
-        "threads in use": 0 if host is None else host.crew.pending,
+        "permits in use": 0 if host is None else host.pool.threads - host.pool.permits.free,
+        "threads in use": 0 if host is None else host.pool.pending,
     }
 
 
@@ -216,14 +216,14 @@ def _threads() -> dict[threading.Thread, list[FrameType]]:
 def _rests(thread: threading.Thread, frames: list[FrameType], balancers: tuple[Balancer, ...]) -> bool:
     """Whether the thread is kept on purpose and does nothing."""
     if is_shared(thread):
-        return "-worker-" not in thread.name or frames[0].f_code is Crew._serve.__code__
+        return "-worker-" not in thread.name or frames[0].f_code is WorkerPool._serve.__code__
     file = frames[0].f_code.co_filename.replace("\\", "/")
     if any(thread.name.startswith(name) and file.endswith(path) for name, path in _POOLS):
         return True
     whose = [frame.f_locals.get("self") for frame in frames if frame.f_code is TimerThread._run.__code__]
-    whose += [frames[0].f_locals.get("self")] if frames[0].f_code is Crew._serve.__code__ else []
+    whose += [frames[0].f_locals.get("self")] if frames[0].f_code is WorkerPool._serve.__code__ else []
     hosts = [balancer._host for balancer in balancers if balancer._host is not None]
-    return any(owner in (host.crew, getattr(host.runtime, "_own", None)) for owner in whose for host in hosts)
+    return any(owner in (host.pool, getattr(host.runtime, "_own", None)) for owner in whose for host in hosts)
 
 
 def _suspended(coroutine: Any) -> list[FrameType]:

@@ -13,7 +13,7 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
-from rio_chain.executors._run_ticket import Errand, wait_for
+from rio_chain.executors._run_ticket import TicketRun, wait_for
 from rio_chain.executors._ticket import Ticket
 from rio_chain.executors.virtual._autojump_thread import launch
 from rio_chain.executors.virtual._executor import VirtualExecutor
@@ -96,15 +96,15 @@ def _virtual(work: Work) -> Any:
 
 
 def _asyncio(work: Work) -> Any:
-    from rio_chain.executors._asyncio import run_jumping  # noqa: PLC0415 - executors are imported when first used
+    from rio_chain.executors._asyncio import run_autojump  # noqa: PLC0415 - executors are imported when first used
 
-    return run_jumping(_function(work))
+    return run_autojump(_function(work))
 
 
 def _trio(work: Work) -> Any:
-    from rio_chain.executors._trio import run_jumping  # noqa: PLC0415 - executors are imported when first used
+    from rio_chain.executors._trio import run_autojump  # noqa: PLC0415 - executors are imported when first used
 
-    return run_jumping(_function(work))
+    return run_autojump(_function(work))
 
 
 def _thread(work: Work) -> Any:
@@ -117,7 +117,7 @@ def _thread(work: Work) -> Any:
     host = launch(SHARED_THREADS, SHARED_ABANDONED)
     try:
         ticket = Ticket[Any](given, host)
-        host.spawn(Errand(host, ticket, host.runtime.now(), None).serve, copy_context())
+        host.spawn(TicketRun(host, ticket, host.runtime.now(), None).serve, copy_context())
         return wait_for(ticket)
     finally:
         host.close()

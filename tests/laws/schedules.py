@@ -188,7 +188,9 @@ def _hooks(schedule: Schedule) -> Iterator[None]:
             patch.object(_thread.ThreadRuntime, "race", _racing(_thread.ThreadRuntime.race, with_yields))
         )
         for name in ("wake", "cancel", "stop", "drive"):
-            stack.enter_context(patch.object(_strand.Strand, name, _yielding(getattr(_strand.Strand, name), schedule)))
+            stack.enter_context(
+                patch.object(_strand.ThreadStrand, name, _yielding(getattr(_strand.ThreadStrand, name), schedule))
+            )
         yield
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import trio
 import trio.testing
 from attrs import field, frozen, mutable
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
@@ -187,7 +187,7 @@ def on_asyncio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> To
     async def body() -> Told:
         return await requests(layers, main, spare, asyncio.get_running_loop().time)
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(body())
 
 

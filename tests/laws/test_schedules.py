@@ -22,7 +22,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import define, evolve, field, frozen
-from conformance.harness import JumpingLoop
+from conformance.harness import AutojumpLoop
 from laws.dag_memory import Memory
 from laws.dag_model import Played
 from laws.dag_parts import Part, chain_of, named_tasks, numbered
@@ -158,7 +158,7 @@ async def on_trio(case: Case, schedule: Schedule) -> list[Run]:
 def on_loop(case: Case, schedule: Schedule) -> list[Run]:
     if case.executor == "trio":
         return trio.run(on_trio, case, schedule, clock=trio.testing.MockClock(autojump_threshold=0))
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(on_asyncio(case, schedule))
 
 

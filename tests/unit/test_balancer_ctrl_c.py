@@ -43,7 +43,7 @@ def is_idle(balancer: Balancer) -> bool:
     host, core = balancer._host, balancer._core
     assert host is not None
     nobody = not core.runs and not core.queue.waiting and not balancer._posted
-    return nobody and core.queue.running == 0 and not host.crew.pending and not getattr(host.runtime, "live", 0)
+    return nobody and core.queue.running == 0 and not host.pool.pending and not getattr(host.runtime, "live", 0)
 
 
 def cancelled(balancer: Balancer) -> None:

@@ -42,7 +42,7 @@ from rio_chain.balancer import _host_binding
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 from rio_chain.executors import _start_thread
-from rio_chain.executors._worker_pool import Crew, _Seat
+from rio_chain.executors._worker_pool import WorkerPool, _Worker
 from rio_chain.policies._cache import MISS, Found
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._single_flight import Leader
@@ -105,8 +105,8 @@ def test_whoever_comes_into_a_call_may_post_and_cancel(executor: str, call: str)
         assert stats.done == stats.waits.count
         assert stats.rejected == 0
         assert balancer._host is not None
-        assert balancer._host.crew.permits.free == balancer._host.crew.threads
-        assert balancer._host.crew.count <= balancer._host.crew.threads
+        assert balancer._host.pool.permits.free == balancer._host.pool.threads
+        assert balancer._host.pool.count <= balancer._host.pool.threads
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -212,29 +212,29 @@ def test_what_closing_waits_for_may_end_on_its_own_thread(executor: str) -> None
 
 def test_whoever_comes_into_counting_threads_may_submit() -> None:
     """Neither one thread too many, nor one too few for what was submitted."""
-    crew = Crew(threads=1, max_abandoned=9, name="counting")
+    pool = WorkerPool(threads=1, max_abandoned=9, name="counting")
     done: list[int] = []
 
     def once(interruption: Interruption) -> None:
         with interruption.here():
-            crew.submit(lambda: bool(done.append(0)))
+            pool.submit(lambda: bool(done.append(0)))
 
-    places = everywhere(once, lambda: crew.submit(lambda: bool(done.append(1))))
+    places = everywhere(once, lambda: pool.submit(lambda: bool(done.append(1))))
     eventually(lambda: len(done) == 2 * len(places) + 1)
-    assert crew.count == 1
-    crew.close()
-    assert crew.count == 0
+    assert pool.count == 1
+    pool.close()
+    assert pool.count == 0
 
-    idle = Crew(threads=1, max_abandoned=9, name="leaving")
-    idle._start = lambda seat, item=None: done.append(2)  # type: ignore[method-assign, assignment]
-    seat = _Seat()
+    idle = WorkerPool(threads=1, max_abandoned=9, name="leaving")
+    idle._start = lambda worker, item=None: done.append(2)  # type: ignore[method-assign, assignment]
+    worker = _Worker()
 
     def leaves(interruption: Interruption) -> None:
         idle._pending.clear()
-        idle._seats.clear()
-        idle._seats[seat] = None
+        idle._workers.clear()
+        idle._workers[worker] = None
         with interruption.here(), idle._lock:
-            gone = idle._one_less(seat)
+            gone = idle._one_less(worker)
         started = done.count(2)
         done.clear()
         assert idle.count == idle.pending == (interruption.came is not None)

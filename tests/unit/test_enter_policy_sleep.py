@@ -11,14 +11,14 @@ from rio_chain import Task
 from rio_chain.engine._current_run import INF, Run, Strand
 from rio_chain.engine._enter_policy import wait_at_most
 from rio_chain.executors._trio import TrioRuntime
-from rio_chain.executors._worker_pool import Crew
+from rio_chain.executors._worker_pool import WorkerPool
 
 
 @pytest.mark.trio
 async def test_an_alarm_that_goes_off_as_the_wake_comes_interrupts_nothing_later(
     mock_clock: trio.testing.MockClock,
 ) -> None:
-    rt = TrioRuntime(Crew(1, 1, "nap"))
+    rt = TrioRuntime(WorkerPool(1, 1, "nap"))
     slot = rt.slot()
     strand = Strand(Run(Task(len).plan()), rt, slot, INF)
     waiter = rt.waiter()

@@ -14,7 +14,7 @@ import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
 from rio_chain.errors import LimitExceeded
-from rio_chain.executors._strand import Expired, current, trap
+from rio_chain.executors._strand import Expired, current_strand, trap
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_a_wake_inside_the_locks_of_the_same_strand_is_safe(rt):
 
     async def main():
         waiter = rt.waiter()
-        with current()._lock:
+        with current_strand()._lock:
             waiter.wake()
         await waiter.wait()
         return "woken"

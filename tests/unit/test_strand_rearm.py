@@ -8,12 +8,12 @@ from math import inf
 import pytest
 from strands import begin, make, shut
 
-from rio_chain.executors._strand import Limit, current
+from rio_chain.executors._strand import StrandDeadline, current_strand
 
 OLD, FAR = -1.0, inf
 
 
-class Watched(Limit):
+class Watched(StrandDeadline):
     """A limit at which the timer reads what ``moments`` say, one after the other, each of which may take a while."""
 
     __slots__ = ("at", "moments")
@@ -45,7 +45,7 @@ def test_a_limit_that_moves_on_while_the_timer_looks_interrupts_nothing(look):
         return over.wait(5) and "answer"
 
     async def main():
-        strands.append(current())
+        strands.append(current_strand())
         slot = rt.slot()
         limit.at = OLD  # as if armed; here the test is the timer
         await rt.call(lambda: ready.set() or first.wait(5), (), {})

@@ -16,7 +16,7 @@ import pytest
 import sniffio
 import trio
 import trio.testing
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 
 from rio_chain import Balancer, RioError, Task, Ticket
 from rio_chain.errors import ChainDefinitionError
@@ -46,7 +46,7 @@ def on_jumping_loop(main: Work) -> None:
     async def of() -> None:
         await main()
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         runner.run(of())
 
 

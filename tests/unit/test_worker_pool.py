@@ -14,8 +14,8 @@ import pytest
 
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import LimitExceeded
-from rio_chain.executors import _worker_pool as crew_module
-from rio_chain.executors._worker_pool import Crew, Permits, pooled_call
+from rio_chain.executors import _worker_pool as pool_module
+from rio_chain.executors._worker_pool import ThreadPermits, WorkerPool, pooled_call
 
 
 def eventually(truth, seconds=5.0):
@@ -30,10 +30,10 @@ def workers(name="test"):
 
 
 @pytest.fixture
-def crew():
-    crew = Crew(threads=2, max_abandoned=2, name="test")
-    yield crew
-    crew.close()
+def pool():
+    pool = WorkerPool(threads=2, max_abandoned=2, name="test")
+    yield pool
+    pool.close()
     eventually(lambda: not workers())
 
 
@@ -49,109 +49,109 @@ class Gate:
         return self.given_up
 
 
-def test_threads_start_when_needed_and_never_more_than_allowed(crew):
+def test_threads_start_when_needed_and_never_more_than_allowed(pool):
     gates = [Gate() for _ in range(3)]
     for gate, threads in zip(gates, (1, 2, 2), strict=True):
-        crew.submit(gate)
-        assert len(workers()) == crew.count == threads
-    assert crew.pending == 3
+        pool.submit(gate)
+        assert len(workers()) == pool.count == threads
+    assert pool.pending == 3
     assert gates[1].begun.wait(5)
     assert not gates[2].begun.is_set()
     for gate in gates:
         gate.open.set()
-    eventually(lambda: crew.pending == 0)
-    assert repr(crew) == "<Crew test: 2/2 threads, 0 pending, 0 abandoned>"
+    eventually(lambda: pool.pending == 0)
+    assert repr(pool) == "<Crew test: 2/2 threads, 0 pending, 0 abandoned>"
 
 
-def test_a_free_thread_is_used_before_another_starts(crew):
+def test_a_free_thread_is_used_before_another_starts(pool):
     for _ in range(5):
         gate = Gate()
-        crew.submit(gate)
+        pool.submit(gate)
         gate.open.set()
-        eventually(lambda: crew.pending == 0)
+        eventually(lambda: pool.pending == 0)
     assert len(workers()) == 1
 
 
-def test_idle_threads_end_by_themselves(crew, monkeypatch):
-    monkeypatch.setattr(crew_module, "_IDLE", 0.01)
+def test_idle_threads_end_by_themselves(pool, monkeypatch):
+    monkeypatch.setattr(pool_module, "_IDLE", 0.01)
     for gate in (gates := [Gate(), Gate()]):
-        crew.submit(gate)
+        pool.submit(gate)
     for gate in gates:
         gate.open.set()
-    eventually(lambda: not workers() and crew.count == 0)
+    eventually(lambda: not workers() and pool.count == 0)
     gate = Gate()
-    crew.submit(gate)
+    pool.submit(gate)
     assert gate.begun.wait(5)
     gate.open.set()
 
 
-def test_a_given_up_thread_is_replaced_counted_and_retires(crew):
+def test_a_given_up_thread_is_replaced_counted_and_retires(pool):
     stuck, waiting = [Gate(given_up=True), Gate(given_up=True)], Gate()
     for gate in (*stuck, waiting):
-        crew.submit(gate)
+        pool.submit(gate)
     assert stuck[0].begun.wait(5)
-    crew.give_up(stuck[0])
-    crew.refill()
+    pool.give_up(stuck[0])
+    pool.refill()
     assert waiting.begun.wait(5)
-    assert (crew.abandoned, crew.saturated, crew.count, crew.pending) == (1, False, 2, 2)
+    assert (pool.abandoned, pool.saturated, pool.count, pool.pending) == (1, False, 2, 2)
     assert stuck[1].begun.wait(5)
-    crew.give_up(stuck[1])
-    crew.refill()
-    assert (crew.abandoned, crew.saturated) == (2, True)
+    pool.give_up(stuck[1])
+    pool.refill()
+    assert (pool.abandoned, pool.saturated) == (2, True)
     for gate in (*stuck, waiting):
         gate.open.set()
-    eventually(lambda: crew.abandoned == 0 and crew.pending == 0)
+    eventually(lambda: pool.abandoned == 0 and pool.pending == 0)
     eventually(lambda: len(workers()) == 1)
-    assert not crew.saturated
+    assert not pool.saturated
 
 
-def test_a_worker_waits_for_the_accounts_without_holding_them_up(crew):
+def test_a_worker_waits_for_the_accounts_without_holding_them_up(pool):
     gate, counted = Gate(), []
-    crew.submit(gate)
+    pool.submit(gate)
     assert gate.begun.wait(5)
-    with crew._lock:
+    with pool._lock:
         gate.open.set()
         time.sleep(0.01)
-        counted.append(crew.pending)  # the worker is there, and has not got in
-    eventually(lambda: crew.pending == 0)
+        counted.append(pool.pending)  # the worker is there, and has not got in
+    eventually(lambda: pool.pending == 0)
     assert counted == [1]
 
 
-def test_an_error_of_an_item_goes_to_the_hook_and_the_worker_survives(crew, monkeypatch):
+def test_an_error_of_an_item_goes_to_the_hook_and_the_worker_survives(pool, monkeypatch):
     told = []
     monkeypatch.setattr(threading, "excepthook", told.append)
-    crew.submit(lambda: 1 / 0)
-    eventually(lambda: crew.pending == 0)
+    pool.submit(lambda: 1 / 0)
+    eventually(lambda: pool.pending == 0)
     gate = Gate()
-    crew.submit(gate)
+    pool.submit(gate)
     gate.open.set()
-    eventually(lambda: crew.pending == 0)
+    eventually(lambda: pool.pending == 0)
     assert [args.exc_type for args in told] == [ZeroDivisionError]
     assert len(workers()) == 1
 
 
-def test_close_ends_idle_threads_at_once_and_busy_ones_afterwards(crew):
+def test_close_ends_idle_threads_at_once_and_busy_ones_afterwards(pool):
     gates = [Gate(), Gate()]
     for gate in gates:
-        crew.submit(gate)
+        pool.submit(gate)
     gates[0].open.set()
-    eventually(lambda: crew.pending == 1)
-    crew.close()
+    eventually(lambda: pool.pending == 1)
+    pool.close()
     assert len(workers()) == 1
     gates[1].open.set()
     eventually(lambda: not workers())
-    assert crew.count == 0
+    assert pool.count == 0
 
 
-def test_what_is_submitted_after_close_is_done_and_its_thread_ends(crew):
-    crew.close()
+def test_what_is_submitted_after_close_is_done_and_its_thread_ends(pool):
+    pool.close()
     gate = Gate()
-    crew.submit(gate)
+    pool.submit(gate)
     gate.open.set()
-    eventually(lambda: crew.pending == 0 and not workers())
+    eventually(lambda: pool.pending == 0 and not workers())
 
 
-def test_a_finaliser_may_submit(crew):
+def test_a_finaliser_may_submit(pool):
     done = threading.Semaphore(0)
 
     class Cycle:
@@ -159,28 +159,28 @@ def test_a_finaliser_may_submit(crew):
             self.me = self
 
         def __del__(self):
-            crew.submit(lambda: done.release() is not None)
+            pool.submit(lambda: done.release() is not None)
 
     threshold = gc.get_threshold()
     gc.set_threshold(1)
     try:
         for _ in range(200):
             Cycle()
-            crew.submit(lambda: done.release() is not None)
+            pool.submit(lambda: done.release() is not None)
     finally:
         gc.set_threshold(*threshold)
     gc.collect()
     for _ in range(400):
         assert done.acquire(timeout=5)
-    eventually(lambda: crew.pending == 0)
+    eventually(lambda: pool.pending == 0)
 
 
-def test_accounts_are_exact_under_pressure(crew):
+def test_accounts_are_exact_under_pressure(pool):
     done = []
 
     def submit_many():
         for _ in range(500):
-            crew.submit(lambda: done.append(1) is not None)
+            pool.submit(lambda: done.append(1) is not None)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -190,11 +190,11 @@ def test_accounts_are_exact_under_pressure(crew):
             thread.start()
         for thread in threads:
             thread.join()
-        eventually(lambda: crew.pending == 0)
+        eventually(lambda: pool.pending == 0)
     finally:
         sys.setswitchinterval(interval)
     assert len(done) == 2000
-    assert crew.count == len(workers()) <= 2
+    assert pool.count == len(workers()) <= 2
 
 
 # --- calls of a loop --------------------------------------------------------------------------------------------
@@ -213,11 +213,11 @@ class LoopWaiter:
             self.loop.call_soon_threadsafe(self.event.set)
 
 
-async def call(crew, fn, *args):
-    room = crew.reserve(LoopWaiter)
+async def call(pool, fn, *args):
+    room = pool.reserve(LoopWaiter)
     if room is not None:
         await room
-    return await pooled_call(crew, LoopWaiter, fn, args, {})
+    return await pooled_call(pool, LoopWaiter, fn, args, {})
 
 
 def run(main):
@@ -225,27 +225,27 @@ def run(main):
         return runner.run(asyncio.wait_for(main, 10))
 
 
-def test_a_pooled_call_gives_its_value_and_reads_the_callers_context(crew):
+def test_a_pooled_call_gives_its_value_and_reads_the_callers_context(pool):
     var = contextvars.ContextVar("var")
 
     async def main():
         var.set("mine")
-        return await call(crew, lambda x: (var.get(), x, threading.current_thread().name), 1)
+        return await call(pool, lambda x: (var.get(), x, threading.current_thread().name), 1)
 
     assert run(main()) == ("mine", 1, "test-worker-1")
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), StopIteration(1), SystemExit(1), KeyboardInterrupt()])
-def test_any_error_crosses_as_a_value(crew, error):
+def test_any_error_crosses_as_a_value(pool, error):
     def body():
         raise error
 
-    got = run(call(crew, body))
+    got = run(call(pool, body))
     assert isinstance(got, Raised)
     assert got.error is error
 
 
-def test_a_cancelled_call_is_abandoned_until_it_returns(crew):
+def test_a_cancelled_call_is_abandoned_until_it_returns(pool):
     begun, gate = threading.Event(), threading.Event()
 
     def body():
@@ -253,25 +253,25 @@ def test_a_cancelled_call_is_abandoned_until_it_returns(crew):
         gate.wait(5)
 
     async def main():
-        task = asyncio.ensure_future(call(crew, body))
+        task = asyncio.ensure_future(call(pool, body))
         await asyncio.get_running_loop().run_in_executor(None, begun.wait, 5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return crew.abandoned, crew.permits.free
+        return pool.abandoned, pool.permits.free
 
     assert run(main()) == (1, 2)
     gate.set()
-    eventually(lambda: crew.abandoned == 0 and crew.pending == 0)
+    eventually(lambda: pool.abandoned == 0 and pool.pending == 0)
 
 
-def test_a_call_cancelled_before_it_began_never_runs(crew):
+def test_a_call_cancelled_before_it_began_never_runs(pool):
     gates, ran = [Gate(), Gate()], []
     for gate in gates:
-        crew.submit(gate)
+        pool.submit(gate)
 
     async def main():
-        task = asyncio.ensure_future(call(crew, ran.append, 1))
+        task = asyncio.ensure_future(call(pool, ran.append, 1))
         await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -280,26 +280,26 @@ def test_a_call_cancelled_before_it_began_never_runs(crew):
     run(main())
     for gate in gates:
         gate.open.set()
-    eventually(lambda: crew.pending == 0)
-    assert (ran, crew.abandoned, crew.permits.free) == ([], 0, 2)
+    eventually(lambda: pool.pending == 0)
+    assert (ran, pool.abandoned, pool.permits.free) == ([], 0, 2)
 
 
-def test_a_saturated_crew_refuses_without_calling(crew):
+def test_a_saturated_crew_refuses_without_calling(pool):
     stuck = [Gate(given_up=True) for _ in range(2)]
     for gate in stuck:
-        crew.submit(gate)
+        pool.submit(gate)
         assert gate.begun.wait(5)
-        crew.give_up(gate)
-    got = run(call(crew, pytest.fail))
+        pool.give_up(gate)
+    got = run(call(pool, pytest.fail))
     assert isinstance(got.error, LimitExceeded)
     assert str(got.error) == "2 abandoned calls still run (max_abandoned=2); this one was not made"
-    assert crew.permits.free == 2
+    assert pool.permits.free == 2
     for gate in stuck:
         gate.open.set()
-    eventually(lambda: crew.abandoned == 0)
+    eventually(lambda: pool.abandoned == 0)
 
 
-def test_calls_wait_for_a_thread_in_order_and_no_more_run_than_there_are_threads(crew):
+def test_calls_wait_for_a_thread_in_order_and_no_more_run_than_there_are_threads(pool):
     order, most, lock = [], [0, 0], threading.Lock()
 
     def body(number):
@@ -312,18 +312,18 @@ def test_calls_wait_for_a_thread_in_order_and_no_more_run_than_there_are_threads
             most[0] -= 1
 
     async def main():
-        await asyncio.gather(*(call(crew, body, number) for number in range(20)))
+        await asyncio.gather(*(call(pool, body, number) for number in range(20)))
 
     run(main())
     assert sorted(order) == list(range(20))
     assert all(abs(place - number) <= 1 for place, number in enumerate(order))
     assert most[1] <= 2
-    eventually(lambda: crew.permits.free == 2)
+    eventually(lambda: pool.permits.free == 2)
 
 
 def test_a_waiter_cancelled_after_the_hand_over_passes_its_permit_on():
     async def main():
-        permits = Permits(1)
+        permits = ThreadPermits(1)
         assert permits.reserve(LoopWaiter) is None
         first, second = (asyncio.ensure_future(permits.reserve(LoopWaiter)) for _ in range(2))
         await asyncio.sleep(0)
@@ -339,7 +339,7 @@ def test_a_waiter_cancelled_after_the_hand_over_passes_its_permit_on():
 
 def test_a_waiter_that_gave_up_is_passed_over():
     async def main():
-        permits = Permits(1)
+        permits = ThreadPermits(1)
         assert permits.reserve(LoopWaiter) is None
         first, second = (asyncio.ensure_future(permits.reserve(LoopWaiter)) for _ in range(2))
         await asyncio.sleep(0)
@@ -354,11 +354,11 @@ def test_a_waiter_that_gave_up_is_passed_over():
 
 
 def test_expiry_against_finish_each_call_ends_once_and_nothing_stays_abandoned():
-    crew, made = Crew(threads=4, max_abandoned=10_000, name="test"), []
+    pool, made = WorkerPool(threads=4, max_abandoned=10_000, name="test"), []
 
     async def one(number):
         try:
-            return await asyncio.wait_for(call(crew, lambda: time.sleep(0.001) or made.append(number)), 0.002)
+            return await asyncio.wait_for(call(pool, lambda: time.sleep(0.001) or made.append(number)), 0.002)
         except TimeoutError:
             return None
 
@@ -370,9 +370,9 @@ def test_expiry_against_finish_each_call_ends_once_and_nothing_stays_abandoned()
     sys.setswitchinterval(1e-6)
     try:
         run(main())
-        eventually(lambda: crew.abandoned == 0 and crew.pending == 0)
+        eventually(lambda: pool.abandoned == 0 and pool.pending == 0)
     finally:
         sys.setswitchinterval(interval)
-        crew.close()
-    assert crew.permits.free == 4
+        pool.close()
+    assert pool.permits.free == 4
     eventually(lambda: not workers())

@@ -24,7 +24,7 @@ from rio_chain._core.pickling import dumps, plain_dumps
 from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors._start_thread import start_daemon
-from rio_chain.executors._worker_pool import Permits
+from rio_chain.executors._worker_pool import ThreadPermits
 from rio_chain.executors.lanes._pipe import MARGIN, BodyTooLarge, OutOfStep
 from rio_chain.executors.lanes._process import Process, bury, exchange, is_quiet, kill, launch, leave
 from rio_chain.executors.lanes._worker import Start, opened, question
@@ -55,10 +55,10 @@ class Lane:
         self.most = most
         self.closed = False
         self.warm: tuple[bytes, ...] = ()
-        self._free: list[_Place] = []
-        self._permits = Permits(0)
+        self._free: list[_LaneWorker] = []
+        self._permits = ThreadPermits(0)
         self._lock = threading.RLock()
-        self._minded: list[tuple[_Place, threading.Thread]] = []
+        self._minded: list[tuple[_LaneWorker, threading.Thread]] = []
         after_fork(self._renew)
 
     def reserve(self, waiter: Callable[[], Waiter], fn: Callable[..., Any]) -> Awaitable[None] | None:
@@ -84,7 +84,7 @@ class Lane:
         if self.closed:
             self.unreserve()
             return Refused(LimitExceeded(f"lane {self.name!r} was closed; this call was not made"))
-        job = _Job(waiter, name, fn, value)
+        job = _LaneCall(waiter, name, fn, value)
         place = self._free.pop()
         place.jobs.put(job)
         try:
@@ -99,7 +99,7 @@ class Lane:
         if function not in self.warm and len(function) <= _LIGHT:
             self.warm = (*self.warm, function)[-_WARM:]
 
-    def offer(self, place: _Place) -> None:
+    def offer(self, place: _LaneWorker) -> None:
         """The place is free."""
         self._free.append(place)
         self._permits.release()
@@ -132,14 +132,14 @@ class Lane:
                 self.remember(dumps(fn, _LIGHT))
             atexit.register(self.close)
             for number in range(1, self.places + 1):
-                place = _Place(self)
+                place = _LaneWorker(self)
                 self._minded.append((place, start_daemon(place.mind, f"rio_chain-lane-{self.name}-{number}")))
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}: {len(self._free)}/{self.places} free>"
 
 
-class _Job:
+class _LaneCall:
     """One call."""
 
     __slots__ = ("answer", "fn", "given_up", "name", "value", "waiter")
@@ -153,7 +153,7 @@ class _Job:
         self.given_up = False
 
 
-class _Place:
+class _LaneWorker:
     """One place: its process, or None where none could be started, and the call that runs there.
 
     Only the thread that minds it starts a process and takes leave of it; others may kill it, under the lock.
@@ -161,14 +161,14 @@ class _Place:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self.jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self.jobs: SimpleQueue[_LaneCall | None] = SimpleQueue()
         self._lock = threading.RLock()
         self._process: Process | None = None
-        self._job: _Job | None = None  # what the process is at
+        self._job: _LaneCall | None = None  # what the process is at
 
     # --- from other threads -------------------------------------------------------------------------------------
 
-    def give_up(self, job: _Job) -> None:
+    def give_up(self, job: _LaneCall) -> None:
         """Nobody waits for this call any more: it does not begin, or its process is killed."""
         with self._lock:
             job.given_up = True
@@ -209,7 +209,7 @@ class _Place:
             del job  # it may hold a lot, and the next one may be long in coming
         self._bury()
 
-    def _do(self, job: _Job) -> Any:
+    def _do(self, job: _LaneCall) -> Any:
         """Make the call. Raises where the process can't be asked again."""
         try:
             parts = question(job.name, job.fn, job.value, self.lane.most)

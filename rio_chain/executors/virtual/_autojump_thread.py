@@ -9,28 +9,28 @@ from typing import cast
 
 from rio_chain.executors._base import Host
 from rio_chain.executors._thread import ThreadHost
-from rio_chain.executors._timers import Alarm, Deadlines
-from rio_chain.executors.virtual._autojump_calls import BEGIN, LOOK
+from rio_chain.executors._timers import Deadlines, Timer
+from rio_chain.executors.virtual._autojump_calls import BEGIN, POLL_EVERY
 from rio_chain.executors.virtual._executor import AsyncFunctions
 
 
-class JumpingTimers:
+class AutojumpTimers:
     """``Timers`` that fire when they are told to."""
 
     def __init__(self) -> None:
         self._at = BEGIN
-        self._deadlines = Deadlines[Alarm]()
+        self._deadlines = Deadlines[Timer]()
         self._lock = threading.RLock()
         self.now: Callable[[], float] = lambda: self._at
 
-    def push(self, alarm: Alarm, at: float) -> None:
+    def push(self, alarm: Timer, at: float) -> None:
         """As ``Timers.push``."""
         with self._lock:
             self._deadlines.push(alarm, at)
 
     def jump(self, until: float = inf) -> bool:
         """Move the clock to the next instant at which something is due; False: to ``until``, as nothing is before."""
-        over: list[Alarm] = []
+        over: list[Timer] = []
         with self._lock:
             while not over and (at := self._deadlines.next()) < until:
                 over = self._deadlines.due(at)
@@ -42,26 +42,26 @@ class JumpingTimers:
         return bool(over)
 
 
-class JumpingThreadHost(ThreadHost):
+class AutojumpThreadHost(ThreadHost):
     """Real threads under a clock that jumps when no call runs and all strands are parked. Who waits moves it.
 
     Async functions are strands as well: an asyncio loop beside it would have a clock of its own.
     """
 
     def __init__(self, threads: int, max_abandoned: int, name: str = "rio_chain-jumping") -> None:
-        self._timers = JumpingTimers()
+        self._timers = AutojumpTimers()
         super().__init__(threads, max_abandoned, name, async_host=AsyncFunctions, timers=self._timers)
         self.runtime.serves(self)
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
         """As ``BlockingHost.block``."""
         until = inf if seconds is None else self._timers.now() + seconds
-        while not gate.acquire(timeout=LOOK):
-            if not self.crew.busy and not self._timers.jump(until) and until < inf:
+        while not gate.acquire(timeout=POLL_EVERY):
+            if not self.pool.busy and not self._timers.jump(until) and until < inf:
                 return gate.acquire(blocking=False)
         return True
 
 
 def launch(threads: int, max_abandoned: int) -> Host:
     """As ``ExecutorModule.launch``."""
-    return cast("Host", JumpingThreadHost(threads, max_abandoned))
+    return cast("Host", AutojumpThreadHost(threads, max_abandoned))

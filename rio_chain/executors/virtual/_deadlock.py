@@ -10,7 +10,7 @@ from rio_chain._core.units import escape_nonprintable, milliseconds
 from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.engine._run import ABANDON_AFTER
 from rio_chain.errors import RioError
-from rio_chain.executors._strand import Kernel, Limit, Strand
+from rio_chain.executors._strand import Kernel, StrandDeadline, ThreadStrand
 from rio_chain.executors._timers import Timed
 from rio_chain.executors.virtual._real_io_guard import frames_of
 
@@ -38,7 +38,7 @@ class Deadlock(RioError):
 
 def gives_up(alarm: Timed) -> bool:
     """Whether it only gives up a run, by a limit that nobody wrote (``abandon_after``)."""
-    strand = alarm.strand if isinstance(alarm, Limit) else None
+    strand = alarm.strand if isinstance(alarm, StrandDeadline) else None
     found = None if strand is None else strand.context.get(CURRENT)
     if found is None or not found.open or alarm.deadline < found.parent_deadline:
         return False
@@ -54,7 +54,7 @@ def waits(kernel: Kernel) -> tuple[str, ...]:
     return tuple(sorted(line for line in lines if line is not None))
 
 
-def _line(strand: Strand, frames: list[FrameType]) -> str | None:
+def _line(strand: ThreadStrand, frames: list[FrameType]) -> str | None:
     for frame in reversed(frames):
         name, code = frame.f_globals.get("__name__", ""), frame.f_code
         if name.startswith("rio_chain.") and code.co_qualname in _WAITS:
@@ -63,7 +63,7 @@ def _line(strand: Strand, frames: list[FrameType]) -> str | None:
     return f"{_who(strand)} waits for what nobody is about to do{_place(frames)}"
 
 
-def _who(strand: Strand) -> str:
+def _who(strand: ThreadStrand) -> str:
     found = strand.context.get(CURRENT)
     if found is None or not found.open:
         return "a function"

@@ -20,10 +20,17 @@ from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, an
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._strand import Signal, Strand, StrandCancelled, current, driven_within, let_others
+from rio_chain.executors._strand import (
+    StrandCancelled,
+    ThreadStrand,
+    ThreadWaiter,
+    current_strand,
+    driven_within,
+    yield_to_others,
+)
 from rio_chain.executors._thread import ThreadRuntime
-from rio_chain.executors._worker_pool import Crew
-from rio_chain.executors.virtual._loop import NAME, Loop, running
+from rio_chain.executors._worker_pool import WorkerPool
+from rio_chain.executors.virtual._loop import NAME, VirtualLoop, running
 from rio_chain.executors.virtual._real_io_guard import explain_real_io, frames_of
 
 T = TypeVar("T")
@@ -69,7 +76,7 @@ class VirtualExecutor(Executor):
             raise ChainDefinitionError(f"`shuffle` must be True or False; got {short_repr(shuffle)}")
         self._seed, self._shuffle = seed, shuffle
         draw, pick = (random.Random(f"{seed}:{what}").random for what in ("draws", "order"))  # noqa: S311 - no secret
-        self.loop = Loop(draw, pick if shuffle else None)
+        self.loop = VirtualLoop(draw, pick if shuffle else None)
 
     @property
     def now(self) -> float:
@@ -94,7 +101,7 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
     def ended(value: Any, error: BaseException | None) -> None:
         answers.append((value, error))
 
-    strand = Strand(loop.kernel, partial(_named, fn), copy_context(), ended)
+    strand = ThreadStrand(loop.kernel, partial(_named, fn), copy_context(), ended)
     loop.soon(strand.drive)
     try:
         loop.drive(lambda: bool(answers))
@@ -133,8 +140,8 @@ class VirtualRuntime(ThreadRuntime):
 
     places = True  # nobody would take over a function that is stuck
 
-    def __init__(self, loop: Loop) -> None:
-        super().__init__(loop.crew, AsyncFunctions, loop)
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(loop.pool, AsyncFunctions, loop)
         self._kernel = loop.kernel
         self._loop = loop
         self._lanes: Mapping[str, Lane] = {}
@@ -148,7 +155,7 @@ class VirtualRuntime(ThreadRuntime):
 
     async def sleep(self, seconds: float) -> None:
         """As ``Runtime.sleep``; who sleeps no time lets the others go first."""
-        await (super().sleep(seconds) if seconds > 0 else let_others())
+        await (super().sleep(seconds) if seconds > 0 else yield_to_others())
 
     @property
     def lanes(self) -> Mapping[str, Lane]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -157,7 +164,7 @@ class VirtualRuntime(ThreadRuntime):
 
     @lanes.setter
     def lanes(self, lanes: Mapping[str, Lane]) -> None:
-        self._lanes = {name: InPlace() for name in lanes}
+        self._lanes = {name: InlineLane() for name in lanes}
 
 
 class AsyncFunctions:
@@ -174,16 +181,18 @@ class AsyncFunctions:
         done: Callable[[Any], None],
     ) -> Callable[[], None]:
         """As ``AsyncHost.start``."""
-        strand = Strand(current().kernel, partial(_named, fn, *args, **kwargs), context, partial(_note, done))
+        strand = ThreadStrand(
+            current_strand().kernel, partial(_named, fn, *args, **kwargs), context, partial(_note, done)
+        )
         driven_within(strand)
         return strand.cancel
 
     def waiter(self) -> Waiter:
         """As ``AsyncHost.waiter``."""
-        return Signal(current())
+        return ThreadWaiter(current_strand())
 
 
-class InPlace:
+class InlineLane:
     """A lane whose functions are called in place: they take no time, so nobody waits for a process."""
 
     def reserve(self, waiter: object, fn: object) -> None:
@@ -207,9 +216,9 @@ class VirtualHost(BlockingHost):
     cancelled: type[BaseException] = StrandCancelled
     must_close = False
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
-        self.crew: Crew = loop.crew
+        self.pool: WorkerPool = loop.pool
         self.runtime = cast("Runtime", VirtualRuntime(loop))
         self._forked = False
         after_fork(self._renew)
@@ -274,23 +283,23 @@ def attach(threads: int, max_abandoned: int) -> VirtualHost:  # noqa: ARG001 - i
     return VirtualHost(_loop_here())
 
 
-def runtime(crew: Crew) -> VirtualRuntime:  # noqa: ARG001 - calls are made in place
+def runtime(pool: WorkerPool) -> VirtualRuntime:  # noqa: ARG001 - calls are made in place
     """As ``LoopModule.runtime``."""
     return VirtualRuntime(_loop_here())
 
 
 def tasks() -> dict[object, tuple[str, object]]:
     """As ``LoopModule.tasks``."""
-    here = current()
+    here = current_strand()
     return {strand: (_name(strand), strand.coroutine) for strand in _loop_here().kernel.strands if strand is not here}
 
 
-def _name(strand: Strand) -> str:
+def _name(strand: ThreadStrand) -> str:
     frames = frames_of(strand.coroutine)
     return frames[-1].f_code.co_qualname if frames else "one that has not begun"
 
 
-def _loop_here() -> Loop:
+def _loop_here() -> VirtualLoop:
     loop = running()
     if loop is None:
         raise RuntimeError("no virtual loop is driven by this thread")

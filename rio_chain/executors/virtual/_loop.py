@@ -17,9 +17,9 @@ from typing import Any
 import sniffio
 
 from rio_chain._core.forks import after_fork, keep_alive
-from rio_chain.executors._strand import Kernel, set_aside
-from rio_chain.executors._timers import Alarm, Deadlines
-from rio_chain.executors._worker_pool import Crew, Item
+from rio_chain.executors._strand import Kernel, no_current_strand
+from rio_chain.executors._timers import Deadlines, Timer
+from rio_chain.executors._worker_pool import WorkerPool, WorkItem
 from rio_chain.executors.virtual._deadlock import Deadlock, gives_up, waits
 from rio_chain.executors.virtual._real_io_guard import foreign_awaitable, no_real_io
 
@@ -28,31 +28,31 @@ PATIENCE = 0.01
 """Real seconds between two looks at a loop that another thread drives."""
 
 
-class _Here(threading.local):
-    loop: Loop | None = None
+class _RunningLoop(threading.local):
+    loop: VirtualLoop | None = None
 
 
-_here = _Here()
+_here = _RunningLoop()
 
 
-def running() -> Loop | None:
+def running() -> VirtualLoop | None:
     """The loop that this thread drives."""
     return _here.loop
 
 
-class Bench(Crew):
+class InlinePool(WorkerPool):
     """A crew without threads: what it is given waits until somebody drives the loop."""
 
     def __init__(self, soon: Callable[[Callable[[], Any]], None]) -> None:
         super().__init__(threads=1, max_abandoned=1, name=NAME)
         self._soon = soon
 
-    def submit(self, item: Item) -> None:
-        """As ``Crew.submit``."""
+    def submit(self, item: WorkItem) -> None:
+        """As ``WorkerPool.submit``."""
         self._soon(item)
 
 
-class Loop:
+class VirtualLoop:
     """What is ready, what is due, and the clock. It is the ``Timers`` of its kernel.
 
     Args:
@@ -64,17 +64,17 @@ class Loop:
         self._at = 0.0
         self._pick = pick
         self._ready: deque[Callable[[], Any]] = deque()
-        self._deadlines = Deadlines[Alarm]()
+        self._deadlines = Deadlines[Timer]()
         self._turn = threading.Lock()
         self.draw: Callable[[], float] = draw
         self.now: Callable[[], float] = lambda: self._at
         self.soon: Callable[[Callable[[], Any]], None] = self._ready.append
-        self.crew = Bench(self.soon)
-        self.kernel = Kernel(self.crew, self)
+        self.pool = InlinePool(self.soon)
+        self.kernel = Kernel(self.pool, self)
         self.kernel.stray = foreign_awaitable
         after_fork(self._renew)
 
-    def push(self, alarm: Alarm, at: float) -> None:
+    def push(self, alarm: Timer, at: float) -> None:
         """As ``Timers.push``."""
         self._deadlines.push(alarm, at)
 
@@ -82,7 +82,7 @@ class Loop:
         """In a forked child: where another thread drove it, nothing is ready or due here."""
         if _here.loop is not self:
             keep_alive((self._ready.copy(), self._deadlines, self.kernel.strands))
-            self._turn, self._deadlines, self.kernel.strands = threading.Lock(), Deadlines[Alarm](), set()
+            self._turn, self._deadlines, self.kernel.strands = threading.Lock(), Deadlines[Timer](), set()
             self._ready.clear()
             self.kernel.limits.clear()  # their entries were in the heap
 
@@ -114,7 +114,7 @@ class Loop:
         around, _here.loop = _here.loop, self
         library, sniffio.thread_local.name = sniffio.thread_local.name, NAME
         try:
-            with set_aside(), no_real_io():
+            with no_current_strand(), no_real_io():
                 yield
         finally:
             _here.loop, sniffio.thread_local.name = around, library
