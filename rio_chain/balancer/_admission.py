@@ -17,12 +17,12 @@ from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.forks import keep_alive
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer._priority_queue import Turn, TurnQueue
-from rio_chain.balancer._stats import Stats, Tally
+from rio_chain.balancer._stats import HistogramCounter, Stats
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
 
 
-class Core(DeferringLock):
+class Admission(DeferringLock):
     """Slots, line, counts and the closed sign of one balancer."""
 
     def __init__(self, workers: int, buffer: int, aging: float | None = None) -> None:
@@ -34,8 +34,8 @@ class Core(DeferringLock):
         self.why = ""  # it is closed
         self.rejected = 0
         self.done = 0
-        self.waits = Tally()
-        self.lasted = Tally()
+        self.waits = HistogramCounter()
+        self.lasted = HistogramCounter()
         self._idle: list[Callable[[], None]] = []
 
     def take(self, run: Run) -> bool:

@@ -1,6 +1,7 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``core``, the way of a request in ``desk``, where it runs in ``binding``; users call this.
+Order and counts are in ``admission``, the way of a request in ``dispatcher``, where it runs in ``binding``; users call
+this.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds, short_repr
 from rio_chain.balancer import _mapping
-from rio_chain.balancer._admission import Core
-from rio_chain.balancer._dispatch import Desk
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._dispatch import Dispatcher
 from rio_chain.balancer._dropped import described, dropped, snapshot, state
-from rio_chain.balancer._host_binding import Binding
-from rio_chain.balancer._lanes import Lanes
-from rio_chain.balancer._posted_request import OnFull, Terms, terms_of
+from rio_chain.balancer._host_binding import HostBinding
+from rio_chain.balancer._lanes import BalancerLanes
+from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
 from rio_chain.balancer._stats import Stats
 from rio_chain.balancer._warnings import left_running, users_line
 from rio_chain.chain._request import Request
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out")
 In = TypeVar("In")
-STOPPED = 1.0
+STOPPED_LOOP_GRACE = 1.0
 """Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
 
 
@@ -105,20 +106,20 @@ class Balancer(NotebookRepr):
         threads = 4 * workers if threads is None else count(threads, "threads", least=1)
         self._abandon_after = seconds(abandon_after, "abandon_after")
         self._max_abandoned = 2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1)
-        opened = Lanes(lanes, lane_bytes)
-        self._core = Core(workers, count(buffer, "buffer"), _checked_aging(aging))
-        self._desk = Desk(self._core, self._abandon_after, opened.close)
-        self._posted = self._desk.posted
-        self._binding = Binding(
+        opened = BalancerLanes(lanes, lane_bytes)
+        self._admission = Admission(workers, count(buffer, "buffer"), _checked_aging(aging))
+        self._dispatcher = Dispatcher(self._admission, self._abandon_after, opened.close)
+        self._posted = self._dispatcher.posted
+        self._binding = HostBinding(
             given,
-            self._core,
+            self._admission,
             opened,
             threads=threads,
             max_abandoned=self._max_abandoned,
-            lost=self._desk.lost,
+            lost=self._dispatcher.lost,
         )
         self._interrupted = False  # the block that closes it
-        self._finalizer = weakref.finalize(self, dropped, self._desk, self._binding, users_line())
+        self._finalizer = weakref.finalize(self, dropped, self._dispatcher, self._binding, users_line())
         self._finalizer.atexit = False
 
     @classmethod
@@ -154,13 +155,13 @@ class Balancer(NotebookRepr):
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
         host = self._binding.get(here=True)
-        terms = terms_of(host.runtime.now, priority, deadline, queue_timeout, on_full)
+        options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
             host.check_await()
-            return await wait_in_place(self._post(host, request, terms))
+            return await wait_in_place(self._post(host, request, options))
         self._check(host, request)
         rt, run = host.runtime, Run(request.given[0])
-        run.priority = terms.priority
+        run.priority = options.priority
         checkpoints = rt.checkpoints
         passed = 0
         if checkpoints is not None:
@@ -168,22 +169,22 @@ class Balancer(NotebookRepr):
             passed = checkpoints.count()
         posted = began = rt.now()
         try:
-            if not self._core.take(run):
-                error = await self._desk.slot_came(rt, run, terms, posted)
+            if not self._admission.take(run):
+                error = await self._dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
                     return outcome_of_unbegun(request, run, error, posted, rt.now())
                 began = rt.now()
             try:  # as ``execute`` does it, without one more coroutine for each request that is under way
-                walking = begin(rt, request, run, began, terms.deadline, self._abandon_after)
+                walking = begin(rt, request, run, began, options.deadline, self._abandon_after)
                 del request
                 got = await walking
             finally:
                 end(run)
-                self._core.leave(run, began - posted, rt.now() - began)
+                self._admission.leave(run, began - posted, rt.now() - began)
         except BaseException:  # an interruption may come anywhere
-            run.dropped = self._core.torn = True
+            run.dropped = self._admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-                surely(self._core.settle)
+                surely(self._admission.settle)
             raise
         outcome = outcome_of(run, got, (posted, began, rt.now()))
         if checkpoints is not None and checkpoints.count() == passed:
@@ -211,8 +212,8 @@ class Balancer(NotebookRepr):
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
-        terms = terms_of(host.runtime.now, priority, deadline, queue_timeout, on_full)
-        return wait_for(self._post(host, request, terms))
+        options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
+        return wait_for(self._post(host, request, options))
 
     def post(
         self,
@@ -230,7 +231,7 @@ class Balancer(NotebookRepr):
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
         host = self._binding.get(here=False)
-        return self._post(host, request, terms_of(host.runtime.now, priority, deadline, queue_timeout, "reject"))
+        return self._post(host, request, request_options(host.runtime.now, priority, deadline, queue_timeout, "reject"))
 
     def map(
         self,
@@ -263,9 +264,9 @@ class Balancer(NotebookRepr):
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
             shown = hooks.facade.progress(inputs)
-            give = partial(_mapping.in_threads, host, shown.posting(post), inputs, 2 * self._workers)
+            give = partial(_mapping.outcomes_in_thread, host, shown.posting(post), inputs, 2 * self._workers)
             return shown.shown(lambda look: give(as_completed=as_completed, look=look))
-        return _mapping.in_threads(host, post, inputs, 2 * self._workers, as_completed=as_completed)
+        return _mapping.outcomes_in_thread(host, post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def amap(
         self,
@@ -281,15 +282,17 @@ class Balancer(NotebookRepr):
         post = self._poster(host, chain, priority)
         if flag(progress, "progress"):
             shown = hooks.facade.progress(inputs)
-            posting, window = shown.posting(post), 2 * self._workers
+            posted_request, window = shown.posting(post), 2 * self._workers
             return shown.ashown(
-                lambda look: _mapping.OnLoops(posting, inputs, window, as_completed=as_completed, look=look)
+                lambda look: _mapping.AsyncOutcomes(
+                    posted_request, inputs, window, as_completed=as_completed, look=look
+                )
             )
-        return _mapping.OnLoops(post, inputs, 2 * self._workers, as_completed=as_completed)
+        return _mapping.AsyncOutcomes(post, inputs, 2 * self._workers, as_completed=as_completed)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
-        terms = terms_of(host.runtime.now, priority)
-        return lambda value: self._post(host, chain(value), terms)
+        options = request_options(host.runtime.now, priority)
+        return lambda value: self._post(host, chain(value), options)
 
     def _check(self, host: Host, request: Request[Any]) -> None:
         given: Any = request
@@ -300,13 +303,13 @@ class Balancer(NotebookRepr):
             )
         if request.plan.lanes:
             check_lanes(request, host.runtime.lanes)
-        if host.pool.saturated and not self._core.closed:
-            self._core.rejected += 1
+        if host.pool.saturated and not self._admission.closed:
+            self._admission.rejected += 1
             raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
 
-    def _post(self, host: Host, request: Request[Out], terms: Terms) -> Ticket[Out]:
+    def _post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
         self._check(host, request)
-        return self._desk.post(host, request, terms)
+        return self._dispatcher.post(host, request, options)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 
@@ -328,16 +331,16 @@ class Balancer(NotebookRepr):
         self._refuse_ourselves("close")
         if bound is not None and bound.on_loop_thread():
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
-        self._core.shut()
+        self._admission.shut()
         host: BlockingHost = self._host or BackgroundHost()  # it may have been bound meanwhile
         left = None
         try:
-            if not self._drained(host, min(limit, STOPPED) if host.stopped() else limit):
+            if not self._drained(host, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
                 left = self._left_calls()
-                self._desk.cancel_left()
+                self._dispatcher.cancel_left()
                 self._cleaned_up(host)
         except BaseException:
-            self._desk.cancel_left()
+            self._dispatcher.cancel_left()
             with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
                 self._cleaned_up(host)
                 self._freed()
@@ -360,17 +363,19 @@ class Balancer(NotebookRepr):
 
     def _drained(self, host: BlockingHost, limit: float | None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
-        self._desk.settle()
-        if not wait_until_done(host, self._core.when_idle, limit):
+        self._dispatcher.settle()
+        if not wait_until_done(host, self._admission.when_idle, limit):
             return False
         # their slots are free, and their answers come in a moment
-        return all(wait_until_done(host, posting.ticket.add_waker, limit) for posting in list(self._posted))
+        return all(
+            wait_until_done(host, posted_request.ticket.add_waker, limit) for posted_request in list(self._posted)
+        )
 
     def _cleaned_up(self, host: BlockingHost) -> None:
         """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
-        while not self._drained(host, STOPPED if host.borrowed else None):
+        while not self._drained(host, STOPPED_LOOP_GRACE if host.borrowed else None):
             if host.stopped():
-                self._desk.lost(over=True)
+                self._dispatcher.lost(over=True)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
@@ -379,21 +384,21 @@ class Balancer(NotebookRepr):
         if bound is not None:
             bound.check_await()
         self._refuse_ourselves("aclose")
-        self._core.shut("it was closed by aclose()")
+        self._admission.shut("it was closed by aclose()")
         rt = runtime_here()
         host: BlockingHost = self._host or BackgroundHost()  # it may have been bound meanwhile
         left = None
         try:
-            if not await self._adrained(rt, min(limit, STOPPED) if host.stopped() else limit):
+            if not await self._adrained(rt, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
                 left = self._left_calls()
-                self._desk.cancel_left()
-                while not await self._adrained(rt, STOPPED if host.borrowed else INF):
+                self._dispatcher.cancel_left()
+                while not await self._adrained(rt, STOPPED_LOOP_GRACE if host.borrowed else INF):
                     if host.stopped():
-                        self._desk.lost(over=True)
+                        self._dispatcher.lost(over=True)
         except BaseException:
-            self._desk.cancel_left()
+            self._dispatcher.cancel_left()
             if host.stopped():
-                self._desk.lost(over=True)
+                self._dispatcher.lost(over=True)
             await self._answered(rt, shielded=True)
             raise
         finally:
@@ -417,13 +422,13 @@ class Balancer(NotebookRepr):
 
     async def _answered(self, rt: Runtime, *, shielded: bool = False) -> None:
         """Wait until nothing is under way and all is answered. A cancellation is heard, unless one was before."""
-        self._desk.settle()
+        self._dispatcher.settle()
         waiter = rt.waiter()
-        self._core.when_idle(waiter.wake)
+        self._admission.when_idle(waiter.wake)
         await (waiter.wait_shielded() if shielded else waiter.wait())
-        for posting in list(self._posted):  # their slots are free, and their answers come in a moment
+        for posted_request in list(self._posted):  # their slots are free, and their answers come in a moment
             waiter = rt.waiter()
-            posting.ticket.add_waker(waiter.wake)
+            posted_request.ticket.add_waker(waiter.wake)
             await (waiter.wait_shielded() if shielded else waiter.wait())
 
     def _refuse_ourselves(self, call: str) -> None:
@@ -431,7 +436,7 @@ class Balancer(NotebookRepr):
         strand = CURRENT.get()
         run = strand.run if strand is not None and strand.open else None
         while run is not None:
-            if run in self._core.runs:
+            if run in self._admission.runs:
                 raise UsageError(f"`{call}` in a body that this balancer runs would wait for itself; close it outside")
             run = run.around
 
@@ -466,7 +471,7 @@ class Balancer(NotebookRepr):
 
     def stats(self) -> Stats:
         """Gauges, counters and histograms, as they are now."""
-        return snapshot(self._binding, self._core)
+        return snapshot(self._binding, self._admission)
 
     def watch(self, *, duration: Duration | None = None) -> None:
         """Show it as a live table in the terminal, until Ctrl-C or until it is closed and idle. Blocks the caller.
@@ -495,16 +500,19 @@ class Balancer(NotebookRepr):
         self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
-        bounds = self._workers, self._core.buffer, self._max_abandoned
+        bounds = self._workers, self._admission.buffer, self._max_abandoned
         watch(
             Watched(
-                *bounds, lambda: f"Balancer {state(self._binding, self._core)}", lambda: self._core.closed, self.stats
+                *bounds,
+                lambda: f"Balancer {state(self._binding, self._admission)}",
+                lambda: self._admission.closed,
+                self.stats,
             ),
             limit,
         )
 
     def __repr__(self) -> str:
-        return described(self._binding, self._core)
+        return described(self._binding, self._admission)
 
 
 def _checked_aging(value: object) -> float | None:

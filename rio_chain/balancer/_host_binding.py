@@ -7,8 +7,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from rio_chain._core.forks import after_fork, renewed
-from rio_chain.balancer._admission import Core
-from rio_chain.balancer._lanes import Lanes
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.errors import UsageError
 from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
 
@@ -19,12 +19,12 @@ PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
 
 
-class Binding:
+class HostBinding:
     """The host of a balancer, once it has one.
 
     Args:
         executor: it, or its name; None: that of the loop that runs, else the default.
-        core: knows whether it is closed.
+        admission: knows whether it is closed.
         lanes: opened with the host, and closed with it.
         threads: the most sync functions at once, without abandoned ones.
         max_abandoned: the most abandoned calls.
@@ -34,8 +34,8 @@ class Binding:
     def __init__(
         self,
         executor: str | Executor | None,
-        core: Core,
-        lanes: Lanes,
+        admission: Admission,
+        lanes: BalancerLanes,
         *,
         threads: int,
         max_abandoned: int,
@@ -45,7 +45,7 @@ class Binding:
             module_of(executor)
         self.host: Host | None = None
         self._executor = executor
-        self._core = core
+        self._admission = admission
         self._lanes = lanes
         self._sizes = threads, max_abandoned
         self._lost = lost
@@ -85,7 +85,7 @@ class Binding:
         locked = self._lock.acquire(timeout=PATIENCE)
         try:
             host = self.host
-            if host is None and not self._core.closed:
+            if host is None and not self._admission.closed:
                 host = self._made(here=here)
                 if not self._keep(host):  # a finaliser that came in between has bound it, or it was closed
                     host.close()
@@ -93,8 +93,8 @@ class Binding:
         finally:
             if locked:
                 self._lock.release()
-        if host is None or self._core.closed:
-            raise self._core.refusal()
+        if host is None or self._admission.closed:
+            raise self._admission.refusal()
         return host
 
     def _made(self, *, here: bool) -> Host:
@@ -115,7 +115,7 @@ class Binding:
         try:
             with self._deciding:  # the host last, which others find without a lock
                 self._pid = os.getpid()
-                if self.host is not None or self._core.closed:
+                if self.host is not None or self._admission.closed:
                     return False
                 self.host = host
                 return True

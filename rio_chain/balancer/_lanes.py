@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rio_chain.executors.lanes._lane import Lane
 
 
-class Lanes:
+class BalancerLanes:
     """What ``Balancer(lanes=..., lane_bytes=...)`` was given, checked; and the lanes once they are open.
 
     Raises:

@@ -21,7 +21,7 @@ Out = TypeVar("Out")
 Post = Callable[[In], Ticket[Out]]
 
 
-Look = Callable[[], None]
+Meanwhile = Callable[[], None]
 """Called again and again while one waits; it shows how far things are."""
 
 
@@ -70,14 +70,14 @@ class _Window(Generic[In, Out]):
             ticket.cancel("the loop over it was left")
 
 
-def in_threads(
+def outcomes_in_thread(
     host: BlockingHost,
     post: Post[In, Out],
     inputs: Iterable[In],
     window: int,
     *,
     as_completed: bool,
-    look: Look | None = None,
+    look: Meanwhile | None = None,
 ) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block."""
     several = _Window(post, inputs, as_completed=as_completed)
@@ -106,7 +106,7 @@ def in_threads(
         raise
 
 
-class OnLoops(AsyncIterator["Outcome[Out]"]):
+class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
     """The Outcomes, for a task.
 
     No async generator: a loop that is left early tells an iterator nothing but that it is dropped, and trio warns of a
@@ -120,7 +120,7 @@ class OnLoops(AsyncIterator["Outcome[Out]"]):
         window: int,
         *,
         as_completed: bool,
-        look: Look | None = None,
+        look: Meanwhile | None = None,
     ) -> None:
         # the tickets know the window and not this, which ends when the loop drops it
         self._window = _Window(post, inputs, as_completed=as_completed)
@@ -179,15 +179,15 @@ class OnLoops(AsyncIterator["Outcome[Out]"]):
             self._leave()
 
 
-async def _looking(ticket: Ticket[Any], look: Look) -> None:
-    """Look again and again until it is answered."""
+async def _looking(ticket: Ticket[Any], look: Meanwhile) -> None:
+    """Meanwhile again and again until it is answered."""
     waiter = waiter_here()
     ticket.add_waker(waiter.wake)
     while not ticket.done:
         await _until_look(waiter.wait, look)
 
 
-async def _until_look(wait: Callable[[], Awaitable[None]], look: Look) -> None:
+async def _until_look(wait: Callable[[], Awaitable[None]], look: Meanwhile) -> None:
     """Wait, but no longer than until the next look."""
     rt = runtime_here()
     slot = rt.slot()

@@ -16,7 +16,7 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors._run_ticket import TicketRun
 
 if TYPE_CHECKING:
-    from rio_chain.balancer._admission import Core
+    from rio_chain.balancer._admission import Admission
     from rio_chain.engine._runtime_protocol import Runtime
 
 CLOSED = "the balancer closed"
@@ -28,7 +28,7 @@ OnFull = Literal["wait", "reject"]
 
 
 @frozen
-class Terms:
+class RequestOptions:
     """How one request is to be treated, in seconds; what ``run``, ``arun`` and ``post`` take as keywords."""
 
     priority: float
@@ -43,13 +43,13 @@ class Terms:
         return end if self.deadline is None else min(end, self.deadline.on(rt.now))
 
 
-def terms_of(
+def request_options(
     clock: Callable[[], float],
     priority: float = 0,
     deadline: Deadline | Duration | None = None,
     queue_timeout: Duration | None = None,
     on_full: OnFull = "wait",
-) -> Terms:
+) -> RequestOptions:
     """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
     given: Any = on_full
     if deadline is None and queue_timeout is None and type(priority) is int and not priority and inherited() is None:
@@ -62,34 +62,34 @@ def terms_of(
     own, around = deadline_of(deadline, clock), inherited()
     if own is not None and around is not None:
         own = min(own, around, key=Deadline.remaining)
-    return Terms(number(priority, "priority"), own or around, limit, given == "reject")
+    return RequestOptions(number(priority, "priority"), own or around, limit, given == "reject")
 
 
-USUAL = {"wait": Terms(0, None, INF, bounded=False), "reject": Terms(0, None, INF, bounded=True)}
+USUAL = {"wait": RequestOptions(0, None, INF, bounded=False), "reject": RequestOptions(0, None, INF, bounded=True)}
 """The terms of most requests, by what they are to do when the buffer is full."""
 
 
 @define(eq=False)
-class Posting(TicketRun):
+class PostedRequest(TicketRun):
     """A posted request on its way."""
 
     context: Context = field(kw_only=True)
     """In which it runs."""
-    core: Core = field(kw_only=True)
-    open: set[Posting] = field(kw_only=True)
+    admission: Admission = field(kw_only=True)
+    open: set[PostedRequest] = field(kw_only=True)
     """Those that were started and have no answer yet."""
     turn: Turn | None = field(default=None, init=False)
     """Its place in the line, if it had to come there."""
 
     def left(self, began: float) -> None:
         """As ``TicketRun.left``: its slot goes on."""
-        self.core.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began)
+        self.admission.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began)
 
     def answered(self) -> None:
         """As ``TicketRun.answered``."""
         self.open.discard(self)
-        if self.ticket.run in self.core.runs:  # its leaving was interrupted
-            self.core.release(self.ticket.run)
+        if self.ticket.run in self.admission.runs:  # its leaving was interrupted
+            self.admission.release(self.ticket.run)
 
     def cancelled(self, error: Exception) -> None:
         """Answer it without running it, or not on."""

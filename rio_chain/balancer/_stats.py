@@ -39,7 +39,7 @@ SIZE = 40
 """Buckets: 2**39 microseconds are six days."""
 
 
-class Tally:
+class HistogramCounter:
     """A histogram in the making."""
 
     __slots__ = ("buckets",)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from rio_chain import BalancerClosed, QueueFull, Task
-from rio_chain.balancer._admission import Core
+from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 
@@ -23,7 +23,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize(workers=st.integers(1, 3), buffer=st.integers(0, 6), aging=st.sampled_from([None, 1.0, 8.0]))
     def begin(self, workers: int, buffer: int, aging: float | None) -> None:
-        self.core = Core(workers, buffer, aging)
+        self.admission = Admission(workers, buffer, aging)
         self.workers, self.buffer, self.aging = workers, buffer, aging
         self.at = 0
         self.line: list[Turn] = []
@@ -71,14 +71,14 @@ class Model(RuleBasedStateMachine):
         free = len(self.running) < self.workers
         if self.closed:
             with pytest.raises(BalancerClosed):
-                self.core.admit(turn, bounded=bounded)
+                self.admission.admit(turn, bounded=bounded)
             return multiple()
         if not free and bounded and len(self.line) >= self.buffer:
             self.rejected += 1
             with pytest.raises(QueueFull):
-                self.core.admit(turn, bounded=bounded)
+                self.admission.admit(turn, bounded=bounded)
             return multiple()
-        assert self.core.admit(turn, bounded=bounded) is free
+        assert self.admission.admit(turn, bounded=bounded) is free
         (self.running if free else self.line).append(turn)
         return turn
 
@@ -86,8 +86,8 @@ class Model(RuleBasedStateMachine):
     def take(self) -> object:
         """A run comes without a turn, and gets a slot or nothing."""
         turn = self.made(0)
-        assert self.core.take(turn.run) is (not self.closed and len(self.running) < self.workers)
-        if turn.run not in self.core.runs:
+        assert self.admission.take(turn.run) is (not self.closed and len(self.running) < self.workers)
+        if turn.run not in self.admission.runs:
             return multiple()
         turn.state = "granted"  # for the rules below
         self.running.append(turn)
@@ -97,10 +97,10 @@ class Model(RuleBasedStateMachine):
     def post_from_a_finaliser(self, priority: int) -> object:
         """It comes in the middle of a decision, is put aside, and done after it; a full buffer does not refuse it."""
         turn = self.made(priority)
-        with amid(self.core):
-            assert self.core.admit(turn, bounded=True) is False
+        with amid(self.admission):
+            assert self.admission.admit(turn, bounded=True) is False
             assert turn.state == "waiting"
-        self.core._after()  # what every call ends with
+        self.admission._after()  # what every call ends with
         if self.closed:
             self.over.append(turn)
             self.to_be_told[turn] += 1
@@ -115,7 +115,7 @@ class Model(RuleBasedStateMachine):
     def leave(self, turn: Turn) -> None:
         """Its run ends; also one whose slot was taken from it before."""
         if turn not in self.line:
-            self.core.leave(turn.run, 0.0, 0.0)
+            self.admission.leave(turn.run, 0.0, 0.0)
             self.done += 1
         if turn in self.running:
             self.ends(turn)
@@ -123,7 +123,7 @@ class Model(RuleBasedStateMachine):
     @rule(turn=turns)
     def withdraw(self, turn: Turn) -> None:
         """As a ticket does that is cancelled in the line."""
-        assert self.core.withdraw(turn) is (turn in self.line)
+        assert self.admission.withdraw(turn) is (turn in self.line)
         if turn in self.line:
             self.line.remove(turn)
             self.over.append(turn)
@@ -132,7 +132,7 @@ class Model(RuleBasedStateMachine):
     @rule(turn=turns)
     def cancel(self, turn: Turn) -> None:
         """As a task does that is cancelled: in the line, or between the hand-over and its wake."""
-        self.core.give_up(turn)
+        self.admission.give_up(turn)
         if turn in self.line:
             self.line.remove(turn)
             self.over.append(turn)
@@ -142,13 +142,13 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        assert self.core.shut() is not self.closed
+        assert self.admission.shut() is not self.closed
         self.closed = True
 
     @rule()
     def clear(self) -> None:
         """As ``close`` does when its grace is over."""
-        assert set(self.core.clear()) == {turn.run for turn in self.running}
+        assert set(self.admission.clear()) == {turn.run for turn in self.running}
         for turn in self.line:
             self.to_be_told[turn] += 1
         self.over += self.line
@@ -157,9 +157,9 @@ class Model(RuleBasedStateMachine):
     @rule()
     def wait_until_idle(self) -> None:
         called: list[bool] = []
-        self.core.when_idle(lambda: called.append(True))
+        self.admission.when_idle(lambda: called.append(True))
         assert bool(called) is not bool(self.line or self.running)
-        self.core._idle.clear()
+        self.admission._idle.clear()
 
     # --- what is always so --------------------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class Model(RuleBasedStateMachine):
         for state, turns in (("waiting", self.line), ("granted", self.running)):
             assert [turn for turn in turns if turn.state != state] == []
         assert not [turn for turn in self.over if turn.state == "waiting"]
-        assert set(self.core.runs) == {turn.run for turn in self.running}
+        assert set(self.admission.runs) == {turn.run for turn in self.running}
 
     @invariant()
     def each_was_told_as_often_as_it_should_be(self) -> None:
@@ -176,19 +176,19 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def the_counts_are_right(self) -> None:
-        stats = self.core.stats(0)
+        stats = self.admission.stats(0)
         assert (stats.running, stats.queued) == (len(self.running), len(self.line))
         assert (stats.done, stats.rejected) == (self.done, self.rejected)
         assert stats.running <= self.workers
 
     def teardown(self) -> None:
         """All leave, and nothing is left."""
-        if not hasattr(self, "core"):
+        if not hasattr(self, "admission"):
             return
         while self.running:
             self.leave(self.running[0])
         assert not self.line
-        assert (self.core.queue.running, self.core.queue._heap, self.core.runs) == (0, [], {})
+        assert (self.admission.queue.running, self.admission.queue._heap, self.admission.runs) == (0, [], {})
         self.each_was_told_as_often_as_it_should_be()
 
 

@@ -296,7 +296,7 @@ LOST_ITEM = Lost(
 """Of two items that end at the same time, one may write back what it has read before the other wrote."""
 LOST_COUNT = Lost(
     "rio_chain.balancer._admission",
-    "Core",
+    "Admission",
     "leave",
     (
         ('goes to the next in line."""\n', 'goes to the next in line."""\n        done = self.done\n'),

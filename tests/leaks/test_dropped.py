@@ -243,7 +243,7 @@ def test_it_may_be_dropped_in_the_middle_of_a_decision(
     with nothing_left():
         balancer = Balancer(executor)
         use(balancer, body)
-        with amid(balancer._core):
+        with amid(balancer._admission):
             del balancer
             gc.collect()
             assert texts(seen) == []
@@ -285,7 +285,7 @@ def test_a_forked_child_that_drops_it_does_nothing(executor: str, body: Bodies) 
     child = os.fork()
     if not child:  # pragma: no cover - the child
         warnings.simplefilter("error")
-        with amid(balancer._core):  # as the parent may have been
+        with amid(balancer._admission):  # as the parent may have been
             del balancer
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0

@@ -277,7 +277,7 @@ async def answer(ticket: Ticket[Any]) -> Any:
 def test_closing_where_the_loop_does_not_run_answers_all(
     how: str, grace: float, abandoned: Abandoned, body: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closing, "STOPPED", 0.01)
+    monkeypatch.setattr(closing, "STOPPED_LOOP_GRACE", 0.01)
     balancer = abandoned.balancer
     closers: dict[str, Callable[[], Any]] = {
         "here": lambda: balancer.close(grace=grace),

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from rio_chain import Task
-from rio_chain.balancer._admission import Core
+from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()
 
 
-class Visited(Core):
+class Visited(Admission):
     """A core that is visited once, at the end of a decision and while its lock is held."""
 
     visitor: Callable[[], object] | None = None
@@ -37,19 +37,19 @@ def a_turn(wake: Callable[[], None] | None = None) -> Turn:
 
 @pytest.mark.parametrize("call", ["admit", "leave", "withdraw", "give_up", "shut", "clear"])
 def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(call: str) -> None:
-    core, told = Visited(workers=1, buffer=9), list[str]()
+    admission, told = Visited(workers=1, buffer=9), list[str]()
     holder, waiting = a_turn(), a_turn()
-    assert core.admit(holder, bounded=True)
-    assert not core.admit(waiting, bounded=True)
+    assert admission.admit(holder, bounded=True)
+    assert not admission.admit(waiting, bounded=True)
     late = a_turn(lambda: told.append(late.state))
-    core.visitor = lambda: core.defer(late.tell)
+    admission.visitor = lambda: admission.defer(late.tell)
     calls: dict[str, Callable[[], Any]] = {
-        "admit": lambda: core.admit(a_turn(), bounded=True),
-        "leave": lambda: core.leave(holder.run, 0, 0),
-        "withdraw": lambda: core.withdraw(waiting),
-        "give_up": lambda: core.give_up(waiting),
-        "shut": core.shut,
-        "clear": core.clear,
+        "admit": lambda: admission.admit(a_turn(), bounded=True),
+        "leave": lambda: admission.leave(holder.run, 0, 0),
+        "withdraw": lambda: admission.withdraw(waiting),
+        "give_up": lambda: admission.give_up(waiting),
+        "shut": admission.shut,
+        "clear": admission.clear,
     }
     calls[call]()
     assert told == ["waiting"], "not only when somebody calls next"
@@ -58,8 +58,8 @@ def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_withdrawal_may_overtake_the_admission_that_was_put_aside(workers: int) -> None:
     """Several threads do what was put aside, each what it finds first."""
-    core, late = Core(workers, buffer=9), a_turn()
-    assert core.admit(a_turn(), bounded=True)
-    assert core.withdraw(late)
-    assert not core.admit(late, bounded=False)
-    assert (core.queue.running, core.queue.waiting, core.queue._heap, late.state) == (1, 0, [], "gone")
+    admission, late = Admission(workers, buffer=9), a_turn()
+    assert admission.admit(a_turn(), bounded=True)
+    assert admission.withdraw(late)
+    assert not admission.admit(late, bounded=False)
+    assert (admission.queue.running, admission.queue.waiting, admission.queue._heap, late.state) == (1, 0, [], "gone")

@@ -187,13 +187,13 @@ def test_what_closing_waits_for_may_end_on_its_own_thread(executor: str) -> None
         balancer = Balancer(executor)
         balancer.run(CHAIN(0))
         turns[:] = [Turn(Run(CHAIN.plan()), 0)]
-        assert balancer._core.admit(turns[0], bounded=False)
+        assert balancer._admission.admit(turns[0], bounded=False)
         ends = threading.Timer(0.02, lambda: turns and leave())
         ends.start()
 
         def leave() -> None:
             with contextlib.suppress(IndexError):
-                balancer._core.leave(turns.pop().run, 0, 0)
+                balancer._admission.leave(turns.pop().run, 0, 0)
 
         leaves.append(leave)
         with interruption.here():
@@ -246,7 +246,7 @@ def test_whoever_comes_into_counting_threads_may_submit() -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None:
     with Balancer(executor, workers=1, buffer=1) as balancer:
-        with amid(balancer._core):
+        with amid(balancer._admission):
             tickets = [cancelled(balancer) if number % 2 else balancer.post(CHAIN(0)) for number in range(3_000)]
         assert {type(ticket.wait(SECONDS).result) for ticket in tickets} == {Success, Failure}
         eventually(lambda: is_idle(balancer))

@@ -20,14 +20,14 @@ from rich.console import Console
 from rio_chain import Balancer, ChainDefinitionError, Task, UsageError
 from rio_chain.balancer import _live_table as watching
 from rio_chain.balancer._live_table import Watched, line, table
-from rio_chain.balancer._stats import SIZE, Histogram, Stats, Tally
+from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
 
 
 def histogram(*ms: float) -> Histogram:
-    tally = Tally()
+    tally = HistogramCounter()
     for one in ms:
         tally.add(one / 1000)
     return tally.frozen()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rio_chain import Request, Task, Ticket, TicketCancelled
-from rio_chain.balancer._mapping import in_threads
+from rio_chain.balancer._mapping import outcomes_in_thread
 from rio_chain.engine._run import outcome_of_unbegun
 from rio_chain.executors._blocking_wait import SLICE, BackgroundHost, acquire_interruptible
 from rio_chain.executors._run_ticket import wait_for
@@ -130,7 +130,7 @@ def test_a_loop_over_many_that_is_left_cancels_what_is_under_way(as_completed: b
             answered(ticket)
         return ticket
 
-    outcomes: Any = in_threads(BackgroundHost(), post, range(100), 4, as_completed=as_completed)
+    outcomes: Any = outcomes_in_thread(BackgroundHost(), post, range(100), 4, as_completed=as_completed)
     next(outcomes)
     outcomes.close()
     assert [ticket.run.stop_error is not None for ticket in tickets] == [False, True, True, True]

@@ -12,9 +12,9 @@ from amid import amid
 from fake_clock import FakeClock
 
 from rio_chain import BalancerClosed, DeadlineExceeded, Task, Ticket, TicketCancelled
-from rio_chain.balancer._admission import Core
-from rio_chain.balancer._dispatch import Desk
-from rio_chain.balancer._posted_request import terms_of
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._dispatch import Dispatcher
+from rio_chain.balancer._posted_request import request_options
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._runtime_protocol import HostGone
@@ -56,13 +56,13 @@ class Slot:
 class ByHand:
     """A core with one slot, which is taken, a desk, and a host whose strands run when the test says so."""
 
-    def __init__(self, core: Core | None = None) -> None:
+    def __init__(self, admission: Admission | None = None) -> None:
         self.clock = FakeClock(1_000.0)
         self.strands: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self.core = core or Core(1, 9)
-        self.desk = Desk(self.core, 30.0, lambda: None)
+        self.admission = admission or Admission(1, 9)
+        self.dispatcher = Dispatcher(self.admission, 30.0, lambda: None)
         self.holder = Turn(Run(REQUEST.plan), 0)
-        self.core.admit(self.holder, bounded=True)
+        self.admission.admit(self.holder, bounded=True)
         self.on_waiter: Callable[[], None] = lambda: None
         runtime = SimpleNamespace(
             now=self.clock,
@@ -91,10 +91,10 @@ class ByHand:
         return fn(*args, **kwargs)
 
     def post(self, **terms: Any) -> Ticket[int]:
-        return self.desk.post(self.host, REQUEST, terms_of(self.clock, **terms))
+        return self.dispatcher.post(self.host, REQUEST, request_options(self.clock, **terms))
 
     def free(self) -> None:
-        self.core.leave(self.holder.run, 0, 0)
+        self.admission.leave(self.holder.run, 0, 0)
 
     def run(self) -> None:
         """Run the one strand there is, which does not wait."""
@@ -124,16 +124,16 @@ def test_who_is_cancelled_in_the_line_never_gets_a_strand() -> None:
 
 def test_a_cancel_keeps_its_reason_when_the_balancer_closes_before_the_post_was_taken() -> None:
     it = ByHand()
-    with amid(it.core):  # a finaliser that posts and cancels in the middle of a decision
+    with amid(it.admission):  # a finaliser that posts and cancels in the middle of a decision
         ticket = it.post()
         ticket.run.stop(ValueError("not needed"))
-        it.core.closed = True
-    it.core.when_idle(lambda: None)
+        it.admission.closed = True
+    it.admission.when_idle(lambda: None)
     assert "not needed" in str(ticket.wait(0).result.failure())
     assert it.strands == []
 
 
-class Quick(Core):
+class Quick(Admission):
     """Who comes into the line gets its slot before ``admit`` has returned: another thread was quick."""
 
     quick: Callable[[], None] | None = None
@@ -147,13 +147,13 @@ class Quick(Core):
 
 @pytest.mark.parametrize("terms", [{}, {"queue_timeout": 100}], ids=["no limit", "a limit"])
 def test_a_slot_that_comes_while_it_is_being_posted_starts_one_strand(terms: dict[str, float]) -> None:
-    core = Quick(1, 9)
-    it = ByHand(core)
-    core.quick = it.free
+    admission = Quick(1, 9)
+    it = ByHand(admission)
+    admission.quick = it.free
     ticket = it.post(**terms)
     it.run()
     assert ticket.wait(0).unwrap() == 4
-    assert (core.done, it.desk.posted) == (2, set())
+    assert (admission.done, it.dispatcher.posted) == (2, set())
 
 
 def test_a_slot_that_comes_as_it_begins_to_wait_is_not_waited_for() -> None:
@@ -172,7 +172,7 @@ def test_a_slot_that_came_in_time_is_too_late_for_a_strand_that_begins_after_its
     it.run()
     outcome = ticket.wait(0)
     assert type(outcome.result.failure()) is DeadlineExceeded
-    assert (outcome.only.attempts, it.core.queue.running) == (0, 0)
+    assert (outcome.only.attempts, it.admission.queue.running) == (0, 0)
     assert outcome.only.result.failure().cause is outcome.result.failure()
 
 
@@ -182,7 +182,7 @@ def test_what_a_posted_request_waited_and_ran_is_counted() -> None:
     it.clock.move(4.0)
     it.free()
     it.run()
-    waits, runs = it.core.waits.frozen(), it.core.lasted.frozen()
+    waits, runs = it.admission.waits.frozen(), it.admission.lasted.frozen()
     assert (waits.count, 4_000 <= waits.quantile(1) < 8_400) == (2, True)
     assert (runs.count, 250 <= runs.quantile(1) < 530) == (2, True)
 
@@ -193,19 +193,19 @@ def test_what_a_posted_request_waited_and_ran_is_counted() -> None:
 def test_a_cancel_amid_a_decision_is_done_after_it() -> None:
     it = ByHand()
     ticket = it.post()
-    with amid(it.core):
+    with amid(it.admission):
         ticket.cancel("not needed")
-        assert (ticket.done, it.core.queue.waiting) == (False, 1)
-    it.core.when_idle(lambda: None)
+        assert (ticket.done, it.admission.queue.waiting) == (False, 1)
+    it.admission.when_idle(lambda: None)
     assert ticket.done
-    assert it.core.queue.waiting == 0
+    assert it.admission.queue.waiting == 0
 
 
 def test_a_cancel_keeps_its_reason_when_the_line_is_cleared_in_the_same_moment() -> None:
     it = ByHand()
     ticket = it.post(queue_timeout=100)
     ticket.run.stop(TicketCancelled("not needed"))
-    it.core.clear()
+    it.admission.clear()
     it.run()
     assert "not needed" in str(ticket.wait(0).result.failure())
 
@@ -221,7 +221,7 @@ def test_a_strand_that_ends_with_its_loop_while_it_waits_answers_and_leaves_the_
     with pytest.raises(WouldWait, match="nobody will wake it"):
         it.strands[0]().send(None)
     assert is_lost(ticket)
-    assert (it.core.queue.waiting, it.desk.posted) == (0, set())
+    assert (it.admission.queue.waiting, it.dispatcher.posted) == (0, set())
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["the host says so", "it took the strand and does not run it"])
@@ -231,14 +231,14 @@ def test_what_is_posted_on_a_loop_that_has_ended_is_answered(seen: bool) -> None
     def gone(_main: object, _context: object, *, accepted: bool) -> None:
         if seen:
             raise HostGone
-        it.desk.lost()  # what the host calls, before it knows of this strand
+        it.dispatcher.lost()  # what the host calls, before it knows of this strand
 
     it.free()
     real, it.host.spawn = it.host.spawn, gone
     ticket = it.post()
     it.host.spawn = real
     assert is_lost(ticket)
-    assert (it.core.queue.running, it.desk.posted) == (0, set())
+    assert (it.admission.queue.running, it.dispatcher.posted) == (0, set())
     with pytest.raises(BalancerClosed):
         it.post()
 
@@ -247,7 +247,7 @@ def test_all_that_wait_or_run_are_answered_when_the_loop_has_ended() -> None:
     it = ByHand()
     it.free()
     tickets = [it.post(), it.post(), it.post(queue_timeout=100)]
-    it.desk.lost()
+    it.dispatcher.lost()
     assert [ticket.done for ticket in tickets] == [True] * 3
     assert is_lost(tickets[0])
-    assert (it.core.queue.running, it.core.queue.waiting, it.desk.posted) == (0, 0, set())
+    assert (it.admission.queue.running, it.admission.queue.waiting, it.dispatcher.posted) == (0, 0, set())

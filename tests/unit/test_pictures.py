@@ -204,7 +204,7 @@ class TestLarge:
         assert fold.mark.text.endswith("succeeded")
 
     def test_nor_does_the_deepest_chain_that_can_be_written(self) -> None:
-        chain: Chain[Any, Any] = named("core")
+        chain: Chain[Any, Any] = named("admission")
         deepest: Chain[Any, Any] = chain
         for i in range(1_000):  # far more than can be planned
             deepest, chain = chain, (chain.timeout(5) >> named(f"t{i}")).retry(1)

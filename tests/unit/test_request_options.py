@@ -12,7 +12,7 @@ import pytest
 from fake_clock import FakeClock
 
 from rio_chain import Balancer, ChainDefinitionError
-from rio_chain.balancer._posted_request import terms_of
+from rio_chain.balancer._posted_request import request_options
 from rio_chain.engine._current_run import CURRENT
 
 CLOCK = FakeClock(1_000.0)
@@ -30,10 +30,10 @@ def in_a_body_with(seconds: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("on_full", ["wait", "reject"])
 def test_the_shortcut_for_who_asks_for_nothing_means_the_same(on_full: Any) -> None:
-    asked_for_nothing = terms_of(CLOCK, on_full=on_full)
-    assert asked_for_nothing is terms_of(CLOCK, 0, on_full=on_full)
-    assert asked_for_nothing == terms_of(CLOCK, 0.0, on_full=on_full)  # the long way
-    assert asked_for_nothing is not terms_of(CLOCK, 0.0, on_full=on_full)
+    asked_for_nothing = request_options(CLOCK, on_full=on_full)
+    assert asked_for_nothing is request_options(CLOCK, 0, on_full=on_full)
+    assert asked_for_nothing == request_options(CLOCK, 0.0, on_full=on_full)  # the long way
+    assert asked_for_nothing is not request_options(CLOCK, 0.0, on_full=on_full)
 
 
 @pytest.mark.parametrize("call", ["run", "arun", "post", "map", "amap"])
@@ -42,8 +42,8 @@ def test_every_way_in_has_the_same_priority_where_none_is_given(call: str) -> No
 
 
 def test_only_who_says_reject_is_refused_when_the_buffer_is_full() -> None:
-    assert terms_of(CLOCK, on_full="reject").bounded
-    assert not terms_of(CLOCK, on_full="wait").bounded
+    assert request_options(CLOCK, on_full="reject").bounded
+    assert not request_options(CLOCK, on_full="wait").bounded
 
 
 def test_what_only_says_that_it_is_equal_to_everything_is_no_answer_to_on_full() -> None:
@@ -55,7 +55,7 @@ def test_what_only_says_that_it_is_equal_to_everything_is_no_answer_to_on_full()
 
     given: Any = Equal()
     with pytest.raises(ChainDefinitionError, match="`on_full` must be 'wait' or 'reject'"):
-        terms_of(CLOCK, on_full=given)
+        request_options(CLOCK, on_full=given)
 
 
 @pytest.mark.parametrize(("own", "around", "left"), [(None, 5, 5), (2_000, 5, 2), (9_000, 5, 5), (2_000, None, 2)])
@@ -63,10 +63,10 @@ def test_the_earlier_of_the_own_and_the_inherited_deadline_counts(
     own: float | None, around: float | None, left: float
 ) -> None:
     if around is None:
-        terms = terms_of(CLOCK, deadline=own)
+        terms = request_options(CLOCK, deadline=own)
     else:
         with in_a_body_with(around):
-            terms = terms_of(CLOCK, deadline=own)
+            terms = request_options(CLOCK, deadline=own)
     assert terms.deadline is not None
     assert terms.deadline.remaining() == pytest.approx(left * 1_000)
 

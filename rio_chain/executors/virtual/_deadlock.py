@@ -90,7 +90,7 @@ def _nothing(_: Locals) -> str | None:
 
 
 def _slot(held: Locals) -> str:
-    return f"one of the {held['self'].core.queue.workers} slots of its balancer, all of which are taken"
+    return f"one of the {held['self'].admission.queue.workers} slots of its balancer, all of which are taken"
 
 
 _WAITS: dict[str, Callable[[Locals], str | None]] = {
@@ -98,7 +98,7 @@ _WAITS: dict[str, Callable[[Locals], str | None]] = {
     "_flights": lambda held: f"the answer of another call: {held['flights']!r}",
     "_gate": lambda held: f"its turn at {held['gate']!r}",
     "_limit": lambda held: f"its turn at {held['limit']!r}",
-    "Desk.turn_came": _slot,
+    "Dispatcher.turn_came": _slot,
     "Ticket._wait": lambda held: f"{held['self']!r}",
     "Ticket.ended": lambda held: f"{held['self']!r}",
     "HedgeRace.contender": _nothing,  # from here on: for others of the same run

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from returns.result import Failure
 
 from rio_chain._core.units import escape_nonprintable
-from rio_chain.balancer._mapping import OnLoops
+from rio_chain.balancer._mapping import AsyncOutcomes
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors._ticket import Ticket
 from rio_chain.inspect.live._screen import Shown
@@ -58,7 +58,7 @@ class Progress:
         with Shown(self) as look:
             yield from outcomes(look)
 
-    def ashown(self, outcomes: Callable[[Callable[[], None]], OnLoops[Out]]) -> AsyncShown[Out]:
+    def ashown(self, outcomes: Callable[[Callable[[], None]], AsyncOutcomes[Out]]) -> AsyncShown[Out]:
         """The same for async code."""
         return AsyncShown(self, outcomes)
 
@@ -111,10 +111,10 @@ class Progress:
 class AsyncShown(AsyncIterator[Outcome[Out]]):
     """What ``async for`` reads while progress is shown: from the first Outcome until the loop over it is left."""
 
-    def __init__(self, progress: Progress, outcomes: Callable[[Callable[[], None]], OnLoops[Out]]) -> None:
+    def __init__(self, progress: Progress, outcomes: Callable[[Callable[[], None]], AsyncOutcomes[Out]]) -> None:
         self._view = ExitStack()
-        self._make: Callable[[], OnLoops[Out]] = lambda: outcomes(self._view.enter_context(Shown(progress)))
-        self._several: OnLoops[Out] | None = None
+        self._make: Callable[[], AsyncOutcomes[Out]] = lambda: outcomes(self._view.enter_context(Shown(progress)))
+        self._several: AsyncOutcomes[Out] | None = None
 
     async def __anext__(self) -> Outcome[Out]:
         if self._several is None:
