@@ -17,14 +17,14 @@ from rio_chain.policies._shared_state import Shared
 
 
 @frozen
-class Found:
+class CacheLookup:
     """What a cache knows: ``hit`` says whether ``value`` is an answer."""
 
     hit: bool
     value: Any = None
 
 
-MISS = Found(hit=False)
+MISS = CacheLookup(hit=False)
 
 
 class Cache(Shared):
@@ -54,7 +54,7 @@ class Cache(Shared):
         self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the one used last stands last
         self._hits = self._misses = 0
 
-    def get(self, key: Hashable, clock: Clock) -> Found:
+    def get(self, key: Hashable, clock: Clock) -> CacheLookup:
         """The answer for what ``self.key`` gave, if there is one that is fresh."""
         found, gone = self._lock.decide(self._get, hashed(key), clock)
         del gone
@@ -62,14 +62,14 @@ class Cache(Shared):
 
     # What is thrown away is given back: its end may run code of its own, and not under the lock.
 
-    def _get(self, key: Hashable, clock: Clock) -> tuple[Found, Any]:
+    def _get(self, key: Hashable, clock: Clock) -> tuple[CacheLookup, Any]:
         kept = self._kept.get(key)
         if kept is None or self._time.now(clock) >= kept[0]:
             self._misses += 1
             return MISS, self._kept.pop(key, None)
         self._hits += 1
         self._kept.move_to_end(key)
-        return Found(hit=True, value=kept[1]), None
+        return CacheLookup(hit=True, value=kept[1]), None
 
     def put(self, key: Hashable, value: Any, clock: Clock) -> None:
         """Keep an answer that has just come."""

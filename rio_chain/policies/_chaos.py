@@ -17,14 +17,14 @@ Error = Exception | type[Exception]
 
 
 @frozen
-class Fault:
+class InjectedFault:
     """What happens to one call: it is held up ``delay`` seconds, then fails with ``error`` if there is one."""
 
     delay: float = 0.0
     error: Exception | None = None
 
 
-NO_FAULT = Fault()
+NO_FAULT = InjectedFault()
 
 
 class Chaos(Shared):
@@ -93,7 +93,7 @@ class Chaos(Shared):
         new.on = self.on
         return new
 
-    def next(self) -> Fault:
+    def next(self) -> InjectedFault:
         """What happens to the next call."""
         if not self._on:
             return NO_FAULT
@@ -107,8 +107,8 @@ class Chaos(Shared):
         error = self._error
         if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all callers
             BaseException.with_traceback(error, None)
-            return Fault(self.latency, error)
-        return Fault(self.latency, None if error is None else error())
+            return InjectedFault(self.latency, error)
+        return InjectedFault(self.latency, None if error is None else error())
 
     def _renew(self) -> None:
         """In a forked child: the numbers of the calls go on from where they are."""

@@ -12,7 +12,7 @@ from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._core.units import Duration, count, format_duration, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.policies._keys import Key, as_given, hashed, key_of
-from rio_chain.policies._limit_queue import LimitPermit, Line, Place, Total
+from rio_chain.policies._limit_queue import LimitPermit, LimitQueue, QueuedCall, WaitingCounts
 from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Call, Clock
 from rio_chain.policies._shared_clock import Timeline
@@ -84,19 +84,19 @@ class Limit(Shared):
         self.key: Key | None = None if key is None else key_of(key)
         self._lock = DeferringLock()
         self._time = Timeline()
-        self._lines: OrderedDict[Hashable, Line] = OrderedDict()  # the one used last stands last
-        self._total = Total()
+        self._lines: OrderedDict[Hashable, LimitQueue] = OrderedDict()  # the one used last stands last
+        self._total = WaitingCounts()
         after_fork(self._renew)
 
     # --- what the engine asks -----------------------------------------------------------------------------------
 
-    def enter(self, call: Call) -> LimitPermit | Place | LimitExceeded:
+    def enter(self, call: Call) -> LimitPermit | QueuedCall | LimitExceeded:
         """Let a call in, put it in line, or refuse it."""
         given, told = self._lock.decide(self._enter, hashed(call.key), call.clock)
         _tell(told)
         return given
 
-    def _enter(self, key: Hashable, clock: Clock) -> tuple[LimitPermit | Place | LimitExceeded, list[Place]]:
+    def _enter(self, key: Hashable, clock: Clock) -> tuple[LimitPermit | QueuedCall | LimitExceeded, list[QueuedCall]]:
         now = self._time.now(clock)
         line = self._line(key, now)
         told = self._serve(line, now)
@@ -105,18 +105,18 @@ class Limit(Shared):
             return LimitPermit(self, line, clock), told
         return self._queue(line, clock, now), told
 
-    def _queue(self, line: Line, clock: Clock, now: float) -> Place | LimitExceeded:
+    def _queue(self, line: LimitQueue, clock: Clock, now: float) -> QueuedCall | LimitExceeded:
         due = line.due(now)
         if self.patience is not None and (due > self.patience or not self.patience):
             return self._refusal(line, due)
-        place = Place(self, line, clock, now, None if self.patience is None else now + self.patience)
+        place = QueuedCall(self, line, clock, now, None if self.patience is None else now + self.patience)
         place.first = not line.waiting and line.room()
         line.waiting[place] = None
         line.look(place, now)
         line.total.waiting += 1
         return place
 
-    def _refusal(self, line: Line, due: float, waited: float = 0.0) -> LimitExceeded:
+    def _refusal(self, line: LimitQueue, due: float, waited: float = 0.0) -> LimitExceeded:
         """The error's ``retry_after`` are the seconds to the next free token; None: that can't be known."""
         key = "" if self.key is None else f" for {short_repr(as_given(line.key))}"
         text = f"the limit of {self._rule}{key} is reached"
@@ -128,12 +128,12 @@ class Limit(Shared):
 
     # --- what places and permits ask ----------------------------------------------------------------------------
 
-    def ask(self, place: Place, clock: Clock) -> None:
+    def ask(self, place: QueuedCall, clock: Clock) -> None:
         """As ``PendingPermit.ask``."""
         told = self._lock.decide(self._ask, place, clock)
         _tell(other for other in told if other is not place)
 
-    def _ask(self, place: Place, clock: Clock) -> list[Place]:
+    def _ask(self, place: QueuedCall, clock: Clock) -> list[QueuedCall]:
         if place.state != "waiting":
             return []
         line, now = place.line, self._time.now(clock)
@@ -147,7 +147,7 @@ class Limit(Shared):
                 line.look(place, now)
         return told
 
-    def quit(self, place: Place) -> None:
+    def quit(self, place: QueuedCall) -> None:
         """As ``PendingPermit.quit``."""
         if self._lock.defer(lambda: self.quit(place)):
             return
@@ -156,7 +156,7 @@ class Limit(Shared):
             place.permit.dropped()
         _tell(told)
 
-    def _quit(self, place: Place) -> tuple[bool, list[Place]]:
+    def _quit(self, place: QueuedCall) -> tuple[bool, list[QueuedCall]]:
         state, place.state = place.state, "gone"
         if state != "waiting":
             return state == "granted", []
@@ -170,7 +170,7 @@ class Limit(Shared):
             return
         _tell(self._lock.decide(self._release, permit))
 
-    def _release(self, permit: LimitPermit) -> list[Place]:
+    def _release(self, permit: LimitPermit) -> list[QueuedCall]:
         if not permit.open:
             return []
         permit.open = False
@@ -179,7 +179,7 @@ class Limit(Shared):
         line.total.running -= 1
         return self._serve(line, self._time.now(permit.clock)) if line.waiting else []
 
-    def _serve(self, line: Line, now: float) -> list[Place]:
+    def _serve(self, line: LimitQueue, now: float) -> list[QueuedCall]:
         told = line.serve(now) if line.waiting else []
         granted = sum(place.state == "granted" for place in told)
         line.total.waiting -= granted
@@ -188,7 +188,7 @@ class Limit(Shared):
 
     # --- keys ---------------------------------------------------------------------------------------------------
 
-    def _line(self, key: Hashable, now: float) -> Line:
+    def _line(self, key: Hashable, now: float) -> LimitQueue:
         line = self._lines.get(key)
         if line is not None:
             self._lines.move_to_end(key)
@@ -198,16 +198,16 @@ class Limit(Shared):
                 del self._lines[old]
             else:
                 self._lines.move_to_end(old)
-        line = self._lines[key] = Line(key, self.concurrency, self._rate, self._total)
+        line = self._lines[key] = LimitQueue(key, self.concurrency, self._rate, self._total)
         return line
 
     def _renew(self) -> None:
         """In a forked child: each key keeps its tokens, and nobody is in or waits. Who did has the old lines."""
-        old, self._lines, self._total = self._lines, OrderedDict(), Total()
+        old, self._lines, self._total = self._lines, OrderedDict(), WaitingCounts()
         keep_alive(old)
         for key, line in old.items():
             with suppress(Exception):  # a key that can't be hashed any more
-                new = self._lines[key] = Line(key, self.concurrency, self._rate, self._total)
+                new = self._lines[key] = LimitQueue(key, self.concurrency, self._rate, self._total)
                 if new.bucket is not None and line.bucket is not None:
                     new.bucket.full_at = line.bucket.full_at
 
@@ -235,6 +235,6 @@ class Limit(Shared):
         return text + (f", waiting {format_duration(self.patience)} at most" if self.patience else ", no waiting")
 
 
-def _tell(told: Iterable[Place]) -> None:
+def _tell(told: Iterable[QueuedCall]) -> None:
     for place in told:
         place.tell()

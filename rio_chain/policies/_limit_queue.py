@@ -14,10 +14,10 @@ from rio_chain.policies._token_bucket import Bucket, Rate
 class Owner(Protocol):
     """The Limit that a line belongs to, which guards it."""
 
-    def ask(self, place: Place, clock: Clock) -> None:
+    def ask(self, place: QueuedCall, clock: Clock) -> None:
         """``place`` wants to know how it stands."""
 
-    def quit(self, place: Place) -> None:
+    def quit(self, place: QueuedCall) -> None:
         """``place`` waits no more."""
 
     def release(self, permit: LimitPermit) -> None:
@@ -29,7 +29,7 @@ class LimitPermit(Permit):
 
     __slots__ = ("clock", "line", "open", "owner")
 
-    def __init__(self, owner: Owner, line: Line, clock: Clock) -> None:
+    def __init__(self, owner: Owner, line: LimitQueue, clock: Clock) -> None:
         self.owner = owner
         self.line = line
         self.clock = clock
@@ -48,12 +48,12 @@ class LimitPermit(Permit):
         self.owner.release(self)
 
 
-class Place(PendingPermit):
+class QueuedCall(PendingPermit):
     """A place in the line. ``until``: the instant after which it waits no more."""
 
     __slots__ = ("clock", "first", "line", "owner", "since", "until")
 
-    def __init__(self, owner: Owner, line: Line, clock: Clock, since: float, until: float | None) -> None:
+    def __init__(self, owner: Owner, line: LimitQueue, clock: Clock, since: float, until: float | None) -> None:
         super().__init__()
         self.owner = owner
         self.line = line
@@ -71,7 +71,7 @@ class Place(PendingPermit):
         self.owner.quit(self)
 
 
-class Total:
+class WaitingCounts:
     """How many are in and how many wait, in all lines of a Limit."""
 
     __slots__ = ("running", "waiting")
@@ -80,18 +80,18 @@ class Total:
         self.running = self.waiting = 0
 
 
-class Line:
+class LimitQueue:
     """Who is in and who waits. Those who wait are served in the order they came. ``total`` counts all lines."""
 
     __slots__ = ("bucket", "key", "places", "running", "total", "waiting")
 
-    def __init__(self, key: Hashable, places: int | None, rate: Rate | None, total: Total) -> None:
+    def __init__(self, key: Hashable, places: int | None, rate: Rate | None, total: WaitingCounts) -> None:
         self.key = key
         self.total = total
         self.places = places
         self.bucket = None if rate is None else Bucket(rate)
         self.running = 0
-        self.waiting: OrderedDict[Place, None] = OrderedDict()
+        self.waiting: OrderedDict[QueuedCall, None] = OrderedDict()
 
     def take(self, now: float) -> bool:
         """A place and a token, if there are both."""
@@ -108,9 +108,9 @@ class Line:
         """The least seconds that one who comes now has to wait for its token."""
         return 0.0 if self.bucket is None else self.bucket.wait(now, ahead=len(self.waiting))
 
-    def serve(self, now: float) -> list[Place]:
+    def serve(self, now: float) -> list[QueuedCall]:
         """Let in who can be. Gives those who must be told: they are in, or they wait for a token only."""
-        told: list[Place] = []
+        told: list[QueuedCall] = []
         while self.waiting:
             place = next(iter(self.waiting))
             if not self.take(now):
@@ -125,13 +125,13 @@ class Line:
             told.append(place)
         return told
 
-    def look(self, place: Place, now: float) -> None:
+    def look(self, place: QueuedCall, now: float) -> None:
         """Set when it should ask again: when its token or the end of its patience is due."""
         token = self.bucket.wait(now) if place.first and self.bucket is not None and self.room() else None
         patience = None if place.until is None else max(0.0, place.until - now)
         place.after = min((x for x in (token, patience) if x is not None), default=None)
 
-    def give_up(self, place: Place, error: LimitExceeded) -> None:
+    def give_up(self, place: QueuedCall, error: LimitExceeded) -> None:
         """Its patience is over."""
         del self.waiting[place]
         place.answer = Answer(error, failed=True)

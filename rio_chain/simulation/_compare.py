@@ -17,8 +17,8 @@ from rio_chain.simulation import _charts
 from rio_chain.simulation._confidence_intervals import (
     INF,
     Estimate,
-    again,
     between,
+    bootstrap_weights,
     difference,
     means_again,
     paired,
@@ -57,7 +57,7 @@ class Comparison:
         """
         base, *others = self.simulations
         first = self.simulations[base]
-        weights = again(first.requests, first.seed)
+        weights = bootstrap_weights(first.requests, first.seed)
         drawn = _drawn(first, weights)
         return {
             name: {

@@ -51,7 +51,7 @@ class Estimate(float):
         return type(self), (float(self), self.low, self.high)
 
     @property
-    def apart(self) -> bool:
+    def significant(self) -> bool:
         """Whether 0 is outside of the bounds: then it is no noise."""
         return self.low > 0 or self.high < 0
 
@@ -142,7 +142,7 @@ def share_of(flags: Sequence[bool]) -> Estimate:
     return Estimate(share, low, 1.0 if share == 1 else min(1.0, middle + half))
 
 
-def again(count: int, seed: int) -> list[list[int]]:
+def bootstrap_weights(count: int, seed: int) -> list[list[int]]:
     """How often each block of requests counts, in each of the draws."""
     blocks = min(BLOCKS, count)
     draws = random.Random(f"{seed}/blocks")  # noqa: S311 - no secret

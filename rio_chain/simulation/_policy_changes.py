@@ -50,7 +50,7 @@ class Change:
 
 
 @frozen
-class Stack:
+class TaskPolicies:
     """The policies right around a task, and what they say now."""
 
     name: str
@@ -64,10 +64,10 @@ class Stack:
 Changes = Mapping[str, Change]
 
 
-def stacks(chain: Composed) -> dict[str, Stack]:
+def task_policies(chain: Composed) -> dict[str, TaskPolicies]:
     """What stands around each task, by its name."""
     names = iter([task.name for task in chain.plan().tasks])
-    found: dict[str, Stack] = {}
+    found: dict[str, TaskPolicies] = {}
 
     def visit(node: Node) -> None:
         layers, core = _peeled(node)
@@ -82,7 +82,7 @@ def stacks(chain: Composed) -> dict[str, Stack]:
         retry = next((layer.policy.retries for layer in layers if _is(layer, Retry)), 0)
         whole = [layer.policy.seconds for layer in layers if _is(layer, Timeout)]
         after = hedge if isinstance(hedge, float) else None
-        found[name] = Stack(name, after, limit, retry, min(whole, default=math.inf))
+        found[name] = TaskPolicies(name, after, limit, retry, min(whole, default=math.inf))
 
     visit(flat(chain.plan().root))
     return found

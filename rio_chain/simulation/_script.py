@@ -20,7 +20,7 @@ from rio_chain.executors._sleep import sleep_here
 from rio_chain.simulation import _faults
 from rio_chain.simulation._faults import Error
 from rio_chain.simulation._latency_models import LatencyModel
-from rio_chain.simulation._script_calls import Noted, ScriptCall
+from rio_chain.simulation._script_calls import CallNote, ScriptCall
 
 
 class ScriptEnded(BaseException):
@@ -101,7 +101,7 @@ class Script:
         self._last: Step | LatencyModel | None = None
         self._family: list[Script] | None = None  # those made from one that is checked at the end: the last of each row
         self._lock = threading.RLock()
-        self._calls: list[Noted] = []
+        self._calls: list[CallNote] = []
         self._taken = 0
         self._random = Random(str(seed))  # noqa: S311 - no secret
         self._clock: tuple[Callable[[], float] | None, float] = (None, 0.0)
@@ -219,13 +219,13 @@ class Script:
         noted.end("failed", step.error if isinstance(step.error, type) else type(step.error))
         return _faults.fail(step.error)
 
-    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Noted, Step]:
+    def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[CallNote, Step]:
         """Note a call, and say what it does."""
         where = here() or _outside()
         with self._lock:
             if self._clock[0] != where.now:
                 self._clock = (where.now, where.origin)
-            noted = Noted(args, kwargs, where._replace(origin=self._clock[1]))
+            noted = CallNote(args, kwargs, where._replace(origin=self._clock[1]))
             step = self._next(where.task, milliseconds(max(0.0, noted.began)))
             self._calls.append(noted)
         return noted, step

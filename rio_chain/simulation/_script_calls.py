@@ -48,7 +48,7 @@ class ScriptCall:
         return f"{self.task or 'call'}({', '.join(given)})  {self.began:.10g}{until} ms  {self.status}{error}"
 
 
-class Noted:
+class CallNote:
     """A call that is being noted; times in seconds since the script's time began."""
 
     __slots__ = ("args", "began", "ended", "error", "kwargs", "now", "origin", "status", "task")

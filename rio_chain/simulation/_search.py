@@ -10,7 +10,7 @@ from attrs import evolve
 from rio_chain.chain._compose import Composed
 from rio_chain.simulation._confidence_intervals import rank
 from rio_chain.simulation._distribution import PERCENTILES
-from rio_chain.simulation._policy_changes import Change, Changes, Stack, changed, stacks
+from rio_chain.simulation._policy_changes import Change, Changes, TaskPolicies, changed, task_policies
 from rio_chain.simulation._settings import Setting
 from rio_chain.simulation._simulate import FAR, played
 from rio_chain.simulation._simulation_result import Simulation
@@ -39,7 +39,7 @@ class Search:
         self.q = PERCENTILES[goal]
         self.extra_load = extra_load
         self.tasks = tasks
-        self.around = stacks(chain)
+        self.around = task_policies(chain)
         self.known: dict[tuple[int, tuple[tuple[str, Change], ...]], Simulation] = {}
         base = self.played({}, CLOSER)
         self.took = {name: sorted(base.took[name]) for name in tasks}
@@ -153,7 +153,7 @@ class Search:
         return nice(took[rank(1 - min(share, 0.5), len(took))])
 
 
-def _within(change: Change, stack: Stack) -> bool:
+def _within(change: Change, stack: TaskPolicies) -> bool:
     return change.after is None or change.after < stack.limit
 
 

@@ -105,12 +105,12 @@ class Scripted:
     name: str
     replies: list[Reply]
     clock: Callable[[], float]
-    apart: bool  # the replicas have a script each
+    significant: bool  # the replicas have a script each
     calls: list[tuple[str, float]]
     made: Counter[int] = field(factory=Counter[int])
 
     async def fetch(self, x: int) -> int:
-        replica = current_attempt().replica if self.apart else 0
+        replica = current_attempt().replica if self.significant else 0
         number = self.made[replica]  # those that begin together do so in any order, so each has a script of its own
         self.made[replica] += 1
         reply = self.replies[(number + replica) % len(self.replies)]

@@ -43,7 +43,7 @@ from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 from rio_chain.executors import _start_thread
 from rio_chain.executors._worker_pool import WorkerPool, _Worker
-from rio_chain.policies._cache import MISS, Found
+from rio_chain.policies._cache import MISS, CacheLookup
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._single_flight import Leader
 
@@ -499,7 +499,7 @@ def test_whoever_comes_into_a_cache_may_empty_it() -> None:
         with interruption.here():
             found = cache.get("key", time.monotonic)
             cache.put("other", 2, time.monotonic)
-        assert found in (Found(hit=True, value=1), MISS)
+        assert found in (CacheLookup(hit=True, value=1), MISS)
         assert len(cache) <= 2
 
     caches: list[Cache] = []

@@ -11,7 +11,7 @@ import pytest
 
 from rio_chain import ChainDefinitionError, Task, Unstable, fan_out
 from rio_chain.simulation import Advice, LatencyModel, Script, _search, advise, compare, poisson, simulate
-from rio_chain.simulation._policy_changes import Change, changed, stacks
+from rio_chain.simulation._policy_changes import Change, changed, task_policies
 
 
 async def fetch(number: int) -> int:
@@ -114,7 +114,7 @@ def test_a_change_is_what_one_would_write(before: Any, change: Change, after: An
 
 
 def test_what_stands_around_a_task_is_known() -> None:
-    around = stacks(plain.replica(2, after=50).timeout(300).retry(2).timeout(900) >> Task(store))["fetch"]
+    around = task_policies(plain.replica(2, after=50).timeout(300).retry(2).timeout(900) >> Task(store))["fetch"]
     assert (around.after, around.timeout, around.retries, around.limit) == (0.05, 0.3, 2, 0.3)
 
 

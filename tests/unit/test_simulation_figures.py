@@ -124,8 +124,8 @@ def test_binomial_bounds_leave_2_5_percent_on_either_side() -> None:
 def test_an_estimate_is_a_number_that_knows_its_bounds() -> None:
     gain = Estimate(12.0, 3.0, 20.0)
     assert gain + 1 == 13
-    assert gain.apart
-    assert not Estimate(1, -1, 2).apart
+    assert gain.significant
+    assert not Estimate(1, -1, 2).significant
     again = pickle.loads(pickle.dumps(gain))  # noqa: S301 - our own
     assert (again, again.low, again.high) == (gain, 3.0, 20.0)
     assert repr(gain) == "12.0 (3 .. 20.0)"
@@ -135,7 +135,7 @@ def test_drawn_again_with_the_same_blocks_what_is_common_cancels() -> None:
     draws = random.Random(4)
     a = [draws.expovariate(1) for _ in range(2000)]
     b = [value + 0.1 for value in a]
-    weights = _confidence_intervals.again(2000, seed=0)
+    weights = _confidence_intervals.bootstrap_weights(2000, seed=0)
     first, second = (_confidence_intervals.quantiles_again(values, [0.5, 0.99], weights) for values in (a, b))
     for place in range(2):
         apart = _confidence_intervals.paired([each[place] for each in second], [each[place] for each in first])
