@@ -494,7 +494,7 @@ class Balancer(NotebookRepr):
             >>> balancer.watch()
             Balancer asyncio closed: running 0/2, queued 0/1000, abandoned 0/4, rejected 0, done 1
         """
-        from rio_chain.balancer._live_table import Watched, watch  # noqa: PLC0415 - few look
+        from rio_chain.balancer._live_table import WatchedBalancer, watch  # noqa: PLC0415 - few look
 
         limit = INF if duration is None else seconds(duration, "duration")
         self._binding.bound()
@@ -502,7 +502,7 @@ class Balancer(NotebookRepr):
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._workers, self._admission.buffer, self._max_abandoned
         watch(
-            Watched(
+            WatchedBalancer(
                 *bounds,
                 lambda: f"Balancer {state(self._binding, self._admission)}",
                 lambda: self._admission.closed,

@@ -26,11 +26,11 @@ LINES = 1.0
 WINDOW = 5.0
 """Seconds that rates and the recent quantiles speak of."""
 
-Row = tuple[str, str, str]
+TableRow = tuple[str, str, str]
 
 
 @frozen
-class Watched:
+class WatchedBalancer:
     """What is watched: a balancer's bounds, and how to look at it."""
 
     workers: int
@@ -44,7 +44,7 @@ class Watched:
 # --- pure -------------------------------------------------------------------------------------------------------
 
 
-def counts(watched: Watched, before: Stats, now: Stats, seconds: float) -> list[Row]:
+def counts(watched: WatchedBalancer, before: Stats, now: Stats, seconds: float) -> list[TableRow]:
     """A name, the rate in the last ``seconds``, and what there is now or was since the beginning."""
     return [
         ("running", "", f"{now.running}/{watched.workers}"),
@@ -55,12 +55,12 @@ def counts(watched: Watched, before: Stats, now: Stats, seconds: float) -> list[
     ]
 
 
-def quantiles(before: Stats, now: Stats) -> list[Row]:
+def quantiles(before: Stats, now: Stats) -> list[TableRow]:
     """A name, the bound between the two snapshots, and the one since the beginning."""
     return [*_quantiles("wait", before.waits, now.waits), *_quantiles("run", before.runs, now.runs)]
 
 
-def line(watched: Watched, before: Stats, now: Stats, seconds: float) -> str:
+def line(watched: WatchedBalancer, before: Stats, now: Stats, seconds: float) -> str:
     """The same as one line of plain text, of quantiles the recent ones."""
     rated = counts(watched, before, now, seconds)
     cells = [f"{name} {total}" + (f" ({rate})" if rate else "") for name, rate, total in rated]
@@ -72,7 +72,7 @@ def _rate(count: int, seconds: float) -> str:
     return f"{count / seconds:.1f}/s" if seconds > 0 else ""
 
 
-def _quantiles(what: str, before: Histogram, now: Histogram) -> Iterator[Row]:
+def _quantiles(what: str, before: Histogram, now: Histogram) -> Iterator[TableRow]:
     recent = Histogram(tuple(new - old for new, old in zip(now.buckets, before.buckets, strict=True)))
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         yield f"{what} {name}", _bound(recent, share), _bound(now, share)
@@ -82,7 +82,7 @@ def _bound(histogram: Histogram, share: float) -> str:
     return f"<= {histogram.quantile(share):.6g} ms" if histogram.count else ""
 
 
-def table(watched: Watched, before: Stats, now: Stats, seconds: float) -> Any:
+def table(watched: WatchedBalancer, before: Stats, now: Stats, seconds: float) -> Any:
     """All of it as a table of rich. Cells are ``Text``, in which no markup is looked for."""
     rich_table, text = _rich("rich.table"), _rich("rich.text")
     made = rich_table.Table(title=text.Text(escape_nonprintable(watched.title())), title_justify="left")
@@ -97,7 +97,7 @@ def table(watched: Watched, before: Stats, now: Stats, seconds: float) -> Any:
 # --- watching ---------------------------------------------------------------------------------------------------
 
 
-def watch(watched: Watched, limit: float) -> None:
+def watch(watched: WatchedBalancer, limit: float) -> None:
     """Show it for ``limit`` seconds, until it is closed and idle, or until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
         if sys.stdout.isatty():
@@ -108,14 +108,14 @@ def watch(watched: Watched, limit: float) -> None:
                 sys.stdout.flush()
 
 
-def _watch_live(watched: Watched, limit: float) -> None:
+def _watch_live(watched: WatchedBalancer, limit: float) -> None:
     live = _rich("rich.live").Live(auto_refresh=False)  # else it starts a thread
     with live:
         for before, now, seconds in looks(watched, limit, REFRESH):
             live.update(table(watched, before, now, seconds), refresh=True)
 
 
-def looks(watched: Watched, limit: float, every: float) -> Iterator[tuple[Stats, Stats, float]]:
+def looks(watched: WatchedBalancer, limit: float, every: float) -> Iterator[tuple[Stats, Stats, float]]:
     """Snapshots with the one ``WINDOW`` seconds before, and how many seconds lie between; the last one at the end."""
     began = time.monotonic()
     past: deque[tuple[float, Stats]] = deque()

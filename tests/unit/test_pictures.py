@@ -106,14 +106,14 @@ def test_a_picture_looks_as_it_did(name: str) -> None:
 class TestPlan:
     def test_policies_stand_on_their_task_in_order(self) -> None:
         box = next(b for b in picture(page.plan()).boxes if b.name == "orders")
-        assert [pill.text for pill in box.pills] == ["timeout 200 ms", "retry 2", "timeout 900 ms"]
+        assert [badge.text for badge in box.badges] == ["timeout 200 ms", "retry 2", "timeout 900 ms"]
         assert box.rings == ("time", "again", "time")
         assert "task orders (sync)\ntimeout 200 ms\nretry up to 2 times" in box.full
-        assert all(one.x < other.x for one, other in pairwise(box.pills[:2]))
+        assert all(one.x < other.x for one, other in pairwise(box.badges[:2]))
 
     def test_a_policy_around_several_is_a_frame(self) -> None:
         [frame] = [b for b in picture(page.plan()).boxes if b.kind == "frame"]
-        assert [pill.text for pill in frame.pills] == ["breaker"]
+        assert [badge.text for badge in frame.badges] == ["breaker"]
 
     def test_what_a_task_uses_has_a_line_of_its_own(self) -> None:
         [use] = [edge for edge in picture(page.plan()).edges if edge.line == "use"]
@@ -131,7 +131,7 @@ class TestPlan:
         )
         shown = picture(chain.plan())
         texts = {box.text for box in shown.boxes} | {edge.label for edge in shown.edges}
-        texts |= {pill.text for box in shown.boxes for pill in box.pills}
+        texts |= {badge.text for box in shown.boxes for badge in box.badges}
         assert texts >= {
             "x", "y", "dict", "first", "each item, 3 at once", "expand, 10 at once", "if is_good", "otherwise",
             "inline", "else", "0", "named", "1 of 2",
@@ -268,7 +268,7 @@ class TestRun:
         assert "failed: LookupError: no `when` is true of int" in choice.full
         outcome = (each(named("a")) >> each(named("b") >> each(named("c"))))([1]).run()
         frames = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "items"]
-        assert sorted(tuple(pill.text for pill in box.pills) for box in frames) == [(), (), ("failed",)]
+        assert sorted(tuple(badge.text for badge in box.badges) for box in frames) == [(), (), ("failed",)]
 
     def test_items_are_counted(self) -> None:
         outcome = each(named("item"), on_error="drop")([1, 2, 3]).run()

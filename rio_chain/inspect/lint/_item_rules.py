@@ -9,10 +9,10 @@ from attrs import evolve
 
 from rio_chain.chain._nodes import Choose, Each, Expand, call_of
 from rio_chain.chain._source import tests_words
-from rio_chain.inspect.lint._policy_stack import Said, Stack, answers, keeps_failures
+from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, keeps_failures
 
 
-def on_error_never_used(stack: Stack) -> Iterator[Said]:
+def on_error_never_used(stack: PolicyStack) -> Iterator[Said]:
     """No item fails."""
     core = stack.core.node
     if isinstance(core, (Each, Expand)) and keeps_failures(core) and answers(core.inner) is not None:
@@ -20,7 +20,7 @@ def on_error_never_used(stack: Stack) -> Iterator[Said]:
         yield Said("on-error-never-used", text, stack.build(stack.nodes(), evolve(core, on_error="raise")))
 
 
-def branch_never_chosen(stack: Stack) -> Iterator[Said]:
+def branch_never_chosen(stack: PolicyStack) -> Iterator[Said]:
     """Each value that it is for is another's already."""
     core = stack.core.node
     if not isinstance(core, Choose):
@@ -59,7 +59,7 @@ def covers(wide: object, narrow: object) -> bool:
         return False
 
 
-ITEMS: tuple[Callable[[Stack], Iterator[Said]], ...] = (
+ITEMS: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     on_error_never_used,
     branch_never_chosen,
 )

@@ -20,11 +20,11 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
-from rio_chain.inspect.lint._policy_stack import Said, Stack, answers, keeps_failures
+from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, keeps_failures
 from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
 
 
-def breaker_inside_timeout(stack: Stack) -> Iterator[Said]:
+def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
     """A limit around it that is over is not a failure that it sees."""
     for i, layer, _ in stack.of(Breaker):
         limit = layer.around.limit
@@ -41,7 +41,7 @@ def breaker_inside_timeout(stack: Stack) -> Iterator[Said]:
         yield Said("breaker-inside-timeout", text, better)
 
 
-def breaker_outside_retry(stack: Stack) -> Iterator[Said]:
+def breaker_outside_retry(stack: PolicyStack) -> Iterator[Said]:
     """One failure for a whole series of attempts."""
     for i, _, _ in stack.of(Breaker):
         retry = stack.first(range(i), Retry)
@@ -50,7 +50,7 @@ def breaker_outside_retry(stack: Stack) -> Iterator[Said]:
             yield Said("breaker-outside-retry", text, stack.moved(i, retry))
 
 
-def limit_outside_timeout(stack: Stack) -> Iterator[Said]:
+def limit_outside_timeout(stack: PolicyStack) -> Iterator[Said]:
     """A wait that nothing ends."""
     for i, layer, policy in stack.of(Limit):
         timeout = stack.first(reversed(range(i)), Timeout)
@@ -59,7 +59,7 @@ def limit_outside_timeout(stack: Stack) -> Iterator[Said]:
             yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
 
 
-def limit_inside_retry(stack: Stack) -> Iterator[Said]:
+def limit_inside_retry(stack: PolicyStack) -> Iterator[Said]:
     """A retry that waits for a place which its own abandoned calls have."""
     for i, layer, policy in stack.of(Retry):
         for limit in kept_by_abandoned(layer.inner.node):
@@ -74,7 +74,7 @@ def limit_inside_retry(stack: Stack) -> Iterator[Said]:
             yield Said("limit-inside-retry", text, better if most > 1 else stack.without(i))
 
 
-def retry_never_runs(stack: Stack) -> Iterator[Said]:
+def retry_never_runs(stack: PolicyStack) -> Iterator[Said]:
     """There is an answer already, or the failures have become values."""
     for i, layer, policy in stack.of(Retry):
         if policy.accept is not None:
@@ -92,7 +92,7 @@ def retry_never_runs(stack: Stack) -> Iterator[Said]:
             yield Said("retry-never-runs", text, stack.moved(i, fallback))
 
 
-def fallback_never_used(stack: Stack) -> Iterator[Said]:
+def fallback_never_used(stack: PolicyStack) -> Iterator[Said]:
     """As there is one already, or failures have become values."""
     for i, layer in enumerate(stack.layers):
         inside = answers(layer.inner.node) if isinstance(layer.node, OrElse) else None
@@ -102,7 +102,7 @@ def fallback_never_used(stack: Stack) -> Iterator[Said]:
             yield Said("fallback-never-used", text, stack.without(i))
 
 
-def accept_outside(stack: Stack) -> Iterator[Said]:
+def accept_outside(stack: PolicyStack) -> Iterator[Said]:
     """Who calls again, or has other answers at hand, does not hear of it."""
     for i, _, _ in stack.of(Accept):
         again = stack.first(range(i), Retry, RaceNode)
@@ -112,7 +112,7 @@ def accept_outside(stack: Stack) -> Iterator[Said]:
             yield Said(f"accept-outside-{what}", text, stack.moved(i, again))
 
 
-def cache_inside_retry(stack: Stack) -> Iterator[Said]:
+def cache_inside_retry(stack: PolicyStack) -> Iterator[Said]:
     """What was kept comes back at each attempt."""
     for i, _, _ in stack.of(Cache):
         retry = stack.first(reversed(range(i + 1, len(stack.layers))), Retry)
@@ -121,7 +121,7 @@ def cache_inside_retry(stack: Stack) -> Iterator[Said]:
             yield Said("cache-inside-retry", text, stack.moved(i, retry + 1))
 
 
-def chaos_not_innermost(stack: Stack) -> Iterator[Said]:
+def chaos_not_innermost(stack: PolicyStack) -> Iterator[Said]:
     """Faults that no policy inside meets."""
     for i, _, _ in stack.of(Chaos):
         if stack.first(range(i), Scope, RaceNode, OrElse) is not None:
@@ -129,7 +129,7 @@ def chaos_not_innermost(stack: Stack) -> Iterator[Said]:
             yield Said("chaos-not-innermost", text, stack.moved(i, 0))
 
 
-def budget_without_extras(stack: Stack) -> Iterator[Said]:
+def budget_without_extras(stack: PolicyStack) -> Iterator[Said]:
     """Nothing to bound."""
     for i, layer, _ in stack.of(Budget):
         if any(is_extra(node) for node in walk(layer.inner.node)):
@@ -185,7 +185,7 @@ def neat(seconds: float) -> float:
     return int(seconds * 1000) / 1000 if seconds >= 1 / 1000 else seconds
 
 
-ORDER: tuple[Callable[[Stack], Iterator[Said]], ...] = (
+ORDER: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     breaker_inside_timeout,
     breaker_outside_retry,
     limit_outside_timeout,

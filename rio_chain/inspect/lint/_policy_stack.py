@@ -63,7 +63,7 @@ class Around:
 
 
 @frozen(eq=False)
-class Layer:
+class StackLayer:
     """One policy of a stack: its part of the tree, and what stands around it."""
 
     part: Part
@@ -85,26 +85,26 @@ class Layer:
 
 
 @frozen(eq=False)
-class Stack:
+class PolicyStack:
     """The core, its layers from the innermost to the outermost, and what stands around the core."""
 
     core: Part
-    layers: tuple[Layer, ...]
+    layers: tuple[StackLayer, ...]
     around: Around
 
-    def of(self, kind: type[P]) -> Iterator[tuple[int, Layer, P]]:
+    def of(self, kind: type[P]) -> Iterator[tuple[int, StackLayer, P]]:
         """Each layer with a policy of that kind: its place, itself, the policy."""
         for i, layer in enumerate(self.layers):
             if isinstance(layer.node, Scope) and isinstance(layer.node.policy, kind):
                 yield i, layer, cast("P", layer.node.policy)
 
-    def hedges(self) -> Iterator[tuple[int, Layer, RaceNode]]:
+    def hedges(self) -> Iterator[tuple[int, StackLayer, RaceNode]]:
         """Each hedge among the layers; the core, as one more layer at place -1, if it is one at several places."""
         for i, layer in enumerate(self.layers):
             if isinstance(layer.node, RaceNode):
                 yield i, layer, layer.node
         if isinstance(self.core.node, RaceNode) and self.core.node.hedge:
-            yield -1, Layer(self.core, self.around), self.core.node
+            yield -1, StackLayer(self.core, self.around), self.core.node
 
     def first(self, places: Iterable[int], *kinds: type[Any]) -> int | None:
         """The first of the places that has a layer of one of these kinds."""
@@ -168,19 +168,19 @@ def is_layer(node: Node) -> bool:
     return isinstance(node, (Scope, Named, OrElse)) or is_hedge_of_one(node)
 
 
-def stacks(plan: Plan) -> Iterator[Stack]:
+def stacks(plan: Plan) -> Iterator[PolicyStack]:
     """All stacks of a plan, in plan order."""
     todo = [(measured(flat(plan.root)), Around())]  # flat: what is kept for later stands in nobody's way
     while todo:
         part, around = todo.pop()
-        layers: list[Layer] = []
+        layers: list[StackLayer] = []
         others: list[tuple[Part, Around]] = []
         while is_layer(part.node):
-            layers.append(Layer(part, around))
+            layers.append(StackLayer(part, around))
             around = around.and_(part.node)
             others[:0] = [(other, around) for other in part.parts[1:]]  # a fallback that is a chain
             part = part.parts[0]
-        yield Stack(part, tuple(reversed(layers)), around)
+        yield PolicyStack(part, tuple(reversed(layers)), around)
         todo.extend(reversed([*((inner, around) for inner in part.parts), *others]))
 
 

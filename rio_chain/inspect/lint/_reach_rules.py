@@ -13,11 +13,11 @@ from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskN
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.inspect._bounds import cut
 from rio_chain.inspect.lint._order_rules import neat
-from rio_chain.inspect.lint._policy_stack import Said, Stack
+from rio_chain.inspect.lint._policy_stack import PolicyStack, Said
 from rio_chain.policies import Budget, ByClass, Cache, Retry, SingleFlight, Timeout
 
 
-def timeout_unreachable(stack: Stack) -> Iterator[Said]:
+def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
     """A limit with a smaller one around it."""
     for i, layer, policy in stack.of(Timeout):
         limit = layer.around.limit
@@ -37,7 +37,7 @@ def timeout_unreachable(stack: Stack) -> Iterator[Said]:
         yield Said("timeout-unreachable", text, better)
 
 
-def retries_do_not_fit(stack: Stack) -> Iterator[Said]:
+def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
     """More attempts than the limit around has time for, when they are slow."""
     for i, layer, policy in stack.of(Retry):
         limit = layer.around.limit
@@ -60,7 +60,7 @@ def retries_do_not_fit(stack: Stack) -> Iterator[Said]:
         yield Said("retries-do-not-fit", text, better)
 
 
-def retries_multiply(stack: Stack) -> Iterator[Said]:
+def retries_multiply(stack: PolicyStack) -> Iterator[Said]:
     """A retry inside a retry."""
     for i, layer, policy in stack.of(Retry):
         around = layer.around
@@ -73,7 +73,7 @@ def retries_multiply(stack: Stack) -> Iterator[Said]:
         yield Said("retries-multiply", text, better)
 
 
-def retry_never_matches(stack: Stack) -> Iterator[Said]:
+def retry_never_matches(stack: PolicyStack) -> Iterator[Said]:
     """It is for errors alone that are never retried."""
     for i, _, policy in stack.of(Retry):
         classes = named(policy.on)
@@ -83,7 +83,7 @@ def retry_never_matches(stack: Stack) -> Iterator[Said]:
             yield Said("retry-never-matches", text, stack.without(i))
 
 
-def hedge_too_late(stack: Stack) -> Iterator[Said]:
+def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
     """What is late has been given up before."""
     for i, layer, race in stack.hedges():
         if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
@@ -97,7 +97,7 @@ def hedge_too_late(stack: Stack) -> Iterator[Said]:
             yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
 
 
-def hedge_in_place(stack: Stack) -> Iterator[Said]:
+def hedge_in_place(stack: PolicyStack) -> Iterator[Said]:
     """A function that runs in place holds up the very calls that should overtake it."""
     core = stack.core.node
     for i, _, race in stack.hedges():
@@ -106,7 +106,7 @@ def hedge_in_place(stack: Stack) -> Iterator[Said]:
             yield Said("hedge-in-place", text, stack.build(stack.nodes(), evolve(core, inline=False)))
 
 
-def shared_first_task(stack: Stack) -> Iterator[Said]:
+def shared_first_task(stack: PolicyStack) -> Iterator[Said]:
     """``user >> a & user >> b``."""
     fan = stack.core.node
     if not isinstance(fan, FanOutNode):
@@ -166,7 +166,7 @@ def in_a_row(steps: tuple[Node, ...]) -> Node:
     return steps[0] if len(steps) == 1 else Seq(steps)
 
 
-REACH: tuple[Callable[[Stack], Iterator[Said]], ...] = (
+REACH: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     timeout_unreachable,
     retries_do_not_fit,
     retries_multiply,

@@ -19,7 +19,7 @@ from rio_chain.executors._stream import events_of
 from rio_chain.executors._ticket import Ticket
 from rio_chain.inspect.live._screen import Shown
 from rio_chain.inspect.live._table import Cell, Sheet
-from rio_chain.inspect.live._task_rows import HEAD, Row, Tasks, ended, folded
+from rio_chain.inspect.live._task_rows import HEAD, TaskRow, Tasks, ended, folded
 from rio_chain.inspect.pictures._build_picture import picture
 from rio_chain.inspect.pictures._picture import Mark, Marks
 from rio_chain.inspect.pictures._svg import paint
@@ -80,7 +80,7 @@ class Running:
         if self._ticket.done:
             yield escape_nonprintable(f"{self._title}: {note.text}")
 
-    def _picture(self, rows: list[Row], note: Cell) -> str:
+    def _picture(self, rows: list[TaskRow], note: Cell) -> str:
         """The plan, with what has become of each task so far."""
         outcome, plan = self._outcome, self._ticket.request.plan
         if outcome is not None:
@@ -88,7 +88,7 @@ class Running:
         so_far = Marks({i: row.mark() for i, row in enumerate(rows)}, head=Mark("running", note.text))
         return scrolled(paint(picture(plan, so_far)))
 
-    def _now(self) -> tuple[list[Row], Cell]:
+    def _now(self) -> tuple[list[TaskRow], Cell]:
         """The tasks, and how it is with the whole."""
         over = self._ticket.done  # asked first: what was told before an answer can be read after it
         while not self._events.empty():
@@ -115,6 +115,6 @@ def _end(outcome: Outcome[Any]) -> Cell:
     return Cell(f"failed {time_taken}: {type(error).__name__}", "bad")
 
 
-def _key(row: Row) -> object:
+def _key(row: TaskRow) -> object:
     """What makes a line of it worth saying."""
     return row.state, row.attempts, tuple(row.items.items())

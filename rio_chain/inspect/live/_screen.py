@@ -60,7 +60,7 @@ class Notebook:
         """Nothing is held."""
 
 
-class Lines:
+class LineOutput:
     """A line on stderr for what has changed: each second, and less often the longer it goes on."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ def screen_here() -> Screen:
             if HINT not in _hinted:
                 _hinted.add(HINT)
                 sys.stderr.write(HINT + "\n")
-    return Lines()
+    return LineOutput()
 
 
 class Shown:

@@ -35,7 +35,7 @@ LAST: tuple[State, ...] = ("waiting", "skipped", "succeeded")
 
 
 @frozen
-class Row:
+class TaskRow:
     """One task as it is now. Times are milliseconds."""
 
     name: str
@@ -126,12 +126,12 @@ class _Task:
         self.items[status] += 1
         self.ended = None if self.open else event.at
 
-    def row(self, name: str, now: float) -> Row:
+    def row(self, name: str, now: float) -> TaskRow:
         """As it is now."""
         end = now if self.ended is None else self.ended
         items: dict[str, int] = {**by_status_order(self.items), "running": len(self.open)} if self.items else {}
         elapsed = None if self.began is None else max(0.0, end - self.began)
-        return Row(name, self.state, self.calls, elapsed, items, self.error)
+        return TaskRow(name, self.state, self.calls, elapsed, items, self.error)
 
 
 class Tasks:
@@ -145,24 +145,24 @@ class Tasks:
         if event.task is not None:
             self._tasks[event.task].take(event)
 
-    def rows(self, now: float) -> list[Row]:
+    def rows(self, now: float) -> list[TaskRow]:
         """All of them in plan order, ``now`` milliseconds after the run began."""
         return [task.row(name, now) for name, task in self._tasks.items()]
 
 
-def ended(outcome: Outcome[object]) -> list[Row]:
+def ended(outcome: Outcome[object]) -> list[TaskRow]:
     """The same of a run that is over."""
     return [_ended(response) for response in outcome]
 
 
-def _ended(response: Response) -> Row:
+def _ended(response: Response) -> TaskRow:
     failed = response.status not in ("succeeded", "skipped") and response.errors
     error = type(response.errors[-1]).__name__ if failed else ""
     elapsed = response.elapsed if response.attempts else None
-    return Row(response.name, response.status, response.attempts, elapsed, {**response.counts}, error)
+    return TaskRow(response.name, response.status, response.attempts, elapsed, {**response.counts}, error)
 
 
-def folded(rows: Sequence[Row], most: int) -> tuple[list[Row], str]:
+def folded(rows: Sequence[TaskRow], most: int) -> tuple[list[TaskRow], str]:
     """So many rows at most, those where something goes on before others; and what is left out, in words."""
     if len(rows) <= most:
         return [*rows], ""

@@ -31,7 +31,7 @@ LONGEST = 30  # characters on a pill
 
 
 @frozen
-class Layer:
+class Badge:
     """A policy as it is drawn: a few words, all of them, and the tone of its colour."""
 
     text: str
@@ -50,29 +50,29 @@ _SHARED: tuple[tuple[type, str, str], ...] = (
 )
 
 
-def layer(policy: Policy) -> Layer:
+def layer(policy: Policy) -> Badge:
     """A policy in a few words."""
     if isinstance(policy, Timeout):
-        return Layer(cut(f"timeout {format_duration(policy.seconds)}", LONGEST), words(policy), "time")
+        return Badge(cut(f"timeout {format_duration(policy.seconds)}", LONGEST), words(policy), "time")
     if isinstance(policy, Retry):
-        return Layer(cut(f"retry {policy.retries}", LONGEST), words(policy), "again")
+        return Badge(cut(f"retry {policy.retries}", LONGEST), words(policy), "again")
     if isinstance(policy, Accept):
-        return Layer(cut(f"accept {fn_source(policy.predicate)}", LONGEST), words(policy), "share")
+        return Badge(cut(f"accept {fn_source(policy.predicate)}", LONGEST), words(policy), "share")
     text, tone = next((text, tone) for kind, text, tone in _SHARED if isinstance(policy, kind))
-    return Layer(text, words(policy), tone)
+    return Badge(text, words(policy), tone)
 
 
-def hedge(node: RaceNode) -> Layer:
+def hedge(node: RaceNode) -> Badge:
     """A ``.replica`` in a few words."""
-    return Layer(cut(f"replica {node.count}{_after(node)}", LONGEST), race_words(node), "hedge")
+    return Badge(cut(f"replica {node.count}{_after(node)}", LONGEST), race_words(node), "hedge")
 
 
-def place(call: TaskNode) -> Layer | None:
+def place(call: TaskNode) -> Badge | None:
     """Where a task runs, if that is an unusual place."""
     if call.inline:
-        return Layer("inline", "runs in place, with no thread of its own", "place")
+        return Badge("inline", "runs in place, with no thread of its own", "place")
     if call.lane is not None:
-        return Layer(cut(f"lane {call.lane}", LONGEST), cut(f"runs in a process of lane {call.lane}", 200), "place")
+        return Badge(cut(f"lane {call.lane}", LONGEST), cut(f"runs in a process of lane {call.lane}", 200), "place")
     return None
 
 

@@ -32,14 +32,14 @@ from rio_chain.chain._source import tests_words
 from rio_chain.inspect._explain import explain
 from rio_chain.inspect._words import each_words, expand_words, fails, race_words
 from rio_chain.inspect.pictures import _badges
-from rio_chain.inspect.pictures._badges import Layer
+from rio_chain.inspect.pictures._badges import Badge
 from rio_chain.inspect.pictures._fold import DEEPEST, ends, limit
 from rio_chain.inspect.pictures._picture import Box, Mark, Marks, Picture, State
 from rio_chain.inspect.pictures._shape import LANE, SMALL, Canvas, Shape, straight
-from rio_chain.inspect.pictures._shapes import Fan, Frame, Leaf, Row
+from rio_chain.inspect.pictures._shapes import FanShape, FrameShape, LeafShape, RowShape
 from rio_chain.inspect.pictures._text_width import cut, width
 from rio_chain.inspect.pictures._using_lines import Way, draw, reserve
-from rio_chain.inspect.pictures._wrapped_row import Lines
+from rio_chain.inspect.pictures._wrapped_row import WrappedRow
 
 NAMED = 28  # characters of a name
 LABEL = 22  # of a word at an edge
@@ -113,11 +113,11 @@ class _Builder:
         self.tasks = self.bridges = self.joints = 0  # that have been met
         self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
         self.ways: list[Way] = []
-        self.waiting: list[tuple[TaskNode, Leaf]] = []
+        self.waiting: list[tuple[TaskNode, LeafShape]] = []
 
     def shape(self, node: Node, depth: int) -> Shape:
         """The shape of a node, with the policies around it."""
-        layers: list[Layer] = []
+        layers: list[Badge] = []
         kept: list[int] = []
         while isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
             if isinstance(node, Kept):
@@ -137,7 +137,7 @@ class _Builder:
         for call, leaf in self.waiting:
             self.ways += [reserve(self.kept[use.kept], leaf, use.keyword) for use in call.uses]
 
-    def core(self, node: Node, layers: list[Layer], depth: int) -> Shape:
+    def core(self, node: Node, layers: list[Badge], depth: int) -> Shape:
         """The shape of a node that is no policy."""
         if isinstance(node, TaskNode):
             return self.task(node, layers)
@@ -147,21 +147,21 @@ class _Builder:
             return self.folded([node])
         if isinstance(node, Named):
             name = cut(node.name, NAMED)
-            return Frame("named", self.shape(node.inner, depth + 1), layers, label=name, full=node.name)
+            return FrameShape("named", self.shape(node.inner, depth + 1), layers, label=name, full=node.name)
         if isinstance(node, (Each, Expand)):
             full = each_words(node) if isinstance(node, Each) else expand_words(node)
             mark = self.joint()
-            said = [] if mark is None else [Layer(mark.text, mark.full, mark.state)]
+            said = [] if mark is None else [Badge(mark.text, mark.full, mark.state)]
             inner = self.shape(node.inner, depth + 1)
-            return Frame("items", inner, layers, label=_badges.items(node), full=full, said=said)
+            return FrameShape("items", inner, layers, label=_badges.items(node), full=full, said=said)
         if isinstance(node, Seq):
             steps = self.some(node.steps, depth)[0]
-            shape: Shape = Row(steps) if depth or layers else Lines(steps)
+            shape: Shape = RowShape(steps) if depth or layers else WrappedRow(steps)
         else:
             shape = self.fan(node, depth)
-        return Frame("frame", shape, layers) if layers else shape
+        return FrameShape("frame", shape, layers) if layers else shape
 
-    def task(self, call: TaskNode, layers: list[Layer]) -> Leaf:
+    def task(self, call: TaskNode, layers: list[Badge]) -> LeafShape:
         """A task with its policies."""
         index = self.tasks
         self.tasks += 1
@@ -170,7 +170,7 @@ class _Builder:
         mark = self.marks.tasks.get(index)
         how = f"task {name} ({'async' if call.is_async else 'sync'})"
         lines = [how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
-        leaf = Leaf(
+        leaf = LeafShape(
             "task",
             cut(name, NAMED),
             "\n".join(lines),
@@ -184,7 +184,7 @@ class _Builder:
             self.waiting.append((call, leaf))
         return leaf
 
-    def bridge(self, node: Bridge, layers: list[Layer]) -> Leaf:
+    def bridge(self, node: Bridge, layers: list[Badge]) -> LeafShape:
         """A bridge, maybe with a limit."""
         index = self.bridges
         self.bridges += 1
@@ -192,7 +192,7 @@ class _Builder:
         mark = self.marks.bridges.get(index)
         full = [f"bridge {name}", *(layer.full for layer in layers), *([mark.full] if mark is not None else [])]
         assert isinstance(node, Bridge)  # noqa: S101 - whoever calls has looked
-        return Leaf("bridge", cut(name, NAMED), "\n".join(full), layers=layers, mark=mark)
+        return LeafShape("bridge", cut(name, NAMED), "\n".join(full), layers=layers, mark=mark)
 
     def joint(self) -> Mark | None:
         """What became of the next ``each``, ``expand`` or ``choose``."""
@@ -210,7 +210,7 @@ class _Builder:
             numbers += [-1, *range(len(nodes) - last, len(nodes))]
         return shapes, numbers
 
-    def folded(self, nodes: Sequence[Node]) -> Leaf:
+    def folded(self, nodes: Sequence[Node]) -> LeafShape:
         """One box in place of many."""
         start, kept = self.tasks, list[int]()
         for node in nodes:
@@ -226,7 +226,7 @@ class _Builder:
         if not count:
             text = f"... {len(nodes)} more"
         full = ", ".join(cut(name, 60) for name in names) + (f" and {count - TOLD} more" if count > TOLD else "")
-        leaf = Leaf("fold", text, full or text, mark=self.folded_mark(start, self.tasks))
+        leaf = LeafShape("fold", text, full or text, mark=self.folded_mark(start, self.tasks))
         self.kept.update(dict.fromkeys(kept, leaf))
         return leaf
 
@@ -238,7 +238,7 @@ class _Builder:
         worst = min(found, key=WORST.index)
         return Mark(worst, f"{found.count(worst)} {worst.replace('_', ' ')}")
 
-    def fan(self, node: Node, depth: int) -> Fan:
+    def fan(self, node: Node, depth: int) -> FanShape:
         """What has branches."""
         if isinstance(node, OrElse):
             return self.or_else(node, depth)
@@ -249,8 +249,8 @@ class _Builder:
         labels = [cut(words[i], LABEL) if i >= 0 and words else "" for i in numbers]
         if isinstance(node, Choose):
             full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:TOLD])
-            return Fan(branches, labels=labels, choice=True, full=full, mark=mark)
-        return Fan(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
+            return FanShape(branches, labels=labels, choice=True, full=full, mark=mark)
+        return FanShape(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
 
     def words(self, node: FanOutNode | RaceNode | Choose) -> list[str]:
         """What a node calls its branches; none if it has no words for them."""
@@ -260,25 +260,27 @@ class _Builder:
             return tests_words(node)
         return ["", *["or"] * (len(node.branches) - 1)] if node.hedge else []
 
-    def or_else(self, node: OrElse, depth: int) -> Fan:
+    def or_else(self, node: OrElse, depth: int) -> FanShape:
         """The primary goes straight on, what stands in for it is below."""
         primary = self.shape(node.primary, depth + 1)
         if isinstance(node.fallback, Constant):
             text = still(short_repr(node.fallback.value))
-            other: Shape = Leaf("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
+            other: Shape = LeafShape("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
         elif isinstance(node.fallback, Handler):
             text = str(node.fallback)
-            other = Leaf("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
+            other = LeafShape("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
         else:
             other = self.shape(node.fallback, depth + 1)
-        return Fan([primary, other], labels=["", _badges.otherwise(node)], lines=["flow", "else"], straight_on=True)
+        return FanShape(
+            [primary, other], labels=["", _badges.otherwise(node)], lines=["flow", "else"], straight_on=True
+        )
 
 
-def _few(layers: list[Layer]) -> list[Layer]:
+def _few(layers: list[Badge]) -> list[Badge]:
     if len(layers) <= PILLS:
         return layers
     rest = layers[PILLS:]
-    return [*layers[:PILLS], Layer(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:TOLD]), "place")]
+    return [*layers[:PILLS], Badge(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:TOLD]), "place")]
 
 
 def _gives(node: FanOutNode | RaceNode) -> str:

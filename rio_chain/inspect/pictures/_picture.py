@@ -16,7 +16,7 @@ State = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "can
 
 
 @frozen
-class Pill:
+class BadgeBox:
     """A policy, in a few words."""
 
     x: float
@@ -60,7 +60,7 @@ class Box:
     height: float
     text: str = ""
     full: str = ""
-    pills: tuple[Pill, ...] = ()
+    badges: tuple[BadgeBox, ...] = ()
     rings: tuple[str, ...] = ()
     task: int | None = None  # its number in the plan
     name: str = ""  # of a task, as in the Outcome

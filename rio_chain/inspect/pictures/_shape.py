@@ -10,8 +10,8 @@ from collections.abc import Hashable, Sequence
 from math import fsum
 from typing import Literal
 
-from rio_chain.inspect.pictures._badges import Layer
-from rio_chain.inspect.pictures._picture import Box, Edge, Pill
+from rio_chain.inspect.pictures._badges import Badge
+from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge
 from rio_chain.inspect.pictures._text_width import width
 
 NAME, SMALL = 13.0, 11.0  # sizes of the fonts
@@ -99,24 +99,24 @@ def bend(x: float, y: float, to: float) -> str:
 # --- pills ------------------------------------------------------------------------------------------------------
 
 
-def rings(layers: Sequence[Layer]) -> tuple[str, ...]:
+def rings(layers: Sequence[Badge]) -> tuple[str, ...]:
     """The tones of the policies, the innermost first; beyond a few, the rings add nothing to the pills."""
     return tuple(layer.tone for layer in layers[:MOST_RINGS])
 
 
-def pill_width(layer: Layer) -> float:
+def badge_width(layer: Badge) -> float:
     """How wide a pill is."""
     return width(layer.text, SMALL) + 2 * PILL_PAD
 
 
-def row_width(row: Sequence[Layer]) -> float:
+def row_width(row: Sequence[Badge]) -> float:
     """How wide a row of pills is."""
-    return fsum(map(pill_width, row)) + PILL_GAP * max(0, len(row) - 1)
+    return fsum(map(badge_width, row)) + PILL_GAP * max(0, len(row) - 1)
 
 
-def in_rows(layers: Sequence[Layer], most: float = WIDEST_ROW) -> list[list[Layer]]:
+def in_rows(layers: Sequence[Badge], most: float = WIDEST_ROW) -> list[list[Badge]]:
     """The pills in rows that are not too wide."""
-    rows: list[list[Layer]] = []
+    rows: list[list[Badge]] = []
     for layer in layers:
         if rows and row_width([*rows[-1], layer]) <= most:
             rows[-1].append(layer)
@@ -125,11 +125,11 @@ def in_rows(layers: Sequence[Layer], most: float = WIDEST_ROW) -> list[list[Laye
     return rows
 
 
-def pills(row: Sequence[Layer], x: float, y: float) -> list[Pill]:
+def badge_boxes(row: Sequence[Badge], x: float, y: float) -> list[BadgeBox]:
     """A row of pills, from there on."""
-    found: list[Pill] = []
+    found: list[BadgeBox] = []
     for layer in row:
-        wide = pill_width(layer)
-        found.append(Pill(x, y, wide, layer.text, layer.full, layer.tone))
+        wide = badge_width(layer)
+        found.append(BadgeBox(x, y, wide, layer.text, layer.full, layer.tone))
         x += wide + PILL_GAP
     return found

@@ -9,8 +9,8 @@ from collections.abc import Hashable, Sequence
 from math import fsum
 from typing import Any
 
-from rio_chain.inspect.pictures._badges import Layer
-from rio_chain.inspect.pictures._picture import Box, Edge, Kind, Line, Mark, Pill
+from rio_chain.inspect.pictures._badges import Badge
+from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Kind, Line, Mark
 from rio_chain.inspect.pictures._shape import (
     BETWEEN,
     CHANNEL,
@@ -26,10 +26,10 @@ from rio_chain.inspect.pictures._shape import (
     WIDEST_ROW,
     Canvas,
     Shape,
+    badge_boxes,
     bend,
     in_rows,
     n,
-    pills,
     rightward,
     rings,
     row_width,
@@ -38,7 +38,7 @@ from rio_chain.inspect.pictures._shape import (
 from rio_chain.inspect.pictures._text_width import width
 
 
-class Leaf(Shape):
+class LeafShape(Shape):
     """A task, a bridge, a constant, or what has been folded."""
 
     def __init__(
@@ -47,8 +47,8 @@ class Leaf(Shape):
         text: str,
         full: str,
         *,
-        layers: Sequence[Layer] = (),
-        places: Sequence[Layer] = (),
+        layers: Sequence[Badge] = (),
+        places: Sequence[Badge] = (),
         mark: Mark | None = None,
         **about: Any,
     ) -> None:
@@ -56,7 +56,7 @@ class Leaf(Shape):
         self.kind: Kind = kind
         self.text, self.full = text, full
         self.rings = rings(layers)
-        self.pills = [*places, *layers]
+        self.badges = [*places, *layers]
         self.mark = mark
         self.about = about
         self.ports = 0  # values that it uses
@@ -65,7 +65,7 @@ class Leaf(Shape):
         """As ``Shape.measure``."""
         big = self.kind == "task"
         size = NAME if big else NAME - 1
-        self.rows = in_rows(self.pills)
+        self.rows = in_rows(self.badges)
         self.head = 34.0 if big else 26.0
         mark = width(self.mark.text, SMALL) + 34 if self.mark is not None else 0
         inner = max(
@@ -84,9 +84,9 @@ class Leaf(Shape):
         """As ``Shape.place``."""
         super().place(x, y, canvas)
         top = y + RING * len(self.rings) + self.head - 2
-        found: list[Pill] = []
+        found: list[BadgeBox] = []
         for i, row in enumerate(self.rows):
-            found += pills(row, x + (self.width - row_width(row)) / 2, top + i * (PILL + 4))
+            found += badge_boxes(row, x + (self.width - row_width(row)) / 2, top + i * (PILL + 4))
         canvas.boxes.append(
             Box(
                 self.kind,
@@ -112,7 +112,7 @@ class Leaf(Shape):
         return self.x + self.width / 2 + 8, self.y + self.height
 
 
-class Row(Shape):
+class RowShape(Shape):
     """Steps one after the other."""
 
     def __init__(self, steps: Sequence[Shape]) -> None:
@@ -146,7 +146,7 @@ class Row(Shape):
         return self.steps[-1].tap()
 
 
-class Fan(Shape):
+class FanShape(Shape):
     """Branches from one point, which meet again in another."""
 
     tipless = True
@@ -235,7 +235,7 @@ class Fan(Shape):
         return x + self.chip / 2, y + (10 if self.gives else 2)
 
 
-class Frame(Shape):
+class FrameShape(Shape):
     """A part of the chain under policies, a name, or for many items."""
 
     tipless = True
@@ -244,18 +244,18 @@ class Frame(Shape):
         self,
         kind: Kind,
         inner: Shape,
-        layers: Sequence[Layer],
+        layers: Sequence[Badge],
         *,
         label: str = "",
         full: str = "",
-        said: Sequence[Layer] = (),
+        said: Sequence[Badge] = (),
     ) -> None:
         super().__init__()
         self.kind: Kind = kind
         self.inner = inner
         inner.parent = self
         self.rings = rings(layers)
-        self.pills = [*said, *layers]
+        self.badges = [*said, *layers]
         self.label, self.full = label, full
 
     def measure(self) -> None:
@@ -264,7 +264,7 @@ class Frame(Shape):
         self.rim = RING * max(0, len(self.rings) - 1)
         self.stack = 7.0 if self.kind == "items" else 0.0  # there are more of it behind
         named = width(self.label, SMALL) + 8 if self.label else 0
-        self.rows = in_rows(self.pills, max(WIDEST_ROW, self.inner.width))
+        self.rows = in_rows(self.badges, max(WIDEST_ROW, self.inner.width))
         head = max([named + row_width(self.rows[0]), *map(row_width, self.rows[1:])] if self.rows else [named])
         self.top = 12 + (PILL + 4) * max(1, len(self.rows))
         self.width = max(self.inner.width + 2 * PAD + 8, head + 2 * PAD) + 2 * self.rim + self.stack
@@ -276,9 +276,9 @@ class Frame(Shape):
         """As ``Shape.place``."""
         super().place(x, y, canvas)
         left = x + self.rim + PAD
-        found: list[Pill] = []
+        found: list[BadgeBox] = []
         for i, row in enumerate(self.rows):
-            found += pills(row, left + (0 if i else self.named), y + self.rim + 8 + i * (PILL + 4))
+            found += badge_boxes(row, left + (0 if i else self.named), y + self.rim + 8 + i * (PILL + 4))
         size = self.width - self.stack, self.height - self.stack
         canvas.boxes.append(Box(self.kind, x, y, *size, self.label, self.full, tuple(found), self.rings))
         inside = size[0] - 2 * self.rim

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from html import escape
 
-from rio_chain.inspect.pictures._picture import Box, Edge, Mark, Picture, Pill
+from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Mark, Picture
 from rio_chain.inspect.pictures._shape import NAME, PILL, RING, SMALL, n
 from rio_chain.inspect.pictures._text_width import width
 from rio_chain.inspect.pictures._theme import MONO, SANS, sheet
@@ -119,7 +119,7 @@ def _frame(box: Box) -> str:
     if box.text:
         rim = RING * max(0, len(box.rings) - 1)
         parts.append(words("b" if box.kind == "named" else "", box.x + rim + 12, box.y + rim + 8 + PILL / 2, box.text))
-    parts += map(_pill, box.pills)
+    parts += map(_pill, box.badges)
     return f"<g>{titled(box.full)}{''.join(parts)}</g>\n"
 
 
@@ -131,10 +131,10 @@ def _rings(box: Box) -> Iterator[str]:
         yield rect(f"r t-{tone}", where, 10 + RING * len(box.rings) - inset if len(box.rings) > 1 else 10)
 
 
-def _pill(pill: Pill) -> str:
-    inner = rect(f"p t-{pill.tone}", (pill.x, pill.y, pill.width, PILL), PILL / 2)
-    said = words("m", pill.x + pill.width / 2, pill.y + PILL / 2, pill.text)
-    return f"<g>{titled(pill.full)}{inner}{said}</g>"
+def _pill(badge: BadgeBox) -> str:
+    inner = rect(f"p t-{badge.tone}", (badge.x, badge.y, badge.width, PILL), PILL / 2)
+    said = words("m", badge.x + badge.width / 2, badge.y + PILL / 2, badge.text)
+    return f"<g>{titled(badge.full)}{inner}{said}</g>"
 
 
 def _edge(edge: Edge) -> str:
@@ -195,7 +195,7 @@ def _card(box: Box) -> str:
     dashed = " d" if box.kind == "fold" or (box.mark is not None and box.mark.state == "skipped") else ""
     parts = [*_rings(box), rect(f"c{state}{dashed}", (x, y, wide, high), radius)]
     parts.append(words("n m" if big else "b m", x + wide / 2, y + (18 if big else 13.5), box.text))
-    parts += map(_pill, box.pills)
+    parts += map(_pill, box.badges)
     if box.mark is not None:
         parts.append(_mark(box.mark, x + wide / 2, y + high - 11))
     number = f' data-task="{box.task}"' if box.task is not None else ""

@@ -10,7 +10,7 @@ from rio_chain.inspect.pictures._status_marks import duration
 from rio_chain.inspect.pictures._svg import RULES, document, icon, rect, text, titled, words
 from rio_chain.inspect.pictures._svg_string import Svg
 from rio_chain.inspect.pictures._text_width import cut, width
-from rio_chain.inspect.pictures._timeline_rows import Bar, Rest, Row, Timeline, rest_text, timeline
+from rio_chain.inspect.pictures._timeline_rows import Bar, Rest, Timeline, TimelineRow, rest_text, timeline
 from rio_chain.results._outcome import Outcome
 
 PLOT = 560.0  # pixels for the whole time
@@ -107,7 +107,7 @@ class _Painter:
         self.parts.append(f"<g>{full}{name}{bar}{said}</g>\n")
         self.y += HIGH + BETWEEN
 
-    def row(self, row: Row) -> None:
+    def row(self, row: TimelineRow) -> None:
         """One task."""
         middle = self.y + HIGH / 2
         name = words("b e vb" if row.critical else "b e", self.left - 12, middle, cut(row.name, NAMED))
@@ -118,7 +118,7 @@ class _Painter:
         self.parts.append(f"<g><title>{text(f'{row.name}: {row.said}')}</title>{name}{path}{inner}{said}</g>\n")
         self.y += HIGH + LANE * (row.lanes - 1) + BETWEEN
 
-    def path(self, row: Row) -> str:
+    def path(self, row: TimelineRow) -> str:
         """The critical path comes from the task before, and goes along below this one's bars."""
         below = self.y + HIGH + LANE * (row.lanes - 1) + 3
         begin, end = self.x(row.began), self.x(row.ended)

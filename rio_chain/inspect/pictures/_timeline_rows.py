@@ -40,7 +40,7 @@ class Rest:
 
 
 @frozen
-class Row:
+class TimelineRow:
     """A task. ``lanes``: how many calls stand below each other."""
 
     name: str
@@ -62,7 +62,7 @@ class Timeline:
     head: Mark
     queued: float
     elapsed: float
-    rows: tuple[Row, ...] = field(repr=False)
+    rows: tuple[TimelineRow, ...] = field(repr=False)
     folded: int = 0  # tasks that have no row
 
 
@@ -76,7 +76,7 @@ def timeline(outcome: Outcome[Any]) -> Timeline:
     return Timeline(outcome.plan.title, headline(outcome), waited(outcome), outcome.elapsed, rows, folded)
 
 
-def row(response: Response, *, critical: bool) -> Row:
+def row(response: Response, *, critical: bool) -> TimelineRow:
     """The row of a task."""
     began, ended = response.began, response.began + response.elapsed
     about = response.name, response.status, short(response)
@@ -84,7 +84,7 @@ def row(response: Response, *, critical: bool) -> Row:
         counts = ", ".join(f"{n} {status}" for status, n in response.counts.items())
         full = f"{sum(response.counts.values())} items: {counts}, {response.attempts} calls"
         bar = Bar(began, ended, 0, response.status, full, sum(response.counts.values()))
-        return Row(*about, (bar,), critical=critical, began=began, ended=ended)
+        return TimelineRow(*about, (bar,), critical=critical, began=began, ended=ended)
     bars, rests, free = list[Bar](), list[Rest](), list[Span]()
     for span in response.spans:
         lane = next((i for i, last in enumerate(free) if _follows(last, span)), len(free))
@@ -95,7 +95,7 @@ def row(response: Response, *, critical: bool) -> Row:
         else:
             free.append(span)
         bars.append(Bar(span.began, span.ended, lane, span.status, span_text(span)))
-    return Row(*about, tuple(bars), tuple(rests), max(1, len(free)), critical, began, ended)
+    return TimelineRow(*about, tuple(bars), tuple(rests), max(1, len(free)), critical, began, ended)
 
 
 def _follows(last: Span, span: Span) -> bool:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from rio_chain.inspect.pictures._picture import Edge
 from rio_chain.inspect.pictures._shape import Canvas, Shape, n
-from rio_chain.inspect.pictures._shapes import Fan, Leaf
+from rio_chain.inspect.pictures._shapes import FanShape, LeafShape
 from rio_chain.inspect.pictures._text_width import cut
 
 
@@ -21,12 +21,12 @@ class Way:
     """From a shape to a leaf, by its keyword: up to the lane that both stand above, and down again."""
 
     source: Shape
-    target: Leaf
+    target: LeafShape
     keyword: str
     port: int
-    out: tuple[tuple[Shape, Fan], ...]
+    out: tuple[tuple[Shape, FanShape], ...]
     common: Shape
-    back: tuple[tuple[Shape, Fan], ...]
+    back: tuple[tuple[Shape, FanShape], ...]
 
     @property
     def key(self) -> Hashable:
@@ -34,7 +34,7 @@ class Way:
         return id(self.source), self.keyword
 
 
-def reserve(source: Shape, target: Leaf, keyword: str) -> Way:
+def reserve(source: Shape, target: LeafShape, keyword: str) -> Way:
     """Take room for a use; before anything is measured."""
     out, back = list(_slots(source)), list(_slots(target))
     above = [slot for slot, _ in back]
@@ -69,11 +69,11 @@ def draw(way: Way, canvas: Canvas) -> None:
     canvas.edges.append(Edge("use", path, (x, y, "up"), label, way.keyword, (x - 5, level - 4)))
 
 
-def _slots(shape: Shape) -> Iterator[tuple[Shape, Fan | None]]:
+def _slots(shape: Shape) -> Iterator[tuple[Shape, FanShape | None]]:
     """The branches that a shape stands in, each with the fan that it is a branch of; at last the whole."""
     here: Shape | None = shape
     while here is not None:
         parent = here.parent
-        if parent is None or isinstance(parent, Fan):
+        if parent is None or isinstance(parent, FanShape):
             yield here, parent
         here = parent

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rio_chain.inspect.pictures._picture import Edge
 from rio_chain.inspect.pictures._shape import GAP, Canvas, Shape, n, rightward, straight
-from rio_chain.inspect.pictures._shapes import Row
+from rio_chain.inspect.pictures._shapes import RowShape
 
 NARROW = 1300.0  # a row that is no longer stays one
 WIDEST = 1100.0  # of several lines
@@ -15,7 +15,7 @@ DOWN = 34.0  # from one line to the next
 TURN = 8.0  # the radius of a corner
 
 
-class Lines(Row):
+class WrappedRow(RowShape):
     """The steps of a whole chain. With lanes below it, for what is used, it is one line: they would cross the next."""
 
     def measure(self) -> None:
