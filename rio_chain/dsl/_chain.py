@@ -17,7 +17,7 @@ from rio_chain.chain._compose import NO_NAMES, Composed, made
 from rio_chain.chain._functions import begins
 from rio_chain.chain._nodes import FanOutNode, Named, TaskNode, labelled
 from rio_chain.chain._request import Request
-from rio_chain.dsl._policy_methods import Onion, wrapping_gives
+from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._match_errors import Match
 
@@ -38,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 
 
 @frozen(init=False, repr=False, eq=False)
-class Chain(Onion[P, Out], Generic[P, Out]):
+class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     """Anything composed: tasks, bridges, fan-outs, and policies around them. Immutable; made by ``Task`` and operators.
 
     Chains are equal when their plans are: bracket a row of ``>>`` as you like.
@@ -449,4 +449,4 @@ def _begins(chain: Composed) -> str:
     return f"this one begins with `{begins(_compose.entry(chain).heads[0])}`"
 
 
-wrapping_gives(Chain)
+set_wrapped_class(Chain)

@@ -44,7 +44,7 @@ X = TypeVar("X")
 
 
 @frozen(init=False, repr=False, eq=False)
-class Onion(Composed, Generic[P, Out]):
+class PolicyMethods(Composed, Generic[P, Out]):
     """How every chain is called, and what it can be wrapped in."""
 
     __signature__ = _compose.Signature()
@@ -308,9 +308,9 @@ class Onion(Composed, Generic[P, Out]):
         return shaken
 
 
-def wrapping_gives(cls: type[Composed]) -> None:
+def set_wrapped_class(cls: type[Composed]) -> None:
     """Say of what class a wrapped chain is: one that is defined later, as it is an Onion. Users know its name alone."""
-    Onion._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this very file
-    for name, call in vars(Onion).items():
+    PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this very file
+    for name, call in vars(PolicyMethods).items():
         if isfunction(call) and not name.startswith("_"):
             call.__qualname__ = f"{cls.__qualname__}.{name}"  # which Python's own errors say
