@@ -36,7 +36,7 @@ HOMES = (
 """The modules in which a call may find no memory."""
 SPARED = {
     "surely",
-    "report",
+    "report_unhandled",
     "contained",
     "__del__",
     "__init__",

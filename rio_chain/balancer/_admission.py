@@ -5,7 +5,8 @@ something. The lock is re-entrant, so that does not deadlock, and ``_inside`` te
 aside and done when the decision under way is complete. No user code runs and nobody is woken while the lock is held.
 
 An interruption may come anywhere, also in the clean-up after another one. So a run that is to have no slot is marked
-first (``run.dropped``, ``core.torn``: two stores, which nothing can interrupt), and ``mend`` does what is left to do.
+first (``run.dropped``, ``admission.torn``: two stores, which nothing can interrupt), and ``mend`` does what is left to
+do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``admission``, the way of a request in ``dispatcher``, where it runs in ``binding``; users call
-this.
+Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Dispatcher:
             posted_request.cancelled(posted_request.ticket.run.stop_error or self._cancelled())
         elif not posted_request.begun:  # else it was told before, and an interruption had it told again
             self._start(posted_request, posted_request.serve, accepted=accepted)
-        turn.wake = None  # it knows the posting, and the posting knows the turn
+        turn.wake = None  # it refers to the posted request, and that to the turn
 
     def _start(self, posted_request: PostedRequest, main: Main, *, accepted: bool = False) -> None:
         """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""

@@ -1,4 +1,4 @@
-"""The policy calls of a chain. Each wraps what stands to its left: an onion, written from inside out."""
+"""The policy calls of a chain. Each wraps what stands to its left, written from inside out."""
 
 from __future__ import annotations
 
@@ -309,7 +309,9 @@ class PolicyMethods(Composed, Generic[P, Out]):
 
 
 def set_wrapped_class(cls: type[Composed]) -> None:
-    """Say of what class a wrapped chain is: one that is defined later, as it is an Onion. Users know its name alone."""
+    """Say of what class a wrapped chain is: one that is defined later, as it has PolicyMethods. Users know its name
+    alone.
+    """
     PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this very file
     for name, call in vars(PolicyMethods).items():
         if isfunction(call) and not name.startswith("_"):

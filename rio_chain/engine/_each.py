@@ -23,7 +23,7 @@ from rio_chain.results._outcome import Failed
 
 
 async def run_each(runner: ItemRunner, value: Any) -> Any:
-    """Run the crowd for every item of the value; the list of what came out, or what that was folded into."""
+    """Run the item runner for every item of the value; the list of what came out, or what that was folded into."""
     node, folded = runner.op[2], runner.op[6]
     strand = runner.parent
     items = await items_of(strand, runner.op, value)
@@ -57,7 +57,7 @@ class EachFlow:
             items.broke = self._broke
 
     async def until_broken(self) -> Failed | None:
-        """Wait until the iterator has failed while the workers are busy, or the crowd is over. The failure."""
+        """Wait until the iterator has failed while the workers are busy, or the item runner is over. The failure."""
         waiter = self.runner.parent.rt.waiter()
         with self.lock:
             self.alarm = waiter

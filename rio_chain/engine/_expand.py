@@ -27,7 +27,7 @@ PATIENCE = 0.005
 
 
 async def run_expand(runner: ItemRunner, value: Any) -> Any:
-    """Run the crowd for the value and all that follows from it; the list of what came out, level by level."""
+    """Run the item runner for the value and all that follows from it; the list of what came out, level by level."""
     node = runner.op[2]
     flow = Expansion(runner)
     [(key, item)] = await ask(runner.parent, "key", _Asked(node.key, None, [value], runner.parent.rt.now))

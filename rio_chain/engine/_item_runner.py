@@ -1,7 +1,7 @@
 """Many runs of one part of a chain, so many at once: what ``each`` and ``expand`` have in common.
 
 A few strands, the workers, take one piece of work after the other. Every piece has a log of its own; when it has
-ended, the tallies of its tasks take that up, so that a hundred thousand of them leave no more behind than their values.
+ended, the totals of its tasks take that up, so that a hundred thousand of them leave no more behind than their values.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ItemFlow(Protocol):
     """Where the work comes from, and where its results go."""
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """The next piece of work, waited for on that strand; None: there is no more, or the crowd is over.
+        """The next piece of work, waited for on that strand; None: there is no more, or the item runner is over.
 
         Before it waits it calls ``strand.pay``.
         """
@@ -97,7 +97,7 @@ class ItemRunner:
     async def run(
         self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
     ) -> None:
-        """Do all work; raises ``Fail`` when the crowd has failed.
+        """Do all work; raises ``Fail`` when the item runner has failed.
 
         ``beside``: strands that take no work. They end when it is over; a failure that they give ends it.
         """

@@ -34,7 +34,7 @@ timer of somebody else's that is due meanwhile waits for two such turns.
 
 
 class BaseLoopRuntime(ABC):
-    """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the crew."""
+    """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the pool."""
 
     direct = True
     places = True

@@ -1,6 +1,6 @@
 """The kernel of the thread runtime: coroutines driven by hand, so that a limited call costs no hop to another thread.
 
-A *strand* is a coroutine that a worker of the crew drives: it sends values in and gets *traps* out.
+A *strand* is a coroutine that a worker of the pool drives: it sends values in and gets *traps* out.
 
 * A call ``(fn, args, kwargs)``: the worker runs the function itself and sends the answer back.
 * A ``Signal``: the strand is parked and its worker does something else, until the signal wakes it.
@@ -312,7 +312,7 @@ async def _run(main: Awaitable[Any]) -> Any:
 
 
 class ThreadStrand:
-    """One coroutine on its way through the crew. It is its own ``Slot``."""
+    """One coroutine on its way through the pool. It is its own ``Slot``."""
 
     __slots__ = (
         "_call", "_cancelling", "_claim", "_coro", "_delivered", "_ended", "_error", "_expiring", "_flagged", "_limit",
@@ -341,7 +341,7 @@ class ThreadStrand:
     # --- driving ----------------------------------------------------------------------------------------------
 
     def drive(self) -> bool:
-        """Go on until the strand is parked, over, or taken over (then True). An item of the crew."""
+        """Go on until the strand is parked, over, or taken over (then True). An item of the pool."""
         with self._lock:
             if self._state != READY:
                 return False  # it was stopped before it began

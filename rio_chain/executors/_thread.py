@@ -60,7 +60,7 @@ class AsyncHost(Protocol):
 
 
 class ThreadRuntime:
-    """Runs are strands on the workers of a crew: see ``kernel``.
+    """Runs are strands on the workers of a pool: see ``_strand``.
 
     Args:
         pool: the workers; who made it closes it.
@@ -177,7 +177,7 @@ def _ends_more(got: Any, host: AsyncHost) -> bool:
 
 
 class ThreadHost(BlockingHost):
-    """A crew of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
+    """A pool of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
 
     name = "thread"
     cancelled = StrandCancelled

@@ -28,7 +28,7 @@ from rio_chain.errors import LimitExceeded
 from rio_chain.executors._start_thread import start_daemon
 
 WorkItem = Callable[[], bool]
-"""Work for a crew. It handles its own errors and returns True when its thread was given up meanwhile."""
+"""Work for a pool. It handles its own errors and returns True when its thread was given up meanwhile."""
 
 _IDLE = 10.0
 """Seconds after which a worker without work ends."""
@@ -57,12 +57,12 @@ class WorkerPool:  # also a ``ThreadPool``
         name: the threads are called ``{name}-worker-1`` and so on.
 
     Example:
-        >>> crew = Crew(threads=2, max_abandoned=4, name="docs")
+        >>> pool = WorkerPool(threads=2, max_abandoned=4, name="docs")
         >>> answers = SimpleQueue()
-        >>> crew.submit(lambda: bool(answers.put("hello")))
+        >>> pool.submit(lambda: bool(answers.put("hello")))
         >>> answers.get()
         'hello'
-        >>> crew.close()
+        >>> pool.close()
     """
 
     def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
@@ -114,7 +114,7 @@ class WorkerPool:  # also a ``ThreadPool``
         return self.abandoned >= self.max_abandoned
 
     def refusal(self) -> Refused:
-        """The answer to a call that was not made because the crew is saturated."""
+        """The answer to a call that was not made because the pool is saturated."""
         calls = f"{self.abandoned} abandoned calls still run (max_abandoned={self.max_abandoned})"
         return Refused(LimitExceeded(f"{calls}; this one was not made"))
 
@@ -231,12 +231,12 @@ class WorkerPool:  # also a ``ThreadPool``
 
     def __repr__(self) -> str:
         state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"
-        return f"<Crew {self.name}: {state}>"
+        return f"<WorkerPool {self.name}: {state}>"
 
     # Whoever comes back in may count between a look and the count that follows from it. So both look once more.
 
     def _one_more(self, worker: _Worker) -> bool:
-        """Whether a thread is to be started for this seat, which is counted then. Under the lock."""
+        """Whether a thread is to be started for this worker, which is counted then. Under the lock."""
         if self.count >= min(self.pending, self.threads):
             return False
         self._starting[worker] = None
@@ -247,7 +247,7 @@ class WorkerPool:  # also a ``ThreadPool``
         return False
 
     def _one_less(self, worker: _Worker) -> bool:
-        """Whether the thread with this seat is to end; it is not counted any more. Under the lock."""
+        """Whether the thread of this worker is to end; it is not counted any more. Under the lock."""
         if self.count <= self.pending:
             return False
         self._workers.pop(worker, None)
@@ -256,7 +256,7 @@ class WorkerPool:  # also a ``ThreadPool``
     # --- threads ----------------------------------------------------------------------------------------------
 
     def _start(self, worker: _Worker, item: WorkItem | None = None) -> None:
-        """Start the thread of a seat, for an item. Raises when that fails and no other thread is there."""
+        """Start the thread of a worker, for an item. Raises when that fails and no other thread is there."""
         try:
             start_daemon(partial(self._work, worker), f"{self.name}-worker-{next(self._numbers)}")
         except BaseException as error:
@@ -271,7 +271,7 @@ class WorkerPool:  # also a ``ThreadPool``
             raise
 
     def _disown(self, worker: _Worker) -> bool:
-        """The thread of a seat does not begin. False: it has begun, or was never to be started."""
+        """The thread of a worker does not begin. False: it has begun, or was never to be started."""
         if self._starting.pop(worker, self) is self:
             return False
         self._workers.pop(worker, None)
@@ -301,7 +301,7 @@ class WorkerPool:  # also a ``ThreadPool``
             self._items.put(None)  # for the next idle one
 
     def _survives(self, worker: _Worker, error: BaseException) -> bool:
-        """The thread of a seat met an error in its own work: it goes on with the next item, and another does this."""
+        """The thread of a worker met an error in its own work: it goes on with the next item, and another does this."""
         with self._lock:
             item, worker.item = worker.item, None
             lost = item is not None and self._pending.get(item, self) in (None, worker)
@@ -351,7 +351,7 @@ class WorkerPool:  # also a ``ThreadPool``
             worker.item = item = None  # it may hold a lot, and the next one may be long in coming
 
     def _takes(self, item: WorkItem | None, worker: _Worker) -> bool:
-        """Whether the thread with this seat is to do this item; for None, it may be that it is to end."""
+        """Whether the thread of this worker is to do this item; for None, it may be that it is to end."""
         lock = self._lock
         acquire_by_polling(lock)
         try:
@@ -381,7 +381,7 @@ class WorkerPool:  # also a ``ThreadPool``
 
 
 class _Worker:
-    """The place of one thread in the crew."""
+    """One thread of the pool."""
 
     __slots__ = ("item", "thread")
 
@@ -391,7 +391,7 @@ class _Worker:
 
 
 def refuse_all(items: list[WorkItem], error: BaseException) -> None:
-    """What a crew of ``Job`` does with those that nobody can do."""
+    """What a pool of ``WorkerCall`` does with those that nobody can do."""
     for item in items:
         if isinstance(item, WorkerCall):
             item.refuse(error)
@@ -486,7 +486,7 @@ async def pooled_call(
 ) -> Any:
     """``Runtime.call`` for the loops: run ``fn`` on a worker, in a copy of the context of the task that awaits this.
 
-    Gives its value or ``Raised``. It uses up the permit that ``crew.reserve`` gave. Interrupted, it gives the call up
+    Gives its value or ``Raised``. It uses up the permit that ``pool.reserve`` gave. Interrupted, it gives the call up
     and raises the interruption.
     """
     if pool.saturated:

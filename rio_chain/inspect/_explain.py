@@ -1,4 +1,4 @@
-"""explain(): a chain as an indented tree. What wraps stands above what it wraps: an onion, read from outside in."""
+"""explain(): a chain as an indented tree. What wraps stands above what it wraps, read from outside in."""
 
 from __future__ import annotations
 

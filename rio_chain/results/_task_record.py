@@ -363,7 +363,7 @@ class ItemTotals(TaskRecord):
 
 
 def item_totals_of(log: Log, index: int) -> ItemTotals:
-    """The task's Tally, which takes the place of what was there."""
+    """The task's ItemTotals, which takes the place of what was there."""
     found: Any = log[index]
     if isinstance(found, ItemTotals):
         return found

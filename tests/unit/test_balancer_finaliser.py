@@ -174,7 +174,7 @@ def test_whoever_comes_into_closing_may_cancel_what_it_waits_for(executor: str) 
             interruption = Interruption(number, cancels)
             closes(interruption, grace=SECONDS)
             assert interruption.came is not None
-            if interruption.came.startswith("acquired:"):
+            if interruption.came.startswith("acquire_interruptible:"):
                 break  # in the wait for what runs, which no later one would end
 
 

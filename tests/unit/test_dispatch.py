@@ -1,4 +1,6 @@
-"""The desk on a host by hand: slots that come between two steps, waits that are counted, strands that need not be."""
+"""The dispatcher on a host by hand: slots that come between two steps, waits that are counted, strands that need not
+be.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,7 @@ class Slot:
 
 
 class ByHand:
-    """A core with one slot, which is taken, a desk, and a host whose strands run when the test says so."""
+    """An Admission with one slot, which is taken, a Dispatcher, and a host whose strands run when the test says so."""
 
     def __init__(self, admission: Admission | None = None) -> None:
         self.clock = FakeClock(1_000.0)

@@ -1,4 +1,4 @@
-"""The crew: bounded workers, exact accounts, abandoned calls; and the call that loops make on it."""
+"""The pool: bounded workers, exact accounts, abandoned calls; and the call that loops make on it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_threads_start_when_needed_and_never_more_than_allowed(pool):
     for gate in gates:
         gate.open.set()
     eventually(lambda: pool.pending == 0)
-    assert repr(pool) == "<Crew test: 2/2 threads, 0 pending, 0 abandoned>"
+    assert repr(pool) == "<WorkerPool test: 2/2 threads, 0 pending, 0 abandoned>"
 
 
 def test_a_free_thread_is_used_before_another_starts(pool):

@@ -15,7 +15,7 @@ POLL_EVERY = 0.001
 
 
 class RunningCalls:
-    """The crews whose calls such a clock waits for."""
+    """The pools whose calls such a clock waits for."""
 
     def __init__(self) -> None:
         self._crews: list[WorkerPool] = []

@@ -48,7 +48,7 @@ class AutojumpThreadHost(ThreadHost):
     Async functions are strands as well: an asyncio loop beside it would have a clock of its own.
     """
 
-    def __init__(self, threads: int, max_abandoned: int, name: str = "rio_chain-jumping") -> None:
+    def __init__(self, threads: int, max_abandoned: int, name: str = "rio_chain-autojump") -> None:
         self._timers = AutojumpTimers()
         super().__init__(threads, max_abandoned, name, async_host=AsyncFunctions, timers=self._timers)
         self.runtime.serves(self)

@@ -1,6 +1,6 @@
 """The virtual executor: runs in virtual time, on the thread that waits for them, the same way each time.
 
-It is the thread executor's Runtime over another crew and another clock (see ``virtual_loop``), so what ends a body, who
+It is the thread executor's Runtime over another pool and another clock (see ``_loop``), so what ends a body, who
 is told, and in which order, is decided by the same code. Async functions run on the same loop: each is a strand.
 """
 

@@ -1,6 +1,6 @@
 """The loop of virtual time: strands driven in turn on the thread that waits, and a clock that jumps.
 
-A run is a strand of the same kernel that drives the thread executor. There its crew has threads and its timer has one;
+A run is a strand of the same kernel that drives the thread executor. There its pool has threads and its timer has one;
 here what is ready stands in a line, and when that is empty the clock moves to the next instant at which something is
 due. Nothing else moves it, so a call takes no time unless it sleeps.
 """
@@ -41,7 +41,7 @@ def running() -> VirtualLoop | None:
 
 
 class InlinePool(WorkerPool):
-    """A crew without threads: what it is given waits until somebody drives the loop."""
+    """A pool without threads: what it is given waits until somebody drives the loop."""
 
     def __init__(self, soon: Callable[[Callable[[], Any]], None]) -> None:
         super().__init__(threads=1, max_abandoned=1, name=NAME)

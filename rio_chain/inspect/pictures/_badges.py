@@ -1,4 +1,4 @@
-"""Policies in so few words that they fit on a pill; and what else is said in two or three words."""
+"""Policies in so few words that they fit on a badge; and what else is said in two or three words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rio_chain.policies import (
 )
 from rio_chain.policies._best_and_quorum import Best, Quorum
 
-LONGEST = 30  # characters on a pill
+LONGEST = 30  # characters on a badge
 
 
 @frozen

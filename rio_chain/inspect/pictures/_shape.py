@@ -1,4 +1,4 @@
-"""A part of a picture before it has a place, and the strokes and pills that all parts are drawn with.
+"""A part of a picture before it has a place, and the strokes and badges that all parts are drawn with.
 
 Each has an *axis*: the height at which the line of the chain enters it on the left, and leaves it on the right. A
 part that is a branch, or the whole, has *lanes* below it, in which values go that later tasks use.
@@ -21,7 +21,7 @@ BETWEEN = 16.0  # branches
 CURVE = 28.0
 PAD = 12.0
 PILL, PILL_PAD, PILL_GAP = 18.0, 8.0, 5.0
-WIDEST_ROW = 250.0  # of pills
+WIDEST_ROW = 250.0  # of badges
 MARK = 18.0  # the line that says what became of a task
 LANE = 20.0
 CHANNEL = 8.0
@@ -96,26 +96,26 @@ def bend(x: float, y: float, to: float) -> str:
     return f"C{middle} {n(y)} {middle} {n(to)} {n(x + CURVE)} {n(to)}"
 
 
-# --- pills ------------------------------------------------------------------------------------------------------
+# --- badges ------------------------------------------------------------------------------------------------------
 
 
 def rings(layers: Sequence[Badge]) -> tuple[str, ...]:
-    """The tones of the policies, the innermost first; beyond a few, the rings add nothing to the pills."""
+    """The tones of the policies, the innermost first; beyond a few, the rings add nothing to the badges."""
     return tuple(layer.tone for layer in layers[:MOST_RINGS])
 
 
 def badge_width(layer: Badge) -> float:
-    """How wide a pill is."""
+    """How wide a badge is."""
     return width(layer.text, SMALL) + 2 * PILL_PAD
 
 
 def row_width(row: Sequence[Badge]) -> float:
-    """How wide a row of pills is."""
+    """How wide a row of badges is."""
     return fsum(map(badge_width, row)) + PILL_GAP * max(0, len(row) - 1)
 
 
 def in_rows(layers: Sequence[Badge], most: float = WIDEST_ROW) -> list[list[Badge]]:
-    """The pills in rows that are not too wide."""
+    """The badges in rows that are not too wide."""
     rows: list[list[Badge]] = []
     for layer in layers:
         if rows and row_width([*rows[-1], layer]) <= most:
@@ -126,7 +126,7 @@ def in_rows(layers: Sequence[Badge], most: float = WIDEST_ROW) -> list[list[Badg
 
 
 def badge_boxes(row: Sequence[Badge], x: float, y: float) -> list[BadgeBox]:
-    """A row of pills, from there on."""
+    """A row of badges, from there on."""
     found: list[BadgeBox] = []
     for layer in row:
         wide = badge_width(layer)
