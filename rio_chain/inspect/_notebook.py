@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
-from html import escape
 from typing import Any
 
 from rio_chain._core.chain_base import ChainBase
@@ -17,6 +16,7 @@ from rio_chain.chain._plan import Plan
 from rio_chain.chain._request import Request
 from rio_chain.inspect._bounds import bounds
 from rio_chain.inspect._explain import explain
+from rio_chain.inspect._html import escape
 from rio_chain.inspect.pictures._status_marks import duration, error_text, short
 from rio_chain.inspect.pictures._svg_string import plan_of, scrolled, svg_of
 from rio_chain.inspect.pictures._theme import MONO, SANS

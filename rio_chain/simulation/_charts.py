@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from html import escape
 from itertools import product
 
 from rio_chain._core.units import escape_nonprintable
+from rio_chain.inspect._html import escape
 from rio_chain.simulation._confidence_intervals import Estimate, rank, short
 from rio_chain.simulation._distribution import PERCENTILES, Distribution
 

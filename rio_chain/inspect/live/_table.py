@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html as _html
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from attrs import frozen
 
 from rio_chain._core.units import escape_nonprintable
+from rio_chain.inspect import _html
 
 Tone = str
 """One of ``TONES``, or "" for what is as always."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from html import escape
 
+from rio_chain.inspect._html import escape
 from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Mark, Picture
 from rio_chain.inspect.pictures._shape import NAME, PILL, RING, SMALL, n
 from rio_chain.inspect.pictures._text_width import width
@@ -81,7 +81,7 @@ def document(size: tuple[float, float], title: str, about: str, body: str, rules
 
 def text(words: str) -> str:
     """Words as they can stand in XML."""
-    return escape(words, quote=True)
+    return escape(words)
 
 
 def rect(kind: str, where: tuple[float, float, float, float], radius: float) -> str:
