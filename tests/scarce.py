@@ -30,6 +30,10 @@ HOMES = (
     "executors._worker_pool",
     "executors._strand",
     "executors._strand_race",
+    "executors._strand_slot",
+    "executors._thread_kernel",
+    "executors._thread_start_retry",
+    "executors._thread_waiter",
     "executors._timers",
     "executors._trio",
 )

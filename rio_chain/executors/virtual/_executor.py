@@ -20,15 +20,11 @@ from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, an
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._strand import (
-    StrandCancelled,
-    ThreadStrand,
-    ThreadWaiter,
-    current_strand,
-    driven_within,
-    yield_to_others,
-)
+from rio_chain.executors._current_strand import current_strand, driven_within
+from rio_chain.executors._strand import ThreadStrand
+from rio_chain.executors._strand_slot import StrandCancelled
 from rio_chain.executors._thread import ThreadRuntime
+from rio_chain.executors._thread_waiter import ThreadWaiter, yield_to_others
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._loop import NAME, VirtualLoop, running
 from rio_chain.executors.virtual._real_io_guard import explain_real_io, frames_of
