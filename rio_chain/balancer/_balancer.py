@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rio_chain.engine._runtime_protocol import Runtime
+    from rio_chain.executors._abandoned_threads import AbandonedCall
     from rio_chain.executors._base import Executor, Host
-    from rio_chain.executors._worker_pool import AbandonedCall
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")

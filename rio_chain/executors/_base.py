@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._worker_pool import WorkerPool, pooled_call
+from rio_chain.executors._worker_call import pooled_call
+from rio_chain.executors._worker_pool import WorkerPool
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
