@@ -6,6 +6,7 @@ And what all loops have in common.
 from __future__ import annotations
 
 import random
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
@@ -127,6 +128,13 @@ class BaseLoopHost(BlockingHost):
     pool: WorkerPool
     must_close = True
 
+    def __init__(self, pool: WorkerPool, runtime: BaseLoopRuntime) -> None:
+        self.pool = pool
+        self.runtime = runtime
+        self._thread = threading.get_ident()
+        self._lost: Lost | None = None
+        self._closed = False
+
     def here(self) -> bool:
         """As ``Host.here``."""
         return self.runtime.here()
@@ -138,6 +146,28 @@ class BaseLoopHost(BlockingHost):
     def waiter(self) -> Waiter:
         """As ``BlockingHost.waiter``."""
         return self.runtime.waiter() if self.runtime.here() else super().waiter()
+
+    def close(self, *, wait: bool = True) -> None:
+        """As ``Host.close``."""
+        self._closed = True
+        if self.here():
+            self._dismiss()
+        else:
+            self._call_on_loop(self._dismiss)
+        self.pool.close(wait=wait)
+
+    @abstractmethod
+    def _call_on_loop(self, call: Callable[[], object]) -> object:
+        """Call it on the loop; not at all where that has ended. From any thread."""
+
+    @abstractmethod
+    def _dismiss(self) -> None:
+        """Stop looking for the end of the loop. On the loop only."""
+
+    def _report_loss(self, *, over: bool) -> None:
+        """The loop has ended, or begins to: call what ``on_loss`` got, unless this host was closed before."""
+        if not self._closed and self._lost is not None:
+            self._lost(over=over)
 
 
 class Host(BlockingHost, Protocol):

@@ -232,7 +232,7 @@ after_fork(_renew)
 
 def _async_host() -> AsyncHost:
     """The loop thread for async functions: one per process, made when first needed."""
-    from rio_chain.executors._asyncio import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
+    from rio_chain.executors._shared_loop import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
 
     pid = os.getpid()  # a forked child has none of its parent's threads
     with _lock:
