@@ -1,8 +1,9 @@
 """The asyncio executor. The only file that imports asyncio.
 
-A limit costs one float store: every loop has one *reaper* with one timer for all its runs. When the timer fires, the
-reaper cancels the tasks whose limit is over, and each of them takes its cancellation back when it comes out of the
-wait, exactly as often as it was ours (``Slot.settle``). If somebody else cancelled the task too, theirs wins.
+A limit costs one float store: every loop has one *reaper* (``LoopDeadlines``) with one timer for all its runs. When the
+timer fires, the reaper cancels the tasks whose limit is over, and each of them takes its cancellation back when it
+comes out of the wait, exactly as often as it was ours (``Slot.settle``). If somebody else cancelled the task too, that
+cancellation wins.
 """
 
 from __future__ import annotations
