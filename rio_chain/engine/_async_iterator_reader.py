@@ -34,6 +34,7 @@ class AsyncReader:
 
     def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
         self._iterator = iterator
+        self._generates = isinstance(iterator, AsyncGenerator)  # so that it can be closed, and something thrown in
         self._end = end
         self._put = put
         self._broke = broke
@@ -122,7 +123,7 @@ class AsyncReader:
             try:
                 await self._room(waiter)
             except BaseException as error:
-                if not isinstance(self._iterator, AsyncGenerator) or isinstance(error, GeneratorExit):
+                if not self._generates or isinstance(error, GeneratorExit):
                     raise
                 thrown = error
             if thrown is None and self._left:
@@ -181,7 +182,7 @@ class AsyncReader:
         self._put(item)
 
     async def _close(self) -> None:
-        if isinstance(self._iterator, AsyncGenerator):
+        if self._generates:
             try:
                 await self._iterator.aclose()
             except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own

@@ -264,10 +264,13 @@ def inherited() -> Deadline | None:
 
     In the body of an abandoned call it is the instant at which that was abandoned: nothing may begin there.
     """
-    strand, given_up = CURRENT.get(), abandoned()
-    if given_up is not None and strand is not None:
+    strand = CURRENT.get()
+    if strand is None:
+        return None
+    given_up = abandoned()
+    if given_up is not None:
         return Deadline(given_up.at, strand.rt.now)
-    if strand is None or not strand.open or strand.deadline == INF:
+    if not strand.open or strand.deadline == INF:
         return None
     return Deadline(strand.deadline, strand.rt.now)
 

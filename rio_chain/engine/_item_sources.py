@@ -185,15 +185,15 @@ async def items_of(strand: Strand, op: Op, value: Any) -> Items:
 async def _iterated(strand: Strand, op: Op, value: Any) -> Iterated:
     """Read it on the thread that made it, or else on one that is not used for anything else."""
     pinned = claim(strand, value)
-    if pinned is None:
-        got = await call_reserved(strand, Pinning(iter, _always), (value,))
-        pinned = got if type(got) is Pinned else None
-        got = got if pinned is None else pinned.value
-    else:
+    if pinned is not None:
         got = await pinned.call(strand, iter, (value,))
-    if pinned is None or isinstance(got, Raised):
-        raise checked(got)
-    return Iterated(op, pinned, got)
+        if isinstance(got, Raised):
+            raise checked(got)
+        return Iterated(op, pinned, got)
+    made: Any = await call_reserved(strand, Pinning(iter, _always), (value,))
+    if isinstance(made, Pinned):
+        return Iterated(op, made, made.value)
+    raise checked(made)
 
 
 def _always(_: object) -> bool:
