@@ -99,6 +99,9 @@ class Strand:
         "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
+    observed = False
+    """Whether it reports the calls that begin in it."""
+
     def __init__(self, run: Run, rt: Runtime, slot: Slot, parent_deadline: float) -> None:
         self.run = run
         self.rt = rt
@@ -155,6 +158,9 @@ class Strand:
         found: Any = log[self.at]
         before = 0 if found is None else found.calls if isinstance(found, TaskRecord) else 1
         return Attempt(self.rounds + before + 1, self.replica)
+
+    def begins(self, index: int) -> None:
+        """The call of this task begins. For strands that are observed."""
 
     def pay(self) -> None:
         """It goes on, so its race is not decided by what has ended: give back the places kept for that."""
