@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import dropwhile, pairwise, takewhile
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -46,7 +46,6 @@ TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = ran
 KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
 # how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
-BRIDGED, ITERATED = 1, 2  # what becomes of a value: an ``each`` iterates what bridges make of it, or itself
 PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
 
 Op = tuple[Any, ...]
@@ -143,7 +142,7 @@ class _Item(NamedTuple):
 
     node: Node
     head: bool  # it gets the arguments of the run as ``Args``
-    feeds: int = 0  # whether an ``each`` iterates its value, or what bridges make of it
+    feeds: bool = False  # whether an ``each`` iterates its value, or what bridges make of it
 
 
 class _Compiler:
@@ -211,7 +210,7 @@ class _Compiler:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: int) -> None:
+    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: bool) -> None:
         limits = [INF]
         for layer in layers:
             limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
@@ -227,9 +226,9 @@ class _Compiler:
         self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
         self.tasks += 1
 
-    def _bridge(self, bridge: Bridge, *, head: bool, feeds: int) -> None:
+    def _bridge(self, bridge: Bridge, *, head: bool, feeds: bool) -> None:
         fn: Any = Spread(bridge.fn) if head else bridge.fn
-        pins = feeds == ITERATED and not bridge.is_async
+        pins = feeds and not bridge.is_async
         route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
         self.ops.append(
@@ -254,7 +253,7 @@ class _Compiler:
 
         self.work += [leave, inner]
 
-    def _or_else(self, node: OrElse, *, head: bool, feeds: int) -> None:
+    def _or_else(self, node: OrElse, *, head: bool, feeds: bool) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
         self.ops.append((ENTER,))
@@ -277,7 +276,7 @@ class _Compiler:
                 self.ops.append((CONSTANT, other.value))
             elif isinstance(other, Handler):
                 fn: Any = Spread(other.fn) if both else other.fn
-                pins = feeds == ITERATED and not other.is_async
+                pins = feeds and not other.is_async
                 route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
                 self.ops.append((HANDLER, route, Pinning(fn, runs_code, gives_plain(other.fn)) if pins else fn, alone))
             else:
@@ -290,7 +289,7 @@ class _Compiler:
         nodes: tuple[Node, ...],
         *,
         head: bool,
-        feeds: int = 0,
+        feeds: bool = False,
         done: Callable[[int, tuple[Branch, ...]], None],
     ) -> None:
         """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
@@ -315,7 +314,7 @@ class _Compiler:
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
-    def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
+    def _seq(self, node: Seq, *, head: bool, feeds: bool) -> None:
         """The steps; an ``each`` learns what stands on either side of it."""
         steps: list[_Item | Callable[[], None]] = []
         folded = False
@@ -330,11 +329,11 @@ class _Compiler:
                     folded = True
                     steps.append(partial(self._items, step, after))
                     continue
-            read = _feeds(node.steps[i + 1 :], feeds) if self.many else 0
+            read = self.many and _feeds(node.steps[i + 1 :], feeds=feeds)
             steps.append(_Item(step, head and i == 0, read))
         self.work.extend(reversed(steps))
 
-    def _choose(self, node: Choose, *, feeds: int) -> None:
+    def _choose(self, node: Choose, *, feeds: bool) -> None:
         """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
         at, joint = len(self.ops), self._joint()
         self.ops.append((CHOOSE,))
@@ -401,11 +400,13 @@ def _outside(node: Node) -> tuple[int, ...]:
     )
 
 
-def _feeds(after: tuple[Node, ...], feeds: int) -> int:
-    """Whether an ``each`` iterates the value before these steps. ``feeds``: whether it does so with that after them."""
-    others = tuple(dropwhile(lambda step: isinstance(step, Bridge), after))
-    found = ITERATED * _begins_with_each(others[0]) if others else feeds
-    return min(found, BRIDGED) if len(others) < len(after) else found
+def _feeds(after: tuple[Node, ...], *, feeds: bool) -> bool:
+    """Whether an ``each`` iterates the value before these steps, or what bridges make of it.
+
+    ``feeds``: whether it does so with the value after them.
+    """
+    other = next((step for step in after if not isinstance(step, Bridge)), None)
+    return feeds if other is None else _begins_with_each(other)
 
 
 def _begins_with_each(node: Node) -> bool:

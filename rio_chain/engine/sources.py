@@ -190,10 +190,12 @@ async def _iterated(strand: Strand, op: Op, value: Any) -> Iterated:
         pinned = got if type(got) is Pinned else None
         got = got if pinned is None else pinned.value
     else:
-        got = await pinned.call(strand, iter, (value,))
+        got = await pinned.call_first(strand, iter, (value,))
     if pinned is None or isinstance(got, Raised):
+        if pinned is not None:
+            pinned.drop()
         raise checked(got)
-    return Iterated(op, pinned, got)
+    return Iterated(op, pinned.became(got), got)
 
 
 def _always(_: object) -> bool:
