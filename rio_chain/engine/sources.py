@@ -187,15 +187,14 @@ async def _iterated(strand: Strand, op: Op, value: Any) -> Iterated:
     pinned = claim(strand, value)
     if pinned is None:
         got = await call_reserved(strand, Pinning(iter, _always), (value,))
-        pinned = got if type(got) is Pinned else None
-        got = got if pinned is None else pinned.value
-    else:
-        got = await pinned.call_first(strand, iter, (value,))
-    if pinned is None or isinstance(got, Raised):
-        if pinned is not None:
-            pinned.drop()
-        raise checked(got)
-    return Iterated(op, pinned.became(got), got)
+        if type(got) is not Pinned:
+            raise checked(got)
+        return Iterated(op, got, got.value)
+    made = await pinned.call_first(strand, iter, (value,))
+    if isinstance(made, Raised):
+        pinned.drop()
+        raise checked(made)
+    return Iterated(op, pinned.became(made), made)
 
 
 def _always(_: object) -> bool:

@@ -208,14 +208,18 @@ async def test_what_an_object_of_a_function_makes_in_its_iter_is_closed(world: W
 
 
 async def test_bridges_after_one_that_returns_a_cursor_run_on_its_thread(world: World) -> None:
-    def numbers(rows: sqlite3.Cursor) -> Iterator[int]:
-        return (x for (x,) in rows)
+    def read(rows: sqlite3.Cursor) -> list[int]:
+        try:
+            return [x for (x,) in rows]
+        finally:
+            rows.connection.close()
 
-    def doubled(rows: Iterator[int]) -> Iterator[int]:
-        return (2 * x for x in rows)
+    def doubled(numbers: list[int]) -> list[int]:
+        return [2 * x for x in numbers]
 
-    chain = Task(same) >> rows_of_table >> numbers >> doubled >> each(Task(same))
-    assert (await world.run(chain(0))).unwrap() == [2 * x for x in range(50)]
+    for made in (Task(rows_of_table), Task(same) >> rows_of_table):
+        outcome = await world.run((made >> read >> doubled >> each(Task(same)))(0))
+        assert outcome.unwrap() == [2 * x for x in range(50)]
 
 
 async def test_a_file(world: World, tmp_path: Path) -> None:
