@@ -36,6 +36,7 @@ class Pump:
 
     def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
         self._iterator = iterator
+        self._is_generator: bool = isinstance(iterator, AsyncGenerator)
         self._end = end
         self._put = put
         self._broke = broke
@@ -140,7 +141,7 @@ class Pump:
             try:
                 await self._room(waiter)
             except BaseException as error:
-                if not isinstance(self._iterator, AsyncGenerator) or isinstance(error, GeneratorExit):
+                if not self._is_generator or isinstance(error, GeneratorExit):
                     raise
                 thrown = error
             if thrown is None and self._left:
@@ -199,7 +200,7 @@ class Pump:
         self._put(item)
 
     async def _close(self) -> None:
-        if isinstance(self._iterator, AsyncGenerator):
+        if self._is_generator:
             try:
                 await self._iterator.aclose()
             except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
