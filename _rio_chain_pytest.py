@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from rio_chain.testing import VirtualExecutor
-    from rio_chain.testing.scripts import Scripts
+    from rio_chain.testing._scripts import Scripts
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def virtual_time(request: pytest.FixtureRequest) -> VirtualExecutor:
 @pytest.fixture
 def script() -> Iterator[Scripts]:
     """Makes Scripts: ``script().then("ada")``. With ``script(all_used=True)`` the test fails if a step is left over."""
-    from rio_chain.testing.scripts import Scripts  # noqa: PLC0415 - see above
+    from rio_chain.testing._scripts import Scripts  # noqa: PLC0415 - see above
 
     scripts = Scripts()
     yield scripts

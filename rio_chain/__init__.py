@@ -2,51 +2,22 @@
 
 The map, from the bottom up. Each file may import from those above it, never from those below:
 
-    _renamed    old names, and the errors that give the new ones
-    errors      every public exception and failure value
-    tracebacks  tracebacks of errors that are kept
-    summaries   which errors a Response keeps
-    units       argument checks; milliseconds become seconds
-    signatures  the signature of a function, whatever its annotations are
-    forks       what a forked process makes new
-    last_resort  errors that no caller can get, and steps that must not fail
-    aside       the lock of what may be interrupted by itself
-    constants   values that are copied at each use
-    hooks       what data asks of the layers above it: to be run and drawn
-    looks       what notebooks show of an object
-    chained     what every chain is
-    deadline    an instant on a clock
-    policies/   one file per policy: frozen data, pure decisions, shared state
-    nodes       what a chain is made of, as data
-    functions   what can be known of a function before it is called
-    policy_source, source  the repr of a chain: the Python source that builds it
-    policy_data, plan_data  a plan as plain data
-    wiring      which node upstream a .using means
-    plan        Plan: a chain numbered, named, validated
-    bounds      what a chain can cost at most
-    request     Request: a chain bound to its arguments
-    pickling    what goes to the processes of lanes
-    arguments   checks on what is given to the builder calls
-    compose     how a chain is put together from others
-    log         what is noted of each task while it runs
-    outcome     Outcome and Response: what one run gives
-    event       Event: what happens in a run, while it goes on
-    engine/     the one interpreter, over the Runtime Protocol
-    executors/  where work runs: asyncio, trio, threads, virtual time; tickets, and how one waits for them
-    balancer/   the priority queue and its slots
-    lint        names odd orders, and writes the better ones
-    show/       everything that draws: tree, pictures, Mermaid
-    simulation/  backends that are scripted, or drawn
-    live/       what goes on, shown while it goes on
-    facade      what .run(), .svg() and the like of data do
-    onion       the policy calls of a chain
-    dsl         Task, Chain, FanOut: the language and its types
-    joins       fan_out, settle, race, star
-    items       each, expand, reduce
-    choices     choose, when
-    testing/    what users need to test their chains
-    demo/       what rio-chain demo runs
-    cli/        the command rio-chain
+    _renamed     old names, and the errors that give the new ones
+    errors       every public exception and failure value
+    _core/       what every layer uses: times and checks, locks, forks, deadlines
+    policies/    one file per policy: frozen data, pure decisions, shared state
+    chain/       what a chain is made of and compiles to, as data: nodes, Plan, Request
+    results/     Outcome, Response and Event: what one run gives, and the record behind them
+    engine/      the one interpreter, over the Runtime Protocol
+    executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
+    balancer/    the priority queue, its slots, and how it shares an executor
+    inspect/     what shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
+    simulation/  backends that are scripted or drawn, and what would happen with them
+    _facade      what .run(), .svg() and the like of data do
+    dsl/         what a user writes: Task, >>, the policy calls, fan_out, each, choose
+    testing/     what users need to test their chains
+    demo/        what rio-chain demo runs
+    cli/         the command rio-chain
 
 dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
 """
@@ -56,12 +27,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rio_chain import facade, hooks
+from rio_chain import _facade
+from rio_chain._core import hooks
+from rio_chain._core.deadline import Deadline
 from rio_chain._renamed import missing
-from rio_chain.choices import choose, when
-from rio_chain.deadline import Deadline
-from rio_chain.dsl import Chain, FanOut, Task
-from rio_chain.engine.current import current_attempt, remaining
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._request import Request
+from rio_chain.dsl._chain import Chain, FanOut, Task
+from rio_chain.dsl._choose import choose, when
+from rio_chain.dsl._each import each, expand, reduce
+from rio_chain.dsl._fan_out import fan_out, race, settle, star
+from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,
@@ -86,9 +62,6 @@ from rio_chain.errors import (
     Unstable,
     UsageError,
 )
-from rio_chain.items import each, expand, reduce
-from rio_chain.joins import fan_out, race, settle, star
-from rio_chain.plan import Plan
 from rio_chain.policies import (
     Backoff,
     Breaker,
@@ -106,18 +79,17 @@ from rio_chain.policies import (
     at_least,
     first,
 )
-from rio_chain.request import Request
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
-    from rio_chain.bounds import Bounds
-    from rio_chain.event import Event
-    from rio_chain.executors.stream import Stream
-    from rio_chain.lint import Finding
-    from rio_chain.outcome import Outcome, Response, Span
-    from rio_chain.policies.choosers import best, quorum
+    from rio_chain.executors._stream import Stream
+    from rio_chain.inspect._bounds import Bounds
+    from rio_chain.inspect.lint import Finding
+    from rio_chain.policies._best_and_quorum import best, quorum
+    from rio_chain.results._error_summary import ErrorSummary
+    from rio_chain.results._events import Event
+    from rio_chain.results._outcome import Outcome, Response, Span
     from rio_chain.simulation import Simulation, advise, compare, simulate
-    from rio_chain.summaries import ErrorSummary
 
 __all__ = [
     "Abandoned",
@@ -192,18 +164,18 @@ __all__ = [
     "when",
 ]
 
-hooks.install(facade)
+hooks.install(_facade)
 
 if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
     _LATER = {  # nobody needs these to write a chain, or few do
         "balancer": ("Balancer", "Ticket"),
-        "bounds": ("Bounds",),
-        "event": ("Event",),
-        "executors.stream": ("Stream",),
-        "summaries": ("ErrorSummary",),
-        "lint": ("Finding",),
-        "outcome": ("Outcome", "Response", "Span"),
-        "policies.choosers": ("best", "quorum"),
+        "inspect._bounds": ("Bounds",),
+        "results._events": ("Event",),
+        "executors._stream": ("Stream",),
+        "results._error_summary": ("ErrorSummary",),
+        "inspect.lint": ("Finding",),
+        "results._outcome": ("Outcome", "Response", "Span"),
+        "policies._best_and_quorum": ("best", "quorum"),
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }
 

@@ -64,3 +64,21 @@ def _doing(frame: FrameType) -> str:
         return now.opname
     called = frame.f_locals.get(loaded[-1], frame.f_globals.get(loaded[-1]))  # it may have another name here
     return getattr(called, "__name__", loaded[-1])
+
+
+class _MovedModules:
+    """The last finder of modules: it says why a module of ours is not there."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """As ``importlib.abc.MetaPathFinder.find_spec``."""
+        del path, target
+        if name.startswith("rio_chain."):
+            raise ModuleNotFoundError(
+                f"there is no module {name}. If a pickle names it, an earlier version of rio_chain made it: "
+                "make it again with this one",
+                name=name,
+            )
+
+
+sys.meta_path.append(_MovedModules())  # asked only when nobody else finds it

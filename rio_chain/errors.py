@@ -51,7 +51,7 @@ LONGEST = 1_000
 """Characters of an error in a text of ours."""
 
 
-def told(error: object, how: Callable[[object], str] = repr, most: int = LONGEST) -> str:
+def describe_error(error: object, how: Callable[[object], str] = repr, most: int = LONGEST) -> str:
     """An error as text, for a text of ours, cut to so many characters; one that can't be shown still has a type."""
     try:
         text = str(how(error))
@@ -163,7 +163,7 @@ class BridgeFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {told(self.error)}"
+        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {describe_error(self.error)}"
 
 
 class CallbackFailed(RioError):
@@ -176,7 +176,7 @@ class CallbackFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"the {self.role} callable {self.callback} failed: {told(self.error)}"
+        return f"the {self.role} callable {self.callback} failed: {describe_error(self.error)}"
 
 
 class Skipped(RioError):
@@ -187,7 +187,7 @@ class Skipped(RioError):
         self.cause = cause
 
     def __str__(self) -> str:
-        return "not needed" if self.cause is None else f"not run because of {told(self.cause)}"
+        return "not needed" if self.cause is None else f"not run because of {describe_error(self.cause)}"
 
 
 class CircuitOpen(RioError):
@@ -231,7 +231,7 @@ class NotEnoughSuccesses(RioError):
         self.errors = errors
 
     def __str__(self) -> str:
-        first = f"; the first error: {told(self.errors[0])}" if self.errors else ""
+        first = f"; the first error: {describe_error(self.errors[0])}" if self.errors else ""
         return f"{self.succeeded} items succeeded, and at least {self.least} had to{first}"
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 
-from rio_chain.aside import Aside
+from rio_chain._core.deferring_lock import DeferringLock
 
 
 @contextmanager
-def amid(lock: Aside) -> Iterator[None]:
+def amid(lock: DeferringLock) -> Iterator[None]:
     """The body is a part of a decision."""
     try:
         with lock._lock:

@@ -49,19 +49,19 @@ class Bug:
 BUGS = (
     Bug(
         "a swallowed cancel",
-        "engine/causes.py",
+        "engine/_classify_error.py",
         (("        if not ours:\n            raise exc\n", ""),),
         ("test_cancellation.py",),
     ),
     Bug(
         "an off-by-one retry",
-        "policies/retry.py",
+        "policies/_retry.py",
         (("return done < self.retries", "return done <= self.retries"),),
         ("test_retry.py",),
     ),
     Bug(
         "a slot lost at hand-over",
-        "balancer/core.py",
+        "balancer/_admission.py",
         (
             (
                 'turn.state = "gone"\n                self.release(turn.run)\n',
@@ -72,7 +72,7 @@ BUGS = (
     ),
     Bug(
         "a loser not awaited",
-        "executors/asyncio.py",
+        "executors/_asyncio.py",
         (
             ("        while self.left:\n", "        while self.left and not self.stopping:\n"),
             (
@@ -84,7 +84,7 @@ BUGS = (
     ),
     Bug(
         "a foreign cancel lost in the tick of an expiry",
-        "executors/asyncio.py",
+        "executors/_asyncio.py",
         (
             (
                 "        if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:\n",
@@ -97,10 +97,11 @@ BUGS = (
     ),
     Bug(
         "a limit that survives its scope",
-        "engine/interpret.py",
+        "engine/_interpreter.py",
         (
             (
-                "edge = frames[-1].edge if frames else strand.outer\n                    if code == LEAVE:\n",
+                "deadline = frames[-1].deadline if frames else strand.parent_deadline\n "
+                "                   if code == LEAVE:\n",
                 "if code == LEAVE:\n",
             ),
         ),
@@ -108,32 +109,33 @@ BUGS = (
     ),
     Bug(
         "a late answer that wins",
-        "engine/interpret.py",
+        "engine/_interpreter.py",
         (
             (
-                "held(strand, op, t - began)\n                    if t >= limit:\n                        raise Late",
-                "held(strand, op, t - began)\n"
+                "warn_blocked_loop(strand, op, t - began)\n                    if t >= "
+                "limit:\n                        raise LimitPassed",
+                "warn_blocked_loop(strand, op, t - began)\n"
                 "                    if t >= limit + 3600:\n"
-                "                        raise Late",
+                "                        raise LimitPassed",
             ),
         ),
         ("test_timeout.py",),
     ),
     Bug(
         "a bridge run twice",
-        "engine/interpret.py",
+        "engine/_interpreter.py",
         (("got = op[2](value)\n", "got = op[2](value) and op[2](value)\n"),),
         ("test_bridges.py",),
     ),
     Bug(
         "a context lost",
-        "engine/runtime.py",
+        "engine/_runtime_protocol.py",
         (("return context.run(fn, *args, **kwargs)", "return fn(*args, **kwargs)"),),
         ("test_context.py",),
     ),
     Bug(
         "a waiter never woken",
-        "balancer/core.py",
+        "balancer/_admission.py",
         (
             (
                 "        self.runs[turn.run] = None\n        self.after(turn.tell)\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rio_chain.live.sheet import Sheet
+from rio_chain.inspect.live._table import Sheet
 
 
 class Kept:

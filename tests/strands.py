@@ -8,10 +8,10 @@ import time
 from math import inf
 from queue import SimpleQueue
 
-from rio_chain.engine.runtime import Raised
-from rio_chain.executors.crew import Crew
-from rio_chain.executors.kernel import Expired
-from rio_chain.executors.thread import ThreadRuntime
+from rio_chain.engine._runtime_protocol import Raised
+from rio_chain.executors._strand import Expired
+from rio_chain.executors._thread import ThreadRuntime
+from rio_chain.executors._worker_pool import WorkerPool
 
 LATE = "late"
 
@@ -24,18 +24,18 @@ def eventually(truth, seconds=5.0):
 
 
 def make(threads=2, max_abandoned=1000, host=None):
-    return ThreadRuntime(Crew(threads, max_abandoned, "test"), lambda: host)
+    return ThreadRuntime(WorkerPool(threads, max_abandoned, "test"), lambda: host)
 
 
 def crew_of(rt):
-    return rt._kernel.crew
+    return rt._kernel.pool
 
 
 def shut(rt):
-    crew = crew_of(rt)
-    eventually(lambda: rt.live == crew.abandoned == crew.pending == 0)
+    pool = crew_of(rt)
+    eventually(lambda: rt.live == pool.abandoned == pool.pending == 0)
     rt.close()
-    crew.close()
+    pool.close()
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("test-")])
 
 

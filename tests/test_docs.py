@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from rio_chain import errors
-from rio_chain.event import Event, Kind
+from rio_chain.results._events import Event, Kind
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -61,10 +61,10 @@ def test_the_table_of_errors_names_attributes_that_are_there() -> None:
 
 
 def test_the_table_of_policies_has_every_policy_call() -> None:
-    from rio_chain.onion import Onion  # noqa: PLC0415 - this test alone
+    from rio_chain.dsl._policy_methods import PolicyMethods  # noqa: PLC0415 - this test alone
 
     told = re.findall(r"`\.(\w+)\(", (REFERENCE / "policies.md").read_text(encoding="utf-8"))
-    calls = {name for name, value in vars(Onion).items() if callable(value) and not name.startswith("_")}
+    calls = {name for name, value in vars(PolicyMethods).items() if callable(value) and not name.startswith("_")}
     assert calls - set(told) == set()
 
 

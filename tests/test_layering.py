@@ -25,7 +25,7 @@ MAP = map_of_the_package()
 COMMANDS = ["demo", "cli", "__main__"]
 LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS]
 
-ONE_FILE = {"asyncio": "executors/asyncio.py", "trio": "executors/trio.py"}
+ONE_FILE = {"asyncio": "executors/_asyncio.py", "trio": "executors/_trio.py"}
 CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
 
 
@@ -40,7 +40,7 @@ class Import(NamedTuple):
 
 
 def layer_of(module: str) -> str:
-    """``rio_chain.executors.trio`` -> ``executors``, ``rio_chain`` -> ``__init__``."""
+    """``rio_chain.executors._trio`` -> ``executors``, ``rio_chain`` -> ``__init__``."""
     return [*module.split("."), "__init__"][1]
 
 
@@ -49,7 +49,7 @@ def layer_of_file(file: str) -> str:
 
 
 def module_of_file(file: str) -> str:
-    """``executors/trio.py`` -> ``rio_chain.executors.trio``, ``show/__init__.py`` -> ``rio_chain.show``."""
+    """``executors/_trio.py`` -> ``rio_chain.executors._trio``, ``inspect/__init__.py`` -> ``rio_chain.inspect``."""
     parts = ("rio_chain", *file.removesuffix(".py").split("/"))
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -138,12 +138,13 @@ def test_a_circle_is_found() -> None:
 
 
 def test_these_modules_call_up_through_hooks() -> None:
-    files = {found.file for found in OURS if found.module == "rio_chain.hooks" and not found.typing_only}
+    files = {found.file for found in OURS if found.module == "rio_chain._core.hooks" and not found.typing_only}
     assert files - {"__init__.py"} == {
-        "request.py",  # a Request runs itself; interpreter and balancer know its class, so it can't be a subclass above
-        "looks.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
-        "outcome.py",  # and so does the timeline of a run
-        "balancer/balancer.py",  # a map shows its progress
+        # a Request runs itself; interpreter and balancer know its class, so it can't be a subclass above
+        "chain/_request.py",
+        "_core/notebook_repr.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
+        "results/_outcome.py",  # and so does the timeline of a run
+        "balancer/_balancer.py",  # a map shows its progress
     }
 
 
@@ -173,7 +174,7 @@ def test_threads_are_started_in_one_file() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in starters
     }
-    assert files == {"executors/start_thread.py"}
+    assert files == {"executors/_start_thread.py"}
 
 
 def strings_in(node: ast.AST) -> set[str]:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from benchmarks.growth.fit import head, line
 from rio_chain import Task
-from rio_chain.balancer.queue import Turn, TurnQueue
-from rio_chain.engine.current import Run
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
+from rio_chain.engine._current_run import Run
 
 CALLS = 20_000
 """So many are measured at the least, for every number in the line, and as often as this."""

@@ -13,7 +13,7 @@ from benchmarks.measure import Case, on_loop
 from benchmarks.settings import Settings
 from benchmarks.table import Bar, Row, Table
 from rio_chain import Chain, Task, fan_out
-from rio_chain.engine.program import program_of
+from rio_chain.engine._program import program_of
 
 NODES = 10_000
 SIZES = 1_250, 2_500, 5_000, 10_000

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from rio_chain.executors.kept import descriptors
+from rio_chain.executors._process_resources import descriptors
 
 MIB = 2**20
 M_ARENA_MAX = -8

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rio_chain.cli import bounds, demo, lint, run, show
-from rio_chain.cli.target import Broken, Refused
+from rio_chain._core.units import escape_nonprintable
+from rio_chain.cli import _bounds, _demo, _lint, _run, _show
+from rio_chain.cli._target import Broken, Refused
 from rio_chain.errors import RioError
-from rio_chain.units import inert
 
 EPILOG = """\
 A chain is named by the module it stands in, or the file, and its name there:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (show, run, bounds, lint, demo):
+    for module in (_show, _run, _bounds, _lint, _demo):
         module.add(commands)
     return top
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(broken.text)
         return 2
     except (Refused, RioError, ImportError) as error:
-        text = str(error) if isinstance(error, Refused) else inert(str(error))
+        text = str(error) if isinstance(error, Refused) else escape_nonprintable(str(error))
         print(f"rio-chain {options.command}: {text}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads it has seen enough, as `head` has

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from rio_chain.engine.current import current_attempt
+from rio_chain.engine._current_run import current_attempt
 
 if TYPE_CHECKING:
     import httpx2

@@ -24,7 +24,7 @@ def intro(seed: int) -> str:
     return "\n".join(lines)
 
 
-def told(error: Any) -> str:
+def describe_error(error: Any) -> str:
     """An error in a word or two."""
     if isinstance(error, TaskTimedOut):
         return "timed out"
@@ -39,7 +39,7 @@ def table(outcome: Page) -> str:
     lines = [f"  {'task':<14}{'status':<11}{'attempts':>8}{'time':>12}  {'winner':<8}errors on the way"]
     for task in outcome:
         winner = "-" if task.winner is None else str(task.winner)
-        errors = ", ".join(told(error) for error in task.errors) or "none"
+        errors = ", ".join(describe_error(error) for error in task.errors) or "none"
         time = f"{task.elapsed:.1f} ms"
         lines.append(f"  {task.name:<14}{task.status:<11}{task.attempts:>8}{time:>12}  {winner:<8}{errors}")
     return "\n".join(lines)
@@ -50,7 +50,7 @@ def ending(outcome: Page) -> str:
     if is_successful(outcome.result):
         return f"  Success in {outcome.elapsed:.1f} ms: {outcome.unwrap()}"
     error = outcome.result.failure()
-    return f"  Failure in {outcome.elapsed:.1f} ms: {told(error)}: {error}"
+    return f"  Failure in {outcome.elapsed:.1f} ms: {describe_error(error)}: {error}"
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -62,7 +62,7 @@ def figures(outcomes: Sequence[Page], seconds: float) -> str:
     """Throughput, latencies from start to end of a run (its time in the queue not counted), and what came out."""
     elapsed = [outcome.elapsed for outcome in outcomes]
     p50, p95, p99 = (quantile(elapsed, share) for share in (0.5, 0.95, 0.99))
-    failures = Counter(told(o.result.failure()) for o in outcomes if not is_successful(o.result))
+    failures = Counter(describe_error(o.result.failure()) for o in outcomes if not is_successful(o.result))
     failed = failures.total()
     why = ", ".join(f"{times} x {kind}" for kind, times in failures.most_common())
     attempts = sum(task.attempts for outcome in outcomes for task in outcome)
@@ -84,7 +84,7 @@ def essence(outcome: Page) -> tuple[Any, ...]:
         return outcome.unwrap(), *((task.name, task.status, task.attempts) for task in outcome)
     error = outcome.result.failure()
     ended = (task for task in outcome if task.errors and task.errors[-1] is error)
-    return told(error), *((task.name, task.status, task.attempts) for task in ended)
+    return describe_error(error), *((task.name, task.status, task.attempts) for task in ended)
 
 
 def differences(runs: Mapping[str, Sequence[Page]]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 from rio_chain.demo.faults import HELD, Node, fault
-from rio_chain.executors.start_thread import start_daemon
+from rio_chain.executors._start_thread import start_daemon
 
 NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia", "Donald", "Frances")
 TOWNS = ("Lisbon", "Oslo", "Porto", "Ghent", "Turin")

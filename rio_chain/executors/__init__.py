@@ -1,8 +1,8 @@
 """Executors touch the world: where runs run. Each is imported when it is first used."""
 
-from rio_chain.executors.blocking_run import in_notebook, run_blocking, run_here, shared_host, warn_if_a_loop_runs
-from rio_chain.executors.by_name import DEFAULT, checked_executor, checked_name, default_name, module_of
-from rio_chain.executors.here import (
+from rio_chain.executors._blocking_run import in_notebook, run_blocking, run_here, shared_host, warn_if_a_loop_runs
+from rio_chain.executors._by_name import DEFAULT, checked_executor, checked_name, default_name, module_of
+from rio_chain.executors._running_loop import (
     NAMES,
     SHARED_ABANDONED,
     SHARED_THREADS,

@@ -6,23 +6,23 @@ What is common to those objects is in ``hold`` (how a call gets in), ``shared`` 
 from typing import TYPE_CHECKING
 
 from rio_chain._renamed import names_today
-from rio_chain.policies.accept import Accept
-from rio_chain.policies.at_least import AtLeast, at_least
-from rio_chain.policies.backoff import DEFAULT_BACKOFF, Backoff, Wait
-from rio_chain.policies.breaker import Breaker
-from rio_chain.policies.budget import Budget
-from rio_chain.policies.cache import Cache
-from rio_chain.policies.chaos import Chaos
-from rio_chain.policies.choice import Chooser
-from rio_chain.policies.first import first
-from rio_chain.policies.flights import SingleFlight
-from rio_chain.policies.gate import Gate
-from rio_chain.policies.hold import Call, PendingPermit, Permit
-from rio_chain.policies.limit import Limit
-from rio_chain.policies.quantile import Quantile
-from rio_chain.policies.replica import Replica
-from rio_chain.policies.retry import ByClass, Retry
-from rio_chain.policies.timeout import Timeout
+from rio_chain.policies._accept import Accept
+from rio_chain.policies._at_least import AtLeast, at_least
+from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait
+from rio_chain.policies._breaker import Breaker
+from rio_chain.policies._budget import Budget
+from rio_chain.policies._cache import Cache
+from rio_chain.policies._chaos import Chaos
+from rio_chain.policies._chooser import Chooser
+from rio_chain.policies._first import first
+from rio_chain.policies._gate import Gate
+from rio_chain.policies._limit import Limit
+from rio_chain.policies._permit import Call, PendingPermit, Permit
+from rio_chain.policies._quantile import Quantile
+from rio_chain.policies._replica import Replica
+from rio_chain.policies._retry import ByClass, Retry
+from rio_chain.policies._single_flight import SingleFlight
+from rio_chain.policies._timeout import Timeout
 
 Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | SingleFlight | Chaos
 """What may stand around a part of a chain. A Replica is no policy of this kind: its parts are several."""

@@ -16,15 +16,15 @@ comparing          compare: variants side by side
 changes, searching, advising  advise: what would help
 """
 
-from rio_chain.simulation.advising import Advice, advise
-from rio_chain.simulation.arrivals import Arrivals, poisson, regular, trace
-from rio_chain.simulation.comparing import Comparison, compare
-from rio_chain.simulation.distribution import Distribution
-from rio_chain.simulation.intervals import Estimate
-from rio_chain.simulation.models import LatencyModel
-from rio_chain.simulation.result import BackendLoad, Simulation
-from rio_chain.simulation.script import Script
-from rio_chain.simulation.simulating import simulate
+from rio_chain.simulation._advise import Advice, advise
+from rio_chain.simulation._arrivals import Arrivals, poisson, regular, trace
+from rio_chain.simulation._compare import Comparison, compare
+from rio_chain.simulation._confidence_intervals import Estimate
+from rio_chain.simulation._distribution import Distribution
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._script import Script
+from rio_chain.simulation._simulate import simulate
+from rio_chain.simulation._simulation_result import BackendLoad, Simulation
 
 __all__ = [
     "Advice",

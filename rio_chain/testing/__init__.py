@@ -1,15 +1,15 @@
 """For the tests of those who use rio_chain."""
 
-from rio_chain.executors.deadlock import Deadlock
-from rio_chain.executors.virtual import VirtualExecutor
-from rio_chain.simulation.calls import ScriptCall
-from rio_chain.simulation.models import LatencyModel
-from rio_chain.simulation.script import Script, ScriptEnded
-from rio_chain.testing.backoff import no_backoff
-from rio_chain.testing.clock import sleep
-from rio_chain.testing.leaks import Leaked, leak_guard
-from rio_chain.testing.run import run_virtual
-from rio_chain.testing.timeline import assert_timeline, timeline
+from rio_chain.executors.virtual._deadlock import Deadlock
+from rio_chain.executors.virtual._executor import VirtualExecutor
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._script import Script, ScriptEnded
+from rio_chain.simulation._script_calls import ScriptCall
+from rio_chain.testing._assert_timeline import assert_timeline, timeline
+from rio_chain.testing._leak_guard import Leaked, leak_guard
+from rio_chain.testing._no_backoff import no_backoff
+from rio_chain.testing._run_virtual import run_virtual
+from rio_chain.testing._sleep import sleep
 
 __all__ = [
     "Deadlock",

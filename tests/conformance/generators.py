@@ -16,7 +16,7 @@ from attrs import define, field
 from conformance.harness import World
 
 from rio_chain import BridgeFailed, Task, TaskTimedOut, TicketCancelled, each, fan_out, race, reduce
-from rio_chain.executors.kernel import current
+from rio_chain.executors._strand import current_strand
 
 LONG = 3_000
 """Milliseconds that nothing in a test lasts, unless something else is wrong."""
@@ -28,7 +28,7 @@ VAR: ContextVar[object] = ContextVar("VAR", default="outside")
 TASKS: dict[str, Callable[[], object]] = {
     "asyncio": asyncio.current_task,
     "trio": trio.lowlevel.current_task,
-    "virtual": current,
+    "virtual": current_strand,
 }
 
 

@@ -26,8 +26,8 @@ from attrs import define, field
 
 from rio_chain import Balancer, Outcome, Request
 from rio_chain.executors import runtime_here, waiter_here
-from rio_chain.executors.asyncio import JumpingLoop
-from rio_chain.executors.kernel import Expired, Strand, StrandCancelled, current
+from rio_chain.executors._asyncio import AutojumpLoop
+from rio_chain.executors._strand import Expired, StrandCancelled, ThreadStrand, current_strand
 from rio_chain.testing import VirtualExecutor, run_virtual, sleep
 
 NATIVE = ("asyncio", "trio", "virtual")
@@ -159,7 +159,7 @@ class World:
         elif self.mode == "virtual":
             run_virtual(partial(self._with_balancer, body), self.made)
         else:
-            with asyncio.Runner(loop_factory=JumpingLoop if self.virtual else None) as runner:
+            with asyncio.Runner(loop_factory=AutojumpLoop if self.virtual else None) as runner:
                 runner.run(self._with_balancer(body))
 
     async def _on_trio(self, body: Callable[[], Awaitable[None]]) -> None:
@@ -281,7 +281,7 @@ class World:
             child.error = None if child.cancelled else error
             child.over.open()
 
-        strand = Strand(loop.kernel, work, copy_context(), ended)
+        strand = ThreadStrand(loop.kernel, work, copy_context(), ended)
         child = Child(strand.cancel, lambda at: loop.push(alarm := Stopper(strand, at), at) or alarm)
         loop.soon(strand.drive)
         return child
@@ -324,7 +324,7 @@ class World:
             told.expired = scope.cancelled_caught
             return
         if self.mode == "virtual":
-            stopper = Stopper(current(), self.clock() + ms / 1000)
+            stopper = Stopper(current_strand(), self.clock() + ms / 1000)
             self.made.loop.push(stopper, stopper.deadline)
             try:
                 yield told
@@ -383,7 +383,7 @@ CANCELLED = (asyncio.CancelledError, StrandCancelled, Expired)
 class Stopper:
     """Cancels a strand at an instant, as a user's own limit does."""
 
-    strand: Strand
+    strand: ThreadStrand
     deadline: float
     entry_at: float = inf
     fired: bool = False

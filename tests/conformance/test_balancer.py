@@ -292,7 +292,7 @@ async def test_leaving_map_cancels_what_is_under_way(world: World, pool: Pool) -
 async def test_a_cancelled_map_begins_nothing_more_and_waits_for_the_clean_up(
     world: World, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rio_chain.live.screen.Shown.look", lambda _: None)
+    monkeypatch.setattr("rio_chain.inspect.live._screen.Shown.look", lambda _: None)
     begun: list[int] = []
     ended: list[int] = []
 

@@ -12,7 +12,7 @@ from conformance.harness import World
 from returns.result import Success
 
 from rio_chain import Call, Gate, PendingPermit, Permit, Task, TaskTimedOut, TicketCancelled
-from rio_chain.policies.choice import Arrival, Ask, Decision
+from rio_chain.policies._chooser import Arrival, Ask, Decision
 
 
 class Odd(BaseException):

@@ -347,7 +347,7 @@ async def test_ctrl_c_in_a_close_cleans_up_and_frees_all(world: World, body: Bod
     assert ticket.done
     assert body.ended == 1
     assert host is not None
-    assert host.crew.count == 0
+    assert host.pool.count == 0
     balancer.close()
 
 

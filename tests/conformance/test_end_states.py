@@ -341,7 +341,7 @@ BY = {"ticket": ByTicket, "scope": ByScope, "waiter": ByWaiter, "close": ByClose
 
 
 def knows(balancer: Balancer) -> bool:
-    return all(run.stop_error is not None for run in balancer._core.runs)
+    return all(run.stop_error is not None for run in balancer._admission.runs)
 
 
 async def steps(world: World, count: int) -> None:

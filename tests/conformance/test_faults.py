@@ -31,7 +31,7 @@ from rio_chain import (
     remaining,
     settle,
 )
-from rio_chain.executors import thread
+from rio_chain.executors import _thread
 
 
 class Final(BaseException):
@@ -552,7 +552,7 @@ class Time:
         self.world = world
         self.settable = world.native or world.mode == "thread"
         self.clock = SettableClock()
-        monkeypatch.setattr(thread, "MonotonicClock", lambda: self.clock)
+        monkeypatch.setattr(_thread, "MonotonicClock", lambda: self.clock)
 
     def jump(self, ms: float) -> None:
         if self.world.mode == "thread":

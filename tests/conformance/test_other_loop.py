@@ -12,7 +12,7 @@ from conformance.harness import World
 from returns.result import Failure
 
 from rio_chain import Backoff, Breaker, BridgeFailed, Task, each
-from rio_chain.policies.other_loop import ADVICE
+from rio_chain.policies._wrong_loop_errors import ADVICE
 
 CLOSED = "Event loop is closed"
 FOREIGN = "<asyncio.locks.Lock object at 0x7f> is bound to a different event loop"

@@ -7,7 +7,7 @@ from conformance.harness import World
 from conformance.policies.backends import HANG, backend
 
 from rio_chain import Backoff, Breaker, Response, Task, each
-from rio_chain.log import KEPT_SPANS
+from rio_chain.results._task_record import KEPT_SPANS
 
 
 def told(response: Response) -> list[tuple[int, int, str]]:

@@ -32,7 +32,7 @@ from rio_chain import (
     remaining,
     settle,
 )
-from rio_chain.engine.current import CURRENT, Run, Strand
+from rio_chain.engine._current_run import CURRENT, Run, Strand
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 import trio.testing
-from conformance.harness import JumpingLoop
+from conformance.harness import AutojumpLoop
 from hypothesis import assume, note
 from hypothesis import strategies as st
 from laws.dag_memory import Memory, Unsure
@@ -29,7 +29,7 @@ async def ran(chain: Chain[..., Any]) -> Ran:
 
 
 def on_asyncio(chain: Chain[..., Any]) -> Ran:
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(ran(chain))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from laws.dag_parts import POLICIES, Part, need_of
 
 
-def core(part: Part) -> Part:
+def admission(part: Part) -> Part:
     """Without the policies and the name around it."""
     while part.kind in POLICIES:
         part = part.inner[0]
@@ -57,7 +57,7 @@ def windows(row: tuple[Part, ...], source: Part) -> list[int]:
 
 def surely(part: Part, source: Part) -> list[int]:
     """The places of the source that have succeeded when the part has."""
-    here, part, source = part.number, core(part), core(source)
+    here, part, source = part.number, admission(part), admission(source)
     found: list[int] = [here] if form(part) == form(source) else []
     if part.kind in {"seq", "check"}:
         row = steps(part)
@@ -74,7 +74,7 @@ def surely(part: Part, source: Part) -> list[int]:
 
 def known(part: Part, place: int, source: Part) -> list[int] | None:
     """The places of the source that have succeeded when the turn of the task at ``place`` comes; None: not in here."""
-    part = core(part)
+    part = admission(part)
     if part.number == place:
         return []
     row = steps(part)
@@ -83,7 +83,7 @@ def known(part: Part, place: int, source: Part) -> list[int] | None:
         if inside is not None:
             before = Part("seq", row[:i])
             earlier = [p for one in row[:i] for p in surely(one, source)] if part.kind == "seq" else []
-            return [*earlier, *(windows(before.inner, core(source)) if part.kind == "seq" else []), *inside]
+            return [*earlier, *(windows(before.inner, admission(source)) if part.kind == "seq" else []), *inside]
     return None
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sniffio
 import trio
 import trio.testing
-from conformance.harness import JumpingLoop
+from conformance.harness import AutojumpLoop
 
 from rio_chain import Balancer, Outcome, Task
 
@@ -99,7 +99,7 @@ def on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
     async def awaited() -> Any:
         return await main()
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(awaited())
 
 

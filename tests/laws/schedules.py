@@ -34,9 +34,9 @@ from laws.dag_uses import known
 from laws.dag_values import ALWAYS, Script, Val
 
 import rio_chain
-from rio_chain.executors import asyncio as on_asyncio
-from rio_chain.executors import kernel, thread
-from rio_chain.executors import trio as on_trio
+from rio_chain.executors import _asyncio as on_asyncio
+from rio_chain.executors import _strand, _thread
+from rio_chain.executors import _trio as on_trio
 
 INPUT = Val(7)
 
@@ -184,9 +184,13 @@ def _hooks(schedule: Schedule) -> Iterator[None]:
         ):
             stack.enter_context(patch.object(waiter, "wait", _hopping(waiter.wait, schedule)))
             stack.enter_context(patch.object(runtime, "race", _racing(runtime.race, longer)))
-        stack.enter_context(patch.object(thread.ThreadRuntime, "race", _racing(thread.ThreadRuntime.race, with_yields)))
+        stack.enter_context(
+            patch.object(_thread.ThreadRuntime, "race", _racing(_thread.ThreadRuntime.race, with_yields))
+        )
         for name in ("wake", "cancel", "stop", "drive"):
-            stack.enter_context(patch.object(kernel.Strand, name, _yielding(getattr(kernel.Strand, name), schedule)))
+            stack.enter_context(
+                patch.object(_strand.ThreadStrand, name, _yielding(getattr(_strand.ThreadStrand, name), schedule))
+            )
         yield
 
 

@@ -27,9 +27,9 @@ from rio_chain import (
     settle,
     star,
 )
-from rio_chain.nodes import TaskNode, walk
-from rio_chain.plan import compile_plan
-from rio_chain.source import ms
+from rio_chain.chain._nodes import TaskNode, walk
+from rio_chain.chain._plan import compile_plan
+from rio_chain.chain._source import ms
 
 
 def travelled(thing: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import trio
 import trio.testing
 from attrs import frozen
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from laws.dag_parts import ALL, Part, chain_of, named_tasks, parts
@@ -22,7 +22,7 @@ from laws.dag_uses import using
 from laws.dag_values import RECORD, Async, Gather, Record, Sync, Val, mixed
 
 from rio_chain import Balancer, Outcome, Task, each, expand
-from rio_chain.log import Status
+from rio_chain.results._task_record import Status
 
 
 @frozen
@@ -171,7 +171,7 @@ def test_a_cancelled_dag_leaves_nothing_running(part: Part, how: str, at: float,
     if on_trio:
         trio.run(stopped_on_trio, chain, how, at, clock=trio.testing.MockClock(autojump_threshold=0))
         return
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         runner.run(stopped_on_asyncio(chain, how, at))
 
 

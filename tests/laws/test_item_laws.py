@@ -12,7 +12,7 @@ from typing import Any
 import trio
 import trio.testing
 from attrs import frozen
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from laws.dag_values import said
@@ -38,7 +38,7 @@ def on_asyncio(chain: Chain[..., Any], value: Any) -> Outcome[Any]:
     async def run() -> Outcome[Any]:
         return await chain(value)
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(run())
 
 

@@ -14,10 +14,10 @@ from laws.dag_runs import on_asyncio
 from laws.dag_uses import using
 
 from rio_chain import ChainDefinitionError, Task, choose, each, fan_out, when
-from rio_chain.show.build import picture
-from rio_chain.show.measure import width
-from rio_chain.show.picture import Box, Edge, Picture
-from rio_chain.show.shape import PILL, SMALL
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._picture import Box, Edge, Picture
+from rio_chain.inspect.pictures._shape import PILL, SMALL
+from rio_chain.inspect.pictures._text_width import width
 
 FRAMES = ("frame", "items", "named")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -44,7 +44,7 @@ def label_area(edge: Edge) -> Area:
 
 
 def pill_areas(shown: Picture) -> list[Area]:
-    return [(p.x, p.y, p.x + p.width, p.y + PILL) for box in shown.boxes for p in box.pills]
+    return [(p.x, p.y, p.x + p.width, p.y + PILL) for box in shown.boxes for p in box.badges]
 
 
 def strokes(edge: Edge) -> list[Area]:
@@ -73,20 +73,20 @@ def check(shown: Picture) -> None:
             inside, outside = within(area(box), area(frame)), apart(area(box), area(frame))
             assert inside or outside or within(area(frame), area(box)), (frame, box)
     for box in shown.boxes:
-        inner = [pill for pill in pill_areas(shown) if not apart(pill, area(box))]
+        inner = [badge for badge in pill_areas(shown) if not apart(badge, area(box))]
         if box.kind not in FRAMES:
-            assert all(within(pill, area(box)) for pill in inner), box
+            assert all(within(badge, area(box)) for badge in inner), box
     labels = [label_area(edge) for edge in shown.edges if edge.label]
     for label in labels:
         assert within(label, whole), label
         assert all(apart(label, area(box)) for box in leaves), label
-        assert all(apart(label, pill) for pill in pill_areas(shown)), label
+        assert all(apart(label, badge) for badge in pill_areas(shown)), label
     flow_labels = [label_area(edge) for edge in shown.edges if edge.label and edge.line != "use"]
     for edge in shown.edges:
         for stroke in strokes(edge) if edge.line == "use" else []:
             assert within(stroke, whole), edge
             assert all(apart(stroke, area(box)) for box in leaves), (edge, stroke)
-            assert all(apart(stroke, pill) for pill in pill_areas(shown)), (edge, stroke)
+            assert all(apart(stroke, badge) for badge in pill_areas(shown)), (edge, stroke)
             assert all(apart(stroke, label) for label in flow_labels), (edge, stroke)
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from rio_chain import CircuitOpen, LimitExceeded
 from rio_chain.policies import Backoff, Breaker, Budget, Cache, Call, Limit, Quantile, SingleFlight
-from rio_chain.policies.flights import Leader
-from rio_chain.policies.hold import PendingPermit
-from rio_chain.policies.timeline import Timeline
-from rio_chain.policies.written import plain
+from rio_chain.policies._number_format import exact_number
+from rio_chain.policies._permit import PendingPermit
+from rio_chain.policies._shared_clock import Timeline
+from rio_chain.policies._single_flight import Leader
 
 short = st.floats(0, 2, allow_subnormal=False)
 
@@ -79,7 +79,7 @@ def test_the_repr_of_a_backoff_is_its_source(backoff: Backoff) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_written_exactly(value: float) -> None:
-    assert float(plain(value)) == value
+    assert float(exact_number(value)) == value
 
 
 # --- Limit ------------------------------------------------------------------------------------------------------

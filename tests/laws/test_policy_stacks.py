@@ -16,7 +16,7 @@ from typing import Any
 import trio
 import trio.testing
 from attrs import field, frozen, mutable
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
@@ -105,12 +105,12 @@ class Scripted:
     name: str
     replies: list[Reply]
     clock: Callable[[], float]
-    apart: bool  # the replicas have a script each
+    significant: bool  # the replicas have a script each
     calls: list[tuple[str, float]]
     made: Counter[int] = field(factory=Counter[int])
 
     async def fetch(self, x: int) -> int:
-        replica = current_attempt().replica if self.apart else 0
+        replica = current_attempt().replica if self.significant else 0
         number = self.made[replica]  # those that begin together do so in any order, so each has a script of its own
         self.made[replica] += 1
         reply = self.replies[(number + replica) % len(self.replies)]
@@ -187,7 +187,7 @@ def on_asyncio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> To
     async def body() -> Told:
         return await requests(layers, main, spare, asyncio.get_running_loop().time)
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(body())
 
 

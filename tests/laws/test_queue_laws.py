@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from rio_chain import Task
-from rio_chain.balancer.queue import Turn, TurnQueue
-from rio_chain.engine.current import Run
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
+from rio_chain.engine._current_run import Run
 
 RUN = Run(Task(len).plan())
 priorities = st.integers(-2, 2) | st.integers(-8, 8).map(lambda n: n / 8)  # so that no sum here is rounded

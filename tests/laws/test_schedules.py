@@ -22,7 +22,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import define, evolve, field, frozen
-from conformance.harness import JumpingLoop
+from conformance.harness import AutojumpLoop
 from laws.dag_memory import Memory
 from laws.dag_model import Played
 from laws.dag_parts import Part, chain_of, named_tasks, numbered
@@ -31,7 +31,7 @@ from laws.dag_values import RECORD, Record
 from laws.schedules import INPUT, Hopping, Schedule, Yielding, recipe, scheduled, seeds, try_each
 
 from rio_chain import Balancer, Chain, Outcome, Request, Ticket
-from rio_chain.log import Status
+from rio_chain.results._task_record import Status
 
 EXECUTORS = ("asyncio", "trio", "thread")
 DEFAULT = {"asyncio": 150, "trio": 150, "thread": 60}
@@ -158,7 +158,7 @@ async def on_trio(case: Case, schedule: Schedule) -> list[Run]:
 def on_loop(case: Case, schedule: Schedule) -> list[Run]:
     if case.executor == "trio":
         return trio.run(on_trio, case, schedule, clock=trio.testing.MockClock(autojump_threshold=0))
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(on_asyncio(case, schedule))
 
 
@@ -278,7 +278,7 @@ def planted(bug: Lost) -> Any:
 
 
 LOST_ITEM = Lost(
-    "rio_chain.engine.items",
+    "rio_chain.engine._each",
     "Results",
     "add",
     (
@@ -295,8 +295,8 @@ LOST_ITEM = Lost(
 )
 """Of two items that end at the same time, one may write back what it has read before the other wrote."""
 LOST_COUNT = Lost(
-    "rio_chain.balancer.core",
-    "Core",
+    "rio_chain.balancer._admission",
+    "Admission",
     "leave",
     (
         ('goes to the next in line."""\n', 'goes to the next in line."""\n        done = self.done\n'),

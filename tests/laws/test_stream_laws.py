@@ -15,7 +15,7 @@ from typing import Any
 import trio
 import trio.testing
 from attrs import field, frozen, mutable
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from laws.dag_values import share
@@ -127,7 +127,7 @@ async def both(part: Part) -> Ran:
 
 
 def on_asyncio(part: Part) -> Ran:
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(both(part))
 
 

@@ -15,7 +15,7 @@ import trio
 
 from rio_chain import Balancer, Task
 from rio_chain.testing import leak_guard
-from rio_chain.testing.leaks import held
+from rio_chain.testing._leak_guard import held
 
 EXECUTORS = ("asyncio", "trio", "thread")
 SPARE = 5.0
@@ -35,12 +35,12 @@ nothing_left = partial(leak_guard, patience=1000 * SPARE)
 
 def is_idle(balancer: Balancer) -> bool:
     """Every slot, permit, thread and strand is back, and nothing is remembered of any request."""
-    host, core = balancer._host, balancer._core
+    host, admission = balancer._host, balancer._admission
     assert host is not None
     return (
         not any(held(balancer).values())
-        and not core.runs
-        and not core.queue._heap
+        and not admission.runs
+        and not admission.queue._heap
         and not balancer._posted
         and not getattr(host.runtime, "live", 0)
     )

@@ -19,7 +19,7 @@ from leaks.baseline import EXECUTORS, SPARE, Bodies, eventually, nothing_left, p
 from leaks.loops import LOOPS, Loop, eventually_here
 
 from rio_chain import Balancer, QueueFull, Task, Ticket, TicketCancelled
-from rio_chain.balancer import warn
+from rio_chain.balancer import _warnings
 
 ROOT = Path(__file__).parents[2]
 
@@ -243,7 +243,7 @@ def test_it_may_be_dropped_in_the_middle_of_a_decision(
     with nothing_left():
         balancer = Balancer(executor)
         use(balancer, body)
-        with amid(balancer._core):
+        with amid(balancer._admission):
             del balancer
             gc.collect()
             assert texts(seen) == []
@@ -285,7 +285,7 @@ def test_a_forked_child_that_drops_it_does_nothing(executor: str, body: Bodies) 
     child = os.fork()
     if not child:  # pragma: no cover - the child
         warnings.simplefilter("error")
-        with amid(balancer._core):  # as the parent may have been
+        with amid(balancer._admission):  # as the parent may have been
             del balancer
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
@@ -345,7 +345,7 @@ def test_one_at_module_level_says_nothing_at_exit(executor: str, tmp_path: Path)
 
 
 def test_a_line_of_a_user_is_found_behind_our_own() -> None:
-    file, line = warn.users_line()
+    file, line = _warnings.users_line()
     assert (file, line) == (__file__, line)
     balancer = Balancer.from_env()
     made = balancer._finalizer.peek()

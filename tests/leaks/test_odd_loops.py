@@ -28,7 +28,7 @@ from rio_chain import (
     each,
     race,
 )
-from rio_chain.balancer import balancer as closing
+from rio_chain.balancer import _balancer as closing
 
 Loops = Callable[[], asyncio.AbstractEventLoop]
 
@@ -277,7 +277,7 @@ async def answer(ticket: Ticket[Any]) -> Any:
 def test_closing_where_the_loop_does_not_run_answers_all(
     how: str, grace: float, abandoned: Abandoned, body: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closing, "STOPPED", 0.01)
+    monkeypatch.setattr(closing, "STOPPED_LOOP_GRACE", 0.01)
     balancer = abandoned.balancer
     closers: dict[str, Callable[[], Any]] = {
         "here": lambda: balancer.close(grace=grace),

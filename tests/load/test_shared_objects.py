@@ -26,7 +26,7 @@ from rio_chain import (
     SingleFlight,
     Task,
 )
-from rio_chain.executors.start_thread import start_daemon
+from rio_chain.executors._start_thread import start_daemon
 
 EACH = 60
 

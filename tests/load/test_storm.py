@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 
 from rio_chain import Backoff, Budget, Outcome, Quantile, Task, current_attempt
 
@@ -23,7 +23,7 @@ def on_asyncio(body: Callable[[], Awaitable[Any]]) -> Any:
     async def main() -> Any:
         return await body()
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         return runner.run(main())
 
 

@@ -21,8 +21,8 @@ from rio_chain import (
     race,
 )
 from rio_chain import best as best_of
-from rio_chain.nodes import Bridge, Race, Scope, Seq
-from rio_chain.plan import compile_plan
+from rio_chain.chain._nodes import Bridge, RaceNode, Scope, Seq
+from rio_chain.chain._plan import compile_plan
 
 
 def one(x: Any) -> Any:
@@ -160,7 +160,7 @@ class TestBridges:
         refused(lambda: compile_plan(plan), f"`{policy}` needs a task to its left; got only bridges: write Task(fn)")
 
     def test_are_not_raced(self) -> None:
-        plan = Race((task.node, self.bridge), 2, 0.0, first(), hedge=False)
+        plan = RaceNode((task.node, self.bridge), 2, 0.0, first(), hedge=False)
         refused(lambda: compile_plan(plan), "`race` is between tasks; got a bridge: write Task(fn)")
 
 

@@ -28,7 +28,7 @@ from rio_chain import (
     TicketCancelled,
     UsageError,
 )
-from rio_chain.balancer import mapping
+from rio_chain.balancer import _mapping
 from rio_chain.testing import sleep
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -475,7 +475,7 @@ def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
     library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From another thread: that has put it down, and calls when the next one is waited for."""
-    real, calls = mapping.waiter_here, itertools.count()
+    real, calls = _mapping.waiter_here, itertools.count()
 
     def early() -> Any:
         waiter = real()
@@ -489,7 +489,7 @@ def test_amap_may_be_woken_for_an_outcome_that_it_has_taken_already(
             outcomes = balancer.amap(Task(asame), source, as_completed=True)
             assert sorted([outcome.unwrap() async for outcome in outcomes]) == [*source]
 
-    monkeypatch.setattr(mapping, "waiter_here", early)
+    monkeypatch.setattr(_mapping, "waiter_here", early)
     asyncio.run(main()) if library == "asyncio" else trio.run(main)
 
 
@@ -515,7 +515,7 @@ def test_ctrl_c_in_a_map_begins_nothing_more_and_waits_for_the_clean_up(
         monkeypatch.undo()  # the clean-up is waited for in the same way
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mapping, "told", interrupted)
+    monkeypatch.setattr(_mapping, "wait_until_done", interrupted)
     monkeypatch.setattr(Ticket, "wait", interrupted)
     with Balancer(executor, workers=1) as balancer:
         with pytest.raises(KeyboardInterrupt):

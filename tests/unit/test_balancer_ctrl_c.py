@@ -15,7 +15,7 @@ from interrupting import SIGNALS, Interruption, everywhere
 from leaks.baseline import EXECUTORS, eventually
 
 from rio_chain import Balancer, Task, Ticket
-from rio_chain.balancer.desk import Desk
+from rio_chain.balancer._dispatch import Dispatcher
 
 pytestmark = [
     pytest.mark.timeout(50),
@@ -40,10 +40,10 @@ ERRORS = [KeyboardInterrupt, SoftTimeLimit, RecursionError, MemoryError, Runtime
 
 def is_idle(balancer: Balancer) -> bool:
     """No slot, place, thread or strand is taken."""
-    host, core = balancer._host, balancer._core
+    host, admission = balancer._host, balancer._admission
     assert host is not None
-    nobody = not core.runs and not core.queue.waiting and not balancer._posted
-    return nobody and core.queue.running == 0 and not host.crew.pending and not getattr(host.runtime, "live", 0)
+    nobody = not admission.runs and not admission.queue.waiting and not balancer._posted
+    return nobody and admission.queue.running == 0 and not host.pool.pending and not getattr(host.runtime, "live", 0)
 
 
 def cancelled(balancer: Balancer) -> None:
@@ -112,26 +112,26 @@ def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line
 def test_an_interrupted_post_ends_the_strand_that_waits_for_its_turn(
     executor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, turn_came = Desk._start, Desk.turn_came
+    start, turn_came = Dispatcher._start, Dispatcher.turn_came
     ended = threading.Event()
 
-    async def watched(desk: Desk, *args: Any) -> bool:
+    async def watched(dispatcher: Dispatcher, *args: Any) -> bool:
         try:
-            return await turn_came(desk, *args)
+            return await turn_came(dispatcher, *args)
         finally:
             ended.set()
 
-    def interrupted(desk: Desk, posting: Any, main: Any, **how: Any) -> None:
-        start(desk, posting, main, **how)
-        eventually(lambda: posting.turn.wake is not None)
+    def interrupted(dispatcher: Dispatcher, posted_request: Any, main: Any, **how: Any) -> None:
+        start(dispatcher, posted_request, main, **how)
+        eventually(lambda: posted_request.turn.wake is not None)
         raise KeyboardInterrupt
 
     gate = threading.Event()
     with Balancer(executor, workers=1) as balancer:
         holder = balancer.post(Task(gate.wait)(SECONDS / 1_000))
         with monkeypatch.context() as patched:
-            patched.setattr(Desk, "turn_came", watched)
-            patched.setattr(Desk, "_start", interrupted)
+            patched.setattr(Dispatcher, "turn_came", watched)
+            patched.setattr(Dispatcher, "_start", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 balancer.post(CHAIN(0), queue_timeout=SECONDS)
             over = ended.wait(5)

@@ -38,14 +38,14 @@ from rio_chain import (
     Ticket,
     TicketCancelled,
 )
-from rio_chain.balancer import binding
-from rio_chain.balancer.queue import Turn
-from rio_chain.engine.current import Run
-from rio_chain.executors import start_thread
-from rio_chain.executors.crew import Crew, _Seat
-from rio_chain.policies.cache import MISS, Found
-from rio_chain.policies.flights import Leader
-from rio_chain.policies.timeline import Timeline
+from rio_chain.balancer import _host_binding
+from rio_chain.balancer._priority_queue import Turn
+from rio_chain.engine._current_run import Run
+from rio_chain.executors import _start_thread
+from rio_chain.executors._worker_pool import WorkerPool, _Worker
+from rio_chain.policies._cache import MISS, CacheLookup
+from rio_chain.policies._shared_clock import Timeline
+from rio_chain.policies._single_flight import Leader
 
 pytestmark = pytest.mark.timeout(50)
 SECONDS = 20_000  # that a busy machine may take
@@ -105,8 +105,8 @@ def test_whoever_comes_into_a_call_may_post_and_cancel(executor: str, call: str)
         assert stats.done == stats.waits.count
         assert stats.rejected == 0
         assert balancer._host is not None
-        assert balancer._host.crew.permits.free == balancer._host.crew.threads
-        assert balancer._host.crew.count <= balancer._host.crew.threads
+        assert balancer._host.pool.permits.free == balancer._host.pool.threads
+        assert balancer._host.pool.count <= balancer._host.pool.threads
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -174,7 +174,7 @@ def test_whoever_comes_into_closing_may_cancel_what_it_waits_for(executor: str) 
             interruption = Interruption(number, cancels)
             closes(interruption, grace=SECONDS)
             assert interruption.came is not None
-            if interruption.came.startswith("acquired:"):
+            if interruption.came.startswith("acquire_interruptible:"):
                 break  # in the wait for what runs, which no later one would end
 
 
@@ -187,13 +187,13 @@ def test_what_closing_waits_for_may_end_on_its_own_thread(executor: str) -> None
         balancer = Balancer(executor)
         balancer.run(CHAIN(0))
         turns[:] = [Turn(Run(CHAIN.plan()), 0)]
-        assert balancer._core.admit(turns[0], bounded=False)
+        assert balancer._admission.admit(turns[0], bounded=False)
         ends = threading.Timer(0.02, lambda: turns and leave())
         ends.start()
 
         def leave() -> None:
             with contextlib.suppress(IndexError):
-                balancer._core.leave(turns.pop().run, 0, 0)
+                balancer._admission.leave(turns.pop().run, 0, 0)
 
         leaves.append(leave)
         with interruption.here():
@@ -212,29 +212,29 @@ def test_what_closing_waits_for_may_end_on_its_own_thread(executor: str) -> None
 
 def test_whoever_comes_into_counting_threads_may_submit() -> None:
     """Neither one thread too many, nor one too few for what was submitted."""
-    crew = Crew(threads=1, max_abandoned=9, name="counting")
+    pool = WorkerPool(threads=1, max_abandoned=9, name="counting")
     done: list[int] = []
 
     def once(interruption: Interruption) -> None:
         with interruption.here():
-            crew.submit(lambda: bool(done.append(0)))
+            pool.submit(lambda: bool(done.append(0)))
 
-    places = everywhere(once, lambda: crew.submit(lambda: bool(done.append(1))))
+    places = everywhere(once, lambda: pool.submit(lambda: bool(done.append(1))))
     eventually(lambda: len(done) == 2 * len(places) + 1)
-    assert crew.count == 1
-    crew.close()
-    assert crew.count == 0
+    assert pool.count == 1
+    pool.close()
+    assert pool.count == 0
 
-    idle = Crew(threads=1, max_abandoned=9, name="leaving")
-    idle._start = lambda seat, item=None: done.append(2)  # type: ignore[method-assign, assignment]
-    seat = _Seat()
+    idle = WorkerPool(threads=1, max_abandoned=9, name="leaving")
+    idle._start = lambda worker, item=None: done.append(2)  # type: ignore[method-assign, assignment]
+    worker = _Worker()
 
     def leaves(interruption: Interruption) -> None:
         idle._pending.clear()
-        idle._seats.clear()
-        idle._seats[seat] = None
+        idle._workers.clear()
+        idle._workers[worker] = None
         with interruption.here(), idle._lock:
-            gone = idle._one_less(seat)
+            gone = idle._one_less(worker)
         started = done.count(2)
         done.clear()
         assert idle.count == idle.pending == (interruption.came is not None)
@@ -246,7 +246,7 @@ def test_whoever_comes_into_counting_threads_may_submit() -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None:
     with Balancer(executor, workers=1, buffer=1) as balancer:
-        with amid(balancer._core):
+        with amid(balancer._admission):
             tickets = [cancelled(balancer) if number % 2 else balancer.post(CHAIN(0)) for number in range(3_000)]
         assert {type(ticket.wait(SECONDS).result) for ticket in tickets} == {Success, Failure}
         eventually(lambda: is_idle(balancer))
@@ -259,8 +259,8 @@ def test_a_collector_may_find_thousands_amid_one_decision(executor: str) -> None
 @pytest.mark.parametrize("executor", ["asyncio", "trio"])
 def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its balancer is just being bound, by a thread that waits for this one."""
-    monkeypatch.setattr(binding, "PATIENCE", 0.02)
-    start, tickets = start_thread.start_daemon, list[Ticket[Any]]()
+    monkeypatch.setattr(_host_binding, "PATIENCE", 0.02)
+    start, tickets = _start_thread.start_daemon, list[Ticket[Any]]()
 
     def starts(target: Callable[[], None], name: str) -> threading.Thread:
         def run() -> None:
@@ -273,7 +273,7 @@ def test_a_finaliser_on_the_new_thread_of_a_loop_may_post_too(executor: str, mon
 
     with nothing_left():
         balancer = Balancer(executor)
-        monkeypatch.setattr(start_thread, "start_daemon", starts)
+        monkeypatch.setattr(_start_thread, "start_daemon", starts)
         with balancer:
             assert balancer.run(CHAIN(0)).unwrap() == 0
             assert tickets[0].wait(SECONDS).unwrap() == 1
@@ -499,7 +499,7 @@ def test_whoever_comes_into_a_cache_may_empty_it() -> None:
         with interruption.here():
             found = cache.get("key", time.monotonic)
             cache.put("other", 2, time.monotonic)
-        assert found in (Found(hit=True, value=1), MISS)
+        assert found in (CacheLookup(hit=True, value=1), MISS)
         assert len(cache) <= 2
 
     caches: list[Cache] = []

@@ -155,10 +155,12 @@ balancer = Balancer(executor, lanes={"cpu": 1})
 held, go_on = threading.Event(), threading.Event()
 
 def bind():
-    from rio_chain.executors import blocking_run, here, thread
+    from rio_chain.executors import _blocking_run
+    from rio_chain.executors import _running_loop
+    from rio_chain.executors import _thread
     with ExitStack() as stack:
         ours = balancer._binding._lock, balancer._binding._deciding
-        for lock in (*ours, here._lock, blocking_run._lock, thread._lock):
+        for lock in (*ours, _running_loop._lock, _blocking_run._lock, _thread._lock):
             stack.enter_context(lock)
         balancer._binding._lanes.open()
         held.set()

@@ -45,7 +45,7 @@ def test_an_aging_that_is_none_is_refused_with_the_rule_and_the_right_code(aging
 
 @pytest.mark.parametrize("aging", [1_000, 1e3, timedelta(seconds=1)])
 def test_an_aging_is_milliseconds_or_a_timedelta(aging: Any) -> None:
-    assert Balancer(aging=aging)._core.queue._aging == 1.0
+    assert Balancer(aging=aging)._admission.queue._aging == 1.0
 
 
 # --- how a request is to be treated ---------------------------------------------------------------------------------

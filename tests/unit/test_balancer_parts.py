@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rio_chain import BalancerClosed, QueueFull, Task
-from rio_chain.balancer.core import Core
-from rio_chain.balancer.queue import Turn
-from rio_chain.balancer.stats import SIZE, Histogram, Tally
-from rio_chain.engine.current import Run
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._priority_queue import Turn
+from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter
+from rio_chain.engine._current_run import Run
 
 PLAN = Task(len).plan()
 durations = st.floats(0, 1e4)
@@ -21,7 +21,7 @@ durations = st.floats(0, 1e4)
 
 @given(st.lists(durations, min_size=1, max_size=50), st.floats(0, 1))
 def test_a_quantile_bounds_its_share_to_a_factor_of_two(values: list[float], share: float) -> None:
-    tally = Tally()
+    tally = HistogramCounter()
     for value in values:
         tally.add(value)
     histogram = tally.frozen()
@@ -33,14 +33,14 @@ def test_a_quantile_bounds_its_share_to_a_factor_of_two(values: list[float], sha
 
 
 def test_a_histogram_of_nothing_and_of_the_very_long() -> None:
-    assert Tally().frozen().quantile(0.5) == 0
-    tally = Tally()
+    assert HistogramCounter().frozen().quantile(0.5) == 0
+    tally = HistogramCounter()
     tally.add(1e12)
     assert tally.frozen() == Histogram((0,) * (SIZE - 1) + (1,))
 
 
 def test_a_histogram_shows_its_units() -> None:
-    tally = Tally()
+    tally = HistogramCounter()
     for value in (0.0001, 0.0001, 0.1):
         tally.add(value)
     assert repr(tally.frozen()) == "<Histogram of 3: p50 <= 0.128 ms, p99 <= 131.072 ms>"
@@ -50,7 +50,7 @@ class Told:
     """A core, and turns that note when they are told."""
 
     def __init__(self, workers: int = 1, buffer: int = 9) -> None:
-        self.core = Core(workers, buffer)
+        self.admission = Admission(workers, buffer)
         self.told: list[str] = []
 
     def turn(self, name: str, priority: float = 0) -> Turn:
@@ -58,7 +58,7 @@ class Told:
 
     def admitted(self, name: str, priority: float = 0, *, bounded: bool = True) -> Turn:
         turn = self.turn(name, priority)
-        self.core.admit(turn, bounded=bounded)
+        self.admission.admit(turn, bounded=bounded)
         return turn
 
 
@@ -66,44 +66,44 @@ def test_a_slot_is_handed_over_and_told_once() -> None:
     it = Told()
     a, b, c = it.admitted("a"), it.admitted("b"), it.admitted("c", 1)
     assert (a.state, b.state, c.state, it.told) == ("granted", "waiting", "waiting", [])
-    it.core.leave(a.run, 0, 0)
-    it.core.leave(c.run, 0, 0)
-    it.core.leave(b.run, 0, 0)
+    it.admission.leave(a.run, 0, 0)
+    it.admission.leave(c.run, 0, 0)
+    it.admission.leave(b.run, 0, 0)
     assert it.told == ["c", "b"]
-    assert (it.core.queue.running, it.core.runs, it.core.done) == (0, {}, 3)
+    assert (it.admission.queue.running, it.admission.runs, it.admission.done) == (0, {}, 3)
 
 
 def test_a_slot_that_was_taken_back_is_not_given_back_twice() -> None:
     it = Told()
     a, b = it.admitted("a"), it.admitted("b")
-    it.core.give_up(a)
+    it.admission.give_up(a)
     assert (it.told, b.state) == (["b"], "granted")
-    it.core.leave(a.run, 0, 0)
-    it.core.give_up(a)
-    assert (it.core.queue.running, it.core.runs) == (1, {b.run: None})
-    it.core.leave(b.run, 0, 0)
-    assert it.core.queue.running == 0
+    it.admission.leave(a.run, 0, 0)
+    it.admission.give_up(a)
+    assert (it.admission.queue.running, it.admission.runs) == (1, {b.run: None})
+    it.admission.leave(b.run, 0, 0)
+    assert it.admission.queue.running == 0
 
 
 def test_one_who_gives_up_between_hand_over_and_wake_passes_it_on() -> None:
     it = Told()
     a, b, c = it.admitted("a"), it.admitted("b"), it.admitted("c")
-    it.core.leave(a.run, 0, 0)
-    assert not it.core.withdraw(b)  # too late
-    it.core.give_up(b)
+    it.admission.leave(a.run, 0, 0)
+    assert not it.admission.withdraw(b)  # too late
+    it.admission.give_up(b)
     assert (it.told, c.state) == (["b", "c"], "granted")
 
 
 def test_idle_is_told_when_nothing_runs_and_nothing_waits() -> None:
     it, idle = Told(), list[str]()
     a, b = it.admitted("a"), it.admitted("b")
-    it.core.when_idle(lambda: idle.append("idle"))
-    it.core.withdraw(b)
+    it.admission.when_idle(lambda: idle.append("idle"))
+    it.admission.withdraw(b)
     assert idle == []
-    it.core.leave(a.run, 0, 0)
-    it.core.leave(it.admitted("c").run, 0, 0)
+    it.admission.leave(a.run, 0, 0)
+    it.admission.leave(it.admitted("c").run, 0, 0)
     assert idle == ["idle"]
-    it.core.when_idle(lambda: idle.append("at once"))
+    it.admission.when_idle(lambda: idle.append("at once"))
     assert idle == ["idle", "at once"]
 
 
@@ -113,12 +113,12 @@ def test_a_closed_or_full_core_refuses_and_counts() -> None:
     with pytest.raises(QueueFull):
         it.admitted("c")
     it.admitted("d", bounded=False)
-    assert (it.core.rejected, it.core.queue.waiting) == (1, 2)
-    assert (it.core.shut(), it.core.shut()) == (True, False)
+    assert (it.admission.rejected, it.admission.queue.waiting) == (1, 2)
+    assert (it.admission.shut(), it.admission.shut()) == (True, False)
     with pytest.raises(BalancerClosed):
         it.admitted("e", bounded=False)
     it.told.clear()
-    assert len(it.core.clear()) == 1
+    assert len(it.admission.clear()) == 1
     assert it.told == ["b", "d"]
 
 
@@ -128,17 +128,17 @@ def test_what_comes_back_in_is_put_aside_until_the_decision_is_complete(closed: 
     it = Told(workers=2)
     late = it.turn("late")
     seen: list[Any] = []
-    with amid(it.core):
-        seen += [it.core.admit(late, bounded=True), late.state, it.core.queue.running]
-        seen.append(it.core.put_aside(lambda: it.core.withdraw(late)))
-        it.core.closed = closed
+    with amid(it.admission):
+        seen += [it.admission.admit(late, bounded=True), late.state, it.admission.queue.running]
+        seen.append(it.admission.defer(lambda: it.admission.withdraw(late)))
+        it.admission.closed = closed
         assert (it.told, late.state) == ([], "waiting")
     assert seen == [False, "waiting", 0, True]
     assert it.told == ["late"]
     assert late.state == ("gone" if closed else "granted")  # it had its slot before it could withdraw
-    assert it.core.queue.running == (not closed)
+    assert it.admission.queue.running == (not closed)
 
 
 def test_nothing_is_put_aside_for_other_threads() -> None:
     it = Told()
-    assert not it.core.put_aside(lambda: None)
+    assert not it.admission.defer(lambda: None)

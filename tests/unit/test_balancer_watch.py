@@ -18,16 +18,16 @@ from attrs import evolve
 from rich.console import Console
 
 from rio_chain import Balancer, ChainDefinitionError, Task, UsageError
-from rio_chain.balancer import watch as watching
-from rio_chain.balancer.stats import SIZE, Histogram, Stats, Tally
-from rio_chain.balancer.watch import Watched, line, table
+from rio_chain.balancer import _live_table as watching
+from rio_chain.balancer._live_table import WatchedBalancer, line, table
+from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
 
 
 def histogram(*ms: float) -> Histogram:
-    tally = Tally()
+    tally = HistogramCounter()
     for one in ms:
         tally.add(one / 1000)
     return tally.frozen()
@@ -41,8 +41,8 @@ LATE = Stats(
 EMPTY = Stats(running=0, queued=0, abandoned=0, done=0, rejected=0, waits=NONE, runs=NONE)
 
 
-def watched(title: str = "Balancer asyncio open") -> Watched:
-    return Watched(4, 100, 8, lambda: title, lambda: False, lambda: EMPTY)
+def watched(title: str = "Balancer asyncio open") -> WatchedBalancer:
+    return WatchedBalancer(4, 100, 8, lambda: title, lambda: False, lambda: EMPTY)
 
 
 def drawn(renderable: object, width: int = 80) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rio_chain.engine.blocking import HeldCall, SharedPermit
-from rio_chain.engine.contender import Contender, Race, RaceOver
-from rio_chain.engine.program import CONSTANT, JUMP, LEAVE, TASK
-from rio_chain.policies.hold import Permit
+from rio_chain.engine._blocking_call import HeldCall, SharedPermit
+from rio_chain.engine._program import CONSTANT, JUMP, LEAVE, TASK
+from rio_chain.engine._race import Contender, Race, RaceOver
+from rio_chain.policies._permit import Permit
 
 
 class Told(Permit):

@@ -29,9 +29,9 @@ from rio_chain import (
     settle,
     when,
 )
-from rio_chain.bounds import Cut
-from rio_chain.nodes import Choose, Expand, FanOut, Node, OrElse, Race, Scope, Seq, TaskNode, walk
-from rio_chain.plan import compile_plan
+from rio_chain.chain._nodes import Choose, Expand, FanOutNode, Node, OrElse, RaceNode, Scope, Seq, TaskNode, walk
+from rio_chain.chain._plan import compile_plan
+from rio_chain.inspect._bounds import Cut
 from rio_chain.policies import Retry, Timeout
 
 
@@ -244,10 +244,10 @@ class Model:
             return self.one_by_one(node.steps, stop_at=False)
         if isinstance(node, OrElse):
             return self.one_by_one((node.primary, node.fallback), stop_at=True)  # type: ignore[arg-type]
-        return self.race(node) if isinstance(node, Race) else self.joined(node)
+        return self.race(node) if isinstance(node, RaceNode) else self.joined(node)
 
     def joined(self, node: Node) -> Ran:
-        if isinstance(node, FanOut):
+        if isinstance(node, FanOutNode):
             return self.fan_out(node)
         if isinstance(node, Expand):
             many = 1 + sum(self.chance() for _ in range(node.total - 1))
@@ -256,7 +256,7 @@ class Model:
         taken = next((i for i, _ in enumerate(node.tests) if self.chance()), len(node.tests))
         return self.run(node.branches[taken]) if taken < len(node.branches) else (False, 0.0)
 
-    def fan_out(self, node: FanOut) -> Ran:
+    def fan_out(self, node: FanOutNode) -> Ran:
         """Over when so many as are needed have succeeded, or so many have failed that these can't any more."""
         width = len(node.branches)
         need = node.need or width
@@ -288,7 +288,7 @@ class Model:
             total += time
         return ok, total
 
-    def race(self, node: Race) -> Ran:
+    def race(self, node: RaceNode) -> Ran:
         """Starts come by the delay, and by every failure; the first success ends it."""
         count = node.count if self.hedges or not node.hedge else 1
         assert isinstance(node.after, float)
@@ -372,7 +372,7 @@ def test_nothing_that_can_happen_costs_more_and_something_costs_as_much(chain: A
     ):
         longest, most = worst(root, hedges=hedges)
         assert time >= longest * 1000 - 1e-6
-        if not any(isinstance(n, Race) and n.count > 2 and n.after for n in walk(root)):
+        if not any(isinstance(n, RaceNode) and n.count > 2 and n.after for n in walk(root)):
             assert time == pytest.approx(longest * 1000)  # else it may be a little more than what can happen
         if len(set(names.values())) == len(names):
             assert {name: times for name, times in calls.items() if times} == most

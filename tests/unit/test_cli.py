@@ -383,7 +383,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from rio_chain import cli\n"
         "try: cli.main(['run', '--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'asyncio', 'trio', 'rich', 'IPython', 'httpx2', 'rio_chain.live', 'rio_chain.show'}\n"
+        "heavy = {'asyncio', 'trio', 'rich', 'IPython', 'httpx2', 'rio_chain.inspect.live', 'rio_chain.inspect'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rio_chain import ChainDefinitionError, Task, Unstable, fan_out
-from rio_chain.simulation import Advice, LatencyModel, Script, advise, compare, poisson, searching, simulate
-from rio_chain.simulation.changes import Change, changed, stacks
+from rio_chain.simulation import Advice, LatencyModel, Script, _search, advise, compare, poisson, simulate
+from rio_chain.simulation._policy_changes import Change, changed, task_policies
 
 
 async def fetch(number: int) -> int:
@@ -114,7 +114,7 @@ def test_a_change_is_what_one_would_write(before: Any, change: Change, after: An
 
 
 def test_what_stands_around_a_task_is_known() -> None:
-    around = stacks(plain.replica(2, after=50).timeout(300).retry(2).timeout(900) >> Task(store))["fetch"]
+    around = task_policies(plain.replica(2, after=50).timeout(300).retry(2).timeout(900) >> Task(store))["fetch"]
     assert (around.after, around.timeout, around.retries, around.limit) == (0.05, 0.3, 2, 0.3)
 
 
@@ -125,8 +125,8 @@ def test_what_stands_around_a_task_is_known() -> None:
 def quick() -> Iterator[None]:
     """A search with fewer requests than users get: what is tested are its rules."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "LOOK", 200)
-        patch.setattr(searching, "CLOSER", 500)
+        patch.setattr(_search, "LOOK", 200)
+        patch.setattr(_search, "CLOSER", 500)
         yield
 
 

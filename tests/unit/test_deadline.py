@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from rio_chain import Balancer, ChainDefinitionError, Deadline, DeadlineExceeded, Request, Task, remaining
-from rio_chain.deadline import deadline_of
+from rio_chain._core.deadline import deadline_of
 
 
 class Clock:

@@ -11,8 +11,7 @@ import attrs
 import pytest
 
 from rio_chain import Backoff, Chain, ChainDefinitionError, FanOut, Request, Task, fan_out, settle, star
-from rio_chain.nodes import Bridge, Constant, Handler, Node, OrElse, Scope, Seq, TaskNode
-from rio_chain.nodes import FanOut as FanOutNode
+from rio_chain.chain._nodes import Bridge, Constant, FanOutNode, Handler, Node, OrElse, Scope, Seq, TaskNode
 from rio_chain.policies import DEFAULT_BACKOFF, Retry, Timeout
 
 

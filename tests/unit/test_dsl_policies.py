@@ -26,7 +26,7 @@ from rio_chain import (
     quorum,
     race,
 )
-from rio_chain.nodes import Constant, Node, OrElse, Race, Scope, TaskNode, heads, walk
+from rio_chain.chain._nodes import Constant, Node, OrElse, RaceNode, Scope, TaskNode, heads, walk
 from rio_chain.policies import Accept, Retry
 
 
@@ -51,16 +51,16 @@ breaker, budget, cache = Breaker(), Budget(), Cache(1000)
 chaos, flights, limit, quantile = Chaos(0.5, latency=10), SingleFlight(), Limit(10), Quantile()
 
 
-def race_in(chain: Chain[..., Any]) -> Race:
-    found = next(node for node in walk(chain.node) if isinstance(node, Race))
-    assert found == next(node for node in walk(chain.plan().root) if isinstance(node, Race))
+def race_in(chain: Chain[..., Any]) -> RaceNode:
+    found = next(node for node in walk(chain.node) if isinstance(node, RaceNode))
+    assert found == next(node for node in walk(chain.plan().root) if isinstance(node, RaceNode))
     return found
 
 
 class TestReplica:
     def test_is_a_race_of_one_branch(self) -> None:
-        assert F.replica(2, after=20).node == Race((F.node,), 2, 0.02, first(), hedge=True)
-        assert F.replica(3).node == Race((F.node,), 3, 0.0, first(), hedge=True)
+        assert F.replica(2, after=20).node == RaceNode((F.node,), 2, 0.02, first(), hedge=True)
+        assert F.replica(3).node == RaceNode((F.node,), 3, 0.0, first(), hedge=True)
 
     def test_the_delay(self) -> None:
         assert race_in(F.replica(2, after=timedelta(seconds=1))).after == 1.0
@@ -89,7 +89,7 @@ class TestReplica:
 
 class TestRace:
     def test_is_a_race_that_begins_at_once(self) -> None:
-        assert race(F, G, pick=quorum(2)).node == Race((F.node, G.node), 2, 0.0, quorum(2), hedge=False)
+        assert race(F, G, pick=quorum(2)).node == RaceNode((F.node, G.node), 2, 0.0, quorum(2), hedge=False)
 
     def test_brackets_around_shifts_make_no_difference(self) -> None:
         assert race(F >> (G >> F), G) == race((F >> G) >> F, G)

@@ -12,9 +12,9 @@ import pytest
 from laws.queue_model import on_asyncio, on_trio
 
 from rio_chain import Abandoned, Request, Task, current_attempt, remaining
-from rio_chain.engine.current import Run, inherited
-from rio_chain.engine.late import close_all, close_here
-from rio_chain.engine.runtime import Raised
+from rio_chain.engine._current_run import Run, inherited
+from rio_chain.engine._discarded_results import close_all, close_here
+from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.executors import waiter_here
 
 

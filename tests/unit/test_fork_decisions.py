@@ -75,10 +75,10 @@ def test_the_thread_that_forks_in_its_own_decision_completes_it() -> None:
     cache, done = Cache(LONG), list[str]()
 
     def decision() -> None:
-        cache._lock.put_aside(lambda: done.append("after"))
+        cache._lock.defer(lambda: done.append("after"))
 
         def child() -> None:
-            assert cache._lock.put_aside(lambda: done.append("later"))
+            assert cache._lock.defer(lambda: done.append("later"))
             use_inside(cache)
 
         in_child(child)

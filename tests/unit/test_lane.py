@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from returns.result import Success
 
-from rio_chain import Balancer, ChainDefinitionError, NotPicklable, ProcessDied, Request, Task, UsageError, pickling
-from rio_chain.executors import lane as lanes
-from rio_chain.executors.lane import Lane
+from rio_chain import Balancer, ChainDefinitionError, NotPicklable, ProcessDied, Request, Task, UsageError
+from rio_chain._core import pickling
+from rio_chain.executors.lanes import _lane as lanes
+from rio_chain.executors.lanes._lane import Lane
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,10 @@ import pytest
 from conformance import lane_errors
 from conformance.lane_errors import MAKERS, DiskFull, Frozen, Hostile, Locked, Needs, Slotted, Stop, Two, fail, give
 
-from rio_chain import Balancer, Task, pickling
-from rio_chain.executors import lane_error
-from rio_chain.executors.lane_error import pack_error, unpack_error
+from rio_chain import Balancer, Task
+from rio_chain._core import pickling
+from rio_chain.executors.lanes import _error_transfer
+from rio_chain.executors.lanes._error_transfer import pack_error, unpack_error
 
 MOST = 1 << 20
 CLASSES = {
@@ -35,7 +36,7 @@ CLASSES = {
 
 
 def text(error: BaseException) -> str:
-    return lane_error.text_of(error)
+    return _error_transfer.text_of(error)
 
 
 def crossed(error: BaseException, most: int = MOST) -> Any:

@@ -15,9 +15,9 @@ from conformance import lane_bodies
 from conformance.lane_bodies import where
 
 from rio_chain import Balancer, NotPicklable, ProcessDied, Task
-from rio_chain.executors import lane as lanes
-from rio_chain.executors import lane_pipe, lane_process
-from rio_chain.executors.lane_pipe import BodyTooLarge, OutOfStep, is_silent, new_mark, receive, send
+from rio_chain.executors.lanes import _lane as lanes
+from rio_chain.executors.lanes import _pipe, _process
+from rio_chain.executors.lanes._pipe import BodyTooLarge, OutOfStep, is_silent, new_mark, receive, send
 
 ROOT = Path(__file__).parents[2]
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -66,7 +66,7 @@ def test_there_is_no_memory_for_a_body_that_is_too_large(
     reads, writes = pipe
     mark = new_mark()
     asked: list[int] = []
-    monkeypatch.setattr(lane_pipe, "bytearray", lambda size: asked.append(size) or bytearray(size), raising=False)
+    monkeypatch.setattr(_pipe, "bytearray", lambda size: asked.append(size) or bytearray(size), raising=False)
     writes.write(mark + (1 << 60).to_bytes(8, "big") + b"x")
     with pytest.raises(BodyTooLarge):
         receive(reads, 1000, mark)
@@ -120,7 +120,7 @@ def test_a_process_is_dropped_after_anything_but_a_whole_answer(executor: str, f
         pid = balancer.run(WHERE(1)).unwrap()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                lanes if name == "opened" else lane_process, name, lambda *args: (patch.undo(), failing(*args))[1]
+                lanes if name == "opened" else _process, name, lambda *args: (patch.undo(), failing(*args))[1]
             )
             error: Any = None
             try:

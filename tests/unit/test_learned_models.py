@@ -14,7 +14,7 @@ import trio.testing
 from returns.result import Failure
 
 from rio_chain import Backoff, ChainDefinitionError, Outcome, Request, Task, TaskTimedOut, each
-from rio_chain.simulation.learned import KEPT, distribution
+from rio_chain.simulation._learned_models import KEPT, distribution
 from rio_chain.testing import LatencyModel, Script
 
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from screens import Kept
 
 from rio_chain import Chain, ChainDefinitionError, DeadlineExceeded, Event, Task, UsageError, each, fan_out, remaining
-from rio_chain.live import screen
-from rio_chain.live.screen import Lines, Shown
-from rio_chain.live.sheet import Cell, Sheet, html, text
-from rio_chain.live.tasks import Row, Tasks, ended, folded
-from rio_chain.live.terminal import drawn
+from rio_chain.inspect.live import _screen
+from rio_chain.inspect.live._rich_terminal import drawn
+from rio_chain.inspect.live._screen import LineOutput, Shown
+from rio_chain.inspect.live._table import Cell, Sheet, html, text
+from rio_chain.inspect.live._task_rows import TaskRow, Tasks, ended, folded
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -38,7 +38,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     kept = Kept()
-    monkeypatch.setattr(screen, "screen_here", lambda: kept)
+    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
     return kept
 
 
@@ -63,7 +63,7 @@ def slow(value: Any) -> Any:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def told(*events: Event, task: str = "a", now: float = 100.0) -> Row:
+def told(*events: Event, task: str = "a", now: float = 100.0) -> TaskRow:
     """What such events make of a task."""
     tasks = Tasks((Task(abs).named(task)).plan())
     for event in events:
@@ -77,11 +77,11 @@ def test_a_task_waits_runs_is_tried_again_and_ends() -> None:
     failed = Event("attempt_failed", "a", 30, attempt=1, error=OSError())
     again = Event("started", "a", 40, attempt=2)
     done = Event("finished", "a", 60, attempt=2, status="succeeded")
-    assert told() == Row("a", "waiting", 0, None, {}, "")
-    assert told(begun) == Row("a", "running", 1, 90.0, {}, "")
-    assert told(begun, failed) == Row("a", "retrying", 1, 90.0, {}, "OSError")
-    assert told(begun, failed, again) == Row("a", "running", 2, 90.0, {}, "OSError")
-    assert told(begun, failed, again, done) == Row("a", "succeeded", 2, 50.0, {}, "")
+    assert told() == TaskRow("a", "waiting", 0, None, {}, "")
+    assert told(begun) == TaskRow("a", "running", 1, 90.0, {}, "")
+    assert told(begun, failed) == TaskRow("a", "retrying", 1, 90.0, {}, "OSError")
+    assert told(begun, failed, again) == TaskRow("a", "running", 2, 90.0, {}, "OSError")
+    assert told(begun, failed, again, done) == TaskRow("a", "succeeded", 2, 50.0, {}, "")
 
 
 def test_it_runs_while_one_of_its_replicas_does() -> None:
@@ -137,7 +137,7 @@ def test_the_events_lead_to_what_the_outcome_says(name: str, executor: str) -> N
 
 def test_where_there_is_no_room_those_that_are_at_work_are_kept() -> None:
     states = ["succeeded"] * 50 + ["running", "failed", "retrying"] + ["waiting"] * 50
-    rows = [Row(f"t{n}", state, 1, 1.0, {}, "") for n, state in enumerate(states)]  # type: ignore[arg-type]
+    rows = [TaskRow(f"t{n}", state, 1, 1.0, {}, "") for n, state in enumerate(states)]  # type: ignore[arg-type]
     some, left = folded(rows, 6)
     assert [row.name for row in some] == ["t0", "t1", "t50", "t51", "t52"]
     assert left == "and 98 more: 50 waiting, 48 succeeded"
@@ -261,7 +261,7 @@ def test_the_time_that_a_view_takes_to_open_is_not_the_runs(kept: Kept, monkeypa
         opened.append(time.monotonic())
         return kept
 
-    monkeypatch.setattr(screen, "screen_here", open_slowly)
+    monkeypatch.setattr(_screen, "screen_here", open_slowly)
     left, then = Task(lambda: (remaining(), time.monotonic()))().run(live=True, deadline=10_000).unwrap()
     assert left + (then - opened[0]) * 1_000 >= 10_000
 
@@ -343,7 +343,7 @@ def test_no_values_are_shown(kept: Kept) -> None:
 def test_a_run_without_it_imports_nothing_of_it() -> None:
     import subprocess  # noqa: PLC0415 - here alone
 
-    code = "import sys; from rio_chain import Task; Task(abs)(1).run(); print('rio_chain.live' in sys.modules)"
+    code = "import sys; from rio_chain import Task; Task(abs)(1).run(); print('rio_chain.inspect.live' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -374,16 +374,16 @@ def test_a_line_is_said_once_for_each_change(
         assert seen.wait(20)
         return value
 
-    def show(lines: Lines, view: Any) -> None:
+    def show(lines: LineOutput, view: Any) -> None:
         before = begun.is_set()
         shown(lines, view)
         if before:
             seen.set()
 
-    shown = Lines.show
-    monkeypatch.setattr(Lines, "show", show)
-    monkeypatch.setattr(Lines, "every", 0.0)
-    monkeypatch.setattr("rio_chain.executors.waiting.SLICE", 0.002)
+    shown = LineOutput.show
+    monkeypatch.setattr(LineOutput, "show", show)
+    monkeypatch.setattr(LineOutput, "every", 0.0)
+    monkeypatch.setattr("rio_chain.executors._blocking_wait.SLICE", 0.002)
     Task(held)(1).run(live=True)
     running, done, end = capsys.readouterr().err.splitlines()
     assert running.startswith("held: running, ")
@@ -393,8 +393,8 @@ def test_a_line_is_said_once_for_each_change(
 
 def test_lines_come_less_often_the_longer_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    lines, said = Lines(), 0
+    monkeypatch.setattr(_screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    lines, said = LineOutput(), 0
     while now[0] < 600:
         now[0] += lines.every
         said += 1
@@ -478,7 +478,7 @@ def test_without_rich_there_are_lines_and_a_hint_once(monkeypatch: pytest.Monkey
 
     load = importlib.import_module
     monkeypatch.setattr(importlib, "import_module", missing)
-    monkeypatch.setattr(screen, "_hinted", set())
+    monkeypatch.setattr(_screen, "_hinted", set())
     for _ in range(2):
         Task(abs)(1).run(live=True)
     lines = terminal.getvalue().splitlines()
@@ -505,7 +505,7 @@ class Cellular(ModuleType):
 def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cellular]:
     cell = Cellular()
     monkeypatch.setitem(sys.modules, "IPython.display", cell)
-    monkeypatch.setattr(screen, "in_notebook", lambda: True)
+    monkeypatch.setattr(_screen, "in_notebook", lambda: True)
     return cell
 
 
@@ -530,7 +530,7 @@ def test_a_notebook_shows_what_there_is_as_text_where_pictures_are_off(
 def test_it_is_drawn_ten_times_a_second_at_most(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.every = 0.1
     now = [0.0]
-    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(_screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with Shown(SimpleNamespace(sheet=lambda _: SHEET)) as look:  # type: ignore[arg-type]
         for _ in range(1_000):
             now[0] += 0.001
@@ -545,7 +545,7 @@ def test_a_slow_screen_takes_no_more_than_its_share(kept: Kept, monkeypatch: pyt
         now[0] += 0.5
         return SHEET
 
-    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(_screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with Shown(SimpleNamespace(sheet=sheet)) as look:  # type: ignore[arg-type]
         while now[0] < 60:
             now[0] += 0.01

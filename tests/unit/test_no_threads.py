@@ -102,7 +102,7 @@ def test_other_workers_do_what_the_thread_that_did_not_start_was_for(executor: s
     calls, gate = Calls(), threading.Event()
     with Balancer(executor, workers=2) as balancer:
         holder = balancer.post(Task(gate.wait)(SPARE))
-        eventually(lambda: getattr(balancer._host, "crew").count == 1)  # noqa: B009 - of whatever host
+        eventually(lambda: getattr(balancer._host, "pool").count == 1)  # noqa: B009 - of whatever host
         with NoThreads().here():
             waiting = balancer.post(Task(calls.pay)("later"))
             gate.set()

@@ -9,7 +9,7 @@ import trio
 
 from rio_chain import UsageError
 from rio_chain.policies import Retry
-from rio_chain.policies.other_loop import ADVICE, advise, is_advised, of_another_loop
+from rio_chain.policies._wrong_loop_errors import ADVICE, advise, is_advised, of_another_loop
 
 
 async def made() -> asyncio.Future[None]:

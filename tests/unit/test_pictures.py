@@ -29,14 +29,14 @@ from rio_chain import (
     when,
 )
 from rio_chain.errors import BridgeFailed, Skipped
-from rio_chain.log import Entry, Log, Tally, note_call
-from rio_chain.outcome import Failed
-from rio_chain.show.build import picture
-from rio_chain.show.marks import marks
-from rio_chain.show.measure import cut, width
-from rio_chain.show.rows import Timeline, timeline
-from rio_chain.show.theme import STATES, TONES
-from rio_chain.show.timeline import step
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._status_marks import marks
+from rio_chain.inspect.pictures._text_width import cut, width
+from rio_chain.inspect.pictures._theme import STATES, TONES
+from rio_chain.inspect.pictures._timeline import step
+from rio_chain.inspect.pictures._timeline_rows import Timeline, timeline
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import ItemTotals, Log, TaskRecord, note_call
 
 SAVED = Path(__file__).parent / "pictures"
 
@@ -82,12 +82,12 @@ def a_run() -> Outcome[Any]:
     note_call(log, 0, 10.0, 10.05).failed(OSError("busy"))
     log[0].new_turn()
     note_call(log, 0, 10.1, 10.2).succeeded("user")
-    hedged = log[2] = Entry()
+    hedged = log[2] = TaskRecord()
     hedged.called(10.2, 10.3)
     hedged.called(10.22, 10.3)
-    hedged.spells[1].replica = 1
+    hedged.call_records[1].replica = 1
     hedged.status, hedged.winner, hedged.started, hedged.value = "succeeded", 1, 2, "shops"
-    hedged.spells[1].status = "succeeded"
+    hedged.call_records[1].status = "succeeded"
     note_call(log, 3, 10.35, 10.36).failed(error := ValueError("<no> template"))
     return Outcome(page.plan(), log, Failed(error), (9.9, 10.0, 10.4))
 
@@ -106,14 +106,14 @@ def test_a_picture_looks_as_it_did(name: str) -> None:
 class TestPlan:
     def test_policies_stand_on_their_task_in_order(self) -> None:
         box = next(b for b in picture(page.plan()).boxes if b.name == "orders")
-        assert [pill.text for pill in box.pills] == ["timeout 200 ms", "retry 2", "timeout 900 ms"]
+        assert [badge.text for badge in box.badges] == ["timeout 200 ms", "retry 2", "timeout 900 ms"]
         assert box.rings == ("time", "again", "time")
         assert "task orders (sync)\ntimeout 200 ms\nretry up to 2 times" in box.full
-        assert all(one.x < other.x for one, other in pairwise(box.pills[:2]))
+        assert all(one.x < other.x for one, other in pairwise(box.badges[:2]))
 
     def test_a_policy_around_several_is_a_frame(self) -> None:
         [frame] = [b for b in picture(page.plan()).boxes if b.kind == "frame"]
-        assert [pill.text for pill in frame.pills] == ["breaker"]
+        assert [badge.text for badge in frame.badges] == ["breaker"]
 
     def test_what_a_task_uses_has_a_line_of_its_own(self) -> None:
         [use] = [edge for edge in picture(page.plan()).edges if edge.line == "use"]
@@ -131,7 +131,7 @@ class TestPlan:
         )
         shown = picture(chain.plan())
         texts = {box.text for box in shown.boxes} | {edge.label for edge in shown.edges}
-        texts |= {pill.text for box in shown.boxes for pill in box.pills}
+        texts |= {badge.text for box in shown.boxes for badge in box.badges}
         assert texts >= {
             "x", "y", "dict", "first", "each item, 3 at once", "expand, 10 at once", "if is_good", "otherwise",
             "inline", "else", "0", "named", "1 of 2",
@@ -204,7 +204,7 @@ class TestLarge:
         assert fold.mark.text.endswith("succeeded")
 
     def test_nor_does_the_deepest_chain_that_can_be_written(self) -> None:
-        chain: Chain[Any, Any] = named("core")
+        chain: Chain[Any, Any] = named("admission")
         deepest: Chain[Any, Any] = chain
         for i in range(1_000):  # far more than can be planned
             deepest, chain = chain, (chain.timeout(5) >> named(f"t{i}")).retry(1)
@@ -268,7 +268,7 @@ class TestRun:
         assert "failed: LookupError: no `when` is true of int" in choice.full
         outcome = (each(named("a")) >> each(named("b") >> each(named("c"))))([1]).run()
         frames = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "items"]
-        assert sorted(tuple(pill.text for pill in box.pills) for box in frames) == [(), (), ("failed",)]
+        assert sorted(tuple(badge.text for badge in box.badges) for box in frames) == [(), (), ("failed",)]
 
     def test_items_are_counted(self) -> None:
         outcome = each(named("item"), on_error="drop")([1, 2, 3]).run()
@@ -277,7 +277,7 @@ class TestRun:
         assert [bar.items for bar in row.bars] == [3]
 
     def test_a_cached_answer_made_no_call(self) -> None:
-        entry = Entry()
+        entry = TaskRecord()
         entry.succeeded(1)
         outcome = Outcome(named("a").plan(), [entry], 1, (0, 0, 0))
         assert marks(outcome).tasks[0].text == "without a call"
@@ -307,7 +307,7 @@ class TestTimeline:
         assert [row.critical for row in found.rows] == [True, True, False]
 
     def test_who_was_stopped_is_not_who_was_waited_for(self) -> None:
-        stopped = Entry()
+        stopped = TaskRecord()
         stopped.called(0.0, 0.3)
         stopped.status = "running"
         stopped.end(OSError(), sibling=True)
@@ -324,7 +324,7 @@ class TestTimeline:
         assert {f"t{i}" for i in range(1, 100, 2)} <= {row.name for row in found.rows}
 
     def test_a_run_that_never_began(self) -> None:
-        entry = Entry()
+        entry = TaskRecord()
         entry.skip(OSError())
         outcome = Outcome(named("a").plan(), [entry], Failed(Skipped()), (0, 0, 0))
         assert timeline(outcome) == Timeline("a", timeline(outcome).head, 0, 0, timeline(outcome).rows)
@@ -335,7 +335,7 @@ class TestTimeline:
         assert step(span) == pytest.approx(distance)
 
     def test_items_that_ran_once_only(self) -> None:
-        tally = Tally()
+        tally = ItemTotals()
         tally.add(0, (1.0, 2.0, 1))
         tally.done()
         outcome = Outcome(each(named("a")).plan(), [tally], [1], (1.0, 1.0, 2.0))
@@ -398,7 +398,7 @@ class TestNotebook:
         def fail(*_: object) -> Any:
             raise RuntimeError("no")
 
-        monkeypatch.setattr(f"rio_chain.show.display.{broken}", fail)
+        monkeypatch.setattr(f"rio_chain.inspect._notebook.{broken}", fail)
         found = self.bundle(page)
         assert set(found) == {"text/plain"}
         assert found["text/plain"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rio_chain import Chain, ChainDefinitionError, Plan, Task, fan_out, settle
-from rio_chain.nodes import FanOut, Seq
-from rio_chain.plan import PlannedBridge, compile_plan
+from rio_chain.chain._nodes import FanOutNode, Seq
+from rio_chain.chain._plan import PlannedBridge, compile_plan
 
 
 def travelled(thing: Any) -> Any:
@@ -174,7 +174,7 @@ class TestPlan:
         assert compile_plan(page.plan().root) == page.plan()
 
     def test_an_empty_one_is_refused(self) -> None:
-        for node in (Seq(()), FanOut(())):
+        for node in (Seq(()), FanOutNode(())):
             with pytest.raises(ChainDefinitionError, match="at least one task"):
                 compile_plan(node)
 

@@ -170,7 +170,7 @@ class TestFunctions:
             (star(is_good), f"star({HERE}.is_good)"),
             (reduce(add, initial=object()), f"reduce({HERE}.add)"),
             (Always().__eq__, "object.__eq__"),
-            (F.named, "rio_chain.dsl.Task.named"),
+            (F.named, "rio_chain.dsl._chain.Task.named"),
             (lambda x: x, f"{HERE}.TestFunctions.<lambda>"),
         ],
     )
@@ -257,7 +257,7 @@ class TestNodes:
                     "kind": "choose",
                     "tests": [
                         {"function": f"{HERE}.is_good"},
-                        {"classes": ["int", "rio_chain.policies.limit.Limit"]},
+                        {"classes": ["int", "rio_chain.policies._limit.Limit"]},
                         {"classes": [f"{HERE}.Always"]},
                     ],
                 },

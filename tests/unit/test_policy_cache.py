@@ -9,9 +9,9 @@ from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Cache, Call, SingleFlight
-from rio_chain.policies.cache import MISS, Found
-from rio_chain.policies.flights import Follower, Leader
-from rio_chain.policies.hold import Answer
+from rio_chain.policies._cache import MISS, CacheLookup
+from rio_chain.policies._permit import Answer
+from rio_chain.policies._single_flight import Follower, Leader
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ class TestCache:
         assert cache.get("a", clock) == MISS
         cache.put("a", None, clock)
         clock.move(0.0999)
-        assert cache.get("a", clock) == Found(hit=True, value=None)
+        assert cache.get("a", clock) == CacheLookup(hit=True, value=None)
         clock.move(0.0001)
         assert cache.get("a", clock) is MISS
         assert len(cache) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Chaos
-from rio_chain.policies.chaos import NO_FAULT, Fault
+from rio_chain.policies._chaos import NO_FAULT, InjectedFault
 
 
 def hits(chaos: Chaos, calls: int = 2000) -> list[bool]:
@@ -27,9 +27,9 @@ def test_it_hits_at_its_rate() -> None:
 
 
 def test_what_a_hit_is() -> None:
-    assert Chaos(1, latency=5).next() == Fault(0.005)
+    assert Chaos(1, latency=5).next() == InjectedFault(0.005)
     error = OSError()
-    assert Chaos(1, error=error).next() == Fault(0.0, error)
+    assert Chaos(1, error=error).next() == InjectedFault(0.0, error)
     both = Chaos(1, latency=5, error=OSError).next()
     assert (both.delay, type(both.error)) == (0.005, OSError)
 

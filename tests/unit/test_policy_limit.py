@@ -11,8 +11,8 @@ from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError, LimitExceeded
 from rio_chain.policies import Call, Limit
-from rio_chain.policies import limit as limit_module
-from rio_chain.policies.hold import PendingPermit
+from rio_chain.policies import _limit as limit_module
+from rio_chain.policies._permit import PendingPermit
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Chooser, Quantile, Replica, first
-from rio_chain.policies.choice import Arrival, Ask, Decision
-from rio_chain.policies.choosers import best, quorum
+from rio_chain.policies._best_and_quorum import best, quorum
+from rio_chain.policies._chooser import Arrival, Ask, Decision
 
 
 def arrivals(chooser: Chooser, *values: Any, at: float = 0.0) -> list[Arrival]:

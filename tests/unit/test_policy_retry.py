@@ -11,8 +11,8 @@ import pytest
 
 from rio_chain import BridgeFailed, CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
 from rio_chain.policies import Accept, Backoff, ByClass, Retry, Wait
-from rio_chain.policies.matching import matches
-from rio_chain.policies.told import told_seconds
+from rio_chain.policies._match_errors import matches
+from rio_chain.policies._retry_after import parse_retry_after
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 FLAT = Backoff(base=10, factor=1, cap=10, jitter="none")
@@ -123,7 +123,7 @@ class TestTold:
         ],
     )
     def test_what_is_meant(self, told: object, seconds: float) -> None:
-        assert told_seconds(told, TODAY) == seconds
+        assert parse_retry_after(told, TODAY) == seconds
 
     @pytest.mark.parametrize(
         "told",
@@ -137,15 +137,15 @@ class TestTold:
         ids=lambda told: type(told).__name__,
     )
     def test_what_can_not_be_read_is_ignored(self, told: object) -> None:
-        assert told_seconds(told, TODAY) is None
+        assert parse_retry_after(told, TODAY) is None
 
     def test_a_date_without_a_zone_is_local_time(self) -> None:
         now = datetime.now(UTC)
         local = (now + timedelta(seconds=30)).astimezone().replace(tzinfo=None)
-        assert told_seconds(local, now) == pytest.approx(30)
+        assert parse_retry_after(local, now) == pytest.approx(30)
 
     def test_a_date_beyond_the_calendar(self) -> None:
-        assert told_seconds(datetime.min, TODAY) in (None, 0.0)  # noqa: DTZ901 - the point
+        assert parse_retry_after(datetime.min, TODAY) in (None, 0.0)  # noqa: DTZ901 - the point
 
     def test_it_is_waited_without_jitter_where_it_is_the_longer_wait(self) -> None:
         assert [Retry(1).delay(0, Told(told), draw=lambda: 0.5) for told in (0.7, "0.7", 0.01)] == [0.7, 0.7, 0.025]

@@ -12,10 +12,10 @@ from fake_clock import FakeClock
 
 from rio_chain import ChainDefinitionError
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Limit, Quantile, SingleFlight
-from rio_chain.policies.hold import Answer, PendingPermit
-from rio_chain.policies.keys import Key, key_of
-from rio_chain.policies.timeline import Timeline
-from rio_chain.policies.written import exact_ms, plain
+from rio_chain.policies._keys import Key, key_of
+from rio_chain.policies._number_format import exact_ms, exact_number
+from rio_chain.policies._permit import Answer, PendingPermit
+from rio_chain.policies._shared_clock import Timeline
 
 OBJECTS: list[Any] = [
     Breaker(),
@@ -156,7 +156,7 @@ def test_a_turn_without_a_wake_can_be_told() -> None:
 @pytest.mark.parametrize("ms", [1, 0.1, 100, 1 / 3, 1e9, 0.30000000000000004])
 def test_milliseconds_are_written_exactly(ms: float) -> None:
     assert float(exact_ms(ms / 1000)) / 1000 == ms / 1000
-    assert float(plain(ms)) == ms
+    assert float(exact_number(ms)) == ms
 
 
 def test_a_timedelta_between_two_milliseconds_is_written_as_one() -> None:

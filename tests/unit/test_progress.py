@@ -15,12 +15,12 @@ import trio
 from screens import Kept
 
 from rio_chain import Balancer, ChainDefinitionError, Task
-from rio_chain.executors.ticket import Ticket
-from rio_chain.executors.waiting import Elsewhere
-from rio_chain.live import progress as progressing
-from rio_chain.live import screen
-from rio_chain.live.progress import Progress, rough
-from rio_chain.outcome import Outcome
+from rio_chain.executors._blocking_wait import BackgroundHost
+from rio_chain.executors._ticket import Ticket
+from rio_chain.inspect.live import _progress as progressing
+from rio_chain.inspect.live import _screen
+from rio_chain.inspect.live._progress import Progress, rough
+from rio_chain.results._outcome import Outcome
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -33,7 +33,7 @@ ENDS = 3
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     kept = Kept()
-    monkeypatch.setattr(screen, "screen_here", lambda: kept)
+    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
     return kept
 
 
@@ -59,7 +59,7 @@ class Scene:
 
     def answer(self, count: int, fn: Callable[[], Any] = int) -> None:
         for _ in range(count):
-            ticket = self.progress.counted(Ticket(Task(fn).named("page")(), Elsewhere()))
+            ticket = self.progress.counted(Ticket(Task(fn).named("page")(), BackgroundHost()))
             ticket.resolve(Task(fn)().run())
 
     def line(self) -> str:
@@ -104,7 +104,7 @@ def test_failures_and_what_runs_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     scene = Scene(monkeypatch, range(9))
     scene.answer(2)
     scene.answer(1, lambda: 1 / 0)
-    waiting, running = (scene.progress.counted(Ticket(ODD(1), Elsewhere())) for _ in range(2))
+    waiting, running = (scene.progress.counted(Ticket(ODD(1), BackgroundHost())) for _ in range(2))
     running.run.root = object()  # type: ignore[assignment]
     scene.now = 1
     assert scene.line() == "3/9 done, 1 failed, 1 running, 3.0/s, 2.0 s left"
@@ -166,7 +166,7 @@ def test_while_it_waits_it_is_shown_again(
     loop: str, as_completed: bool, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also on a loop, where nothing but the answers wakes the task that waits."""
-    monkeypatch.setattr("rio_chain.balancer.mapping.SLICE", 0.003)
+    monkeypatch.setattr("rio_chain.balancer._mapping.SLICE", 0.003)
 
     def slow(value: int) -> int:
         time.sleep(0.04)
@@ -184,8 +184,8 @@ def test_while_it_waits_it_is_shown_again(
 
 @pytest.mark.parametrize("as_completed", [False, True])
 def test_map_shows_it_again_while_it_waits(as_completed: bool, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rio_chain.balancer.mapping.SLICE", 0.003)
-    monkeypatch.setattr("rio_chain.executors.waiting.SLICE", 0.003)
+    monkeypatch.setattr("rio_chain.balancer._mapping.SLICE", 0.003)
+    monkeypatch.setattr("rio_chain.executors._blocking_wait.SLICE", 0.003)
 
     def slow(value: int) -> int:
         time.sleep(0.04)
@@ -254,7 +254,7 @@ def test_ctrl_c_cancels_what_is_under_way_and_closes_the_view(kept: Kept, monkey
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(screen.Shown, "look", interrupted)
+    monkeypatch.setattr(_screen.Shown, "look", interrupted)
     with leak_guard(), Balancer("thread", workers=2) as balancer, pytest.raises(KeyboardInterrupt):
         list(balancer.map(ODD, range(100), progress=True))
     assert kept.closed == 1
@@ -290,7 +290,7 @@ def test_without_it_nothing_of_it_is_imported() -> None:
     code = (
         "import sys; from rio_chain import Balancer, Task\n"
         "with Balancer('thread') as b: list(b.map(Task(abs), [1]))\n"
-        "print('rio_chain.live' in sys.modules)"
+        "print('rio_chain.inspect.live' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

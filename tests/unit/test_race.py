@@ -14,8 +14,8 @@ from queue import SimpleQueue
 import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
-from rio_chain.engine.runtime import STOPPED
-from rio_chain.executors.kernel import StrandCancelled, current
+from rio_chain.engine._runtime_protocol import STOPPED
+from rio_chain.executors._strand import StrandCancelled, current_strand
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_branch_that_is_driven_when_it_is_stopped_ends_at_its_next_wait(rt):
 
     async def busy():
         running.set()
-        eventually(lambda: current()._flagged)
+        eventually(lambda: current_strand()._flagged)
         await rt.call(ran.append, (1,), {})
 
     async def wins():

@@ -13,7 +13,7 @@ import pytest
 from returns.result import Failure
 
 from rio_chain import Backoff, ChainDefinitionError, Task
-from rio_chain.functions import is_async
+from rio_chain.chain._functions import is_async
 from rio_chain.testing import LatencyModel, Script, ScriptCall, ScriptEnded
 
 

@@ -23,7 +23,7 @@ from rio_chain import (
     star,
     when,
 )
-from rio_chain.source import ms
+from rio_chain.chain._source import ms
 
 
 def fetch_user(user_id: int) -> int:

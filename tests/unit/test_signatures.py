@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rio_chain import Chain, ChainDefinitionError, Task, choose, each, first, reduce, when
-from rio_chain.signatures import signature_of
+from rio_chain._core.signatures import signature_of
 
 if TYPE_CHECKING:
     from nowhere import Missing

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from rio_chain import ChainDefinitionError
-from rio_chain.simulation import Distribution, Estimate, intervals, poisson, regular, trace
-from rio_chain.simulation.draws import Draws
+from rio_chain.simulation import Distribution, Estimate, _confidence_intervals, poisson, regular, trace
+from rio_chain.simulation._random_draws import Draws
 
 
 def test_a_draw_follows_from_its_place_alone() -> None:
@@ -116,16 +116,16 @@ def test_where_there_are_too_few_the_bound_is_infinite() -> None:
 
 
 def test_binomial_bounds_leave_2_5_percent_on_either_side() -> None:
-    low, high = intervals.binomial_bounds(100, 0.5)
+    low, high = _confidence_intervals.binomial_bounds(100, 0.5)
     assert (low, high) == (40, 61)  # as every table has it
-    assert intervals.binomial_bounds(20, 0.99) == (19, 21)  # no bound above
+    assert _confidence_intervals.binomial_bounds(20, 0.99) == (19, 21)  # no bound above
 
 
 def test_an_estimate_is_a_number_that_knows_its_bounds() -> None:
     gain = Estimate(12.0, 3.0, 20.0)
     assert gain + 1 == 13
-    assert gain.apart
-    assert not Estimate(1, -1, 2).apart
+    assert gain.significant
+    assert not Estimate(1, -1, 2).significant
     again = pickle.loads(pickle.dumps(gain))  # noqa: S301 - our own
     assert (again, again.low, again.high) == (gain, 3.0, 20.0)
     assert repr(gain) == "12.0 (3 .. 20.0)"
@@ -135,20 +135,20 @@ def test_drawn_again_with_the_same_blocks_what_is_common_cancels() -> None:
     draws = random.Random(4)
     a = [draws.expovariate(1) for _ in range(2000)]
     b = [value + 0.1 for value in a]
-    weights = intervals.again(2000, seed=0)
-    first, second = (intervals.quantiles_again(values, [0.5, 0.99], weights) for values in (a, b))
+    weights = _confidence_intervals.bootstrap_weights(2000, seed=0)
+    first, second = (_confidence_intervals.quantiles_again(values, [0.5, 0.99], weights) for values in (a, b))
     for place in range(2):
-        apart = intervals.paired([each[place] for each in second], [each[place] for each in first])
+        apart = _confidence_intervals.paired([each[place] for each in second], [each[place] for each in first])
         assert all(difference == pytest.approx(0.1) for difference in apart)
 
 
 def test_with_each_block_once_the_quantiles_are_those_of_the_whole() -> None:
     draws = random.Random(4)
     values = [draws.random() for _ in range(997)]
-    once = [[1] * intervals.BLOCKS]
-    found = intervals.quantiles_again(values, [0.0001, 0.5, 0.9, 0.999], once)[0]
-    assert found == [sorted(values)[intervals.rank(q, 997)] for q in (0.0001, 0.5, 0.9, 0.999)]
-    assert intervals.means_again(values, once)[0] == pytest.approx(sum(values) / 997)
+    once = [[1] * _confidence_intervals.BLOCKS]
+    found = _confidence_intervals.quantiles_again(values, [0.0001, 0.5, 0.9, 0.999], once)[0]
+    assert found == [sorted(values)[_confidence_intervals.rank(q, 997)] for q in (0.0001, 0.5, 0.9, 0.999)]
+    assert _confidence_intervals.means_again(values, once)[0] == pytest.approx(sum(values) / 997)
 
 
 @pytest.mark.parametrize("q", [0, 1, 1.5, math.nan, "p99"])

@@ -18,8 +18,8 @@ from benchmarks.soak.homes import Home, WorkersHome, home
 from benchmarks.soak.ledger import Final, Ledger, allowed
 from benchmarks.soak.rounds import Soak
 from rio_chain import DeadlineExceeded, Outcome, Request, Task, TaskTimedOut, Ticket, TicketCancelled
-from rio_chain.engine.current import Run
-from rio_chain.executors.waiting import Elsewhere
+from rio_chain.engine._current_run import Run
+from rio_chain.executors._blocking_wait import BackgroundHost
 
 FEW = 150
 """Requests."""
@@ -75,7 +75,7 @@ def test_a_ticket_that_is_lost_is_told_with_its_chain_and_where_all_threads_are(
     def post(ticket: Ticket[Any], request: Request[Any]) -> Ticket[Any]:
         if lost:
             return ticket
-        lost.append(Ticket(request, Elsewhere()))
+        lost.append(Ticket(request, BackgroundHost()))
         return lost[0]
 
     homes: list[Home] = []
@@ -173,7 +173,7 @@ class Keeping(WorkersHome):
 def test_objects_that_are_kept() -> None:
     status, said = soaked(make=Keeping, rounds=3, least=20)
     assert status == 1
-    assert "not flat: rio_chain.engine.current.Run grows: " in said
+    assert "not flat: rio_chain.engine._current_run.Run grows: " in said
 
 
 # --- parts ------------------------------------------------------------------------------------------------------

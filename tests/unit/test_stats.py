@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from rio_chain import Balancer, Task
-from rio_chain.balancer.stats import SIZE, Stats, Tally, status_line
+from rio_chain.balancer._stats import SIZE, HistogramCounter, Stats, status_line
 
 
 @pytest.mark.parametrize("power", range(SIZE - 2))
 def test_each_bucket_ends_at_a_power_of_two_of_a_microsecond(power: int) -> None:
-    tally = Tally()
+    tally = HistogramCounter()
     tally.add((2**power + 0.1) / 1e6)
     assert tally.buckets.index(1) == power + 1
     if power:
@@ -22,7 +22,7 @@ def test_each_bucket_ends_at_a_power_of_two_of_a_microsecond(power: int) -> None
 
 
 def test_the_status_line_tells_both_medians() -> None:
-    waits, runs = Tally(), Tally()
+    waits, runs = HistogramCounter(), HistogramCounter()
     for seconds in (0.0001, 0.0001, 9.0):
         waits.add(seconds)
         runs.add(seconds * 1_000)

@@ -14,12 +14,12 @@ import pytest
 import trio
 from returns.result import Success
 
-import rio_chain.executors.blocking_run as runners
+import rio_chain.executors._blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
-from rio_chain.engine.watch import Part, Watch, Watched, judged
-from rio_chain.log import Entry, close, note_call
-from rio_chain.outcome import Failed
-from rio_chain.units import seconds
+from rio_chain._core.units import seconds
+from rio_chain.engine._run_events import EventSink, ObservedPart, ObservedRun, judged
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import TaskRecord, close, note_call
 
 EXECUTORS = ("asyncio", "trio", "thread")
 
@@ -123,7 +123,7 @@ def test_ctrl_c_cancels_the_run_and_is_raised(monkeypatch: pytest.MonkeyPatch) -
                 raise KeyboardInterrupt
             return self.lock.acquire(timeout=timeout)
 
-    monkeypatch.setattr("rio_chain.executors.stream.threading.Lock", Interrupted)
+    monkeypatch.setattr("rio_chain.executors._stream.threading.Lock", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(reading)
     assert body.ended.is_set()
@@ -273,7 +273,7 @@ def test_an_outcome_keeps_neither_the_stream_nor_its_events() -> None:
     gone = weakref.ref(events)
     del events, told
     assert gone() is None, "no cycle that a collector would have to find"
-    assert {type(entry) for entry in outcome._log} == {Entry}
+    assert {type(entry) for entry in outcome._log} == {TaskRecord}
 
 
 def test_a_reader_that_is_dropped_cancels_the_run_without_waiting() -> None:
@@ -331,14 +331,14 @@ def test_a_loop_that_ends_ends_the_run() -> None:
 # --- items -------------------------------------------------------------------------------------------------------
 
 
-def watched(chain: Any) -> tuple[Watched, list[Event]]:
+def watched(chain: Any) -> tuple[ObservedRun, list[Event]]:
     told: list[Event] = []
-    watch = Watch(chain.plan(), told.append)
+    watch = EventSink(chain.plan(), told.append)
     watch.begin(lambda: 0.0)
-    return Watched(Part(watch)), told
+    return ObservedRun(ObservedPart(watch)), told
 
 
-def answered(run: Watched, index: int, replica: int = 0) -> None:
+def answered(run: ObservedRun, index: int, replica: int = 0) -> None:
     """What a strand does to the log for a task that answers at once."""
     run.told.begins(index, 1, replica)
     note_call(run.log, index, 0.0, 0.0).succeeded(7)
@@ -381,7 +381,7 @@ def test_calls_made_at_once_leave_a_plain_log_and_finish_nothing() -> None:
     answered(part, 0, replica=1)
     part.over()
     assert [(event.item, event.kind, event.replica) for event in told] == [(2, "started", 1)]
-    assert [type(entry) for entry in part.log] == [Entry, type(None)]
+    assert [type(entry) for entry in part.log] == [TaskRecord, type(None)]
 
 
 def test_which_tasks_are_judged() -> None:

@@ -16,11 +16,11 @@ import pytest
 import sniffio
 import trio
 import trio.testing
-from conformance.harness import JumpingLoop, pause
+from conformance.harness import AutojumpLoop, pause
 
 from rio_chain import Balancer, RioError, Task, Ticket
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.executors.kept import descriptors
+from rio_chain.executors._process_resources import descriptors
 from rio_chain.testing import Leaked, leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -46,7 +46,7 @@ def on_jumping_loop(main: Work) -> None:
     async def of() -> None:
         await main()
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
         runner.run(of())
 
 
@@ -87,8 +87,8 @@ def test_a_balancer_that_is_closed_leaves_nothing(executor: str) -> None:
 def test_the_loops_and_threads_that_blocking_runs_share_are_no_leaks(
     executor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rio_chain.executors.blocking_run._hosts", {})  # as in a process that has made none yet
-    monkeypatch.setattr("rio_chain.executors.thread._loops", {})
+    monkeypatch.setattr("rio_chain.executors._blocking_run._hosts", {})  # as in a process that has made none yet
+    monkeypatch.setattr("rio_chain.executors._thread._loops", {})
     with leak_guard():
         assert (Task(add) >> Task(abs).timeout(5_000))(1).run(executor=executor).unwrap() == 2
 

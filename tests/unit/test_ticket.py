@@ -14,19 +14,19 @@ import trio
 from interrupting import SIGNALS, Interruption, everywhere
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task, Ticket, TicketCancelled, UsageError
-from rio_chain.engine.execute import unbegun
-from rio_chain.executors.waiting import Elsewhere, once, opener
+from rio_chain.engine._run import outcome_of_unbegun
+from rio_chain.executors._blocking_wait import BackgroundHost, once, release_once
 
 EXECUTORS = ("asyncio", "trio", "thread")
 REQUEST: Request[int] = Task(len).named("size")("four")
 
 
 def a_ticket() -> Ticket[int]:
-    return Ticket(REQUEST, Elsewhere())
+    return Ticket(REQUEST, BackgroundHost())
 
 
 def an_outcome(ticket: Ticket[Any], reason: str = "why not") -> Any:
-    return unbegun(ticket.request, ticket.run, TicketCancelled(reason), 0.0, 1.0)
+    return outcome_of_unbegun(ticket.request, ticket.run, TicketCancelled(reason), 0.0, 1.0)
 
 
 class Gate:
@@ -107,7 +107,7 @@ def test_wherever_a_signal_handler_raises_all_who_wait_are_woken(
         ticket, gates, called = a_ticket(), [threading.Lock() for _ in range(3)], list[str]()
         for gate in gates:
             gate.acquire()
-            ticket.add_waker(opener(gate))
+            ticket.add_waker(release_once(gate))
         ticket.on_done(lambda: called.append("callback"))
         answer = an_outcome(ticket)
         with contextlib.suppress(error), interruption.here():
@@ -158,7 +158,7 @@ def test_a_timeout_that_is_none(timeout: Any) -> None:
         a_ticket().wait(timeout)
 
 
-class Blocking(Elsewhere):
+class Blocking(BackgroundHost):
     def on_loop_thread(self) -> bool:
         return True
 

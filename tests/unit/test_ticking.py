@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import trio
-from conformance.harness import JumpingLoop
+from conformance.harness import AutojumpLoop
 
 from rio_chain import Chain, Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, settle, when
 
 TICK = 0.001  # seconds
 
 
-class Ticking(JumpingLoop):
+class Ticking(AutojumpLoop):
     """A loop in virtual time on which each look at the clock takes a while."""
 
     def time(self) -> float:

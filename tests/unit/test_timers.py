@@ -10,7 +10,7 @@ from math import inf
 import pytest
 from interrupting import SIGNALS, everywhere
 
-from rio_chain.executors.timers import Deadlines, TimerThread
+from rio_chain.executors._timers import Deadlines, TimerThread
 
 
 class Slot:

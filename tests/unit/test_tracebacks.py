@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rio_chain import BridgeFailed, Task
-from rio_chain.tracebacks import as_kept, drop_frames
+from rio_chain._core.tracebacks import as_kept, drop_frames
 
 
 class Value:
@@ -230,8 +230,8 @@ def test_one_error_that_a_function_raises_again_and_again_does_not_grow() -> Non
 
 def test_places_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[int, Any] = {}
-    monkeypatch.setattr("rio_chain.tracebacks._known", known)
-    monkeypatch.setattr("rio_chain.tracebacks._MOST", 5)
+    monkeypatch.setattr("rio_chain._core.tracebacks._known", known)
+    monkeypatch.setattr("rio_chain._core.tracebacks._MOST", 5)
     for k in range(30):
         space: dict[str, Any] = {}
         exec(f"def fails(x):\n    raise OSError({k})", space)  # noqa: S102

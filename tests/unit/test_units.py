@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rio_chain import ChainDefinitionError
-from rio_chain.units import count, inert, milliseconds, number, seconds, shown, span
+from rio_chain._core.units import count, escape_nonprintable, format_duration, milliseconds, number, seconds, short_repr
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_no_duration_is_refused(value: Any, zero: bool) -> None:
     rule = "0 or more" if zero else "more than 0"
     assert (
         str(caught.value)
-        == f"`limit` must be a finite number of milliseconds (or a timedelta), {rule}; got {shown(value)}"
+        == f"`limit` must be a finite number of milliseconds (or a timedelta), {rule}; got {short_repr(value)}"
     )
 
 
@@ -71,7 +71,7 @@ def test_a_timedelta_is_its_milliseconds(value: timedelta) -> None:
     [(0.1, "100 ms"), (0.00005, "0.05 ms"), (30.0, "30000 ms"), (0.0, "0 ms"), (1 / 3, "333.3333333 ms")],
 )
 def test_a_span_shows_its_unit(value: float, expected: str) -> None:
-    assert span(value) == expected
+    assert format_duration(value) == expected
 
 
 @pytest.mark.parametrize(("value", "least"), [(0, 0), (1, 1), (10**30, 0)])
@@ -83,7 +83,7 @@ def test_a_count(value: int, least: int) -> None:
 def test_what_is_no_count(value: Any) -> None:
     with pytest.raises(ChainDefinitionError) as caught:
         count(value, "workers")
-    assert str(caught.value) == f"`workers` must be a whole number, 0 or more; got {shown(value)}"
+    assert str(caught.value) == f"`workers` must be a whole number, 0 or more; got {short_repr(value)}"
 
 
 def test_a_count_below_its_least() -> None:
@@ -101,7 +101,7 @@ def test_a_number(value: Any) -> None:
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(ChainDefinitionError) as caught:
         number(value, "priority")
-    assert str(caught.value) == f"`priority` must be a finite number; got {shown(value)}"
+    assert str(caught.value) == f"`priority` must be a finite number; got {short_repr(value)}"
 
 
 def test_a_number_out_of_its_range() -> None:
@@ -122,19 +122,19 @@ class Spoofed:
 
 
 def test_a_value_is_shown_on_one_short_line_whatever_it_is() -> None:
-    assert "Broken" in shown(Broken())
-    assert shown(Spoofed()) == r"\x1b[2J<script>\n\u202eevil"
-    assert len(shown("x" * 10_000)) < 80
-    assert len(shown(list(range(10_000)))) < 80
+    assert "Broken" in short_repr(Broken())
+    assert short_repr(Spoofed()) == r"\x1b[2J<script>\n\u202eevil"
+    assert len(short_repr("x" * 10_000)) < 80
+    assert len(short_repr(list(range(10_000)))) < 80
 
 
 @given(st.text())
 def test_inert_text_is_printable_ascii(text: str) -> None:
-    assert all(" " <= c <= "~" for c in inert(text))
-    assert not text.isascii() or not text.isprintable() or inert(text) == text
+    assert all(" " <= c <= "~" for c in escape_nonprintable(text))
+    assert not text.isascii() or not text.isprintable() or escape_nonprintable(text) == text
 
 
 @given(st.recursive(st.none() | st.text() | st.binary() | st.floats(), st.lists))
 def test_any_value_can_be_shown(value: Any) -> None:
-    text = shown(value)
+    text = short_repr(value)
     assert all(" " <= c <= "~" for c in text)

@@ -1,0 +1,1 @@
+"""What every layer uses: times and checks, forks, errors that nobody gets, deadlines."""

@@ -1,0 +1,77 @@
+"""What the data below asks of the layers above it: to be run, drawn and shown.
+
+A ``Request``, a ``Plan`` or an ``Outcome`` is data, and its module imports nothing that runs or draws. Its ``.run()``
+or ``.svg()`` calls ``facade``: the module ``rio_chain._facade``, which ``rio_chain/__init__.py`` installs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Coroutine, Iterable
+    from pathlib import Path
+    from typing import Any
+
+    from rio_chain._core.deadline import Deadline
+    from rio_chain._core.notebook_repr import Renderable
+    from rio_chain._core.units import Duration
+    from rio_chain.chain._request import Request
+    from rio_chain.executors._base import Executor
+    from rio_chain.executors._stream import Stream
+    from rio_chain.inspect.live._progress import Progress
+    from rio_chain.inspect.pictures._svg_string import Svg
+    from rio_chain.results._outcome import Outcome
+
+Out = TypeVar("Out")
+
+
+class Facade(Protocol):
+    """The interface of ``rio_chain/_facade.py``. A run is given as a function, so that it costs no frame of its own."""
+
+    def blocking_run(
+        self, *, live: bool
+    ) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
+        """What ``Request.run`` calls; ``live`` shows the tasks meanwhile."""
+        ...
+
+    def run_in_place(self) -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+        """What ``await request`` calls in the caller's own task."""
+        ...
+
+    def stream(
+        self, request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
+    ) -> Stream[Out]:
+        """As ``Request.stream``."""
+        ...
+
+    def progress(self, inputs: Iterable[Any], /) -> Progress:
+        """What ``Balancer.map`` shows."""
+        ...
+
+    def mime_bundle(
+        self, thing: object, include: Container[str] | None, exclude: Container[str] | None, /
+    ) -> dict[str, str]:
+        """What a notebook shows of an object, by MIME type."""
+        ...
+
+    def svg(self, drawn: Renderable, /) -> Svg:
+        """As ``Renderable.svg``."""
+        ...
+
+    def save(self, drawn: Renderable, path: str | Path, /) -> Path:
+        """As ``Renderable.save``."""
+        ...
+
+    def timeline(self, outcome: Outcome[Any], /) -> Svg:
+        """As ``Outcome.timeline``."""
+        ...
+
+
+facade: Facade
+
+
+def install(installed: Facade) -> None:
+    """Say what the data below calls."""
+    global facade  # noqa: PLW0603 - set once, when rio_chain is imported
+    facade = installed

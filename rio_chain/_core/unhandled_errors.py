@@ -1,0 +1,58 @@
+"""What is done with an error that nobody else handles, and with a step that must not fail."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_PAUSES = 0.0, 0.001, 0.01
+"""Seconds between the attempts of ``surely``."""
+
+
+def report_unhandled(error: BaseException) -> None:
+    """Hand ``threading.excepthook`` an error that has nowhere else to go; never raises."""
+    with contextlib.suppress(BaseException):
+        args = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(args))
+
+
+def call_once(cell: list[Callable[[], object]]) -> None:
+    """Take a user's callback out of its cell and call it. An error that it raises is reported, and goes no further.
+
+    An empty cell does nothing, so this may be called again, and by several threads at once.
+    """
+    try:
+        callback = cell.pop()
+    except IndexError:
+        return
+    try:
+        callback()
+    except BaseException as error:  # noqa: BLE001 - others wait for the same event, on a loop that must go on
+        report_unhandled(error)
+
+
+def surely(act: Callable[[], T]) -> T:
+    """Do it, again where that is interrupted or the system has no memory: somebody waits for it and for nothing else.
+
+    What interrupted it, such as the time limit that a signal handler raises, is raised when it is done.
+    """
+    interruption: Exception | None = None
+    for pause in _PAUSES:
+        try:
+            got = act()
+            break
+        except RecursionError:
+            raise  # it would come again
+        except MemoryError:
+            time.sleep(pause)
+        except Exception as error:  # noqa: BLE001 - raised when it is done
+            interruption = error
+    else:
+        got = act()
+    if interruption is not None:
+        raise interruption
+    return got

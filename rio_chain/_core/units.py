@@ -1,0 +1,87 @@
+"""Argument checks, and the one place where milliseconds become seconds.
+
+Every public number is milliseconds, in and out; inside there are float seconds only. A check names the parameter,
+the rule and the value it got, and returns the value in its inner form.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from datetime import timedelta
+from numbers import Real
+
+from rio_chain.errors import ChainDefinitionError
+
+Duration = float | timedelta
+"""What a user may write for a duration: milliseconds, or a ``timedelta``."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+def short_repr(value: object) -> str:
+    """A short, one-line, printable ASCII picture of any value; never raises."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # noqa: BLE001 - a user's broken __repr__ must not hide the error we are about to tell
+        text = f"<{type(value).__name__}>"
+    return escape_nonprintable(text)
+
+
+def escape_nonprintable(text: str) -> str:
+    """The text with everything but printable ASCII escaped, so that it can't move a cursor or break a line."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _number(value: object) -> float | None:
+    """A real number as a float; None for anything else, a bool too."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def seconds(value: object, name: str, *, zero: bool = False) -> float:
+    """Milliseconds or a ``timedelta`` as float seconds; more than 0, or 0 as well where ``zero`` says so."""
+    rule = "a finite number of milliseconds (or a timedelta), " + ("0 or more" if zero else "more than 0")
+    plain = _number(value)
+    got = value.total_seconds() if isinstance(value, timedelta) else math.nan if plain is None else plain / 1000
+    if not math.isfinite(got) or got < 0 or (got == 0 and not zero):
+        raise ChainDefinitionError(f"`{name}` must be {rule}; got {short_repr(value)}")
+    return got
+
+
+def milliseconds(value: float) -> float:
+    """Seconds as the milliseconds that users see."""
+    return value * 1000
+
+
+def format_duration(value: float) -> str:
+    """Seconds as text with the unit: ``100 ms``, ``0.05 ms``, ``30000 ms``."""
+    return f"{value * 1000:.10g} ms"
+
+
+def flag(value: object, name: str) -> bool:
+    """True or False, and nothing that only counts as one."""
+    if not isinstance(value, bool):
+        raise ChainDefinitionError(f"`{name}` must be True or False; got {short_repr(value)}")
+    return value
+
+
+def count(value: object, name: str, *, least: int = 0) -> int:
+    """A whole number that is at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ChainDefinitionError(f"`{name}` must be a whole number, {least} or more; got {short_repr(value)}")
+    return value
+
+
+def number(value: object, name: str, *, least: float = -math.inf, above: float = -math.inf) -> float:
+    """A finite number, at least ``least`` and more than ``above``."""
+    got = _number(value)
+    if got is None or not math.isfinite(got) or got < least or got <= above:
+        rule = f", {least:g} or more" if least > -math.inf else f", more than {above:g}" if above > -math.inf else ""
+        raise ChainDefinitionError(f"`{name}` must be a finite number{rule}; got {short_repr(value)}")
+    return got

@@ -1,0 +1,92 @@
+"""What ``.run()``, ``.stream()``, ``.svg()``, ``.save()`` and ``.timeline()`` of data do: they run and draw it.
+
+``hooks.Facade`` is the interface. Each function imports what it needs when it is first called: who writes a chain and
+neither runs nor draws it does not wait for that.
+"""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Coroutine, Iterable
+    from pathlib import Path
+    from typing import Any
+
+    from rio_chain._core.deadline import Deadline
+    from rio_chain._core.notebook_repr import Renderable
+    from rio_chain._core.units import Duration
+    from rio_chain.chain._request import Request
+    from rio_chain.executors._base import Executor
+    from rio_chain.executors._stream import Stream
+    from rio_chain.inspect.live._progress import Progress
+    from rio_chain.inspect.pictures._svg_string import Svg
+    from rio_chain.results._outcome import Outcome
+
+Out = TypeVar("Out")
+
+
+def blocking_run(
+    *, live: bool
+) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
+    """As ``Facade.blocking_run``."""
+    if live:
+        from rio_chain.inspect.live._run_table import run_live
+
+        return run_live
+    from rio_chain.executors import run_blocking
+
+    return run_blocking
+
+
+def run_in_place() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+    """As ``Facade.run_in_place``."""
+    from rio_chain.executors import run_here
+
+    return run_here
+
+
+def stream(
+    request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
+) -> Stream[Out]:
+    """As ``Facade.stream``."""
+    from rio_chain.executors._stream import Stream
+
+    return Stream(request, executor, deadline)
+
+
+def progress(inputs: Iterable[Any], /) -> Progress:
+    """As ``Facade.progress``."""
+    from rio_chain.inspect.live._progress import Progress
+
+    return Progress(inputs)
+
+
+def mime_bundle(thing: object, include: Container[str] | None, exclude: Container[str] | None, /) -> dict[str, str]:
+    """As ``Facade.mime_bundle``."""
+    from rio_chain.inspect._notebook import bundle
+
+    return bundle(thing, include, exclude)
+
+
+def svg(drawn: Renderable, /) -> Svg:
+    """As ``Facade.svg``."""
+    from rio_chain.inspect.pictures._svg_string import svg_of
+
+    return svg_of(drawn)
+
+
+def save(drawn: Renderable, path: str | Path, /) -> Path:
+    """As ``Facade.save``."""
+    from rio_chain.inspect._save import save as written
+
+    return written(drawn, path)
+
+
+def timeline(outcome: Outcome[Any], /) -> Svg:
+    """As ``Facade.timeline``."""
+    from rio_chain.inspect.pictures._timeline import timeline_of
+
+    return timeline_of(outcome)

@@ -1,0 +1,233 @@
+"""The balancer's state and its decisions, safe from any thread and from code that comes back in.
+
+A finaliser or a signal handler may call ``post`` or ``cancel`` at any moment, also while this very thread is deciding
+something. The lock is re-entrant, so that does not deadlock, and ``_inside`` tells that it happened: such work is put
+aside and done when the decision under way is complete. No user code runs and nobody is woken while the lock is held.
+
+An interruption may come anywhere, also in the clean-up after another one. So a run that is to have no slot is marked
+first (``run.dropped``, ``admission.torn``: two stores, which nothing can interrupt), and ``mend`` does what is left to
+do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from rio_chain._core.deferring_lock import DeferringLock
+from rio_chain._core.forks import keep_alive
+from rio_chain._core.unhandled_errors import surely
+from rio_chain.balancer._priority_queue import Turn, TurnQueue
+from rio_chain.balancer._stats import HistogramCounter, Stats
+from rio_chain.engine._current_run import INF, Run
+from rio_chain.errors import BalancerClosed, QueueFull
+
+
+class Admission(DeferringLock):
+    """Slots, line, counts and the closed sign of one balancer."""
+
+    def __init__(self, workers: int, buffer: int, aging: float | None = None) -> None:
+        super().__init__()
+        self.buffer = buffer
+        self.queue = TurnQueue(workers, aging)
+        self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it: this alone says so
+        self.closed = False
+        self.why = ""  # it is closed
+        self.rejected = 0
+        self.done = 0
+        self.waits = HistogramCounter()
+        self.lasted = HistogramCounter()
+        self._idle: list[Callable[[], None]] = []
+
+    def take(self, run: Run) -> bool:
+        """A slot now, for a run that has no turn. False: ``admit`` it with one, which says more."""
+        queue = self.queue
+        if self._inside or queue.waiting or queue.running >= queue.workers:
+            return False
+        return self.decide(self._take, run)
+
+    def _take(self, run: Run) -> bool:
+        if self.closed or not self.queue.take():
+            return False
+        self.runs[run] = None
+        return True
+
+    def admit(self, turn: Turn, *, bounded: bool) -> bool:
+        """A slot now (True), or a place in the line (False).
+
+        Raises:
+            BalancerClosed: it is closed.
+            QueueFull: ``bounded``, and the buffer is full.
+        """
+        if self._inside and self.defer(lambda: self._admit_late(turn)):
+            return False
+        try:
+            got = self.decide(self._admit, turn, self.buffer if bounded else INF)
+        finally:
+            self._after()
+        if isinstance(got, Exception):
+            raise got
+        return got
+
+    def _admit(self, turn: Turn, buffer: float) -> bool | BalancerClosed | QueueFull:
+        if turn.state == "gone":  # what was put aside is done by several threads: its withdrawal came first
+            return False
+        if self.closed:
+            return self.refusal()
+        if self.queue.take():
+            self.runs[turn.run] = None
+            turn.state = "granted"
+            return True
+        if self.queue.waiting >= buffer:
+            self.rejected += 1
+            return QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
+        self.queue.enter(turn)
+        return False
+
+    def refusal(self) -> BalancerClosed:
+        """What a closed balancer says."""
+        return BalancerClosed(f"this balancer is closed; make a new one ({self.why})")
+
+    def _admit_late(self, turn: Turn) -> None:
+        """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
+        try:
+            if not self.admit(turn, bounded=False):
+                return
+        except BalancerClosed:
+            turn.state = "gone"
+        turn.tell()
+
+    def _granted(self, turn: Turn) -> None:
+        self.runs[turn.run] = None
+        self.after(turn.tell)
+
+    def leave(self, run: Run, waited: float, lasted: float) -> None:
+        """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
+        if self._inside and self.defer(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
+            return
+        try:
+            self.decide(self._leave, run, waited, lasted)
+        except BaseException:
+            self._drop(run)
+            raise
+        self._after()
+
+    def _drop(self, run: Run) -> None:
+        """What was to give its slot back was interrupted."""
+        run.dropped = self.torn = True
+        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            surely(self.settle)
+
+    def _leave(self, run: Run, waited: float, lasted: float) -> None:
+        self.done += 1
+        self.waits.add(waited)
+        self.lasted.add(lasted)
+        self._hand_over(run)
+
+    def _hand_over(self, run: Run) -> None:
+        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
+        if self.runs.pop(run, self) is not self:
+            self.queue.leave(self._granted)
+
+    def withdraw(self, turn: Turn) -> bool:
+        """Out of the line. False: it was granted a slot, or is out already."""
+        waited = self.decide(self._withdraw, turn)
+        self._after()
+        return waited
+
+    def _withdraw(self, turn: Turn) -> bool:
+        if turn.state != "waiting":
+            return False
+        self.after(turn.tell)
+        return self.queue.withdraw(turn)
+
+    def give_up(self, turn: Turn) -> None:
+        """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
+        turn.run.dropped = True
+        if self._inside and self.defer(lambda: self.give_up(turn)):
+            return
+        try:
+            if not self.withdraw(turn):
+                turn.state = "gone"
+                self.release(turn.run)
+        except BaseException:
+            self._drop(turn.run)
+            raise
+
+    def release(self, run: Run) -> None:
+        """The slot of a run that will never begin goes on to the next; nothing happens if it holds none."""
+        run.dropped = True
+        if self._inside and self.defer(lambda: self.release(run)):
+            return
+        try:
+            self.decide(self._hand_over, run)
+        except BaseException:
+            self._drop(run)
+            raise
+        self._after()
+
+    def shut(self, why: str = "it was closed by close()") -> bool:
+        """Take nothing more, and say ``why`` to those who ask. False: it was shut before."""
+        first = self.decide(self._shut, why)
+        self._after()
+        return first
+
+    def _shut(self, why: str) -> bool:
+        if self.closed:
+            return False
+        self.why, self.closed = why, True
+        return True
+
+    def clear(self) -> list[Run]:
+        """Empty the line, and tell those who waited there. Gives the runs that hold a slot."""
+        running = self.decide(self._clear)
+        self._after()
+        return running
+
+    def _clear(self) -> list[Run]:
+        for turn in self.queue.clear():
+            self.after(turn.tell)
+        return list(self.runs)
+
+    def mend(self) -> None:
+        """As ``DeferringLock.mend``: who holds a slot, and who waits, is said by the runs and the turns."""
+        runs, queue = self.runs, self.queue
+        for run in [run for run in runs if run.dropped]:
+            del runs[run]
+        for turn in queue.over():
+            self.after(turn.tell)
+            if turn.state == "granted":
+                runs[turn.run] = None
+        queue.recount(len(runs))
+        while queue.waiting and queue.running < queue.workers:
+            queue.running += 1
+            queue.leave(self._granted)
+
+    def _renew(self) -> None:
+        """In a forked child: the requests are the parent's. They stay counted, and nobody is told of a slot."""
+        super()._renew()
+        if not self._inside:
+            self.torn = False
+            keep_alive(list(self._deferred))
+            self._deferred.clear()
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call this, once, as soon as nothing runs and nothing waits."""
+        self._idle.append(call)
+        self._after()
+
+    def stats(self, abandoned: int) -> Stats:
+        """All counts, taken together."""
+        return self.decide(self._stats, abandoned)
+
+    def _stats(self, abandoned: int) -> Stats:
+        counts = self.queue.running, self.queue.waiting, abandoned, self.done, self.rejected
+        return Stats(*counts, self.waits.frozen(), self.lasted.frozen())
+
+    def _after(self) -> None:
+        """What has to be done when a decision is complete and the lock is free."""
+        while self._idle and not self.queue.running and not self.queue.waiting:
+            call = self._idle[-1]  # it stays until it is made: an interruption does not lose it
+            call()
+            with contextlib.suppress(ValueError):  # another thread has made it as well
+                self._idle.remove(call)

@@ -1,0 +1,233 @@
+"""The way of a request: it is handed in, waits for its turn, runs, and is answered, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from rio_chain._core.unhandled_errors import surely
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._posted_request import CLOSED, ENDED, PostedRequest, RequestOptions
+from rio_chain.balancer._priority_queue import Turn
+from rio_chain.chain._request import Request
+from rio_chain.engine._current_run import INF, Run
+from rio_chain.engine._runtime_protocol import HostGone
+from rio_chain.errors import BalancerClosed, DeadlineExceeded, QueueFull, TicketCancelled
+from rio_chain.executors._run_ticket import LOST
+from rio_chain.executors._ticket import Ticket
+
+if TYPE_CHECKING:
+    from rio_chain.engine._runtime_protocol import Runtime
+    from rio_chain.executors._base import Host, Main
+
+Out = TypeVar("Out")
+
+
+class Dispatcher:
+    """Takes posted requests, waits for turns, and knows who has not been answered yet.
+
+    Args:
+        admission: order and counts.
+        abandon_after: seconds, for runs that nothing else limits.
+        on_loss: called when the host's loop has ended and everything has been answered.
+    """
+
+    def __init__(self, admission: Admission, abandon_after: float, on_loss: Callable[[], None]) -> None:
+        self.admission = admission
+        self.abandon_after = abandon_after
+        self.posted: set[PostedRequest] = set()  # started on the host and not answered
+        self._on_loss = on_loss
+        self._gone = False  # the host's loop has ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and everything is answered."""
+        admission = self.admission
+        return not (admission.runs or admission.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
+
+    def post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
+        """A ticket for a request that was checked.
+
+        Raises:
+            BalancerClosed: it is closed.
+            QueueFull: the terms say that it is not to wait for room, and there is none.
+        """
+        ticket = Ticket(request, host)
+        ticket.run.priority = options.priority
+        now, until = host.runtime.now(), options.deadline
+        posted_request = PostedRequest(
+            host,
+            ticket,
+            now,
+            until,
+            self.abandon_after,
+            context=copy_context(),
+            admission=self.admission,
+            open=self.posted,
+        )
+        try:
+            if self.admission.take(ticket.run):
+                self._start(posted_request, posted_request.serve)
+            else:
+                self._line_up(posted_request, options)
+        except (BalancerClosed, QueueFull):
+            raise
+        except BaseException:  # an interruption, or no thread could be started; nobody knows how far it got
+            if not posted_request.begun:
+                posted_request.begun = ticket.run.dropped = self.admission.torn = True
+            with contextlib.suppress(BaseException):  # what this can't do, `settle` and the next decision do
+                surely(partial(self._drop, posted_request))
+            raise
+        return ticket
+
+    def _drop(self, posted_request: PostedRequest) -> None:
+        """Nobody has its ticket: it does not run, or not on, and holds neither a place nor a slot."""
+        error = TicketCancelled("the call that posted it was interrupted")
+        posted_request.ticket.run.stop(error)
+        if not posted_request.ticket.run.dropped:
+            return  # it runs, and will leave its slot by itself
+        if posted_request.turn is not None:
+            self.admission.give_up(posted_request.turn)
+        self.admission.release(posted_request.ticket.run)
+        posted_request.cancelled(error)
+        posted_request.answered()
+
+    def settle(self) -> None:
+        """Do what interruptions left undone."""
+        self.admission.settle()
+        for posted_request in list(self.posted):
+            if posted_request.ticket.run.dropped and not posted_request.ticket.done:
+                self._drop(posted_request)
+
+    def _line_up(self, posted_request: PostedRequest, options: RequestOptions) -> None:
+        turn = posted_request.turn = Turn(posted_request.ticket.run, options.priority, posted_request.posted)
+        posted_request.ticket.withdraw = partial(self._withdraw, posted_request, turn)
+        until = options.until(posted_request.host.runtime, turn.at)
+        if until == INF:  # it waits alone; else a strand waits with it and looks at the time
+            turn.wake = partial(self._start_woken, posted_request, turn)
+        if self.admission.admit(turn, bounded=options.bounded):
+            self._start_woken(posted_request, turn, accepted=False)  # it need not wait, so it can't wait too long
+        elif until < INF:
+            self._start(posted_request, partial(self._wait_and_serve, posted_request, turn, until))
+
+    def _start_woken(self, posted_request: PostedRequest, turn: Turn, *, accepted: bool = True) -> None:
+        """Its waiting is over, with a slot or without."""
+        if turn.state == "waiting":
+            return  # what was to end it was interrupted
+        if turn.state == "gone":
+            posted_request.cancelled(posted_request.ticket.run.stop_error or self._cancelled())
+        elif not posted_request.begun:  # else it was told before, and an interruption had it told again
+            self._start(posted_request, posted_request.serve, accepted=accepted)
+        turn.wake = None  # it refers to the posted request, and that to the turn
+
+    def _start(self, posted_request: PostedRequest, main: Main, *, accepted: bool = False) -> None:
+        """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
+        self.posted.add(posted_request)
+        over = False
+        try:
+            posted_request.host.spawn(main, posted_request.context, accepted=accepted)
+        except HostGone:
+            self._gone = over = True
+        if self._gone:  # also when it ended between: then a strand that it took will not run
+            self.lost(over=over)
+
+    async def _wait_and_serve(self, posted_request: PostedRequest, turn: Turn, until: float) -> None:
+        rt = posted_request.host.runtime
+        try:
+            if await self.turn_came(rt, turn, until):
+                await posted_request.serve()
+            else:
+                posted_request.cancelled(posted_request.ticket.run.stop_error or self.passed_over(rt, until))
+        except posted_request.host.cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this machinery, as where memory ends; it would end all of trio
+            surely(partial(posted_request.cancelled, error))
+        finally:
+            surely(partial(self._waited, posted_request))
+
+    def _waited(self, posted_request: PostedRequest) -> None:
+        """The strand that waited for a slot is over, whatever became of that."""
+        if not posted_request.begun and posted_request.turn is not None:
+            self.admission.give_up(posted_request.turn)
+        if not posted_request.ticket.done:  # cancelled, with its loop, while it waited in the line
+            posted_request.cancelled(TicketCancelled(LOST))
+        posted_request.answered()
+
+    async def slot_came(self, rt: Runtime, run: Run, options: RequestOptions, posted: float) -> Exception | None:
+        """A slot for a run that has no ticket, after its wait in the line; or why it got none.
+
+        Raises:
+            BalancerClosed, QueueFull: as ``post``.
+        """
+        turn = Turn(run, options.priority, posted)
+        until = options.until(rt, posted)
+        try:
+            came = self.admission.admit(turn, bounded=options.bounded) or await self.turn_came(rt, turn, until)
+        except BaseException:
+            run.dropped = self.admission.torn = True
+            self.admission.give_up(turn)
+            raise
+        return None if came else self.passed_over(rt, until)
+
+    async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
+        """Wait in the line. False: time is over, or there is nothing left to wait for."""
+        if turn.state == "waiting":
+            waiter = rt.waiter()
+            turn.wake = waiter.wake  # whoever ends the waiting from here on wakes us; who did before, left its mark
+            slot = rt.slot()
+            try:
+                if turn.state == "waiting":
+                    slot.arm(until)
+                    await waiter.wait()
+            except BaseException as exc:
+                turn.run.dropped = self.admission.torn = True
+                self.admission.give_up(turn)
+                if not slot.settle(exc):
+                    raise
+            finally:
+                slot.release()
+        if until < INF and turn.state == "granted" and rt.now() >= until:  # the loop was busy, or in the same instant
+            self.admission.give_up(turn)
+        return turn.state == "granted"
+
+    def passed_over(self, rt: Runtime, until: float) -> Exception:
+        """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
+        return self._cancelled() if self.admission.closed and rt.now() < until else DeadlineExceeded("in the queue")
+
+    def _cancelled(self) -> TicketCancelled:
+        """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
+        return TicketCancelled(LOST if self._gone else CLOSED)
+
+    def _withdraw(self, posted_request: PostedRequest, turn: Turn, error: Exception) -> None:
+        """Cancel a ticket that is still in the line."""
+        if self.admission.defer(lambda: self._withdraw(posted_request, turn, error)):
+            return
+        if self.admission.withdraw(turn):
+            posted_request.cancelled(error)
+
+    def cancel_left(self) -> None:
+        """Answer those who wait in the line, and stop those that run."""
+        for run in self.admission.clear():
+            run.stop(self._cancelled())
+
+    def lost(self, *, over: bool = False) -> None:
+        """The host's loop ends: everything is answered now.
+
+        ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
+        """
+        self._gone = True
+        self.admission.shut(ENDED)
+        try:
+            self.cancel_left()
+        finally:
+            for posted_request in list(self.posted):
+                posted_request.begun = True
+                self.admission.release(posted_request.ticket.run)
+                posted_request.cancelled(TicketCancelled(LOST))
+                posted_request.answered()
+            for run in list(self.admission.runs) if over else ():
+                self.admission.release(run)
+            self._on_loss()

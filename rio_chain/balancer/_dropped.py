@@ -1,0 +1,62 @@
+"""A balancer that is dropped without being closed: it ends what it has started, and says so.
+
+No thread, task or ticket refers to the ``Balancer`` itself, only to its parts. So it may be collected while its
+requests go on, and this is called then.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rio_chain._core.unhandled_errors import call_once
+from rio_chain.balancer import _warnings
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._dispatch import Dispatcher
+from rio_chain.balancer._host_binding import HostBinding
+from rio_chain.balancer._stats import Stats, status_line
+
+DROPPED = "it was dropped"
+
+
+def state(binding: HostBinding, admission: Admission) -> str:
+    """Where it lives, and whether it is open."""
+    return f"{binding.name} {'closed' if admission.closed else 'open'}"
+
+
+def snapshot(binding: HostBinding, admission: Admission) -> Stats:
+    """All counts, as they are now."""
+    host = binding.host
+    return admission.stats(0 if host is None else host.pool.abandoned)
+
+
+def described(binding: HostBinding, admission: Admission) -> str:
+    """Its status line."""
+    return status_line(
+        state(binding, admission), admission.queue.workers, admission.buffer, snapshot(binding, admission)
+    )
+
+
+def dropped(dispatcher: Dispatcher, binding: HostBinding, made: _warnings.Line) -> None:
+    """End its threads and its loop when all tickets are answered. From any thread, in the middle of anything.
+
+    With tickets that are open it says nothing: whoever holds them uses the balancer.
+
+    Args:
+        dispatcher: knows what is under way.
+        binding: what is freed.
+        made: the user's line that made it.
+    """
+    host = binding.host
+    if host is None or not host.must_close or binding.forked:
+        return
+    if not dispatcher.admission.defer(partial(call_once, [partial(_end, dispatcher, binding, made)])):
+        call_once([partial(_end, dispatcher, binding, made)])
+
+
+def _end(dispatcher: Dispatcher, binding: HostBinding, made: _warnings.Line) -> None:
+    admission = dispatcher.admission
+    forgotten = described(binding, admission) if dispatcher.idle and not admission.closed else None
+    admission.shut(DROPPED)
+    admission.when_idle(partial(call_once, [partial(binding.close, wait=False)]))
+    if forgotten is not None:
+        _warnings.dropped(forgotten, made)

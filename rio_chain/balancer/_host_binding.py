@@ -1,0 +1,143 @@
+"""Where a balancer lives: bound on entry or first use, to the loop that runs or to a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._lanes import BalancerLanes
+from rio_chain.errors import UsageError
+from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
+
+if TYPE_CHECKING:
+    from rio_chain.executors._base import Executor, Host, Lost
+
+PATIENCE = 1.0
+"""Seconds to wait for another thread that is just binding."""
+
+
+class HostBinding:
+    """The host of a balancer, once it has one.
+
+    Args:
+        executor: it, or its name; None: that of the loop that runs, else the default.
+        admission: knows whether it is closed.
+        lanes: opened with the host, and closed with it.
+        threads: the most sync functions at once, without abandoned ones.
+        max_abandoned: the most abandoned calls.
+        lost: called when the host's loop ends while it is in use.
+    """
+
+    def __init__(
+        self,
+        executor: str | Executor | None,
+        admission: Admission,
+        lanes: BalancerLanes,
+        *,
+        threads: int,
+        max_abandoned: int,
+        lost: Lost,
+    ) -> None:
+        if executor is not None:
+            module_of(executor)
+        self.host: Host | None = None
+        self._executor = executor
+        self._admission = admission
+        self._lanes = lanes
+        self._sizes = threads, max_abandoned
+        self._lost = lost
+        self._lock = threading.RLock()  # one binds at a time
+        self._deciding = threading.RLock()
+        self._pid = 0  # the process that bound it
+        self.forked = False  # whether this is a child of that
+        after_fork(self._renew)
+
+    @property
+    def name(self) -> str:
+        """Of the executor."""
+        made = self.host or self._executor or "unbound"
+        return made if isinstance(made, str) else made.name
+
+    def get(self, *, here: bool) -> Host:
+        """The host. Bound now, ``here`` and on the right kind of loop, that is the loop that runs; else one of its own.
+
+        Raises:
+            BalancerClosed: closed before it was ever used.
+            UsageError: in a process that was forked since it was bound.
+        """
+        host = self.host
+        if host is not None and not self.forked:
+            return host
+        return self.bound() or self._bind(here=here)
+
+    def bound(self) -> Host | None:
+        """The host, if there is one. Raises ``UsageError`` as ``get`` does."""
+        host = self.host
+        if host is not None and self.forked:
+            raise UsageError(
+                "this process was forked after the balancer had been bound, and its threads and its loop stayed in the "
+                f"parent (process {self._pid}); make a new balancer here, or bind it after the fork"
+            )
+        return host
+
+    def _bind(self, *, here: bool) -> Host:
+        # The thread that has the lock waits for a new one. If that runs a finaliser that comes here, both would wait.
+        locked = self._lock.acquire(timeout=PATIENCE)
+        try:
+            host = self.host
+            if host is None and not self._admission.closed:
+                host = self._made(here=here)
+                if not self._keep(host):  # a finaliser that came in between has bound it, or it was closed
+                    host.close()
+                    host = self.host
+        finally:
+            if locked:
+                self._lock.release()
+        if host is None or self._admission.closed:
+            raise self._admission.refusal()
+        return host
+
+    def _made(self, *, here: bool) -> Host:
+        running = running_library() if here else None
+        if running is not None and self._executor in (None, running):
+            host = loop_module_of(running).attach(*self._sizes)
+        else:
+            host = module_of(self._executor or DEFAULT).launch(*self._sizes)
+        try:
+            host.runtime.lanes = self._lanes.open()
+            host.on_loss(self._lost)
+        except BaseException:
+            host.close()
+            raise
+        return host
+
+    def _keep(self, host: Host) -> bool:
+        try:
+            with self._deciding:  # the host last, which others find without a lock
+                self._pid = os.getpid()
+                if self.host is not None or self._admission.closed:
+                    return False
+                self.host = host
+                return True
+        except BaseException:  # an interruption: nobody else will end its loop
+            if self.host is not host:
+                host.close(wait=False)
+            raise
+
+    def _renew(self) -> None:
+        """In a forked child: the host of the parent is refused; what another thread was just binding is not bound."""
+        self._lock, self._deciding = renewed(self._lock), renewed(self._deciding)
+        self.forked = self.host is not None
+        if not self.forked:
+            self._lanes.forget()
+
+    def close(self, *, wait: bool = True) -> None:
+        """Free the host and its lanes, and ``wait`` for their threads. The balancer is closed, so nothing binds it."""
+        with self._deciding:
+            host = self.host
+        if host is not None:
+            self._lanes.close(wait=wait)
+            host.close(wait=wait)

@@ -1,0 +1,96 @@
+"""What is known of a request that is waiting or running: its terms, and for a posted one all that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import define, field, frozen
+
+from rio_chain._core.deadline import Deadline, deadline_of
+from rio_chain._core.units import Duration, number, seconds, short_repr
+from rio_chain.balancer._priority_queue import Turn
+from rio_chain.engine._current_run import INF, inherited
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.executors._run_ticket import TicketRun
+
+if TYPE_CHECKING:
+    from rio_chain.balancer._admission import Admission
+    from rio_chain.engine._runtime_protocol import Runtime
+
+CLOSED = "the balancer closed"
+ENDED = "its loop has ended"
+"""Why a balancer is closed that nobody has closed."""
+
+OnFull = Literal["wait", "reject"]
+"""What ``run`` and ``arun`` do when the buffer is full."""
+
+
+@frozen
+class RequestOptions:
+    """How one request is to be treated, in seconds; what ``run``, ``arun`` and ``post`` take as keywords."""
+
+    priority: float
+    deadline: Deadline | None
+    queue_timeout: float
+    bounded: bool
+    """Whether it is refused when the buffer is full."""
+
+    def until(self, rt: Runtime, posted: float) -> float:
+        """When its waiting in the line is over, on the host's clock."""
+        end = posted + self.queue_timeout
+        return end if self.deadline is None else min(end, self.deadline.on(rt.now))
+
+
+def request_options(
+    clock: Callable[[], float],
+    priority: float = 0,
+    deadline: Deadline | Duration | None = None,
+    queue_timeout: Duration | None = None,
+    on_full: OnFull = "wait",
+) -> RequestOptions:
+    """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
+    given: Any = on_full
+    if deadline is None and queue_timeout is None and type(priority) is int and not priority and inherited() is None:
+        usual = USUAL.get(given) if type(given) is str else None
+        if usual is not None:
+            return usual
+    if not isinstance(given, str) or given not in ("wait", "reject"):
+        raise ChainDefinitionError(f"`on_full` must be 'wait' or 'reject'; got {short_repr(given)}")
+    limit = INF if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True)
+    own, around = deadline_of(deadline, clock), inherited()
+    if own is not None and around is not None:
+        own = min(own, around, key=Deadline.remaining)
+    return RequestOptions(number(priority, "priority"), own or around, limit, given == "reject")
+
+
+USUAL = {"wait": RequestOptions(0, None, INF, bounded=False), "reject": RequestOptions(0, None, INF, bounded=True)}
+"""The terms of most requests, by what they are to do when the buffer is full."""
+
+
+@define(eq=False)
+class PostedRequest(TicketRun):
+    """A posted request on its way."""
+
+    context: Context = field(kw_only=True)
+    """In which it runs."""
+    admission: Admission = field(kw_only=True)
+    open: set[PostedRequest] = field(kw_only=True)
+    """Those that were started and have no answer yet."""
+    turn: Turn | None = field(default=None, init=False)
+    """Its place in the line, if it had to come there."""
+
+    def left(self, began: float) -> None:
+        """As ``TicketRun.left``: its slot goes on."""
+        self.admission.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began)
+
+    def answered(self) -> None:
+        """As ``TicketRun.answered``."""
+        self.open.discard(self)
+        if self.ticket.run in self.admission.runs:  # its leaving was interrupted
+            self.admission.release(self.ticket.run)
+
+    def cancelled(self, error: Exception) -> None:
+        """Answer it without running it, or not on."""
+        self.ticket.resolve(self.unbegun(error))

@@ -1,0 +1,54 @@
+"""What a balancer warns of: calls that its close left running, and that it was dropped without being closed."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from rio_chain._core.units import short_repr
+
+NAMES = 5
+"""Tasks that are named at most."""
+_PACKAGE = str(Path(__file__).parents[1])
+
+Line = tuple[str, int]
+"""A file and a line in it."""
+
+
+def users_line() -> Line:
+    """The line outside of rio_chain that led to this call."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return ("?", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def left_running(call: str, tasks: Iterable[str]) -> None:
+    """Warn that ``call`` gave up on calls of these tasks, which still run. Not at exit, where they end all the same."""
+    counted = Counter(tasks)
+    if not counted or not threading.main_thread().is_alive():
+        return
+    number = counted.total()
+    calls = "1 call that still runs" if number == 1 else f"{number} calls that still run"
+    several = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    named = [short_repr(task) + (f" ({n} calls)" if n > 1 else "") for task, n in several[:NAMES]]
+    more = f" and {len(several) - NAMES} more" if len(several) > NAMES else ""
+    text = (
+        f"{call} gave up on {calls}: {', '.join(named)}{more}. A sync function can't be stopped, and its thread ends "
+        "when it returns; give what it waits for a timeout of its own"
+    )
+    warnings.warn_explicit(text, RuntimeWarning, *users_line())
+
+
+def dropped(balancer: str, made: Line) -> None:
+    """Warn that a balancer, which was made there, was dropped."""
+    warnings.warn_explicit(
+        f"{balancer} was dropped without being closed; write `with Balancer(...) as balancer:`, "
+        "`async with`, or call `close()`",
+        ResourceWarning,
+        *made,
+    )

@@ -1,0 +1,1 @@
+"""What a chain is made of and compiles to: nodes, Plan, Request. All data: nothing here runs."""

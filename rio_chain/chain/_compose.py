@@ -1,0 +1,347 @@
+"""What every chain is underneath, and how one is put together from others: the part of the language without types."""
+
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+# the functions here make Composed objects, and see what no user should
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeGuard
+
+from attrs import evolve, field, frozen
+
+from rio_chain._core.chain_base import ChainBase
+from rio_chain._core.copied_constants import copyable
+from rio_chain._core.units import count, escape_nonprintable, short_repr
+from rio_chain.chain import _validation
+from rio_chain.chain._functions import (
+    ChainSignature,
+    Filled,
+    arity,
+    filled,
+    function,
+    gets_input,
+    is_async,
+    is_generator,
+    name_of,
+    not_a_function,
+    signature_of_heads,
+    takes_one,
+    written,
+)
+from rio_chain.chain._nodes import (
+    Bridge,
+    Constant,
+    Handler,
+    Node,
+    OrElse,
+    RaceNode,
+    Scope,
+    TaskNode,
+    Then,
+    Use,
+    check_closed,
+    check_open,
+    check_race,
+    check_scope,
+    flat,
+    heads,
+)
+from rio_chain.chain._plan import Plan, compile_plan
+from rio_chain.chain._request import Request
+from rio_chain.chain._validation import Names, check_on, check_spread, joined, names_in
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies import Policy
+from rio_chain.policies._match_errors import Match
+
+NO_NAMES: frozenset[str] = frozenset()
+
+_set = object.__setattr__  # how a frozen object fills itself
+
+
+@frozen(init=False, repr=False, eq=False)
+class Composed(ChainBase):
+    """A node, and what is known of it: the names given in it, how it is called, its plan. The last two when asked."""
+
+    _wrapped: ClassVar[type[Composed]]
+    """The class of what a policy makes of it."""
+
+    node: Node = field(init=False)
+    _names: Names = field(init=False)
+    _entry: ChainSignature | None = field(init=False)
+    _plan: Plan | None = field(init=False)
+
+    def __init__(self, *_: object) -> None:
+        raise ChainDefinitionError("a chain is made of tasks, and an empty one means nothing; begin with Task(fn)")
+
+    def plan(self) -> Plan:
+        """What this chain compiles to: its tasks numbered, named and validated. Made once and kept.
+
+        Raises:
+            ChainDefinitionError: the chain is not a valid plan.
+        """
+        plan = self._plan
+        if plan is None:
+            plan = compile_plan(self.node)
+            _set(self, "_plan", plan)
+        return plan
+
+    def __repr__(self) -> str:
+        from rio_chain.chain._source import source  # noqa: PLC0415 - writing a chain does not need it
+
+        return source(self.node)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Composed):
+            return NotImplemented
+        return self is other or _form(self) == _form(other)
+
+    def __hash__(self) -> int:
+        return hash(_form(self))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _revive, (type(self), flat(self.node))  # a long row of >> would exhaust pickle's recursion
+
+
+def _form(chain: Composed) -> Node:
+    """What equality is judged by: the plan. A part of a chain may not have one yet: it uses what stands before it."""
+    try:
+        return chain.plan().root
+    except ChainDefinitionError:
+        return flat(chain.node)
+
+
+def fill(new: Composed, node: Node, names: Names) -> None:
+    """What an ``__init__`` would do, if users had one."""
+    _set(new, "node", node)
+    _set(new, "_names", names)
+    _set(new, "_entry", None)
+    _set(new, "_plan", None)
+
+
+def made(cls: type[Composed], node: Node, names: Names) -> Any:
+    """A chain of that class around a node."""
+    new = object.__new__(cls)
+    fill(new, node, names)
+    return new
+
+
+def checked(cls: type[Composed], node: Node, names: Names) -> Any:
+    """The same of a node whose parts may not fit together."""
+    check_open(node)
+    return made(cls, node, names)
+
+
+def _revive(cls: type[Composed], node: Node) -> Any:
+    return made(cls, node, names_in(node))
+
+
+def wrapped_kind(chain: Composed) -> type[Composed]:
+    """The class of what a policy makes of a chain."""
+    return chain._wrapped
+
+
+class Signature:
+    """What ``inspect.signature`` and a notebook's ``?`` say of how a chain is called: as its first function is."""
+
+    def __get__(self, chain: Composed | None, owner: type[Composed]) -> inspect.Signature:
+        found = None if chain is None else entry(chain).signature()  # a class is called as its __init__ says
+        if found is None:
+            raise AttributeError("__signature__")
+        return found.replace(return_annotation=Request)
+
+
+def entry(chain: Composed) -> ChainSignature:
+    """What the chain is called with; found when first asked for, and kept."""
+    found = chain._entry
+    if found is None:
+        found = signature_of_heads(tuple(heads(chain.node)))
+        _set(chain, "_entry", found)
+    return found
+
+
+# --- the operators ----------------------------------------------------------------------------------------------
+
+
+def step(value: object, rule: str, hint: str = "") -> Composed:
+    """A Chain as it is, and a function as a bridge; ``hint`` ends the error for a value that is neither."""
+    if isinstance(value, Composed):
+        return value
+    if isinstance(value, Request):
+        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
+    if not callable(value):
+        raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
+    fn = function(value, rule, generators=True)
+    bridge: Composed = made(Composed, Bridge(fn, name_of(fn), is_async(fn), is_generator(fn)), NO_NAMES)
+    return bridge
+
+
+def then(cls: type[Composed], left: Composed, right: Composed) -> Any:
+    """``left >> right``, where right can be called with one argument."""
+    _takes_one(right, "`>>` hands on one value")
+    check_spread(left.node, entry(right).heads)
+    return checked(cls, Then(left.node, right.node), joined(left._names, right._names))
+
+
+def operand(value: object, sign: str) -> Composed:
+    """The value as a branch of a fan-out; else an error that says what to write."""
+    if isinstance(value, Composed):
+        return value
+    got = _not_composed(value)
+    hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
+    raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint if sign == '`&`' else ''}")
+
+
+def one_value(value: object, sign: str) -> Composed:
+    """The value as a chain that is called with one value."""
+    chain = operand(value, sign)
+    _takes_one(chain, f"{sign} calls the chain with one value")
+    return chain
+
+
+def _takes_one(chain: Composed, rule: str) -> None:
+    begins = entry(chain)
+    if begins.keywords or not begins.least <= 1 <= begins.most:
+        for head in begins.heads:
+            if isinstance(head, (TaskNode, Bridge)):
+                takes_one(head.fn, rule)
+            elif isinstance(head, Handler) and not arity(head.fn).takes(2):
+                got = f"`{written(head.fn)}` can't be called with the error and that value"
+                raise ChainDefinitionError(f"{rule}, and the fallback {got}")
+
+
+def _not_composed(value: object) -> str:
+    if isinstance(value, Request):
+        return "a Request; give the chain itself, without its arguments"
+    if callable(value):
+        return f"the function `{name_of(value)}`: write Task({name_of(value)})"
+    return not_a_function(value)
+
+
+def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], Names]:
+    """The branches of a fan-out, and the names in them."""
+    if not values:
+        raise ChainDefinitionError(f"{sign} needs at least one Task or Chain; got none")
+    chains = [operand(value, sign) for value in values]
+    for chain in chains:
+        check_closed(chain.node)
+    names: Names = NO_NAMES
+    for chain in chains:
+        names = joined(names, chain._names)
+    return tuple(chain.node for chain in chains), names
+
+
+def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) -> Any:
+    """``primary | other``, whatever kind of fallback that is."""
+    check_on(on)
+    rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant"
+    fallback: Node | Handler | Constant
+    names: Names = NO_NAMES
+    if isinstance(other, Composed):
+        fallback, names = other.node, other._names
+    elif isinstance(other, Request):
+        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, it gets the same input")
+    elif callable(other) or hasattr(type(other), "__await__"):
+        fn = function(other, rule)
+        fallback = Handler(fn, name_of(fn), is_async(fn), gets_input(fn, entry(primary)))
+    else:
+        instead = "write a function that gives it: .or_else(lambda error: ...)"
+        fallback = Constant(copyable(other, "`or_else` copies a constant at each use", instead))
+    return checked(cls, OrElse(primary.node, fallback, on), joined(primary._names, names))
+
+
+def scope(cls: type[Composed], inner: Composed, policy: Policy) -> Any:
+    """A policy around a chain."""
+    wrapped = Scope(policy, inner.node)
+    check_scope(wrapped)
+    return checked(cls, wrapped, inner._names)
+
+
+def replica(cls: type[Composed], primary: Composed, n: object, after: object, to: object, pick: object) -> Any:  # noqa: PLR0917
+    """A hedge: several calls of a chain, at one place or at several."""
+    others = targets(to)
+    if n is None and not others:
+        raise ChainDefinitionError("`replica` needs `n`, the number of calls in all, as in .replica(2, after=20)")
+    width = 1 + len(others)
+    calls = width if n is None else count(n, "n", least=1)
+    if calls < width:
+        raise ChainDefinitionError(f"`n` must be {width} or more, or a target of `to` is never called; got {calls}")
+    nodes, names = branches((primary, *others), "`replica`")
+    return raced(cls, RaceNode(nodes, calls, _validation.after(after), _validation.pick(pick), hedge=True), names)
+
+
+def targets(to: object) -> list[Composed]:
+    """The other places of a hedge; functions among them become tasks."""
+    rule = "`to` takes a list of Tasks, Chains or functions"
+    if isinstance(to, Composed) or callable(to):
+        raise ChainDefinitionError(f"{rule}; got just one of them: write to=[...] around it")
+    if not _several(to):
+        raise ChainDefinitionError(f"{rule}; got {short_repr(to)}")
+    return [item if isinstance(item, Composed) else made(Composed, call(item, rule), NO_NAMES) for item in to]
+
+
+def _several(value: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+def call(value: object, rule: str) -> TaskNode:
+    """A function as a task."""
+    fn = function(value, rule, generators=True)
+    return TaskNode(fn, name_of(fn), is_async(fn), origin=os.urandom(8), generator=is_generator(fn))
+
+
+def using(call: TaskNode, sources: Mapping[str, object]) -> TaskNode:
+    """The same task with more keyword inputs.
+
+    Raises:
+        ChainDefinitionError: none is given, one is no Task or Chain, or the function has no such parameter.
+    """
+    if not sources:
+        raise ChainDefinitionError("`.using` needs at least one keyword, as in .using(user=user)")
+    for keyword, source in sources.items():
+        rule = f"`.using({keyword}=...)` takes the Task or Chain whose value is meant"
+        if not isinstance(source, Composed):
+            raise ChainDefinitionError(f"{rule}; got {_not_composed(source)}")
+        if any(use.keyword == keyword for use in call.uses):
+            raise ChainDefinitionError(f"`{keyword}=` is given to `.using` of `{call.name}` twice")
+    uses = (
+        *call.uses,
+        *(Use(key, flat(source.node)) for key, source in sources.items() if isinstance(source, Composed)),
+    )
+    fn = call.fn.fn if isinstance(call.fn, Filled) else call.fn
+    return evolve(call, fn=filled(fn, tuple(use.keyword for use in uses)), uses=uses)
+
+
+def lane(call: TaskNode, lane: object) -> TaskNode:
+    """The same task in a lane.
+
+    Raises:
+        ChainDefinitionError: the name is none, or the function can't run in a process.
+    """
+    if not isinstance(lane, str) or not lane.strip():
+        raise ChainDefinitionError(f'`lane` takes a name, as in .lane("cpu"); got {short_repr(lane)}')
+    if call.is_async:
+        raise ChainDefinitionError(f"`.lane()` is for sync functions; `{call.name}` is async: its loop is not there")
+    if call.generator:
+        raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave its process")
+    if call.inline:
+        raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
+    from rio_chain._core.pickling import dumps  # noqa: PLC0415 - most chains have no lane
+
+    try:
+        dumps(call.fn)
+    except Exception as error:
+        raise ChainDefinitionError(
+            f"`.lane()` sends the function to a process, and `{call.name}` can't "
+            f"be pickled: {escape_nonprintable(str(error))}"
+        ) from error
+    return evolve(call, lane=lane)
+
+
+def raced(cls: type[Composed], race: RaceNode, names: Names) -> Any:
+    """A race that can be won."""
+    check_race(race)
+    return made(cls, race, names)

@@ -1,0 +1,145 @@
+"""A plan as plain data: what ``json.dumps`` takes, for tools that draw, compare or count chains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from rio_chain._core.units import short_repr
+from rio_chain.chain._nodes import (
+    Bridge,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOutNode,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OnError,
+    OrElse,
+    RaceNode,
+    Scope,
+    Seq,
+    TaskNode,
+    call_of,
+    parts,
+    walk,
+)
+from rio_chain.chain._policy_data import Data, errors, function, key, ms, number, pick, policy, quantile
+from rio_chain.policies import AtLeast, Quantile
+
+if TYPE_CHECKING:
+    from rio_chain.chain._plan import Plan
+
+VERSION = 1
+"""Of the form of the data: one more when something is called differently or goes away."""
+
+
+def to_dict(plan: Plan) -> dict[str, Any]:
+    """The plan as data. See ``Plan.to_dict``."""
+    bridges = zip(plan.bridges, (node for node in walk(plan.root) if isinstance(node, Bridge)), strict=True)
+    return {
+        "version": VERSION,
+        "title": plan.title,
+        "tasks": [
+            {"index": task.index, "name": task.name, **_callee(task.call), "inline": task.call.inline}
+            | {"lane": task.call.lane}
+            for task in plan.tasks
+        ],
+        "bridges": [
+            {"name": bridge.name, "before": bridge.before, "after": bridge.after, **_callee(node)}
+            for bridge, node in bridges
+        ],
+        "edges": [list(edge) for edge in plan.edges],
+        "uses": [{"from": source, "to": task, "keyword": word} for source, word, task in plan.uses],
+        "root": _tree(plan),
+    }
+
+
+def _callee(node: TaskNode | Bridge) -> Data:
+    return {"function": function(node.fn), "async": node.is_async, "generator": node.generator}
+
+
+def _tree(plan: Plan) -> Data:
+    """The nodes as nested dicts, made from the last to the first, so that no plan is too deep."""
+    tasks, bridges = reversed(plan.tasks), iter(range(len(plan.bridges) - 1, -1, -1))
+    made: list[Data] = []
+    for node in reversed(list(walk(plan.root))):
+        inner = [made.pop() for _ in parts(node)]
+        if isinstance(node, TaskNode):
+            task = next(tasks)
+            made.append({"kind": "task", "index": task.index, "name": task.name})
+        elif isinstance(node, Bridge):
+            index = next(bridges)
+            made.append({"kind": "bridge", "index": index, "name": plan.bridges[index].name})
+        else:
+            made.append(inner[0] if isinstance(node, Kept) else _joined(node, inner))
+    return made[0]
+
+
+def _joined(node: Node, inner: list[Data]) -> Data:
+    """A node that is made of others, which are given as data."""
+    if isinstance(node, Scope):
+        return {**policy(node.policy), "inner": inner[0]}
+    if isinstance(node, Named):
+        return {"kind": "named", "name": node.name, "inner": inner[0]}
+    if isinstance(node, Seq):
+        return {"kind": "steps", "steps": inner}
+    if isinstance(node, FanOutNode):
+        keys = None if node.keys is None else list(node.keys)
+        return {"kind": call_of(node), "keys": keys, "need": number(node.need), "branches": inner}
+    if isinstance(node, OrElse):
+        other = inner[1] if len(inner) > 1 else _fallback(node)
+        return {"kind": "or_else", "on": errors(node.on), "primary": inner[0], "fallback": other}
+    return _race(node, inner) if isinstance(node, RaceNode) else _dynamic(node, inner)
+
+
+def _fallback(node: OrElse) -> Data:
+    if isinstance(node.fallback, Constant):
+        return {"kind": "constant", "shown": short_repr(node.fallback.value)}
+    given = node.fallback
+    assert isinstance(given, Handler)  # noqa: S101 - a node is one of the parts
+    more = {"input": True} if given.inputs else {}
+    return {"kind": "handler", "function": function(given.fn), "async": given.is_async, **more}
+
+
+def _race(node: RaceNode, inner: list[Data]) -> Data:
+    by_latency = quantile(node.after) if isinstance(node.after, Quantile) else None
+    return {
+        "kind": call_of(node),
+        "calls": number(node.count),
+        "after_ms": None if isinstance(node.after, Quantile) else ms(node.after),
+        "after": by_latency,
+        "pick": pick(node.pick),
+        "branches": inner,
+    }
+
+
+def _dynamic(node: Node, inner: list[Data]) -> Data:
+    """What the values decide."""
+    if isinstance(node, Choose):
+        return {"kind": "choose", "tests": [_test(test) for test in node.tests], "branches": inner}
+    assert isinstance(node, (Each, Expand))  # noqa: S101 - a Plan holds no Then
+    some: Data = {"kind": call_of(node), "limit": number(node.limit), "on_error": _on_error(node.on_error)}
+    if isinstance(node, Each):
+        return some | {"ordered": node.ordered, "inner": inner[0]}
+    return some | {
+        "depth": number(node.depth),
+        "total": number(node.total),
+        "more": function(node.more),
+        "key": key(node.key),
+        "on_limit": node.on_limit,
+        "inner": inner[0],
+    }
+
+
+def _on_error(which: OnError) -> str | Data:
+    return {"at_least": number(which.least)} if isinstance(which, AtLeast) else which
+
+
+def _test(test: object) -> Data:
+    if isinstance(test, (type, tuple)):
+        several = cast("tuple[object, ...]", test if isinstance(test, tuple) else (test,))
+        return {"classes": [function(cls) for cls in several]}
+    return {"function": function(test)}

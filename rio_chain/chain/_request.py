@@ -1,0 +1,135 @@
+"""Request: a chain bound to its arguments. Immutable; nothing has run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from attrs.exceptions import FrozenInstanceError
+
+from rio_chain._core import hooks
+from rio_chain._core.notebook_repr import Renderable
+from rio_chain._core.units import flag
+
+if TYPE_CHECKING:
+    from rio_chain._core.deadline import Deadline
+    from rio_chain._core.units import Duration
+    from rio_chain.chain._plan import Plan
+    from rio_chain.executors._base import Executor
+    from rio_chain.executors._stream import Stream
+    from rio_chain.results._outcome import Outcome
+
+Out = TypeVar("Out", covariant=True)
+NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
+_set = object.__setattr__
+
+
+class Request(Renderable, Generic[Out]):
+    """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
+
+    It can be run any number of times; each run is its own.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> request = Task(len)("four")
+        >>> request.run().unwrap()
+        4
+    """
+
+    # No __eq__: asyncio.gather runs equal awaitables once, and each of these is a run. One field, as one that is frozen
+    # pays for each field that it sets.
+    __slots__ = ("given",)
+
+    given: tuple[Plan, tuple[Any, ...], Mapping[str, Any]]
+    """What it was made of."""
+
+    def __init__(self, plan: Plan, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> None:
+        _set(self, "given", (plan, args, kwargs))
+
+    @property
+    def plan(self) -> Plan:
+        """What will run."""
+        return self.given[0]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments of its first function."""
+        return self.given[1]
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The others."""
+        return self.given[2]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Plan, tuple[Any, ...], dict[str, Any]]]:
+        return type(self), (self.plan, self.args, dict(self.kwargs))
+
+    def run(
+        self,
+        *,
+        executor: str | Executor | None = None,
+        deadline: Deadline | Duration | None = None,
+        live: bool = False,
+    ) -> Outcome[Out]:
+        """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.
+
+        All blocking runs of a process share one loop thread per executor, made when first needed; so a client opened
+        in one run works in the next.
+
+        Args:
+            executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"``; default ``$RIO_EXECUTOR``,
+                else ``"asyncio"``.
+            deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+            live: show the tasks while it goes on: in a notebook in one output of the cell, in a terminal as a table
+                (with the extra ``rio-chain[watch]``), elsewhere as lines on stderr. Drawn at most ten times a second.
+        """
+        shown = live is not False and flag(live, "live")
+        return hooks.facade.blocking_run(live=shown)(self, executor, deadline)
+
+    def stream(
+        self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+    ) -> Stream[Out]:
+        """Run it and read what happens, as it happens: ``for event in ...``, or ``async for`` on a running loop.
+
+        It gives an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,
+        and one with the Outcome at the end. The run begins with the loop; leaving the loop early cancels it. What
+        Requests do that a function returns is not told.
+
+        Args:
+            executor: as for ``run``, where ``for`` runs it. ``async for`` runs it on the loop that is running, if
+                this is not given.
+            deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> for event in Task(len).named("size")("four").stream():
+            ...     print(event.kind, event.task)
+            started size
+            finished size
+            ended None
+        """
+        return hooks.facade.stream(self, executor, deadline)
+
+    def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
+        """Run it in the caller's own task, on the loop that is running: asyncio or trio."""
+        return (_run_here or _found())(self).__await__()
+
+    def __repr__(self) -> str:
+        return f"<Request of {self.plan.title}>"  # arguments may hold secrets and are not shown
+
+
+_run_here: Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]] | None = None
+
+
+def _found() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+    """Executors are imported when first used; this one is kept, as looking it up again costs as much as a task."""
+    global _run_here  # noqa: PLW0603
+    _run_here = hooks.facade.run_in_place()
+    return _run_here

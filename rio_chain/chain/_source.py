@@ -1,0 +1,213 @@
+"""The repr of a chain: the source that builds it, on one line where it fits, else one step a line."""
+
+from __future__ import annotations
+
+from itertools import islice
+from keyword import iskeyword
+from typing import cast
+
+from rio_chain._core.units import escape_nonprintable
+from rio_chain.chain._nodes import (
+    Bridge,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOutNode,
+    Handler,
+    Named,
+    Node,
+    OnError,
+    OrElse,
+    RaceNode,
+    Scope,
+    Seq,
+    TaskNode,
+    flat,
+    parts,
+    unwrapped,
+    walk,
+)
+from rio_chain.chain._policy_source import call, fn_source, identifier, on, race, value
+from rio_chain.policies._number_format import exact_ms as ms
+
+__all__ = ["ms", "source", "value"]
+
+WIDTH = 88
+USED = 40  # characters of a chain that is given to `.using`
+LIMIT = 10  # what `each` and `expand` take if they are not told
+TOTAL = 10_000
+
+
+def source(node: Node) -> str:
+    """Python source for a chain. Given its functions by name, evaluating it builds an equal chain."""
+    sign, operands = _operands(flat(node))
+    line = sign.join(operands)
+    if len(line) <= WIDTH or len(operands) == 1:
+        return line
+    return "(\n    " + f"\n   {sign}".join(operands) + "\n)"
+
+
+def _operands(node: Node) -> tuple[str, list[str]]:
+    """An expression as its outermost operator and what that joins, loosest first: ``|``, then ``&``, then ``>>``."""
+    if isinstance(node, Seq):
+        return " >> ", _steps(node)
+    if isinstance(node, FanOutNode) and not _is_call(node):
+        return " & ", [_tight(branch) for branch in node.branches]
+    either = _either(node)
+    if either is not None:
+        primary, fallback = either
+        return " | ", [_tight(primary) if _either(primary) is None else _line(primary), _tight(fallback)]
+    return "", [_single(node)]
+
+
+def _steps(node: Seq) -> list[str]:
+    """Two functions can't stand side by side at the front: ``f >> (g >> task)`` keeps Python from shifting them."""
+    texts = [_tight(step) for step in node.steps]
+    first = next((i for i, step in enumerate(node.steps) if not isinstance(step, Bridge)), 0)
+    if first > 1:
+        texts[: first + 1] = [" >> (".join(texts[:first]) + f" >> {texts[first]}" + ")" * (first - 1)]
+    return texts
+
+
+def _line(node: Node) -> str:
+    sign, operands = _operands(node)
+    return sign.join(operands)
+
+
+def _tight(node: Node) -> str:
+    """In parentheses, unless nothing can come between its parts."""
+    sign, operands = _operands(node)
+    return f"({sign.join(operands)})" if sign else operands[0]
+
+
+def _is_call(node: FanOutNode) -> bool:
+    """Whether a fan-out can only be written as a call; ``(a & b) & c`` would take a first fan-out apart."""
+    first = node.branches[0]
+    plain = isinstance(first, FanOutNode) and first.keys is None and not first.settle and first.need is None
+    return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1 or plain
+
+
+def _either(node: Node) -> tuple[Node, Node] | None:
+    """What ``|`` joins, if it can be written with that: it has no place for an ``on=``."""
+    if not isinstance(node, OrElse) or node.on is not Exception or isinstance(node.fallback, (Handler, Constant)):
+        return None
+    return node.primary, node.fallback
+
+
+def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
+    if isinstance(node, TaskNode):
+        return _task(node)
+    if isinstance(node, Bridge):
+        return fn_source(node.fn)
+    if isinstance(node, FanOutNode):
+        return _call(node)
+    if isinstance(node, Each):
+        return _each(node, _line(node.inner))
+    if isinstance(node, Expand):
+        return _expand(node, _line(node.inner))
+    if isinstance(node, Choose):
+        return _choose(node, [_line(branch) for branch in node.branches])
+    if isinstance(node, RaceNode):
+        first, *rest = node.branches
+        return race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
+    if isinstance(node, Scope):
+        return _tight(node.inner) + call(node.policy)
+    if isinstance(node, Named):
+        return f"{_tight(node.inner)}.named({node.name!r})"
+    assert isinstance(node, OrElse)  # noqa: S101 - Seq and Then are joined by an operator
+    only = "" if node.on is Exception else f", on={on(node.on)}"
+    return f"{_tight(node.primary)}.or_else({_fallback(node.fallback)}{only})"
+
+
+def _fallback(node: Node | Handler | Constant) -> str:
+    if isinstance(node, Handler):
+        return fn_source(node.fn)
+    return value(node.value) if isinstance(node, Constant) else _line(node)
+
+
+def _task(node: TaskNode) -> str:
+    named = f".named({node.name!r})" if node.explicit else ""
+    where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
+    uses = _keywords([(use.keyword, _used(use.source)) for use in node.uses])
+    return f"Task({fn_source(node.fn)}){named}{where}" + (f".using({uses})" if uses else "")
+
+
+def _used(node: Node) -> str:
+    """The task or chain that a ``.using`` was given: by its name, as one made anew would be another one."""
+    core = unwrapped(node)
+    if isinstance(core, TaskNode):
+        return identifier(core.name)
+    if isinstance(node, Named):
+        return identifier(node.name)
+    few = len(list(islice(walk(node), USED))) < USED
+    text = _line(flat(node)) if few else "..."
+    return text if len(text) <= USED else "..."
+
+
+def _call(node: FanOutNode) -> str:
+    texts = [_line(branch) for branch in parts(node)]
+    inside = ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
+    need = "" if node.need is None else f", need={node.need}"
+    return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"
+
+
+# --- what the values decide -------------------------------------------------------------------------------------
+
+
+def _each(node: Each, inner: str) -> str:
+    """An ``each`` as source, its chain given as such. Defaults are left out."""
+    words = [inner]
+    if node.limit != LIMIT:
+        words.append(f"limit={node.limit}")
+    if not node.ordered:
+        words.append("ordered=False")
+    return f"each({', '.join([*words, *_on_error(node.on_error)])})"
+
+
+def _expand(node: Expand, inner: str) -> str:
+    """An ``expand`` as source, its chain given as such. Defaults are left out."""
+    words = [inner]
+    if node.limit != LIMIT:
+        words.append(f"limit={node.limit}")
+    if node.depth is not None:
+        words.append(f"depth={node.depth}")
+    if node.total != TOTAL:
+        words.append(f"total={node.total}")
+    if node.more is not None:
+        words.append(f"more={fn_source(node.more)}")
+    if node.key.fn is not None:
+        words.append(f"key={fn_source(node.key.fn)}")
+    words += _on_error(node.on_error)
+    if node.on_limit != "raise":
+        words.append(f"on_limit={node.on_limit!r}")
+    return f"expand({', '.join(words)})"
+
+
+def _on_error(which: OnError) -> list[str]:
+    return [] if which == "raise" else [f"on_error={which!r}"]
+
+
+def _choose(node: Choose, branches: list[str]) -> str:
+    """A ``choose`` as source, its branches given as such."""
+    tested = zip(node.tests, branches, strict=False)
+    rest = [f"otherwise={text}" for text in branches[len(node.tests) :]]
+    return f"choose({', '.join([*(f'when({on(test)}, {text})' for test, text in tested), *rest])})"
+
+
+def _keywords(pairs: list[tuple[str, str]]) -> str:
+    """Keyword arguments as source; what can't be written as a keyword is unpacked from a dict."""
+    if all(key.isidentifier() and key.isascii() and not iskeyword(key) for key, _ in pairs):
+        return ", ".join(f"{key}={text}" for key, text in pairs)
+    return f"**{{{', '.join(f'{value(key)}: {text}' for key, text in pairs)}}}"
+
+
+def tests_words(node: Choose) -> list[str]:
+    """When each of the branches is taken: ``if is_good``, ``if int or str``, ``otherwise``."""
+    texts = [f"if {_test(test)}" for test in node.tests]
+    return texts + ["otherwise"] * (len(node.branches) - len(texts))
+
+
+def _test(test: object) -> str:
+    several = cast("tuple[object, ...]", test if isinstance(test, tuple) else (test,))
+    return escape_nonprintable(" or ".join(map(fn_source, several)))

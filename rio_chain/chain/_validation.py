@@ -1,0 +1,144 @@
+"""Checks on what is given to the builder calls: names, retries, what stands on either side of an operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from rio_chain._core.signatures import signature_of
+from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
+from rio_chain.chain._functions import Star, arity, function, is_async, name_of, takes_one, written
+from rio_chain.chain._nodes import Bridge, FanOutNode, Head, Node, TaskNode, Then, given_names, name_twice
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
+
+Kind = TypeVar("Kind")
+
+FIRST: Chooser = first()
+
+FEW = 64  # given names that a chain keeps at hand while it is built; with more of them its plan finds the double one
+
+Names = frozenset[str] | None
+"""The names given by hand in a chain; None: too many to carry along."""
+
+
+def joined(left: Names, right: Names) -> Names:
+    """The names of two parts that become one chain. Raises when one is given in both."""
+    if left is None or right is None:
+        return None
+    if not left or not right:
+        return left or right
+    for name in left & right:
+        raise name_twice(name)
+    together = left | right
+    return together if len(together) <= FEW else None
+
+
+def names_in(node: Node) -> Names:
+    """The names given by hand in a chain that comes from elsewhere, such as a pickle."""
+    found = frozenset(given_names(node))
+    return found if len(found) <= FEW else None
+
+
+def name(value: object) -> str:
+    """A name to show a part under, made of printable ASCII."""
+    if not isinstance(value, str) or not value.strip():
+        raise ChainDefinitionError(f"`name` must be a string that is not empty; got {short_repr(value)}")
+    return escape_nonprintable(value)
+
+
+def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any) -> Retry:
+    """A checked Retry."""
+    retries = count(retries, "retries")
+    if not isinstance(cast("object", on), Mapping):  # of a mapping Retry itself checks what is in it
+        check_on(on)
+    if accept is not None:
+        predicate(accept, "accept")
+    if retry_after is not None:
+        _plain(retry_after, "`retry_after` must be a function of the error that says how long to wait")
+    return Retry(retries, on, backoff, accept, retry_after)
+
+
+def check_on(on: Any) -> None:
+    """Refuse what can't say for which errors a policy is."""
+    rule = "`on` must be an exception class, a tuple of them, or a function of the error that says True or False"
+    if not isinstance(on, (type, tuple)):
+        _plain(on, rule)
+        return
+    classes = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
+    if not classes or not all(isinstance(c, type) and issubclass(c, BaseException) for c in classes):
+        raise ChainDefinitionError(f"{rule}; got {short_repr(classes if isinstance(on, tuple) else classes[0])}")
+
+
+def predicate(value: object, parameter: str = "predicate") -> Callable[[Any], bool]:
+    """A checked function of a value that says True or False."""
+    return _plain(value, f"`{parameter}` must be a function of the value that says True or False")
+
+
+def _plain(value: object, rule: str) -> Callable[[Any], Any]:
+    fn = function(value, rule)
+    if is_async(fn):
+        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, whose answer would need an await")
+    takes_one(fn, rule)
+    return fn
+
+
+def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
+    """The object that holds the state of a policy: made by the user, who hands the same one to many chains."""
+    if isinstance(value, kind):
+        return value
+    hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else short_repr(value)
+    raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
+
+
+def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | Gate:
+    """The same, or a ``Gate`` of the user's own, whose ``enter`` takes a Call."""
+    if not isinstance(value, Gate):
+        return shared(value, kind, method, example)
+    rule = "the `enter` of a Gate takes one argument, a Call, and decides at once"
+    right = "write `def enter(self, call):` and use call.key, call.clock and call.priority"
+    name = f"{type(value).__name__}.{written(value.enter)}"
+    signature = signature_of(value.enter)
+    if not arity(value.enter).takes(1) or (signature is not None and "clock" in signature.parameters):
+        raise ChainDefinitionError(f"{rule}: {right}; got `{name}`")
+    if is_async(value.enter):
+        raise ChainDefinitionError(f"{rule}: {right}; got the async function `{name}`")
+    return value
+
+
+def after(value: object) -> float | Quantile:
+    """How long until the next call of a hedge: seconds, infinity for None, or what the Quantile will say."""
+    if value is None:
+        return math.inf
+    if isinstance(value, Quantile):
+        return value
+    try:
+        return seconds(value, "after", zero=True)
+    except ChainDefinitionError as error:
+        hint = "a Quantile(0.95), or None for one call at a time"
+        raise ChainDefinitionError(f"{str(error).replace('; got', f', {hint}; got', 1)}") from None
+
+
+def pick(value: object) -> Chooser:
+    """A checked Chooser."""
+    rule = "`pick` must be a Chooser: first(), best(score, within=ms) or quorum(k)"
+    if isinstance(value, type) or not all(hasattr(value, part) for part in ("ask", "least", "good", "decide")):
+        from rio_chain.policies._best_and_quorum import best, quorum  # noqa: PLC0415 - few chains have one
+
+        got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else short_repr(value)
+        raise ChainDefinitionError(f"{rule}; got {got}")
+    return cast("Chooser", value)
+
+
+def check_spread(left: Node, found: tuple[Head, ...]) -> None:
+    """Refuse ``(a & b) >> star(fn)`` where ``fn`` can't take as many arguments as there are branches."""
+    last = left.right if isinstance(left, Then) else left
+    if not isinstance(last, FanOutNode) or last.keys is not None:
+        return
+    width = last.need or len(last.branches)
+    for head in found:
+        if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
+            raise ChainDefinitionError(
+                f"left of `>>` a fan-out hands on {width} values, and `{written(head.fn.fn)}` can't be called with them"
+            )

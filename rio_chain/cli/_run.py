@@ -1,0 +1,151 @@
+"""``rio-chain run``: run a chain with arguments that are written as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, cast
+
+from returns.result import Failure
+
+from rio_chain._core.units import escape_nonprintable
+from rio_chain.cli._target import HELP, Refused, chain_at
+from rio_chain.errors import describe_error
+from rio_chain.executors import NAMES
+from rio_chain.results._error_summary import ErrorSummary, class_of
+from rio_chain.results._outcome import Outcome, Response
+
+EPILOG = """\
+examples:
+  rio-chain run shop.pages:page --input 42
+  rio-chain run shop.pages:page --input '"Lisbon"'               a string, as JSON has it
+  rio-chain run shop.pages:page --input - < user.json            read from standard input
+  rio-chain run shop.pages:page --args '[42, "de"]' --kwargs '{"full": true}'
+  rio-chain run shop.pages:page --input 42 --live --json | jq .value
+
+The exit status is 0 when the run succeeded, 1 when it failed, 2 when it could not begin.
+"""
+WIDTH = 60  # of the piece of wrong JSON that is shown
+
+
+def add(commands: Any) -> None:
+    """What can be written after it."""
+    run = commands.add_parser(
+        "run",
+        help="run a chain, and say what came out of each task",
+        description="Run a chain, and say what came out of each of its tasks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("chain", metavar="CHAIN", help=HELP)
+    one = run.add_mutually_exclusive_group()
+    one.add_argument("--input", metavar="JSON", help="the one positional argument; `-` reads it from standard input")
+    one.add_argument("--args", metavar="JSON", help="all positional arguments, as a JSON list")
+    run.add_argument("--kwargs", metavar="JSON", help="keyword arguments, as a JSON object")
+    run.add_argument("--executor", choices=NAMES, help="where it runs (default: $RIO_EXECUTOR, else asyncio)")
+    run.add_argument("--deadline", type=float, metavar="MS", help="the most it may take, in milliseconds")
+    run.add_argument("--live", action="store_true", help="show the tasks while they run, on stderr")
+    run.add_argument("--json", action="store_true", help="what came out as one JSON object, values in full")
+    run.set_defaults(do=do)
+
+
+def do(options: argparse.Namespace) -> int:
+    """Run it."""
+    chain = chain_at(options.chain)
+    args, kwargs = given(options)
+    outcome = chain(*args, **kwargs).run(executor=options.executor, deadline=options.deadline, live=options.live)
+    if options.json:
+        print(as_json(outcome))
+    else:
+        print(outcome.summary().splitlines()[-1] if options.live else outcome.summary())  # the rest was to be seen
+    return 1 if isinstance(outcome.result, Failure) else 0
+
+
+# --- what it is given -------------------------------------------------------------------------------------------
+
+
+def given(options: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments for the chain."""
+    args: Any = []
+    if options.input is not None:
+        args = [parsed(sys.stdin.read() if options.input == "-" else options.input, "--input")]
+    elif options.args is not None:
+        args = parsed(options.args, "--args")
+        if not isinstance(args, list):
+            raise Refused(f"--args takes a JSON list, as in --args '[42, \"de\"]'; got {kind(args)}")
+    kwargs: Any = {} if options.kwargs is None else parsed(options.kwargs, "--kwargs")
+    if not isinstance(kwargs, dict):
+        raise Refused(f"--kwargs takes a JSON object, as in --kwargs '{{\"full\": true}}'; got {kind(kwargs)}")
+    return cast("list[Any]", args), cast("dict[str, Any]", kwargs)
+
+
+def parsed(text: str, option: str) -> Any:
+    """The value that is written as JSON.
+
+    Raises:
+        Refused: it is none; the text points at the place.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        hint = f"; a string is written {option} '\"{text}\"'" if text.isalnum() else ""
+        raise Refused(f"{option} is not JSON at {place}: {error.msg}{hint}\n{_pointed(error)}") from None
+    except RecursionError:
+        raise Refused(f"{option} is nested too deeply") from None
+
+
+def _pointed(error: json.JSONDecodeError) -> str:
+    """The line with the mistake, or the piece of it around that, and a mark below it."""
+    line = (error.doc.splitlines() or [""])[error.lineno - 1]
+    first = max(0, error.colno - 1 - WIDTH // 2)
+    before, after = (
+        escape_nonprintable(line[first : error.colno - 1]),
+        escape_nonprintable(line[error.colno - 1 : first + WIDTH]),
+    )
+    return f"  {before}{after}\n  {' ' * len(before)}^"
+
+
+def kind(value: object) -> str:
+    """What JSON calls it."""
+    if value is None:
+        return "null"
+    kinds: dict[object, str] = {bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
+# --- what came out ----------------------------------------------------------------------------------------------
+
+
+def as_json(outcome: Outcome[Any]) -> str:
+    """What came out, for other programs. What JSON can't hold stands there as its repr."""
+    failed = isinstance(outcome.result, Failure)
+    ended: dict[str, Any] = {"error": _error(outcome.result.failure())} if failed else {"value": outcome.unwrap()}
+    told_of = {
+        "status": "failed" if failed else "succeeded",
+        **ended,
+        "elapsed_ms": round(outcome.elapsed, 3),
+        "tasks": [_task(response) for response in outcome],
+    }
+    try:
+        return json.dumps(told_of, default=describe_error, allow_nan=False, indent=2)
+    except (TypeError, ValueError, RecursionError):  # a key that is no string, NaN, a list in itself
+        return json.dumps(told_of | {"value": describe_error(outcome.value_or(None))}, indent=2)
+
+
+def _task(response: Response) -> dict[str, Any]:
+    items = {"items": dict(response.counts)} if response.counts else {}
+    return {
+        "name": response.name,
+        "status": response.status,
+        "attempts": response.attempts,
+        "elapsed_ms": round(response.elapsed, 3),
+        "errors": [_error(error) for error in response.errors],
+        **items,
+    }
+
+
+def _error(error: Any) -> dict[str, str]:
+    text = error.text if isinstance(error, ErrorSummary) else describe_error(error, str)
+    return {"type": class_of(error).__name__, "text": text}

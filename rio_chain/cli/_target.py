@@ -1,0 +1,156 @@
+"""``module:chain``: the chain that a command line names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, cast
+
+from rio_chain._core.units import escape_nonprintable, short_repr
+from rio_chain.chain._request import Request
+from rio_chain.dsl._chain import Chain
+
+HELP = "module:chain, or path/file.py:chain"
+
+
+class Refused(Exception):
+    """The command can't be done as it is written."""
+
+
+class Broken(Exception):
+    """A module that raised when it was imported; ``text`` is its traceback, without our part of it."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.text = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
+
+
+def chain_at(target: str) -> Chain[..., Any]:
+    """The chain of that name.
+
+    Raises:
+        Refused: there is none.
+        Broken: its module raises.
+    """
+    return found_at(target, several=False)[0][1]
+
+
+def found_at(target: str, *, several: bool = True) -> list[tuple[str, Chain[..., Any]]]:
+    """The chain of that name, with its name; ``several``: of a module alone, all its chains.
+
+    Raises:
+        Refused: there is none.
+        Broken: its module raises.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or name.endswith(".py"):  # C:\chains.py
+        place, name = target, ""
+    module = _module(place)
+    if name:
+        return [(target, _named(module, place, name))]
+    names = _chains_in(module)
+    if several and names:
+        return [(f"{place}:{name}", getattr(module, name)) for name in names]
+    example = f"`{escape_nonprintable(place)}:{names[0]}`" if names else "`module:chain`"
+    raise Refused(f"name the chain, as in {example}; {_there_is(place, names)}")
+
+
+def _named(module: ModuleType, place: str, name: str) -> Chain[..., Any]:
+    value: object = module
+    for part in name.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            what = f"{escape_nonprintable(place)} has no `{escape_nonprintable(name)}`"
+            raise Refused(f"{what}; {_there_is(place, _chains_in(module))}") from None
+    if isinstance(value, Chain):
+        return cast("Chain[..., Any]", value)
+    what = f"{escape_nonprintable(place)}:{escape_nonprintable(name)}"
+    if isinstance(value, Request):
+        raise Refused(f"{what} is a Request, a chain with its arguments; name the chain itself")
+    if callable(value):
+        raise Refused(
+            f"{what} is no chain but a function or class; a chain of it is `Task({escape_nonprintable(name)})`"
+        )
+    raise Refused(f"{what} is no chain; got {short_repr(value)}")
+
+
+def _chains_in(module: ModuleType) -> list[str]:
+    found: list[str] = []
+    for name, value in vars(module).items():
+        if isinstance(value, Chain) and not name.startswith("_"):
+            found.append(name)
+    return found
+
+
+def _there_is(place: str, names: list[str]) -> str:
+    where = escape_nonprintable(place)
+    return (
+        f"the chains in {where}: {', '.join(map(escape_nonprintable, names))}"
+        if names
+        else f"there is no chain in {where}"
+    )
+
+
+# --- importing --------------------------------------------------------------------------------------------------
+
+
+def _module(place: str) -> ModuleType:
+    if place.endswith(".py") or os.sep in place:
+        return _file(Path(place))
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise Refused(f"{short_repr(place)} is neither a module nor a Python file; write {HELP}")
+    _first_on_path(Path.cwd())
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise Broken(error) from None  # it was found, and imports something that is not there
+        head, _, last = place.rpartition(".")
+        hint = f"; for the chain `{last}` of a module write `{head}:{last}`" if head and error.name != head else ""
+        raise Refused(f"no module named {error.name}{hint}") from None
+    except Exception as error:  # noqa: BLE001 - it is shown as it is
+        raise Broken(error) from None
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise Refused(f"no such file: {escape_nonprintable(str(path))}")
+    name = path.stem if path.stem not in sys.modules else f"_{path.stem}"  # it may be called as a library is
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise Refused(f"{escape_nonprintable(str(path))} is no Python file")
+    _first_on_path(path.parent)  # as `python path/file.py` has it
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - it is shown as it is
+        del sys.modules[name]
+        raise Broken(error) from None
+    return module
+
+
+def _first_on_path(folder: Path) -> None:
+    if (entry := str(folder.resolve())) not in sys.path:
+        sys.path.insert(0, entry)
+
+
+def _theirs(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first line on that is neither ours nor the import machinery's."""
+    return next((at for at in _rows(tb) if not _is_ours(at.tb_frame.f_code.co_filename)), None)
+
+
+def _rows(tb: TracebackType | None) -> Iterator[TracebackType]:
+    while tb is not None:
+        yield tb
+        tb = tb.tb_next
+
+
+def _is_ours(file: str) -> bool:
+    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")

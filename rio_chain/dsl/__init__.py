@@ -1,0 +1,1 @@
+"""What a user writes: Task, its operators and policy calls, fan_out, each, choose. It describes; nothing runs."""

@@ -1,0 +1,452 @@
+"""The language: Task, Chain, FanOut and their operators. It describes; nothing here runs.
+
+Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tighter than ``|``, as Python has it:
+``user >> a & b`` is ``(user >> a) & b``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, TypeVarTuple, overload
+
+from attrs import evolve, frozen
+from returns.result import Result
+
+from rio_chain.chain import _compose, _validation
+from rio_chain.chain._compose import NO_NAMES, Composed, made
+from rio_chain.chain._functions import begins
+from rio_chain.chain._nodes import FanOutNode, Named, TaskNode, labelled
+from rio_chain.chain._request import Request
+from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._match_errors import Match
+
+if TYPE_CHECKING:
+    from rio_chain.inspect import Text
+    from rio_chain.inspect._bounds import Bounds
+    from rio_chain.inspect.lint import Finding
+    from rio_chain.simulation._with_backends import Backend
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+Out = TypeVar("Out", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+X = TypeVar("X")
+Ts = TypeVarTuple("Ts")
+
+
+@frozen(init=False, repr=False, eq=False)
+class Chain(PolicyMethods[P, Out], Generic[P, Out]):
+    """Anything composed: tasks, bridges, fan-outs, and policies around them. Immutable; made by ``Task`` and operators.
+
+    Chains are equal when their plans are: bracket a row of ``>>`` as you like.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> chain = Task(len) >> Task(str)
+        >>> chain
+        Task(len) >> Task(str)
+        >>> chain("four")
+        <Request of len >> str>
+    """
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def explain(self) -> Text:
+        """An indented tree of what happens, each policy around what it wraps, the outermost first. Times in ms."""
+        from rio_chain.inspect import explain  # noqa: PLC0415 - needed when somebody asks
+
+        return explain(self.plan())
+
+    def mermaid(self) -> Text:
+        """The chain as the text of a Mermaid flowchart. In JupyterLab the value shows as the diagram itself."""
+        from rio_chain.inspect import mermaid  # noqa: PLC0415 - needed when somebody asks
+
+        return mermaid(self.plan())
+
+    def bounds(self) -> Bounds:
+        """What it can cost at most: the longest time in ms, the calls of each task, and what a limit cuts off.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).timeout(100).retry(1, backoff=None).bounds()
+            at most 200 ms
+            len: at most 2 calls
+        """
+        from rio_chain.inspect._bounds import bounds  # noqa: PLC0415 - needed when somebody asks
+
+        return bounds(self.plan())
+
+    def lint(self) -> tuple[Finding, ...]:
+        """What is written in an order that does not do what it seems to: each with the code that does.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> for finding in Task(len).or_else(0).retry(3).lint():
+            ...     print(finding)
+            retry-never-runs at len: the fallback always answers, so the retry around it never runs
+              better: Task(len).retry(3).or_else(0)
+        """
+        from rio_chain.inspect.lint import lint  # noqa: PLC0415 - needed when somebody asks
+
+        return lint(self.plan())
+
+    # --- one after the other ------------------------------------------------------------------------------------
+
+    @overload
+    def __rshift__(self, other: Callable[[Out], Request[B]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Awaitable[Result[B, Any]]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Result[B, Any]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Awaitable[B]], /) -> Chain[P, B]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], B], /) -> Chain[P, B]: ...
+    def __rshift__(self, other: Any, /) -> Any:
+        """``self >> other``: other gets our value. A Chain runs as it is; a plain or async function is a bridge.
+
+        Raises:
+            ChainDefinitionError: other is neither, or it can't be called with one argument.
+        """
+        return _compose.then(Chain, self, _compose.step(other, "right of `>>` stands a Task, a Chain or a function"))
+
+    @overload
+    def __rrshift__(
+        self: Callable[[A], Request[B]], other: Callable[Q, Awaitable[Result[A, Any]]], /
+    ) -> Chain[Q, B]: ...
+    @overload
+    def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, Result[A, Any]], /) -> Chain[Q, B]: ...
+    @overload
+    def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, Awaitable[A]], /) -> Chain[Q, B]: ...
+    @overload
+    def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, A], /) -> Chain[Q, B]: ...
+    def __rrshift__(self: Any, other: Any, /) -> Any:
+        """``function >> self``: the function is a bridge, called with what the chain is called with."""
+        hint = (
+            ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
+            "write `(lambda u: u.id) >> orders`"
+        )
+        left = _compose.step(other, "left of `>>` stands a Task, a Chain or a function", hint)
+        return _compose.then(Chain, left, self)
+
+    then = __rshift__
+    """``self >> other`` as a call, where type checkers know what a lambda gets: ``user.then(lambda u: u.id)``."""
+
+    # --- side by side -------------------------------------------------------------------------------------------
+
+    # self is typed by what it can be called with: Chain[[X], A] would refuse a task with a default or a named argument
+    def __and__(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        other: Callable[[X], Request[B]],
+        /,
+    ) -> FanOut[[X], A, B]:
+        """``a & b & c``: all get the same input and run together; ONE tuple is handed on.
+
+        The first failure stops the rest, and is the failure of the whole. See also ``fan_out`` and ``settle``.
+
+        Raises:
+            ChainDefinitionError: other is not a Task or Chain.
+        """
+        nodes, names = _compose.branches((self, other), "`&`")
+        both: FanOut[[X], A, B] = made(FanOut, FanOutNode(nodes), names)
+        return both
+
+    # --- instead ------------------------------------------------------------------------------------------------
+
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[X], Request[B]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self, other: Callable[[Any], Awaitable[Result[B, Any]]], /, *, on: Match = ...
+    ) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], Result[B, Any]], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], Awaitable[B]], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: Callable[[Any], B], /, *, on: Match = ...) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Request[B]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Awaitable[Result[B, Any]]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Result[B, Any]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], Awaitable[B]], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def or_else(
+        self: Callable[[X], Request[A]], other: Callable[[Any, X], B], /, *, on: Match = ...
+    ) -> Chain[[X], A | B]: ...
+    # of more than one argument; mypy compares these without their P, and finds nothing that they would add
+    @overload
+    def or_else(  # type: ignore[overload-cannot-match]
+        self, other: Callable[Concatenate[Any, P], Awaitable[B]], /, *, on: Match = ...
+    ) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(  # type: ignore[overload-cannot-match]
+        self, other: Callable[Concatenate[Any, P], B], /, *, on: Match = ...
+    ) -> Chain[P, Out | B]: ...
+    @overload
+    def or_else(self, other: list[Any] | dict[Any, Any] | set[Any], /, *, on: Match = ...) -> Chain[P, Out]: ...
+    @overload
+    def or_else(self, other: B, /, *, on: Match = ...) -> Chain[P, Out | B]: ...
+    def or_else(self: Any, other: Any, /, *, on: Match = Exception) -> Any:
+        """``a.or_else(b)`` = ``a | b``: what to hand on when all to the left has failed.
+
+        Args:
+            other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
+                error, or, where it can't be called with that alone, the error and the input; else a constant, which
+                is copied at each use, also inside: what a task changes in it is not there for the next. For what
+                can't be copied, such as a client, write a function: ``or_else(lambda error: client)``. What a
+                function raises is the failure of the whole.
+            on: for which errors: an exception class, a tuple of them, or a function of the error. The default takes
+                every error; one that is not named stays the failure of the whole.
+
+        Raises:
+            ChainDefinitionError: other is a coroutine, a Request, a constant that can't be copied, or a function that
+                can be called neither with the error nor with the error and the input; ``on`` is none of the above.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).or_else(0, on=TypeError)
+            Task(len).or_else(0, on=TypeError)
+            >>> Task(int).or_else(lambda error, text: f"{text} is no number")("ten").run().unwrap()
+            'ten is no number'
+        """
+        return _compose.or_else(Chain, self, other, on)
+
+    __or__ = or_else
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def named(self, name: str, /) -> Chain[P, Out]:
+        """The same under a name of its own, in reprs, diagrams and errors. A name stands once in a chain.
+
+        Raises:
+            ChainDefinitionError: not a string, empty, or given to a part of this chain already.
+        """
+        name = _validation.name(name)
+        node, names = self.node, self._names
+        if isinstance(node, Named):
+            names = names - {node.name} if names is not None else None
+        named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, frozenset((name,))))
+        return named
+
+    # --- other functions ----------------------------------------------------------------------------------------
+
+    def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0) -> Self:
+        """The same chain over other functions: for tests, and to ask what would happen.
+
+        Names, policies, order, ``.using`` and the arguments of the chain stay as they are; only the functions of the
+        tasks that are named are others. They get what those got. They run in no lane, and in place only where they are
+        plain and the task is ``.inline()``. Bridges, and chains that a function returns, are not replaced.
+
+        Args:
+            backends: for each name of a task what to call: a ``Script``, a ``LatencyModel`` (whose calls answer what
+                ``returning`` says), or any function, plain or async. A function that stands in the chain twice is
+                replaced at both places by its name, ``"f"``, and at one by ``"f#1"`` or ``"f#2"``, which wins.
+            seed: of what the models draw, each in a row of its own. Default 0.
+
+        Raises:
+            ChainDefinitionError: a name that no task has; a value that can't be called as that task is.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> from rio_chain.testing import Script
+            >>> def fetch_user(user_id: int) -> str:
+            ...     raise NotImplementedError
+            >>> page = Task(fetch_user).timeout(100).retry(1, backoff=None) >> str.upper
+            >>> script = Script().then_raises(OSError).then("ada")
+            >>> page.with_backends({"fetch_user": script})(42).run().unwrap()
+            'ADA'
+        """
+        from rio_chain.simulation._with_backends import with_backends  # noqa: PLC0415 - needed in tests
+
+        same: Self = with_backends(self, backends, seed)
+        return same
+
+    # --- slips --------------------------------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # type checkers refuse these by themselves
+
+        def __await__(self) -> NoReturn:
+            raise ChainDefinitionError(f"call the chain first, as in `await page(42)`; {_begins(self)}")
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in ("using", "inline", "lane"):
+                raise AttributeError(
+                    f"`.{name}` belongs to the Task: write it before the policies, as in Task(fn).{name}(...)"
+                )
+            if name == "run":
+                raise AttributeError(f"call the chain first, as in `page(42).run()`; {_begins(self)}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+        def __rand__(self, other: object) -> NoReturn:
+            _compose.operand(other, "`&`")
+
+
+@frozen(init=False, repr=False, eq=False)
+class FanOut(Chain[P, tuple[*Ts]]):
+    """What ``a & b`` gives: a Chain that hands on one tuple, and that a further ``& c`` makes wider."""
+
+    def __and__(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self: Callable[[X], Request[tuple[*Ts]]],  # pyright: ignore[reportGeneralTypeIssues]
+        other: Callable[[X], Request[C]],
+        /,
+    ) -> FanOut[[X], *Ts, C]:
+        """One branch more; ``a & (b & c)`` nests instead."""
+        nodes, names = _compose.branches((self, other), "`&`")
+        first = nodes[0]
+        assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
+        wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
+        return wider
+
+
+@frozen(init=False, repr=False, eq=False)
+class Task(Chain[P, Out]):
+    """A function and its policies: the smallest chain.
+
+    The function may be sync or async, and may return a value, a ``Result`` (which is flattened) or a ``Request``
+    (which is run in its place). Raising, or returning a ``Failure``, is a failed attempt.
+
+    Args:
+        fn: the function, not called: ``Task(fetch)``. Also as a decorator.
+
+    Raises:
+        ChainDefinitionError: not a function that a chain can call.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> @Task
+        ... def double(x: int) -> int:
+        ...     return 2 * x
+        >>> double.timeout(100).retry(2)
+        Task(double).timeout(100).retry(2)
+    """
+
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Request[A]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Awaitable[Result[A, Any]]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Result[A, Any]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, Awaitable[A]], /) -> None: ...
+    @overload
+    def __init__(self: Task[Q, A], fn: Callable[Q, A], /) -> None: ...
+    def __init__(self, fn: Any, /) -> None:
+        if isinstance(fn, Chain):
+            raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
+        _compose.fill(self, _compose.call(fn, "`Task` takes a function"), NO_NAMES)
+
+    def named(self, name: str, /) -> Task[P, Out]:
+        """The same task under a name of its own: that of its Response. A name stands once in a chain.
+
+        Raises:
+            ChainDefinitionError: not a string, or empty.
+        """
+        name = _validation.name(name)
+        named: Task[P, Out] = made(Task, labelled(self.node, name), frozenset((name,)))
+        return named
+
+    def inline(self) -> Task[P, Out]:
+        """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.
+
+        It can't be interrupted: a limit that passes meanwhile counts when it returns.
+
+        Raises:
+            ChainDefinitionError: the function is async.
+        """
+        call = _call(self)
+        if call.is_async:
+            raise ChainDefinitionError(f"`.inline()` is for sync functions; `{call.name}` is async and needs no thread")
+        if call.lane is not None:
+            raise ChainDefinitionError(f"`{call.name}` runs in lane {call.lane!r}; it can't run in place as well")
+        inline: Task[P, Out] = made(Task, evolve(call, inline=True), self._names)
+        return inline
+
+    def lane(self, name: str, /) -> Task[P, Out]:
+        """Run the sync function in one of the processes of that name: for work that keeps a core busy.
+
+        Only ``Balancer(lanes={name: n})`` runs such a chain. Where a limit passes, the process is killed and replaced.
+        Arguments, the answer and errors are pickled. A function of ``__main__`` or a notebook, and a lambda, need the
+        extra ``rio-chain[lanes]``. Context variables, ``remaining()`` and ``current_attempt()`` don't reach a process.
+
+        Raises:
+            ChainDefinitionError: not a name; the function is async, ``.inline()``, or can't be pickled.
+
+        Example:
+            >>> import math
+            >>> from rio_chain import Balancer, Task
+            >>> factorial = Task(math.factorial).lane("cpu")
+            >>> with Balancer(lanes={"cpu": 1}) as balancer:
+            ...     balancer.run(factorial(5)).unwrap()
+            120
+        """
+        lane: Task[P, Out] = made(Task, _compose.lane(_call(self), name), self._names)
+        return lane
+
+    # the keywords can't be taken out of a ParamSpec: what is left is the one value that `>>` hands on
+    @overload
+    def using(
+        self: Callable[Concatenate[X, ...], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        /,
+        **sources: Callable[..., Request[Any]],
+    ) -> Task[[X], A]: ...
+    @overload
+    def using(  # pyright: ignore[reportOverlappingOverload]
+        self: Callable[..., Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        /,
+        **sources: Callable[..., Request[Any]],
+    ) -> Task[[object], A]: ...
+    def using(self: Any, /, **sources: Any) -> Any:
+        """Give the function values of earlier parts of the chain as keywords, besides the one that ``>>`` hands on.
+
+        A part is named by itself: by the very Task that stands upstream, with or without its policies, or by a longer
+        chain that does. It must have succeeded on every path to here. The value that ``>>`` hands on goes to the
+        first parameter that is left; a function that has none left does not get it.
+
+        Args:
+            sources: for each keyword the Task or Chain whose value is meant.
+
+        Raises:
+            ChainDefinitionError: no such parameter; more than one parameter is left without a value. When the whole
+                chain is called or planned: what is meant is not upstream, is there twice, or may have failed.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> def fetch_user(user_id: int) -> str:
+            ...     return f"user {user_id}"
+            >>> def greet(word: str, user: str) -> str:
+            ...     return f"{word}, {user}"
+            >>> user = Task(fetch_user)
+            >>> chain = user >> (lambda user: "hello") >> Task(greet).using(user=user)
+            >>> chain(42).run().unwrap()
+            'hello, user 42'
+        """
+        return made(Task, _compose.using(_call(self), sources), self._names)
+
+
+def _call(task: Task[..., Any]) -> TaskNode:
+    assert isinstance(task.node, TaskNode)  # noqa: S101 - a Task is made of nothing else
+    return task.node
+
+
+def _begins(chain: Composed) -> str:
+    return f"this one begins with `{begins(_compose.entry(chain).heads[0])}`"
+
+
+set_wrapped_class(Chain)

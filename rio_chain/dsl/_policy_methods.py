@@ -1,0 +1,318 @@
+"""The policy calls of a chain. Each wraps what stands to its left, written from inside out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from inspect import isfunction
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from attrs import frozen
+from returns.result import Result
+
+from rio_chain._core.units import Duration, seconds
+from rio_chain.chain import _compose, _validation
+from rio_chain.chain._compose import Composed
+from rio_chain.chain._request import NO_KWARGS, Request
+from rio_chain.chain._validation import FIRST
+from rio_chain.policies import (
+    DEFAULT_BACKOFF,
+    Accept,
+    Backoff,
+    Breaker,
+    Budget,
+    Cache,
+    Chaos,
+    Chooser,
+    Gate,
+    Limit,
+    Policy,
+    Quantile,
+    SingleFlight,
+    Timeout,
+)
+from rio_chain.policies._retry import On
+
+if TYPE_CHECKING:
+    from rio_chain.dsl._chain import Chain
+
+P = ParamSpec("P")
+Out = TypeVar("Out", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+X = TypeVar("X")
+
+
+@frozen(init=False, repr=False, eq=False)
+class PolicyMethods(Composed, Generic[P, Out]):
+    """How every chain is called, and what it can be wrapped in."""
+
+    __signature__ = _compose.Signature()
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:
+        """Bind the arguments of the first function; nothing runs yet.
+
+        Where a chain begins with a fan-out, or with a fallback, every branch must take the same arguments.
+
+        Raises:
+            ChainDefinitionError: the arguments don't fit, or the chain is not a valid plan.
+        """
+        entry = self._entry or _compose.entry(self)
+        if kwargs or entry.keywords or not entry.least <= len(args) <= entry.most:
+            entry.bind(args, kwargs)
+        return Request(self._plan or self.plan(), args, kwargs or NO_KWARGS)
+
+    def _scope(self, policy: Policy) -> Any:
+        return _compose.scope(self._wrapped, self, policy)
+
+    # --- time and second chances --------------------------------------------------------------------------------
+
+    def timeout(self, ms: Duration, /) -> Chain[P, Out]:
+        """Limit all that stands to the left.
+
+        ``.timeout(100).retry(3)`` limits each attempt, ``.retry(3).timeout(500)`` all of them together,
+        ``(a >> b).timeout(500)`` both tasks. What is over its limit fails with ``TaskTimedOut``.
+
+        Args:
+            ms: milliseconds, or a ``timedelta``; more than 0.
+
+        Raises:
+            ChainDefinitionError: not a finite duration above 0.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).timeout(100)
+            Task(len).timeout(100)
+        """
+        limited: Chain[P, Out] = self._scope(Timeout(seconds(ms, "ms")))
+        return limited
+
+    def retry(
+        self,
+        retries: int,
+        /,
+        *,
+        on: On = Exception,
+        backoff: Backoff | Callable[[Any], float | timedelta] | None = DEFAULT_BACKOFF,
+        accept: Callable[[Out], bool] | None = None,
+        retry_after: Callable[[Any], Any] | None = None,
+    ) -> Chain[P, Out]:
+        """Call again what stands to the left when it has failed.
+
+        Args:
+            retries: calls after the first; ``retry(3)`` makes at most 4.
+            on: which errors are worth another call: an exception class, a tuple of them, a function of the error, or
+                a mapping that gives each class a backoff of its own. The default takes every error, also the error
+                value of a returned ``Failure``.
+            backoff: how long to wait before each; default 50 ms doubled up to 1000 ms with full jitter, and None is
+                no wait. A ``tenacity.wait_*`` object is taken as well.
+            accept: a function of the value; where it says False the call counts as failed, with ``NotAccepted``.
+            retry_after: a function of the error that says how long the server wants us to wait: seconds, a
+                ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header; None leaves it to the backoff.
+                By default ``error.retry_after`` says it. What can't be read leaves it to the backoff, whose own wait
+                is the least, and whose ``cap`` or ``max_retry_after`` the most.
+
+        Raises:
+            ChainDefinitionError: an argument out of its range or of the wrong kind.
+
+        Example:
+            >>> from rio_chain import Backoff, Task
+            >>> Task(len).retry(3, on=OSError, backoff=None)
+            Task(len).retry(3, on=OSError, backoff=None)
+        """
+        retried: Chain[P, Out] = self._scope(_validation.retry(retries, on, backoff, accept, retry_after))
+        return retried
+
+    def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:
+        """Where ``predicate`` says False to the value, what stands to the left has failed with ``NotAccepted``.
+
+        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. What is then not
+        needed is closed, if it has an ``aclose`` or ``close``.
+
+        Raises:
+            ChainDefinitionError: not a plain function of one value.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).accept(bool)
+            Task(len).accept(bool)
+        """
+        accepted: Chain[P, Out] = self._scope(Accept(_validation.predicate(predicate)))
+        return accepted
+
+    # --- several calls, one winner ------------------------------------------------------------------------------
+
+    @overload
+    def replica(self, n: int, /, *, after: Duration | Quantile | None = ..., pick: Chooser = ...) -> Chain[P, Out]: ...
+    @overload
+    def replica(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        n: int | None = ...,
+        /,
+        *,
+        after: Duration | Quantile | None = ...,
+        to: Iterable[Callable[[X], Request[B]]],
+        pick: Chooser = ...,
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def replica(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        n: int | None = ...,
+        /,
+        *,
+        after: Duration | Quantile | None = ...,
+        to: Iterable[Callable[[X], Awaitable[Result[B, Any]]]],
+        pick: Chooser = ...,
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def replica(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        n: int | None = ...,
+        /,
+        *,
+        after: Duration | Quantile | None = ...,
+        to: Iterable[Callable[[X], Result[B, Any]]],
+        pick: Chooser = ...,
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def replica(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        n: int | None = ...,
+        /,
+        *,
+        after: Duration | Quantile | None = ...,
+        to: Iterable[Callable[[X], Awaitable[B]]],
+        pick: Chooser = ...,
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def replica(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        n: int | None = ...,
+        /,
+        *,
+        after: Duration | Quantile | None = ...,
+        to: Iterable[Callable[[X], B]],
+        pick: Chooser = ...,
+    ) -> Chain[[X], A | B]: ...
+    def replica(self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST) -> Any:
+        """Hedge what stands to the left: call it again while an earlier call has not answered, and take one answer.
+
+        The next call begins when the one started last is older than ``after``, or as soon as one has failed. Calls
+        that are not needed any more are cancelled and awaited; sync functions are abandoned. When all fail, the
+        failure is that of the first call.
+
+        Args:
+            n: calls in all, the first one included; 1 or more. Default: one for each target, when ``to`` is given.
+            after: milliseconds or a ``timedelta``, 0 or more; 0 starts all at once. A ``Quantile`` of live latencies;
+                None: only when one has failed.
+            to: the same at other places: chains or functions that get the same input. Call ``i`` goes to target
+                ``i``, and begins again with what stands to the left when there are more calls than targets.
+            pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
+
+        Raises:
+            ChainDefinitionError: an argument out of its range; fewer calls than targets, or than ``pick`` needs.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).timeout(80).replica(2, after=20)
+            Task(len).timeout(80).replica(2, after=20)
+        """
+        return _compose.replica(self._wrapped, self, n, after, to, pick)
+
+    # --- shared by all who use the object -----------------------------------------------------------------------
+
+    def breaker(self, breaker: Breaker | Gate, /) -> Chain[P, Out]:
+        """Refuse calls, with ``CircuitOpen``, while the backend keeps failing.
+
+        Put it right around the attempt and its timeout, ``.timeout(100).breaker(b).retry(3)``, so that it sees every
+        attempt and every time-out.
+
+        Raises:
+            ChainDefinitionError: neither a ``Breaker`` nor a ``Gate`` of your own.
+
+        Example:
+            >>> from rio_chain import Breaker, Task
+            >>> payments = Breaker(failures=3)
+            >>> chain = Task(len).timeout(100).breaker(payments).retry(2)
+        """
+        guarded: Chain[P, Out] = self._scope(_validation.gate(breaker, Breaker, "breaker", "Breaker()"))
+        return guarded
+
+    def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
+        """Let only so many calls in at once, or in a time; the others wait in line or fail with ``LimitExceeded``.
+
+        A timeout around it limits the waiting too, one inside does not.
+
+        Raises:
+            ChainDefinitionError: neither a ``Limit`` nor a ``Gate`` of your own.
+
+        Example:
+            >>> from rio_chain import Limit, Task
+            >>> chain = Task(len).limit(Limit(10)).timeout(500)
+        """
+        limited: Chain[P, Out] = self._scope(_validation.gate(limit, Limit, "limit", "Limit(10)"))
+        return limited
+
+    def budget(self, budget: Budget, /) -> Chain[P, Out]:
+        """Bound the retries and hedges that stand to the left to a share of the calls in flight.
+
+        Raises:
+            ChainDefinitionError: not a ``Budget``.
+
+        Example:
+            >>> from rio_chain import Budget, Task
+            >>> chain = Task(len).replica(2, after=20).retry(3).budget(Budget(0.2))
+        """
+        bounded: Chain[P, Out] = self._scope(_validation.shared(budget, Budget, "budget", "Budget(0.2)"))
+        return bounded
+
+    def cache(self, cache: Cache, /) -> Chain[P, Out]:
+        """Keep the values of what stands to the left by their input, and hand them on instead of calling. No errors.
+
+        Raises:
+            ChainDefinitionError: not a ``Cache``.
+
+        Example:
+            >>> from rio_chain import Cache, Task
+            >>> chain = Task(len).retry(3).cache(Cache(ttl=60_000))
+        """
+        cached: Chain[P, Out] = self._scope(_validation.shared(cache, Cache, "cache", "Cache(ttl=60_000)"))
+        return cached
+
+    def single_flight(self, flights: SingleFlight, /) -> Chain[P, Out]:
+        """Make one call for all who ask for the same at the same time; they share its value or its error.
+
+        Raises:
+            ChainDefinitionError: not a ``SingleFlight``.
+
+        Example:
+            >>> from rio_chain import SingleFlight, Task
+            >>> chain = Task(len).retry(3).single_flight(SingleFlight())
+        """
+        shared: Chain[P, Out] = self._scope(
+            _validation.shared(flights, SingleFlight, "single_flight", "SingleFlight()")
+        )
+        return shared
+
+    def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:
+        """Inject faults: make some of the calls slow, or fail. Put it innermost, and switch it off by its object.
+
+        Raises:
+            ChainDefinitionError: not a ``Chaos``.
+
+        Example:
+            >>> from rio_chain import Chaos, Task
+            >>> chain = Task(len).chaos(Chaos(0.1, latency=200)).timeout(100)
+        """
+        shaken: Chain[P, Out] = self._scope(_validation.shared(chaos, Chaos, "chaos", "Chaos(0.1, latency=200)"))
+        return shaken
+
+
+def set_wrapped_class(cls: type[Composed]) -> None:
+    """Say of what class a wrapped chain is: one that is defined later, as it has PolicyMethods. Users know its name
+    alone.
+    """
+    PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this very file
+    for name, call in vars(PolicyMethods).items():
+        if isfunction(call) and not name.startswith("_"):
+            call.__qualname__ = f"{cls.__qualname__}.{name}"  # which Python's own errors say

@@ -1,0 +1,214 @@
+"""Reads an async iterator in a strand that does nothing else.
+
+A generator may open a scope, a timeout or a task group and yield inside of it. That is only right as long as the same
+task goes on with it, no limit of ours is armed in that task meanwhile, and what interrupts the task between two items
+is thrown in at the ``yield``: a timeout that the generator opened must come out where the generator closes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from time import perf_counter
+from typing import Any
+
+from rio_chain._core.unhandled_errors import surely
+from rio_chain.engine._classify_error import EXITS
+from rio_chain.engine._current_run import CURRENT, INF, Strand
+from rio_chain.engine._frames import Fail
+from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
+
+PATIENCE = 0.001
+"""Seconds after which it looks again whether more is needed."""
+LONGEST_PAUSE = 0.05
+"""Seconds between two looks at an iterator that was interrupted and has not ended."""
+
+
+class AsyncReader:
+    """One async iterator that is being read.
+
+    Args:
+        iterator: it.
+        end: what stands for its end.
+        put: called with each item, with ``Raised`` for an error, and with ``end``.
+        broke: called with the ``Raised`` of an iterator that fails while nobody wants an item.
+    """
+
+    def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
+        self._iterator = iterator
+        self._generates = isinstance(iterator, AsyncGenerator)  # so that it can be closed, and something thrown in
+        self._end = end
+        self._put = put
+        self._broke = broke
+        self._wanted = 0  # so many items
+        self._left = False  # nobody wants any more
+        self._reads = False  # it waits for an item
+        self._stopping = False  # it is about to be interrupted in that
+        self._lock = threading.RLock()
+        self._over = False
+        self._driver: Strand | None = None
+        self._idle: Waiter | None = None  # where it waits until an item is wanted
+        self._puller: Waiter | None = None
+
+    # --- the strands that take items ------------------------------------------------------------------------------
+
+    async def pull(self, strand: Strand, count: int) -> None:
+        """Wait until there is at least one item more. It reads as many as ``count``, as long as they come quickly."""
+        self._puller = waiter = strand.rt.waiter()
+        self._wanted = count
+        self._wake()
+        if not self._over:
+            await waiter.wait()
+
+    async def during(self, strand: Strand, work: Callable[[], Awaitable[None]]) -> None:
+        """Read while the work goes on. Ends when both have ended."""
+        failed: list[Fail] = []
+
+        async def worked() -> None:
+            try:
+                await work()
+            except Fail as fail:  # the iterator is closed first, and its clean-up is not cancelled
+                failed.append(fail)
+            except BaseException:  # the race interrupts the iterator: a second time would meet its clean-up
+                self._left = True
+                self._wake()
+                raise
+            self._leave()
+            await self._until_stopped(strand)
+
+        async def read() -> None:
+            await self._drive(strand)
+
+        await strand.rt.race([read, worked], _never)
+        if failed:
+            try:
+                raise failed[0]
+            finally:
+                failed.clear()  # its traceback keeps this frame
+
+    def _leave(self) -> None:
+        """No more is wanted: end the wait for an item, or close the iterator where it is."""
+        driver = self._driver
+        with self._lock:
+            self._left = True
+            self._stopping = self._reads and driver is not None
+        if self._stopping and driver is not None:
+            surely(driver.slot.stop)
+        self._wake()
+
+    async def _until_stopped(self, strand: Strand) -> None:
+        """Until it has ended; or until it waits for an interruption that the iterator has swallowed, which goes on."""
+        pause = PATIENCE
+        while self._stopping and self._driver is not None:
+            reads = self._reads
+            await strand.rt.sleep(pause)
+            if not (reads or self._reads):
+                self._stopping = False
+                self._wake()
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _wake(self) -> None:
+        idle = self._idle
+        if idle is not None:
+            surely(idle.wake)
+
+    # --- the strand that reads ------------------------------------------------------------------------------------
+
+    async def _drive(self, parent: Strand) -> None:
+        self._driver = own = parent.fork()
+        CURRENT.set(own)
+        own.slot.arm(INF)  # before the generator begins, so that all it opens is inside of this
+        rt = own.rt
+        try:
+            got = await (
+                self._read(rt.async_waiter) if rt.direct else rt.call_async(self._read, (rt.async_waiter,), {})
+            )
+            if isinstance(got, Raised):
+                checked(got)
+                self._hand_on(got)
+                self._pulled()
+        except BaseException as exc:
+            if isinstance(exc, EXITS) or not own.slot.settle(exc):
+                raise
+        finally:
+            self._driver = None
+            own.end()
+
+    async def _read(self, waiter: Callable[[], Waiter]) -> None:
+        """Read what is wanted, where async functions run."""
+        thrown: BaseException | None = None
+        while not self._over:
+            try:
+                await self._room(waiter)
+            except BaseException as error:
+                if not self._generates or isinstance(error, GeneratorExit):
+                    raise
+                thrown = error
+            if thrown is None and self._left:
+                await self._close()
+                return
+            await self._several(thrown)
+            thrown = None
+
+    async def _room(self, waiter: Callable[[], Waiter]) -> None:
+        """Wait until an item is wanted, or none any more."""
+        while not self._goes_on():
+            self._idle = idle = waiter()
+            if not self._goes_on():
+                await idle.wait()
+
+    def _goes_on(self) -> bool:
+        return bool(self._wanted or self._left) and not self._stopping  # an interruption must not meet the clean-up
+
+    async def _several(self, thrown: BaseException | None) -> None:
+        """Read what is wanted, or as much of it as comes quickly. What interrupted the wait for that is thrown in."""
+        until = perf_counter() + PATIENCE
+        wanted, self._wanted = self._wanted, 0
+        goes_on = True
+        while goes_on:
+            item = await self._item(thrown)
+            if thrown is not None and isinstance(item, Raised):
+                self._broke(item)
+            self._hand_on(item)
+            thrown = None
+            wanted -= 1
+            goes_on = wanted > 0 and not (self._over or self._left) and perf_counter() < until
+        self._pulled()
+
+    def _pulled(self) -> None:
+        puller, self._puller = self._puller, None
+        if puller is not None:
+            surely(puller.wake)
+
+    async def _item(self, thrown: BaseException | None) -> Any:
+        self._reads = True
+        try:
+            if thrown is None:
+                return await anext(self._iterator, self._end)
+            return await self._iterator.athrow(thrown)
+        except StopAsyncIteration:
+            return self._end
+        except Exception as error:  # noqa: BLE001 - raised where it is taken
+            return Raised(error)
+        finally:
+            with self._lock:
+                self._reads = False
+            del thrown  # its traceback keeps this frame
+
+    def _hand_on(self, item: Any) -> None:
+        self._over = self._over or item is self._end or isinstance(item, Raised)
+        self._put(item)
+
+    async def _close(self) -> None:
+        if self._generates:
+            try:
+                await self._iterator.aclose()
+            except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
+                return
+            except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
+                if group.split((Exception, GeneratorExit))[1] is not None:
+                    raise
+
+
+def _never(_: object) -> bool:
+    return False

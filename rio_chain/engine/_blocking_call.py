@@ -1,0 +1,169 @@
+"""Sync functions that workers call, and what happens when the strand stops waiting for one of them.
+
+Python can't stop a blocking call. It is *given up*: its thread runs on, and its answer reaches nobody. Until it returns
+it holds its place under every ``Limit`` and ``Gate`` around it, and in its body no time remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rio_chain._core.unhandled_errors import report_unhandled
+from rio_chain.policies._permit import Permit
+
+if TYPE_CHECKING:
+    from rio_chain.engine._current_run import Attempt, Strand
+    from rio_chain.engine._race import Contender
+
+NO_KWARGS: dict[str, Any] = {}
+
+CALLING: ContextVar[object] = ContextVar("rio_chain_calling", default=None)
+"""What tells the body of a blocking call from others in its run, if that call is abandoned.
+
+A strand sets it in its own context, and each call runs in a copy of that. On the loops it is another object for each
+call. On threads, where calls are many times quicker, all calls between two that were abandoned have the same one.
+"""
+
+
+CALLED = object()
+"""Stands for the answer of a blocking call that has not come."""
+
+
+class GivenUp(NamedTuple):
+    """A call that was given up: what it had in ``CALLING``, when that was, and which attempt of its task it was."""
+
+    calling: object
+    at: float
+    attempt: Attempt
+
+
+async def call_blocking(strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """``Runtime.call`` for that strand: the value or ``Raised``. The interpreter does the same for tasks."""
+    if strand.rt.places:
+        CALLING.set(object())
+    held = HeldCall(fn) if strand.permits else None
+    try:
+        return await strand.rt.call(held or fn, args, NO_KWARGS)
+    except BaseException:
+        strand.give_up(held)
+        raise
+
+
+async def call_reserved(strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """The same, after a wait for one of the threads for sync functions."""
+    room = strand.rt.reserve()
+    if room is not None:
+        await room
+    return await call_blocking(strand, fn, args)
+
+
+class HeldCall:
+    """A function that is called while its strand has places under limits. It is called in place of that function."""
+
+    __slots__ = ("_fn", "_gone", "_kept", "_running")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._fn: Callable[..., Any] | None = fn
+        self._gone = False
+        self._kept: list[SharedPermit] = []
+        # Holds a token while the function runs. A list's append and pop are atomic: only one of the worker that ends
+        # the call and the strand that gives it up gets the token.
+        self._running: list[None] = []
+
+    def __call__(self, *args: Any) -> Any:
+        """Make the call, on a worker; not if it was given up before."""
+        fn, self._fn = self._fn, None  # a copy of the context may live on, and must not keep it
+        self._running.append(None)
+        try:  # read after the append: `give_up` sets it first and pops second
+            return None if self._gone or fn is None else fn(*args)
+        finally:
+            try:
+                self._running.pop()
+            except IndexError:
+                self._leave()
+
+    def give_up(self, permits: Iterable[SharedPermit]) -> None:
+        """Keep the permits until the function returns, if it runs."""
+        self._kept = [permit for permit in permits if permit.open]
+        for permit in self._kept:
+            permit.join()
+        self._gone = True
+        try:
+            self._running.pop()
+        except IndexError:  # it has not begun, and never will, or it has ended
+            self._leave()
+
+    def _leave(self) -> None:
+        kept, self._kept = self._kept, []
+        for permit in kept:
+            permit.leave()
+
+
+class SharedPermit(Permit):
+    """A permit that abandoned calls share with the frame of their policy. The last one to leave gives it back.
+
+    Args:
+        permit: what the policy gave. It learns how the frame ended, but not before the last call has returned.
+        contender: where the frame belongs to a strand that runs in a race, it gives back when that is decided.
+
+    Attributes:
+        open: whether it has not been given back.
+    """
+
+    __slots__ = ("_calls", "_contender", "_end", "_permit", "open")
+
+    def __init__(self, permit: Permit, contender: Contender | None) -> None:
+        self._permit: Permit | None = permit
+        self._contender = contender
+        self._calls: list[None] = []  # a token for each call that was given up; no lock, as append and pop are atomic
+        self._end: Callable[[], None] | None = None
+        self.open = True
+
+    def succeeded(self, value: Any, /) -> None:
+        """As ``Permit.succeeded``."""
+        if self._permit is not None:
+            self._over(partial(self._permit.succeeded, value))
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Permit.failed``."""
+        if self._permit is not None:
+            self._over(partial(self._permit.failed, error))
+
+    def dropped(self) -> None:
+        """As ``Permit.dropped``."""
+        if self._permit is not None:
+            self._over(self._permit.dropped)
+
+    def _over(self, end: Callable[[], None]) -> None:
+        self._permit, self._end = None, end
+        if self._contender is not None:
+            self._contender.owe(self.leave)
+            return
+        last = self._less()
+        if last is not None:
+            last()
+
+    def join(self) -> None:
+        """A call inside was given up and may still run."""
+        self._calls.append(None)
+
+    def leave(self) -> None:
+        """That call has ended, or the frame is over. An error of a user's permit is reported: nobody waits for it."""
+        last = self._less()
+        if last is not None:
+            try:
+                last()
+            except BaseException as error:  # noqa: BLE001 - it belongs to nobody on this thread
+                report_unhandled(error)
+
+    def _less(self) -> Callable[[], None] | None:
+        """One less keeps it; the last one gets what gives it back."""
+        try:
+            self._calls.pop()
+        except IndexError:
+            end, self._end, self.open = self._end, None, False
+            return end
+        return None

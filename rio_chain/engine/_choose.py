@@ -1,0 +1,49 @@
+"""What the values of a run decide: which branch is taken, and what a task gets besides its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Fail, predicate_holds
+from rio_chain.engine._program import Args, Op
+from rio_chain.engine._runtime_protocol import kind_of
+from rio_chain.errors import BridgeFailed, CallbackFailed
+from rio_chain.results._task_record import close
+
+
+def keyword_values(strand: Strand, op: Op, value: Any) -> Args:
+    """The input of a task with the values that it uses."""
+    used = {keyword: strand.kept[place] for keyword, place in op[1]}
+    return Args(value.args, {**value.kwargs, **used}) if type(value) is Args else Args((value,), used)
+
+
+async def chosen_branch(strand: Strand, op: Op, value: Any) -> int:
+    """Where the branch begins that is for this value. The tasks of the others are not needed."""
+    _, tests, starts, bounds, joint = op
+    taken = len(tests)
+    for i, test in enumerate(tests):
+        if (
+            _is_one(value, test)
+            if isinstance(test, (type, tuple))
+            else await predicate_holds(strand, "when", test, value)
+        ):
+            taken = i
+            break
+    if taken == len(starts):
+        raise Fail(
+            BridgeFailed(
+                joint.name, joint.before, joint.after, LookupError(f"no `when` is true of {kind_of(value).__name__}")
+            )
+        )
+    for i, (low, high) in enumerate(bounds):
+        if i != taken:
+            close(strand.run.log, low, high, None)
+    return int(starts[taken])
+
+
+def _is_one(value: Any, classes: Any) -> bool:
+    try:
+        return isinstance(value, classes)
+    except Exception as error:  # noqa: BLE001 - a class may say for itself what is one, or that it can't
+        raise CallbackFailed("when", getattr(classes, "__name__", str(classes)), error) from None

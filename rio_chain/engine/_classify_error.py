@@ -1,0 +1,69 @@
+"""What it was, when something came out of an instruction instead of a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rio_chain._core.tracebacks import drop_frames
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Position, enter, expire, reported
+from rio_chain.engine._program import BRIDGE, CALL, PLACE, Op
+from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
+from rio_chain.errors import BridgeFailed
+from rio_chain.policies._wrong_loop_errors import advise
+from rio_chain.results._task_record import TaskRecord, note_call, record_of
+
+EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
+FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
+"""How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
+
+
+def record_failed_call(
+    strand: Strand, frames: list[Frame], op: Op, place: Position, *, phase: int, began: float
+) -> TaskRecord | None:
+    """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
+    log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
+    if phase in (FLYING, REFUSED):
+        flight = note_call(log, index, began, now) if phase == FLYING else record_of(log, index)
+        flight.status = "running"
+        if phase == FLYING and now - began >= BLOCKED_AFTER and op[1] == PLACE and strand.rt.places:
+            warn_blocked_loop(strand, op, now - began)
+    elif phase == RESERVED:
+        (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
+    if phase != ANSWERED:
+        enter(frames, strand.parent_deadline, began if phase == FLYING else now, op, place)
+    return flight
+
+
+def classify(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
+    """The error that ``exc`` stands for, as it is kept. What nobody here may handle is raised."""
+    try:
+        now = strand.rt.now()
+        hit = strand.slot.settle(exc)
+        ours = isinstance(exc, Exception)
+        if isinstance(exc, EXITS):
+            raise exc
+        if hit or type(exc) is OuterExpired or (ours and now >= limit):
+            return expire(strand, frames, now)
+        if not ours:
+            raise exc
+        error = _of_its_instruction(frames, reported(exc), op, nested=isinstance(exc, NestedFail))
+        drop_frames(error)
+        return error
+    finally:
+        del exc  # its traceback keeps this frame
+
+
+def _of_its_instruction(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -> Any:
+    """The error that the run reports for one that came out of an instruction."""
+    if op is None:
+        if frames:
+            frames.pop().drop()  # the policy that failed at its own work has no further say
+        return error
+    if nested:
+        return error
+    advise(error)
+    if op[0] == BRIDGE:
+        return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
+    return error

@@ -1,0 +1,299 @@
+"""What runs here and now: the run, its strands, and how a body asks about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from rio_chain._core.deadline import Deadline
+from rio_chain._core.units import milliseconds
+from rio_chain.chain._plan import Plan
+from rio_chain.engine._blocking_call import CALLING, GivenUp, HeldCall, SharedPermit
+from rio_chain.engine._race import Contender, Race
+from rio_chain.engine._runtime_protocol import Runtime, Slot
+from rio_chain.errors import Abandoned, DeadlineExceeded
+from rio_chain.results._task_record import Log, TaskRecord
+
+if TYPE_CHECKING:
+    from rio_chain.engine._thread_bound_values import Pinned
+    from rio_chain.policies import Budget
+
+INF = float("inf")
+
+
+class Run:
+    """The state of one run: its log, and why it was told to stop, if it was."""
+
+    __slots__ = ("abandon_after", "around", "dropped", "log", "origin", "plan", "priority", "root", "stop_error")
+
+    observed = False
+    """Whether it tells anybody what happens in it."""
+
+    def __init__(self, plan: Plan, around: Run | None = None) -> None:
+        self.plan = plan
+        self.around = around  # the run in a body of which it was begun, while it runs
+        self.abandon_after: float | None = None  # seconds, where that is its limit; else its limit is a deadline
+        self.log: Log = [None] * len(plan.tasks)
+        self.stop_error: Exception | None = None
+        self.dropped = False  # the call that was to run it was interrupted: it needs neither a slot nor a turn
+        self.root: Strand | None = None  # its first line, while it runs
+        self.priority: float | None = None  # what its balancer was given; None: that of the run around
+        self.origin: float = 0.0 if around is None else around.origin  # when the outermost run began
+
+    def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - for those who watch
+        """The state of one of several runs of a part of it, each of which has a log of its own.
+
+        ``item``: it is the run for that item of an ``each``; None: it is one of several calls made at once.
+        """
+        return Run(self.plan, self)
+
+    def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
+        """A line of execution of this run."""
+        return Strand(self, rt, slot, parent_deadline)
+
+    def stop(self, error: Exception) -> None:
+        """End the run with ``error`` as soon as it can be. From any thread; a run that is over stays as it is."""
+        if self.stop_error is None:
+            self.stop_error = error
+        root = self.root
+        if root is not None:
+            root.slot.stop()
+
+    def urgency(self) -> float:
+        """Its priority: what its balancer was given, or that of the run in which it was begun, or 0."""
+        run: Run | None = self
+        while run is not None:
+            if run.priority is not None:
+                return run.priority
+            run = run.around
+        return 0
+
+    def overdue(self) -> Exception:
+        """The error that says its limit is over."""
+        return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
+
+    # What a run that is watched is told (see ``watch``), where something rare has happened anyway.
+
+    def hedge_started(self, index: int, attempt: int, replica: int) -> None:
+        """A call of ``.replica`` beside the first begins; ``index`` is its first task."""
+
+    def merged(self, low: int, high: int, *, won: bool) -> None:
+        """What calls made at once have logged of these tasks is one; ``won``: one of them has an answer."""
+
+    def given_up(self, low: int, high: int) -> None:
+        """Nothing around one of these tasks alone will retry it, if it has ended."""
+
+    def over(self, cause: Any = None) -> None:
+        """Nothing will be noted in its log any more; ``cause`` is the error that ended it. It gets a plain log."""
+
+
+class Strand:
+    """One line of execution of a run. ``deadline`` is the earliest limit open right now, its own and those around
+    it.
+    """
+
+    __slots__ = (
+        "at", "before", "budget", "contender", "deadline", "given_up", "kept", "parent_deadline", "permits", "pinned",
+        "replica",
+        "rounds", "rt", "run", "slot",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, rt: Runtime, slot: Slot, parent_deadline: float) -> None:
+        self.run = run
+        self.rt = rt
+        self.slot = slot
+        # of a root: the limit of its run; of others: the limits around it, which those keep
+        self.parent_deadline = parent_deadline
+        self.deadline = parent_deadline
+        self.at = 0  # the task whose turn it is
+        self.before: tuple[Strand, object] | None = None  # of a root: where it was begun, and ``CALLING`` there
+        self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
+        self.replica = 0  # which of the calls made at once this is
+        self.rounds = 0  # retries around them
+        self.contender: Contender | None = None  # what it is in a race
+        self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
+        self.permits: tuple[SharedPermit, ...] = ()  # that it has, or those around it
+        self.pinned: tuple[Pinned, ...] = ()  # values that it has made on threads of their own, for an `each`
+        self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
+
+    @property
+    def root(self) -> bool:
+        """Whether it is the first line of its run, whose end is that of the run."""
+        return self.run.root is self
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not over."""
+        return self.run is not _OVER
+
+    def fork(self, run: Run | None = None, rt: Runtime | None = None, race: Race | None = None) -> Strand:
+        """A strand beside this one, under the same limits, for who calls it; with a ``run`` of its own it keeps
+        what it finds to itself. ``race``: the race that it is in.
+        """
+        rt = rt or self.rt
+        strand = (run or self.run).strand(rt, rt.slot(), self.deadline)
+        strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
+        strand.permits = self.permits
+        strand.contender = None if race is None else Contender(race)
+        strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
+        return strand
+
+    def beside(self, run: Run) -> Strand:
+        """A strand in this one's place, for a run of its own that this one waits for."""
+        strand = run.strand(self.rt, self.slot, self.deadline)
+        strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
+        strand.permits, strand.contender = self.permits, self.contender
+        strand.kept = self.kept.copy()
+        return strand
+
+    def attempt(self) -> Attempt:
+        """Which call of the task whose turn it is; the first when it is over."""
+        log: Log = self.run.log  # read first: it may be closed at any moment
+        if not self.open:
+            return Attempt(1)
+        found: Any = log[self.at]
+        before = 0 if found is None else found.calls if isinstance(found, TaskRecord) else 1
+        return Attempt(self.rounds + before + 1, self.replica)
+
+    def pay(self) -> None:
+        """It goes on, so its race is not decided by what has ended: give back the places kept for that."""
+        if self.contender is not None:
+            self.contender.pay()
+
+    def give_up(self, held: HeldCall | None) -> None:
+        """It was interrupted in a blocking call, and waits for that no more. ``held``: what has its places."""
+        if CURRENT.get() is self:  # else a collector ends it, in the context of somebody else
+            self.given_up = (*self.given_up, GivenUp(CALLING.get(), self.rt.now(), self.attempt()))
+            CALLING.set(object())  # what the strand does from here on is not in that body
+        if held is not None:
+            held.give_up(self.permits)
+
+    def give_up_pinned(self, context: Context) -> None:
+        """A call to a pinned value, whose context this is, is abandoned: no time remains in its body."""
+        maker = context.get(CURRENT) or self
+        maker.given_up = (*maker.given_up, GivenUp(context.get(CALLING), self.rt.now(), maker.attempt()))
+        if CURRENT.get() is self:
+            CALLING.set(object())
+
+    def close(self) -> None:
+        """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
+        self.run = _OVER
+        self.kept = NOTHING
+        self.pinned = ()
+
+    def end(self) -> None:
+        """It is over, and so is its slot."""
+        if self.contender is not None:
+            self.contender.ended()
+        self.close()
+        self.slot.release()
+
+
+NOTHING: list[Any] = []  # that most strands keep
+_OVER = Run.__new__(Run)  # of nothing
+_OVER.log = []
+_OVER.around = _OVER.priority = None
+
+CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
+RETRIES_WAIT: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
+"""Whether a retry waits before it calls again; a test may not want to."""
+
+
+class Attempt(int):
+    """A number: which call of its task this is, 1 for the first; and which of the calls made at once.
+
+    Attributes:
+        replica: 0 for the first of the calls made at once.
+    """
+
+    replica: int
+
+    def __new__(cls, number: int, replica: int = 0) -> Self:
+        """As ``int``."""
+        self = super().__new__(cls, number)
+        self.replica = replica
+        return self
+
+
+def current_attempt() -> Attempt:
+    """Which call of its task, in this run, the body that asks is; and which replica. The first outside of any run.
+
+    In the body of an abandoned call it stays what it was.
+
+    Example:
+        >>> from rio_chain import Task, current_attempt
+        >>> Task(lambda: current_attempt() + 0)().run().unwrap()
+        1
+    """
+    strand, given_up = CURRENT.get(), abandoned()
+    if given_up is not None:
+        return given_up.attempt
+    return Attempt(1) if strand is None else strand.attempt()
+
+
+def abandoned() -> GivenUp | None:
+    """The blocking call whose body asks, if it was abandoned."""
+    strand = CURRENT.get()
+    if strand is None or not strand.given_up:
+        return None
+    calling = CALLING.get()
+    return next((given_up for given_up in strand.given_up if given_up.calling is calling), None)
+
+
+def remaining() -> float:
+    """Milliseconds until the earliest limit around the body that asks; ``inf`` outside of any run.
+
+    It is never less than 0, and stays 0 in the body of an abandoned call.
+
+    Example:
+        >>> from rio_chain import Task, remaining
+        >>> Task(lambda: 0 < remaining() <= 100).timeout(100)().run().unwrap()
+        True
+    """
+    strand = CURRENT.get()
+    if abandoned() is not None:
+        return 0.0
+    if strand is None or not strand.open:
+        return INF
+    return max(0.0, milliseconds(strand.deadline - strand.rt.now()))
+
+
+def inherited() -> Deadline | None:
+    """The deadline that a run begun or posted here inherits from the body that does so.
+
+    In the body of an abandoned call it is the instant at which that was abandoned: nothing may begin there.
+    """
+    strand = CURRENT.get()
+    if strand is None:
+        return None
+    given_up = abandoned()
+    if given_up is not None:
+        return Deadline(given_up.at, strand.rt.now)
+    if not strand.open or strand.deadline == INF:
+        return None
+    return Deadline(strand.deadline, strand.rt.now)
+
+
+def task_in(context: Context) -> str:
+    """The name of the task whose turn it is in this context, which may be that of another thread."""
+    strand = context.get(CURRENT)
+    run = _OVER if strand is None else strand.run
+    return "?" if strand is None or run is _OVER else run.plan.tasks[strand.at].name
+
+
+class Here(NamedTuple):
+    """Where a body runs: for which task, on which clock, and when the outermost run around it on that clock began."""
+
+    task: str
+    now: Callable[[], float]
+    origin: float
+
+
+def here() -> Here | None:
+    """Where the body that asks runs; None outside of any run."""
+    strand = CURRENT.get()
+    if strand is None or not strand.open:
+        return None
+    run = strand.run
+    return Here(run.plan.tasks[strand.at].name, strand.rt.now, run.origin)

@@ -1,0 +1,179 @@
+"""Late answers: what a call gives after nobody waits for it any more, such as the response that a hedge did not need.
+
+On every executor an interrupted call may still come to an answer: a thread can't be stopped, and an async function may
+answer its cancellation. It is closed, so that a connection is not lost with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from returns.result import Success
+
+from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._runtime_protocol import Raised, Runtime, Slot, Waiter
+from rio_chain.engine._thread_bound_values import Pinned, claim
+
+T = TypeVar("T")
+Late = Callable[[Any], None]
+
+
+class ClosingRuntime:
+    """A runtime for those who may lose: answers of their calls that reach nobody are handed on.
+
+    Args:
+        rt: the runtime that it stands for.
+        here: gets an answer that comes after its caller has gone, on the thread where it comes.
+        later: gets one that had come just when its caller was interrupted.
+    """
+
+    def __init__(self, rt: Runtime, here: Late, later: Late) -> None:
+        self._rt = rt
+        self._here = here
+        self.later = later
+        self.direct = rt.direct
+        self.places = rt.places
+        self.checkpoints = rt.checkpoints
+        self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
+        self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds
+        self.reserve, self.unreserve = rt.reserve, rt.unreserve
+
+    @property
+    def look_at(self) -> float:
+        """As ``Runtime.look_at``."""
+        return self._rt.look_at
+
+    async def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call``."""
+        parcel = _Parcel(self._here, self.later)
+
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            return parcel.sent(fn(*args, **kwargs))
+
+        return await parcel.awaited(self._rt.call(kept, args, kwargs))
+
+    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call_async``."""
+        parcel = _Parcel(self._here, self.later)
+
+        async def kept(*args: Any, **kwargs: Any) -> Any:
+            return parcel.sent(await fn(*args, **kwargs))
+
+        return await parcel.awaited(self._rt.call_async(kept, args, kwargs))
+
+    def slot(self) -> Slot:
+        """As ``Runtime.slot``."""
+        return self._rt.slot()
+
+    def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
+        """As ``Runtime.race``."""
+        return self._rt.race(works, until)
+
+    def waiter(self) -> Waiter:
+        """As ``Runtime.waiter``."""
+        return self._rt.waiter()
+
+    def async_waiter(self) -> Waiter:
+        """As ``Runtime.async_waiter``."""
+        return self._rt.async_waiter()
+
+
+class _Parcel:
+    """One answer on its way from a call to who waits for it."""
+
+    __slots__ = ("_gone", "_here", "_later", "_lock", "_sent")
+
+    def __init__(self, here: Late, later: Late) -> None:
+        self._here = here
+        self._later = later
+        self._gone = False  # nobody waits for it any more
+        self._sent: list[Any] = []
+        self._lock = threading.RLock()
+
+    def sent(self, value: Any) -> Any:
+        """The call has answered."""
+        with self._lock:
+            gone = self._gone
+            if not gone:
+                self._sent.append(value)
+        if gone:
+            self._here(_opened(value))
+        return value
+
+    async def awaited(self, call: Awaitable[Any]) -> Any:
+        """Wait for it."""
+        try:
+            got = await call
+        except BaseException:
+            with self._lock:
+                self._gone = True
+                sent, self._sent = self._sent, []
+            for value in sent:
+                self._later(_opened(value))
+            raise
+        self._sent.clear()
+        return got
+
+
+def _opened(value: Any) -> Any:
+    got: Any = value
+    return got.unwrap() if type(value) is Success else got
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def close_all(strand: Strand, values: Iterable[Any]) -> None:
+    """Close what nobody gets: a response, a file, a connection. Where that fails it hurts nobody."""
+    rt = strand.rt
+    for given in _each_once(values):
+        pinned = given if type(given) is Pinned else claim(strand, given)
+        value = given if pinned is None else pinned.value
+        for fn in _closers(value, "aclose", "close"):
+            with suppress(Exception):
+                if pinned is not None:
+                    got = await pinned.call(strand, fn, ())
+                else:
+                    got = fn() if rt.places else await call_blocking(strand, fn, ())
+                if hasattr(got, "__await__"):
+                    got = await (got if rt.direct else rt.call_async(_awaited, (got,), {}))
+                if type(got) is not Raised:
+                    break  # else the other way may work
+        if pinned is not None:
+            await pinned.close(strand)
+
+
+def close_interrupted(strand: Strand, value: Any) -> None:
+    """Close what an interrupted strand had: the race around it does it later, else what can be closed at once."""
+    if isinstance(strand.rt, ClosingRuntime):
+        strand.rt.later(value)
+    else:
+        close_here((value,))
+
+
+def close_here(values: Iterable[Any]) -> None:
+    """The same where nothing can be awaited: what has no plain ``close`` is left to its finaliser."""
+    for given in _each_once(values):
+        for fn in _closers(given.value if type(given) is Pinned else given, "close"):
+            with suppress(Exception):
+                got = fn()
+                if isinstance(got, Coroutine):
+                    got.close()
+
+
+def _each_once(values: Iterable[Any]) -> list[Any]:
+    return list({id(value): value for value in values}.values())
+
+
+def _closers(value: Any, *names: str) -> list[Callable[..., Any]]:
+    if isinstance(value, type):
+        return []
+    found: list[Any] = []
+    with suppress(Exception):
+        found = [getattr(value, name, None) for name in names]
+    return [fn for fn in found if callable(fn)]

@@ -1,0 +1,225 @@
+"""``each``: items are taken as there is room for them; their results become a list, or what a ``reduce`` makes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from returns.result import Success
+
+from rio_chain._core.unhandled_errors import surely
+from rio_chain.chain._functions import Reduce
+from rio_chain.chain._plan import PlannedBridge
+from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import Fail
+from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
+from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
+from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
+from rio_chain.engine._yield_to_loop import yield_to_loop
+from rio_chain.results._outcome import Failed
+
+
+async def run_each(runner: ItemRunner, value: Any) -> Any:
+    """Run the item runner for every item of the value; the list of what came out, or what that was folded into."""
+    node, folded = runner.op[2], runner.op[6]
+    strand = runner.parent
+    items = await items_of(strand, runner.op, value)
+    if items.iterator is value and runner.again(value):
+        items.drop()
+        used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
+        raise Fail(on_edge(runner.op[3], used_up))
+    results = Results(runner) if folded is None else Folding(runner, *folded)
+    flow = EachFlow(runner, items, results)
+    workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
+    beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
+    await items.during(strand, partial(runner.run, flow, workers, beside))
+    return await results.value(strand)
+
+
+class EachFlow:
+    """Hands out the items one by one. Where taking one means waiting, one worker does so for all."""
+
+    def __init__(self, runner: ItemRunner, items: Items, results: Results) -> None:
+        self.runner = runner
+        self.items = items
+        self.results = results
+        self.taken = 0
+        self.busy = False  # a worker waits for the next item
+        self.waking = False  # a worker was woken and has not looked yet
+        self.over = False
+        self.gate = Condition()
+        self.alarm: Waiter | None = None
+        self.lock = threading.RLock()
+        if isinstance(items, AsyncIterated):
+            items.broke = self._broke
+
+    async def until_broken(self) -> Failed | None:
+        """Wait until the iterator has failed while the workers are busy, or the item runner is over. The failure."""
+        waiter = self.runner.parent.rt.waiter()
+        with self.lock:
+            self.alarm = waiter
+            over = self.over
+        if not over:
+            await waiter.wait()
+        return self.runner.failure
+
+    def _broke(self, error: Any) -> None:
+        self.runner.fail(self.items.failed(self.runner.parent, error).error)
+        self.stop()
+
+    async def take(self, strand: Strand) -> PendingItem | None:
+        """As ``Flow.take``."""
+        woken = False
+        while True:
+            with self.lock:
+                if self.over:
+                    return None
+                self.waking = self.waking and not woken
+                woken = False
+                room = self.results.has_room(self.runner.op[2].limit)
+                item = self.items.ready(strand) if room else NOTHING
+                if item is not NOTHING:
+                    return self._given(item)
+                waiter = None
+                if room and not self.busy:
+                    self.busy = True
+                else:
+                    waiter = self.gate.enter(strand)
+            strand.pay()
+            if waiter is not None:
+                await waiter.wait()
+                woken = True
+                continue
+            await self.items.fetch(strand, self._came)
+            self.busy = False
+
+    def _came(self) -> None:
+        """An item is ready, and the worker that fetches may be busy with the one after it. From any thread."""
+        with self.lock:
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wake a worker, which wakes the next one when it takes an item. So few are woken where few are enough."""
+        if not self.waking:
+            self.waking = self.gate.open(1)
+
+    def _given(self, item: Any) -> PendingItem | None:
+        if item is END:
+            self.stop()
+            return None
+        self._wake_one()
+        self.taken += 1
+        return PendingItem(self.taken - 1, item)
+
+    async def done(self, strand: Strand, work: PendingItem, got: object) -> None:
+        """As ``Flow.done``."""
+        del got
+        await self.results.add(strand, work.number, work.value)
+        if self.results.bounded:
+            with self.lock:
+                self._wake_one()
+
+    def stop(self) -> None:
+        """As ``Flow.stop``."""
+        with self.lock:
+            self.over = True
+            self.gate.open()
+            alarm = self.alarm
+        if alarm is not None:
+            surely(alarm.wake)
+
+
+# --- where results go -------------------------------------------------------------------------------------------
+
+
+class Results:
+    """The list that is handed on."""
+
+    bounded = False  # whether items wait for results
+
+    def __init__(self, runner: ItemRunner) -> None:
+        self.ordered: bool = runner.op[2].ordered
+        self.found: dict[int, Any] = {}
+
+    def has_room(self, limit: int) -> bool:
+        """Whether one more item may be begun."""
+        del limit
+        return True
+
+    async def add(self, strand: Strand, number: int, value: Any) -> None:
+        """What came out of an item."""
+        del strand
+        if value is not DROPPED:
+            self.found[number] = value
+
+    async def value(self, strand: Strand) -> Any:
+        """What is handed on."""
+        del strand
+        return Success(
+            [self.found[number] for number in sorted(self.found)] if self.ordered else [*self.found.values()]
+        )
+
+
+class Folding(Results):
+    """What a ``reduce`` right after it makes of the values, each as soon as its turn has come; none is kept."""
+
+    def __init__(self, runner: ItemRunner, reduce: Reduce, place: PlannedBridge) -> None:
+        super().__init__(runner)
+        self.bounded = self.ordered
+        self.reduce = reduce
+        self.place = place
+        self.lock = runner.lock
+        self.total = END  # not begun
+        self.next = 0
+        self.folding = False  # a worker does so for all
+
+    def has_room(self, limit: int) -> bool:
+        """Where order counts, those that came too early wait here, and are not many."""
+        return not self.ordered or len(self.found) < limit
+
+    async def add(self, strand: Strand, number: int, value: Any) -> None:
+        """Fold it, and those that waited for it."""
+        with self.lock:
+            self.found[number] = value
+            if self.folding:
+                return
+            self.folding = True
+        rt = strand.rt
+        while (ready := self._ready()) is not END:
+            if ready is not DROPPED:
+                self.total = await self._guarded(strand, self._fold, ready)
+            t = rt.now()
+            while t >= rt.look_at:
+                t = await yield_to_loop(strand, strand.deadline, t)
+
+    def _ready(self) -> Any:
+        with self.lock:
+            number = self.next if self.ordered else next(iter(self.found), -1)
+            if number not in self.found:
+                self.folding = False
+                return END
+            self.next += 1
+            return self.found.pop(number)
+
+    def _fold(self, value: Any) -> Any:
+        return self.reduce.fold(self.reduce.start() if self.total is END else self.total, value)
+
+    def _finish(self) -> Any:
+        return self.reduce.result(self.reduce.start() if self.total is END else self.total)
+
+    async def value(self, strand: Strand) -> Any:
+        """The total."""
+        return await self._guarded(strand, self._finish)
+
+    async def _guarded(self, strand: Strand, fn: Callable[..., Any], *args: Any) -> Any:
+        """Where bridges run; an error is that of the bridge which the reduce is."""
+        try:
+            got: Any = fn(*args) if strand.rt.places else await call_blocking(strand, fn, args)
+        except Exception as error:  # noqa: BLE001 - the user's
+            raise on_edge(self.place, error) from None
+        if isinstance(got, Raised):
+            raise on_edge(self.place, checked(got))
+        return got

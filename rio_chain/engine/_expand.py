@@ -1,0 +1,223 @@
+"""``expand``: work that yields more work, until none is left."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterator
+from typing import Any, cast
+
+from returns.result import Success
+
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._discarded_results import close_here
+from rio_chain.engine._frames import ask
+from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
+from rio_chain.engine._iterables import TEXT
+from rio_chain.engine._runtime_protocol import kind_of
+from rio_chain.errors import LimitExceeded
+from rio_chain.policies._keys import Key, of_a_run
+from rio_chain.results._outcome import Failed
+
+Found = list[tuple[Hashable, Any]]
+"""Pieces of work, each after the key it is known by."""
+MOST_READ = 100
+PATIENCE = 0.005
+"""How much is read of what a result asks for before others have their turn: so many pieces, and for so many seconds."""
+
+
+async def run_expand(runner: ItemRunner, value: Any) -> Any:
+    """Run the item runner for the value and all that follows from it; the list of what came out, level by level."""
+    node = runner.op[2]
+    flow = Expansion(runner)
+    [(key, item)] = await ask(runner.parent, "key", _Asked(node.key, None, [value], runner.parent.rt.now))
+    flow.offer(key, item, 0)
+    await runner.run(flow, min(node.limit, MAX_WORKERS))
+    return Success([work.value for work in flow.by_levels(key) if work.value is not DROPPED])
+
+
+class Piece(PendingItem):
+    """A piece of work, and what it has asked for."""
+
+    __slots__ = ("depth", "ended", "links")
+
+    def __init__(self, number: int, item: Any, depth: int) -> None:
+        super().__init__(number, item)
+        self.depth = depth  # the shortest way from the first piece, of those known so far
+        self.ended = False
+        self.links: dict[Hashable, None] = {}  # in its order, each once
+
+
+class Expansion:
+    """Hands out the work that has been found, the oldest first.
+
+    Which piece asks for another first is a matter of time, and so is the way by which that is found. So pieces learn
+    of shorter ways later, and what seems to be too deep is kept until no piece could show a shorter way to it.
+    """
+
+    def __init__(self, runner: ItemRunner) -> None:
+        self.runner = runner
+        self.node = runner.op[2]
+        self.waiting: deque[Piece] = deque()
+        self.known: dict[Hashable, Piece] = {}
+        self.beyond: dict[Hashable, Any] = {}  # what is too deep, as far as is known
+        self.above = 0  # pieces not ended, whose finds would not be too deep
+        self.running = 0
+        self.over = False
+        self.gate = Condition()
+        self.lock = threading.RLock()
+
+    def by_levels(self, root: Hashable) -> Iterator[PendingItem]:
+        """All work, by the shortest ways: what one piece has asked for in its order, after what the others before."""
+        waiting, seen = deque([root]), {root}
+        while waiting:
+            piece = self.known[waiting.popleft()]
+            yield piece
+            for key in piece.links:
+                if key in self.known and key not in seen:
+                    seen.add(key)
+                    waiting.append(key)
+
+    def offer(self, key: Hashable, item: Any, depth: int) -> bool:
+        """Work is found. False: there is no room for it, and so for nothing else that is new."""
+        if key in self.known:
+            self._nearer(self.known[key], depth)
+        elif self.node.depth is not None and depth > self.node.depth:
+            if len(self.beyond) >= self.node.total and key not in self.beyond:
+                return False  # if all of these came nearer, they would be too many
+            self.beyond[key] = item
+        elif len(self.known) >= self.node.total:
+            self._limited(f"total={self.node.total}: there is more work than that")
+            return False
+        else:
+            self.beyond.pop(key, None)
+            self.known[key] = piece = Piece(len(self.known), item, depth)
+            self.above += self._is_above(depth)
+            self.waiting.append(piece)
+        return True
+
+    def _is_above(self, depth: int) -> bool:
+        return self.node.depth is None or depth < self.node.depth
+
+    def _nearer(self, piece: Piece, depth: int) -> None:
+        """A shorter way to a piece is one to all that it has asked for."""
+        shorter = [(piece, depth)]
+        while shorter:
+            piece, depth = shorter.pop()
+            if depth >= piece.depth:
+                continue
+            self.above += not piece.ended and self._is_above(depth) and not self._is_above(piece.depth)
+            piece.depth = depth
+            for key in piece.links:
+                if key in self.known:
+                    shorter.append((self.known[key], depth + 1))
+                elif key in self.beyond:
+                    self.offer(key, self.beyond[key], depth + 1)
+
+    async def take(self, strand: Strand) -> PendingItem | None:
+        """As ``Flow.take``."""
+        while True:
+            with self.lock:
+                if self.waiting and not self.over:
+                    self.running += 1
+                    return self.waiting.popleft()
+                if self.over or not self.running:
+                    self.stop()
+                    return None
+                waiter = self.gate.enter(strand)
+            strand.pay()
+            await waiter.wait()
+
+    async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
+        """As ``Flow.done``."""
+        if not isinstance(work, Piece):
+            raise TypeError("only what this handed out ends here")
+        if type(got) is not Failed:
+            await self._read(strand, work, got)
+        with self.lock:
+            self.running -= 1
+            work.ended = True
+            self.above -= self._is_above(work.depth)
+            if self.beyond and not self.above:
+                self._limited(f"depth={self.node.depth}: there is more work below that")
+            self.gate.open()
+
+    async def _read(self, strand: Strand, piece: Piece, result: Any) -> None:
+        """Take in the work that a result asks for, which may be without an end: some at a time, while there is room."""
+        asked = _Asked(self.node.key, self.node.more, result, strand.rt.now)
+        role = "key" if self.node.more is None else "more"
+        try:
+            while self._took(piece, await ask(strand, role, asked)) and not asked.over and not self.over:
+                await strand.rt.sleep(0)
+            if asked.leave():
+                await ask(strand, role, asked)
+        except BaseException:
+            close_here([asked.iterator] if asked.leave() else [])
+            raise
+
+    def _took(self, piece: Piece, found: Found) -> bool:
+        """Hand this work to the workers that wait. False: there is no room for more."""
+        with self.lock:
+            before = len(self.waiting)
+            for key, item in found:
+                piece.links[key] = None
+                if not self.offer(key, item, piece.depth + 1):
+                    return False
+            self.gate.open(len(self.waiting) - before)
+        return True
+
+    def _limited(self, rule: str) -> None:
+        if self.node.on_limit == "raise":
+            self.runner.fail(LimitExceeded(f"{self.runner.op[3].name} has reached {rule}"))
+
+    def stop(self) -> None:
+        """As ``Flow.stop``."""
+        with self.lock:
+            self.over = True
+            self.gate.open()
+
+
+class _Asked:
+    """The work that a result asks for, read where users' functions are called: some of it with each call."""
+
+    def __init__(self, key: Key, more: Callable[[Any], Any] | None, result: Any, now: Callable[[], float]) -> None:
+        self.key = key
+        self.more = more
+        self.result = result
+        self.now = now
+        self.iterator: Iterator[Any] | None = None  # before the first call
+        self.over = False  # whether all is read
+        self.left = False  # the rest is not read
+        self.__name__ = "the result itself" if more is None else getattr(more, "__name__", type(more).__name__)
+
+    def __call__(self) -> Found:
+        """The next pieces; none where it is left, and a generator runs its clean-up."""
+        read = cast("Any", self.iterator)
+        if self.left and isinstance(read, Generator):
+            cast("Generator[Any]", read).close()
+            return []
+        until = self.now() + PATIENCE
+        if self.iterator is None:
+            self.iterator = self._begun()
+        found: Found = []
+        for item in self.iterator:
+            found.append((of_a_run(self.key(item)), item))
+            if len(found) >= MOST_READ or self.now() >= until:
+                return found
+        self.over = True
+        return found
+
+    def _begun(self) -> Iterator[Any]:
+        found: Any = self.result if self.more is None else self.more(self.result)
+        if found is None:
+            return iter(())
+        if isinstance(found, TEXT) or not hasattr(kind_of(found), "__iter__"):
+            raise TypeError(
+                f"`expand` needs an iterable of more work, or None; got a value of type {kind_of(found).__name__}"
+            )
+        return iter(found)
+
+    def leave(self) -> bool:
+        """The rest is not read. True: it is a generator, and has to be closed."""
+        self.left = True
+        return not self.over and isinstance(self.iterator, Generator)

@@ -1,0 +1,183 @@
+"""Branches that run together on the same input: all of them, all whatever comes, or any ``need`` of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from returns.result import Failure, Success
+
+from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
+from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
+from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._race import Race, RaceOver
+from rio_chain.engine._refused_answers import close_refused, refused_by
+from rio_chain.engine._runtime_protocol import STOPPED, Runtime
+from rio_chain.policies import Budget
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import close
+
+RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[Any]]
+"""Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
+
+
+async def run_fan_out(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+    """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
+    _, branches, keys, settle, need, _ = op
+    run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
+    if need is not None:
+        return await first_successes(strand, op, run)
+    works = [partial(run, branch, None, _never if settle else _failed) for branch in branches]
+    failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
+
+    def failed(got: Any) -> bool:
+        if type(got) is Failed:
+            failures.append(got)
+        return bool(failures)
+
+    results = await strand.rt.race(works, _never if settle else failed)
+    if settle:
+        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
+    if not failures:
+        return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
+    for branch, got in zip(branches, results, strict=True):
+        await _lost(strand, branch, got, failures[0])
+    raise NestedFail(failures[0].error)
+
+
+async def _run(  # noqa: PLR0917 - all but the last three are the same for all branches
+    strand: Strand,
+    race: Race,
+    budget: Budget | None,
+    part: RunPart,
+    value: Any,
+    branch: Branch,
+    rt: Runtime | None,
+    decides: Callable[[Any], bool],
+) -> Any:
+    own = strand.fork(rt=rt, race=race)
+    own.budget = budget
+    CURRENT.set(own)  # every branch has a context of its own
+    try:
+        got = await part(own, branch, value)
+        if type(got) is Failed:
+            own.run.given_up(branch.low, branch.high)
+        race.decided = decides(got) or race.decided
+    except RaceOver:
+        if not race.decided:  # one around it is over
+            raise
+        return STOPPED
+    except BaseException:
+        race.decided = True
+        raise
+    finally:
+        own.end()
+    return got
+
+
+async def _lost(strand: Strand, branch: Branch, got: Any, failure: Failed) -> None:
+    """What a branch came to is handed on to nobody, as another one has failed."""
+    if got is STOPPED:
+        close(strand.run.log, branch.low, branch.high, failure.error, sibling=True)
+    elif type(got) is Failed and got is not failure and not branch.shared:
+        await close_refused(strand, got.error)
+
+
+def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
+    if type(got) is not Failed:
+        return Success(got)
+    close(strand.run.log, branch.low, branch.high, got.error)
+    return Failure(got.error)
+
+
+def _never(_got: Any) -> bool:
+    return False
+
+
+def _failed(got: Any) -> bool:
+    return type(got) is Failed
+
+
+async def first_successes(strand: Strand, op: Op, run: RunBranch) -> Any:
+    """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
+    _, branches, keys, _, need, _ = op
+    crossing = _FirstSuccesses(strand, branches, need)
+    works = [partial(crossing.branch, number, run) for number in range(len(branches))]
+    try:
+        try:
+            await strand.rt.race(works, crossing.is_over)
+        except BaseException:
+            close_here(crossing.unwanted([]))
+            raise
+        won = crossing.won()
+        values = [value for _, value in won]
+        error = None if won else crossing.failures[0].error
+        await close_all(strand, crossing.unwanted(values or refused_by((error,))))
+    finally:
+        crossing.forget()
+    for branch in branches:
+        close(strand.run.log, branch.low, branch.high, error, sibling=True)
+        strand.run.given_up(branch.low, branch.high)
+    if not won:
+        raise NestedFail(error)
+    return tuple(values) if keys is None else {keys[number]: value for number, value in won}
+
+
+class _FirstSuccesses:
+    """Who has come through, and who has not."""
+
+    def __init__(self, strand: Strand, branches: tuple[Branch, ...], need: int) -> None:
+        self.strand = strand
+        self.branches = branches
+        self.need = need
+        self.came: list[tuple[int, Any]] = []  # in the order in which they came; an append is atomic
+        self.failures: list[Failed] = []
+        self.late: list[Any] = []
+
+    async def branch(self, number: int, run: RunBranch) -> None:
+        """One of the works."""
+        branch = self.branches[number]
+        rt = ClosingRuntime(self.strand.rt, partial(self._gone, branch), partial(self._late, branch))
+        await run(branch, rt, partial(self._ended, number))
+
+    def _ended(self, number: int, got: Any) -> bool:
+        """A branch has ended. Whether that decides it."""
+        if type(got) is Failed:
+            branch = self.branches[number]
+            self.failures.append(got)
+            if not branch.shared:
+                self.late += refused_by((got.error,))
+            close(self.strand.run.log, branch.low, branch.high, got.error)
+        else:
+            self.came.append((number, got))
+        return self.is_over(None)
+
+    def is_over(self, _: object) -> bool:
+        """Whether there is nothing more to wait for."""
+        return len(self.came) >= self.need or len(self.failures) > len(self.branches) - self.need
+
+    def won(self) -> list[tuple[int, Any]]:
+        """The values that are handed on, by their branches and in the order of these; none when it has failed."""
+        return sorted(self.came[: self.need], key=itemgetter(0)) if len(self.came) >= self.need else []
+
+    def unwanted(self, kept: list[Any]) -> list[Any]:
+        """The answers that may be closed: nobody gets them, and nobody else holds them."""
+        came = [value for number, value in self.came if not self.branches[number].shared]
+        return [value for value in (*self.late, *came) if not any(value is one for one in kept)]
+
+    def forget(self) -> None:
+        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        self.came, self.failures, self.late = [], [], []
+
+    def _gone(self, branch: Branch, value: Any) -> None:
+        """An answer came after its branch had been stopped."""
+        if not branch.shared:
+            close_here([value])
+
+    def _late(self, branch: Branch, value: Any) -> None:
+        """An answer came just when its branch was stopped."""
+        if not branch.shared:
+            self.late.append(value)

@@ -1,0 +1,365 @@
+"""Policies put to work. A *frame* is a policy that has been entered and not left; the frames of a walk form a stack.
+
+Here stands, once for every executor, what a policy does when what it wraps has failed, answered or run out of time.
+What it decides is computed in ``policies/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from rio_chain._core.unhandled_errors import report_unhandled
+from rio_chain._core.units import milliseconds
+from rio_chain.chain._plan import Plan
+from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._current_run import RETRIES_WAIT, Strand
+from rio_chain.engine._discarded_results import close_all, close_interrupted
+from rio_chain.engine._program import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine._refused_answers import close_refused, give_up_refused
+from rio_chain.engine._runtime_protocol import Raised
+from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
+from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
+from rio_chain.policies._match_errors import matches
+from rio_chain.policies._permit import Permit
+from rio_chain.results._task_record import close, new_round, record_of
+
+INF = float("inf")
+Position = tuple[int, int, Any]
+"""Where a walk goes on: the instruction, how many of its layers to enter, and the input."""
+
+
+RunPart = Callable[[Strand, Branch, Any], Awaitable[Any]]
+"""Runs a branch on a strand made for it, with that input: its value, or ``Failed``."""
+
+
+class Fail(Exception):
+    """A failure that did not come as an exception, on its way to the frames."""
+
+    def __init__(self, error: Any) -> None:
+        self.error = error
+
+
+def reported(exc: BaseException) -> Any:
+    """The error that came out as an exception."""
+    return exc.error if isinstance(exc, Fail) else exc
+
+
+class NestedFail(Fail):
+    """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
+
+
+class LimitPassed(Exception):
+    """An answer came after its limit, or the limit was over before the call."""
+
+
+class OuterExpired(BaseException):
+    """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
+
+
+def leave_gate(leave: Callable[[], None]) -> None:
+    """Tell a user's gate that a call is given up. Its error is reported: the run ends for a reason of its own."""
+    try:
+        leave()
+    except Exception as error:  # noqa: BLE001 - a Gate may be a client of anything
+        report_unhandled(error)
+
+
+class Frame:
+    """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
+
+    __slots__ = (
+        "alone",
+        "deadline",
+        "delays",
+        "entered",
+        "extra",
+        "high",
+        "layer",
+        "low",
+        "permit",
+        "place",
+        "retries",
+        "until"
+    )  # fmt: skip
+
+    def __init__(self, layer: Layer, place: Position, low: int, high: int, *, alone: bool) -> None:
+        self.layer = layer
+        self.place = place  # where what it wraps begins
+        self.alone = alone  # nobody else may hold the answers of what it wraps
+        self.low = low
+        self.high = high
+        self.until = self.deadline = INF
+        self.retries = 0
+        self.delays: list[float] = []  # the waits between its attempts
+        self.entered = 0.0
+        self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
+        self.extra: Permit | None = None  # what the budget gave for the retry that runs
+
+    def drop(self) -> None:
+        """It is left without an answer and without a failure that speaks of what it wraps."""
+        self.returned()
+        if self.permit is not None:
+            permit, self.permit = self.permit, None
+            leave_gate(permit.dropped)
+
+    def returned(self) -> None:
+        """The retry that the budget allowed is over."""
+        if self.extra is not None:
+            extra, self.extra = self.extra, None
+            extra.dropped()
+
+    def name(self, plan: Plan) -> str:
+        """The task, or the part of the chain, that it is around."""
+        first, last = plan.tasks[self.low].name, plan.tasks[self.high - 1].name
+        if self.high - self.low == 1:
+            return first
+        return plan.title if self.high - self.low == len(plan.tasks) else f"{first} .. {last}"
+
+    def expired(self, plan: Plan) -> Exception:
+        """The error it gives when its limit is over. Only a timeout has one."""
+        return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
+
+
+def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
+    """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
+    _, depth, _ = place
+    layers = op[5] if op[0] == TASK else op[1]
+    for k in reversed(range(len(layers) if depth == FULL else depth)):
+        push(frames, parent_deadline, entered, op, (place[0], k, place[2]))
+
+
+def push(frames: list[Frame], parent_deadline: float, entered: float, op: Op, inside: Position) -> Frame:
+    """Enter one layer; ``inside`` is the place where what it wraps begins."""
+    layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:4]
+    layer = layers[inside[1]]
+    frame = Frame(layer, inside, low, high, alone=op[0] == TASK or inside[1] <= op[6])
+    frame.entered = entered
+    frame.deadline = frames[-1].deadline if frames else parent_deadline
+    if type(layer) is Timeout:
+        frame.until = entered + layer.seconds
+        frame.deadline = min(frame.deadline, frame.until)
+    frames.append(frame)
+    return frame
+
+
+async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
+    """Leave the frames of the instruction ``pc`` with a value, the innermost first; one of them may not accept it."""
+    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
+    while frames and frames[-1].place[0] == pc:
+        frame = frames[-1]
+        layer = frame.layer
+        accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
+        if accept is not None:
+            strand.deadline = frame.deadline  # of the limits inside of it, which were kept, none holds any longer
+            strand.slot.arm(frame.deadline)
+            await _accepted(strand, frame, accept, value)
+            if strand.rt.now() >= frame.deadline:  # where it was asked in place, nothing interrupted it
+                raise LimitPassed
+        frames.pop()
+        frame.returned()
+        if frame.permit is not None:
+            frame.permit.succeeded(value)
+    if high - low == 1 and not _alone(frames):
+        strand.run.given_up(low, high)
+
+
+def _alone(frames: list[Frame]) -> bool:
+    """Whether the innermost policy is around one task alone: how that ends is then not said yet."""
+    return bool(frames) and frames[-1].high - frames[-1].low == 1
+
+
+async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
+    error: Exception = NotAccepted(frame.name(strand.run.plan), value)
+    try:
+        if await predicate_holds(strand, "accept", accept, value):
+            return
+    except CallbackFailed as exc:
+        error = exc
+        if frame.alone:
+            await close_all(strand, (value,))
+    except BaseException:
+        if frame.alone:
+            close_interrupted(strand, value)
+        raise
+    if frame.high - frame.low == 1:
+        record_of(strand.run.log, frame.low).failed(error)
+    raise Fail(error)
+
+
+async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Position | None:
+    """``error`` goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
+    try:
+        return await _taken(strand, frames, error)
+    except BaseException:
+        if frames and frames[-1].alone:
+            give_up_refused(strand, error)  # another error takes its place
+        raise
+
+
+async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Position | None:
+    if frames:
+        await _sleep(strand, frames[-1], 0)  # a cancellation that the body answered with an error is heard here
+    while frames:
+        frame = frames[-1]
+        layer = frame.layer
+        frame.returned()
+        if not _alone(frames):
+            strand.run.given_up(frame.low, frame.high)
+        if type(layer) is Retry and await _wanted(strand, layer, frame, error):
+            strand.pay()
+            if await _begins_again(strand, frames, layer, error):
+                frame.retries += 1
+                new_round(strand.run.log, frame.low, frame.high)
+                return frame.place
+        if type(layer) is Fallback and await _caught(strand, layer, error):
+            frames.pop()
+            close(strand.run.log, frame.low, frame.high, error)
+            if not _alone(frames):
+                strand.run.given_up(frame.low, frame.high)
+            if frame.alone and not layer.error:
+                await close_refused(strand, error)
+            return layer.handler, FULL, layer.given(error, frame.place[2])
+        frames.pop()
+        if frame.permit is not None:
+            frame.permit.failed(error)
+    return None
+
+
+async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
+    """Wait as the backoff says, then ask the budget around. False: the wait does not fit, or the budget denies it."""
+    frame, budget = frames[-1], budget_of(strand, frames)
+    if budget is not None:
+        first_over(frames, budget)
+    delay = await _delay(strand, layer, frame, error)
+    if strand.rt.now() + delay >= frame.deadline:
+        return False
+    frame.delays.append(delay)
+    alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
+    status = None if alone is None else alone.status
+    if alone is not None:
+        alone.status = "running"  # a task that rests is not over
+    if frame.alone and budget is None:
+        await close_refused(strand, error)
+    await _sleep(strand, frame, delay)
+    if budget is None:
+        return True
+    frame.extra = budget.extra()  # not before: a retry that rests must not deny others theirs
+    if frame.extra is not None:
+        if frame.alone:  # not before: where the budget denies the retry, the refused answer is the user's
+            await close_refused(strand, error)
+        return True
+    if alone is not None:
+        alone.status = status
+    for index in range(frame.low, frame.high):
+        record_of(strand.run.log, index).denied += 1
+    return False
+
+
+def first_over(frames: list[Frame], budget: Budget) -> None:
+    """The first attempt under this budget is over: what follows is extra, or extras would earn extras."""
+    for around in frames:
+        if around.layer is budget and around.permit is not None:
+            around.permit.dropped()
+            around.permit = None
+
+
+def budget_of(strand: Strand, frames: list[Frame]) -> Budget | None:
+    """The innermost budget that retries and hedges here have to ask."""
+    return next((f.layer for f in reversed(frames) if isinstance(f.layer, Budget)), strand.budget)
+
+
+async def _caught(strand: Strand, layer: Fallback, error: Any) -> bool:
+    found = matches(layer.on, error)
+    return await predicate_holds(strand, "on", layer.on, error) if found is None else found
+
+
+def drop(frames: list[Frame]) -> None:
+    """Leave all frames because the walk itself ends; the innermost first."""
+    while frames:
+        frames.pop().drop()
+
+
+async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> bool:
+    if not layer.left(frame.retries):
+        return False
+    matches = layer.matches(error)
+    if matches is None:
+        return await predicate_holds(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
+    return matches
+
+
+async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
+    """Seconds to wait before the next attempt. What users gave to tell it, is called as their functions are."""
+    if not RETRIES_WAIT.get():
+        return 0.0
+    told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
+    delays = frame.delays
+    elapsed, idle, last = strand.rt.now() - frame.entered, sum(delays), delays[-1] if delays else None
+    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **told)
+    if isinstance(layer.waits(error), Wait):
+        return float(await ask(strand, "backoff", delay))
+    return delay()
+
+
+async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
+    strand.deadline = frame.deadline
+    strand.slot.arm(frame.deadline)
+    await strand.rt.sleep(delay)
+
+
+async def predicate_holds(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
+    """Ask a user's predicate. What it gives may refuse to be true or false: that is its error, too."""
+    said: bool = await ask(strand, role, fn, *args, truth=True)
+    return said
+
+
+def _truth(fn: Callable[..., Any], *args: Any) -> bool:
+    return bool(fn(*args))
+
+
+async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool = False) -> Any:
+    """Call a user's predicate or hook. An error in it names it and is never retried."""
+    called = partial(_truth, fn) if truth else fn
+    if strand.rt.places:
+        try:
+            return called(*args)
+        except Exception as exc:  # noqa: BLE001 - any error of a callback is told as its own
+            error: BaseException = exc
+    else:
+        got = await call_blocking(strand, called, args)
+        if not isinstance(got, Raised):  # a call that was refused is no answer either
+            return got
+        error = got.error
+        if not isinstance(error, Exception):
+            try:
+                raise error
+            finally:
+                del got, error  # its traceback keeps this frame
+    raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)
+
+
+def expire(strand: Strand, frames: list[Frame], now: float) -> Exception:
+    """A limit is over, or the run was stopped: drop the frames inside the OUTERMOST one, which answers for it."""
+    run = strand.run
+    if not strand.root and now >= strand.parent_deadline:
+        raise OuterExpired
+    if strand.root and (run.stop_error is not None or now >= strand.parent_deadline):
+        drop(frames)
+        error = run.stop_error or run.overdue()
+        close(run.log, 0, len(run.log), error)
+        return error
+    over = next((k for k, frame in enumerate(frames) if frame.until <= now), None)
+    if over is None:
+        if not strand.root:
+            raise OuterExpired  # the interruption was not ours: the run was stopped, or a limit around us was over
+        if not frames:
+            return run.overdue()
+        over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer that fired a moment early
+    frame = frames[over]
+    while len(frames) > over:
+        frames.pop().drop()
+    error = frame.expired(run.plan)
+    close(run.log, frame.low, frame.high, error)
+    return error

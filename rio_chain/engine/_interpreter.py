@@ -1,0 +1,382 @@
+"""The one interpreter: walks a program on any Runtime.
+
+``walk`` is the hot path of the whole library. A task that answers in time costs one pass through its loop: one store
+for its limit, the call, a clock read and a log tuple. Frames, errors and all that is rare are handled outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+from returns.result import Failure, Success
+
+from rio_chain._core.copied_constants import fresh
+from rio_chain.chain._request import Request
+from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
+from rio_chain.engine._choose import chosen_branch, keyword_values
+from rio_chain.engine._classify_error import (
+    ANSWERED,
+    FLYING,
+    NOT_BEGUN,
+    REFUSED,
+    RESERVED,
+    classify,
+    record_failed_call,
+)
+from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._each import run_each
+from rio_chain.engine._enter_policy import enter_policies
+from rio_chain.engine._expand import run_expand
+from rio_chain.engine._fan_out import run_fan_out
+from rio_chain.engine._frames import (
+    Fail,
+    Frame,
+    LimitPassed,
+    NestedFail,
+    Position,
+    drop,
+    enter,
+    leave,
+    reported,
+    unwind,
+)
+from rio_chain.engine._hedge import run_hedge
+from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._prepare import program_for
+from rio_chain.engine._program import (
+    ADMIT,
+    ASYNC,
+    BRIDGE,
+    CALL,
+    CHOOSE,
+    CONSTANT,
+    DIRECT,
+    EACH,
+    ENTER,
+    EXPAND,
+    FAN,
+    FULL,
+    HANDLER,
+    JUMP,
+    KEEP,
+    LANE,
+    LEAVE,
+    PIN,
+    PLACE,
+    RACE,
+    TASK,
+    USE,
+    Branch,
+    Op,
+)
+from rio_chain.engine._refused_answers import closed_after
+from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
+from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
+from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
+from rio_chain.engine._yield_to_loop import yield_to_loop
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import close, note_call, record_of
+
+INF = float("inf")
+SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
+"""The answers that stand for something else than themselves."""
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+"""Types of answers that stand for themselves and need no look."""
+NO_FRAMES = cast("list[Frame]", ())
+_PLAINLY = (PLACE, CALL)
+"""The routes of sync functions."""
+_AWAITED = (DIRECT, ASYNC)
+"""The routes of async functions: what one of those gives was awaited already."""
+
+
+async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
+    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
+) -> Any:
+    """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
+    # Each name in here is 8 bytes of every run that is under way: no more of them than the hot path is quicker for.
+    rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
+    now = rt.now
+    frames = NO_FRAMES  # a list of its own is made when there is a first one
+    deadline = strand.parent_deadline  # the earliest limit open around the instruction
+    depth = FULL
+    phase = NOT_BEGUN
+    problem: Failed | None = None
+    got: Any = None
+    began = t
+    limit = deadline
+    while True:
+        try:
+            if problem is not None:
+                limit = INF  # that of what has failed; the frames know those that still hold
+                got = await unwind(strand, frames, problem.error)
+                if got is None:
+                    return problem
+                problem = None
+                pc, depth, value = got
+                deadline = frames[-1].deadline if frames else strand.parent_deadline
+                t = now()
+            while pc < stop:
+                if t >= rt.look_at:
+                    t = await yield_to_loop(strand, deadline, t)
+                op = ops[pc]
+                code = op[0]
+                if strand.contender is not None:
+                    strand.contender.go_on(code)
+                if code == TASK:
+                    _, route, fn, index, limits, _, plain = op
+                    if route >= CALL:
+                        got = rt.reserve() if route == CALL else rt.lanes[fn.lane].reserve(rt.waiter, fn.fn)
+                        if got is not None:  # a call that waits for a thread or process has not started
+                            _arm(strand, deadline)
+                            await got
+                            phase = RESERVED
+                            if strand.contender is not None:
+                                strand.contender.go_on(code)
+                            t = now()
+                        phase = RESERVED
+                    limit = t + limits[depth]
+                    if limit >= deadline:
+                        limit = deadline
+                        if t >= deadline:
+                            raise LimitPassed  # noqa: TRY301 - to the handler below
+                    strand.at = index
+                    strand.deadline = alarm.deadline = limit
+                    if limit < alarm.entry_at:
+                        strand.slot.arm(limit)
+                    began = t
+                    phase = FLYING
+                    if route == DIRECT:
+                        got = await fn(value)
+                    elif route == CALL:
+                        if rt.places:
+                            CALLING.set(object())
+                        got = CALLED
+                        if strand.permits:
+                            got = fn = HeldCall(fn)
+                        got = await rt.call(fn, (value,), NO_KWARGS)
+                    elif route == PLACE:
+                        got = fn(value)
+                    elif route == LANE:
+                        got = await rt.lanes[fn.lane].call(rt.waiter(), fn.name, fn.fn, value)
+                    else:
+                        got = await rt.call_async(fn, (value,), NO_KWARGS)
+                    kind = kind_of(got)
+                    if kind not in PLAIN and (
+                        kind in SPECIAL or (route not in _AWAITED and hasattr(kind, "__await__"))
+                    ):
+                        if kind is Refused:
+                            phase = REFUSED
+                        got = await _plain(strand, got)
+                        route = DIRECT  # what is awaited holds nobody
+                    t = now()
+                    if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
+                        warn_blocked_loop(strand, op, t - began)
+                    if t >= limit:
+                        raise LimitPassed  # noqa: TRY301 - to the handler below
+                    if log[index] is None:
+                        log[index] = (began, t, got)
+                    else:
+                        note_call(log, index, began, t).succeeded(got)
+                    if depth != FULL or not plain:  # frames were made, or have to be asked
+                        phase = ANSWERED
+                        frames = frames or []
+                        enter(frames, strand.parent_deadline, began, op, (pc, depth, value))
+                        await leave(strand, frames, pc, got)
+                        deadline = frames[-1].deadline if frames else strand.parent_deadline
+                        t = now()
+                        depth = FULL
+                    value = got
+                    phase = NOT_BEGUN
+                    pc += 1
+                    continue
+                limit = deadline
+                began = t
+                if code == BRIDGE and op[1] in _PLAINLY:
+                    if op[1] == PLACE:
+                        got = op[2](value)
+                    else:
+                        _arm(strand, deadline)
+                        fn, got = op[2], CALLED
+                        if strand.permits:
+                            got = fn = HeldCall(fn)
+                        got = await rt.call(fn, (value,), NO_KWARGS)
+                    kind = kind_of(got)
+                    if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
+                        _arm(strand, deadline)
+                        got = await _plain(strand, got)
+                        began = INF  # what is awaited holds nobody
+                    value = got
+                    pc += 1
+                elif code == ENTER:
+                    frames = frames or []
+                    enter(frames, strand.parent_deadline, t, op, (pc, depth, value))
+                    deadline = limit = frames[-1].deadline
+                    pc += 1
+                else:
+                    _arm(strand, deadline)
+                    frames = frames or []
+                    pc, value = await _step(strand, ops, (pc, depth, value), frames)
+                    deadline = frames[-1].deadline if frames else strand.parent_deadline
+                    if code == LEAVE:
+                        limit = deadline  # the one that was left in time is not asked again
+                depth = FULL  # the next instruction may be a task, and is none of a retry's
+                t = now()
+                if t - began >= BLOCKED_AFTER and code == BRIDGE and op[1] == PLACE and rt.places:
+                    warn_blocked_loop(strand, op, t - began)
+                if t >= limit:
+                    raise LimitPassed  # noqa: TRY301 - to the handler below
+        except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
+            op = ops[pc]
+            flight = None
+            if got is CALLED or isinstance(got, HeldCall):  # there was no answer to that call
+                strand.give_up(got if isinstance(got, HeldCall) else None)
+            got = None  # what came may hold the error, whose traceback keeps this frame
+            frames = frames or []
+            if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
+                limit = frames[-1].deadline if frames else strand.parent_deadline
+            if op[0] == TASK and problem is None:
+                flight = record_failed_call(strand, frames, op, (pc, depth, value), phase=phase, began=began)
+            # from here on the frames say all; an interruption of the unwinding must not enter them twice
+            try:
+                problem = Failed(classify(strand, frames, exc, limit, None if problem is not None else op))
+            except BaseException:
+                drop(frames)
+                raise
+            if flight is not None and flight.status == "running":
+                flight.failed(problem.error)
+            phase = NOT_BEGUN
+        else:
+            return value
+
+
+async def _step(  # noqa: C901, PLR0911 - one for each instruction
+    strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
+) -> tuple[int, Any]:
+    """One of the rarer instructions: where to go on, and with what."""
+    pc, _, value = place
+    op = ops[pc]
+    code = op[0]
+    if code == KEEP:
+        strand.kept[op[1]] = value
+        return pc + 1, value
+    if code == USE:
+        return pc + 1, keyword_values(strand, op, value)
+    if code == FAN:
+        return op[5], await run_fan_out(strand, op, value, frames, partial(_part, ops))
+    if code in (EACH, EXPAND):
+        runner = ItemRunner(strand, op, frames, partial(_part, ops))
+        return op[7], await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
+    if code == CHOOSE:
+        return await chosen_branch(strand, op, value), value
+    if code == RACE:
+        return op[4], await run_hedge(strand, op, value, frames, partial(_part, ops))
+    if code == ADMIT:
+        return await _admitted(strand, op, place, frames)
+    if code == JUMP:
+        close(strand.run.log, op[2], op[3], None)  # a fallback that was not needed
+        return op[1], value
+    if code == LEAVE:
+        await leave(strand, frames, op[1], value)
+    elif code == CONSTANT:
+        value = fresh(op[1])
+    elif code == HANDLER:
+        call = _handled(strand, op, value)
+        value = await (closed_after(strand, value, call, reported) if op[3] else call)
+    else:  # a bridge
+        got = await _invoke(strand, op[1], op[2], value)
+        value = await _plain(strand, got)
+    return pc + 1, value
+
+
+async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]) -> tuple[int, Any]:
+    """Enter policies that may have to wait. Where one of them has an answer, what it wraps is not called."""
+    hit = await enter_policies(strand, frames, op, place)
+    if hit is None:
+        return place[0] + 1, place[2]
+    _, _, low, high, leave_at, _, _ = op
+    if high - low == 1:
+        entry = record_of(strand.run.log, low)
+        entry.succeeded(hit.value)
+    else:
+        close(strand.run.log, low, high, None)
+    return leave_at, hit.value
+
+
+async def _handled(strand: Strand, op: Op, value: Any) -> Any:
+    """What a fallback that is a function makes of an error."""
+    return await _plain(strand, await _invoke(strand, op[1], op[2], value))
+
+
+def _arm(strand: Strand, deadline: float) -> None:
+    strand.deadline = deadline
+    strand.slot.arm(deadline)
+
+
+async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any) -> Any:
+    """Call a function of one argument by its route."""
+    if route == DIRECT:
+        return await fn(value)
+    if route == PLACE:
+        try:
+            return fn(value)
+        except StopIteration as exc:  # no coroutine can raise one
+            raise Fail(exc) from None
+    if route == CALL:
+        return await call_blocking(strand, fn, (value,))
+    if route == PIN:
+        return await call_pinning(strand, cast("Pinning", fn), value)
+    return await strand.rt.call_async(fn, (value,), NO_KWARGS)
+
+
+async def _plain(strand: Strand, got: Any) -> Any:
+    """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised."""
+    while True:
+        kind = kind_of(got)
+        if kind is Success:
+            return got.unwrap()
+        if kind is Failure:
+            raise Fail(got.failure())
+        if kind is Raised or kind is Refused:
+            if isinstance(got.error, Exception):
+                raise Fail(got.error)
+            try:
+                raise got.error
+            finally:
+                del got  # its traceback keeps this frame
+        if kind is Request:
+            return await _nested(strand, got)
+        if kind is Pinned:
+            if all(pinned.value is not got.value for pinned in strand.pinned):
+                strand.pinned = (*strand.pinned, got)
+            return got.value
+        if not hasattr(kind, "__await__"):
+            return got
+        got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, _awaited, got)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def _nested(parent: Strand, request: Request[Any]) -> Any:
+    """Run a Request that a function returned, in the same strand and under the same limits."""
+    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
+    strand.permits, strand.contender = parent.permits, parent.contender
+    token = CURRENT.set(strand)
+    try:
+        program, value = program_for(request, parent.rt)
+        strand.kept = [None] * program.kept
+        got = await interpret(strand, program.ops, 0, program.length, value, parent.rt.now())
+    finally:
+        strand.close()
+        CURRENT.reset(token)
+    if type(got) is Failed:
+        raise NestedFail(got.error)
+    return got
+
+
+async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
+    """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
+    return await interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())

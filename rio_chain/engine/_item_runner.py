@@ -1,0 +1,256 @@
+"""Many runs of one part of a chain, so many at once: what ``each`` and ``expand`` have in common.
+
+A few strands, the workers, take one piece of work after the other. Every piece has a log of its own; when it has
+ended, the totals of its tasks take that up, so that a hundred thousand of them leave no more behind than their values.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from returns.result import Failure, Success
+
+from rio_chain._core.tracebacks import drop_frames
+from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
+from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._race import Race, RaceOver
+from rio_chain.engine._refused_answers import close_refused
+from rio_chain.engine._runtime_protocol import Waiter
+from rio_chain.engine._yield_to_loop import yield_to_loop
+from rio_chain.errors import NotEnoughSuccesses
+from rio_chain.policies import AtLeast, Retry
+from rio_chain.results._error_summary import add_error
+from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
+
+KEPT_ERRORS = 1_000
+"""Errors that ``NotEnoughSuccesses`` holds."""
+MAX_WORKERS = 1_000
+"""Where it is not known how much work there will be: they are all started, and most of them might be for nothing."""
+
+
+class PendingItem:
+    """One piece of work."""
+
+    __slots__ = ("item", "number", "value")
+
+    def __init__(self, number: int, item: Any) -> None:
+        self.number = number
+        self.item = item
+        self.value: Any = DROPPED  # what is handed on for it
+
+
+class Dropped:
+    """Stands for a value that is not handed on."""
+
+
+DROPPED = Dropped()
+
+
+class ItemFlow(Protocol):
+    """Where the work comes from, and where its results go."""
+
+    async def take(self, strand: Strand) -> PendingItem | None:
+        """The next piece of work, waited for on that strand; None: there is no more, or the item runner is over.
+
+        Before it waits it calls ``strand.pay``.
+        """
+
+    async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
+        """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
+
+    def stop(self) -> None:
+        """No more work; whoever waits for some goes home."""
+
+
+class ItemRunner:
+    """One EACH or EXPAND that runs."""
+
+    def __init__(self, strand: Strand, op: Op, frames: list[Frame], part: RunPart) -> None:
+        branch: Branch = op[1]
+        self.parent = strand
+        self.op = op
+        self.low, self.high = branch.low, branch.high
+        self.branch, self.part = branch, part
+        self.frames = frames
+        self.on_error = op[2].on_error
+        self.budget = budget_of(strand, frames)
+        self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
+        self.lock = threading.RLock()  # on threads the workers run side by side
+        self.totals: list[ItemTotals] = []
+        self.race = Race(strand.contender)
+        self.succeeded = 0
+        self.errors: list[Any] = []
+        self.failure: Failed | None = None
+        self.failed_log: Log | None = None  # of the item that failed for all
+        self.rests = False  # a worker lets the loop go round
+        self.resting = Condition()
+
+    def again(self, value: Any) -> bool:
+        """Whether a retry gives it the same input once more."""
+        return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
+
+    async def run(
+        self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
+    ) -> None:
+        """Do all work; raises ``Fail`` when the item runner has failed.
+
+        ``beside``: strands that take no work. They end when it is over; a failure that they give ends it.
+        """
+        self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
+        for totals_of_task in self.totals:
+            totals_of_task.restart()
+            totals_of_task.drops = self.on_error not in ("raise", "keep")
+
+        self.race.expect(workers)
+
+        async def worker() -> Failed | None:
+            return await self._worker(flow)
+
+        if workers:
+            await self.parent.rt.race([*[worker] * workers, *beside], _is_failure)
+        least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
+        if self.failure is None and self.succeeded < least:
+            self.failure = Failed(NotEnoughSuccesses(least, self.succeeded, tuple(self.errors)))
+        self._close(None if self.failure is None else self.failure.error)
+        self.parent.run.merged(self.low, self.high, won=self.failure is None)
+        if self.failure is not None:
+            raise NestedFail(self.failure.error)
+
+    def fail(self, error: Any, log: Log | None = None) -> None:
+        """The whole has failed; the first failure stands."""
+        drop_frames(error)
+        with self.lock:
+            self.race.decided = True
+            if self.failure is None:
+                self.failure, self.failed_log = Failed(error), log
+
+    def _close(self, error: Any) -> None:
+        for index, totals_of_task in enumerate(self.totals, start=self.low):
+            totals_of_task.close_open(error, sibling=True)
+            totals_of_task.done(None if self.failed_log is None else self.failed_log[index], error)
+
+    # --- the workers ---------------------------------------------------------------------------------------------
+
+    async def _worker(self, flow: ItemFlow) -> Failed | None:
+        own = self.parent.fork(race=self.race)
+        own.budget, own.rounds = self.budget, self.rounds
+        CURRENT.set(own)
+        rt = own.rt
+        try:
+            while self.failure is None:
+                own.slot.arm(own.deadline)
+                t = rt.now()
+                if t >= rt.look_at:  # before an item is taken, so that none is begun and interrupted
+                    await self._give_way(own, t)
+                work = await flow.take(own)
+                if work is None:
+                    break
+                await self._one(own, flow, work)
+        except RaceOver:
+            if not self.race.decided:  # one around it is over
+                raise
+        except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
+            self.fail(exc.error if isinstance(exc, Fail) else exc)
+        except BaseException as exc:
+            self.race.decided = True
+            flow.stop()  # a worker whose body has swallowed the same would wait for what is not done here
+            if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
+                raise OuterExpired from None
+            raise
+        finally:
+            own.end()
+        if self.failure is not None:
+            flow.stop()
+        return self.failure
+
+    async def _give_way(self, own: Strand, t: float) -> None:
+        """Let the loop go round if need be: one worker for all, as waking a thousand may take longer than their items.
+
+        Those that wait for it are woken two by two: if they don't wait for anything else, few of them are enough.
+        """
+        while t >= own.rt.look_at:
+            waiter = self.resting.enter(own) if self.rests else None
+            if waiter is not None:
+                await waiter.wait()
+                t = own.rt.now()
+                continue
+            self.rests = True
+            try:
+                t = await yield_to_loop(own, own.deadline, t)
+            finally:
+                self.rests = False
+        self.resting.open(2)
+
+    async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+        run = self.parent.run.part(item=work.number)
+        strand = own.beside(run)
+        token = CURRENT.set(strand)
+        try:
+            got = await self.part(strand, self.branch, work.item)
+        except BaseException:
+            self._note(work, run.log)
+            raise
+        finally:
+            CURRENT.reset(token)
+            strand.close()
+        failed = type(got) is Failed
+        close(run.log, self.low, self.high, got.error if failed else None)
+        if failed:
+            run.given_up(self.low, self.high)
+        self._note(work, run.log)
+        own.slot.arm(own.deadline)
+        if failed and self.on_error == "raise":
+            self.fail(got.error, run.log)
+            if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
+                await close_refused(own, got.error)
+            return
+        work.value = self._handed_on(got)
+        if failed and work.value is DROPPED and not self.branch.shared:
+            await close_refused(own, got.error)
+        await flow.done(own, work, got)
+
+    def _note(self, work: PendingItem, log: Log) -> None:
+        with self.lock:
+            for index, totals_of_task in enumerate(self.totals, start=self.low):
+                totals_of_task.add(work.number, log[index])
+
+    def _handed_on(self, got: Any) -> Any:
+        if type(got) is not Failed:
+            with self.lock:
+                self.succeeded += 1
+            return Success(got) if self.on_error == "keep" else got
+        with self.lock:
+            if len(self.errors) < KEPT_ERRORS:
+                add_error(self.errors, got.error)
+        return Failure(got.error) if self.on_error == "keep" else DROPPED
+
+
+def _is_failure(got: Failed | None) -> bool:
+    return got is not None
+
+
+class Condition:
+    """Where workers wait until something has changed. A few of them, so all are woken and look again."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[Waiter] = deque()
+
+    def enter(self, strand: Strand) -> Waiter:
+        """Called under the lock that guards what is waited for; the wait is after it."""
+        waiter = strand.rt.waiter()
+        self._waiters.append(waiter)
+        return waiter
+
+    def open(self, count: int | None = None) -> bool:
+        """Wake so many of those who wait; default all. Under the same lock. False: nobody waits."""
+        left = len(self._waiters) if count is None else count
+        found = bool(self._waiters)
+        while left and self._waiters:
+            left -= 1
+            self._waiters.popleft().wake()
+        return found

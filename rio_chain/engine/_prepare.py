@@ -1,0 +1,37 @@
+"""What a request gives to a run: the program for a runtime, and the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rio_chain.chain._request import Request
+from rio_chain.engine._program import Args, Program, program_of
+from rio_chain.engine._runtime_protocol import Lane, Runtime
+from rio_chain.errors import UsageError
+
+
+def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
+    """The program that runs a request on a runtime, and its input."""
+    plan, args, kwargs = request.given
+    if plan.lanes:
+        check_lanes(request, rt.lanes)
+    spread = len(args) != 1 or bool(kwargs)
+    found: Program | None = plan.programs.get((rt.direct, rt.places, spread))
+    program = found or program_of(plan, direct=rt.direct, places=rt.places, spread=spread)
+    return program, Args(args, dict(kwargs)) if spread else args[0]
+
+
+def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
+    """Refuse a request that needs a lane which is not there.
+
+    Raises:
+        UsageError: the text names the task, the lane, and what to write.
+    """
+    for lane, task in request.plan.lanes.items():
+        if lane not in lanes:
+            have = f"; this one has {', '.join(map(repr, lanes))}" if lanes else ""
+            raise UsageError(
+                f"task {task} runs in lane {lane!r}, and only a balancer with that lane can run it: "
+                f"Balancer(lanes={{{lane!r}: n}}), where n is the number of processes{have}"
+            )

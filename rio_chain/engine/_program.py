@@ -1,0 +1,435 @@
+"""A plan as a flat tuple of instructions, which the interpreter walks with an index: no recursion, no object per layer.
+
+Policies directly around a task are *layers* of its own instruction, innermost first; their frames are made only when
+something goes wrong. A policy around a longer chain is an ENTER and a LEAVE around its instructions. An instruction
+together with a depth (how many of its layers are still to be entered) is a place where a run can be taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise, takewhile
+from typing import Any, NamedTuple
+
+from attrs import frozen
+
+from rio_chain.chain._functions import Reduce, name_of
+from rio_chain.chain._nodes import RaceNode, unwrapped, walk
+from rio_chain.chain._plan import (
+    Bridge,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOutNode,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OrElse,
+    Plan,
+    PlannedBridge,
+    Scope,
+    Seq,
+    TaskNode,
+)
+from rio_chain.engine._iterables import gives_plain, runs_code
+from rio_chain.engine._thread_bound_values import Pinning
+from rio_chain.policies import Accept, Cache, Policy, Replica, Retry, SingleFlight, Timeout
+
+INF = float("inf")
+FULL = -1  # the depth that enters all layers
+
+# instructions
+TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
+KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
+# how a function is called
+PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
+PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
+
+Op = tuple[Any, ...]
+
+
+@frozen
+class Fallback:
+    """The layer that catches: on a failure the run goes on at ``handler``; with ``error`` its input is the error, and
+    with ``both`` the error and what the primary was called with.
+    """
+
+    handler: int
+    error: bool
+    on: Any = Exception
+    both: bool = False
+
+    def given(self, error: Any, value: Any) -> Any:
+        """What the handler gets; ``value`` is the input of the primary."""
+        if not self.error:
+            return value
+        if not self.both:
+            return error
+        return Args((error, *value.args), value.kwargs) if type(value) is Args else Args((error, value), {})
+
+
+Layer = Policy | Fallback
+
+
+@frozen
+class Program:
+    """The instructions of a plan for one kind of runtime."""
+
+    ops: tuple[Op, ...]
+    length: int
+    limited: bool  # the outermost layer of the whole chain is a timeout
+    kept: int  # how many values are kept for tasks further down
+
+
+@frozen
+class Args:
+    """An input that is more than one value: that of the first functions of a run that was not called with exactly one
+    positional argument, and that of a task with ``.using``.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@frozen
+class Spread:
+    """A function that gets such an input as its arguments."""
+
+    fn: Callable[..., Any]
+
+    @property
+    def __name__(self) -> str:
+        """That of the function, for errors."""
+        return name_of(self.fn)
+
+    def __call__(self, given: Args) -> Any:
+        """Call it."""
+        return self.fn(*given.args, **given.kwargs)
+
+
+@frozen
+class InLane:
+    """A function that runs in a process of a lane; ``name`` is that of its task."""
+
+    lane: str
+    name: str
+    fn: Callable[..., Any]
+
+
+class Branch(NamedTuple):
+    """One branch of a fan-out: its instructions ``start`` up to ``stop``, its tasks ``low`` up to ``high``."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+    shared: bool = False  # others may hold its answers too: a cache, or who follows in a flight
+    keeps: tuple[int, ...] = ()  # the places of the values in it that later tasks use
+
+
+def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
+    """The program of a plan for one kind of runtime, and for one input or (``spread``) ``Args``; kept on the plan."""
+    program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
+    kept: Program = plan.programs.setdefault((direct, places, spread), program)
+    return kept
+
+
+class _Item(NamedTuple):
+    """A node to compile."""
+
+    node: Node
+    head: bool  # it gets the arguments of the run as ``Args``
+    feeds: bool = False  # whether an ``each`` iterates its value, or what bridges make of it
+
+
+class _Compiler:
+    """Walks the tree with a stack of its own, so that a deep one can't exhaust Python's."""
+
+    def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
+        self.plan = plan
+        self.many = bool(plan.joints)  # else no ``each`` has to be looked for
+        self.direct = direct
+        self.places = places
+        self.spread = spread
+        self.ops: list[Op] = []
+        self.tasks = 0  # how many have been seen; the plan numbers them in the same order
+        self.bridges = 0
+        self.joints = 0
+        self.shared = 0  # policies seen that give the same answer to several
+        self.before: Node | None = None  # what stands right before the ``each`` that comes next
+        self.work: list[_Item | Callable[[], None]] = []
+
+    def compile(self) -> Program:
+        self.work.append(_Item(self.plan.root, head=self.spread))
+        while self.work:
+            item = self.work.pop()
+            if isinstance(item, _Item):
+                self._node(item)
+            else:
+                item()
+        length = len(self.ops)
+        self.ops.append((END,))
+        layers, _ = _peel(self.plan.root)
+        limited = bool(layers) and isinstance(layers[-1], Timeout)
+        kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
+        return Program(tuple(self.ops), length, limited, kept)
+
+    def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
+        layers, inner = _peel(item.node)
+        if isinstance(inner, TaskNode):
+            own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
+            task = partial(self._task, inner, own, head=item.head, feeds=item.feeds)
+            if len(own) == len(layers):
+                task()
+            else:
+                self._region(layers[len(own) :], task, item.node)
+        elif layers:
+            self._region(layers, _Item(inner, item.head, item.feeds), item.node)
+        elif isinstance(inner, Seq):
+            self._seq(inner, head=item.head, feeds=item.feeds)
+        elif isinstance(inner, Kept):
+            self.work += [partial(self.ops.append, (KEEP, inner.place)), _Item(inner.inner, item.head, item.feeds)]
+        elif isinstance(inner, Choose):
+            self._choose(inner, feeds=item.feeds)
+        elif isinstance(inner, (Each, Expand)):
+            self._items(inner)
+        elif isinstance(inner, Bridge):
+            self._bridge(inner, head=item.head, feeds=item.feeds)
+        elif isinstance(inner, FanOutNode):
+            self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
+        elif isinstance(inner, RaceNode):
+            self._branches(inner.branches, head=item.head, feeds=item.feeds, done=partial(self._race, inner))
+        elif isinstance(inner, OrElse):
+            self._or_else(inner, head=item.head, feeds=item.feeds)
+
+    def _route(self, *, is_async: bool, inline: bool) -> int:
+        if is_async:
+            return DIRECT if self.direct else ASYNC
+        return PLACE if inline else CALL
+
+    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: bool) -> None:
+        limits = [INF]
+        for layer in layers:
+            limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
+        plain = not any(isinstance(layer, Retry) and layer.accept is not None for layer in layers)
+        route = self._route(is_async=call.is_async, inline=call.inline or call.generator)
+        if call.uses:
+            self.ops.append((USE, tuple((use.keyword, use.kept) for use in call.uses)))
+        fn: Any = Spread(call.fn) if head or call.uses else call.fn
+        if call.lane is not None:
+            route, fn = LANE, InLane(call.lane, self.plan.tasks[self.tasks].name, fn)
+        elif feeds and route == CALL:
+            fn = Pinning(fn, runs_code)
+        self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
+        self.tasks += 1
+
+    def _bridge(self, bridge: Bridge, *, head: bool, feeds: bool) -> None:
+        fn: Any = Spread(bridge.fn) if head else bridge.fn
+        pins = feeds and not bridge.is_async
+        route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
+        planned: PlannedBridge = self.plan.bridges[self.bridges]
+        self.ops.append(
+            (BRIDGE, route, Pinning(fn, runs_code, bridge.generator or gives_plain(bridge.fn)) if pins else fn, planned)
+        )
+        self.bridges += 1
+
+    def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
+        """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
+        outside = _outside(node) if any(isinstance(layer, (Cache, SingleFlight)) for layer in layers) else ()
+        at, low = len(self.ops), self.tasks
+        code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
+        self.ops.append((code,))  # completed when we know which tasks are inside
+        before = self.shared
+
+        def leave() -> None:
+            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, SingleFlight))]
+            alone = -1 if self.shared > before else min(shares, default=len(layers))
+            self.shared += len(shares)
+            self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside, alone)
+            self.ops.append((LEAVE, at))
+
+        self.work += [leave, inner]
+
+    def _or_else(self, node: OrElse, *, head: bool, feeds: bool) -> None:
+        """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
+        at, low, before = len(self.ops), self.tasks, self.shared
+        self.ops.append((ENTER,))
+
+        def handler() -> None:
+            high, alone = self.tasks, self.shared == before
+            self.ops.append((LEAVE, at))
+            jump = len(self.ops)
+            self.ops.append((JUMP,))
+            other = node.fallback
+            error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
+            catch = Fallback(len(self.ops), error, node.on, both)
+            self.ops[at] = (ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
+
+            def end() -> None:
+                self.ops[jump] = (JUMP, len(self.ops), high, self.tasks)
+
+            self.work.append(end)
+            if isinstance(other, Constant):
+                self.ops.append((CONSTANT, other.value))
+            elif isinstance(other, Handler):
+                fn: Any = Spread(other.fn) if both else other.fn
+                pins = feeds and not other.is_async
+                route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
+                self.ops.append((HANDLER, route, Pinning(fn, runs_code, gives_plain(other.fn)) if pins else fn, alone))
+            else:
+                self.work.append(_Item(other, head, feeds))
+
+        self.work += [handler, _Item(node.primary, head, feeds)]
+
+    def _branches(
+        self,
+        nodes: tuple[Node, ...],
+        *,
+        head: bool,
+        feeds: bool = False,
+        done: Callable[[int, tuple[Branch, ...]], None],
+    ) -> None:
+        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
+        at = len(self.ops)
+        self.ops.append((END,))
+        branches: list[Branch] = []
+        steps: list[_Item | Callable[[], None]] = []
+        for node in nodes:
+            mark: list[int] = []
+
+            def begin(mark: list[int] = mark) -> None:
+                mark.extend((len(self.ops), self.tasks))
+
+            def end(mark: list[int] = mark, node: Node = node) -> None:
+                start, low = mark
+                inside = list(walk(node))
+                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, SingleFlight)) for n in inside)
+                keeps = tuple(n.place for n in inside if isinstance(n, Kept))
+                branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
+
+            steps += [begin, _Item(node, head, feeds), end]
+        self.work.append(lambda: done(at, tuple(branches)))
+        self.work.extend(reversed(steps))
+
+    def _seq(self, node: Seq, *, head: bool, feeds: bool) -> None:
+        """The steps; an ``each`` learns what stands on either side of it."""
+        steps: list[_Item | Callable[[], None]] = []
+        folded = False
+        for i, step in enumerate(node.steps):
+            if folded:
+                folded = False
+                continue
+            after = node.steps[i + 1] if i + 1 < len(node.steps) else None
+            if self.many and isinstance(unwrapped(step), Each):
+                steps.append(partial(setattr, self, "before", unwrapped(node.steps[i - 1]) if i else None))
+                if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
+                    folded = True
+                    steps.append(partial(self._items, step, after))
+                    continue
+            read = self.many and _feeds(node.steps[i + 1 :], feeds=feeds)
+            steps.append(_Item(step, head and i == 0, read))
+        self.work.extend(reversed(steps))
+
+    def _choose(self, node: Choose, *, feeds: bool) -> None:
+        """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
+        at, joint = len(self.ops), self._joint()
+        self.ops.append((CHOOSE,))
+        starts: list[int] = []
+        lows: list[int] = []
+        jumps: list[int] = []
+
+        def begin() -> None:
+            starts.append(len(self.ops))
+            lows.append(self.tasks)
+
+        def end() -> None:
+            jumps.append(len(self.ops))
+            self.ops.append((JUMP,))
+
+        def done() -> None:
+            bounds = tuple(pairwise([*lows, self.tasks]))
+            self.ops[at] = (CHOOSE, node.tests, tuple(starts), bounds, joint)
+            for jump in jumps:
+                self.ops[jump] = (JUMP, len(self.ops), 0, 0)
+
+        steps: list[_Item | Callable[[], None]] = []
+        for branch in node.branches:
+            steps += [begin, _Item(branch, head=False, feeds=feeds), end]
+        self.work.append(done)
+        self.work.extend(reversed(steps))
+
+    def _joint(self) -> PlannedBridge:
+        self.joints += 1
+        return self.plan.joints[self.joints - 1]
+
+    def _items(self, node: Each | Expand, fold: Bridge | None = None) -> None:
+        """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
+        joint = self._joint()
+        before, self.before = self.before, None
+        maker = self.tasks - 1 if isinstance(before, TaskNode) else None
+        source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
+
+        def done(at: int, branches: tuple[Branch, ...]) -> None:
+            folded = None
+            if fold is not None:
+                folded = fold.fn, self.plan.bridges[self.bridges]
+                self.bridges += 1
+            code = EACH if isinstance(node, Each) else EXPAND
+            self.ops[at] = (code, branches[0], node, joint, maker, source, folded, len(self.ops))
+
+        self._branches((node.inner,), head=False, done=done)
+
+    def _fan_out(self, node: FanOutNode, at: int, branches: tuple[Branch, ...]) -> None:
+        self.ops[at] = (FAN, branches, node.keys, node.settle, node.need, len(self.ops))
+
+    def _race(self, node: RaceNode, at: int, branches: tuple[Branch, ...]) -> None:
+        after = None if node.after == INF else node.after
+        replica = Replica(node.count, after, node.pick)
+        self.ops[at] = (RACE, branches, replica, node.hedge, len(self.ops))
+
+
+def _outside(node: Node) -> tuple[int, ...]:
+    """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
+    inside = list(walk(node))
+    used = {use.kept for n in inside if isinstance(n, TaskNode) for use in n.uses}
+    return tuple(
+        sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
+    )
+
+
+def _feeds(after: tuple[Node, ...], *, feeds: bool) -> bool:
+    """Whether an ``each`` iterates the value before these steps, or what bridges make of it.
+
+    ``feeds``: whether it does so with the value after them.
+    """
+    other = next((step for step in after if not isinstance(step, Bridge)), None)
+    return feeds if other is None else _begins_with_each(other)
+
+
+def _begins_with_each(node: Node) -> bool:
+    """Whether an ``each`` may iterate the input of a node, in the walk that runs the node."""
+    nodes = [node]
+    while nodes:
+        first = unwrapped(nodes.pop())
+        if isinstance(first, Each):
+            return True
+        if isinstance(first, Seq):
+            nodes.append(first.steps[0])
+        elif isinstance(first, OrElse):
+            nodes.append(first.primary)
+        elif isinstance(first, Choose):
+            nodes += first.branches
+    return False
+
+
+def _peel(node: Node) -> tuple[tuple[Layer, ...], Node]:
+    """The policies around a node, innermost first, and the node itself without them and without labels."""
+    layers: list[Layer] = []
+    while isinstance(node, (Scope, Named)):
+        if isinstance(node, Scope):
+            layers.append(node.policy)
+        node = node.inner
+    return tuple(reversed(layers)), node

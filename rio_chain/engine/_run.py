@@ -1,0 +1,138 @@
+"""One run from its beginning to its Outcome, in the strand that calls."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from rio_chain._core.deadline import Deadline
+from rio_chain.chain._request import Request
+from rio_chain.engine._blocking_call import CALLING
+from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
+from rio_chain.engine._interpreter import interpret
+from rio_chain.engine._prepare import program_for
+from rio_chain.engine._runtime_protocol import Runtime
+from rio_chain.errors import DeadlineExceeded
+from rio_chain.results._outcome import Failed, Outcome
+from rio_chain.results._task_record import close
+
+ABANDON_AFTER = 30.0
+"""Seconds; the limit of a run that nothing else limits."""
+UNFINISHED: Any = object()
+"""Stands for the value of a run that an exception ends."""
+NOBODYS = cast("Outcome[Any]", None)
+"""The Outcome of such a run."""
+
+
+async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
+    """Run the request; ``run`` is its state, new. The deadline inherited from the run around it counts.
+
+    Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
+    """
+    checkpoints = rt.checkpoints
+    passed = 0
+    if checkpoints is not None:
+        await checkpoints.heed()
+        passed = checkpoints.count()
+    began = rt.now()
+    walking = begin(rt, request, run, began, None, ABANDON_AFTER)
+    del request
+    got: Any = UNFINISHED
+    try:
+        got = await walking
+    finally:
+        outcome = finish(run, got, (began, began, rt.now()))
+    if checkpoints is not None and checkpoints.count() == passed:
+        await checkpoints.pause()
+    return outcome
+
+
+# `execute`, split up for callers that cannot afford another coroutine per request. They let go of the request when it
+# has begun, so that its arguments live only as long as the run needs them.
+
+
+def begin(  # noqa: PLR0917 - called for every request
+    rt: Runtime, request: Request[Any], run: Run, now: float, deadline: Deadline | None, abandon_after: float
+) -> Coroutine[Any, Any, Any]:
+    """Begin a run. Await what this returns at once: it gives the value, or ``Failed``. Then call ``finish``.
+
+    Args:
+        rt: the runtime of the strand that calls.
+        request: what to run.
+        run: its state, new; the caller may ``stop`` it.
+        now: the instant, on the runtime's clock.
+        deadline: the limit of the run; the one inherited from the run around it counts as well.
+        abandon_after: seconds, counted from now, for a run without a deadline or an outermost timeout.
+    """
+    program, value = program_for(request, rt)
+    run.origin = now
+    parent_strand = CURRENT.get()
+    until = INF if deadline is None and parent_strand is None else _until(rt, deadline, inherited())
+    late = until <= now
+    if until == INF and not program.limited:
+        run.abandon_after = abandon_after
+        until = now + abandon_after
+    if parent_strand is not None and parent_strand.open:
+        run.around = parent_strand.run
+        if parent_strand.rt.now == rt.now:
+            run.origin = parent_strand.run.origin
+    strand = run.root = run.strand(rt, rt.slot(), until)
+    if parent_strand is not None:
+        strand.before = parent_strand, CALLING.get()
+        # an abandoned blocking call in it keeps the places of the body around, too
+        strand.permits = parent_strand.permits
+    if program.kept:
+        strand.kept = [None] * program.kept
+    CURRENT.set(strand)
+    if run.stop_error is not None or late:
+        return _at_once(run, run.stop_error or DeadlineExceeded("before it began"))
+    return interpret(strand, program.ops, 0, program.length, value, now)
+
+
+async def _at_once(run: Run, error: Exception) -> Failed:
+    return _answered(run, error)
+
+
+def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any]:
+    """End a run, however it ended. The one epilogue of all runs.
+
+    Args:
+        run: its state.
+        got: its value, or ``Failed``. ``UNFINISHED`` if an exception goes on: then nobody gets the Outcome.
+        times: when it was posted, began and ended.
+    """
+    strand = run.root
+    if strand is not None:  # else it never began
+        run.root = run.around = None
+        here: Any = CURRENT.get()
+        if here is strand or not isinstance(here, Strand):  # else a collector ends it, in the context of another run
+            if strand.before is None:
+                CURRENT.set(None)
+            else:
+                parent_strand, calling = strand.before
+                CURRENT.set(parent_strand)
+                CALLING.set(calling)
+        strand.before = None
+        strand.end()
+    if got is UNFINISHED:
+        return NOBODYS
+    if run.stop_error is not None and type(got) is not Failed:
+        got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
+    if run.observed:
+        run.over(got.error if type(got) is Failed else None)
+    return Outcome(run.plan, run.log, got, times)
+
+
+def _until(rt: Runtime, *deadlines: Deadline | None) -> float:
+    """The earliest of the deadlines, on the runtime's clock."""
+    return min((deadline.on(rt.now) for deadline in deadlines if deadline is not None), default=INF)
+
+
+def outcome_of_unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
+    """The Outcome of a request that ended while it waited."""
+    return Outcome(request.plan, run.log, _answered(run, error), (posted, now, now))
+
+
+def _answered(run: Run, error: Exception) -> Failed:
+    close(run.log, 0, len(run.log), error)
+    return Failed(error)

@@ -1,0 +1,245 @@
+"""A run that tells what happens in it, for ``request.stream()``.
+
+A run that nobody watches knows nothing of this: what is told hangs on types of its own. A watched run's log is full of
+entries from the start, so the interpreter finds one where it would else write a tuple, and its strands see their ``at``
+being set. The rest are the hooks of ``Run``, which are called only where something rare has happened anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rio_chain._core.units import milliseconds
+from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
+from rio_chain.chain._plan import Plan
+from rio_chain.engine._current_run import Run, Strand
+from rio_chain.engine._runtime_protocol import Runtime, Slot
+from rio_chain.policies import Accept, Retry
+from rio_chain.results._events import Event, Kind
+from rio_chain.results._task_record import TaskRecord
+
+
+class EventSink:
+    """Who is told, and since when; all parts of a run share it. From ``close`` on nobody is told."""
+
+    __slots__ = ("_began", "_now", "_tell", "judged", "plan")
+
+    def __init__(self, plan: Plan, tell: Callable[[Event], None]) -> None:
+        self.plan = plan
+        self.judged = judged(plan.root)
+        self._tell: Callable[[Event], None] | None = tell
+        self._now: Callable[[], float] | None = None
+        self._began = 0.0
+
+    def begin(self, now: Callable[[], float]) -> None:
+        """The run begins; ``now`` is its clock."""
+        self._now, self._began = now, now()
+
+    def close(self) -> None:
+        """Forget whom to tell: who keeps the Outcome must not keep that too."""
+        self._tell = self._now = None
+
+    def tell(self, kind: Kind, index: int, item: int | None, **more: Any) -> None:
+        """Tell of one task. From any thread."""
+        tell, now = self._tell, self._now  # read once: the run may be over at any moment
+        if tell is not None and now is not None:
+            tell(Event(kind, self.plan.tasks[index].name, milliseconds(now() - self._began), item=item, **more))
+
+
+def judged(root: Node) -> frozenset[int]:
+    """The tasks whose answer something around them alone may still refuse, so that they have not finished with it."""
+    found: set[int] = set()
+    seen = 0  # tasks, in plan order
+    for node in walk(root):
+        if isinstance(node, Scope) and _judges(node):
+            tasks = (inner for inner in walk(node.inner) if isinstance(inner, TaskNode))
+            if next(tasks, None) is not None and next(tasks, None) is None:
+                found.add(seen)
+        seen += isinstance(node, TaskNode)
+    return frozenset(found)
+
+
+def _judges(node: Scope) -> bool:
+    policy = node.policy
+    return isinstance(policy, Accept) or (isinstance(policy, Retry) and policy.accept is not None)
+
+
+class ObservedPart:
+    """What is told of a run, or of a part of it that has a log of its own. It does not keep that log."""
+
+    __slots__ = ("_last", "_told", "above", "contends", "item", "over", "watch")
+
+    def __init__(
+        self, watch: EventSink, above: ObservedPart | None = None, *, item: int | None = None, contends: bool = False
+    ) -> None:
+        self.watch = watch
+        self.above = above  # what it is a part of
+        self.item = item
+        self.contends = contends  # it is one of several calls, and how they ended is told above, when they are merged
+        self.over = False  # its walk is
+        self._last = [(0, 0)] * len(watch.plan.tasks)  # of each task: attempt and replica of the call that began last
+        self._told: list[Any] = [None] * len(watch.plan.tasks)  # the status it finished with, if that was told
+
+    def begins(self, index: int, attempt: int, replica: int) -> None:
+        """A call begins."""
+        self.reached(index, attempt, replica)
+        self.watch.tell("started", index, self.item, attempt=attempt, replica=replica)
+
+    def reached(self, index: int, attempt: int, replica: int) -> None:
+        """This call of a task has begun, here or in a part of this one."""
+        self._last[index], self._told[index] = (attempt, replica), None
+        if self.above is not None:
+            self.above.reached(index, attempt, replica)
+
+    def failed(self, index: int, error: Any) -> None:
+        """An attempt has failed."""
+        self._told[index] = None
+        attempt, replica = self._last[index]
+        self.watch.tell("attempt_failed", index, self.item, attempt=attempt, replica=replica, error=error)
+
+    def succeeded(self, index: int, entry: TaskRecord) -> None:
+        """There is an answer."""
+        self._told[index] = None
+        if index not in self.watch.judged:
+            self.finished(index, entry)
+
+    def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
+        """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
+        end = entry
+        if at_last and entry.status is None:
+            end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
+            end.skip(cause)
+        if self.contends or end.status in (None, "running", self._told[index]):
+            return
+        self._told[index] = end.status
+        error = None if end.status == "succeeded" else end.value
+        more = {"attempt": entry.calls, "replica": entry.winner, "status": end.status, "error": error}
+        self.watch.tell("finished", index, self.item, **more)
+
+
+class ObservedRecord(TaskRecord):
+    """The log of one task, which tells what is noted in it."""
+
+    __slots__ = ("_index", "_part")
+
+    def __init__(self, part: ObservedPart, index: int) -> None:
+        super().__init__()
+        self._part = part
+        self._index = index
+
+    def succeeded(self, value: Any) -> None:
+        """As ``Entry.succeeded``."""
+        super().succeeded(value)
+        self._part.succeeded(self._index, self)
+
+    def failed(self, error: Any) -> None:
+        """As ``Entry.failed``."""
+        super().failed(error)
+        self._part.failed(self._index, error)
+
+    def end(self, error: Any, *, sibling: bool) -> None:
+        """As ``Entry.end``; for an item this may come when its walk is over."""
+        super().end(error, sibling=sibling)
+        if self._part.over:
+            self._part.finished(self._index, self)
+
+    def plain(self) -> TaskRecord | None:
+        """The same for who does not watch; None where nothing was noted."""
+        if not (self.calls or self.status or self.errors or self.denied or self.started):
+            return None
+        entry = TaskRecord()
+        for name in TaskRecord.__slots__:
+            setattr(entry, name, getattr(self, name))
+        return entry
+
+
+class ObservedRun(Run):
+    """A run, or a part of one, that is watched."""
+
+    __slots__ = ("_begun", "told")
+
+    observed = True
+
+    def __init__(self, told: ObservedPart, around: Run | None = None) -> None:
+        super().__init__(told.watch.plan, around)
+        self.told = told
+        self.log = [ObservedRecord(told, index) for index in range(len(self.log))]
+        self._begun = False
+
+    def part(self, item: int | None = None) -> ObservedRun:
+        """As ``Run.part``."""
+        told = self.told
+        if item is not None:
+            return ObservedRun(ObservedPart(told.watch, told, item=item), self)
+        return ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+
+    def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
+        """As ``Run.strand``."""
+        root = self.told.above is None and not self._begun
+        if root:
+            self.told.watch.begin(rt.now)
+        first, self._begun = not (root or self._begun), True
+        return ObservedStrand(self, rt, slot, parent_deadline, first=first)
+
+    def hedge_started(self, index: int, attempt: int, replica: int) -> None:
+        """As ``Run.hedge_started``."""
+        told = self.told
+        told.watch.tell("hedge_started", index, told.item, attempt=attempt, replica=replica)
+
+    def merged(self, low: int, high: int, *, won: bool) -> None:
+        """As ``Run.merged``."""
+        for index in range(low, high):
+            entry: TaskRecord = self.log[index]
+            if index not in self.told.watch.judged and (won or entry.status == "succeeded"):
+                self.told.finished(index, entry)
+
+    def given_up(self, low: int, high: int) -> None:
+        """As ``Run.given_up``."""
+        for index in range(low, high):
+            entry: Any = self.log[index]
+            if isinstance(entry, TaskRecord):
+                self.told.finished(index, entry)
+
+    def over(self, cause: Any = None) -> None:
+        """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
+        told = self.told
+        told.over = True
+        is_item = told.above is not None and not told.contends
+        for index, entry in enumerate(self.log):
+            if isinstance(entry, TaskRecord):
+                told.finished(index, entry, cause, at_last=told.above is None)
+            if isinstance(entry, ObservedRecord) and not (is_item and entry.status in (None, "running")):
+                self.log[index] = entry.plain()
+
+
+class ObservedStrand(Strand):
+    """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
+
+    __slots__ = ("_at", "_first", "_telling")
+
+    def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
+        self._telling = False
+        super().__init__(run, rt, slot, parent_deadline)
+        self._telling = True
+        self._first = first
+
+    def _get_at(self) -> int:
+        return self._at
+
+    def _set_at(self, index: int) -> None:
+        self._at = index
+        run = self.run
+        if self._telling and isinstance(run, ObservedRun):
+            run.told.begins(index, self.rounds + run.log[index].calls + 1, self.replica)
+
+    # The interpreter stores the task here exactly when its call begins. That this store tells it, costs those nothing
+    # who don't watch: the interpreter asks nobody, and in their strands it is a plain slot.
+    at: Any = property(_get_at, _set_at)
+
+    def close(self) -> None:
+        """As ``Strand.close``."""
+        if self._first:
+            self._first = False
+            self.run.over()
+        super().close()

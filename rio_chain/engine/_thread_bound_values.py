@@ -1,0 +1,297 @@
+"""Values that are bound to the thread and the context that made them: generators, database cursors, files.
+
+``each`` reads an iterator many times, and an iterator may depend on its thread (an sqlite cursor, an ``RLock``) or on
+its context (``decimal.localcontext``, ``ContextVar.reset``). So the worker thread that made it leaves its pool and
+makes all further calls to it, in the same context, until the iterator is closed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from contextvars import Context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
+from returns.result import Success
+
+from rio_chain._core.unhandled_errors import surely
+from rio_chain.chain._functions import name_of
+from rio_chain.engine._blocking_call import NO_KWARGS, SharedPermit, call_reserved
+from rio_chain.engine._runtime_protocol import Raised, Waiter, answer, kind_of
+
+if TYPE_CHECKING:
+    from rio_chain.engine._current_run import Strand
+
+NOT_MADE: Any = object()
+"""Stands for the answer of a call that is not made yet."""
+
+
+class ThreadPool(Protocol):
+    """The pool that the thread comes from."""
+
+    detached_calls: dict[Any, None]
+    """The calls that wait for a thread that was detached, or run on one."""
+    submitted: int
+    """Changes with each call."""
+
+    def abandon_detached(self, worker: Any, context: Context) -> None:
+        """Count the thread of a seat as abandoned, until it comes back."""
+
+
+class PinnedCall:
+    """One call on the thread of a pinned value."""
+
+    __slots__ = ("answer", "args", "fn", "waiter")
+
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any], waiter: Waiter | None) -> None:
+        self.fn = fn
+        self.args = args
+        self.waiter = waiter
+        self.answer = NOT_MADE
+
+
+class PinnedThread:
+    """The thread that made a value, and the calls that it makes for it, one after the other.
+
+    Args:
+        value: what the thread has made. If it is a generator, the thread closes it at the end.
+        context: in which it was made, and in which all calls are made.
+        pool: where the thread comes from.
+        worker: by which ``pool`` knows the thread.
+    """
+
+    __slots__ = ("_calls", "_lock", "_now", "_over", "_permits", "_pool", "_seat", "context", "value")
+
+    def __init__(self, value: Any, context: Context, pool: ThreadPool, worker: object) -> None:
+        self.value = value
+        self.context = context
+        self._pool = pool
+        self._seat = worker
+        self._calls: SimpleQueue[PinnedCall | None] = SimpleQueue()
+        self._permits: tuple[SharedPermit, ...] = ()  # the places under limits that it keeps while it is abandoned
+        self._lock = threading.RLock()
+        self._now: PinnedCall | None = None
+        self._over = False
+
+    def put(self, call: PinnedCall) -> None:
+        """Have a call made after those before it. From any thread."""
+        self._pool.submitted += 1
+        self._pool.detached_calls[call] = None
+        self._calls.put(call)
+        if self._over:
+            self._ended()
+
+    def end(self) -> None:
+        """Let the thread go after the calls before. From any thread, also from a finaliser."""
+        self._calls.put(None)
+
+    def serve(self) -> None:
+        """Make the calls, on the thread that made the value. Returns when that is not needed any more."""
+        try:
+            while (call := self._calls.get()) is not None:
+                self._now = call
+                try:
+                    call.answer = answer(self.context, call.fn, call.args, NO_KWARGS)
+                finally:
+                    self._now = None
+                    self._made(call)
+                del call
+            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+        finally:
+            surely(self._ended)
+
+    def _made(self, call: PinnedCall) -> None:
+        if call.waiter is not None:
+            surely(call.waiter.wake)
+        self._pool.detached_calls.pop(call, None)  # last: a clock that jumps looks at this
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._over = True
+            permits, self._permits = self._permits, ()
+        self.value = None
+        with suppress(Empty):
+            while True:
+                call = self._calls.get_nowait()
+                if call is not None:  # it will not be made
+                    self._made(call)
+        for permit in permits:
+            permit.leave()
+
+    def abandon(self, closing: PinnedCall, permits: tuple[SharedPermit, ...]) -> bool:
+        """Count the thread as abandoned if it runs a call before ``closing``. False: it does not."""
+        with self._lock:
+            if self._over or self._now is None or self._now is closing:
+                return False
+            self._permits = permits
+            for permit in permits:
+                permit.join()
+            self._pool.abandon_detached(self._seat, self.context)
+            return True
+
+
+class Pinned:
+    """What a sync function returned, with the thread that made it. When this object goes, the thread is free.
+
+    Attributes:
+        value: what was returned. Only ``call`` uses it.
+        context: in which it was made.
+        thread: which makes the calls. None where calls are made in place, as in virtual time.
+    """
+
+    __slots__ = ("context", "thread", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.context: Context | None = None
+        self.thread: PinnedThread | None = None
+
+    def detach(self, context: Context, pool: ThreadPool, worker: object) -> PinnedThread:
+        """Bind it to the thread that calls this, which will then ``serve`` what it gets."""
+        self.context = context
+        self.thread = thread = PinnedThread(self.value, context, pool, worker)
+        return thread
+
+    async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Make a call where the value was made: the call's value or ``Raised``. Interrupted, the call goes on."""
+        if self.thread is None:
+            return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
+        call = PinnedCall(fn, args, strand.rt.waiter())
+        self.thread.put(call)
+        await _awaited(call)
+        return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
+
+    async def call_first(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """``call``, before anybody reads the value. Interrupted, ``leave`` and go on."""
+        try:
+            return await self.call(strand, fn, args)
+        except GeneratorExit:
+            self.drop()
+            raise
+        except BaseException:
+            await self.leave(strand)
+            raise
+
+    def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        return fn(*args) if self.context is None else self.context.run(fn, *args)
+
+    def became(self, value: Any) -> Pinned:
+        """Another value that was made from it, on the same thread, takes its place."""
+        self.value = value
+        if self.thread is not None:
+            self.thread.value = value
+        return self
+
+    async def close(self, strand: Strand) -> None:
+        """Close the value if it is a generator, and wait for that. Interrupted, ``leave`` and go on."""
+        thread, closing = self._closing(strand)
+        if thread is None:
+            await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
+            return
+        try:
+            await _awaited(closing)
+        except BaseException:
+            await self._left(strand, thread, closing)
+            raise
+
+    async def leave(self, strand: Strand) -> None:
+        """The same where the strand was interrupted: wait for the clean-up only, and not for a call that is stuck."""
+        thread, closing = self._closing(strand)
+        if thread is None:
+            self._close_here()
+        else:
+            await self._left(strand, thread, closing)
+
+    def drop(self) -> None:
+        """The same where nothing can be waited for."""
+        thread, self.thread = self.thread, None
+        if thread is None:
+            self._close_here()
+        else:
+            thread.end()
+
+    def _closing(self, strand: Strand) -> tuple[PinnedThread | None, PinnedCall]:
+        thread, self.thread = self.thread, None
+        closing = PinnedCall(close_generator, (self.value,), None if thread is None else strand.rt.waiter())
+        if thread is not None:
+            thread.put(closing)
+            thread.end()
+        return thread, closing
+
+    def _close_here(self) -> None:
+        if self.context is not None:
+            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+
+    async def _left(self, strand: Strand, thread: PinnedThread, closing: PinnedCall) -> None:
+        if thread.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
+            strand.give_up_pinned(thread.context)
+        elif closing.waiter is not None:
+            await closing.waiter.wait_shielded()
+
+    def __del__(self) -> None:
+        thread = getattr(self, "thread", None)
+        if thread is not None:
+            thread.end()
+
+
+async def _awaited(call: PinnedCall) -> None:
+    if call.waiter is not None:
+        await call.waiter.wait()
+
+
+def claim(strand: Strand, value: object) -> Pinned | None:
+    """What the strand keeps for this value, if that is pinned. It is the caller's from now on."""
+    for pinned in strand.pinned:
+        if pinned.value is value:
+            strand.pinned = tuple(other for other in strand.pinned if other is not pinned)
+            return pinned
+    return None
+
+
+def close_generator(value: Any) -> None:
+    """Close it if it is one. What else can be iterated, a file for one, is closed by the code that opened it."""
+    if isinstance(value, Generator):
+        value.close()
+
+
+@frozen
+class Pinning:
+    """A function whose value is ``Pinned`` if ``pins`` says so of it.
+
+    ``plain``: it is clear before the call that its value needs no thread.
+    """
+
+    fn: Callable[..., Any]
+    pins: Callable[[Any], bool]
+    plain: bool = False
+
+    @property
+    def __name__(self) -> str:
+        """That of the function, for errors."""
+        return name_of(self.fn)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it."""
+        got = self.fn(*args)
+        inner: Any = got.unwrap() if kind_of(got) is Success else got
+        return Pinned(inner) if self.pins(inner) else got
+
+
+async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:
+    """Call a bridge, or its like: on the thread of its input if that is pinned, else on one that its value can keep."""
+    pinned = claim(strand, value)
+    if pinned is None:
+        if function.plain and strand.rt.places:
+            try:
+                return function.fn(value)
+            except StopIteration as error:  # no coroutine can raise one
+                return Raised(error)
+        return await call_reserved(strand, function, (value,))
+    got = await pinned.call_first(strand, function, (value,))
+    if type(got) is Pinned:
+        return pinned.became(got.value)
+    pinned.drop()
+    return got

@@ -1,0 +1,216 @@
+"""What an executor module offers: hosts. A host is one place where strands run, on a loop or on threads.
+
+And what all loops have in common.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
+from time import perf_counter
+from typing import Any, Protocol
+
+from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
+from rio_chain.executors._blocking_wait import BlockingHost
+from rio_chain.executors._worker_pool import WorkerPool, pooled_call
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+"""What a host runs as a strand of its own; it handles all its errors."""
+
+
+class Lost(Protocol):
+    """Called when the loop of a host has ended, or begins to."""
+
+    def __call__(self, *, over: bool) -> None:
+        """``over``: nothing on it goes on. Else its tasks are cancelled, and still have their clean-up to do."""
+
+
+MAX_BURST = 0.005
+"""Seconds that a run may go on before somebody looks whether it holds the loop. So it may do so for two of them, and a
+timer of somebody else's that is due meanwhile waits for two such turns.
+"""
+
+
+class BaseLoopRuntime(ABC):
+    """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the pool."""
+
+    direct = True
+    places = True
+    draw = staticmethod(random.random)
+
+    checkpoints: Checkpoints | None = None
+
+    home: object
+    running: Callable[[], object]
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+        self.lanes: Mapping[str, Lane] = NO_LANES
+        self.look_at = 0.0
+        self._looked = 0.0  # when that was, in real seconds
+        self._turn = 0  # one more when the loop has gone round since somebody looked
+        self._asked = False  # whether it will be
+        self._last: tuple[int, int] = 0, 0  # who looked last, and in which turn
+
+    def here(self) -> bool:
+        """As ``LoopRuntime.here``."""
+        return self.running() is self.home
+
+    @abstractmethod
+    def waiter(self) -> Waiter:
+        """As ``Runtime.waiter``."""
+
+    def async_waiter(self) -> Waiter:
+        """As ``Runtime.async_waiter``."""
+        return self.waiter()
+
+    @abstractmethod
+    def _soon(self, turned: Callable[[], None]) -> None:
+        """Call this when the loop goes round next."""
+
+    def holds(self, run: int, now: float) -> bool:
+        """As ``Runtime.holds``. The loop is asked to tell its next turn, as it counts none."""
+        real, mark = perf_counter(), (run, self._turn)
+        long = real >= self._looked + MAX_BURST  # else a clock that is not the real one was moved
+        if long and mark == self._last:
+            self.look_at = now  # the other strands of this run look at once
+            return True
+        self.look_at = now + MAX_BURST
+        if long:
+            self._looked, self._last = real, mark
+            if not self._asked:
+                self._asked = True
+                self._soon(self._turned)
+        return False
+
+    def _turned(self) -> None:
+        self._turn += 1
+        self._asked = False
+
+    def reserve(self) -> Awaitable[None] | None:
+        """As ``Runtime.reserve``."""
+        return self.pool.reserve(self.waiter)
+
+    def unreserve(self) -> None:
+        """As ``Runtime.unreserve``."""
+        self.pool.permits.release()
+
+    def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        """As ``Runtime.call``."""
+        return pooled_call(self.pool, self.waiter, fn, args, kwargs)
+
+    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """As ``Runtime.call_async``."""
+        return await fn(*args, **kwargs)
+
+
+class LoopRuntime(Runtime, Protocol):
+    """The Runtime of a loop that is running."""
+
+    home: object
+    """The loop."""
+    running: Callable[[], object]
+    """Gives the loop that runs in this thread, None where there is none."""
+
+    def here(self) -> bool:
+        """Whether the task that asks runs on this loop."""
+        ...
+
+
+class BaseLoopHost(BlockingHost):
+    """What the hosts on running loops do alike."""
+
+    runtime: BaseLoopRuntime
+    pool: WorkerPool
+    must_close = True
+
+    def here(self) -> bool:
+        """As ``Host.here``."""
+        return self.runtime.running() is self.runtime.home
+
+    def forked(self) -> bool:
+        """As ``BlockingHost.forked``."""
+        return self.pool.forked
+
+    def waiter(self) -> Waiter:
+        """As ``BlockingHost.waiter``."""
+        return self.runtime.waiter() if self.runtime.here() else super().waiter()
+
+
+class Host(BlockingHost, Protocol):
+    """One place where strands run."""
+
+    name: str
+    runtime: Runtime
+    pool: WorkerPool
+    cancelled: type[BaseException]
+    """What a strand gets when its loop ends."""
+    must_close: bool
+    """Whether it keeps threads, tasks or descriptors until it is closed."""
+
+    def here(self) -> bool:
+        """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
+        ...
+
+    def cancelling(self) -> bool:
+        """Whether the strand that asks, and that got a ``cancelled``, was cancelled from outside: its loop ends."""
+        ...
+
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
+        """Start a strand of its own in that context. From any thread. It may run ``main`` twice after an interruption.
+
+        Args:
+            main: what it runs.
+            context: in which it runs.
+            accepted: when no thread can be started, it waits for the next chance. Default: the error is raised.
+
+        Raises:
+            HostGone: its loop has ended.
+            RuntimeError: no thread can be started. ``main`` will not run.
+        """
+
+    def on_loss(self, lost: Lost) -> None:
+        """Call this if the loop ends while the host is in use: on the loop, or on the thread that closes it."""
+
+    def close(self, *, wait: bool = True) -> None:
+        """Free what the host started. Strands have ended before.
+
+        Args:
+            wait: until its threads have ended; from any thread but the host's own. A finaliser does not wait.
+        """
+
+
+class ExecutorModule(Protocol):
+    """The interface of ``executors/_thread.py``, and a part of that of the loops."""
+
+    def launch(self, threads: int, max_abandoned: int, name: str = ...) -> Host:
+        """A host on threads of its own, whose names begin with ``name``."""
+        ...
+
+
+class Executor(ABC):
+    """An executor that is made and handed over, where others are named."""
+
+    name: str
+
+    @abstractmethod
+    def launch(self, threads: int, max_abandoned: int, name: str = ...) -> Host:
+        """As ``ExecutorModule.launch``."""
+
+
+class LoopModule(ExecutorModule, Protocol):
+    """The interface of ``executors/_asyncio.py``, ``trio.py`` and ``virtual.py``."""
+
+    def attach(self, threads: int, max_abandoned: int) -> Host:
+        """A host on the loop that is running in this thread."""
+        ...
+
+    def runtime(self, pool: WorkerPool) -> LoopRuntime:
+        """The runtime of the loop that is running in this thread."""
+        ...
+
+    def tasks(self) -> Mapping[object, tuple[str, object]]:
+        """The name and the coroutine of each task of the loop that is running, without the one that asks."""
+        ...

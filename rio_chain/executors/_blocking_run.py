@@ -1,0 +1,110 @@
+"""Runs that no balancer holds: blocking ones, on a host that they share, and one in the caller's own task."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from rio_chain._core.deadline import Deadline, deadline_of
+from rio_chain._core.forks import after_fork
+from rio_chain._core.units import Duration
+from rio_chain.engine._current_run import Run
+from rio_chain.engine._prepare import check_lanes
+from rio_chain.engine._run import execute
+from rio_chain.errors import UsageError
+from rio_chain.executors._base import Executor
+from rio_chain.executors._by_name import checked_executor, default_name, module_of
+from rio_chain.executors._process_resources import keep_for_process
+from rio_chain.executors._run_ticket import TicketRun, wait_for
+from rio_chain.executors._running_loop import SHARED_ABANDONED, SHARED_THREADS, running_library, runtime_here
+from rio_chain.executors._ticket import Ticket
+
+if TYPE_CHECKING:
+    from rio_chain.chain._request import Request
+    from rio_chain.executors._base import Host
+    from rio_chain.results._outcome import Outcome
+
+ALONE = frozenset({"virtual"})
+"""Of these each blocking run has one of its own: a clock that others have moved would show in it."""
+
+
+def run_here(request: Request[Any]) -> Coroutine[Any, Any, Outcome[Any]]:
+    """What runs a request in the caller's own task. Called there."""
+    return execute(runtime_here(), request, Run(request.given[0]))
+
+
+# --- blocking runs ----------------------------------------------------------------------------------------------
+
+_hosts: dict[tuple[int, str], Host] = {}
+_warned: set[str] = set()
+_lock = threading.RLock()
+
+
+def _renew() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it at the fork
+    _lock = threading.RLock()
+
+
+after_fork(_renew)
+
+
+def shared_host(executor: str | Executor) -> Host:
+    """The one host of this process and executor for blocking runs that no balancer holds."""
+    if isinstance(executor, Executor) or executor in ALONE:
+        return module_of(executor).launch(SHARED_THREADS, SHARED_ABANDONED)
+    name = executor
+    key = os.getpid(), name  # a forked child has none of its parent's threads
+    with _lock:
+        if key not in _hosts:
+            with keep_for_process():
+                made = module_of(name).launch(SHARED_THREADS, SHARED_ABANDONED, f"rio_chain-{name}-shared")
+            if _hosts.setdefault(key, made) is not made:  # a signal handler came in between
+                made.close()
+        return _hosts[key]
+
+
+Follow = Callable[[Ticket[Any]], AbstractContextManager[Callable[[], object]]]
+"""Opened with a ticket right before its run begins; it gives what to do until that is answered."""
+
+
+def run_blocking(
+    request: Request[Any],
+    executor: str | Executor | None = None,
+    deadline: Deadline | Duration | None = None,
+    follow: Follow | None = None,
+) -> Outcome[Any]:
+    """Run a request on the shared host and wait for it."""
+    host = shared_host(default_name() if executor is None else checked_executor(executor))
+    limit = deadline_of(deadline, host.runtime.now)
+    check_lanes(request, host.runtime.lanes)
+    if host.on_loop_thread():
+        raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
+    warn_if_a_loop_runs("await page(42)")
+    ticket = Ticket(request, host)
+    with nullcontext() if follow is None else follow(ticket) as meanwhile:
+        if follow is not None:  # what it took to open is not the run's time
+            limit = deadline_of(deadline, host.runtime.now)
+        host.spawn(TicketRun(host, ticket, host.runtime.now(), limit).serve, copy_context())
+        return wait_for(ticket, meanwhile)
+
+
+def warn_if_a_loop_runs(instead: str) -> None:
+    """Warn, once, that a blocking call stops a running loop. A notebook cell is meant to block, so not there."""
+    if instead in _warned or running_library() is None or in_notebook():
+        return
+    _warned.add(instead)
+    message = f"this blocking call stops the loop that is running; write `{instead}`"
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None

@@ -1,0 +1,19 @@
+"""Sleeping on whatever clock runs the function that asks."""
+
+from __future__ import annotations
+
+from rio_chain.executors._running_loop import runtime_here
+from rio_chain.executors._strand import driven_strand, yield_to_others
+from rio_chain.executors._strand import sleep as strand_sleep
+
+
+async def sleep_here(seconds: float) -> None:
+    """Sleep; 0 lets others go first.
+
+    Raises:
+        UsageError: no loop is running.
+    """
+    if driven_strand() is None:
+        await runtime_here().sleep(seconds)
+    else:  # a strand, which knows its clock: in virtual time it may run on any thread
+        await (strand_sleep(seconds) if seconds > 0 else yield_to_others())

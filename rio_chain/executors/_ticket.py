@@ -1,0 +1,203 @@
+"""Ticket: a posted Request. Wait for it from any thread, await it on any loop, cancel it from anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from rio_chain._core.notebook_repr import NotebookRepr
+from rio_chain._core.tracebacks import as_kept, drop_frames
+from rio_chain._core.unhandled_errors import call_once, report_unhandled, surely
+from rio_chain._core.units import Duration, seconds
+from rio_chain.chain._request import Request
+from rio_chain.engine._current_run import Run
+from rio_chain.errors import TicketCancelled, UsageError
+from rio_chain.executors._blocking_wait import BlockingHost, release_once
+from rio_chain.executors._running_loop import waiter_here
+from rio_chain.policies._checks import callback as function
+
+if TYPE_CHECKING:
+    from rio_chain.results._outcome import Outcome
+
+Out = TypeVar("Out", covariant=True)
+
+
+class Ticket(NotebookRepr, Generic[Out]):
+    """What ``balancer.post`` gives. It gets exactly one Outcome, whatever happens.
+
+    There are no locks in it, so that a finaliser or a signal handler may use one. An answer is one store; the thread
+    that stores it then calls all wakers. A caller that begins to wait adds its waker first and then looks for the
+    answer. So a waker may be called twice, which does nothing.
+    """
+
+    __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
+
+    def __init__(self, request: Request[Out], host: BlockingHost) -> None:
+        self.request = request
+        self.run = Run(request.plan)
+        self.host = host
+        self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
+        self._outcome: Outcome[Out] | None = None
+        self._error: BaseException | None = None
+        self._seen = False
+        self._wakers: list[Callable[[], None]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been answered."""
+        return self._outcome is not None or self._error is not None
+
+    @property
+    def outcome(self) -> Outcome[Out] | None:
+        """Its Outcome, if that is there; None until then."""
+        return self._outcome
+
+    def cancel(self, reason: str = "its ticket was cancelled") -> None:
+        """End the request as soon as it can be, with ``Failure(TicketCancelled)``. From any thread; never waits.
+
+        A request that is queued never runs; what runs is stopped: async functions are cancelled and awaited, sync
+        ones abandoned. A request that is over stays as it is. In a forked child this does nothing, as the request runs
+        in the parent.
+        """
+        if self.host.forked():
+            return
+        error = TicketCancelled(reason)
+        self.run.stop(error)  # first: whoever finds it withdrawn looks there for the reason
+        withdraw = self.withdraw  # read once: an answer takes it away
+        if withdraw is not None:
+            withdraw(error)
+
+    def wait(self, timeout: Duration | None = None) -> Outcome[Out]:
+        """Block until the Outcome is there, and give it.
+
+        Args:
+            timeout: the most to wait, in milliseconds or as a ``timedelta``. The request goes on when it is over.
+
+        Raises:
+            TimeoutError: no answer within ``timeout``.
+            UsageError: on the thread whose loop has to answer; write ``await ticket`` there. In a process that was
+                forked since it was posted.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
+        if not self.done:
+            self.host.check_process()
+            if self.host.on_loop_thread():
+                raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
+            gate = threading.Lock()
+            gate.acquire()
+            waker = release_once(gate)
+            self.add_waker(waker)
+            if not self.host.block(gate, limit):
+                self._forget(waker)
+                raise TimeoutError(f"no Outcome within {timeout} ms; the request goes on")
+        try:
+            return self._answer()
+        finally:
+            del self  # the traceback of an error keeps this frame
+
+    def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Outcome[Out]:
+        if not self.done:
+            self.host.check_process()
+        waiter = waiter_here() if self.done else self.host.waiter()
+        self.add_waker(waiter.wake)
+        try:
+            await waiter.wait()  # where it is done already, too: on trio that is a checkpoint
+        except BaseException:
+            self._forget(waiter.wake)
+            raise
+        try:
+            return self._answer()
+        finally:
+            del self  # the traceback of an error keeps this frame
+
+    async def ended(self) -> None:
+        """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
+        if self.host.forked():
+            return
+        waiter = self.host.waiter()
+        self.add_waker(waiter.wake)
+        await waiter.wait_shielded()
+
+    def on_done(self, callback: Callable[[], object]) -> None:
+        """Call this once when it is answered, in the order in which callbacks were given; at once if it is already.
+
+        The thread that answers the ticket calls it, which may be that of a loop: it should be quick. An error that it
+        raises, of whatever class, goes to ``threading.excepthook`` and harms nobody else.
+
+        Raises:
+            ChainDefinitionError: it is no plain function.
+
+        Example:
+            >>> from rio_chain import Balancer, Task
+            >>> with Balancer("thread") as balancer:
+            ...     ticket = balancer.post(Task(len)("four"))
+            ...     outcome = ticket.wait()
+            >>> ticket.on_done(lambda: print(ticket.outcome.unwrap()))
+            4
+        """
+        checked = function(callback, "callback", "a plain function that needs no argument", one=False)
+        self.add_waker(partial(call_once, [checked]))
+
+    def add_waker(self, waker: Callable[[], None]) -> None:
+        """As ``on_done``, for a function of ours: it raises nothing, and a second call of it does nothing."""
+        self._wakers.append(waker)
+        if self.done:  # the thread that answered it may have looked before
+            self._forget(waker)
+            waker()
+
+    def _forget(self, waker: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):  # all may be forgotten at this very moment
+            self._wakers.remove(waker)
+
+    def _wake(self) -> None:
+        for waker in tuple(self._wakers):
+            surely(waker)
+        self._wakers.clear()
+
+    def _answer(self) -> Outcome[Out]:
+        self._seen = True
+        if self._outcome is not None:
+            return self._outcome
+        if self._error is None:
+            raise RuntimeError("woken without an answer")
+        try:
+            raise as_kept(self._error)
+        finally:
+            del self  # its traceback keeps this frame
+
+    def resolve(self, outcome: Outcome[Out]) -> None:
+        """Answer it. The first answer stands. Only who runs it calls this."""
+        if not self.done:
+            self._outcome = outcome
+            self.withdraw = None  # it knows us, and we know it
+        try:
+            self._wake()
+        except BaseException:  # no waker raises: it was a signal handler, or there is no memory
+            self._wake()
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """A BaseException of a body ended the run: whoever waits gets it, as itself."""
+        if not self.done:
+            drop_frames(error)
+            self._error = error
+            self.withdraw = None
+        try:
+            self._wake()
+        except BaseException:  # as above
+            self._wake()
+            raise
+
+    def __del__(self) -> None:
+        error: BaseException | None = getattr(self, "_error", None)
+        if error is not None and not self._seen:
+            report_unhandled(error)
+
+    def __repr__(self) -> str:
+        return f"<Ticket of {self.request.plan.title}: {'done' if self.done else 'open'}>"

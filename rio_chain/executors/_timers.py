@@ -1,0 +1,196 @@
+"""Deadlines: one lazy heap for many limits; and the one timer thread of the strands.
+
+Arming a limit is a float store. Only when the new instant is earlier than the entry a slot has in the heap is
+anything pushed; an entry that comes up too early is put back at the slot's deadline of that moment.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
+from typing import Generic, Protocol, TypeVar
+
+from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain.executors._start_thread import start_daemon
+
+
+class Timed(Protocol):
+    """Anything with a deadline. Its owner writes ``deadline``, ``Deadlines`` writes ``entry_at``; both begin as inf."""
+
+    deadline: float
+    entry_at: float
+
+
+T = TypeVar("T", bound=Timed)
+
+
+class Deadlines(Generic[T]):
+    """A lazy heap in which each slot has at most one live entry. No threads and no locks: those are the caller's.
+
+    The owner of a slot moves its deadline like this, from any thread that alone owns the slot::
+
+        slot.deadline = at
+        if at < slot.entry_at:
+            deadlines.push(slot, at)
+
+    No deadline is lost when ``due`` runs on another thread meanwhile: it takes the entry out first and reads the
+    deadline after that, and the owner does it the other way round.
+    """
+
+    __slots__ = ("_heap", "_live", "_order")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._live = 0
+        self._order = count()  # so that two slots are never compared
+
+    def push(self, slot: T, at: float) -> bool:
+        """Look at the slot at this instant, if not earlier. True when it is now the earliest of all."""
+        if at >= slot.entry_at:
+            return False
+        if slot.entry_at == inf:
+            self._live += 1
+        slot.entry_at = at
+        entry = (at, next(self._order), slot)
+        heappush(self._heap, entry)
+        if len(self._heap) > 2 * self._live + 64:
+            self._compact()
+        return self._heap[0] is entry
+
+    def due(self, now: float) -> list[T]:
+        """Take out the slots whose deadline is over; their deadlines stay as they are, for the caller to judge."""
+        heap, over = self._heap, list[T]()
+        while heap and heap[0][0] <= now:
+            at, _, slot = heappop(heap)
+            if at != slot.entry_at:
+                continue  # an earlier entry took its place
+            slot.entry_at = inf
+            self._live -= 1
+            deadline = slot.deadline
+            if deadline <= now:
+                over.append(slot)
+            elif deadline < inf:
+                self.push(slot, deadline)
+        return over
+
+    def drop(self, slot: T) -> None:
+        """Forget the entry of the slot."""
+        if slot.entry_at < inf:
+            self._live -= 1
+            slot.entry_at = inf
+
+    def next(self) -> float:
+        """When to call ``due`` again; ``inf``: not before the next push."""
+        return self._heap[0][0] if self._heap else inf
+
+    def live(self) -> Iterator[T]:
+        """The slots that have a deadline, the one that is looked at next first."""
+        return (slot for at, _, slot in self._heap if at == slot.entry_at and slot.deadline < inf)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def _compact(self) -> None:
+        self._heap[:] = [entry for entry in self._heap if entry[0] == entry[2].entry_at]
+        heapify(self._heap)
+
+
+class Clock(Protocol):
+    """Where the timer thread gets its time from."""
+
+    def now(self) -> float:
+        """Seconds, never going back."""
+        ...
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+        """Wait on the condition, which is held, until notified or until that many seconds of this clock are over."""
+        ...
+
+
+class MonotonicClock:
+    """Real time."""
+
+    now = staticmethod(time.monotonic)
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+        """As ``Condition.wait``, also for a timeout longer than the system can count."""
+        condition.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+
+
+class Timer(Timed, Protocol):
+    """A slot that the timer thread can tell."""
+
+    def fire(self, now: float) -> None:
+        """The deadline that was read is over; look again, under your own lock. Quick, and raises nothing."""
+        ...
+
+
+class TimerThread:
+    """One daemon thread that fires alarms; it starts with the first push, or with ``begin``."""
+
+    def __init__(self, clock: Clock, name: str = "rio_chain-timer") -> None:
+        self.now = clock.now
+        self._clock = clock
+        self._name = name
+        self._deadlines = Deadlines[Timer]()
+        self._lock = threading.RLock()  # a finaliser may come back in
+        self._condition = threading.Condition(self._lock)  # entered by its lock, which an interruption can't leave held
+        self._thread: threading.Thread | None = None
+
+    def push(self, alarm: Timer, at: float) -> None:
+        """As ``Deadlines.push``, from any thread."""
+        with self._lock:  # not the condition: a Ctrl-C after the lock is taken in its `__enter__` would leave it locked
+            earliest = self._deadlines.push(alarm, at)
+            if self._thread is None:
+                self._start()
+            elif earliest:
+                self._condition.notify_all()
+
+    def begin(self) -> None:
+        """Start the thread, so that a later ``push`` need not. Raises RuntimeError when that can't be."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._start()
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread, and ``wait`` for that. A later push starts a new one."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._condition.notify_all()
+        if wait and thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _start(self) -> None:
+        self._thread = start_daemon(self._run, self._name)
+
+    def _run(self) -> None:
+        over: list[Timer] | None = []
+        while over is not None:
+            for alarm in over:
+                try:
+                    surely(partial(alarm.fire, self.now()))
+                except BaseException as error:  # noqa: BLE001 - our own bug must not stop everybody's clock
+                    report_unhandled(error)
+            try:
+                over = self._wait()
+            except BaseException as error:  # noqa: BLE001 - nor must a system without memory
+                report_unhandled(error)
+                over = []
+
+    def _wait(self) -> list[Timer] | None:
+        """The alarms to fire; None when this thread was closed."""
+        with self._lock:
+            while self._thread is threading.current_thread():
+                now = self.now()
+                over = self._deadlines.due(now)
+                if over:
+                    return over
+                at = self._deadlines.next()
+                self._clock.wait(self._condition, None if at == inf else at - now)
+            return None

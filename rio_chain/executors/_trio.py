@@ -1,0 +1,449 @@
+"""The trio executor. The only file that imports trio.
+
+A strand holds one cancel scope at a time and moves its deadline: no scope per step, no watcher task. To move one costs
+as much as a whole step, so it is left where it is for a limit that differs by next to nothing. A cancelled scope stays
+cancelled, so one that fired is closed with the exception that came out (only trio can tell whose ``Cancelled`` that
+was), and a fresh one is opened when the next limit is armed: before anything else is awaited.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import trio
+
+from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain.engine._runtime_protocol import STOPPED, HostGone
+from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
+from rio_chain.executors._start_thread import start_loop
+from rio_chain.executors._worker_pool import WorkerPool
+from rio_chain.executors.virtual._autojump_calls import BEGIN, POLL_EVERY, RunningCalls
+
+T = TypeVar("T")
+NAME = "trio"
+INF = float("inf")
+SLACK = 1e-4
+"""How much too early a limit may fire: this part of it, and never more than so many seconds."""
+
+
+class TrioSlot:
+    """The limits of one strand, as one scope. It is its own alarm, at which nobody looks by himself."""
+
+    __slots__ = ("_at", "_loop", "_scope", "_slack", "_stopped", "deadline")
+
+    entry_at = INF
+
+    def __init__(self, loop: TrioRuntime) -> None:
+        self._loop = loop
+        self._stopped = False
+        self._scope: trio.CancelScope | None = None  # before the first wait, and between two of them
+        self._at = self._slack = 0.0
+        self.deadline = INF
+
+    @property
+    def alarm(self) -> TrioSlot:
+        """As ``Slot.alarm``."""
+        return self
+
+    def arm(self, at: float) -> None:
+        """As ``Slot.arm``. A limit that is next to the one before leaves the scope as it is."""
+        if self._scope is not None and self._at <= at < self._at + self._slack:
+            return
+        self._at = at
+        self._slack = min(SLACK, SLACK * (at - self._loop.now())) if at < INF else 0.0
+        if self._scope is None:
+            self._scope = scope = trio.CancelScope(deadline=at)
+            scope.__enter__()
+            if self._stopped:
+                self._stopped = False
+                scope.cancel()
+        else:
+            self._scope.deadline = at
+
+    def settle(self, error: BaseException | None) -> bool:
+        """As ``Slot.settle``."""
+        scope = self._scope
+        if scope is None:
+            return False
+        scope.deadline = INF  # who asks a scope cancels it when that is over; it may be of a step left in time
+        if not scope.cancel_called:
+            scope.deadline = self._at
+            return False
+        self._scope = None  # also when somebody else's Cancelled goes on from here
+        try:
+            if error is None:
+                absorbed = scope.__exit__(None, None, None)
+            else:
+                absorbed = scope.__exit__(type(error), error, error.__traceback__)
+        except Exception:  # noqa: BLE001 - what a nursery's clean-up raised beside our Cancelled
+            absorbed = True
+        if (
+            not absorbed
+            and isinstance(error, (trio.Cancelled, BaseExceptionGroup))
+            and not isinstance(error, Exception)
+        ):
+            try:
+                raise error
+            finally:
+                del error  # its traceback keeps this frame
+        return True
+
+    def stop(self) -> None:
+        """As ``Slot.stop``."""
+        call_on(self._loop.token, self._cancel)
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+        else:
+            self._stopped = True
+
+    def release(self) -> None:
+        """As ``Slot.release``."""
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.__exit__(None, None, None)
+
+
+class TrioWaiter:
+    """One task waits, anybody wakes it.
+
+    Not a ``trio.Event``: its set of tasks and its coroutine are some 500 bytes more for each request that waits.
+    """
+
+    __slots__ = ("_task", "_thread", "_token", "_woken")
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._token = token
+        self._thread = threading.get_ident()
+        self._task: trio.lowlevel.Task | None = None
+        self._woken = False
+
+    async def wait(self) -> None:
+        """As ``Waiter.wait``."""
+        if self._woken:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._gave_up)
+
+    async def wait_shielded(self) -> None:
+        """As ``Waiter.wait_shielded``."""
+        with trio.CancelScope(shield=True):
+            await self.wait()
+
+    def wake(self) -> None:
+        """As ``Waiter.wake``."""
+        if threading.get_ident() == self._thread and trio.lowlevel.in_trio_task():
+            self._wake()
+            return
+        call_on(self._token, self._wake)  # also for a signal handler that comes while trio itself is at work
+
+    def _wake(self) -> None:
+        self._woken = True
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _gave_up(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+def contained(call: Callable[[], object]) -> None:
+    """Make a call that trio itself makes, and that would end the whole of trio if it raised."""
+    try:
+        surely(call)
+    except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
+        report_unhandled(error)
+
+
+def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
+    """Make a call on the loop of that token. False: it has ended, and its tasks with it."""
+    try:
+        token.run_sync_soon(contained, call)
+    except (trio.RunFinishedError, OSError):  # OSError: it has crashed, and its wake-up socket is closed
+        return False
+    return True
+
+
+class TrioCheckpoints:
+    """Trio's rule: an async call lets others run, and hears of its cancellation, unless it raises."""
+
+    heed = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+    pause = staticmethod(trio.lowlevel.checkpoint)
+
+    def count(self) -> int:
+        """As ``Checkpoints.count``: the count of ``trio.testing.assert_checkpoints``. Without it each call pauses."""
+        return getattr(trio.lowlevel.current_task(), "_schedule_points", 0)
+
+
+def _running() -> trio.lowlevel.TrioToken | None:
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
+class TrioRuntime(BaseLoopRuntime):
+    """``Runtime`` on the trio loop that was running when it was made."""
+
+    checkpoints = TrioCheckpoints()
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.token = trio.lowlevel.current_trio_token()
+        super().__init__(pool)
+        clock = trio.lowlevel.current_clock()
+        self.now = clock.current_time
+        if isinstance(clock, AutojumpClock):
+            clock.calls.watch(pool)
+        self.sleep = trio.sleep
+        self.home = self.token
+        self.running = _running
+
+    def _soon(self, turned: Callable[[], None]) -> None:
+        call_on(self.token, turned)  # it may be too late: in the last turns system tasks are cancelled
+
+    def slot(self) -> TrioSlot:
+        """As ``Runtime.slot``."""
+        return TrioSlot(self)
+
+    def waiter(self) -> TrioWaiter:
+        """As ``Runtime.waiter``."""
+        return TrioWaiter(self.token)
+
+    async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
+        """As ``Runtime.race``."""
+        results: list[Any] = [STOPPED] * len(works)
+        raised: list[BaseException] = []
+        cancelled: list[BaseException] = []
+
+        async def contend(index: int, work: Callable[[], Awaitable[T]]) -> None:
+            try:
+                got = await work()
+            except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
+                part = _cancelled_part(exc)
+                if part is not None:
+                    try:
+                        raise part from None
+                    finally:
+                        del part  # its traceback keeps this frame
+                raised.append(exc)
+                nursery.cancel_scope.cancel()
+                return
+            results[index] = got
+            if until(got):
+                nursery.cancel_scope.cancel()
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, work in enumerate(works):
+                    nursery.start_soon(contend, index, work)
+        except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
+            cancelled.append(_first(group))
+        if cancelled or raised:
+            try:
+                raise (cancelled or raised)[0]  # not in the handler: the group would be its context, and holds it
+            finally:
+                cancelled.clear()  # its traceback keeps this frame
+                raised.clear()
+        return results
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in it that is no group itself."""
+    error = group.exceptions[0]
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    return _first(cast("BaseExceptionGroup[BaseException]", error))
+
+
+def _cancelled_part(exc: BaseException) -> BaseException | None:
+    """The cancellation in it: alone, or in a nursery's group, perhaps with errors from the clean-up beside it."""
+    if isinstance(exc, trio.Cancelled):
+        return exc
+    if isinstance(exc, BaseExceptionGroup):
+        found, rest = cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)
+        if rest is None or isinstance(rest, Exception):
+            return found
+    return None
+
+
+class AutojumpClock(trio.abc.Clock, trio.abc.Instrument):
+    """Virtual time: when nothing is ready, it moves to the next deadline.
+
+    Not a ``MockClock``, which would run away from calls on threads. It is an instrument of its run as well, to know
+    that a task has run: trio finds what that has caused by ``run_sync_soon`` or a socket only when it looks for I/O,
+    and the clock must not jump before.
+    """
+
+    def __init__(self) -> None:
+        self.calls = RunningCalls()
+        self._at = BEGIN
+        self._quiet: int | None = None
+        self._stepped = False  # a task has run since trio last looked
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - as ``Instrument``
+        """As ``Instrument.before_task_step``."""
+        self._stepped = True
+
+    def start_clock(self) -> None:
+        """As ``Clock.start_clock``."""
+
+    def current_time(self) -> float:
+        """As ``Clock.current_time``."""
+        return self._at
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks for I/O."""
+        before, self._quiet = self._quiet, self.calls.quiet()
+        stepped, self._stepped = self._stepped, False
+        if self._quiet is None:
+            return POLL_EVERY
+        if stepped or self._quiet != before:  # trio has not looked since a task ran, or a call ended
+            return 0
+        self._at = deadline if deadline < INF else self._at
+        return deadline - self._at
+
+
+def run_autojump(main: Callable[[], Awaitable[T]]) -> T:
+    """Run ``main`` on such a clock."""
+    clock = AutojumpClock()
+    return trio.run(main, clock=clock, instruments=[clock])
+
+
+class TrioHost(BaseLoopHost):
+    """A running trio loop as a host."""
+
+    name = NAME
+    cancelled = trio.Cancelled
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+        self.runtime = TrioRuntime(pool)
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
+        self._lost: Lost | None = None
+        self._keeper: trio.CancelScope | None = None
+        self._closed = False
+
+    def on_loop_thread(self) -> bool:
+        """As ``Host.on_loop_thread``."""
+        return threading.get_ident() == self._thread and self.here()
+
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:  # noqa: ARG002 - it needs no thread
+        """As ``Host.spawn``."""
+        if trio.lowlevel.in_trio_task() and self.here():
+            self._start(main, context)
+            return
+        # also for a signal handler that comes while trio itself is at work
+        if not call_on(self._token, partial(self._start, main, context, again=True)):
+            raise HostGone
+
+    def cancelling(self) -> bool:
+        """As ``Host.cancelling``: there is no other way to it."""
+        return True
+
+    def on_loss(self, lost: Lost) -> None:
+        """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
+        self._lost = lost
+        if self.here():  # a loop of our own ends with ``close`` only
+            self._keeper = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._keep, self._keeper)
+
+    def close(self, *, wait: bool = True) -> None:
+        """As ``Host.close``."""
+        self._closed = True
+        if self.here():
+            self._dismiss()
+        else:
+            call_on(self._token, self._dismiss)
+        self.pool.close(wait=wait)
+
+    def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
+        """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
+        try:
+            trio.lowlevel.spawn_system_task(main, context=context)
+        except Exception as error:
+            if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
+                if self._lost is not None:  # too late: trio takes no more system tasks
+                    self._lost(over=False)
+            elif again:
+                call_on(self._token, partial(self._start, main, context, again=True))
+            else:
+                raise
+
+    async def _keep(self, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await trio.sleep_forever()
+            finally:
+                if not self._closed and self._lost is not None:
+                    self._lost(over=False)
+
+    def _dismiss(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+
+
+class OwnTrioHost(TrioHost):
+    """A trio loop on a thread of its own."""
+
+    def __init__(self, pool: WorkerPool, ended: trio.Event) -> None:
+        super().__init__(pool)
+        self._ended = ended
+        self.thread: threading.Thread | None = None
+
+    def close(self, *, wait: bool = True) -> None:
+        """As ``Host.close``: ends the loop and its thread."""
+        super().close(wait=wait)
+        if not call_on(self._token, self._ended.set):
+            return
+        if wait and self.thread is not None and threading.current_thread() is not self.thread:
+            self.thread.join()
+
+    def ended(self) -> None:
+        """As ``OwnLoop.ended``."""
+        if not self._closed and self._lost is not None:
+            self._lost(over=True)
+
+
+def attach(threads: int, max_abandoned: int) -> TrioHost:
+    """As ``ExecutorModule.attach``."""
+    return TrioHost(WorkerPool(threads, max_abandoned, "rio_chain-trio"))
+
+
+def launch(threads: int, max_abandoned: int, name: str = "rio_chain-trio") -> OwnTrioHost:
+    """As ``ExecutorModule.launch``."""
+
+    async def main(up: Callable[[OwnTrioHost], bool]) -> None:
+        ended = trio.Event()
+        if up(OwnTrioHost(WorkerPool(threads, max_abandoned, name), ended)):
+            await ended.wait()
+
+    def run(up: Callable[[OwnTrioHost], bool]) -> None:
+        trio.run(main, up)
+
+    return start_loop(run, name)
+
+
+def runtime(pool: WorkerPool) -> TrioRuntime:
+    """As ``ExecutorModule.runtime``."""
+    return TrioRuntime(pool)
+
+
+def tasks() -> dict[object, tuple[str, object]]:
+    """As ``LoopModule.tasks``."""
+    here, root = trio.lowlevel.current_task(), trio.lowlevel.current_root_task()
+    found: dict[object, tuple[str, object]] = {}
+    left = [] if root is None else [root]
+    while left:
+        task = left.pop()
+        if task is not here:
+            found[task] = task.name, task.coro
+        left += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found

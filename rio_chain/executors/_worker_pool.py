@@ -1,0 +1,573 @@
+"""WorkerPool: the bounded daemon workers that serve sync functions for all executors; and a call made on one of them.
+
+A Python thread can't be killed. A call that nobody waits for any more is *given up*: it is counted as abandoned until
+it returns, another thread may take its place, and its own thread retires.
+
+Locks here are re-entrant, and nothing is allocated or called while one is held: a finaliser may come back in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from rio_chain._core.deferring_lock import acquire_by_polling
+from rio_chain._core.forks import after_fork
+from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain.engine._current_run import task_in
+from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter, answer
+from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
+from rio_chain.errors import LimitExceeded
+from rio_chain.executors._start_thread import start_daemon
+
+WorkItem = Callable[[], bool]
+"""Work for a pool. It handles its own errors and returns True when its thread was given up meanwhile."""
+
+_IDLE = 10.0
+"""Seconds after which a worker without work ends."""
+_LEAVE, _FINISH = 1.0, 0.1
+"""Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
+
+
+class AbandonedCall:
+    """A call that was given up and still runs: that of which task."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, context: contextvars.Context | None) -> None:
+        self.task = "" if context is None else task_in(context)
+
+
+class WorkerPool:  # also a ``ThreadPool``
+    """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
+
+    Starting a thread may fail. While another worker is there, the items wait for it. When none is left, ``submit``
+    raises and takes its item back, and all other items that wait go to ``unserved``.
+
+    Args:
+        threads: how many work at once, abandoned ones not counted.
+        max_abandoned: with that many abandoned calls still running, no further call is to be started.
+        name: the threads are called ``{name}-worker-1`` and so on.
+
+    Example:
+        >>> pool = WorkerPool(threads=2, max_abandoned=4, name="docs")
+        >>> answers = SimpleQueue()
+        >>> pool.submit(lambda: bool(answers.put("hello")))
+        >>> answers.get()
+        'hello'
+        >>> pool.close()
+    """
+
+    def __init__(self, threads: int, max_abandoned: int, name: str) -> None:
+        self.threads = threads
+        self.max_abandoned = max_abandoned
+        self.name = name
+        # Counts are sizes of dicts. An interruption can come between any two statements; what it left half done is
+        # then undone by name, and undoing it twice changes nothing.
+        self._pending: dict[WorkItem, _Worker | None] = {}  # not finished and not given up; None: it waits for a worker
+        self._workers: dict[_Worker, None] = {}  # threads, without those that were given up or detached
+        self._starting: dict[_Worker, None] = {}  # those whose thread has not begun
+        self._abandoned: dict[_Worker, AbandonedCall] = {}  # those whose call was given up and still runs
+        self.detached_calls: dict[Any, None] = {}  # as ``ThreadPool.detached_calls``
+        self.permits = ThreadPermits(threads)
+        self.unserved: Callable[[list[WorkItem], BaseException], None] = refuse_all
+        self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
+        self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
+        self._closed = False
+        self._items: SimpleQueue[WorkItem | None] = SimpleQueue()
+        self._left: SimpleQueue[threading.Thread] = SimpleQueue()
+        self._lock = threading.RLock()
+        self._numbers = count(1)
+        self.forked = False  # in a child of the process that made it: it has no threads there
+        after_fork(self._renew)
+
+    @property
+    def pending(self) -> int:
+        """Items submitted, not finished and not given up."""
+        return len(self._pending)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an item or a call on a thread that was detached waits or runs."""
+        return bool(self._pending or self.detached_calls)
+
+    @property
+    def count(self) -> int:
+        """Threads, without those that were given up or detached."""
+        return len(self._workers)
+
+    @property
+    def abandoned(self) -> int:
+        """Calls given up that still run."""
+        return len(self._abandoned)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether no further call may be started, because it might have to be abandoned as well."""
+        return len(self._abandoned) >= self.max_abandoned
+
+    def refusal(self) -> Refused:
+        """The answer to a call that was not made because the pool is saturated."""
+        calls = f"{self.abandoned} abandoned calls still run (max_abandoned={self.max_abandoned})"
+        return Refused(LimitExceeded(f"{calls}; this one was not made"))
+
+    def submit(self, item: WorkItem) -> None:
+        """Have an item done. Never blocks; from any thread, also from a finaliser.
+
+        Raises:
+            RuntimeError: no thread can be started and none is there. The item will not be done.
+        """
+        worker: _Worker | None = None
+        try:
+            with self._lock:
+                self.submitted += 1
+                self._pending[item] = None
+                if len(self._workers) < min(len(self._pending), self.threads):
+                    worker = _Worker()
+                    worker = worker if self._one_more(worker) else None
+            self._items.put(item)
+            if worker is not None:
+                self._start(worker, item)
+        except BaseException:
+            if worker is not None:
+                self._disown(worker)
+            self.withdraw(item)
+            raise
+
+    def withdraw(self, item: WorkItem) -> None:
+        """Never begin an item that waits for a worker. One that has begun goes on."""
+        with self._lock:
+            if self._pending.get(item, self) is None:
+                del self._pending[item]
+
+    def queued(self, item: WorkItem) -> bool:
+        """Whether an item waits for a worker."""
+        return self._pending.get(item, self) is None and not self._items.empty()
+
+    def look(self) -> None:
+        """Start threads for those that have died and are still counted."""
+        with self._lock:
+            for worker in [
+                worker for worker in self._workers if worker.thread is not None and not worker.thread.is_alive()
+            ]:
+                del self._workers[worker]
+        self.refill()
+
+    def give_up(self, item: WorkItem, context: contextvars.Context | None = None) -> None:
+        """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
+
+        To be called where it is decided, under the item's own lock: its thread may return True right after. The
+        ``context`` is that of the call, and says of which task it is.
+        """
+        with self._lock:
+            worker = self._pending.pop(item, None)
+            if worker is not None:
+                self._abandoned[worker] = AbandonedCall(context)
+                self._workers.pop(worker, None)
+
+    def detach(self, item: WorkItem) -> _Worker | None:
+        """The thread of a running item goes on for itself, and is not one of ``threads`` until the item returns True.
+
+        Then ``submit`` or ``refill``, so that another thread takes its place.
+        """
+        with self._lock:
+            worker = self._pending.pop(item, None)
+            if worker is not None:
+                self._workers.pop(worker, None)
+        return worker
+
+    def abandon_detached(self, worker: _Worker | None, context: contextvars.Context) -> None:
+        """As ``ThreadPool.abandon_detached``: a thread that was detached is stuck. It may return right after."""
+        if worker is not None:
+            with self._lock:
+                self._abandoned[worker] = AbandonedCall(context)
+
+    def left_calls(self) -> list[AbandonedCall]:
+        """The calls that were given up and still run."""
+        return list(self._abandoned.values())
+
+    def refill(self) -> None:
+        """Start a thread for an item that waits, if there may be one more."""
+        worker = _Worker()
+        try:
+            with self._lock:
+                short = self._one_more(worker)
+            if short:
+                self._start(worker)
+        except BaseException as error:
+            self._disown(worker)
+            if not isinstance(error, (RuntimeError, MemoryError)):  # else what waited has been handed to `unserved`
+                raise
+
+    def reserve(self, waiter: Callable[[], Waiter]) -> Awaitable[None] | None:
+        """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
+        return self.permits.reserve(waiter)
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done.
+
+        Args:
+            wait: for those that end now. A finaliser does not wait.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            threads, idle = self.count, self.count - self.pending
+        self._items.put(None)
+        with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
+            for k in range(threads if wait else 0):
+                self._left.get(timeout=_LEAVE if k < idle else _FINISH).join(_LEAVE)
+
+    def _renew(self) -> None:
+        self.forked = True
+
+    def __repr__(self) -> str:
+        state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"
+        return f"<WorkerPool {self.name}: {state}>"
+
+    # Whoever comes back in may count between a look and the count that follows from it. So both look once more.
+
+    def _one_more(self, worker: _Worker) -> bool:
+        """Whether a thread is to be started for this worker, which is counted then. Under the lock."""
+        if self.count >= min(self.pending, self.threads):
+            return False
+        self._starting[worker] = None
+        self._workers[worker] = None
+        if self.count <= self.threads:
+            return True
+        self._disown(worker)
+        return False
+
+    def _one_less(self, worker: _Worker) -> bool:
+        """Whether the thread of this worker is to end; it is not counted any more. Under the lock."""
+        if self.count <= self.pending:
+            return False
+        self._workers.pop(worker, None)
+        return not self._sits_again(worker)
+
+    # --- threads ----------------------------------------------------------------------------------------------
+
+    def _start(self, worker: _Worker, item: WorkItem | None = None) -> None:
+        """Start the thread of a worker, for an item. Raises when that fails and no other thread is there."""
+        try:
+            start_daemon(partial(self._work, worker), f"{self.name}-worker-{next(self._numbers)}")
+        except BaseException as error:
+            cannot_start = self._disown(worker) and isinstance(error, (RuntimeError, MemoryError))
+            with self._lock:
+                alone = self.count == 0
+                others = [other for other in self._take_back() if other != item] if alone else []
+            if others:
+                self.unserved(others, error)
+            if not alone and cannot_start:
+                return  # the other threads will do it
+            raise
+
+    def _disown(self, worker: _Worker) -> bool:
+        """The thread of a worker does not begin. False: it has begun, or was never to be started."""
+        if self._starting.pop(worker, self) is self:
+            return False
+        self._workers.pop(worker, None)
+        return True
+
+    def _take_back(self) -> list[WorkItem]:
+        """Nobody is there to do them: all items that wait. Under the lock."""
+        items = [item for item, worker in self._pending.items() if worker is None]
+        for item in items:
+            del self._pending[item]
+        return items
+
+    def _work(self, worker: _Worker) -> None:
+        if self._starting.pop(worker, self) is self:
+            return  # the call that started this thread was interrupted, and has disowned it
+        worker.thread = threading.current_thread()
+        while True:
+            try:
+                self._serve(worker)
+            except BaseException as error:  # noqa: BLE001 - an error of the system, of which no item knows
+                report_unhandled(error)
+                if surely(partial(self._survives, worker, error)):
+                    continue
+            break
+        if self._closed:
+            self._left.put(threading.current_thread())
+            self._items.put(None)  # for the next idle one
+
+    def _survives(self, worker: _Worker, error: BaseException) -> bool:
+        """The thread of a worker met an error in its own work: it goes on with the next item, and another does this."""
+        with self._lock:
+            item, worker.item = worker.item, None
+            lost = item is not None and self._pending.get(item, self) in (None, worker)
+            if item is not None and lost:
+                del self._pending[item]
+            goes_on = self._abandoned.pop(worker, self) is self or self._stays(worker)
+        if item is not None and lost:
+            surely(partial(self.unserved, [item], error))
+        return goes_on
+
+    def _stays(self, worker: _Worker) -> bool:
+        """Whether a thread whose call was abandoned is needed again. Under the lock."""
+        if self._closed:
+            return False
+        if self.count < self.threads and self.wanted():
+            self._workers[worker] = None
+            return True
+        return self._sits_again(worker)
+
+    def _sits_again(self, worker: _Worker) -> bool:
+        """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
+        needed = self._one_more(worker)
+        self._starting.pop(worker, None)
+        return needed
+
+    def _serve(self, worker: _Worker) -> None:
+        """Do one item after the other, until this thread is to end."""
+        get = self._items.get
+        stays = True
+        while stays:
+            try:
+                item = get(timeout=_IDLE)
+            except Empty:
+                item = None
+            worker.item = item
+            if not self._takes(item, worker):
+                stays = worker in self._workers
+            elif item is not None:
+                try:
+                    given_up = item()
+                except BaseException as error:  # noqa: BLE001 - an error of an item must not cost a worker
+                    report_unhandled(error)
+                    given_up = worker in self._abandoned
+                    if not given_up:
+                        surely(partial(self.unserved, [item], error))  # it may not have begun
+                stays = self._done(item, worker, given_up=given_up)
+            worker.item = item = None  # it may hold a lot, and the next one may be long in coming
+
+    def _takes(self, item: WorkItem | None, worker: _Worker) -> bool:
+        """Whether the thread of this worker is to do this item; for None, it may be that it is to end."""
+        lock = self._lock
+        acquire_by_polling(lock)
+        try:
+            if item is None:
+                self._one_less(worker)
+                return False
+            if self._pending.get(item, worker) is not None:
+                return False  # it was withdrawn
+            self._pending[item] = worker
+            return True
+        finally:
+            lock.release()
+
+    def _done(self, item: WorkItem, worker: _Worker, *, given_up: bool) -> bool:
+        """An item is over. Whether the thread stays for the next."""
+        lock = self._lock
+        acquire_by_polling(lock)
+        try:
+            if given_up:
+                self._abandoned.pop(worker, None)
+                return self._stays(worker)
+            if self._pending.get(item) is worker:  # else it was parked and has been woken, and waits here again
+                del self._pending[item]
+            return not (self._closed and self._one_less(worker))
+        finally:
+            lock.release()
+
+
+class _Worker:
+    """One thread of the pool."""
+
+    __slots__ = ("item", "thread")
+
+    def __init__(self) -> None:
+        self.item: WorkItem | None = None  # what its thread has taken out of the line
+        self.thread: threading.Thread | None = None  # when that has begun
+
+
+def refuse_all(items: list[WorkItem], error: BaseException) -> None:
+    """What a pool of ``WorkerCall`` does with those that nobody can do."""
+    for item in items:
+        if isinstance(item, WorkerCall):
+            item.refuse(error)
+
+
+class WorkerCall:
+    """One call on a worker. It begins, ends, or is given up under its lock, each at most once."""
+
+    __slots__ = ("_call", "_lock", "_pool", "_state", "_waiter", "answer")
+
+    def __init__(self, pool: WorkerPool, waiter: Waiter, call: tuple[Any, ...]) -> None:
+        self.answer: Any = None
+        self._call = call  # the arguments of `answer`
+        self._pool = pool
+        self._lock = threading.RLock()
+        self._state = "queued"
+        self._waiter = waiter
+
+    def __call__(self) -> bool:
+        """Make the call, on a worker."""
+        with self._lock:
+            if self._state != "queued":
+                return False
+            self._state = "running"
+        got: list[Any] = [answer(*self._call)]  # no name may keep a ``Pinned`` here while its thread serves it
+        if type(got[0]) is Pinned:
+            thread = self._detached(got.pop())
+            if thread is not None:
+                thread.serve()
+            return True
+        with self._lock:
+            if self._state != "running":
+                return True
+            self._state = "ended"
+            self.answer = got.pop()
+        surely(self._over)
+        return False
+
+    def _detached(self, pinned: Pinned) -> PinnedThread | None:
+        """Answer with a value that needs this thread. None: nobody waits for it."""
+        with self._lock:
+            if self._state != "running":
+                return None
+            thread = pinned.detach(self._call[0], self._pool, self._pool.detach(self))
+            self._state = "ended"
+            self.answer = pinned
+        surely(self._over)
+        surely(self._pool.refill)
+        return thread
+
+    def take(self) -> Any:
+        """The answer, which is not kept here."""
+        got, self.answer = self.answer, None
+        return got
+
+    def refuse(self, error: BaseException) -> None:
+        """No thread can be had for it, and it is not made; or its thread met an error of the system."""
+        with self._lock:
+            if self._state not in ("queued", "running"):
+                return
+            self.answer = Refused(error) if self._state == "queued" else Raised(error)
+            self._state = "ended"
+        surely(self._over)
+
+    def _over(self) -> None:
+        """It has its answer."""
+        surely(self._pool.permits.release)
+        surely(self._waiter.wake)
+
+    def give_up(self) -> bool:
+        """Nobody waits any more: it never begins, or it is abandoned (True); one that has ended stays as it is."""
+        with self._lock:
+            running = self._state == "running"
+            if not running and self._state != "queued":
+                return False
+            self._state = "given up"
+            if running:
+                surely(partial(self._pool.give_up, self, self._call[0]))
+            else:
+                surely(partial(self._pool.withdraw, self))
+        surely(self._pool.permits.release)
+        self._pool.refill()
+        return running
+
+
+async def pooled_call(
+    pool: WorkerPool,
+    waiter_factory: Callable[[], Waiter],
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """``Runtime.call`` for the loops: run ``fn`` on a worker, in a copy of the context of the task that awaits this.
+
+    Gives its value or ``Raised``. It uses up the permit that ``pool.reserve`` gave. Interrupted, it gives the call up
+    and raises the interruption.
+    """
+    if pool.saturated:
+        pool.permits.release()
+        return pool.refusal()
+    job = None
+    try:
+        waiter = waiter_factory()
+        job = WorkerCall(pool, waiter, (contextvars.copy_context(), fn, args, kwargs))
+        pool.submit(job)
+    except BaseException as error:
+        if job is None:
+            pool.permits.release()
+        elif job.give_up():
+            raise
+        if isinstance(error, (RuntimeError, MemoryError)):  # no thread can be started, and none is there
+            return Refused(error)
+        raise
+    try:
+        await waiter.wait()
+    except BaseException:
+        job.give_up()
+        job.take()
+        raise
+    return job.take()
+
+
+class ThreadPermits:
+    """A number of permits, handed over in the order in which they were asked for, never freed and raced for."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self._lock = threading.RLock()
+        self._turns: deque[_PermitWaiter] = deque()
+
+    def reserve(self, waiter_factory: Callable[[], Waiter]) -> Awaitable[None] | None:
+        """Take a permit: None when there was one, else something to wait for."""
+        with self._lock:
+            if self.free:
+                self.free -= 1
+                return None
+        return self._wait(waiter_factory)
+
+    def release(self) -> None:
+        """Hand a permit to the one who has waited longest. From any thread."""
+        with self._lock:
+            while self._turns:
+                turn = self._turns.popleft()
+                if turn.state == "waits":
+                    turn.state = "has it"
+                    break
+            else:
+                self.free += 1
+                return
+        surely(turn.waiter.wake)
+
+    async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
+        turn = _PermitWaiter(waiter_factory())
+        with self._lock:
+            if self.free:  # one came back in between
+                self.free -= 1
+                return
+            self._turns.append(turn)
+        try:
+            await turn.waiter.wait()
+        except BaseException:
+            if self._quit(turn):
+                self.release()  # it came too late for us
+            raise
+
+    def _quit(self, turn: _PermitWaiter) -> bool:
+        with self._lock:
+            had, turn.state = turn.state == "has it", "gone"
+            while self._turns and self._turns[0].state == "gone":
+                self._turns.popleft()
+            return had
+
+
+class _PermitWaiter:
+    __slots__ = ("state", "waiter")
+
+    def __init__(self, waiter: Waiter) -> None:
+        self.state = "waits"
+        self.waiter = waiter

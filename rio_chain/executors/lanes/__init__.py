@@ -1,0 +1,1 @@
+"""Lanes: processes that run functions one at a time."""

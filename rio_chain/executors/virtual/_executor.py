@@ -1,0 +1,306 @@
+"""The virtual executor: runs in virtual time, on the thread that waits for them, the same way each time.
+
+It is the thread executor's Runtime over another pool and another clock (see ``_loop``), so what ends a body, who
+is told, and in which order, is decided by the same code. Async functions run on the same loop: each is a strand.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context, copy_context
+from functools import partial
+from math import inf
+from typing import Any, TypeVar, cast
+
+from rio_chain._core.forks import after_fork
+from rio_chain._core.units import milliseconds, short_repr
+from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
+from rio_chain.errors import ChainDefinitionError, UsageError
+from rio_chain.executors._base import Executor, Lost, Main
+from rio_chain.executors._blocking_wait import BlockingHost
+from rio_chain.executors._strand import (
+    StrandCancelled,
+    ThreadStrand,
+    ThreadWaiter,
+    current_strand,
+    driven_within,
+    yield_to_others,
+)
+from rio_chain.executors._thread import ThreadRuntime
+from rio_chain.executors._worker_pool import WorkerPool
+from rio_chain.executors.virtual._loop import NAME, VirtualLoop, running
+from rio_chain.executors.virtual._real_io_guard import explain_real_io, frames_of
+
+T = TypeVar("T")
+
+
+class VirtualExecutor(Executor):
+    """Runs in virtual time, to be handed over where others are named: ``Balancer(VirtualExecutor(seed=7))``.
+
+    Functions are called one after the other on the thread that waits, and take no time; what sleeps, a backoff or a
+    limit moves the clock on, at once. Two runs with the same seed are the same, on every machine: the same order, the
+    same jitter, the same times. An async function sleeps with ``rio_chain.testing.sleep``.
+
+    All that is given to one of these shares its clock, which begins at 0.
+
+    Args:
+        seed: of the random numbers that jitter draws, and of the order with ``shuffle``. Default 0.
+        shuffle: draw who goes first of those that are ready at the same instant, as a test that must not depend on it.
+            Default: in the order in which they became ready, as asyncio does.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range.
+
+    Example:
+        >>> from rio_chain import Balancer, Task
+        >>> from rio_chain.testing import VirtualExecutor, sleep
+        >>> async def fetch(x: int) -> int:
+        ...     await sleep(3_600_000)
+        ...     raise OSError
+        >>> executor = VirtualExecutor()
+        >>> with Balancer(executor, abandon_after=1e9) as balancer:
+        ...     outcome = balancer.run(Task(fetch).retry(23, backoff=None)(1))
+        >>> outcome["fetch"].attempts, executor.now
+        (24, 86400000.0)
+    """
+
+    name = NAME
+
+    def __init__(self, seed: int = 0, *, shuffle: bool = False) -> None:
+        given: tuple[Any, Any] = seed, shuffle
+        if type(given[0]) is not int:
+            raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
+        if type(given[1]) is not bool:
+            raise ChainDefinitionError(f"`shuffle` must be True or False; got {short_repr(shuffle)}")
+        self._seed, self._shuffle = seed, shuffle
+        draw, pick = (random.Random(f"{seed}:{what}").random for what in ("draws", "order"))  # noqa: S311 - no secret
+        self.loop = VirtualLoop(draw, pick if shuffle else None)
+
+    @property
+    def now(self) -> float:
+        """Milliseconds since it was made, of its own time."""
+        return milliseconds(self.loop.now())
+
+    def launch(self, threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:  # noqa: ARG002 - it has none
+        """As ``Executor.launch``."""
+        return VirtualHost(self.loop)
+
+    def __repr__(self) -> str:
+        return f"<VirtualExecutor seed={self._seed}{', shuffled' if self._shuffle else ''}, at {self.now:g} ms>"
+
+
+def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function on the executor, and give its value."""
+    loop = executor.loop
+    if running() is loop:
+        raise UsageError("this would wait for itself; `await` the function")
+    answers: list[tuple[Any, BaseException | None]] = []  # no ``Raised``: a debugger should find the frames of `fn`
+
+    def ended(value: Any, error: BaseException | None) -> None:
+        answers.append((value, error))
+
+    strand = ThreadStrand(loop.kernel, partial(_named, fn), copy_context(), ended)
+    loop.soon(strand.drive)
+    try:
+        loop.drive(lambda: bool(answers))
+    except BaseException:
+        strand.cancel()
+        loop.drive(lambda: bool(answers))
+        raise
+    value, error = answers.pop()
+    if error is None:
+        got: T = value
+        return got
+    try:
+        raise error
+    finally:
+        del error  # its traceback keeps this frame
+
+
+def _note(note: Callable[[Any], object], value: Any, error: BaseException | None) -> None:
+    note(value if error is None else Raised(error))
+
+
+async def _named(fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    """The function, with the error of a library whose loop does not run said better."""
+    try:
+        return await fn(*args, **kwargs)
+    except Exception as error:
+        explain_real_io(error)
+        raise
+
+
+# --- the runtime ------------------------------------------------------------------------------------------------
+
+
+class VirtualRuntime(ThreadRuntime):
+    """``Runtime`` on a virtual loop."""
+
+    places = True  # nobody would take over a function that is stuck
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(loop.pool, AsyncFunctions, loop)
+        self._kernel = loop.kernel
+        self._loop = loop
+        self._lanes: Mapping[str, Lane] = {}
+        self.draw = loop.draw
+        self.home = loop
+        self.running = running
+
+    def here(self) -> bool:
+        """As ``LoopRuntime.here``."""
+        return running() is self._loop
+
+    async def sleep(self, seconds: float) -> None:
+        """As ``Runtime.sleep``; who sleeps no time lets the others go first."""
+        await (super().sleep(seconds) if seconds > 0 else yield_to_others())
+
+    @property
+    def lanes(self) -> Mapping[str, Lane]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The lanes of the balancer, of which no process is started."""
+        return self._lanes
+
+    @lanes.setter
+    def lanes(self, lanes: Mapping[str, Lane]) -> None:
+        self._lanes = {name: InlineLane() for name in lanes}
+
+
+class AsyncFunctions:
+    """Where async functions run: here, each as a strand that begins at once, in the middle of the one that calls."""
+
+    cancellation: type[BaseException] = StrandCancelled
+
+    def start(
+        self,
+        fn: Callable[..., Awaitable[Any]],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        context: Context,
+        done: Callable[[Any], None],
+    ) -> Callable[[], None]:
+        """As ``AsyncHost.start``."""
+        strand = ThreadStrand(
+            current_strand().kernel, partial(_named, fn, *args, **kwargs), context, partial(_note, done)
+        )
+        driven_within(strand)
+        return strand.cancel
+
+    def waiter(self) -> Waiter:
+        """As ``AsyncHost.waiter``."""
+        return ThreadWaiter(current_strand())
+
+
+class InlineLane:
+    """A lane whose functions are called in place: they take no time, so nobody waits for a process."""
+
+    def reserve(self, waiter: object, fn: object) -> None:
+        """As ``Lane.reserve``."""
+
+    def unreserve(self) -> None:
+        """As ``Lane.unreserve``."""
+
+    async def call(self, waiter: object, name: str, fn: Callable[..., Any], value: Any) -> Any:  # noqa: ARG002
+        """As ``Lane.call``."""
+        return answer(copy_context(), fn, (value,), {})
+
+
+# --- the host ---------------------------------------------------------------------------------------------------
+
+
+class VirtualHost(BlockingHost):
+    """A virtual loop as a host. Who waits for it drives it."""
+
+    name = NAME
+    cancelled: type[BaseException] = StrandCancelled
+    must_close = False
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.pool: WorkerPool = loop.pool
+        self.runtime = cast("Runtime", VirtualRuntime(loop))
+        self._forked = False
+        after_fork(self._renew)
+
+    def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
+        """As ``Host.spawn``."""
+        self._loop.kernel.spawn(main, context, accepted=accepted)
+
+    def here(self) -> bool:
+        """As ``Host.here``."""
+        return running() is self._loop
+
+    def forked(self) -> bool:
+        """As ``BlockingHost.forked``."""
+        return self._forked
+
+    def _renew(self) -> None:
+        self._forked = True
+
+    def on_loop_thread(self) -> bool:
+        """As ``BlockingHost.on_loop_thread``."""
+        return self.here()
+
+    def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
+        """As ``BlockingHost.block``; meanwhile the loop is driven.
+
+        Raises:
+            Deadlock: the gate would never be released.
+        """
+        until = inf if seconds is None else self._loop.now() + seconds
+        return self._loop.drive(partial(gate.acquire, blocking=False), until)
+
+    def check_await(self) -> None:
+        """As ``BlockingHost.check_await``: nobody would drive the loop."""
+        if not self.here():
+            raise UsageError(
+                "what runs in virtual time can't be awaited on another loop; in plain code write `balancer.run(...)` "
+                "or `ticket.wait()`, or run all of it in virtual time: `rio_chain.testing.run_virtual(main)`"
+            )
+
+    def cancelling(self) -> bool:
+        """As ``Host.cancelling``: the loop never ends, so it is the body's own."""
+        return False
+
+    def on_loss(self, lost: Lost) -> None:
+        """As ``Host.on_loss``: it is never lost."""
+
+    def close(self, *, wait: bool = True) -> None:
+        """As ``Host.close``: the loop has nothing that must be freed."""
+
+
+# --- as a module of an executor ---------------------------------------------------------------------------------
+
+
+def launch(threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:
+    """As ``ExecutorModule.launch``: a loop of its own, with the seed 0."""
+    return VirtualExecutor().launch(threads, max_abandoned, name)
+
+
+def attach(threads: int, max_abandoned: int) -> VirtualHost:  # noqa: ARG001 - it has no threads
+    """As ``LoopModule.attach``."""
+    return VirtualHost(_loop_here())
+
+
+def runtime(pool: WorkerPool) -> VirtualRuntime:  # noqa: ARG001 - calls are made in place
+    """As ``LoopModule.runtime``."""
+    return VirtualRuntime(_loop_here())
+
+
+def tasks() -> dict[object, tuple[str, object]]:
+    """As ``LoopModule.tasks``."""
+    here = current_strand()
+    return {strand: (_name(strand), strand.coroutine) for strand in _loop_here().kernel.strands if strand is not here}
+
+
+def _name(strand: ThreadStrand) -> str:
+    frames = frames_of(strand.coroutine)
+    return frames[-1].f_code.co_qualname if frames else "one that has not begun"
+
+
+def _loop_here() -> VirtualLoop:
+    loop = running()
+    if loop is None:
+        raise RuntimeError("no virtual loop is driven by this thread")
+    return loop

@@ -1,0 +1,115 @@
+"""What belongs to real time and was used in virtual time: it is told by name, with what to write instead."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import socket
+import threading
+from collections.abc import Generator
+from types import FrameType, TracebackType
+from typing import Any
+
+from rio_chain.errors import UsageError
+
+LIBRARIES = frozenset({"asyncio", "trio", "anyio", "curio"})
+"""Those that need a loop of their own."""
+GUARDED: dict[Any, tuple[str, ...]] = {socket: ("getaddrinfo",), socket.socket: ("connect", "connect_ex")}
+"""Real I/O begins with one of these."""
+_HAS_NO_LOOP = (RuntimeError, ImportError, AttributeError, KeyError)
+"""What these libraries raise where their loop does not run."""
+INSTEAD = "write `await rio_chain.testing.sleep(20)` for what takes 20 ms"
+BACKEND = "give the task a function that answers by itself in place of a backend"
+
+
+def foreign_awaitable(coroutine: object) -> UsageError:
+    """The error for whoever awaits what no strand can wait for; it is thrown in at that place."""
+    return _awaited(next((frame for frame in frames_of(coroutine) if _library(frame) in LIBRARIES), None))
+
+
+def usage_error_for(error: BaseException) -> UsageError | None:
+    """The error that says it better, for one that a library raised because its loop does not run."""
+    frame = None
+    tb: TracebackType | None = error.__traceback__
+    while tb is not None and frame is None:
+        frame = tb.tb_frame if _library(tb.tb_frame) in LIBRARIES else None
+        tb = tb.tb_next
+    return None if frame is None or not isinstance(error, _HAS_NO_LOOP) else _awaited(frame)
+
+
+def explain_real_io(error: BaseException) -> None:
+    """Raise, in the place of an error of a library whose loop does not run, the one that says so; return for others."""
+    better = usage_error_for(error)
+    if better is not None:
+        raise better from error
+
+
+def _awaited(frame: FrameType | None) -> UsageError:
+    name = (
+        "an awaitable that is not of rio_chain" if frame is None else f"`{_library(frame)}.{frame.f_code.co_qualname}`"
+    )
+    return UsageError(f"{name} was used in virtual time, where no other loop runs; {INSTEAD}")
+
+
+def _library(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def frames_of(coroutine: Any) -> list[FrameType]:
+    """The frames of what is suspended, the outermost first."""
+    frames: list[FrameType] = []
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            frames.append(frame)
+        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        if inner is None and type(coroutine).__name__ == "coroutine_wrapper":  # of `coroutine.__await__()`
+            inner = next(iter(gc.get_referents(coroutine)), None)
+        coroutine = inner
+    return frames
+
+
+# --- real I/O ---------------------------------------------------------------------------------------------------
+
+
+class Allowed(threading.local):
+    """Whether this thread may do real I/O."""
+
+    real = True
+
+
+allowed = Allowed()
+_guarded: list[None] = []
+
+
+def _guard(owner: Any, name: str) -> None:
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def asked(*args: Any, **kwargs: Any) -> Any:
+        if not allowed.real:
+            raise UsageError(f"`socket.{name}` was called in virtual time, which knows no real I/O; {BACKEND}")
+        return real(*args, **kwargs)
+
+    setattr(owner, name, asked)
+
+
+@contextlib.contextmanager
+def no_real_io() -> Generator[None]:
+    """Real I/O that this thread begins in the block raises ``UsageError``.
+
+    The functions it begins with are wrapped when this is first used, for as long as the process: they may be called by
+    another thread at any moment. Not by ``sys.addaudithook``, which can't be taken back either: a hook in Python gives
+    other threads a turn inside of ``sys.settrace``, and in Python 3.11 two that do that at once fail.
+    """
+    if not _guarded:
+        _guarded.append(None)
+        for owner, names in GUARDED.items():
+            for name in names:
+                _guard(owner, name)
+    before, allowed.real = allowed.real, False
+    try:
+        yield
+    finally:
+        allowed.real = before

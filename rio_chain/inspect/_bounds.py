@@ -1,0 +1,302 @@
+"""bounds(): what a chain can cost at most, from its policies alone: time, calls, and what a limit cuts off.
+
+Counted as taking no time: functions between tasks, predicates, and the chain's own work. Not counted: tasks of a
+Request that a function returns, and functions deaf to cancellation. A wait that a server asks for is counted where the
+retry says that servers do so, with ``retry_after=`` or ``Backoff(max_retry_after=)``; else it is not.
+Nobody knows how many items an ``each`` gets: only a limit around it bounds its time, and nothing the calls in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+from attrs import field, frozen
+
+from rio_chain._core.units import milliseconds
+from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, Node, RaceNode, Scope, TaskNode, call_of, parts
+from rio_chain.chain._plan import Plan
+from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
+
+INF = math.inf
+STEPS = 1_000  # retries that are looked at one by one; of more of them, the last wait stands for the rest
+
+
+@frozen
+class Cut:
+    """Attempts for which an enclosing limit has no time.
+
+    Attributes:
+        kind: ``"retry"`` or ``"replica"``.
+        where: the tasks it is around.
+        limit: the limit, in milliseconds.
+        calls: how many calls it may make, the first one included.
+        slowest: how many of them begin when each takes as long as it may; those without a limit of their own take all.
+        fastest: how many begin when each fails at once and each wait is as short as it may be.
+    """
+
+    kind: str
+    where: tuple[str, ...]
+    limit: float
+    calls: int
+    slowest: int
+    fastest: int
+
+    def __str__(self) -> str:
+        most = f", and {self.fastest} when they fail at once" if self.fastest < self.calls else ""
+        return (
+            f"{self.kind} of {some(self.where)}: {self.slowest} of {self.calls} calls begin within "
+            f"{self.limit:.10g} ms when they are slow{most}"
+        )
+
+
+@frozen
+class Bounds:
+    """What ``chain.bounds()`` gives. Times are milliseconds; ``inf``: nothing but ``abandon_after`` ends it.
+
+    "Without hedges" is without all calls of a ``.replica`` but the first.
+
+    Attributes:
+        time: the longest that the chain can take.
+        time_without_hedges: the same, without hedges.
+        calls: for each task by name, how often it can be called in one run: a whole number, or ``inf`` for a task in
+            an ``each``. Nested retries multiply.
+        calls_without_hedges: the same, without hedges.
+        cuts: retries and hedges that can't all begin before a limit around them is over.
+
+    Example:
+        >>> from rio_chain import Task
+        >>> Task(len).timeout(100).replica(2, after=20).retry(1, backoff=None).timeout(300).bounds()
+        at most 240 ms, without hedges 200 ms
+        len: at most 4 calls, without hedges 2
+    """
+
+    time: float
+    time_without_hedges: float
+    calls: Mapping[str, float] = field(hash=False)
+    calls_without_hedges: Mapping[str, float] = field(hash=False)
+    cuts: tuple[Cut, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    __repr__ = __str__
+
+    def _lines(self) -> Iterator[str]:
+        time, without = _most(self.time), _most(self.time_without_hedges)
+        yield time + (f", without hedges {without.removeprefix('at most ')}" if time != without else "")
+        for name, most in self.calls.items():
+            less = self.calls_without_hedges[name]
+            yield f"{name}: {_calls(most)}" + (f", without hedges {less}" * (most != less))
+        yield from map(str, self.cuts)
+
+
+def _most(ms: float) -> str:
+    return f"at most {ms:.10g} ms" if ms < INF else "no limit but abandon_after"
+
+
+def _calls(most: float) -> str:
+    return f"at most {most} call{'s' * (most != 1)}" if most < INF else "any number of calls"
+
+
+def some(names: tuple[str, ...], few: int = 3) -> str:
+    """Names of tasks as text that stays short."""
+    return ", ".join(names[:few]) + (f" and {len(names) - few} more" if len(names) > few else "")
+
+
+def bounds(plan: Plan) -> Bounds:
+    """The bounds of a plan."""
+    root = measured(plan.root)
+    names = [task.name for task in plan.tasks]
+    hedged: list[float] = [0] * len(names)
+    plain = hedged.copy()
+    cuts: list[Cut] = []
+    stack: list[tuple[Part, float, float, float]] = [(root, 1, 1, INF)]
+    while stack:
+        part, times, first, limit = stack.pop()
+        if isinstance(part.node, TaskNode):
+            hedged[part.low], plain[part.low] = times, first
+        found = cut(part, limit, tuple(names[part.low : part.high]))
+        cuts += [found] if found is not None else []
+        more, fewer, limit = *_factors(part.node), _within(part.node, limit)
+        inner = zip(part.parts, more, fewer, strict=True)
+        stack.extend(reversed([(p, _product(times, m), _product(first, f), limit) for p, m, f in inner]))
+    return Bounds(
+        milliseconds(root.slowest),
+        milliseconds(root.unhedged),
+        dict(zip(names, hedged, strict=True)),
+        dict(zip(names, plain, strict=True)),
+        tuple(cuts),
+    )
+
+
+# --- time -------------------------------------------------------------------------------------------------------
+
+
+@frozen(eq=False)
+class Part:
+    """A node, its tasks ``low`` up to ``high``, and the most seconds that it can take, with and without hedges."""
+
+    node: Node
+    low: int
+    high: int
+    parts: tuple[Part, ...]
+    slowest: float
+    unhedged: float
+
+
+def measured(node: Node, low: int = 0) -> Part:
+    """The tree of a plan, with the longest time of every part."""
+    inner: list[Part] = []
+    high = low
+    for child in parts(node):
+        inner.append(measured(child, high))
+        high = inner[-1].high
+    if isinstance(node, TaskNode):
+        high += 1
+    slowest = _time(node, [part.slowest for part in inner], hedges=True)
+    unhedged = _time(node, [part.unhedged for part in inner], hedges=False)
+    return Part(node, low, high, tuple(inner), slowest, unhedged)
+
+
+def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
+    if isinstance(node, (TaskNode, Each)):
+        return INF
+    if isinstance(node, (FanOutNode, Choose)):
+        return max(inner)
+    if isinstance(node, Expand):
+        return _times(inner[0], node.total)  # each may be found in the result of the one before
+    if isinstance(node, RaceNode):
+        count = node.count if hedges or not node.hedge else 1
+        return max(start + inner[i % len(inner)] for i, start in zip(range(count), starts(node, inner), strict=False))
+    if isinstance(node, Scope):
+        return _scoped(node.policy, inner[0])
+    return sum(inner)  # steps, a primary and its fallback, what is kept; nothing for a bridge
+
+
+def _scoped(policy: Policy, inner: float) -> float:
+    if isinstance(policy, Timeout):
+        return min(inner, policy.seconds)
+    if isinstance(policy, Retry):
+        waits = (longest(policy, i) for i in range(min(policy.retries, STEPS)))
+        rest = policy.retries - STEPS
+        rests = _times(longest(policy, policy.retries), rest) if rest > 0 else 0
+        return _times(inner, policy.retries + 1) + sum(waits) + rests
+    if isinstance(policy, SingleFlight):
+        return 2 * inner  # another's call that was cancelled in its last moment, and one's own
+    if isinstance(policy, (Limit, Gate)):  # a gate may let a call wait, and doesn't say how long
+        patience = policy.patience if isinstance(policy, Limit) else None
+        return INF if patience is None else inner + patience
+    if isinstance(policy, Chaos):
+        return inner + policy.latency
+    return inner
+
+
+def _times(seconds: float, times: int) -> float:
+    """So often so long; more than a float can hold is infinity."""
+    try:
+        return seconds * times if seconds else 0.0
+    except OverflowError:
+        return INF
+
+
+def starts(race: RaceNode, inner: list[float]) -> Iterator[float]:
+    """The latest that each call of a race begins: the next one waits for ``after``, or until the last has failed.
+
+    As many as it takes to choose begin at once. With three or more in a row the true latest may lie a little before: an
+    early failure of one of those before also lets the next begin, and which does is a search through all futures.
+    """
+    after = race.after if isinstance(race.after, float) else INF  # a quantile without data asks for no call
+    start = 0.0
+    for i in range(race.count):
+        yield start
+        start += min(after, inner[i % len(inner)]) if i + 1 >= race.pick.least else 0.0
+
+
+# --- waits between retries --------------------------------------------------------------------------------------
+
+
+def longest(policy: Retry, retry: int) -> float:
+    """The most seconds before a retry; infinity for a wait made elsewhere, of which nothing is known."""
+    asks = policy.retry_after is not None  # servers are known to ask for a wait
+
+    def bound(waits: Backoff) -> float:
+        return max(waits.bound(retry), waits.most_asked if asks else waits.max_retry_after or 0.0)
+
+    return max(_over_waits(policy, bound, unknown=INF, at_once=INF if asks else 0.0))
+
+
+def shortest(policy: Retry, retry: int) -> float:
+    """The least seconds before a retry."""
+    return min(_over_waits(policy, lambda waits: _least(waits, retry), unknown=0))
+
+
+def _over_waits(
+    policy: Retry, measure: Callable[[Backoff], float], *, unknown: float, at_once: float = 0.0
+) -> Iterator[float]:
+    kinds = [policy.backoff] if not isinstance(policy.on, ByClass) else [waits for _, waits in policy.on.cases]
+    return (at_once if kind is None else unknown if isinstance(kind, Wait) else measure(kind) for kind in kinds)
+
+
+def _least(backoff: Backoff, retry: int) -> float:
+    if backoff.jitter == "full":
+        return 0.0
+    return backoff.bound(retry) if backoff.jitter == "none" else min(backoff.base, backoff.cap)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------
+
+
+def _factors(node: Node) -> tuple[list[float], list[float]]:
+    """How often each part of a node is run for one run of the node, with and without hedges."""
+    width = len(parts(node))
+    if isinstance(node, (Each, Expand)):
+        many = INF if isinstance(node, Each) else node.total
+        return [many], [many]
+    if isinstance(node, Scope) and isinstance(node.policy, Retry):
+        return [node.policy.retries + 1], [node.policy.retries + 1]
+    if isinstance(node, RaceNode):
+        calls: list[float] = [len(range(i, node.count, width)) for i in range(width)]
+        first: list[float] = [1, *[0] * (width - 1)]
+        return calls, (first if node.hedge else calls)
+    return [1] * width, [1] * width
+
+
+def _product(a: float, b: float) -> float:
+    """``a * b``, where none of infinitely many is none; whole numbers stay whole, however large."""
+    if not a or not b:
+        return 0
+    return INF if INF in {a, b} else a * b
+
+
+def _within(node: Node, limit: float) -> float:
+    return min(limit, node.policy.seconds) if isinstance(node, Scope) and isinstance(node.policy, Timeout) else limit
+
+
+def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
+    """What of this retry or race begins only after the limit around it."""
+    node = part.node
+    if limit == INF:
+        return None
+    if isinstance(node, Scope) and isinstance(node.policy, Retry):
+        retry, inner = node.policy, part.parts[0].slowest
+        kind, calls = "retry", retry.retries + 1
+        slowest = _begun(retry, limit, lambda i: inner + longest(retry, i))
+        fastest = _begun(retry, limit, lambda i: shortest(retry, i))
+    elif isinstance(node, RaceNode):
+        kind, calls = call_of(node), node.count
+        slowest = sum(start < limit for start in starts(node, [p.slowest for p in part.parts]))
+        fastest = calls
+    else:
+        return None
+    return Cut(kind, names, milliseconds(limit), calls, slowest, fastest) if slowest < calls else None
+
+
+def _begun(retry: Retry, limit: float, step: Callable[[int], float]) -> int:
+    """How many attempts begin before the limit, when it takes ``step(i)`` from attempt ``i`` to the next."""
+    elapsed = 0.0
+    for i in range(min(retry.retries, STEPS)):
+        elapsed += step(i)
+        if elapsed >= limit:
+            return i + 1
+    return retry.retries + 1

@@ -1,0 +1,113 @@
+"""explain(): a chain as an indented tree. What wraps stands above what it wraps, read from outside in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rio_chain._core.units import escape_nonprintable, short_repr
+from rio_chain.chain._nodes import (
+    Bridge,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOutNode,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OrElse,
+    RaceNode,
+    Scope,
+    Seq,
+    TaskNode,
+    parts,
+)
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._policy_source import value
+from rio_chain.chain._source import tests_words
+from rio_chain.inspect._text import Text
+from rio_chain.inspect._words import (
+    each_words,
+    expand_words,
+    fails,
+    kept_names,
+    race_words,
+    using,
+    words,
+)
+
+
+def explain(plan: Plan) -> Text:
+    """The tree of a plan, one part a line, names as in the Outcome, durations in milliseconds."""
+    return Text("\n".join(_Tree(plan).lines(plan.root, "")))
+
+
+class _Tree:
+    def __init__(self, plan: Plan) -> None:
+        self.tasks = iter(plan.tasks)
+        self.bridges = iter(plan.bridges)
+        self.kept = kept_names(plan)
+
+    def lines(self, node: Node, indent: str, label: str = "") -> Iterator[str]:
+        """The lines of one node; ``label`` is what its parent calls it."""
+        while isinstance(node, Kept):
+            node = node.inner
+        yield f"{indent}{label}{self.head(node)}"
+        labels = _labels(node)
+        for i, part in enumerate(parts(node)):
+            yield from self.lines(part, indent + "  ", labels[i] if labels else "")
+        if isinstance(node, OrElse) and isinstance(node.fallback, Constant):
+            yield f"{indent}  else the constant {short_repr(node.fallback.value)}"
+        if isinstance(node, OrElse) and isinstance(node.fallback, Handler):
+            yield f"{indent}  else {node.fallback}"
+
+    def head(self, node: Node) -> str:
+        """What the node is, in one line."""
+        if isinstance(node, TaskNode):
+            return f"task {next(self.tasks).name} ({_how(node)}){using(node, self.kept)}"
+        if isinstance(node, Bridge):
+            how = _how(node)
+            return f"bridge {next(self.bridges).name}" + (f" ({how})" if how != "sync" else "")
+        if isinstance(node, Scope):
+            return words(node.policy)
+        if isinstance(node, Named):
+            return f"{node.name}:"
+        return "in order" if isinstance(node, Seq) else _joined(node)
+
+
+def _joined(node: Node) -> str:
+    """What a node does with its parts."""
+    if isinstance(node, RaceNode):
+        return race_words(node)
+    if isinstance(node, OrElse):
+        return f"{fails(node)}, something else"
+    if isinstance(node, Each):
+        return each_words(node)
+    if isinstance(node, Expand):
+        return expand_words(node)
+    if isinstance(node, Choose):
+        return "by the value, the first of these that fits"
+    assert isinstance(node, FanOutNode)  # noqa: S101 - a Plan holds no Then
+    enough = "" if node.need is None else f", until {node.need} of {len(node.branches)} have succeeded"
+    gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
+    return f"together, on the same input{enough}, giving {gives}"
+
+
+def _how(node: TaskNode | Bridge) -> str:
+    how = "async" if node.is_async else "sync"
+    how += " generator" if node.generator else ""
+    if isinstance(node, TaskNode):
+        how += ", inline" if node.inline else f", in lane {value(node.lane)}" if node.lane is not None else ""
+    return how
+
+
+def _labels(node: Node) -> list[str]:
+    """What a node calls its parts; none if it has no words for them."""
+    if isinstance(node, FanOutNode):
+        return [f"{escape_nonprintable(key)}: " for key in node.keys or ()]
+    if isinstance(node, OrElse):
+        return ["", "else "]
+    if isinstance(node, RaceNode) and node.hedge:
+        return [""] + ["or "] * (len(node.branches) - 1)
+    return [f"{text}: " for text in tests_words(node)] if isinstance(node, Choose) else []

@@ -1,0 +1,168 @@
+"""What a notebook shows: HTML with the picture and all there is to read, and always plain text.
+
+With ``RIO_DISPLAY=text`` in the environment it is the text alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
+from typing import Any
+
+from rio_chain._core.chain_base import ChainBase
+from rio_chain.balancer import Balancer, Ticket
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._request import Request
+from rio_chain.inspect._bounds import bounds
+from rio_chain.inspect._explain import explain
+from rio_chain.inspect._html import escape
+from rio_chain.inspect.pictures._status_marks import duration, error_text, short
+from rio_chain.inspect.pictures._svg_string import plan_of, scrolled, svg_of
+from rio_chain.inspect.pictures._theme import MONO, SANS
+from rio_chain.results._outcome import Outcome, Response
+
+HTML, PLAIN = "text/html", "text/plain"
+ROWS = 200  # of a table
+STYLE = (
+    f".rio-chain-look{{font:13px/1.5 {SANS};color:var(--jp-content-font-color1,inherit)}}"
+    ".rio-chain-look details{margin:4px 0}"
+    ".rio-chain-look summary{cursor:pointer}"
+    f".rio-chain-look pre{{font:12px/1.5 {MONO};margin:4px 0 8px 16px;white-space:pre;overflow-x:auto;"
+    "background:none;color:inherit}"
+    ".rio-chain-look table{border-collapse:collapse;margin:4px 0 8px 16px}"
+    ".rio-chain-look th,.rio-chain-look td{padding:2px 12px 2px 0;text-align:left;background:none;"
+    "color:inherit;font-weight:normal}"
+    ".rio-chain-look th{font-weight:600}"
+)
+
+
+def bundle(thing: Any, include: Container[str] | None, exclude: Container[str] | None) -> dict[str, str]:
+    """What IPython shows of an object, by MIME type. A picture that fails leaves the text."""
+    found = {PLAIN: plain(thing)}
+    wanted = (include is None or HTML in include) and (exclude is None or HTML not in exclude)
+    if wanted and not text_alone():
+        try:
+            found[HTML] = html(thing)
+        except Exception:  # noqa: BLE001 - somebody who looks wants to see something
+            return found
+    return found
+
+
+def text_alone() -> bool:
+    """Whether somebody wants no pictures."""
+    return os.environ.get("RIO_DISPLAY", "").strip().lower() == "text"
+
+
+def plain(thing: Any) -> str:
+    """The text: of a chain or plan its tree below its repr, of an Outcome its summary."""
+    bare = object.__repr__(thing)
+    try:
+        text = repr(thing)
+        if isinstance(thing, Outcome):
+            return thing.summary()
+        if isinstance(thing, Plan):
+            return str(explain(thing))
+        if isinstance(thing, (ChainBase, Request)):
+            tree = explain(plan_of(thing))
+            return f"{text}\n\n{tree}" if "\n" in tree else text
+    except Exception:  # noqa: BLE001 - of an object that can't be drawn there is still something to say
+        return bare
+    return text
+
+
+def html(thing: Any) -> str:
+    """The picture, and what there is to read, folded up."""
+    inner = next(make(thing) for kind, make in _MADE if isinstance(thing, kind))
+    return f'<div class="rio-chain-look"><style>{STYLE}</style>{"".join(inner)}</div>'
+
+
+# --- each kind of object ----------------------------------------------------------------------------------------
+
+
+def _described(thing: Any) -> Iterator[str]:
+    """A chain, a plan, a Request: the picture, the tree, what it can cost, what is odd about it."""
+    plan = plan_of(thing)
+    yield scrolled(svg_of(thing))
+    for look in (_tree, _bounds, _lint):
+        with suppress(Exception):  # what can't be told of it hides nothing else
+            yield look(plan)
+
+
+def _tree(plan: Plan) -> str:
+    return _details("Tree", _pre(explain(plan)))
+
+
+def _bounds(plan: Plan) -> str:
+    return _details("Bounds", _pre(repr(bounds(plan))))
+
+
+def _lint(plan: Plan) -> str:
+    from rio_chain.inspect.lint import lint  # noqa: PLC0415 - only a notebook needs it
+
+    found = lint(plan)
+    return _details(f"Lint: {len(found)} to look at", _pre("\n".join(map(str, found))), opened=True) if found else ""
+
+
+def _outcome(outcome: Outcome[Any]) -> Iterator[str]:
+    """A run: what became of each task, where the time went, and the Responses."""
+    yield scrolled(svg_of(outcome))
+    yield _details("Timeline", scrolled(outcome.timeline()), opened=True)
+    yield _details("Responses", _table(list(outcome.responses[:ROWS]), len(outcome)))
+
+
+def _ticket(ticket: Ticket[Any]) -> Iterator[str]:
+    """Its Outcome, once it is there; until then what was asked for."""
+    yield _line(repr(ticket))
+    outcome = ticket.outcome
+    yield from _outcome(outcome) if outcome is not None else [scrolled(svg_of(ticket.request))]
+
+
+def _balancer(balancer: Balancer) -> Iterator[str]:
+    """Its numbers."""
+    stats = balancer.stats()
+    rows = [(name, f"{getattr(stats, name)}") for name in ("running", "queued", "abandoned", "rejected", "done")]
+    for name, times in (("waited", stats.waits), ("ran", stats.runs)):
+        half, most = duration(times.quantile(0.5)), duration(times.quantile(0.99))
+        rows.append((name, f"half of them at most {half}, 99 % at most {most}" if times.count else "-"))
+    yield _line(repr(balancer))
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(said)}</td></tr>" for name, said in rows)
+    yield f"<table>{cells}</table>"
+
+
+_MADE: tuple[tuple[type | tuple[type, ...], Callable[[Any], Iterator[str]]], ...] = (
+    (Outcome, _outcome),
+    (Ticket, _ticket),
+    (Balancer, _balancer),
+    ((ChainBase, Plan, Request), _described),
+)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _details(summary: str, inner: str, *, opened: bool = False) -> str:
+    return f"<details{' open' if opened else ''}><summary>{escape(summary)}</summary>{inner}</details>"
+
+
+def _pre(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>"
+
+
+def _line(text: str) -> str:
+    return f"<div>{escape(text)}</div>"
+
+
+def _table(responses: list[Response], total: int) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("task", "status", "calls", "elapsed", "errors"))
+    rows = "".join(f"<tr>{_row(response)}</tr>" for response in responses)
+    more = f"<tr><td>and {total - len(responses)} more</td></tr>" if total > len(responses) else ""
+    return f"<table><tr>{head}</tr>{rows}{more}</table>"
+
+
+def _row(response: Response) -> str:
+    said = short(response) if response.counts else response.status.replace("_", " ")
+    errors = "; ".join(error_text(error) for error in response.errors[:3])
+    more = f" and {len(response.errors) - 3} more" if len(response.errors) > 3 else ""  # noqa: PLR2004 - of the above
+    cells = response.name, said, str(response.attempts), duration(response.elapsed), errors + more
+    return "".join(f"<td>{escape(cell)}</td>" for cell in cells)

@@ -1,0 +1,92 @@
+"""Policies, races and what the values decide, in words; and what tasks use."""
+
+from __future__ import annotations
+
+import math
+
+from rio_chain._core.units import escape_nonprintable, format_duration
+from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
+from rio_chain.chain._plan import Plan, title
+from rio_chain.chain._policy_source import fn_source, on
+from rio_chain.policies import Accept, AtLeast, ByClass, Policy, Quantile, Retry
+
+# --- policies ---------------------------------------------------------------------------------------------------
+
+
+def words(policy: Policy) -> str:
+    """A policy in words."""
+    if isinstance(policy, Accept):
+        return f"only answers that {fn_source(policy.predicate)} accepts"
+    text = escape_nonprintable(str(policy))
+    if isinstance(policy, Retry):
+        plain = policy.on is Exception or isinstance(policy.on, ByClass)
+        text += "" if plain else f", on {on(policy.on)}"
+        text += f", unless accepted by {fn_source(policy.accept)}" if policy.accept is not None else ""
+        text += f", or as {fn_source(policy.retry_after)} says" if policy.retry_after is not None else ""
+    return text
+
+
+def race_words(node: RaceNode) -> str:
+    """A race in words."""
+    pick = escape_nonprintable(str(node.pick))
+    if not node.hedge:
+        return f"together, on the same input: {pick}"
+    if isinstance(node.after, Quantile):
+        when = f"the next after {node.after}"
+    elif node.after == math.inf:
+        when = "the next when one has failed"
+    else:
+        when = f"the next after {format_duration(node.after)}" if node.after else "all at once"
+    return f"up to {node.count} calls, {when}: {pick}"
+
+
+def fails(node: OrElse) -> str:
+    """When the fallback stands in."""
+    return "when that fails" + ("" if node.on is Exception else f" with {on(node.on)}")
+
+
+# --- what the values decide -------------------------------------------------------------------------------------
+
+
+def each_words(node: Each) -> str:
+    """An ``each`` in words."""
+    order = "in order" if node.ordered else "as they come"
+    return f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}"
+
+
+def expand_words(node: Expand) -> str:
+    """An ``expand`` in words."""
+    words = f"each and what it leads to, at most {node.limit} at once"
+    words += "" if node.depth is None else f", at most {node.depth} deep"
+    words += f", {node.total} in all"
+    words += "" if node.more is None else f", more by {fn_source(node.more)}"
+    words += "" if node.key.fn is None else f", told apart by {fn_source(node.key.fn)}"
+    return words + _failures(node.on_error) + (", the rest left out" if node.on_limit == "stop" else "")
+
+
+def _failures(which: OnError) -> str:
+    if isinstance(which, AtLeast):
+        return f", failures dropped, at least {which.least} must succeed"
+    return {"raise": "", "keep": ", failures kept", "drop": ", failures dropped"}[which]
+
+
+# --- what is used -----------------------------------------------------------------------------------------------
+
+
+def kept_names(plan: Plan) -> dict[int, str]:
+    """What each kept node goes by: a task as in the Outcome, anything else by its title."""
+    found: dict[int, str] = {}
+    tasks = 0
+    for node in walk(plan.root):
+        if isinstance(node, TaskNode):
+            tasks += 1
+        if isinstance(node, Kept):
+            is_task = isinstance(unwrapped(node), TaskNode)  # then it is the next one in plan order
+            found[node.place] = plan.tasks[tasks].name if is_task else title(node.inner)
+    return found
+
+
+def using(call: TaskNode, names: dict[int, str]) -> str:
+    """What a task uses, after its name: ``, using user=fetch_user``."""
+    pairs = [f"{escape_nonprintable(use.keyword)}={names[use.kept]}" for use in call.uses if use.kept is not None]
+    return f", using {', '.join(pairs)}" if pairs else ""

@@ -1,0 +1,29 @@
+"""lint(): what is written in an order that does not do what it seems to, each with the code that does.
+
+A *stack* is a task, or several steps, with the policies right around it. Every rule looks at one stack and at what
+stands around that; putting its layers into another order is how the better code is made.
+"""
+
+from __future__ import annotations
+
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._source import source
+from rio_chain.inspect.lint._finding import Finding
+from rio_chain.inspect.lint._item_rules import ITEMS
+from rio_chain.inspect.lint._order_rules import ORDER
+from rio_chain.inspect.lint._policy_stack import stacks
+from rio_chain.inspect.lint._reach_rules import REACH
+
+__all__ = ["Finding", "lint"]
+
+
+def lint(plan: Plan) -> tuple[Finding, ...]:
+    """Everything there is to say about a plan, in plan order; nothing is said twice."""
+    names = tuple(task.name for task in plan.tasks)
+    found = [
+        Finding(said.code, names[stack.core.low : stack.core.high], said.text, source(said.better))
+        for stack in stacks(plan)
+        for rule in (*ORDER, *REACH, *ITEMS)
+        for said in rule(stack)
+    ]
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,177 @@
+"""Rules about what can never happen, or happens more often than it seems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+from attrs import evolve
+
+from rio_chain._core.units import format_duration
+from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskNode, open_end, walk
+from rio_chain.errors import NEVER_RETRIED
+from rio_chain.inspect._bounds import cut
+from rio_chain.inspect.lint._order_rules import neat
+from rio_chain.inspect.lint._policy_stack import PolicyStack, Said
+from rio_chain.policies import Budget, ByClass, Cache, Retry, SingleFlight, Timeout
+
+
+def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
+    """A limit with a smaller one around it."""
+    for i, layer, policy in stack.of(Timeout):
+        limit = layer.around.limit
+        if policy.seconds < limit:
+            continue
+        outside = range(i + 1, len(stack.layers))
+        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, RaceNode)
+        text = (
+            f"the limit of {format_duration(policy.seconds)} is never reached, as "
+            f"the one around it is {format_duration(limit)}"
+        )
+        better = stack.without(i)
+        if timeout is not None and again is not None and again < timeout and policy.seconds > limit:
+            nodes = stack.nodes()
+            nodes[i], nodes[timeout] = nodes[timeout], nodes[i]
+            better = stack.build(nodes)
+        yield Said("timeout-unreachable", text, better)
+
+
+def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
+    """More attempts than the limit around has time for, when they are slow."""
+    for i, layer, policy in stack.of(Retry):
+        limit = layer.around.limit
+        found = cut(layer.part, limit) if layer.inner.slowest < limit else None
+        if found is None:
+            continue
+        text = (
+            f"{found.calls} attempts and the waits between them take up to "
+            f"{format_duration(layer.part.slowest)}, and the limit "
+            f"around them is {format_duration(limit)}: only {found.slowest} begin when they are slow"
+        )
+        timeout = stack.first(range(i + 1, len(stack.layers)), Timeout)
+        if found.slowest > 1:
+            better = stack.changed(i, Scope(evolve(policy, retries=found.slowest - 1), layer.inner.node))
+        elif timeout is not None and layer.part.slowest < math.inf:
+            enough = Timeout(math.ceil(layer.part.slowest * 1000) / 1000)
+            better = stack.changed(timeout, Scope(enough, layer.inner.node))
+        else:
+            better = stack.without(i)
+        yield Said("retries-do-not-fit", text, better)
+
+
+def retries_multiply(stack: PolicyStack) -> Iterator[Said]:
+    """A retry inside a retry."""
+    for i, layer, policy in stack.of(Retry):
+        around = layer.around
+        if not policy.retries or around.calls == 1 or around.budget:
+            continue
+        calls = policy.retries + 1
+        text = f"retries multiply: {around.calls} times {calls} calls, up to {around.calls * calls} in one run"
+        here = stack.first(range(i + 1, len(stack.layers)), Retry) is not None
+        better = stack.without(i) if here else stack.added(i + 1, Scope(Budget(), layer.node))
+        yield Said("retries-multiply", text, better)
+
+
+def retry_never_matches(stack: PolicyStack) -> Iterator[Said]:
+    """It is for errors alone that are never retried."""
+    for i, _, policy in stack.of(Retry):
+        classes = named(policy.on)
+        if classes and all(issubclass(cls, NEVER_RETRIED) for cls in classes):
+            many = " and ".join(cls.__name__ for cls in classes)
+            text = f"another call can't mend {many}, so it is never retried"
+            yield Said("retry-never-matches", text, stack.without(i))
+
+
+def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
+    """What is late has been given up before."""
+    for i, layer, race in stack.hedges():
+        if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
+            continue
+        limit = min(layer.inner.slowest, layer.around.limit)
+        if race.after >= limit:
+            text = (
+                f"no call begins {format_duration(race.after)} after another, as that "
+                f"is given up after {format_duration(limit)}"
+            )
+            yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
+
+
+def hedge_in_place(stack: PolicyStack) -> Iterator[Said]:
+    """A function that runs in place holds up the very calls that should overtake it."""
+    core = stack.core.node
+    for i, _, race in stack.hedges():
+        if i >= 0 and race.count > 1 and isinstance(core, TaskNode) and core.inline:
+            text = "a function that runs in place holds up the calls that should overtake it"
+            yield Said("hedge-in-place", text, stack.build(stack.nodes(), evolve(core, inline=False)))
+
+
+def shared_first_task(stack: PolicyStack) -> Iterator[Said]:
+    """``user >> a & user >> b``."""
+    fan = stack.core.node
+    if not isinstance(fan, FanOutNode):
+        return
+    rows = [steps_of(branch) for branch in fan.branches]
+    shared = [steps[0] for steps in rows if len(steps) > 1 and sum(same(steps[0], other[0]) for other in rows) > 1]
+    begin = next((node for node in shared if called_again(node)), None)
+    if begin is None:
+        return
+    many = sum(same(steps[0], begin) for steps in rows)
+    if many == len(rows) and all(has_task(steps[1:]) for steps in rows):
+        better: Node = Seq((begin, evolve(fan, branches=tuple(in_a_row(steps[1:]) for steps in rows))))
+    else:
+        once = Scope(SingleFlight(), begin)
+        again = (in_a_row((once, *steps[1:]) if same(steps[0], begin) else steps) for steps in rows)
+        better = evolve(fan, branches=tuple(again))
+    text = f"{many} branches begin with the same task, which is called for each of them"
+    yield Said("shared-first-task", text, stack.build(stack.nodes(), better))
+
+
+def named(on: object) -> tuple[type[BaseException], ...]:
+    """The classes of an ``on=``; none for a predicate."""
+    many = tuple(cast("Iterable[object]", on)) if isinstance(on, (tuple, ByClass)) else (on,)
+    return tuple(cls for cls in many if isinstance(cls, type) and issubclass(cls, BaseException))
+
+
+def called_again(node: Node) -> bool:
+    """Whether it is a task that is really called by each who has it."""
+    once = (SingleFlight, Cache)
+    return has_task((node,)) and not any(isinstance(n, Scope) and isinstance(n.policy, once) for n in walk(node))
+
+
+def steps_of(branch: Node) -> tuple[Node, ...]:
+    """The steps of a branch. A generator and what takes its items are one: nothing else can be done with it."""
+    steps = branch.steps if isinstance(branch, Seq) else (branch,)
+    return (Seq(steps[:2]), *steps[2:]) if open_end(steps[0]) is not None else steps
+
+
+def has_task(steps: tuple[Node, ...]) -> bool:
+    """Whether there is a task among the steps: a branch can't be written without one."""
+    return any(isinstance(node, TaskNode) for step in steps for node in walk(step))
+
+
+def same(a: Node, b: Node) -> bool:
+    """Whether they are equal and use the same values."""
+    return a == b and list(used_by(a)) == list(used_by(b))
+
+
+def used_by(node: Node) -> Iterator[bytes]:
+    """What tells which tasks it is whose values are used."""
+    sources = (use.source for n in walk(node) if isinstance(n, TaskNode) for use in n.uses)
+    return (n.origin for source in sources for n in walk(source) if isinstance(n, TaskNode))
+
+
+def in_a_row(steps: tuple[Node, ...]) -> Node:
+    """Steps as one node."""
+    return steps[0] if len(steps) == 1 else Seq(steps)
+
+
+REACH: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
+    timeout_unreachable,
+    retries_do_not_fit,
+    retries_multiply,
+    retry_never_matches,
+    hedge_too_late,
+    hedge_in_place,
+    shared_first_task,
+)

@@ -1,0 +1,154 @@
+"""``balancer.map(..., progress=True)``: how many inputs are done, and how long the others may take."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sized
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
+
+from returns.result import Failure
+
+from rio_chain._core.units import escape_nonprintable
+from rio_chain.balancer._mapping import AsyncOutcomes
+from rio_chain.executors._blocking_wait import once
+from rio_chain.executors._ticket import Ticket
+from rio_chain.inspect.live._screen import Shown
+from rio_chain.inspect.live._table import Cell, Sheet
+from rio_chain.results._outcome import Outcome
+
+WINDOW = 5.0
+"""Seconds that the rate speaks of."""
+
+Out = TypeVar("Out")
+
+
+class Progress:
+    """What has become of many inputs, as a View. From any thread a ticket is answered; one alone looks at it.
+
+    Args:
+        inputs: their number is known where ``len`` tells it.
+    """
+
+    def __init__(self, inputs: Iterable[Any]) -> None:
+        self.total = len(inputs) if isinstance(inputs, Sized) else None
+        self.done = self.failed = 0
+        self._title = ""
+        self._open: set[Ticket[Any]] = set()
+        self._answered: deque[Ticket[Any]] = deque()  # since the last look
+        self._began = self._now = time.monotonic()
+        self._past = deque([(self._began, 0)])  # when how many were done
+        self._said: object = None
+
+    def counted(self, ticket: Ticket[Out]) -> Ticket[Out]:
+        """The ticket, which is one of those that count."""
+        self._title = ticket.request.plan.title
+        self._open.add(ticket)
+        ticket.add_waker(once(partial(self._answered.append, ticket)))
+        return ticket
+
+    def posting(self, post: Callable[[Any], Ticket[Out]]) -> Callable[[Any], Ticket[Out]]:
+        """The same, whose tickets count."""
+        return lambda value: self.counted(post(value))
+
+    def shown(self, outcomes: Callable[[Callable[[], None]], Iterator[Out]]) -> Iterator[Out]:
+        """What that gives, which is called with what to call again and again while it waits."""
+        with Shown(self) as look:
+            yield from outcomes(look)
+
+    def ashown(self, outcomes: Callable[[Callable[[], None]], AsyncOutcomes[Out]]) -> AsyncShown[Out]:
+        """The same for async code."""
+        return AsyncShown(self, outcomes)
+
+    # --- what is seen -------------------------------------------------------------------------------------------
+
+    def sheet(self, rows: int) -> Sheet:  # noqa: ARG002 - there are none
+        """As ``View.sheet``."""
+        self._count()
+        share = None if not self.total else min(1.0, self.done / self.total)
+        return Sheet(Cell(self._title), share=share, note=Cell(self._line()))
+
+    def news(self) -> Iterator[str]:
+        """As ``View.news``."""
+        self._count()
+        if self._said != (self.done, self.failed) and self._title:
+            self._said = self.done, self.failed
+            yield f"{escape_nonprintable(self._title)}: {self._line()}"
+
+    def _count(self) -> None:
+        """Take in what was answered since the last look."""
+        while self._answered:
+            ticket = self._answered.popleft()
+            self._open.discard(ticket)
+            self.done += 1
+            self.failed += _failed(ticket)
+        self._now = time.monotonic()
+        self._past.append((self._now, self.done))
+        while self._now - self._past[1][0] > WINDOW:
+            self._past.popleft()
+
+    def _line(self) -> str:
+        running = sum(ticket.run.root is not None for ticket in self._open)
+        rate = self.rate()
+        told = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
+        told += [f"{self.failed} failed"] if self.failed else []
+        told += [f"{running} running"] if running else []
+        told += [f"{rate:.1f}/s"] if rate else []
+        if self.total is not None and rate and self.done < self.total:
+            told.append(f"{rough((self.total - self.done) / rate)} left")
+        else:
+            told.append(f"{rough(self._now - self._began)}")
+        return ", ".join(told)
+
+    def rate(self) -> float:
+        """How many are done in a second: of late; when all are done, in all."""
+        then, before = (self._began, 0) if self.done == self.total else self._past[0]
+        return (self.done - before) / (self._now - then) if self._now > then else 0.0
+
+
+class AsyncShown(AsyncIterator[Outcome[Out]]):
+    """What ``async for`` reads while progress is shown: from the first Outcome until the loop over it is left."""
+
+    def __init__(self, progress: Progress, outcomes: Callable[[Callable[[], None]], AsyncOutcomes[Out]]) -> None:
+        self._view = ExitStack()
+        self._make: Callable[[], AsyncOutcomes[Out]] = lambda: outcomes(self._view.enter_context(Shown(progress)))
+        self._several: AsyncOutcomes[Out] | None = None
+
+    async def __anext__(self) -> Outcome[Out]:
+        if self._several is None:
+            self._several = self._make()
+        try:
+            return await anext(self._several)
+        except BaseException:
+            self._view.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, wait until it has ended, and close the view."""
+        with self._view:
+            if self._several is not None:
+                await self._several.aclose()
+
+    def __del__(self) -> None:
+        self._view.close()
+
+
+def _failed(ticket: Ticket[Any]) -> bool:
+    try:
+        outcome: Outcome[Any] = ticket.wait()  # it is there
+    except BaseException:  # noqa: BLE001 - a body's own; who waits for it gets it
+        return True
+    return isinstance(outcome.result, Failure)
+
+
+def rough(seconds: float) -> str:
+    """A time that people wait: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004

@@ -1,0 +1,120 @@
+"""``request.run(live=True)``: a run, shown while it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from returns.result import Failure
+
+from rio_chain._core.deadline import Deadline
+from rio_chain._core.units import Duration, escape_nonprintable, milliseconds
+from rio_chain.errors import TicketCancelled
+from rio_chain.executors import run_blocking
+from rio_chain.executors._blocking_wait import wait_until_done
+from rio_chain.executors._stream import events_of
+from rio_chain.executors._ticket import Ticket
+from rio_chain.inspect.live._screen import Shown
+from rio_chain.inspect.live._table import Cell, Sheet
+from rio_chain.inspect.live._task_rows import HEAD, TaskRow, Tasks, ended, folded
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._picture import Mark, Marks
+from rio_chain.inspect.pictures._svg import paint
+from rio_chain.inspect.pictures._svg_string import scrolled, svg_of
+
+if TYPE_CHECKING:
+    from rio_chain.chain._request import Request
+    from rio_chain.executors._base import Executor
+    from rio_chain.results._outcome import Outcome
+
+
+def run_live(
+    request: Request[Any], executor: str | Executor | None, deadline: Deadline | Duration | None
+) -> Outcome[Any]:
+    """Run it as ``run_blocking`` does, and show it meanwhile."""
+    return run_blocking(request, executor, deadline, followed)
+
+
+@contextmanager
+def followed(ticket: Ticket[Any]) -> Generator[Callable[[], object], None, None]:
+    """Show the run of a ticket until the end of the block. Gives what waits for its answer."""
+    with Shown(Running(ticket)) as look:
+        yield partial(wait_until_done, ticket.host, ticket.add_waker, meanwhile=look)
+
+
+class Running:
+    """A run that goes on, as a View.
+
+    No values are shown: they may be large or secret, and a notebook is kept. When it is over, a notebook shows the
+    picture of its Outcome, which has the texts of errors.
+    """
+
+    def __init__(self, ticket: Ticket[Any]) -> None:
+        self._ticket = ticket
+        self._title = ticket.request.plan.title
+        self._events = events_of(ticket)
+        self._tasks = Tasks(ticket.request.plan)
+        self._outcome: Outcome[Any] | None = None
+        self._began = time.monotonic()
+        self._said = [_key(row) for row in self._tasks.rows(0.0)]
+
+    def sheet(self, rows: int) -> Sheet:
+        """As ``View.sheet``."""
+        found, note = self._now()
+        kept, left = folded(found, rows)
+        head = Cell(self._title)
+        return Sheet(
+            head, HEAD, [row.cells() for row in kept], left, note=note, picture=partial(self._picture, found, note)
+        )
+
+    def news(self) -> Iterator[str]:
+        """As ``View.news``."""
+        rows, note = self._now()
+        for i, row in enumerate(rows):
+            if self._said[i] != _key(row):
+                self._said[i] = _key(row)
+                yield row.line()
+        if self._ticket.done:
+            yield escape_nonprintable(f"{self._title}: {note.text}")
+
+    def _picture(self, rows: list[TaskRow], note: Cell) -> str:
+        """The plan, with what has become of each task so far."""
+        outcome, plan = self._outcome, self._ticket.request.plan
+        if outcome is not None:
+            return scrolled(svg_of(outcome))
+        so_far = Marks({i: row.mark() for i, row in enumerate(rows)}, head=Mark("running", note.text))
+        return scrolled(paint(picture(plan, so_far)))
+
+    def _now(self) -> tuple[list[TaskRow], Cell]:
+        """The tasks, and how it is with the whole."""
+        over = self._ticket.done  # asked first: what was told before an answer can be read after it
+        while not self._events.empty():
+            event = self._events.next()
+            if event is not None:
+                self._tasks.take(event)
+        now = milliseconds(time.monotonic() - self._began)
+        if not over:
+            return self._tasks.rows(now), Cell(f"running for {now:.0f} ms", "busy")
+        try:
+            self._outcome = self._ticket.wait()
+        except BaseException as error:  # noqa: BLE001 - a body's own; who waits for the run gets it
+            return self._tasks.rows(now), Cell(f"ended by {type(error).__name__} in {now:.1f} ms", "bad")
+        return ended(self._outcome), _end(self._outcome)
+
+
+def _end(outcome: Outcome[Any]) -> Cell:
+    time_taken = f"in {outcome.elapsed:.1f} ms"
+    if not isinstance(outcome.result, Failure):
+        return Cell(f"succeeded {time_taken}", "good")
+    error = outcome.result.failure()
+    if isinstance(error, TicketCancelled):
+        return Cell(f"cancelled {time_taken}", "warn")
+    return Cell(f"failed {time_taken}: {type(error).__name__}", "bad")
+
+
+def _key(row: TaskRow) -> object:
+    """What makes a line of it worth saying."""
+    return row.state, row.attempts, tuple(row.items.items())

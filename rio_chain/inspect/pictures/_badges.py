@@ -1,0 +1,104 @@
+"""Policies in so few words that they fit on a badge; and what else is said in two or three words."""
+
+from __future__ import annotations
+
+import math
+
+from attrs import frozen
+
+from rio_chain._core.units import format_duration
+from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
+from rio_chain.chain._policy_source import fn_source, on
+from rio_chain.inspect._words import race_words, words
+from rio_chain.inspect.pictures._text_width import cut
+from rio_chain.policies import (
+    Accept,
+    Breaker,
+    Budget,
+    Cache,
+    Chaos,
+    Gate,
+    Limit,
+    Policy,
+    Quantile,
+    Retry,
+    SingleFlight,
+    Timeout,
+)
+from rio_chain.policies._best_and_quorum import Best, Quorum
+
+LONGEST = 30  # characters on a badge
+
+
+@frozen
+class Badge:
+    """A policy as it is drawn: a few words, all of them, and the tone of its colour."""
+
+    text: str
+    full: str
+    tone: str
+
+
+_SHARED: tuple[tuple[type, str, str], ...] = (
+    (Breaker, "breaker", "guard"),
+    (Limit, "limit", "guard"),
+    (Gate, "gate", "guard"),
+    (Budget, "budget", "guard"),
+    (Cache, "cache", "share"),
+    (SingleFlight, "single flight", "share"),
+    (Chaos, "chaos", "chaos"),
+)
+
+
+def layer(policy: Policy) -> Badge:
+    """A policy in a few words."""
+    if isinstance(policy, Timeout):
+        return Badge(cut(f"timeout {format_duration(policy.seconds)}", LONGEST), words(policy), "time")
+    if isinstance(policy, Retry):
+        return Badge(cut(f"retry {policy.retries}", LONGEST), words(policy), "again")
+    if isinstance(policy, Accept):
+        return Badge(cut(f"accept {fn_source(policy.predicate)}", LONGEST), words(policy), "share")
+    text, tone = next((text, tone) for kind, text, tone in _SHARED if isinstance(policy, kind))
+    return Badge(text, words(policy), tone)
+
+
+def hedge(node: RaceNode) -> Badge:
+    """A ``.replica`` in a few words."""
+    return Badge(cut(f"replica {node.count}{_after(node)}", LONGEST), race_words(node), "hedge")
+
+
+def place(call: TaskNode) -> Badge | None:
+    """Where a task runs, if that is an unusual place."""
+    if call.inline:
+        return Badge("inline", "runs in place, with no thread of its own", "place")
+    if call.lane is not None:
+        return Badge(cut(f"lane {call.lane}", LONGEST), cut(f"runs in a process of lane {call.lane}", 200), "place")
+    return None
+
+
+def _after(node: RaceNode) -> str:
+    if isinstance(node.after, Quantile):
+        return ", late"
+    if node.after == math.inf:
+        return ", on failure"
+    return f", after {format_duration(node.after)}" if node.after else ""
+
+
+def gives(node: FanOutNode | RaceNode) -> str:
+    """What comes out where branches meet."""
+    if isinstance(node, RaceNode):
+        pick = node.pick
+        return "best" if isinstance(pick, Best) else f"{pick.k} agree" if isinstance(pick, Quorum) else "first"
+    if node.need is not None:
+        return cut(f"{node.need} of {len(node.branches)}", LONGEST)
+    return "dict" if node.keys is not None else "results" if node.settle else "tuple"
+
+
+def items(node: Each | Expand) -> str:
+    """What is done for many items."""
+    return cut(f"{'each item' if isinstance(node, Each) else 'expand'}, {node.limit} at once", LONGEST)
+
+
+def otherwise(node: OrElse) -> str:
+    """When the fallback stands in."""
+    return "else" if node.on is Exception else cut(f"else, on {on(node.on)}", LONGEST)

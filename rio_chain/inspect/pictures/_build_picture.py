@@ -1,0 +1,290 @@
+"""From a Plan to a Picture: each node becomes a shape, the shapes find their places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+
+from rio_chain._core.units import short_repr
+from rio_chain.chain._nodes import (
+    Bridge,
+    Choose,
+    Constant,
+    Each,
+    Expand,
+    FanOutNode,
+    Handler,
+    Kept,
+    Named,
+    Node,
+    OrElse,
+    RaceNode,
+    Scope,
+    Seq,
+    TaskNode,
+    is_hedge_of_one,
+    parts,
+    walk,
+)
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._source import tests_words
+from rio_chain.inspect._explain import explain
+from rio_chain.inspect._words import each_words, expand_words, fails, race_words
+from rio_chain.inspect.pictures import _badges
+from rio_chain.inspect.pictures._badges import Badge
+from rio_chain.inspect.pictures._fold import DEEPEST, ends, limit
+from rio_chain.inspect.pictures._picture import Box, Mark, Marks, Picture, State
+from rio_chain.inspect.pictures._shape import LANE, SMALL, Canvas, Shape, straight
+from rio_chain.inspect.pictures._shapes import FanShape, FrameShape, LeafShape, RowShape
+from rio_chain.inspect.pictures._text_width import cut, width
+from rio_chain.inspect.pictures._using_lines import Way, draw, reserve
+from rio_chain.inspect.pictures._wrapped_row import WrappedRow
+
+NAMED = 28  # characters of a name
+LABEL = 22  # of a word at an edge
+TOLD = 20  # names of what is folded
+MARGIN = 10.0
+HEAD = 24.0  # the line that says how the run ended
+END = 12.0  # of the dots where a chain begins and ends
+ABOUT = 4_000  # characters of the description
+NO_MARKS = Marks()
+PILLS = 12  # around one thing
+WORST: tuple[State, ...] = (
+    "failed",
+    "timed_out",
+    "abandoned",
+    "cancelled",
+    "running",
+    "waiting",
+    "succeeded",
+    "skipped",
+)
+
+
+def picture(plan: Plan, marks: Marks = NO_MARKS) -> Picture:
+    """The picture of a plan. Of a run, what became of each part stands on it."""
+    head = marks.head
+    builder = _Builder(plan, marks)
+    root = builder.shape(plan.root, 0)
+    root.measure()
+    canvas = Canvas()
+    x, y = MARGIN, MARGIN + (HEAD if head is not None else 0)
+    level = y + max(root.axis, END / 2)
+    canvas.boxes.append(Box("end", x, level - END / 2, END, END, "", "input"))
+    x += END
+    canvas.edges.append(straight(x, x + 24, level, tip=not root.tipless))
+    x += 24
+    root.place(x, level - root.axis, canvas)
+    x += root.width
+    out = root.y + root.end
+    canvas.edges.append(straight(x, x + 22, out, tip=True))
+    x += 22
+    canvas.boxes.append(Box("end", x, out - END / 2, END, END, "output", "output"))
+    for way in builder.ways:
+        draw(way, canvas)
+    about = cut_lines(still(explain(plan)), ABOUT)
+    height = level - root.axis + root.height + LANE * len(root.lanes) + MARGIN
+    wide = x + END + MARGIN
+    title = still(plan.title)
+    if head is not None:
+        title = f"{title}: {head.text}"
+        wide = max(wide, width(head.text, SMALL + 1) + 3 * MARGIN + 16)
+    return Picture(wide, height, title, about, tuple(canvas.boxes), tuple(canvas.edges), head)
+
+
+def still(text: str) -> str:
+    """The text without the addresses of objects, which are others in every process."""
+    return re.sub(r" at 0x[0-9a-fA-F.]+", "", text)
+
+
+def cut_lines(text: str, most: int) -> str:
+    """The first lines of a text, as many as fit."""
+    if len(text) <= most:
+        return text
+    return text[:most].rpartition("\n")[0] + "\n..."
+
+
+class _Builder:
+    def __init__(self, plan: Plan, marks: Marks) -> None:
+        self.plan = plan
+        self.marks = marks
+        self.most = limit(plan.root)
+        self.tasks = self.bridges = self.joints = 0  # that have been met
+        self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
+        self.ways: list[Way] = []
+        self.waiting: list[tuple[TaskNode, LeafShape]] = []
+
+    def shape(self, node: Node, depth: int) -> Shape:
+        """The shape of a node, with the policies around it."""
+        layers: list[Badge] = []
+        kept: list[int] = []
+        while isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
+            if isinstance(node, Kept):
+                kept.append(node.place)
+            else:
+                layers.insert(0, _badges.layer(node.policy) if isinstance(node, Scope) else _badges.hedge(node))
+            node = parts(node)[0]
+        layers = _few(layers)
+        shape = self.core(node, layers, depth)
+        if depth == 0:
+            self.reserve()
+        self.kept.update(dict.fromkeys(kept, shape))
+        return shape
+
+    def reserve(self) -> None:
+        """All shapes are there: find ways for what is used."""
+        for call, leaf in self.waiting:
+            self.ways += [reserve(self.kept[use.kept], leaf, use.keyword) for use in call.uses]
+
+    def core(self, node: Node, layers: list[Badge], depth: int) -> Shape:
+        """The shape of a node that is no policy."""
+        if isinstance(node, TaskNode):
+            return self.task(node, layers)
+        if isinstance(node, Bridge):
+            return self.bridge(node, layers)
+        if depth >= DEEPEST:
+            return self.folded([node])
+        if isinstance(node, Named):
+            name = cut(node.name, NAMED)
+            return FrameShape("named", self.shape(node.inner, depth + 1), layers, label=name, full=node.name)
+        if isinstance(node, (Each, Expand)):
+            full = each_words(node) if isinstance(node, Each) else expand_words(node)
+            mark = self.joint()
+            said = [] if mark is None else [Badge(mark.text, mark.full, mark.state)]
+            inner = self.shape(node.inner, depth + 1)
+            return FrameShape("items", inner, layers, label=_badges.items(node), full=full, said=said)
+        if isinstance(node, Seq):
+            steps = self.some(node.steps, depth)[0]
+            shape: Shape = RowShape(steps) if depth or layers else WrappedRow(steps)
+        else:
+            shape = self.fan(node, depth)
+        return FrameShape("frame", shape, layers) if layers else shape
+
+    def task(self, call: TaskNode, layers: list[Badge]) -> LeafShape:
+        """A task with its policies."""
+        index = self.tasks
+        self.tasks += 1
+        name = self.plan.tasks[index].name
+        where = _badges.place(call)
+        mark = self.marks.tasks.get(index)
+        how = f"task {name} ({'async' if call.is_async else 'sync'})"
+        lines = [how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
+        leaf = LeafShape(
+            "task",
+            cut(name, NAMED),
+            "\n".join(lines),
+            layers=layers,
+            places=[where] if where else [],
+            mark=mark,
+            task=index,
+            name=name,
+        )
+        if call.uses:
+            self.waiting.append((call, leaf))
+        return leaf
+
+    def bridge(self, node: Bridge, layers: list[Badge]) -> LeafShape:
+        """A bridge, maybe with a limit."""
+        index = self.bridges
+        self.bridges += 1
+        name = self.plan.bridges[index].name
+        mark = self.marks.bridges.get(index)
+        full = [f"bridge {name}", *(layer.full for layer in layers), *([mark.full] if mark is not None else [])]
+        assert isinstance(node, Bridge)  # noqa: S101 - whoever calls has looked
+        return LeafShape("bridge", cut(name, NAMED), "\n".join(full), layers=layers, mark=mark)
+
+    def joint(self) -> Mark | None:
+        """What became of the next ``each``, ``expand`` or ``choose``."""
+        self.joints += 1
+        return self.marks.joints.get(self.joints - 1)
+
+    def some(self, nodes: Sequence[Node], depth: int) -> tuple[list[Shape], list[int]]:
+        """The shapes of nodes, those in the middle as one where they are many; and the numbers of those shown."""
+        first, last = ends(len(nodes), self.most)
+        shapes = [self.shape(node, depth + 1) for node in nodes[:first]]
+        numbers = list(range(first))
+        if first + last < len(nodes):
+            shapes.append(self.folded(nodes[first : len(nodes) - last]))
+            shapes += [self.shape(node, depth + 1) for node in nodes[len(nodes) - last :]]
+            numbers += [-1, *range(len(nodes) - last, len(nodes))]
+        return shapes, numbers
+
+    def folded(self, nodes: Sequence[Node]) -> LeafShape:
+        """One box in place of many."""
+        start, kept = self.tasks, list[int]()
+        for node in nodes:
+            for inner in walk(node):
+                self.tasks += isinstance(inner, TaskNode)
+                self.bridges += isinstance(inner, Bridge)
+                self.joints += isinstance(inner, (Each, Expand, Choose))
+                if isinstance(inner, Kept):
+                    kept.append(inner.place)
+        count = self.tasks - start
+        names = [task.name for task in islice(self.plan.tasks, start, min(self.tasks, start + TOLD))]
+        text = f"... {count} more tasks" if count != 1 else "... 1 more task"
+        if not count:
+            text = f"... {len(nodes)} more"
+        full = ", ".join(cut(name, 60) for name in names) + (f" and {count - TOLD} more" if count > TOLD else "")
+        leaf = LeafShape("fold", text, full or text, mark=self.folded_mark(start, self.tasks))
+        self.kept.update(dict.fromkeys(kept, leaf))
+        return leaf
+
+    def folded_mark(self, low: int, high: int) -> Mark | None:
+        """What became of the tasks that are folded: the worst of it."""
+        found: list[State] = [self.marks.tasks[i].state for i in range(low, high) if i in self.marks.tasks]
+        if not found:
+            return None
+        worst = min(found, key=WORST.index)
+        return Mark(worst, f"{found.count(worst)} {worst.replace('_', ' ')}")
+
+    def fan(self, node: Node, depth: int) -> FanShape:
+        """What has branches."""
+        if isinstance(node, OrElse):
+            return self.or_else(node, depth)
+        assert isinstance(node, (FanOutNode, RaceNode, Choose))  # noqa: S101 - a Plan holds no Then
+        mark = self.joint() if isinstance(node, Choose) else None
+        branches, numbers = self.some(node.branches, depth)
+        words = self.words(node)
+        labels = [cut(words[i], LABEL) if i >= 0 and words else "" for i in numbers]
+        if isinstance(node, Choose):
+            full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:TOLD])
+            return FanShape(branches, labels=labels, choice=True, full=full, mark=mark)
+        return FanShape(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
+
+    def words(self, node: FanOutNode | RaceNode | Choose) -> list[str]:
+        """What a node calls its branches; none if it has no words for them."""
+        if isinstance(node, FanOutNode):
+            return list(node.keys or ())
+        if isinstance(node, Choose):
+            return tests_words(node)
+        return ["", *["or"] * (len(node.branches) - 1)] if node.hedge else []
+
+    def or_else(self, node: OrElse, depth: int) -> FanShape:
+        """The primary goes straight on, what stands in for it is below."""
+        primary = self.shape(node.primary, depth + 1)
+        if isinstance(node.fallback, Constant):
+            text = still(short_repr(node.fallback.value))
+            other: Shape = LeafShape("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
+        elif isinstance(node.fallback, Handler):
+            text = str(node.fallback)
+            other = LeafShape("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
+        else:
+            other = self.shape(node.fallback, depth + 1)
+        return FanShape(
+            [primary, other], labels=["", _badges.otherwise(node)], lines=["flow", "else"], straight_on=True
+        )
+
+
+def _few(layers: list[Badge]) -> list[Badge]:
+    if len(layers) <= PILLS:
+        return layers
+    rest = layers[PILLS:]
+    return [*layers[:PILLS], Badge(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:TOLD]), "place")]
+
+
+def _gives(node: FanOutNode | RaceNode) -> str:
+    if isinstance(node, RaceNode):
+        return race_words(node)
+    enough = "" if node.need is None else f" of the first {node.need} that succeed"
+    return f"{'a dict' if node.keys is not None else 'a tuple of Results' if node.settle else 'a tuple'}{enough}"

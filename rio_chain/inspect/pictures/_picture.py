@@ -1,0 +1,102 @@
+"""A picture as plain data: boxes and edges with their places, and nothing of how they are painted.
+
+Places are pixels from the upper left corner. Texts are cut to fit; ``full`` is all there is to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from attrs import field, frozen
+
+Kind = Literal["task", "bridge", "constant", "fold", "join", "fork", "choice", "frame", "items", "named", "end"]
+Line = Literal["flow", "else", "use"]
+State = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled", "running", "waiting"]
+
+
+@frozen
+class BadgeBox:
+    """A policy, in a few words."""
+
+    x: float
+    y: float
+    width: float
+    text: str
+    full: str
+    tone: str
+
+
+@frozen
+class Mark:
+    """What became of a task in a run: its status, and a few words."""
+
+    state: State
+    text: str
+    full: str = ""
+
+
+@frozen
+class Marks:
+    """What became of a run. Tasks, bridges, and joints (``each``, ``expand``, ``choose``) by their number in the plan.
+
+    ``head``: how the run ended, if it has.
+    """
+
+    tasks: Mapping[int, Mark] = field(factory=dict[int, Mark])
+    bridges: Mapping[int, Mark] = field(factory=dict[int, Mark])
+    joints: Mapping[int, Mark] = field(factory=dict[int, Mark])
+    head: Mark | None = None
+
+
+@frozen
+class Box:
+    """Something with a place. ``rings``: the tones of the policies around it, the innermost first."""
+
+    kind: Kind
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str = ""
+    full: str = ""
+    badges: tuple[BadgeBox, ...] = ()
+    rings: tuple[str, ...] = ()
+    task: int | None = None  # its number in the plan
+    name: str = ""  # of a task, as in the Outcome
+    mark: Mark | None = None
+
+    @property
+    def right(self) -> float:
+        """Where it ends."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Where it ends."""
+        return self.y + self.height
+
+
+@frozen
+class Edge:
+    """A line between boxes. ``path`` is in the words of SVG; ``tip``: where an arrow points to, and which way."""
+
+    line: Line
+    path: str
+    tip: tuple[float, float, Literal["right", "up"]] | None = None
+    label: str = ""
+    full: str = ""
+    at: tuple[float, float] = (0, 0)  # of the label: its lower left corner, or right one of a "use"
+
+
+@frozen
+class Picture:
+    """Frames first, then what is in them."""
+
+    width: float
+    height: float
+    title: str
+    about: str
+    boxes: tuple[Box, ...] = field(repr=False)
+    edges: tuple[Edge, ...] = field(repr=False)
+    head: Mark | None = None  # how the run ended

@@ -1,0 +1,66 @@
+"""Svg: a picture as text; and which picture an object has."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self, TypeGuard
+
+from rio_chain._core.notebook_repr import Renderable
+from rio_chain.chain._plan import Plan
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._status_marks import marks
+from rio_chain.inspect.pictures._svg import paint
+from rio_chain.results._outcome import Outcome
+
+
+class Svg(str):
+    """The text of an SVG document, which notebooks show as the picture. Print it, or ``str()`` it, for the text."""
+
+    __slots__ = ("_of",)
+    _of: str
+
+    def __new__(cls, text: str, of: str = "") -> Self:
+        """``of``: what is to be seen on it."""
+        self = super().__new__(cls, text)
+        self._of = of
+        return self
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        # as HTML it is a part of the page and takes its colours; as an image it would not
+        return {"text/html": scrolled(self), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        size = re.search(r'width="([\d.]+)" height="([\d.]+)"', self)
+        wide, high = size.groups() if size else ("?", "?")
+        return f"<Svg of {self._of}, {float(wide):.0f} x {float(high):.0f}>"
+
+
+def scrolled(svg: str) -> str:
+    """A picture as HTML, in a place that scrolls where the window is narrower than can be read."""
+    size = re.search(r'width="([\d.]+)"', svg)
+    least = 0.75 * float(size[1]) if size else 0
+    return f'<div style="overflow-x:auto"><div style="min-width:{least:.0f}px">{svg}</div></div>'
+
+
+def plan_of(drawn: Any) -> Plan:
+    """The plan of a chain, of a Request, of an Outcome, or of itself."""
+    if isinstance(drawn, Plan):
+        return drawn
+    plan = drawn.plan
+    return plan if isinstance(plan, Plan) else plan()
+
+
+def _is_run(drawn: Renderable) -> TypeGuard[Outcome[Any]]:
+    return isinstance(drawn, Outcome)
+
+
+def svg_of(drawn: Renderable) -> Svg:
+    """The picture of an object."""
+    plan = plan_of(drawn)
+    if _is_run(drawn):
+        shown = picture(plan, marks(drawn))
+        return Svg(paint(shown), f"a run of {plan.title}")
+    return Svg(paint(picture(plan)), plan.title)

@@ -1,0 +1,157 @@
+"""Where the time of a run went, as plain data: a row for each task, a bar for each call. Milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from rio_chain.chain._nodes import Choose, FanOutNode, Node, OrElse, RaceNode, TaskNode, parts, walk
+from rio_chain.chain._plan import Plan
+from rio_chain.inspect.pictures._picture import Mark
+from rio_chain.inspect.pictures._status_marks import duration, headline, short, span_text, waited
+from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._task_record import Status
+
+MOST = 60  # rows
+EPS = 1e-6
+
+
+@frozen
+class Bar:
+    """Something that took time. ``lane``: beside which others; calls made at once stand below each other."""
+
+    began: float
+    ended: float
+    lane: int
+    status: Status
+    full: str
+    items: int = 0
+
+
+@frozen
+class Rest:
+    """A wait between two calls."""
+
+    began: float
+    ended: float
+    lane: int
+
+
+@frozen
+class TimelineRow:
+    """A task. ``lanes``: how many calls stand below each other."""
+
+    name: str
+    status: Status
+    said: str
+    bars: tuple[Bar, ...] = ()
+    rests: tuple[Rest, ...] = ()
+    lanes: int = 1
+    critical: bool = False
+    began: float = 0.0
+    ended: float = 0.0
+
+
+@frozen
+class Timeline:
+    """A run. It waited ``queued`` before it began, at 0."""
+
+    title: str
+    head: Mark
+    queued: float
+    elapsed: float
+    rows: tuple[TimelineRow, ...] = field(repr=False)
+    folded: int = 0  # tasks that have no row
+
+
+def timeline(outcome: Outcome[Any]) -> Timeline:
+    """The rows of a run, in plan order; of very many tasks, those that took longest."""
+    responses = outcome.responses
+    path = critical(outcome.plan, responses)
+    longest = sorted(range(len(responses)), key=lambda i: (i not in path, -responses[i].elapsed, i))
+    rows = tuple(row(responses[i], critical=i in path) for i in sorted(longest[:MOST]))
+    folded = len(responses) - len(rows)
+    return Timeline(outcome.plan.title, headline(outcome), waited(outcome), outcome.elapsed, rows, folded)
+
+
+def row(response: Response, *, critical: bool) -> TimelineRow:
+    """The row of a task."""
+    began, ended = response.began, response.began + response.elapsed
+    about = response.name, response.status, short(response)
+    if response.counts:
+        counts = ", ".join(f"{n} {status}" for status, n in response.counts.items())
+        full = f"{sum(response.counts.values())} items: {counts}, {response.attempts} calls"
+        bar = Bar(began, ended, 0, response.status, full, sum(response.counts.values()))
+        return TimelineRow(*about, (bar,), critical=critical, began=began, ended=ended)
+    bars, rests, free = list[Bar](), list[Rest](), list[Span]()
+    for span in response.spans:
+        lane = next((i for i, last in enumerate(free) if _follows(last, span)), len(free))
+        if lane < len(free):
+            if span.began - free[lane].ended > EPS:
+                rests.append(Rest(free[lane].ended, span.began, lane))
+            free[lane] = span
+        else:
+            free.append(span)
+        bars.append(Bar(span.began, span.ended, lane, span.status, span_text(span)))
+    return TimelineRow(*about, tuple(bars), tuple(rests), max(1, len(free)), critical, began, ended)
+
+
+def _follows(last: Span, span: Span) -> bool:
+    return last.ended <= span.began + EPS and last.replica == span.replica
+
+
+def rest_text(rest: Rest) -> str:
+    """A wait in words."""
+    return f"waited {duration(rest.ended - rest.began)}"
+
+
+# --- the critical path ------------------------------------------------------------------------------------------
+
+
+@frozen
+class _Path:
+    """The tasks that a part of a chain had to wait for, and when it ended."""
+
+    tasks: tuple[int, ...]
+    ended: float
+    stopped: bool  # others have ended it
+
+
+_NONE = _Path((), -1.0, stopped=True)
+
+
+def critical(plan: Plan, responses: Sequence[Response]) -> frozenset[int]:
+    """The tasks that say how long the run took: had one of them been faster, it would have been over earlier.
+
+    Of branches it is the one that was waited for longest; of calls made at once the one that won.
+    """
+    made: list[_Path] = []
+    index = len(plan.tasks)
+    for node in reversed(list(walk(plan.root))):  # from the last to the first, so that no plan is too deep
+        inner = [made.pop() for _ in parts(node)]
+        if isinstance(node, TaskNode):
+            index -= 1
+            made.append(_task(index, responses[index]))
+        else:
+            made.append(_joined(node, inner))
+    return frozenset(made[0].tasks)
+
+
+def _task(index: int, response: Response) -> _Path:
+    if not response.attempts:
+        return _NONE
+    return _Path((index,), response.began + response.elapsed, response.status == "cancelled")
+
+
+def _joined(node: Node, inner: list[_Path]) -> _Path:
+    ran = [path for path in inner if path.tasks]
+    if not ran:
+        return _NONE
+    if isinstance(node, (FanOutNode, RaceNode, Choose)):
+        return max(ran, key=lambda path: (not path.stopped, path.ended))
+    if isinstance(node, OrElse) or len(ran) > 1:
+        tasks = tuple(index for path in ran for index in path.tasks)
+        return _Path(tasks, ran[-1].ended, ran[-1].stopped)
+    return ran[0]

@@ -1,0 +1,200 @@
+"""Backoff: how long to wait before a retry."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from numbers import Real
+from typing import Any, Literal, cast
+
+from attrs import field, frozen
+
+from rio_chain._core.units import Duration, format_duration, number, seconds, short_repr
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._checks import callback, title
+from rio_chain.policies._number_format import exact_ms, exact_number
+
+Jitter = Literal["full", "none", "decorrelated"]
+
+_SPREAD = 3  # decorrelated: the next delay is at most this many times the one before (Brooker's figure)
+
+
+def _base(value: Duration) -> float:
+    return seconds(value, "base", zero=True)
+
+
+def _cap(value: Duration) -> float:
+    return seconds(value, "cap", zero=True)
+
+
+def _factor(value: float) -> float:
+    return number(value, "factor", least=1)
+
+
+def _max_retry_after(value: Duration | None) -> float | None:
+    return None if value is None else seconds(value, "max_retry_after", zero=True)
+
+
+@frozen(repr=False)
+class Backoff:
+    """The wait before retry ``i`` (counted from 0): ``min(cap, base * factor ** i)``, with jitter.
+
+    ``factor=1`` is a constant wait. Full jitter draws uniformly between 0 and that bound, which spreads callers that
+    failed together; decorrelated jitter draws between ``base`` and three times the delay before, at most ``cap``, and
+    has no use for ``factor`` (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+
+    Where a server asks for a wait (``error.retry_after``, or ``retry_after=`` of the retry), that is waited instead if
+    it is the longer one, but never more than ``cap``, or ``max_retry_after`` where that is given.
+
+    Args:
+        base: the first bound, in milliseconds or as a ``timedelta``. Default 50.
+        factor: how much the bound grows from one retry to the next; 1 or more. Default 2.
+        cap: the largest bound, in milliseconds or as a ``timedelta``. Default 1000.
+        jitter: ``"full"``, ``"none"`` or ``"decorrelated"``.
+        max_retry_after: the most that a server may ask for, in milliseconds or as a ``timedelta``; 0: it is not
+            listened to. Default: ``cap``.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range.
+
+    Example:
+        >>> Backoff(base=100, jitter="none").delay(2)
+        0.4
+    """
+
+    base: float = field(default=50, converter=_base)
+    factor: float = field(default=2, converter=_factor)
+    cap: float = field(default=1000, converter=_cap)
+    jitter: Jitter = "full"
+    max_retry_after: float | None = field(default=None, converter=_max_retry_after, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.jitter not in ("full", "none", "decorrelated"):
+            raise ChainDefinitionError(
+                f"`jitter` must be 'full', 'none' or 'decorrelated'; got {short_repr(self.jitter)}"
+            )
+
+    def delay(self, retry: int, draw: Callable[[], float] = random.random, previous: float | None = None) -> float:
+        """Seconds to wait before retry number ``retry`` (0 is the first).
+
+        Args:
+            retry: how many retries were made before.
+            draw: gives numbers in [0, 1).
+            previous: the delay before the retry before, in seconds; None: there was none.
+        """
+        if self.jitter == "decorrelated":
+            bound = max(self.base, _SPREAD * (self.base if previous is None else previous))
+            return min(self.cap, self.base + (bound - self.base) * draw())
+        bound = self.bound(retry)
+        return bound * draw() if self.jitter == "full" else bound
+
+    def bound(self, retry: int) -> float:
+        """The most seconds that ``delay(retry)`` can be."""
+        if self.jitter == "decorrelated":
+            return min(self.cap, _grown(self.base, _SPREAD, retry + 1))
+        return min(self.cap, _grown(self.base, self.factor, retry))
+
+    @property
+    def most_asked(self) -> float:
+        """The most seconds that a server may ask for."""
+        return self.cap if self.max_retry_after is None else self.max_retry_after
+
+    def __repr__(self) -> str:
+        base, factor, cap = exact_ms(self.base), exact_number(self.factor), exact_ms(self.cap)
+        asked = "" if self.max_retry_after is None else f", max_retry_after={exact_ms(self.max_retry_after)}"
+        return f"Backoff(base={base}, factor={factor}, cap={cap}, jitter={self.jitter!r}{asked})"
+
+    def __str__(self) -> str:
+        asked = (
+            ""
+            if self.max_retry_after is None
+            else f", servers may ask for up to {format_duration(self.max_retry_after)}"
+        )
+        if self.jitter == "decorrelated":
+            return (
+                f"backoff from {format_duration(self.base)} up to "
+                f"{format_duration(self.cap)}, decorrelated jitter{asked}"
+            )
+        return (
+            f"backoff {format_duration(self.base)} x{self.factor:g} up to "
+            f"{format_duration(self.cap)}, {self.jitter} jitter{asked}"
+        )
+
+
+DEFAULT_BACKOFF = Backoff()
+
+
+def _grown(base: float, factor: float, times: int) -> float:
+    try:
+        return base * factor**times
+    except OverflowError:
+        return math.inf if base else 0.0
+
+
+# --- waits made elsewhere ---------------------------------------------------------------------------------------
+
+
+@frozen
+class _Outcome:
+    """What a tenacity wait may ask of ``retry_state.outcome``."""
+
+    error: Any
+    failed: bool = True
+
+    def exception(self) -> Any:
+        """The error of the last attempt."""
+        return self.error
+
+
+@frozen
+class RetryState:
+    """What a tenacity wait may ask of its ``retry_state``. ``attempt_number`` counts from 1; times are seconds."""
+
+    attempt_number: int
+    outcome: _Outcome
+    seconds_since_start: float = 0.0
+    idle_for: float = 0.0
+    upcoming_sleep: float = 0.0
+
+
+@frozen(repr=False)
+class Wait:
+    """A ``tenacity.wait_*`` object, or any function of such a state that gives seconds, in the place of a Backoff.
+
+    It is the user's code: called where users' functions are called.
+    """
+
+    fn: Callable[[Any], Any] = field(hash=False)
+
+    def delay(self, retry: int, error: object, *, elapsed: float = 0.0, idle: float = 0.0) -> float:
+        """Seconds before retry number ``retry`` (0 is the first).
+
+        Raises:
+            TypeError: what it gave is no number of seconds, 0 or more.
+        """
+        got = self.fn(RetryState(retry + 1, _Outcome(error), elapsed, idle))
+        value = got.total_seconds() if isinstance(got, timedelta) else got
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+            raise TypeError(f"a wait must give finite seconds, 0 or more; {self!r} gave {short_repr(got)}")
+        return float(value)
+
+    def __repr__(self) -> str:
+        return title(self.fn)
+
+    def __str__(self) -> str:
+        return f"backoff by {title(self.fn)}"
+
+
+Waiting = Backoff | Wait | None
+
+
+def backoff_of(value: object) -> Waiting:
+    """What a user may write for ``backoff=``: a Backoff, a tenacity wait, or None for no wait."""
+    if value is None or isinstance(value, (Backoff, Wait)):
+        return value
+    rule = "a Backoff, such as Backoff(base=50), a tenacity wait, or None"
+    if isinstance(value, type):
+        raise ChainDefinitionError(f"`backoff` must be {rule}; got {short_repr(cast('object', value))}")
+    return Wait(callback(value, "backoff", rule))

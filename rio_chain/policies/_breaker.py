@@ -1,0 +1,266 @@
+"""Breaker: stop calling a backend that keeps failing, and try it with one call at a time after a while."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import Duration, count, format_duration, seconds
+from rio_chain.errors import NEVER_RETRIED, CircuitOpen
+from rio_chain.policies._checks import label, share
+from rio_chain.policies._match_errors import Classes, classes, matches, names
+from rio_chain.policies._number_format import exact_number
+from rio_chain.policies._permit import Call, Clock, Permit
+from rio_chain.policies._shared_clock import Timeline, clock_here
+from rio_chain.policies._shared_state import Shared
+from rio_chain.policies._wrong_loop_errors import of_another_loop
+
+_SLICES = 10
+
+
+class Breaker(Shared):
+    """A circuit breaker, shared by all chains that are given it.
+
+    Closed, it lets every call in and counts. Open, it refuses with ``CircuitOpen`` for ``open_for``. Then it is half
+    open: one call at a time is let in as a probe; its success closes the breaker, its failure opens it again. A
+    probe that was cancelled says nothing: the next call is the probe. Calls that began before the breaker changed no
+    longer count.
+
+    Only errors that ``on`` means are failures; any other answer of the backend counts as a success. Failures of ours
+    that are no answer of a backend (a refused or skipped call, a failed bridge) and cancelled calls do not count.
+
+    Args:
+        failures: so many in a row open it. Default 5. Not used with ``ratio``.
+        ratio: more than 0, up to 1: open when this share of the calls in the last ``window`` has failed.
+        window: milliseconds or a ``timedelta``; default 10,000. It is forgotten a tenth at a time.
+        min_calls: a number of calls. With fewer in the window the ratio is not looked at. Default 10.
+        open_for: milliseconds or a ``timedelta``; default 30,000.
+        on: an exception class or a tuple of them. Default: every error, also the value of a returned ``Failure``.
+        name: shown in its repr and its errors.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range.
+
+    Example:
+        >>> Breaker(3, name="payments")
+        <Breaker payments closed: 0 of 3 failures in a row>
+    """
+
+    _renamed: ClassVar[Mapping[str, str]] = {"least": "min_calls"}
+
+    def __init__(
+        self,
+        failures: int = 5,
+        *,
+        ratio: float | None = None,
+        window: Duration = 10_000,
+        min_calls: int = 10,
+        open_for: Duration = 30_000,
+        on: Classes = Exception,
+        name: str | None = None,
+    ) -> None:
+        failures, min_calls = count(failures, "failures", least=1), count(min_calls, "min_calls", least=1)
+        length = seconds(window, "window")
+        self._counts: _InARow | _Rolling
+        self._counts = _InARow(failures) if ratio is None else _Rolling(share(ratio, "ratio"), length, min_calls)
+        self._open_for = seconds(open_for, "open_for")
+        self._on = classes(on)
+        self._name = label(name)
+        self._lock = threading.RLock()
+        self._time = Timeline()
+        self._round = 0  # one more whenever it opens or closes
+        self._until: float | None = None  # when it stops to be open; None: it is closed
+        self._probe: _Pass | None = None
+        after_fork(self._renew)
+
+    # --- what the engine asks -----------------------------------------------------------------------------------
+
+    def enter(self, call: Call) -> _Pass | CircuitOpen:
+        """Let a call in, or say why not. The error's ``retry_after`` are the seconds left, or None if unknown."""
+        clock = call.clock
+        with self._lock:
+            if self._until is None:
+                return _Pass(self, clock, self._round)
+            left = self._until - self._time.now(clock)
+            if left <= 0 and self._probe is None:
+                self._probe = _Pass(self, clock, self._round)
+                return self._probe
+        return self._refusal(left)
+
+    def ended(self, call: _Pass, *, success: bool | None) -> None:
+        """A call that was let in is over; None: it does not count."""
+        with self._lock:
+            probe = self._probe is call
+            if probe:
+                self._probe = None
+            stale, call.round = call.round != self._round, -1  # it ends once
+            if stale or success is None:
+                return
+            now = self._time.now(call.clock)
+            if probe and success:
+                self._change(None)
+            elif probe or self._counts.add(now, failed=not success):
+                self._change(now + self._open_for)
+
+    def counts(self, error: object) -> bool | None:
+        """Whether a call that failed with this error has failed (False) or succeeded; None: it does not count."""
+        if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
+            return None
+        return not matches(self._on, error)
+
+    # --- what users ask -----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Literal["closed", "open", "half_open"]:
+        """``"closed"``, ``"open"``, or ``"half_open"`` from the moment on when a probe may go."""
+        with self._lock:
+            if self._until is None:
+                return "closed"
+            return "open" if self._time.now() < self._until else "half_open"
+
+    def open(self, *, hold: bool = False) -> None:
+        """Open it now, for ``open_for``; with ``hold`` until ``close()``."""
+        clock = clock_here()  # of the code that opens it: that of the last call may be another one, or over
+        with self._lock:
+            self._change(math.inf if hold else self._time.now(clock) + self._open_for)
+
+    def close(self) -> None:
+        """Close it now, and forget what was counted."""
+        with self._lock:
+            self._change(None)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _change(self, until: float | None) -> None:
+        self._round += 1
+        self._until = until
+        self._probe = None
+        self._counts.clear()
+
+    def _renew(self) -> None:
+        """In a forked child: it is open or closed as it was, and the calls that are under way are the parent's."""
+        self._lock = renewed(self._lock)
+        self._round += 1
+        self._probe = None
+        self._counts.mend()
+
+    def _refusal(self, left: float) -> CircuitOpen:
+        if left == math.inf:
+            why = "held open until close() is called"
+        elif left > 0:
+            why = f"open for another {format_duration(left)}"
+        else:
+            why = "half open, and its one probe is running"
+        error = CircuitOpen(f"the breaker{self._name and ' ' + self._name} is {why}")
+        error.retry_after = left if 0 < left < math.inf else None
+        return error
+
+    def __repr__(self) -> str:
+        state = self.state
+        with self._lock:
+            until, probe, counts = self._until, self._probe, str(self._counts)
+            left = 0.0 if until is None else until - self._time.now()
+        if state == "open":
+            counts = "until close() is called" if left == math.inf else f"for another {format_duration(left)}"
+        elif state == "half_open":
+            counts = "a probe is running" if probe is not None else "the next call is a probe"
+        return f"<Breaker {self._name and self._name + ' '}{state}: {counts}>"
+
+    def __str__(self) -> str:
+        on = "" if self._on is Exception else f", on {names(self._on)}"
+        return (
+            f"breaker{self._name and ' ' + self._name}, {self._counts.rule} open "
+            f"it for {format_duration(self._open_for)}{on}"
+        )
+
+
+class _Pass(Permit):
+    """A call that a breaker let in."""
+
+    __slots__ = ("breaker", "clock", "round")
+
+    def __init__(self, breaker: Breaker, clock: Clock, number: int) -> None:
+        self.breaker = breaker
+        self.clock = clock
+        self.round = number
+
+    def succeeded(self, value: Any, /) -> None:  # noqa: ARG002 - of the protocol
+        """As ``Permit.succeeded``."""
+        self.breaker.ended(self, success=True)
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Permit.failed``."""
+        self.breaker.ended(self, success=self.breaker.counts(error))
+
+    def dropped(self) -> None:
+        """As ``Permit.dropped``."""
+        self.breaker.ended(self, success=None)
+
+
+class _InARow:
+    """Counts failures with no success between them."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.failures = 0
+        self.rule = f"{most} failures in a row"
+
+    def add(self, now: float, *, failed: bool) -> bool:  # noqa: ARG002 - as _Rolling
+        """One more call; whether it was the one too many."""
+        self.failures = self.failures + 1 if failed else 0
+        return self.failures >= self.most
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.failures = 0
+
+    def mend(self) -> None:
+        """One may have been counted, and not acted upon."""
+        self.failures = min(self.failures, self.most - 1)
+
+    def __str__(self) -> str:
+        return f"{self.failures} of {self.most} failures in a row"
+
+
+class _Rolling:
+    """Counts calls and failures in slices of the last ``window``."""
+
+    def __init__(self, ratio: float, window: float, min_calls: int) -> None:
+        self.ratio = ratio
+        self.width = window / _SLICES
+        self.min_calls = min_calls
+        self.slices: deque[list[int]] = deque()  # number, calls, failures
+        self.calls = self.failures = 0
+        self.rule = f"{exact_number(ratio * 100)} % failures of {min_calls} or more calls in {format_duration(window)}"
+
+    def add(self, now: float, *, failed: bool) -> bool:
+        """One more call; whether it was the one too many."""
+        number = math.floor(now / self.width)
+        while self.slices and self.slices[0][0] <= number - _SLICES:
+            _, calls, failures = self.slices.popleft()
+            self.calls -= calls
+            self.failures -= failures
+        if not self.slices or self.slices[-1][0] != number:
+            self.slices.append([number, 0, 0])
+        self.slices[-1][1] += 1
+        self.slices[-1][2] += failed
+        self.calls += 1
+        self.failures += failed
+        return failed and self.calls >= self.min_calls and self.failures >= self.ratio * self.calls
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.slices.clear()
+        self.calls = self.failures = 0
+
+    def mend(self) -> None:
+        """One may have been counted in part: the slices say how many there are."""
+        self.calls = sum(calls for _, calls, _ in self.slices)
+        self.failures = sum(failures for _, _, failures in self.slices)
+
+    def __str__(self) -> str:
+        return f"{self.failures} of {self.calls} calls failed; {self.rule} open it"

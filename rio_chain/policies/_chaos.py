@@ -1,0 +1,140 @@
+"""Chaos: faults on purpose, to see what the policies around are worth."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+from attrs import frozen
+
+from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.units import Duration, escape_nonprintable, flag, format_duration, number, seconds, short_repr
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._number_format import exact_number
+from rio_chain.policies._shared_state import Shared
+
+Error = Exception | type[Exception]
+
+
+@frozen
+class InjectedFault:
+    """What happens to one call: it is held up ``delay`` seconds, then fails with ``error`` if there is one."""
+
+    delay: float = 0.0
+    error: Exception | None = None
+
+
+NO_FAULT = InjectedFault()
+
+
+class Chaos(Shared):
+    """A share of the calls is held up, or fails without being made. One object switches it for all that share it.
+
+    Which calls are hit depends on the seed and the number of the call alone: the same run has the same faults.
+
+    Args:
+        rate: the share of the calls that are hit, 0 to 1.
+        latency: how long those are held up, in milliseconds or as a ``timedelta``.
+        error: what those fail with, after the latency: an exception, or its class, called without arguments.
+        seed: any whole number. Default 0.
+        on: whether it begins switched on. Default True.
+
+    Attributes:
+        latency: in seconds; 0 without one.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range; neither ``latency`` nor ``error``.
+
+    Example:
+        >>> chaos = Chaos(0.1, latency=200)
+        >>> chaos.off()
+        >>> chaos
+        <Chaos off: 10 % of calls 200 ms late, hit 0 of 0>
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        latency: Duration | None = None,
+        error: Error | None = None,
+        seed: int = 0,
+        on: bool = True,
+    ) -> None:
+        self._rate = number(rate, "rate", least=0)
+        if self._rate > 1:
+            raise ChainDefinitionError(f"`rate` must be a share of the calls, 0 to 1; got {short_repr(rate)}")
+        if latency is None and error is None:
+            raise ChainDefinitionError("Chaos needs `latency` or `error`, such as Chaos(0.1, latency=200)")
+        self.latency = 0.0 if latency is None else seconds(latency, "latency", zero=True)
+        self._error = _error(error)
+        self._seed = _whole(seed)
+        self._on = flag(on, "on")
+        self._lock = threading.RLock()
+        self._calls = self._hits = 0
+        after_fork(self._renew)
+
+    @property
+    def on(self) -> bool:
+        """Whether it is switched on. May be set."""
+        return self._on
+
+    @on.setter
+    def on(self, value: bool) -> None:
+        self._on = flag(value, "on")
+
+    def off(self) -> None:
+        """Switch it off. Calls are not numbered meanwhile."""
+        self._on = False
+
+    def fresh_copy(self) -> Chaos:
+        """Another one, with the same faults, switched as this one is now."""
+        new = super().fresh_copy()
+        new.on = self.on
+        return new
+
+    def next(self) -> InjectedFault:
+        """What happens to the next call."""
+        if not self._on:
+            return NO_FAULT
+        with self._lock:
+            call = self._calls
+            self._calls += 1
+        if random.Random(f"{self._seed}:{call}").random() >= self._rate:  # noqa: S311 - no secret
+            return NO_FAULT
+        with self._lock:
+            self._hits += 1
+        error = self._error
+        if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all callers
+            BaseException.with_traceback(error, None)
+            return InjectedFault(self.latency, error)
+        return InjectedFault(self.latency, None if error is None else error())
+
+    def _renew(self) -> None:
+        """In a forked child: the numbers of the calls go on from where they are."""
+        self._lock = renewed(self._lock)
+
+    def __repr__(self) -> str:
+        return f"<Chaos {'on' if self._on else 'off'}: {self._rule()}, hit {self._hits} of {self._calls}>"
+
+    def __str__(self) -> str:
+        return f"chaos, {self._rule()}"
+
+    def _rule(self) -> str:
+        late = f" {format_duration(self.latency)} late" if self.latency else ""
+        kind = self._error if isinstance(self._error, type) else type(self._error)
+        fails = "" if self._error is None else f" fail with {escape_nonprintable(kind.__name__)}"
+        return f"{exact_number(self._rate * 100)} % of calls" + " and".join(text for text in (late, fails) if text)
+
+
+def _error(value: object) -> Error | None:
+    given = value
+    if value is None or isinstance(value, Exception) or (isinstance(value, type) and issubclass(value, Exception)):
+        return value
+    raise ChainDefinitionError(f"`error` must be an Exception, its class, or None; got {short_repr(given)}")
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(value)}")
+    return value

@@ -1,0 +1,66 @@
+"""Checks on what users give to shared objects and choosers beside numbers: functions, names, shares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rio_chain._core.chain_base import not_a_chain
+from rio_chain._core.signatures import signature_of
+from rio_chain._core.units import escape_nonprintable, number, short_repr
+from rio_chain.errors import ChainDefinitionError
+
+
+def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callable[..., Any]:
+    """The value, if it is a plain function; with ``one`` it must take exactly one argument.
+
+    Raises:
+        ChainDefinitionError: not callable, async, a generator, or of another arity. It begins with name and rule.
+    """
+    text = f"`{name}` must be {rule}"
+    if not callable(value):
+        raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
+    not_a_chain(value, text)
+    called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - what runs when it is called
+    if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
+        raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")
+    if any(inspect.isgeneratorfunction(fn) for fn in called):
+        raise ChainDefinitionError(f"{text}; got the generator function `{title(value)}`")
+    if one and not _takes_one(value):
+        raise ChainDefinitionError(f"{text}, and `{title(value)}` can't be called with just one argument")
+    return value
+
+
+def title(fn: object) -> str:
+    """The name that a function shows under."""
+    name = getattr(fn, "__name__", None)
+    return "lambda" if name == "<lambda>" else escape_nonprintable(name) if isinstance(name, str) else type(fn).__name__
+
+
+def _takes_one(fn: Callable[..., Any]) -> bool:
+    signature = signature_of(fn, follow_wrapped=True)
+    if signature is None:
+        return True  # a builtin that tells nothing
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def label(name: object) -> str:
+    """A name to show an object under, made of printable ASCII; "" for None."""
+    if name is None:
+        return ""
+    if not isinstance(name, str) or not name.strip():
+        raise ChainDefinitionError(f"`name` must be a string that is not empty, or None; got {short_repr(name)}")
+    return escape_nonprintable(name)
+
+
+def share(value: object, name: str) -> float:
+    """A number that is more than 0 and at most 1."""
+    got = number(value, name, above=0)
+    if got > 1:
+        raise ChainDefinitionError(f"`{name}` must be more than 0 and at most 1; got {short_repr(value)}")
+    return got

@@ -1,0 +1,23 @@
+"""Numbers as source that gives exactly the same number when it is read again."""
+
+from __future__ import annotations
+
+import math
+
+
+def exact_number(value: float) -> str:
+    """The shortest text of a number that is exactly that number: ``2``, ``1.5``."""
+    short = f"{value:.10g}"
+    return short if float(short) == value else repr(value)
+
+
+def exact_ms(seconds: float) -> str:
+    """The shortest milliseconds that are these seconds again.
+
+    One in fifty seconds that come from a ``timedelta`` are between two neighbouring numbers of milliseconds; they
+    are written as a ``timedelta``.
+    """
+    near = seconds * 1000
+    texts = [f"{near:.10g}", *(repr(x) for x in (near, math.nextafter(near, 0), math.nextafter(near, math.inf)))]
+    found = next((text for text in texts if float(text) / 1000 == seconds), None)
+    return found or f"timedelta(microseconds={round(seconds * 1e6)})"

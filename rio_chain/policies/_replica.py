@@ -1,0 +1,66 @@
+"""Replica: several calls for one answer, and when each of them starts."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from rio_chain._core.units import count, format_duration
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._chooser import Chooser
+from rio_chain.policies._first import First
+from rio_chain.policies._quantile import Quantile
+
+
+def _count(value: int) -> int:
+    return count(value, "n", least=1)
+
+
+@frozen
+class Replica:
+    """Up to ``count`` calls of what it wraps, the first included; ``pick`` chooses among their answers.
+
+    Attributes:
+        count: how many there are.
+        after: the next one starts when the one started last is so many seconds old, or when one has failed; 0: all
+            start at once; None: only when one has failed; a ``Quantile`` is asked each time.
+        pick: the chooser.
+
+    Raises:
+        ChainDefinitionError: the chooser needs more answers than there are replicas.
+    """
+
+    count: int = field(converter=_count)
+    after: float | Quantile | None = 0.0
+    pick: Chooser = field(factory=First)
+
+    def __attrs_post_init__(self) -> None:
+        if self.pick.least > self.count:
+            raise ChainDefinitionError(
+                f"`pick` must be content with {self.count} answers, as there are no more replicas; got {self.pick!r}"
+            )
+
+    def delay(self) -> float | None:
+        """Seconds after the latest start when the next replica is due; None: it is not started for being late."""
+        return self.after.value() if isinstance(self.after, Quantile) else self.after
+
+    def starts(self, *, started: int, running: int, missing: int, failed: bool = False) -> int:
+        """How many replicas to start now, without waiting for the delay.
+
+        Args:
+            started: how many were started before; 0 at the beginning.
+            running: how many of them have no answer yet.
+            missing: the chooser's ``least`` at the beginning, then its latest ``Decision.missing``.
+            failed: one has failed just now, or its answer was not accepted.
+        """
+        wanted = self.count if self.after == 0 else max(int(failed), missing - running)
+        return max(0, min(wanted, self.count - started))
+
+    def __str__(self) -> str:
+        after = self.after
+        if isinstance(after, Quantile):
+            when = f"after {after}"
+        elif after is None:
+            when = "one at a time"
+        else:
+            when = f"after {format_duration(after)}" if after else "all at once"
+        return f"{self.count} replicas, {when}, {self.pick}"

@@ -1,0 +1,58 @@
+"""How long a server says to wait: ``Retry-After`` in all its spellings."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from numbers import Real
+
+RetryAfter = float | timedelta | datetime | str | None
+"""Seconds, a date, or the text of a Retry-After header, which holds one of the two."""
+
+
+def retry_after_of(error: object) -> object:
+    """The ``retry_after`` of an error; None where it has none, or where reading it raises."""
+    try:
+        return getattr(error, "retry_after", None)
+    except Exception:  # noqa: BLE001 - a property of the user's class; without it there still is the backoff
+        return None
+
+
+def parse_retry_after(told: object, today: datetime | None = None) -> float | None:
+    """Seconds to wait, 0 or more; None when ``told`` can't be read, whatever it is. A date that is past is 0.
+
+    Args:
+        told: seconds, a ``timedelta``, a ``datetime`` (without a zone: local time), or a header's text.
+        today: what dates are compared with; default is now.
+
+    Example:
+        >>> told_seconds(2), told_seconds("120"), told_seconds(-1), told_seconds("soon")
+        (2.0, 120.0, None, None)
+    """
+    try:
+        seconds = _seconds(told, today)
+    except Exception:  # noqa: BLE001 - a server wrote it, or a class of the user's: it may raise anything
+        return None
+    return seconds if seconds is not None and 0 <= seconds < math.inf else None
+
+
+def _seconds(told: object, today: datetime | None) -> float | None:
+    if isinstance(told, str):
+        told = _header(told)
+    if isinstance(told, datetime):
+        now = today or datetime.now(UTC)
+        return max(0.0, told.timestamp() - now.timestamp())
+    if isinstance(told, timedelta):
+        return told.total_seconds()
+    return None if isinstance(told, bool) or not isinstance(told, Real) else float(told)
+
+
+def _header(text: str) -> float | datetime:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, and rarely needed
+
+    date = parsedate_to_datetime(text)
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

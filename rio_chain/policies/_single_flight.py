@@ -1,0 +1,179 @@
+"""SingleFlight: one call for all that ask for the same at the same time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from rio_chain._core.deferring_lock import DeferringLock
+from rio_chain._core.forks import after_fork, keep_alive
+from rio_chain._renamed import names_today
+from rio_chain.policies._keys import hashed, key_of
+from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
+from rio_chain.policies._shared_state import Shared
+
+
+class SingleFlight(Shared):
+    """One call for all that ask for the same at the same time, in all chains that share this object.
+
+    The first call under a key is the leader, and is made. Calls under that key that come meanwhile are followers: they
+    wait, and get the leader's value or its error, the same object. Nothing is kept: a later call is made again. If the
+    leader is cancelled or runs out of time, the follower that came next becomes the leader. A follower that is
+    cancelled leaves the others as they are.
+
+    Args:
+        key: a function of the input that gives what is the same. Default: the input itself.
+
+    Raises:
+        ChainDefinitionError: ``key`` is no plain function.
+
+    Example:
+        >>> SingleFlight()
+        <SingleFlight by the input: 0 in flight, 0 follow>
+    """
+
+    def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
+        self.key = key_of(key)
+        self._lock = DeferringLock()
+        self._flights: dict[Hashable, Flight] = {}
+        after_fork(self._renew)
+
+    def enter(self, call: Call) -> Leader | Follower:
+        """Lead or follow. Only the key of the call counts."""
+        return self._lock.decide(self._enter, hashed(call.key))
+
+    def _enter(self, key: Hashable) -> Leader | Follower:
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = Flight(self._flights, key)
+            return Leader(self, flight)
+        follower = Follower(self, flight)
+        flight.behind[follower] = None
+        return follower
+
+    def ended(self, leader: Leader, answer: Answer) -> None:
+        """The leader has an answer; all who follow get it."""
+        for follower in self._lock.decide(self._ended, leader, answer):
+            follower.tell()
+
+    def _ended(self, leader: Leader, answer: Answer) -> Iterable[Follower]:
+        if not leader.open:
+            return ()
+        leader.open = False
+        behind = leader.flight.end()
+        for follower in behind:
+            follower.answer = answer
+            follower.state = "answered"
+        return behind
+
+    def dropped(self, leader: Leader) -> None:
+        """The leader has none; the next leads."""
+        if self._lock.defer(lambda: self.dropped(leader)):
+            return
+        follower = self._lock.decide(self._dropped, leader)
+        if follower is not None:
+            follower.tell()
+
+    def _dropped(self, leader: Leader) -> Follower | None:
+        if not leader.open:
+            return None
+        leader.open = False
+        flight = leader.flight
+        if not flight.behind:
+            flight.end()
+            return None
+        follower, _ = flight.behind.popitem(last=False)
+        follower.permit = Leader(self, flight)
+        follower.state = "granted"
+        return follower
+
+    def quit(self, follower: Follower) -> None:
+        """As ``PendingPermit.quit``."""
+        if self._lock.defer(lambda: self.quit(follower)):
+            return
+        if self._lock.decide(self._quit, follower) and follower.permit is not None:
+            follower.permit.dropped()
+
+    def _quit(self, follower: Follower) -> bool:
+        state, follower.state = follower.state, "gone"
+        if state == "waiting":
+            del follower.flight.behind[follower]
+        return state == "granted"
+
+    def _renew(self) -> None:
+        """In a forked child: nothing is in flight. Who was, is among those of before."""
+        keep_alive(self._flights)
+        self._flights = {}
+
+    def __repr__(self) -> str:
+        flying, behind = self._lock.decide(self._counts)
+        return f"<SingleFlight by {self.key!r}: {flying} in flight, {behind} follow>"
+
+    def _counts(self) -> tuple[int, int]:
+        return len(self._flights), sum(len(flight.behind) for flight in self._flights.values())
+
+    def __str__(self) -> str:
+        return f"single flight by {self.key!r}"
+
+
+class Flight:
+    """One call in flight, and those who wait for its answer, in the order they came.
+
+    ``flying`` are the flights among which it is: in a forked child others than those that begin there.
+    """
+
+    __slots__ = ("behind", "flying", "key")
+
+    def __init__(self, flying: dict[Hashable, Flight], key: Hashable) -> None:
+        self.flying = flying
+        self.key = key
+        self.behind: OrderedDict[Follower, None] = OrderedDict()
+
+    def end(self) -> OrderedDict[Follower, None]:
+        """No call with its key is in flight any more. Gives those who waited, who know this and are not known to it."""
+        del self.flying[self.key]
+        behind, self.behind = self.behind, OrderedDict()
+        return behind
+
+
+class Leader(Permit):
+    """The one who calls."""
+
+    __slots__ = ("flight", "flights", "open")
+
+    def __init__(self, flights: SingleFlight, flight: Flight) -> None:
+        self.flights = flights
+        self.flight = flight
+        self.open = True
+
+    def succeeded(self, value: Any, /) -> None:
+        """As ``Permit.succeeded``."""
+        self.flights.ended(self, Answer(value))
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Permit.failed``."""
+        self.flights.ended(self, Answer(error, failed=True))
+
+    def dropped(self) -> None:
+        """As ``Permit.dropped``."""
+        self.flights.dropped(self)
+
+
+class Follower(PendingPermit):
+    """One who waits for the leader's answer."""
+
+    __slots__ = ("flight", "flights")
+
+    def __init__(self, flights: SingleFlight, flight: Flight) -> None:
+        super().__init__()
+        self.flights = flights
+        self.flight = flight
+
+    def quit(self) -> None:
+        """As ``PendingPermit.quit``."""
+        self.flights.quit(self)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_today(__name__, {"Flights": "SingleFlight"})

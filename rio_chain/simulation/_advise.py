@@ -1,0 +1,193 @@
+"""advise: what hedge, limit and retries would do for a chain, found by trying them in virtual time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from attrs import frozen
+
+from rio_chain._core.units import number, short_repr
+from rio_chain.chain._compose import Composed
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.inspect._text import Text
+from rio_chain.simulation import _charts
+from rio_chain.simulation._compare import Comparison, compared, figures
+from rio_chain.simulation._confidence_intervals import Estimate, short
+from rio_chain.simulation._distribution import PERCENTILES, plain_estimate, plain_number
+from rio_chain.simulation._policy_changes import changed, written
+from rio_chain.simulation._search import Search, more_calls
+from rio_chain.simulation._settings import setting
+from rio_chain.simulation._simulate import check_load, checked_chain
+from rio_chain.simulation._simulation_result import percent
+from rio_chain.simulation._stage import Backend
+
+if TYPE_CHECKING:
+    from rio_chain.dsl._chain import Chain
+
+P = ParamSpec("P")
+Out = TypeVar("Out", covariant=True)
+
+SURE = 5_000
+"""Requests for the verdict."""
+NOW, CHANGED = "now", "changed"
+
+
+@frozen(eq=False, repr=False)
+class Advice(Generic[P, Out]):
+    """What ``advise`` gives. ``print(advice)`` says what to write; in a notebook it shows the difference as well.
+
+    Attributes:
+        chain: the chain as it should be, ready to be used; where nothing helps, the chain as it was.
+        helps: whether something does: by more than noise, within the limits.
+        goal: the percentile that was to be better.
+        gain: by how many milliseconds it is.
+        changes: for each task that is changed, what to write.
+        comparison: the chain ``now`` and ``changed``, with requests that the search has not seen.
+    """
+
+    chain: Chain[P, Out]
+    helps: bool
+    goal: str
+    gain: Estimate
+    changes: Mapping[str, str]
+    comparison: Comparison
+
+    @property
+    def before(self) -> float:
+        """Milliseconds of the goal now."""
+        return figures(self.comparison.simulations[NOW])[self.goal]
+
+    @property
+    def after(self) -> float:
+        """Milliseconds of the goal with the changes, whether they help or not."""
+        return figures(self.comparison.simulations[CHANGED])[self.goal]
+
+    @property
+    def extra_load(self) -> float:
+        """How many more calls the backend gets that gets the most more, as a share of what it gets now."""
+        return more_calls(self.comparison.simulations[NOW], self.comparison.simulations[CHANGED])
+
+    def summary(self) -> Text:
+        """What to write and what it gives, as text."""
+        lines = [self._verdict()]
+        if self.helps:
+            lines += ["", *(f"  {each}" for each in self.changes.values())]
+        return Text("\n".join(lines))
+
+    def _verdict(self) -> str:
+        sure = f"{short(self.gain)} ms ({short(self.gain.low)} .. {short(self.gain.high)}) less"
+        gained = f"{self.goal} {self._told(self.before)} -> {self._told(self.after)}"
+        gained += f", {sure}" if math.isfinite(self.gain) else ""
+        if self.helps:
+            return f"{gained}; no backend gets more than {percent(self.extra_load)} more calls. Write:"
+        if not self.changes:
+            return f"Nothing within the limits brings the {self.goal} down from {self._told(self.before)}."
+        best = "; ".join(self.changes.values())
+        return f"Nothing within the limits helps for sure. The best found, {best}: {gained}."
+
+    def _told(self, value: float) -> str:
+        if math.isfinite(value):
+            return f"{short(value)} ms"
+        return f"never (more than {percent(1 - PERCENTILES[self.goal])} of the requests fail)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, which ``json.dumps`` takes as it is."""
+        return {
+            "helps": self.helps,
+            "goal": self.goal,
+            "before_ms": plain_number(self.before),
+            "after_ms": plain_number(self.after),
+            "gain_ms": plain_estimate(self.gain),
+            "extra_load": plain_number(self.extra_load),
+            "changes": dict(self.changes),
+            "comparison": self.comparison.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    def __repr__(self) -> str:
+        found = f"{self.goal} {self._told(self.before)} -> {self._told(self.after)}" if self.helps else "nothing helps"
+        return f"<Advice: {found}>"
+
+    def _repr_html_(self) -> str:
+        code = "".join(f"<p><code>{_charts.text(each)}</code></p>" for each in self.changes.values() if self.helps)
+        return _charts.card("Advice", self._verdict(), code) + self.comparison.html()
+
+
+def advise(
+    chain: Chain[P, Out],
+    backends: Mapping[str, Backend],
+    *,
+    goal: str = "p99",
+    extra_load: float = 0.05,
+    tasks: Iterable[str] | None = None,
+    **options: Any,
+) -> Advice[P, Out]:
+    """Search hedges, limits and retries that bring a percentile down, within limits; and say when nothing does.
+
+    Around each task by itself it tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)``: a coarse
+    grid, then what is near the best, with more and more requests. All candidates meet the same backends. The verdict
+    comes from requests that the search has not seen; if it rejects the best, it judges the steps on the way there. A
+    request that fails counts as one that never ends, and no more may fail than now.
+
+    Hedges and retries call again what may have been done already: name in ``tasks`` those that bear it.
+
+    Args:
+        chain: to be changed.
+        backends: as for ``simulate``.
+        goal: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"`` or ``"p99.9"``, until a request has succeeded.
+        extra_load: how many more calls any backend may get, as a share of those that it gets now.
+        tasks: the names of those whose policies may be changed. Default: all.
+        options: as for ``simulate``; ``requests``, default 5000, are those of the verdict.
+
+    Raises:
+        ChainDefinitionError: a goal that is none, a task that is not there, and whatever ``simulate`` refuses.
+
+    Example:
+        >>> from rio_chain import Task, advise
+        >>> from rio_chain.simulation import LatencyModel
+        >>> async def fetch(user_id: int) -> str: ...
+        >>> advice = advise(Task(fetch), {"fetch": LatencyModel.lognormal(20, p99=60).stalling(0.03, 400)})
+        >>> advice.helps, advice.extra_load <= 0.05, advice.gain > 200
+        (True, True, True)
+    """
+    checked_chain(chain)
+    wanted = [task.name for task in chain.plan().tasks] if tasks is None else _tasks(chain, tasks)
+    if goal not in PERCENTILES:
+        raise ChainDefinitionError(f"`goal` must be one of {', '.join(map(repr, PERCENTILES))}; got {short_repr(goal)}")
+    limit = number(extra_load, "extra_load", least=0)
+    options.setdefault("requests", None if getattr(options.get("arrivals"), "limit", None) else SURE)
+    given = setting(backends, **options)
+    check_load(chain, given)
+    search = Search(chain, given, goal, limit, wanted)
+    verdicts: list[Advice[P, Out]] = []
+    for found in search.best():
+        if not found and verdicts:
+            break
+        better = changed(chain, found)
+        comparison = compared({NOW: chain, CHANGED: better}, given)
+        change = comparison.differences[CHANGED][goal]
+        gain = Estimate(0.0 - change, 0.0 - change.high, 0.0 - change.low)
+        now, then = comparison.simulations.values()
+        helps = bool(found) and gain.low > 0 and search.allowed(now, then, 1.1)
+        texts = {name: written(better, name) for name in found}
+        chosen = cast("Chain[P, Out]", better) if helps else chain
+        verdicts.append(Advice(chosen, helps, goal, gain, texts, comparison))
+        if helps:
+            return verdicts[-1]
+    return verdicts[0]
+
+
+def _tasks(chain: Composed, tasks: Iterable[str]) -> list[str]:
+    names = [task.name for task in chain.plan().tasks]
+    given: Any = tasks
+    found = [given] if isinstance(given, str) else list(tasks)
+    for name in found:
+        if name not in names:
+            raise ChainDefinitionError(
+                f"`tasks` names {short_repr(name)}, which is no task of this chain; it has {', '.join(names)}"
+            )
+    return found

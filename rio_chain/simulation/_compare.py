@@ -1,0 +1,225 @@
+"""compare: variants of a chain side by side, each call with the same luck in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from rio_chain._core.units import short_repr
+from rio_chain.chain._compose import Composed
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.inspect._text import Text
+from rio_chain.simulation import _charts
+from rio_chain.simulation._confidence_intervals import (
+    INF,
+    Estimate,
+    between,
+    bootstrap_weights,
+    difference,
+    means_again,
+    paired,
+    quantiles_again,
+    rank,
+    short,
+)
+from rio_chain.simulation._distribution import PERCENTILES, Distribution, plain_estimate
+from rio_chain.simulation._settings import Setting, setting
+from rio_chain.simulation._simulate import check_load, checked_chain, played
+from rio_chain.simulation._simulation_result import Simulation, columns
+from rio_chain.simulation._stage import Backend, names_of
+
+if TYPE_CHECKING:
+    from rio_chain.dsl._chain import Chain
+
+SUCCEEDED, CALLS = "succeeded", "calls"
+
+
+@frozen(eq=False, repr=False, slots=False)
+class Comparison:
+    """What ``compare`` gives. In a notebook it shows as a chart and a table; ``summary()`` is the same as text.
+
+    Attributes:
+        simulations: by the name of the variant, in order.
+    """
+
+    simulations: Mapping[str, Simulation]
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, Estimate]]:
+        """For each variant but the first what is different from that: its figure less that of the first.
+
+        ``p50`` to ``p99.9`` are milliseconds until a request has succeeded, and infinite where too many fail;
+        ``succeeded`` is a share of the requests, ``calls`` what one request makes. All with a 95 % interval.
+        """
+        base, *others = self.simulations
+        first = self.simulations[base]
+        weights = bootstrap_weights(first.requests, first.seed)
+        drawn = _drawn(first, weights)
+        return {
+            name: {
+                what: between(
+                    difference(figures(self.simulations[name])[what], figures(first)[what]), paired(mine, drawn[what])
+                )
+                for what, mine in _drawn(self.simulations[name], weights).items()
+            }
+            for name in others
+        }
+
+    # --- looking at it ------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, which ``json.dumps`` takes as it is."""
+        return {
+            "variants": {name: each.to_dict() for name, each in self.simulations.items()},
+            "differences": {
+                name: {what: plain_estimate(value) for what, value in each.items()}
+                for name, each in self.differences.items()
+            },
+        }
+
+    def summary(self) -> Text:
+        """The figures as text."""
+        heads, rows = self._rows()
+        table = columns(heads, [[str(cell) for cell in row] for row in rows])
+        return Text("\n".join([self._what, next(iter(self.simulations.values())).how, "", *table]))
+
+    @property
+    def _what(self) -> str:
+        return "Until success, in ms"
+
+    def _rows(self) -> tuple[list[str], list[list[str | Estimate]]]:
+        rows: list[list[str | Estimate]] = []
+        names = list(self.simulations)
+        for what in (*PERCENTILES, SUCCEEDED, CALLS):
+            row: list[str | Estimate] = [_label(what)]
+            row += [_shown(what, figures(each)[what]) for each in self.simulations.values()]
+            row += [_scaled(what, self.differences[name][what]) for name in names[1:]]
+            rows.append(row)
+        return ["", *names, *(f"{name} - {names[0]}" for name in names[1:])], rows
+
+    def __repr__(self) -> str:
+        p99 = ", ".join(f"{name} {_charts.time(figures(each)['p99'])}" for name, each in self.simulations.items())
+        return f"<Comparison of {len(self.simulations)} variants: p99 until success {p99}>"
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self) -> str:
+        """The chart and the table, as a notebook shows them."""
+        curves = _charts.curves([(name, Distribution(each.ended)) for name, each in self.simulations.items()])
+        first = next(iter(self.simulations.values()))
+        return _charts.card(self._what, first.how, curves, _charts.tables(_charts.table(*self._rows())))
+
+
+def figures(simulation: Simulation) -> dict[str, float]:
+    """What is compared of a simulation."""
+    ordered = Distribution(simulation.ended).ordered
+    return {
+        **{name: ordered[rank(q, len(ordered))] for name, q in PERCENTILES.items()},
+        SUCCEEDED: float(simulation.succeeded),
+        CALLS: sum(simulation.calls) / simulation.requests,
+    }
+
+
+def _drawn(simulation: Simulation, weights: list[list[int]]) -> dict[str, Sequence[float]]:
+    """The same figures, of each draw of blocks."""
+    tails = quantiles_again(simulation.ended, list(PERCENTILES.values()), weights)
+    return {
+        **{name: [each[i] for each in tails] for i, name in enumerate(PERCENTILES)},
+        SUCCEEDED: means_again([float(each < INF) for each in simulation.ended], weights),
+        CALLS: means_again(simulation.calls, weights),
+    }
+
+
+def _label(what: str) -> str:
+    return {SUCCEEDED: "succeeded, %", CALLS: "calls a request"}.get(what, what)
+
+
+def _scaled(what: str, value: Estimate) -> Estimate:
+    times = 100 if what == SUCCEEDED else 1
+    return Estimate(value * times, value.low * times, value.high * times)
+
+
+def _shown(what: str, value: float) -> str:
+    if what == SUCCEEDED:
+        return f"{value * 100:.2f}"
+    return f"{value:.3f}" if what == CALLS else "never" if value == INF else short(value)
+
+
+def compare(
+    *chains: Chain[..., Any],
+    backends: Mapping[str, Backend],
+    names: Sequence[str] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Simulate variants of a chain on common random numbers: what differs is the chains, and not their luck.
+
+    The nth call of a task in a request takes as long, and fails as often, in each of them.
+
+    Args:
+        chains: two or more; the first is what the others are compared with.
+        backends: as for ``simulate``, for the tasks of all of them.
+        names: one for each. Default: A, B, C, ...
+        options: as for ``simulate``.
+
+    Raises:
+        ChainDefinitionError: fewer than two chains, names that don't fit them, and whatever ``simulate`` refuses.
+
+    Example:
+        >>> from rio_chain import Task, compare
+        >>> from rio_chain.simulation import LatencyModel
+        >>> async def fetch(user_id: int) -> str: ...
+        >>> slow_at_times = {"fetch": LatencyModel.lognormal(20, p99=60).stalling(0.03, 400)}
+        >>> plain = Task(fetch)
+        >>> found = compare(plain, plain.replica(2, after=60), backends=slow_at_times, requests=2000)
+        >>> found.differences["B"]["p99"].high < -100
+        True
+    """
+    labels = _names(chains, names)
+    known = set[str]().union(*(names_of(chain.plan().tasks) for chain in chains))
+    given: Any = backends
+    if isinstance(given, Mapping):
+        for name in backends:
+            if name not in known:
+                raise ChainDefinitionError(
+                    f"`backends` names {short_repr(name)}, which is no task of any of these chains"
+                )
+    options_of = setting(backends, **options)
+    return compared(dict(zip(labels, chains, strict=True)), options_of)
+
+
+def compared(variants: Mapping[str, Composed], given: Setting) -> Comparison:
+    """Simulate each with the backends that it has."""
+    settings = {name: evolve(given, backends=_own(chain, given.backends)) for name, chain in variants.items()}
+    for name, chain in variants.items():
+        check_load(chain, settings[name])
+    return Comparison({name: played(chain, settings[name]) for name, chain in variants.items()})
+
+
+def _own(chain: Composed, backends: Mapping[str, Backend]) -> Mapping[str, Backend]:
+    given: Any = backends
+    if not isinstance(given, Mapping):
+        return backends  # refused where the stage is put up
+    names = names_of(chain.plan().tasks)
+    return {name: backend for name, backend in backends.items() if name in names}
+
+
+def _names(chains: Sequence[object], names: Sequence[str] | None) -> list[str]:
+    for chain in chains:
+        checked_chain(chain)
+    many = len(chains)
+    if many <= 1:
+        rule = "two chains or more, as in compare(page, hedged, backends=...)"
+        raise ChainDefinitionError(f"`compare` takes {rule}; got {many}")
+    if names is None:
+        return [*ascii_uppercase[:many], *(f"variant {i}" for i in range(len(ascii_uppercase) + 1, many + 1))]
+    given: Any = names
+    if isinstance(given, str) or len(set(given)) != many or not all(isinstance(name, str) for name in given):
+        raise ChainDefinitionError(
+            f"`names` must be {many} different names, one for each chain; got {short_repr(names)}"
+        )
+    return list(names)

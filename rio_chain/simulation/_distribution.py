@@ -1,0 +1,107 @@
+"""Distribution: how long many things took."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from rio_chain._core.units import number, short_repr
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.simulation._confidence_intervals import Estimate, mean, quantile, short
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+"""Those that are shown."""
+
+
+class Distribution:
+    """How long each of many took, in milliseconds, in the order in which they came.
+
+    Its figures are numbers that also know their 95 % interval: ``latency.p99``, ``latency.p99.low``.
+
+    Example:
+        >>> took = Distribution([10.0] * 990 + [80.0] * 10)
+        >>> took.p50, took.p99 < 20, len(took)
+        (10.0, True, 1000)
+    """
+
+    def __init__(self, values: Iterable[float]) -> None:
+        self.values: Sequence[float] = array("d", values)
+
+    @cached_property
+    def ordered(self) -> Sequence[float]:
+        """In order of size."""
+        return array("d", sorted(self.values))
+
+    def quantile(self, q: float) -> Estimate:
+        """What a share ``q`` of them did not exceed: 0.99 for the p99.
+
+        Raises:
+            ChainDefinitionError: not a number above 0 and below 1.
+        """
+        if not 0 < number(q, "q", above=0) < 1:
+            raise ChainDefinitionError(
+                f"`q` must be more than 0 and less than 1, as 0.99 for the p99; got {short_repr(q)}"
+            )
+        return quantile(self.ordered, self.values, q)
+
+    @cached_property
+    def p50(self) -> Estimate:
+        """The median."""
+        return self.quantile(0.5)
+
+    @cached_property
+    def p90(self) -> Estimate:
+        """What one in 10 exceeded."""
+        return self.quantile(0.9)
+
+    @cached_property
+    def p95(self) -> Estimate:
+        """What one in 20 exceeded."""
+        return self.quantile(0.95)
+
+    @cached_property
+    def p99(self) -> Estimate:
+        """What one in 100 exceeded."""
+        return self.quantile(0.99)
+
+    @cached_property
+    def p999(self) -> Estimate:
+        """What one in 1000 exceeded."""
+        return self.quantile(0.999)
+
+    @cached_property
+    def mean(self) -> Estimate:
+        """The mean."""
+        return mean(self.values)
+
+    @property
+    def percentiles(self) -> dict[str, Estimate]:
+        """Those that are shown, by name."""
+        return dict(zip(PERCENTILES, (self.p50, self.p90, self.p95, self.p99, self.p999), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: each figure as ``[value, low, high]`` in milliseconds, None for no bound."""
+        figures = {"mean": self.mean, **self.percentiles}
+        return {
+            "count": len(self),
+            **{name: plain_estimate(figure) for name, figure in figures.items()},
+            "max": plain_number(self.ordered[-1]),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Distribution of {len(self)}: p50 {short(self.p50)} ms, p99 {short(self.p99)} ms>"
+
+
+def plain_number(value: float) -> float | None:
+    """For JSON: to a nanosecond or a millionth, so that it is the same on every machine; None where it is infinite."""
+    return round(float(value), 6) if abs(value) != float("inf") else None
+
+
+def plain_estimate(value: Estimate) -> list[float | None]:
+    """For JSON: value, low, high."""
+    return [plain_number(value), plain_number(value.low), plain_number(value.high)]

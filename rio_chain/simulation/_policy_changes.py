@@ -1,0 +1,174 @@
+"""Changes to the policies right around one task: what ``advise`` tries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from rio_chain._core.units import format_duration
+from rio_chain.chain._compose import Composed, made, wrapped_kind
+from rio_chain.chain._nodes import (
+    FanOutNode,
+    Named,
+    Node,
+    RaceNode,
+    Scope,
+    TaskNode,
+    flat,
+    is_hedge_of_one,
+    parts,
+    with_parts,
+)
+from rio_chain.chain._source import source
+from rio_chain.chain._validation import names_in
+from rio_chain.policies import Retry, Timeout, first
+
+
+@frozen
+class Change:
+    """What becomes of the policies around a task. None: as it is. Times in seconds.
+
+    Attributes:
+        after: a second call begins so late, if the first has not answered.
+        timeout: the limit of an attempt.
+        retries: calls after the first.
+    """
+
+    after: float | None = None
+    timeout: float | None = None
+    retries: int | None = None
+
+    def __str__(self) -> str:
+        """In the words of the language."""
+        calls = [f".replica(2, after={format_duration(self.after)[:-3]})"] if self.after is not None else []
+        calls += [f".timeout({format_duration(self.timeout)[:-3]})"] if self.timeout is not None else []
+        calls += [f".retry({self.retries})"] if self.retries is not None else []
+        return "".join(calls)
+
+
+@frozen
+class TaskPolicies:
+    """The policies right around a task, and what they say now."""
+
+    name: str
+    after: float | None
+    timeout: float | None
+    retries: int
+    limit: float
+    """The longest that all of it may take; infinity without a limit."""
+
+
+Changes = Mapping[str, Change]
+
+
+def task_policies(chain: Composed) -> dict[str, TaskPolicies]:
+    """What stands around each task, by its name."""
+    names = iter([task.name for task in chain.plan().tasks])
+    found: dict[str, TaskPolicies] = {}
+
+    def visit(node: Node) -> None:
+        layers, core = _peeled(node)
+        if not isinstance(core, TaskNode):
+            for part in parts(core):
+                visit(part)
+            return
+        name = next(names)
+        inner = _until_retry(layers)
+        hedge = next((layer.after for layer in layers if isinstance(layer, RaceNode)), None)
+        limit = next((layer.policy.seconds for layer in inner if _is(layer, Timeout)), None)
+        retry = next((layer.policy.retries for layer in layers if _is(layer, Retry)), 0)
+        whole = [layer.policy.seconds for layer in layers if _is(layer, Timeout)]
+        after = hedge if isinstance(hedge, float) else None
+        found[name] = TaskPolicies(name, after, limit, retry, min(whole, default=math.inf))
+
+    visit(flat(chain.plan().root))
+    return found
+
+
+def changed(chain: Composed, changes: Changes) -> Composed:
+    """The chain with these changes; its functions are its own."""
+    names = iter([task.name for task in chain.plan().tasks])
+
+    def visit(node: Node) -> Node:
+        layers, core = _peeled(node)
+        if isinstance(core, TaskNode):
+            change = changes.get(next(names))
+            if change is not None:
+                layers = _with(layers, change)
+        else:
+            core = with_parts(core, tuple(visit(part) for part in parts(core)))
+        for layer in layers:
+            core = with_parts(layer, (core,))
+        return core
+
+    node = visit(flat(chain.plan().root))
+    kind = type(chain) if isinstance(node, (FanOutNode, TaskNode)) else wrapped_kind(chain)
+    return made(kind, node, names_in(node))  # type: ignore[no-any-return]
+
+
+def written(chain: Composed, name: str) -> str:
+    """The source of a task with the policies right around it."""
+    names = iter([task.name for task in chain.plan().tasks])
+    for node in _stacks_of(flat(chain.plan().root)):
+        if next(names) == name:
+            return source(node)
+    raise KeyError(name)
+
+
+def _stacks_of(node: Node) -> Iterator[Node]:
+    core = _peeled(node)[1]
+    if isinstance(core, TaskNode):
+        yield node
+        return
+    for part in parts(core):
+        yield from _stacks_of(part)
+
+
+def _peeled(node: Node) -> tuple[list[Any], Node]:
+    """The layers right around a node, innermost first, and the node."""
+    layers: list[Any] = []
+    while isinstance(node, (Scope, Named)) or is_hedge_of_one(node):
+        layers.append(node)
+        node = parts(node)[0]
+    return layers[::-1], node
+
+
+def _is(layer: Node, kind: type) -> bool:
+    return isinstance(layer, Scope) and isinstance(layer.policy, kind)
+
+
+def _until_retry(layers: list[Any]) -> list[Any]:
+    """The layers inside of the innermost retry."""
+    at = next((i for i, layer in enumerate(layers) if _is(layer, Retry)), len(layers))
+    return layers[:at]
+
+
+def _with(layers: list[Any], change: Change) -> list[Any]:
+    """The layers as they are to be: what is there is set, and what is not there comes where it belongs."""
+    layers = list(layers)
+    any_node: Any = None
+    if change.after is not None:
+        at = next((i for i, layer in enumerate(layers) if isinstance(layer, RaceNode)), None)
+        if at is None:
+            layers.insert(0, RaceNode((any_node,), 2, change.after, first(), hedge=True))
+        else:
+            layers[at] = evolve(layers[at], after=change.after)
+    if change.timeout is not None:
+        inner = _until_retry(layers)
+        at = next((i for i, layer in enumerate(inner) if _is(layer, Timeout)), None)
+        limit = Scope(Timeout(change.timeout), any_node)
+        if at is None:
+            layers.insert(next((i + 1 for i, layer in enumerate(inner) if isinstance(layer, RaceNode)), 0), limit)
+        else:
+            layers[at] = limit
+    if change.retries is not None:
+        at = next((i for i, layer in enumerate(layers) if _is(layer, Retry)), None)
+        if at is None:
+            end = next((i + 1 for i, layer in enumerate(layers) if _is(layer, Timeout)), 0)
+            layers.insert(end, Scope(Retry(change.retries), any_node))
+        else:
+            layers[at] = Scope(evolve(layers[at].policy, retries=change.retries), any_node)
+    return layers

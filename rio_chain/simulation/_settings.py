@@ -1,0 +1,101 @@
+"""What is simulated but the chain: the load, the workers, the limits. Checked where it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any, cast
+
+from attrs import frozen
+
+from rio_chain._core.units import Duration, count, number, seconds, short_repr
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.simulation._arrivals import Arrivals, checked
+from rio_chain.simulation._stage import Backend
+
+REQUESTS = 10_000
+
+
+@frozen
+class Setting:
+    """All that is simulated but the chain. Checked; times in seconds."""
+
+    backends: Mapping[str, Backend]
+    requests: int
+    arrivals: Arrivals | None
+    workers: int
+    buffer: int | None
+    queue_timeout: float | None
+    deadline: float | None
+    priority: float | Callable[[Any], float]
+    aging: float | None
+    abandon_after: float
+    inputs: tuple[Any, ...] | None
+    warmup: int
+    seed: int
+    first: int = 0  # the number of the first request
+
+
+def setting(
+    backends: Mapping[str, Backend],
+    *,
+    requests: int | None = None,
+    arrivals: Arrivals | None = None,
+    workers: int = 10,
+    buffer: int | None = None,
+    queue_timeout: Duration | None = None,
+    deadline: Duration | None = None,
+    priority: float | Callable[[Any], float] = 0,
+    aging: Duration | None = None,
+    abandon_after: Duration = 30_000,
+    inputs: Iterable[Any] | None = None,
+    warmup: int = 0,
+    seed: int = 0,
+) -> Setting:
+    """What a user gave, checked."""
+    came = checked(arrivals)
+    warmup = count(warmup, "warmup")
+    wanted = _requests(requests, came, warmup)
+    values = None if inputs is None else tuple(islice(_many(inputs), wanted + warmup))
+    if values == ():
+        raise ChainDefinitionError("`inputs` needs at least one value; got none")
+    if not callable(priority):
+        number(priority, "priority")
+    if isinstance(seed, bool) or not isinstance(cast("object", seed), int):
+        raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
+    return Setting(
+        backends,
+        wanted,
+        came,
+        count(workers, "workers", least=1),
+        None if buffer is None else count(buffer, "buffer"),
+        None if queue_timeout is None else seconds(queue_timeout, "queue_timeout", zero=True),
+        None if deadline is None else seconds(deadline, "deadline"),
+        priority,
+        None if aging is None else seconds(aging, "aging"),
+        seconds(abandon_after, "abandon_after"),
+        values,
+        warmup,
+        seed,
+    )
+
+
+def _requests(requests: int | None, arrivals: Arrivals | None, warmup: int) -> int:
+    limit = None if arrivals is None else arrivals.limit
+    if requests is None:
+        return REQUESTS if limit is None else max(1, limit - warmup)
+    wanted = count(requests, "requests", least=1)
+    if limit is not None and wanted + warmup > limit:
+        raise ChainDefinitionError(
+            f"`requests` must be at most {limit - warmup}: there are no more in {arrivals!r}; got {wanted}"
+        )
+    return wanted
+
+
+def _many(inputs: Iterable[Any]) -> Iterable[Any]:
+    given: Any = inputs
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise ChainDefinitionError(
+            f"`inputs` must be a list of values, each of which the chain is called with; got {short_repr(inputs)}"
+        )
+    return inputs

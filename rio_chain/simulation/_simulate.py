@@ -1,0 +1,171 @@
+"""simulate: a chain, its backends and its load, played in virtual time by the real interpreter and balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from rio_chain._core.units import Duration, milliseconds, short_repr
+from rio_chain.chain._compose import Composed
+from rio_chain.chain._request import Request
+from rio_chain.errors import (
+    ChainDefinitionError,
+    Unstable,
+)
+from rio_chain.simulation._arrivals import Arrivals, rate_of
+from rio_chain.simulation._confidence_intervals import INF
+from rio_chain.simulation._distribution import Distribution
+from rio_chain.simulation._play_arrivals import Play
+from rio_chain.simulation._settings import Setting, setting
+from rio_chain.simulation._simulation_result import BackendLoad, Simulation
+from rio_chain.simulation._stage import Backend
+
+if TYPE_CHECKING:
+    from rio_chain.dsl._chain import Chain
+
+PILOT = 300
+"""Requests that are played one after the other, to see how long one takes."""
+FAR = 1 << 40
+"""The number of the first of those, so that no other request has their luck."""
+
+
+def check_load(chain: Composed, given: Setting) -> None:
+    """Refuse a steady stream of more requests than the workers can serve, where nothing ends their waiting.
+
+    Raises:
+        Unstable: the text has the figures, and what to change.
+    """
+    rate = rate_of(given.arrivals)
+    if not rate or given.buffer is not None or given.queue_timeout is not None or given.deadline is not None:
+        return
+    alone = evolve(given, requests=PILOT, arrivals=None, warmup=0, first=FAR, workers=1)
+    service = Play(chain, alone).run().busy / PILOT
+    if rate * service >= given.workers * 1000:
+        raise Unstable(rate, service, given.workers)
+
+
+def played(chain: Composed, given: Setting) -> Simulation:
+    """The result of a simulation that was checked."""
+    play = Play(chain, given)
+    ledger = play.run()
+    lasted = ledger.ended - ledger.began if ledger.ended else 0.0
+    accepted = [i for i in range(given.requests) if ledger.wait[i] >= 0]
+    ended = ledger.latency[:]
+    for i in range(given.requests):
+        if ledger.failed[i]:
+            ended[i] = INF
+    classes = ledger.priorities if len(ledger.priorities) > 1 else {}
+    return Simulation(
+        chain=chain.plan().title,
+        latency=Distribution(ledger.latency[i] for i in accepted),
+        wait=Distribution(ledger.wait[i] for i in accepted),
+        waits={
+            level: Distribution(ledger.wait[i] for i in classes[level] if ledger.wait[i] >= 0)
+            for level in sorted(classes)
+        },
+        backends={
+            load.name: BackendLoad(
+                load.name, load.calls, load.extra, load.failed, load.timed_out, load.busy / lasted if lasted else 0.0
+            )
+            for load in play.stage.loads
+        },
+        requests=given.requests,
+        failures=dict(sorted(ledger.failures.items(), key=lambda item: (-item[1], item[0]))),
+        workers=given.workers,
+        arrivals=None if given.arrivals is None else repr(given.arrivals),
+        lasted=milliseconds(lasted),
+        busy=ledger.busy,
+        seed=given.seed,
+        ended=ended,
+        calls=ledger.calls,
+        took={load.name: load.took for load in play.stage.loads},
+    )
+
+
+def simulate(
+    chain: Chain[..., Any],
+    backends: Mapping[str, Backend],
+    *,
+    requests: int | None = None,
+    arrivals: Arrivals | None = None,
+    workers: int = 10,
+    buffer: int | None = None,
+    queue_timeout: Duration | None = None,
+    deadline: Duration | None = None,
+    priority: float | Callable[[Any], float] = 0,
+    aging: Duration | None = None,
+    abandon_after: Duration = 30_000,
+    inputs: Iterable[Any] | None = None,
+    warmup: int = 0,
+    seed: int = 0,
+) -> Simulation:
+    """Ask how long a chain will take: play it in virtual time, over backends that are drawn instead of called.
+
+    The real interpreter and the real balancer run, so all policies do what they do in production; bridges, predicates
+    and fallbacks are called as they are. Breakers, limits, caches and the like begin without a memory, and those of the
+    chain itself are not touched. No time passes, and nothing is called.
+
+    Args:
+        chain: what to simulate.
+        backends: for every task by name how it behaves: a ``LatencyModel``, a ``Script``, or a function that is called
+            in its place. A model answers with what ``returning`` says; a script begins with its first step.
+        requests: how many. Default 10,000, or all of a trace.
+        arrivals: ``poisson(per_second)``, ``regular(per_second)`` or ``trace([ms])``. Default: one after the other, so
+            that none waits: how long does one take?
+        workers: how many run at once, as of the ``Balancer``. Default 10.
+        buffer: how many may wait; one more is refused with ``QueueFull``. Default: no bound, as for ``arun``.
+        queue_timeout: the most that one may wait for a worker, in milliseconds or as a ``timedelta``.
+        deadline: the most that waiting and running may take together.
+        priority: a number, or a function of the input that gives one. Higher goes first.
+        aging: as of the ``Balancer``.
+        abandon_after: as of the ``Balancer``. Default 30,000.
+        inputs: values with which the chain is called, over again if there are too few. Default: 0, 1, 2, ...
+        warmup: so many requests come first and do not count, so that the line is as long as it gets.
+        seed: a whole number. The same seed gives the same simulation, byte by byte.
+
+    Raises:
+        ChainDefinitionError: an argument out of its range; a task without a backend; a backend that is no task.
+        Unstable: more requests come than the workers can serve, and nothing ends their waiting. Told before it begins.
+
+    Example:
+        >>> from rio_chain import Task, simulate
+        >>> from rio_chain.simulation import LatencyModel
+        >>> async def fetch(user_id: int) -> str: ...
+        >>> hedged = Task(fetch).replica(2, after=60)
+        >>> simulation = simulate(hedged, {"fetch": LatencyModel.lognormal(20, p99=100)}, requests=1000)
+        >>> simulation.latency.p99 < 100, 0 < simulation.extra_load < 0.05
+        (True, True)
+    """
+    given = setting(
+        backends,
+        requests=requests,
+        arrivals=arrivals,
+        workers=workers,
+        buffer=buffer,
+        queue_timeout=queue_timeout,
+        deadline=deadline,
+        priority=priority,
+        aging=aging,
+        abandon_after=abandon_after,
+        inputs=inputs,
+        warmup=warmup,
+        seed=seed,
+    )
+    checked_chain(chain)
+    check_load(chain, given)
+    return played(chain, given)
+
+
+def checked_chain(chain: object) -> Composed:
+    """A chain, and no request of one."""
+    if isinstance(chain, Composed):
+        return chain
+    raise ChainDefinitionError(f"`chain` must be a Task or a Chain{_hint(chain)}; got {short_repr(chain)}")
+
+
+def _hint(given: object) -> str:
+    if isinstance(given, Request):
+        return "; leave the arguments out: page, not page(42)"
+    return "; write Task(fn)" if callable(given) else ""

@@ -1,0 +1,272 @@
+"""The stage of a simulation: the chain as it is, but for what it calls and for what its policies remember."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import define, evolve, field, frozen
+
+from rio_chain._core.units import milliseconds, short_repr
+from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._functions import is_async
+from rio_chain.chain._nodes import Node, RaceNode, Scope, flat, parts, with_parts
+from rio_chain.chain._plan import PlannedTask
+from rio_chain.chain._request import Request
+from rio_chain.engine._current_run import CURRENT, current_attempt
+from rio_chain.errors import (
+    Abandoned,
+    BridgeFailed,
+    CallbackFailed,
+    ChainDefinitionError,
+    DeadlineExceeded,
+    TaskTimedOut,
+    UsageError,
+)
+from rio_chain.executors.virtual._real_io_guard import explain_real_io
+from rio_chain.policies._shared_state import Shared
+from rio_chain.results._error_summary import class_of
+from rio_chain.simulation import _faults
+from rio_chain.simulation._call_lifetime import Lasting
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._random_draws import Draws
+from rio_chain.simulation._script import Script
+
+if TYPE_CHECKING:
+    from rio_chain.dsl._chain import Chain
+
+Backend = LatencyModel | Callable[..., Any]
+"""What may stand for a task: a model, a ``Script``, or any function, sync or async."""
+
+
+class Visit:
+    """One simulated request: its number, how often it has called each task, and whether it counts."""
+
+    __slots__ = ("calls", "counted", "jitters", "number")
+
+    def __init__(self, number: int, tasks: int, *, counted: bool) -> None:
+        self.number = number
+        self.calls = [0] * tasks
+        self.jitters = 0
+        self.counted = counted
+
+
+VISIT: ContextVar[Visit | None] = ContextVar("rio_chain_visit", default=None)
+
+
+CUT = (TaskTimedOut, DeadlineExceeded, Abandoned)
+"""What a call that a limit cut short ends with."""
+
+
+@define
+class Load:
+    """What is counted of a task's calls; ``busy`` in seconds."""
+
+    name: str
+    calls: int = 0
+    extra: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    busy: float = 0.0
+    took: array[float] = field(factory=partial(array, "d"))
+
+    def ended(self, seconds: float) -> None:
+        """A call took so long, or was given up after so long."""
+        self.busy += seconds
+        self.took.append(seconds)
+
+    def blame(self, errors: Iterable[Any]) -> None:
+        """These are the errors of its attempts in one request."""
+        for error in errors:
+            if issubclass(class_of(error), CUT):
+                self.timed_out += 1
+            else:
+                self.failed += 1
+
+    def count(self, nth: int) -> None:
+        """One more call, the ``nth`` of this task in its request, from 0."""
+        self.calls += 1
+        if nth:
+            attempt = current_attempt()
+            self.extra += attempt > 1 or attempt.replica > 0
+
+
+@frozen
+class Stage:
+    """A chain whose tasks call what stands for their backends, and what is counted of each."""
+
+    chain: Composed
+    loads: tuple[Load, ...]
+    mute: tuple[str, ...]
+    """The tasks whose models don't say what they answer."""
+
+    @classmethod
+    def of(cls, chain: Composed, backends: Mapping[str, Backend], draws: Draws) -> Stage:
+        """Put it up.
+
+        Raises:
+            ChainDefinitionError: a backend is missing, or is not in the chain, or is none.
+        """
+        tasks = chain.plan().tasks
+        found = _backends(tasks, backends)
+        for backend in found:
+            if isinstance(backend, Script):
+                backend.reset()  # every chain meets it from its first step on
+        loads = tuple(Load(task.name) for task in tasks)
+        made_up = [_stand_in(*each, draws) for each in zip(tasks, found, loads, strict=True)]
+        own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
+        fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
+        mute = [
+            load.name
+            for load, it in zip(loads, found, strict=True)
+            if isinstance(it, LatencyModel) and it.value is None
+        ]
+        return cls(own.with_backends(fns), loads, tuple(mute))
+
+    def misuse(self, error: Any, *, numbers: bool) -> Exception | None:
+        """What to raise for an error that is none of a backend, and says that the simulation was written wrongly.
+
+        ``numbers``: no inputs were given.
+        """
+        if isinstance(error, UsageError):
+            return error
+        blamed = self.mute
+        if isinstance(error, BridgeFailed):
+            if error.before == "input" and numbers:
+                return ChainDefinitionError(f"{error}: it got 0, 1, 2, ...; give the simulation its `inputs`")
+            blamed = tuple(name for name in self.mute if name in error.before)
+        if not blamed or not isinstance(error, (BridgeFailed, CallbackFailed)):
+            return None
+        return ChainDefinitionError(
+            f"{error}: a LatencyModel answers None unless it says what; write "
+            f"{{{blamed[0]!r}: LatencyModel.lognormal(20, p99=150).returning(...)}} with what is needed there"
+        )
+
+    def request(self, value: Any) -> Request[Any]:
+        """The chain called with an input."""
+        return cast("Any", self.chain)(value)  # type: ignore[no-any-return]
+
+
+def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> list[Backend]:
+    """One for each task."""
+    wrong: Any = given
+    if not isinstance(wrong, Mapping):
+        raise ChainDefinitionError(
+            f"`backends` must be a dict of what stands for each task, as "
+            f'{{"{tasks[0].name}": LatencyModel.lognormal(20, p99=150)}}; got {short_repr(given)}'
+        )
+    for name in given:
+        if name not in names_of(tasks):
+            have = ", ".join(task.name for task in tasks)
+            raise ChainDefinitionError(
+                f"`backends` names {short_repr(name)}, which is no task of this chain; it has {have}"
+            )
+    missing = [task.name for task in tasks if task.name not in given and task.call.name not in given]
+    if missing:
+        raise ChainDefinitionError(
+            f"`backends` must say how every task behaves; missing: {', '.join(missing)}. Give a LatencyModel, a Script "
+            "or a function; one that is quick and calls nothing may be given as it is"
+        )
+    found = [given[task.name] if task.name in given else given[task.call.name] for task in tasks]
+    for task, backend in zip(tasks, found, strict=True):
+        each: Any = backend
+        if not isinstance(each, LatencyModel) and (not callable(each) or isinstance(each, (Composed, type))):
+            raise ChainDefinitionError(
+                f"`backends[{task.name!r}]` must be a LatencyModel, a Script or a function; got {short_repr(backend)}"
+            )
+    return found
+
+
+def names_of(tasks: Iterable[PlannedTask]) -> set[str]:
+    """By which a backend may be given: that of the task, and the one that several of them share."""
+    return {name for task in tasks for name in (task.name, task.call.name)}
+
+
+def anew(node: Node, known: dict[int, Any]) -> Node:
+    """The same chain with policies that remember nothing: a simulation neither sees nor changes the state of real ones.
+
+    What shared one object shares one new object.
+    """
+
+    def own(policy: Any) -> Any:
+        if not isinstance(policy, Shared):
+            return policy
+        if id(policy) not in known:
+            known[id(policy)] = policy.fresh_copy()
+        return known[id(policy)]
+
+    node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
+    if isinstance(node, Scope):
+        return Scope(own(node.policy), node.inner)
+    return evolve(node, after=own(node.after)) if isinstance(node, RaceNode) else node
+
+
+def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:
+    """A function that behaves like the backend, and is counted."""
+    if isinstance(backend, LatencyModel):
+        return _model(task, backend, load, draws)
+    return (_awaited if is_async(backend) else _called)(task.index, backend, load)
+
+
+def _entered(index: int, load: Load) -> tuple[Visit, int]:
+    visit = VISIT.get()
+    assert visit is not None  # noqa: S101 - all requests on a stage are visits
+    nth = visit.calls[index]
+    visit.calls[index] = nth + 1
+    if visit.counted:
+        load.count(nth)
+    return visit, nth
+
+
+def _model(task: PlannedTask, model: LatencyModel, load: Load, draws: Draws) -> Callable[..., Any]:
+    index, blocks = task.index, not (task.call.is_async or task.call.inline or task.call.lane is not None)
+
+    async def call(*_: Any, **__: Any) -> Any:
+        visit, nth = _entered(index, load)
+        strand = CURRENT.get()
+        assert strand is not None  # noqa: S101 - of the run that calls
+        rt = strand.rt
+        began = rt.now()
+        delay, error = model.draw(draws.at(visit.number, index, nth), milliseconds(began))
+        try:
+            await rt.sleep(delay)
+        except BaseException:
+            if blocks:
+                Lasting(began + delay).keep(strand.permits)
+            raise
+        finally:
+            if visit.counted:
+                load.ended(rt.now() - began)
+        return model.answer() if error is None else _faults.fail(error)
+
+    return call
+
+
+def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        visit, _ = _entered(index, load)
+        strand = CURRENT.get()
+        assert strand is not None  # noqa: S101 - of the run that calls
+        now = strand.rt.now
+        began = now()
+        try:
+            return await fn(*args, **kwargs)
+        except Exception as error:
+            explain_real_io(error)
+            raise
+        finally:
+            if visit.counted:
+                load.ended(now() - began)
+
+    return call
+
+
+def _called(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _entered(index, load)
+        return fn(*args, **kwargs)
+
+    return call
