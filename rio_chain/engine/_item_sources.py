@@ -186,10 +186,11 @@ async def _iterated(strand: Strand, op: ItemsOp, value: Any) -> Iterated:
     """Read it on the thread that made it, or else on one that is not used for anything else."""
     pinned = claim(strand, value)
     if pinned is not None:
-        got = await pinned.call(strand, iter, (value,))
+        got = await pinned.call_first(strand, iter, (value,))
         if isinstance(got, Raised):
+            pinned.drop()
             raise checked(got)
-        return Iterated(op, pinned, got)
+        return Iterated(op, pinned.became(got), got)
     made: Any = await call_reserved(strand, Pinning(iter, _always), (value,))
     if isinstance(made, Pinned):
         return Iterated(op, made, made.value)

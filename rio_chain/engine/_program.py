@@ -196,11 +196,11 @@ class _Compiler:
 
     def _bridge(self, bridge: Bridge, *, head: bool, feeds: int) -> None:
         fn: Any = Spread(bridge.fn) if head else bridge.fn
-        pins = feeds == ITERATED and not bridge.is_async
+        pins = bool(feeds) and not bridge.is_async
         route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
         if pins:
-            fn = Pinning(fn, runs_code, bridge.generator or gives_plain(bridge.fn))
+            fn = Pinning(fn, runs_code, feeds == BRIDGED or bridge.generator or gives_plain(bridge.fn))
         self.ops.append(tuple(BridgeOp(BRIDGE, route, fn, planned)))
         self.bridges += 1
 
@@ -244,10 +244,10 @@ class _Compiler:
                 self.ops.append(ConstantOp(CONSTANT, other.value))
             elif isinstance(other, Handler):
                 fn: Any = Spread(other.fn) if both else other.fn
-                pins = feeds == ITERATED and not other.is_async
+                pins = bool(feeds) and not other.is_async
                 route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
                 if pins:
-                    fn = Pinning(fn, runs_code, gives_plain(other.fn))
+                    fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
                 self.ops.append(HandlerOp(HANDLER, route, fn, alone))
             else:
                 self.work.append(_Item(other, head, feeds))
