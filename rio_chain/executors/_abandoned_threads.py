@@ -34,11 +34,6 @@ class AbandonedThreads:
         self.most = most
         self.calls: dict[object, AbandonedCall] = {}  # by the worker on whose thread it runs
 
-    @property
-    def full(self) -> bool:
-        """Whether no further call may be started, because it might have to be abandoned as well."""
-        return len(self.calls) >= self.most
-
     def add(self, worker: object, context: Context | None) -> None:
         """The call that this worker makes is given up. The ``context`` is that of the call."""
         self.calls[worker] = AbandonedCall(context)
