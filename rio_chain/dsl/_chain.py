@@ -13,8 +13,9 @@ from attrs import evolve, frozen
 from returns.result import Result
 
 from rio_chain.chain import _compose, _validation
+from rio_chain.chain._bridge_checks import LEFT, LEFT_LAMBDA, RIGHT
+from rio_chain.chain._chain_signature import begins
 from rio_chain.chain._compose import NO_NAMES, Composed, made
-from rio_chain.chain._functions import begins
 from rio_chain.chain._nodes import FanOutNode, Named, TaskNode, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
@@ -111,7 +112,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         Raises:
             ChainDefinitionError: other is neither, or it can't be called with one argument.
         """
-        return _compose.then(Chain, self, _compose.step(other, "right of `>>` stands a Task, a Chain or a function"))
+        return _compose.then(Chain, self, _compose.step(other, RIGHT))
 
     @overload
     def __rrshift__(
@@ -125,11 +126,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, A], /) -> Chain[Q, B]: ...
     def __rrshift__(self: Any, other: Any, /) -> Any:
         """``function >> self``: the function is a bridge, called with what the chain is called with."""
-        hint = (
-            ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
-            "write `(lambda u: u.id) >> orders`"
-        )
-        left = _compose.step(other, "left of `>>` stands a Task, a Chain or a function", hint)
+        left = _compose.step(other, LEFT, LEFT_LAMBDA)
         return _compose.then(Chain, left, self)
 
     then = __rshift__
