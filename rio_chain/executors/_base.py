@@ -201,7 +201,7 @@ class Executor(ABC):
 
 
 class LoopModule(ExecutorModule, Protocol):
-    """The interface of ``executors/_asyncio.py``, ``trio.py`` and ``virtual.py``."""
+    """The interface of ``executors/_asyncio.py``, ``_trio.py`` and ``virtual/``."""
 
     def attach(self, threads: int, max_abandoned: int) -> Host:
         """A host on the loop that is running in this thread."""

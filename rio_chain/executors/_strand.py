@@ -3,7 +3,7 @@
 A *strand* is a coroutine that a worker of the pool drives: it sends values in and gets *traps* out.
 
 * A call ``(fn, args, kwargs)``: the worker runs the function itself and sends the answer back.
-* A ``Signal``: the strand is parked and its worker does something else, until the signal wakes it.
+* A ``ThreadWaiter``: the strand is parked and its worker does something else, until another thread wakes it.
 
 When the strand is interrupted in a call, it is *taken over*: the call counts as abandoned and another worker goes on
 with the strand. While it calls, a token lies in its ``_claim``, and whoever pops that owns the strand: the worker whose
