@@ -20,6 +20,7 @@ from rio_chain.chain import _validation
 from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, not_a_chain_text
 from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
 from rio_chain.chain._functions import Filled, filled, is_async, is_generator, name_of
+from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope
 from rio_chain.chain._nodes import (
     Constant,
     Handler,
@@ -30,10 +31,6 @@ from rio_chain.chain._nodes import (
     TaskNode,
     Then,
     Use,
-    check_closed,
-    check_open,
-    check_race,
-    check_scope,
     flat,
     heads,
 )

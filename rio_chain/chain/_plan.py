@@ -15,6 +15,7 @@ from attrs import Factory, field, frozen
 
 from rio_chain._core.notebook_repr import Renderable
 from rio_chain._renamed import names_today
+from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -32,10 +33,6 @@ from rio_chain.chain._nodes import (
     Seq,
     TaskNode,
     Then,
-    check_closed,
-    check_open,
-    check_race,
-    check_scope,
     flat,
     given_names,
     heads,
