@@ -17,6 +17,7 @@ from unittest import mock
 HOMES = (
     "_core.deferring_lock",
     "balancer._balancer",
+    "balancer._close",
     "balancer._host_binding",
     "balancer._admission",
     "balancer._dispatch",

@@ -89,6 +89,15 @@ def test_the_map_shows_every_module_once() -> None:
     assert sorted(MAP) == sorted(modules)
 
 
+@pytest.mark.parametrize("package", ["simulation", "demo"])
+def test_the_map_of_a_package_shows_its_modules_once(package: str) -> None:
+    text = ast.get_docstring(TREES[f"{package}/__init__.py"]) or ""
+    rows = re.findall(r"^((?:\w+(?:\.py)?(?:, )?)+)  *\S", text.partition("\n\n")[2], re.MULTILINE)
+    modules = {file.split("/")[1].removesuffix(".py") for file in TREES if file.startswith(f"{package}/")}
+    shown = [name.removesuffix(".py") for row in rows for name in row.split(", ")]
+    assert sorted(shown) == sorted(modules - {"__init__"})
+
+
 def test_imports_go_down_only() -> None:
     """Also those inside functions. What must call up goes through ``hooks``, which ``rio_chain/__init__.py`` fills."""
     upward = [
@@ -144,7 +153,7 @@ def test_these_modules_call_up_through_hooks() -> None:
         "chain/_request.py",
         "_core/notebook_repr.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
         "results/_outcome.py",  # and so does the timeline of a run
-        "balancer/_balancer.py",  # a map shows its progress
+        "balancer/_mapping.py",  # a map shows its progress
     }
 
 

@@ -73,7 +73,7 @@ class Run:
         """The error that says its limit is over."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
 
-    # What a run that is watched is told (see ``watch``), where something rare has happened anyway.
+    # Hooks of a run that is observed (``_run_events``). They are called only where something rare has happened anyway.
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """A call of ``.replica`` beside the first begins; ``index`` is its first task."""

@@ -71,7 +71,7 @@ class EachFlow:
         self.stop()
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """As ``Flow.take``."""
+        """As ``ItemFlow.take``."""
         woken = False
         while True:
             with self.lock:
@@ -115,7 +115,7 @@ class EachFlow:
         return PendingItem(self.taken - 1, item)
 
     async def done(self, strand: Strand, work: PendingItem, got: object) -> None:
-        """As ``Flow.done``."""
+        """As ``ItemFlow.done``."""
         del got
         await self.results.add(strand, work.number, work.value)
         if self.results.bounded:
@@ -123,7 +123,7 @@ class EachFlow:
                 self._wake_one()
 
     def stop(self) -> None:
-        """As ``Flow.stop``."""
+        """As ``ItemFlow.stop``."""
         with self.lock:
             self.over = True
             self.gate.open()

@@ -115,7 +115,7 @@ class Expansion:
                     self.offer(key, self.beyond[key], depth + 1)
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """As ``Flow.take``."""
+        """As ``ItemFlow.take``."""
         while True:
             with self.lock:
                 if self.waiting and not self.over:
@@ -129,7 +129,7 @@ class Expansion:
             await waiter.wait()
 
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
-        """As ``Flow.done``."""
+        """As ``ItemFlow.done``."""
         if not isinstance(work, Piece):
             raise TypeError("only what this handed out ends here")
         if type(got) is not Failed:
@@ -171,7 +171,7 @@ class Expansion:
             self.runner.fail(LimitExceeded(f"{self.runner.op.joint.name} has reached {rule}"))
 
     def stop(self) -> None:
-        """As ``Flow.stop``."""
+        """As ``ItemFlow.stop``."""
         with self.lock:
             self.over = True
             self.gate.open()

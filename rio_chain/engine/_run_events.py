@@ -129,17 +129,17 @@ class ObservedRecord(TaskRecord):
         self._index = index
 
     def succeeded(self, value: Any) -> None:
-        """As ``Entry.succeeded``."""
+        """As ``TaskRecord.succeeded``."""
         super().succeeded(value)
         self._part.succeeded(self._index, self)
 
     def failed(self, error: Any) -> None:
-        """As ``Entry.failed``."""
+        """As ``TaskRecord.failed``."""
         super().failed(error)
         self._part.failed(self._index, error)
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """As ``Entry.end``; for an item this may come when its walk is over."""
+        """As ``TaskRecord.end``; for an item this may come when its walk is over."""
         super().end(error, sibling=sibling)
         if self._part.over:
             self._part.finished(self._index, self)

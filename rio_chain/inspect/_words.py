@@ -6,8 +6,9 @@ import math
 
 from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
-from rio_chain.chain._plan import Plan, title
+from rio_chain.chain._plan import Plan
 from rio_chain.chain._policy_source import fn_source, on
+from rio_chain.chain._title import title
 from rio_chain.policies import Accept, AtLeast, ByClass, Policy, Quantile, Retry
 
 # --- policies ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
 
-What is common to those objects is in ``hold`` (how a call gets in), ``shared`` and ``timeline``.
+What they have in common is in ``_permit`` (how a call gets in), ``_shared_state`` and ``_shared_clock``.
 """
 
 from typing import TYPE_CHECKING

@@ -9,13 +9,13 @@ from attrs import evolve
 
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.units import escape_nonprintable, short_repr
+from rio_chain.chain._bridge_checks import function
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._functions import (
     MISSING,
     Filled,
     StandIn,
     Star,
-    function,
     is_async,
     is_generator,
     name_of,

@@ -28,7 +28,7 @@ from rio_chain import (
     each,
     race,
 )
-from rio_chain.balancer import _balancer as closing
+from rio_chain.balancer import _close as closing
 
 Loops = Callable[[], asyncio.AbstractEventLoop]
 
