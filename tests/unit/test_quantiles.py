@@ -23,5 +23,11 @@ def test_the_nearest_rank_is_exact_where_a_product_is_not() -> None:
     assert nearest_rank(0.07, 100) == 6
 
 
+def test_those_of_the_nearest_rank_are_values_that_occurred() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert [quantile(values, q) for q in (0.5, 0.95, 0.99)] == [50, 95, 99]
+    assert quantile([7.0], 0.5) == 7
+
+
 def test_the_ends_are_the_least_and_the_greatest() -> None:
     assert [quantile([1.0, 2.0, 9.0], q, interpolate=i) for q in (0, 1) for i in (False, True)] == [1, 1, 9, 9]
