@@ -15,12 +15,12 @@ from attrs import evolve, field, frozen
 
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import copyable
+from rio_chain._core.signatures import arity
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._functions import (
     ChainSignature,
     Filled,
-    arity,
     filled,
     function,
     gets_input,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from rio_chain._core.signatures import signature_of
+from rio_chain._core.signatures import arity, signature_of
 from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
-from rio_chain.chain._functions import Star, arity, function, is_async, name_of, takes_one, written
+from rio_chain.chain._functions import Star, function, is_async, name_of, takes_one, written
 from rio_chain.chain._nodes import Bridge, FanOutNode, Head, Node, TaskNode, Then, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first

@@ -27,6 +27,7 @@ from functools import partial
 from math import inf
 from typing import Any, Protocol, cast
 
+from rio_chain._core.awaited import awaited
 from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._blocking_call import NO_KWARGS
 from rio_chain.engine._runtime_protocol import answer, kind_of
@@ -307,10 +308,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-async def _run(main: Awaitable[Any]) -> Any:
-    return await main
-
-
 class ThreadStrand:
     """One coroutine on its way through the pool. It is its own ``Slot``."""
 
@@ -365,7 +362,7 @@ class ThreadStrand:
         coro = self._coro
         if coro is None:
             main: Any = surely(self.main)
-            coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
+            coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else awaited(main)
         _here.strand = self
         return coro
 
