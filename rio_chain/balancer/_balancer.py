@@ -27,7 +27,7 @@ from rio_chain.balancer._warnings import left_running, users_line
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, INF, Run
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.engine._run import begin, end, outcome_of, outcome_of_unbegun
+from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
 from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
 from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
@@ -167,6 +167,7 @@ class Balancer(NotebookRepr):
             await checkpoints.heed()
             passed = checkpoints.count()
         posted = began = rt.now()
+        got: Any = UNFINISHED
         try:
             if not self._admission.take(run):
                 error = await self._dispatcher.slot_came(rt, run, options, posted)
@@ -178,14 +179,13 @@ class Balancer(NotebookRepr):
                 del request
                 got = await walking
             finally:
-                end(run)
+                outcome = finish(run, got, (posted, began, rt.now()))
                 self._admission.leave(run, began - posted, rt.now() - began)
         except BaseException:  # an interruption may come anywhere
             run.dropped = self._admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
                 surely(self._admission.settle)
             raise
-        outcome = outcome_of(run, got, (posted, began, rt.now()))
         if checkpoints is not None and checkpoints.count() == passed:
             await checkpoints.pause()
         return outcome
@@ -300,7 +300,7 @@ class Balancer(NotebookRepr):
             raise ChainDefinitionError(
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
-        if request.plan.lanes:
+        if request.given[0].lanes:
             check_lanes(request, host.runtime.lanes)
         if host.pool.saturated and not self._admission.closed:
             self._admission.rejected += 1

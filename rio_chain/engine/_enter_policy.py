@@ -15,7 +15,7 @@ from rio_chain._core.units import short_repr
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
-from rio_chain.engine._program import FULL, Args, Op, Spread
+from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
@@ -37,7 +37,7 @@ class Hit:
 async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Position) -> Hit | None:
     """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
     _, depth, value = place
-    _, layers, low, high, _, outside, _ = op
+    _, layers, low, high, _, outside, _ = entering(op)
     used = tuple(strand.kept[place] for place in outside)
     only = record_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):

@@ -12,7 +12,7 @@ from returns.result import Failure, Success
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
 from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
-from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._instructions import Branch, FanOutOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused, refused_by
 from rio_chain.engine._runtime_protocol import STOPPED, Runtime, no_winner
@@ -24,12 +24,12 @@ RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[
 """Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
 
 
-async def run_fan_out(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
     run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
     if need is not None:
-        return await first_successes(strand, op, run)
+        return await first_successes(strand, op, need, run)
     works = [partial(run, branch, None, no_winner if settle else _failed) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
@@ -97,9 +97,9 @@ def _failed(got: Any) -> bool:
     return type(got) is Failed
 
 
-async def first_successes(strand: Strand, op: Op, run: RunBranch) -> Any:
+async def first_successes(strand: Strand, op: FanOutOp, need: int, run: RunBranch) -> Any:
     """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
-    _, branches, keys, _, need, _ = op
+    branches, keys = op.branches, op.keys
     crossing = _FirstSuccesses(strand, branches, need)
     works = [partial(crossing.branch, number, run) for number in range(len(branches))]
     try:

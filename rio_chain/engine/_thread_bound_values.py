@@ -164,6 +164,17 @@ class Pinned:
         await _answered(call)
         return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
 
+    async def call_first(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """``call``, before anybody reads the value. Interrupted, ``leave`` and go on."""
+        try:
+            return await self.call(strand, fn, args)
+        except GeneratorExit:
+            self.drop()
+            raise
+        except BaseException:
+            await self.leave(strand)
+            raise
+
     def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         return fn(*args) if self.context is None else self.context.run(fn, *args)
 
@@ -279,11 +290,7 @@ async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:
             except StopIteration as error:  # no coroutine can raise one
                 return Raised(error)
         return await call_reserved(strand, function, (value,))
-    try:
-        got = await pinned.call(strand, function, (value,))
-    except BaseException:
-        await pinned.leave(strand)
-        raise
+    got = await pinned.call_first(strand, function, (value,))
     if type(got) is Pinned:
         return pinned.became(got.value)
     pinned.drop()

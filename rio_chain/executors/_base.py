@@ -128,7 +128,7 @@ class BaseLoopHost(BlockingHost):
 
     def here(self) -> bool:
         """As ``Host.here``."""
-        return self.runtime.here()
+        return self.runtime.running() is self.runtime.home
 
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""

@@ -111,7 +111,7 @@ class WorkerPool:  # also a ``ThreadPool``
     @property
     def saturated(self) -> bool:
         """Whether no further call may be started, because it might have to be abandoned as well."""
-        return self.abandoned >= self.max_abandoned
+        return len(self._abandoned) >= self.max_abandoned
 
     def refusal(self) -> Refused:
         """The answer to a call that was not made because the pool is saturated."""
