@@ -10,6 +10,7 @@ import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
@@ -23,7 +24,7 @@ from rio_chain.balancer._host_binding import HostBinding
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
 from rio_chain.balancer._priority_queue import checked_aging
-from rio_chain.balancer._stats import Stats
+from rio_chain.balancer._stats import Stats, WatchedBalancer
 from rio_chain.balancer._warnings import users_line
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
@@ -343,10 +344,10 @@ class Balancer(NotebookRepr):
         return snapshot(self._binding, self._admission)
 
     def watch(self, *, duration: Duration | None = None) -> None:
-        """Show it as a live table in the terminal, until Ctrl-C or until it is closed and idle. Blocks the caller.
+        """Show it as a live table, until Ctrl-C or until it is closed and idle. Blocks the caller.
 
-        Rates and recent quantiles are those of the last five seconds. Where stdout is no terminal, it prints a line
-        every second. The table needs the extra ``rio-chain[watch]``.
+        The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. Where stdout is
+        neither, it prints a line every second. Rates and recent quantiles are those of the last five seconds.
 
         Args:
             duration: the most to watch, in milliseconds or as a ``timedelta``. Default: no limit.
@@ -363,14 +364,12 @@ class Balancer(NotebookRepr):
             >>> balancer.watch()
             Balancer asyncio closed: running 0/2, queued 0/1000, abandoned 0/4, rejected 0, done 1
         """
-        from rio_chain.balancer._live_table import WatchedBalancer, watch  # noqa: PLC0415 - few look
-
         limit = INF if duration is None else seconds(duration, "duration")
         self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._workers, self._admission.buffer, self._max_abandoned
-        watch(
+        hooks.facade.watch(
             WatchedBalancer(
                 *bounds,
                 lambda: f"Balancer {state(self._binding, self._admission)}",

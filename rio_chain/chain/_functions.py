@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -156,45 +155,6 @@ def code_of(fn: object) -> CodeType | None:
 
 
 # --- arguments --------------------------------------------------------------------------------------------------
-
-
-@frozen
-class Arity:
-    """How many positional arguments a call takes, and whether it also needs keywords."""
-
-    least: int = 0
-    most: float = math.inf
-    keywords: bool = False
-
-    def takes(self, count: int) -> bool:
-        """Whether that many positional arguments, and nothing else, make a call."""
-        return self.least <= count <= self.most and not self.keywords
-
-
-ONE = Arity(1, 1)
-ANYTHING = Arity()
-
-
-def arity(fn: Callable[..., Any]) -> Arity:
-    """Judged by what is really called, not by what it wraps. A builtin that tells nothing takes anything."""
-    if isinstance(fn, (Star, Filled, Reduce)):
-        return ONE
-    given = 0
-    plain: object = fn
-    if isinstance(fn, MethodType):
-        plain, given = fn.__func__, 1
-    if isinstance(plain, FunctionType):  # 20 times cheaper than inspect.signature
-        code, needed = plain.__code__, plain.__code__.co_argcount - len(plain.__defaults__ or ())
-        most = math.inf if code.co_flags & inspect.CO_VARARGS else code.co_argcount - given
-        return Arity(max(0, needed - given), most, code.co_kwonlyargcount > len(plain.__kwdefaults__ or ()))
-    signature = signature_of(fn)
-    if signature is None:
-        return ANYTHING
-    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    endless = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
-    keywords = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in signature.parameters.values())
-    least = sum(p.default is p.empty for p in positional)
-    return Arity(least, math.inf if endless else len(positional), keywords)
 
 
 def written(fn: Callable[..., Any]) -> str:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from rio_chain._core.signatures import signature_of
+from rio_chain._core.signatures import arity, signature_of
 from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
-from rio_chain.chain._functions import arity, is_async, name_of, written
+from rio_chain.chain._functions import is_async, name_of, written
 from rio_chain.chain._nodes import Node, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first

@@ -16,7 +16,7 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail
-from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
+from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winner
 
 PATIENCE = 0.001
 """Seconds after which it looks again whether more is needed."""
@@ -79,7 +79,7 @@ class AsyncReader:
         async def read() -> None:
             await self._drive(strand)
 
-        await strand.rt.race([read, worked], _never)
+        await strand.rt.race([read, worked], no_winner)
         if failed:
             try:
                 raise failed[0]
@@ -208,7 +208,3 @@ class AsyncReader:
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
                 if group.split((Exception, GeneratorExit))[1] is not None:
                     raise
-
-
-def _never(_: object) -> bool:
-    return False

@@ -15,7 +15,7 @@ from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
 from rio_chain.engine._instructions import Branch, FanOutOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused, refused_by
-from rio_chain.engine._runtime_protocol import STOPPED, Runtime
+from rio_chain.engine._runtime_protocol import STOPPED, Runtime, no_winner
 from rio_chain.policies import Budget
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close
@@ -30,7 +30,7 @@ async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Fra
     run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
     if need is not None:
         return await first_successes(strand, op, need, run)
-    works = [partial(run, branch, None, _never if settle else _failed) for branch in branches]
+    works = [partial(run, branch, None, no_winner if settle else _failed) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
@@ -38,7 +38,7 @@ async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Fra
             failures.append(got)
         return bool(failures)
 
-    results = await strand.rt.race(works, _never if settle else failed)
+    results = await strand.rt.race(works, no_winner if settle else failed)
     if settle:
         return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
     if not failures:
@@ -91,10 +91,6 @@ def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure
         return Success(got)
     close(strand.run.log, branch.low, branch.high, got.error)
     return Failure(got.error)
-
-
-def _never(_got: Any) -> bool:
-    return False
 
 
 def _failed(got: Any) -> bool:

@@ -6,12 +6,13 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 from returns.result import Failure, Success
 
+from rio_chain._core.awaited import awaited
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
@@ -375,11 +376,7 @@ async def _plain(strand: Strand, got: Any) -> Any:
             return got.value
         if not hasattr(kind, "__await__"):
             return got
-        got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, _awaited, got)
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+        got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:

@@ -161,7 +161,7 @@ class Pinned:
             return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
         call = PinnedCall(fn, args, strand.rt.waiter())
         self.thread.put(call)
-        await _awaited(call)
+        await _answered(call)
         return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
 
     async def call_first(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -192,7 +192,7 @@ class Pinned:
             await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
             return
         try:
-            await _awaited(closing)
+            await _answered(closing)
         except BaseException:
             await self._left(strand, thread, closing)
             raise
@@ -237,7 +237,7 @@ class Pinned:
             thread.end()
 
 
-async def _awaited(call: PinnedCall) -> None:
+async def _answered(call: PinnedCall) -> None:
     if call.waiter is not None:
         await call.waiter.wait()
 

@@ -18,6 +18,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from rio_chain._core.awaited import awaited
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._blocking_call import NO_KWARGS
 from rio_chain.engine._runtime_protocol import answer, kind_of
@@ -35,10 +36,6 @@ Ended = Callable[[Any, BaseException | None], None]
 
 def _same(value: Any) -> Any:
     return value
-
-
-async def _run(main: Awaitable[Any]) -> Any:
-    return await main
 
 
 class ThreadStrand(StrandSlot):
@@ -78,7 +75,7 @@ class ThreadStrand(StrandSlot):
         coro = self._coro
         if coro is None:
             main: Any = surely(self.main)
-            coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else _run(main)
+            coro = self._coro = cast("Coroutine[Any, Any, Any]", main) if inspect.iscoroutine(main) else awaited(main)
         this_thread.strand = self
         return coro
 

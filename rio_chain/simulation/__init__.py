@@ -12,7 +12,9 @@ _stage                         the chain over backends that are drawn, with poli
 _settings                      the load, the workers and the limits
 _play_arrivals, _call_lifetime one simulation under way, and the blocking calls that it gave up
 _simulate                      simulate: plays a chain in virtual time
-_confidence_intervals          how sure a figure is
+_estimate                      a number that knows how sure it is
+_confidence_intervals          how sure a figure is, by numpy and scipy
+_extra                         what is raised where those are not installed
 _distribution                  how long many things took
 _simulation_result, _charts    Simulation, and how it looks
 _compare                       compare: variants side by side
@@ -23,8 +25,8 @@ _policy_changes, _search       what advise tries, and in which order
 from rio_chain.simulation._advise import Advice, advise
 from rio_chain.simulation._arrivals import Arrivals, poisson, regular, trace
 from rio_chain.simulation._compare import Comparison, compare
-from rio_chain.simulation._confidence_intervals import Estimate
 from rio_chain.simulation._distribution import Distribution
+from rio_chain.simulation._estimate import Estimate
 from rio_chain.simulation._latency_models import LatencyModel
 from rio_chain.simulation._script import Script
 from rio_chain.simulation._simulate import simulate

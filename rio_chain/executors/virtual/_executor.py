@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
+from rio_chain._core.suspended_frames import frames_of
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
@@ -27,7 +28,7 @@ from rio_chain.executors._thread import ThreadRuntime
 from rio_chain.executors._thread_waiter import ThreadWaiter, yield_to_others
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._loop import NAME, VirtualLoop, running
-from rio_chain.executors.virtual._real_io_guard import explain_real_io, frames_of
+from rio_chain.executors.virtual._real_io_guard import explain_real_io
 
 T = TypeVar("T")
 
