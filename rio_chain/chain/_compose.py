@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import copyable
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._functions import (
@@ -26,7 +27,6 @@ from rio_chain.chain._functions import (
     gets_input,
     is_async,
     is_generator,
-    name_of,
     not_a_function,
     signature_of_heads,
     takes_one,

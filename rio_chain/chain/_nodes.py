@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import AtLeast, Chooser, Policy, Quantile, Retry, Timeout
+from rio_chain.policies import AtLeast, Chooser, Policy, Quantile
 from rio_chain.policies._keys import Key
 from rio_chain.policies._match_errors import Match
 
@@ -286,7 +286,7 @@ def is_hedge_of_one(node: Node) -> TypeGuard[RaceNode]:
 
 def check_scope(node: Scope) -> None:
     """Refuse a policy with a state of its own around bridges alone: they have no Response that could tell of it."""
-    if not isinstance(node.policy, (Timeout, Retry)) and not _has_task(node.inner):
+    if node.policy.facts().needs_task and not _has_task(node.inner):
         raise ChainDefinitionError(f"`{node.policy}` needs a task to its left; got only bridges: write Task(fn)")
 
 
@@ -323,7 +323,7 @@ def _check_before(left: Node, right: Node) -> None:
     if found is None:
         return
     while isinstance(right, (Then, Seq, Named, Kept, Scope, OrElse)):
-        again = isinstance(right, Scope) and isinstance(right.policy, Retry)
+        again = isinstance(right, Scope) and right.policy.facts().repeats
         if again or (isinstance(right, OrElse) and isinstance(right.fallback, Node)):
             raise ChainDefinitionError(
                 f"`{found.name}` is a generator function, and what it yields can be read only once: put the retry, or "

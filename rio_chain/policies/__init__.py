@@ -1,6 +1,6 @@
 """One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
 
-What is common to those objects is in ``hold`` (how a call gets in), ``shared`` and ``timeline``.
+``_policy`` says what a policy is asked, and ``_permit`` how a call gets in. A Replica is none: it has several parts.
 """
 
 from typing import TYPE_CHECKING
@@ -18,14 +18,12 @@ from rio_chain.policies._first import first
 from rio_chain.policies._gate import Gate
 from rio_chain.policies._limit import Limit
 from rio_chain.policies._permit import Call, PendingPermit, Permit
+from rio_chain.policies._policy import Policy
 from rio_chain.policies._quantile import Quantile
 from rio_chain.policies._replica import Replica
 from rio_chain.policies._retry import ByClass, Retry
 from rio_chain.policies._single_flight import SingleFlight
 from rio_chain.policies._timeout import Timeout
-
-Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | SingleFlight | Chaos
-"""What may stand around a part of a chain. A Replica is no policy of this kind: its parts are several."""
 
 __all__ = [
     "DEFAULT_BACKOFF",

@@ -9,7 +9,8 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from rio_chain import star
-from rio_chain.chain._functions import Arity, arity, is_async, name_of, written
+from rio_chain._core.source_text import name_of
+from rio_chain.chain._functions import Arity, arity, is_async, written
 
 
 def plain(a: int, b: int = 2, *, c: int = 3) -> None: ...
