@@ -45,7 +45,7 @@ class ByClass:
         return (cls for cls, _ in self.cases)
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{escape_nonprintable(cls.__name__)}: {wait!r}" for cls, wait in self.cases) + "}"
+        return "{" + ", ".join(f"{fn_source(cls)}: {wait!r}" for cls, wait in self.cases) + "}"
 
 
 def _on(value: On | ByClass) -> Match | ByClass:
