@@ -119,10 +119,10 @@ tests = [plain, partial(bound_to, 3), Checker(), Checker().method, star(plain), 
 durations = (
     st.integers(1, 10**9)
     | st.floats(1e-3, 1e12)
-    | st.timedeltas(timedelta(microseconds=1), timedelta(days=9999))
+    | st.timedeltas(timedelta(microseconds=1), timedelta.max)
     | st.fractions(Fraction(1, 1000), 10**6)
 )
-maybe_zero = st.just(0) | durations
+maybe_zero = st.sampled_from([0, -0.0]) | durations
 waits = st.sampled_from([None, wait_fixed(1), ever_longer, partial(seconds)]) | st.builds(
     Backoff,
     base=maybe_zero,
@@ -139,7 +139,7 @@ by_class = st.dictionaries(classes, waits, min_size=1, max_size=3)
 picks = st.one_of(
     st.just(first()),
     functions.map(first),
-    st.builds(best, functions, within=maybe_zero, enough=st.none() | st.integers() | st.floats(-9, 9)),
+    st.builds(best, functions, within=maybe_zero, enough=st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
     st.builds(quorum, st.integers(1, 2), by=st.none() | functions),
     st.builds(Last),
 )
