@@ -21,4 +21,7 @@ def exact_ms(seconds: float) -> str:
     near = seconds * 1000 + 0.0  # as above
     texts = [f"{near:.10g}", *(repr(x) for x in (near, math.nextafter(near, 0), math.nextafter(near, math.inf)))]
     found = next((text for text in texts if float(text) / 1000 == seconds), None)
-    return found or f"timedelta(microseconds={round(seconds * 1e6)})"
+    if found is not None:
+        return found
+    over, under = seconds.as_integer_ratio()  # a float times a million is rounded
+    return f"timedelta(microseconds={(over * 1_000_000 + under // 2) // under})"

@@ -26,7 +26,7 @@ def parse_retry_after(told: object, today: datetime | None = None) -> float | No
         today: what dates are compared with; default is now.
 
     Example:
-        >>> told_seconds(2), told_seconds("120"), told_seconds(-1), told_seconds("soon")
+        >>> parse_retry_after(2), parse_retry_after("120"), parse_retry_after(-1), parse_retry_after("soon")
         (2.0, 120.0, None, None)
     """
     try:

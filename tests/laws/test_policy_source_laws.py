@@ -139,7 +139,12 @@ by_class = st.dictionaries(classes, waits, min_size=1, max_size=3)
 picks = st.one_of(
     st.just(first()),
     functions.map(first),
-    st.builds(best, functions, within=maybe_zero, enough=st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
+    st.builds(
+        best,
+        functions,
+        within=maybe_zero,
+        enough=st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    ),
     st.builds(quorum, st.integers(1, 2), by=st.none() | functions),
     st.builds(Last),
 )
