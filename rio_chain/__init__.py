@@ -33,10 +33,11 @@ from rio_chain._core.deadline import Deadline
 from rio_chain._renamed import missing
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._request import Request
-from rio_chain.dsl._chain import Chain, FanOut, Task
+from rio_chain.dsl._chain import Chain, FanOut
 from rio_chain.dsl._choose import choose, when
 from rio_chain.dsl._each import each, expand, reduce
 from rio_chain.dsl._fan_out import fan_out, race, settle, star
+from rio_chain.dsl._task import Task
 from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (
     Abandoned,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rio_chain._core.deadline import Deadline
     from rio_chain._core.notebook_repr import Renderable
     from rio_chain._core.units import Duration
+    from rio_chain.balancer._stats import WatchedBalancer
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
@@ -62,6 +63,13 @@ def progress(inputs: Iterable[Any], /) -> Progress:
     from rio_chain.inspect.live._progress import Progress
 
     return Progress(inputs)
+
+
+def watch(watched: WatchedBalancer, limit: float, /) -> None:
+    """As ``Facade.watch``."""
+    from rio_chain.inspect.live._balancer_table import watch as shown
+
+    shown(watched, limit)
 
 
 def mime_bundle(thing: object, include: Container[str] | None, exclude: Container[str] | None, /) -> dict[str, str]:

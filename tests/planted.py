@@ -72,7 +72,7 @@ BUGS = (
     ),
     Bug(
         "a loser not awaited",
-        "executors/_asyncio.py",
+        "executors/_asyncio_race.py",
         (
             ("        while self.left:\n", "        while self.left and not self.stopping:\n"),
             (

@@ -9,7 +9,7 @@ from math import inf
 from queue import SimpleQueue
 
 from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.executors._strand import Expired
+from rio_chain.executors._strand_slot import Expired
 from rio_chain.executors._thread import ThreadRuntime
 from rio_chain.executors._worker_pool import WorkerPool
 

@@ -26,6 +26,7 @@ COMMANDS = ["demo", "cli", "__main__"]
 LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS]
 
 ONE_FILE = {"asyncio": "executors/_asyncio.py", "trio": "executors/_trio.py"}
+EXTRA = {"numpy": "simulation/_confidence_intervals.py"}  # which is imported inside functions
 CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
 
 
@@ -89,6 +90,15 @@ def test_the_map_shows_every_module_once() -> None:
     assert sorted(MAP) == sorted(modules)
 
 
+@pytest.mark.parametrize("package", ["simulation", "demo"])
+def test_the_map_of_a_package_shows_its_modules_once(package: str) -> None:
+    text = ast.get_docstring(TREES[f"{package}/__init__.py"]) or ""
+    rows = re.findall(r"^((?:\w+(?:\.py)?(?:, )?)+)  *\S", text.partition("\n\n")[2], re.MULTILINE)
+    modules = {file.split("/")[1].removesuffix(".py") for file in TREES if file.startswith(f"{package}/")}
+    shown = [name.removesuffix(".py") for row in rows for name in row.split(", ")]
+    assert sorted(shown) == sorted(modules - {"__init__"})
+
+
 def test_imports_go_down_only() -> None:
     """Also those inside functions. What must call up goes through ``hooks``, which ``rio_chain/__init__.py`` fills."""
     upward = [
@@ -144,7 +154,8 @@ def test_these_modules_call_up_through_hooks() -> None:
         "chain/_request.py",
         "_core/notebook_repr.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
         "results/_outcome.py",  # and so does the timeline of a run
-        "balancer/_balancer.py",  # a map shows its progress
+        "balancer/_balancer.py",  # it is watched
+        "balancer/_mapping.py",  # a map shows its progress
     }
 
 
@@ -161,9 +172,8 @@ def test_a_concurrency_library_is_imported_in_one_file(library: str) -> None:
 
 def test_only_core_dependencies_are_imported() -> None:
     known = sys.stdlib_module_names | CORE_DEPENDENCIES | {"rio_chain"}
-    assert {
-        found.module for found in IMPORTS if not found.typing_only and found.module.split(".")[0] not in known
-    } == set()
+    others = {(found.module.split(".")[0], found.file) for found in IMPORTS if not found.typing_only}
+    assert {(module, file) for module, file in others if module not in known} == set(EXTRA.items())
 
 
 def test_threads_are_started_in_one_file() -> None:

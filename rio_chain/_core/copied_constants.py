@@ -31,6 +31,11 @@ def is_container(answer: object) -> bool:
     return isinstance(answer, (list, dict, set, bytearray))
 
 
+def fresh_answer(answer: Any) -> Any:
+    """What a backend of a test answers: a list, dict, set or bytearray is a new one for each call."""
+    return fresh(answer) if is_container(answer) else answer
+
+
 def copyable(constant: Any, rule: str, instead: str) -> Any:
     """The constant, if it can be copied.
 

@@ -43,12 +43,12 @@ class DeferringLock:
     ``__exit__``, and then the lock would never be released. Only those of the lock itself can't be interrupted.
 
     Example:
-        >>> lock, order = Aside(), []
+        >>> lock, order = DeferringLock(), []
         >>> def decision(first):
-        ...     aside = lock.put_aside(lambda: order.append("after"))
+        ...     deferred = lock.defer(lambda: order.append("after"))
         ...     order.append(first)
-        ...     return aside
-        >>> lock.decide(decision, "first"), order, lock.put_aside(print)
+        ...     return deferred
+        >>> lock.decide(decision, "first"), order, lock.defer(print)
         (True, ['first', 'after'], False)
     """
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rio_chain._core.deadline import Deadline
     from rio_chain._core.notebook_repr import Renderable
     from rio_chain._core.units import Duration
+    from rio_chain.balancer._stats import WatchedBalancer
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
@@ -47,6 +48,10 @@ class Facade(Protocol):
 
     def progress(self, inputs: Iterable[Any], /) -> Progress:
         """What ``Balancer.map`` shows."""
+        ...
+
+    def watch(self, watched: WatchedBalancer, limit: float, /) -> None:
+        """As ``Balancer.watch``, for so many seconds."""
         ...
 
     def mime_bundle(

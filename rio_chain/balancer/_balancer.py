@@ -1,36 +1,37 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``.
+Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, and
+how it closes in ``_close``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
-from rio_chain._core.units import Duration, count, flag, seconds, short_repr
+from rio_chain._core.units import Duration, count, seconds, short_repr
 from rio_chain.balancer import _mapping
 from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._close import Closing
 from rio_chain.balancer._dispatch import Dispatcher
 from rio_chain.balancer._dropped import described, dropped, snapshot, state
 from rio_chain.balancer._host_binding import HostBinding
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
-from rio_chain.balancer._stats import Stats
-from rio_chain.balancer._warnings import left_running, users_line
+from rio_chain.balancer._priority_queue import checked_aging
+from rio_chain.balancer._stats import Stats, WatchedBalancer
+from rio_chain.balancer._warnings import users_line
 from rio_chain.chain._request import Request
-from rio_chain.engine._current_run import CURRENT, INF, Run
+from rio_chain.engine._current_run import INF, Run
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.engine._run import begin, end, outcome_of, outcome_of_unbegun
+from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
 from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
-from rio_chain.executors import checked_executor, default_name, runtime_here, warn_if_a_loop_runs
-from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
+from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
 
@@ -38,15 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
-    from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors._base import Executor, Host
-    from rio_chain.executors._worker_pool import AbandonedCall
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
 In = TypeVar("In")
-STOPPED_LOOP_GRACE = 1.0
-"""Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
 
 
 class Balancer(NotebookRepr):
@@ -106,9 +103,8 @@ class Balancer(NotebookRepr):
         self._abandon_after = seconds(abandon_after, "abandon_after")
         self._max_abandoned = 2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1)
         opened = BalancerLanes(lanes, lane_bytes)
-        self._admission = Admission(workers, count(buffer, "buffer"), _checked_aging(aging))
+        self._admission = Admission(workers, count(buffer, "buffer"), checked_aging(aging))
         self._dispatcher = Dispatcher(self._admission, self._abandon_after, opened.close)
-        self._posted = self._dispatcher.posted
         self._binding = HostBinding(
             given,
             self._admission,
@@ -117,9 +113,9 @@ class Balancer(NotebookRepr):
             max_abandoned=self._max_abandoned,
             lost=self._dispatcher.lost,
         )
-        self._interrupted = False  # the block that closes it
         self._finalizer = weakref.finalize(self, dropped, self._dispatcher, self._binding, users_line())
         self._finalizer.atexit = False
+        self._closing = Closing(self._dispatcher, self._binding, self._finalizer.detach)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -167,6 +163,7 @@ class Balancer(NotebookRepr):
             await checkpoints.heed()
             passed = checkpoints.count()
         posted = began = rt.now()
+        got: Any = UNFINISHED
         try:
             if not self._admission.take(run):
                 error = await self._dispatcher.slot_came(rt, run, options, posted)
@@ -178,14 +175,13 @@ class Balancer(NotebookRepr):
                 del request
                 got = await walking
             finally:
-                end(run)
+                outcome = finish(run, got, (posted, began, rt.now()))
                 self._admission.leave(run, began - posted, rt.now() - began)
         except BaseException:  # an interruption may come anywhere
             run.dropped = self._admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
                 surely(self._admission.settle)
             raise
-        outcome = outcome_of(run, got, (posted, began, rt.now()))
         if checkpoints is not None and checkpoints.count() == passed:
             await checkpoints.pause()
         return outcome
@@ -261,11 +257,7 @@ class Balancer(NotebookRepr):
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
         post = self._poster(host, chain, priority)
-        if flag(progress, "progress"):
-            shown = hooks.facade.progress(inputs)
-            give = partial(_mapping.outcomes_in_thread, host, shown.posting(post), inputs, 2 * self._workers)
-            return shown.shown(lambda look: give(as_completed=as_completed, look=look))
-        return _mapping.outcomes_in_thread(host, post, inputs, 2 * self._workers, as_completed=as_completed)
+        return _mapping.outcomes(host, post, inputs, 2 * self._workers, as_completed=as_completed, progress=progress)
 
     def amap(
         self,
@@ -279,15 +271,7 @@ class Balancer(NotebookRepr):
         """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
         host = self._binding.get(here=True)
         post = self._poster(host, chain, priority)
-        if flag(progress, "progress"):
-            shown = hooks.facade.progress(inputs)
-            posted_request, window = shown.posting(post), 2 * self._workers
-            return shown.ashown(
-                lambda look: _mapping.AsyncOutcomes(
-                    posted_request, inputs, window, as_completed=as_completed, look=look
-                )
-            )
-        return _mapping.AsyncOutcomes(post, inputs, 2 * self._workers, as_completed=as_completed)
+        return _mapping.async_outcomes(post, inputs, 2 * self._workers, as_completed=as_completed, progress=progress)
 
     def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
         options = request_options(host.runtime.now, priority)
@@ -300,7 +284,7 @@ class Balancer(NotebookRepr):
             raise ChainDefinitionError(
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
-        if request.plan.lanes:
+        if request.given[0].lanes:
             check_lanes(request, host.runtime.lanes)
         if host.pool.saturated and not self._admission.closed:
             self._admission.rejected += 1
@@ -325,119 +309,11 @@ class Balancer(NotebookRepr):
             UsageError: on the thread of the loop it is bound to; write ``await balancer.aclose()`` there. In a body
                 that it runs itself. In a process forked since it was bound.
         """
-        limit = seconds(grace, "grace", zero=True)
-        bound = self._binding.bound()
-        self._refuse_ourselves("close")
-        if bound is not None and bound.on_loop_thread():
-            raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
-        self._admission.shut()
-        host: BlockingHost = self._host or BackgroundHost()  # it may have been bound meanwhile
-        left = None
-        try:
-            if not self._drained(host, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
-                left = self._left_calls()
-                self._dispatcher.cancel_left()
-                self._cleaned_up(host)
-        except BaseException:
-            self._dispatcher.cancel_left()
-            with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
-                self._cleaned_up(host)
-                self._freed()
-            raise
-        self._freed()
-        self._warn_of_calls("close()", left)
-
-    def _freed(self) -> None:
-        self._binding.close()
-        self._finalizer.detach()
-
-    def _left_calls(self) -> list[AbandonedCall]:
-        """The calls that were given up and still run."""
-        return [] if self._host is None else self._host.pool.left_calls()
-
-    def _warn_of_calls(self, call: str, before: list[AbandonedCall] | None) -> None:
-        """Name those that ``call`` itself gave up on, if it did."""
-        if before is not None and not self._interrupted:
-            left_running(call, [left.task for left in self._left_calls() if left not in before])
-
-    def _drained(self, host: BlockingHost, limit: float | None) -> bool:
-        """Block until nothing is under way and all is answered; False: not in so many seconds."""
-        self._dispatcher.settle()
-        if not wait_until_done(host, self._admission.when_idle, limit):
-            return False
-        # their slots are free, and their answers come in a moment
-        return all(
-            wait_until_done(host, posted_request.ticket.add_waker, limit) for posted_request in list(self._posted)
-        )
-
-    def _cleaned_up(self, host: BlockingHost) -> None:
-        """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
-        while not self._drained(host, STOPPED_LOOP_GRACE if host.borrowed else None):
-            if host.stopped():
-                self._dispatcher.lost(over=True)
+        self._closing.close(grace)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
-        limit = seconds(grace, "grace", zero=True)
-        bound = self._binding.bound()
-        if bound is not None:
-            bound.check_await()
-        self._refuse_ourselves("aclose")
-        self._admission.shut("it was closed by aclose()")
-        rt = runtime_here()
-        host: BlockingHost = self._host or BackgroundHost()  # it may have been bound meanwhile
-        left = None
-        try:
-            if not await self._adrained(rt, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
-                left = self._left_calls()
-                self._dispatcher.cancel_left()
-                while not await self._adrained(rt, STOPPED_LOOP_GRACE if host.borrowed else INF):
-                    if host.stopped():
-                        self._dispatcher.lost(over=True)
-        except BaseException:
-            self._dispatcher.cancel_left()
-            if host.stopped():
-                self._dispatcher.lost(over=True)
-            await self._answered(rt, shielded=True)
-            raise
-        finally:
-            self._freed()
-        for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
-            await rt.sleep(0)
-        self._warn_of_calls("aclose()", left)
-
-    async def _adrained(self, rt: Runtime, limit: float) -> bool:
-        slot = rt.slot()
-        try:
-            slot.arm(rt.now() + limit)
-            await self._answered(rt)
-        except BaseException as exc:
-            if not slot.settle(exc):
-                raise
-            return False
-        finally:
-            slot.release()
-        return True
-
-    async def _answered(self, rt: Runtime, *, shielded: bool = False) -> None:
-        """Wait until nothing is under way and all is answered. A cancellation is heard, unless one was before."""
-        self._dispatcher.settle()
-        waiter = rt.waiter()
-        self._admission.when_idle(waiter.wake)
-        await (waiter.wait_shielded() if shielded else waiter.wait())
-        for posted_request in list(self._posted):  # their slots are free, and their answers come in a moment
-            waiter = rt.waiter()
-            posted_request.ticket.add_waker(waiter.wake)
-            await (waiter.wait_shielded() if shielded else waiter.wait())
-
-    def _refuse_ourselves(self, call: str) -> None:
-        """Whoever closes must not belong to a run that holds one of our slots."""
-        strand = CURRENT.get()
-        run = strand.run if strand is not None and strand.open else None
-        while run is not None:
-            if run in self._admission.runs:
-                raise UsageError(f"`{call}` in a body that this balancer runs would wait for itself; close it outside")
-            run = run.around
+        await self._closing.aclose(grace)
 
     def __enter__(self) -> Self:
         self._binding.get(here=False)
@@ -445,7 +321,7 @@ class Balancer(NotebookRepr):
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if not self._binding.forked:  # in a child it is the parent's to close
-            self.close(**self._grace(exc))
+            self.close(**self._closing.leave_block(exc))
 
     async def __aenter__(self) -> Self:
         self._binding.get(here=True)
@@ -455,12 +331,7 @@ class Balancer(NotebookRepr):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if not self._binding.forked:
-            await self.aclose(**self._grace(exc))
-
-    def _grace(self, exc: BaseException | None) -> dict[str, Duration]:
-        """A block that was cancelled or interrupted does not wait for what is under way, and says nothing of it."""
-        self._interrupted = exc is not None and not isinstance(exc, Exception)
-        return {"grace": 0} if self._interrupted else {}
+            await self.aclose(**self._closing.leave_block(exc))
 
     @property
     def _host(self) -> Host | None:
@@ -473,10 +344,10 @@ class Balancer(NotebookRepr):
         return snapshot(self._binding, self._admission)
 
     def watch(self, *, duration: Duration | None = None) -> None:
-        """Show it as a live table in the terminal, until Ctrl-C or until it is closed and idle. Blocks the caller.
+        """Show it as a live table, until Ctrl-C or until it is closed and idle. Blocks the caller.
 
-        Rates and recent quantiles are those of the last five seconds. Where stdout is no terminal, it prints a line
-        every second. The table needs the extra ``rio-chain[watch]``.
+        The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. Where stdout is
+        neither, it prints a line every second. Rates and recent quantiles are those of the last five seconds.
 
         Args:
             duration: the most to watch, in milliseconds or as a ``timedelta``. Default: no limit.
@@ -493,14 +364,12 @@ class Balancer(NotebookRepr):
             >>> balancer.watch()
             Balancer asyncio closed: running 0/2, queued 0/1000, abandoned 0/4, rejected 0, done 1
         """
-        from rio_chain.balancer._live_table import WatchedBalancer, watch  # noqa: PLC0415 - few look
-
         limit = INF if duration is None else seconds(duration, "duration")
         self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._workers, self._admission.buffer, self._max_abandoned
-        watch(
+        hooks.facade.watch(
             WatchedBalancer(
                 *bounds,
                 lambda: f"Balancer {state(self._binding, self._admission)}",
@@ -512,11 +381,3 @@ class Balancer(NotebookRepr):
 
     def __repr__(self) -> str:
         return described(self._binding, self._admission)
-
-
-def _checked_aging(value: object) -> float | None:
-    try:
-        return None if value is None else seconds(value, "aging")
-    except ChainDefinitionError as error:
-        right = "`aging=1_000` for a second of waiting per step of priority, `aging=None` for priority alone"
-        raise ChainDefinitionError(f"{error}; write {right}") from None

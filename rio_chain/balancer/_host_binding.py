@@ -68,6 +68,9 @@ class HostBinding:
             BalancerClosed: closed before it was ever used.
             UsageError: in a process that was forked since it was bound.
         """
+        host = self.host
+        if host is not None and not self.forked:
+            return host
         return self.bound() or self._bind(here=here)
 
     def bound(self) -> Host | None:

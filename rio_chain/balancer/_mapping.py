@@ -9,6 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rio_chain._core import hooks
+from rio_chain._core.units import flag
 from rio_chain.executors._blocking_wait import SLICE, BlockingHost, once, wait_until_done
 from rio_chain.executors._running_loop import runtime_here, waiter_here
 from rio_chain.executors._ticket import Ticket
@@ -68,6 +70,28 @@ class _Window(Generic[In, Out]):
         """Cancel all that is under way. The last one first: a slot that becomes free must not go to one of the rest."""
         for ticket in reversed(self.pending):
             ticket.cancel("the loop over it was left")
+
+
+def outcomes(
+    host: BlockingHost, post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, progress: bool
+) -> Iterator[Outcome[Out]]:
+    """The Outcomes, for a thread that may block; and how many there are, shown."""
+    if not flag(progress, "progress"):
+        return outcomes_in_thread(host, post, inputs, window, as_completed=as_completed)
+    shown = hooks.facade.progress(inputs)
+    give = partial(outcomes_in_thread, host, shown.posting(post), inputs, window, as_completed=as_completed)
+    return shown.shown(lambda look: give(look=look))
+
+
+def async_outcomes(
+    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, progress: bool
+) -> AsyncIterator[Outcome[Out]]:
+    """The same for a task."""
+    if not flag(progress, "progress"):
+        return AsyncOutcomes(post, inputs, window, as_completed=as_completed)
+    shown = hooks.facade.progress(inputs)
+    give = partial(AsyncOutcomes[Out], shown.posting(post), inputs, window, as_completed=as_completed)
+    return shown.ashown(lambda look: give(look=look))
 
 
 def outcomes_in_thread(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+
 from attrs import field, frozen
 
+from rio_chain._core.quantiles import nearest_rank
 from rio_chain._core.units import format_duration, milliseconds
 
 
@@ -24,12 +29,10 @@ class Histogram:
 
     def quantile(self, share: float) -> float:
         """An upper bound, in milliseconds, that ``share`` (0 to 1) of them did not pass; exact to a factor of two."""
-        need, seen = share * self.count, 0
-        for i, number in enumerate(self.buckets):
-            seen += number
-            if number and seen >= need:
-                return milliseconds(2.0**i / 1e6)
-        return 0.0
+        if not self.count:
+            return 0.0
+        bucket = bisect_right([*accumulate(self.buckets)], nearest_rank(share, self.count))
+        return milliseconds(2.0**bucket / 1e6)
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.count}: p50 <= {self.quantile(0.5):g} ms, p99 <= {self.quantile(0.99):g} ms>"
@@ -77,6 +80,18 @@ class Stats:
     rejected: int
     waits: Histogram = field(repr=False)
     runs: Histogram = field(repr=False)
+
+
+@frozen
+class WatchedBalancer:
+    """What ``watch`` shows: the bounds of a balancer, and how to look at it."""
+
+    workers: int
+    buffer: int
+    max_abandoned: int
+    title: Callable[[], str]
+    closed: Callable[[], bool]
+    stats: Callable[[], Stats]
 
 
 def status_line(state: str, workers: int, buffer: int, stats: Stats) -> str:

@@ -18,22 +18,11 @@ from rio_chain._core.copied_constants import copyable
 from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
-from rio_chain.chain._functions import (
-    ChainSignature,
-    Filled,
-    arity,
-    filled,
-    function,
-    gets_input,
-    is_async,
-    is_generator,
-    not_a_function,
-    signature_of_heads,
-    takes_one,
-    written,
-)
+from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, not_a_chain_text
+from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
+from rio_chain.chain._functions import Filled, filled, is_async, is_generator
+from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope
 from rio_chain.chain._nodes import (
-    Bridge,
     Constant,
     Handler,
     Node,
@@ -43,16 +32,12 @@ from rio_chain.chain._nodes import (
     TaskNode,
     Then,
     Use,
-    check_closed,
-    check_open,
-    check_race,
-    check_scope,
     flat,
     heads,
 )
 from rio_chain.chain._plan import Plan, compile_plan
 from rio_chain.chain._request import Request
-from rio_chain.chain._validation import Names, check_on, check_spread, joined, names_in
+from rio_chain.chain._validation import Names, check_on, joined, names_in
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Policy
 from rio_chain.policies._match_errors import Match
@@ -170,18 +155,13 @@ def step(value: object, rule: str, hint: str = "") -> Composed:
     """A Chain as it is, and a function as a bridge; ``hint`` ends the error for a value that is neither."""
     if isinstance(value, Composed):
         return value
-    if isinstance(value, Request):
-        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
-    if not callable(value):
-        raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
-    fn = function(value, rule, generators=True)
-    bridge: Composed = made(Composed, Bridge(fn, name_of(fn), is_async(fn), is_generator(fn)), NO_NAMES)
-    return bridge
+    bridged: Composed = made(Composed, bridge(value, rule, hint), NO_NAMES)
+    return bridged
 
 
 def then(cls: type[Composed], left: Composed, right: Composed) -> Any:
     """``left >> right``, where right can be called with one argument."""
-    _takes_one(right, "`>>` hands on one value")
+    chain_takes_one(entry(right), "`>>` hands on one value")
     check_spread(left.node, entry(right).heads)
     return checked(cls, Then(left.node, right.node), joined(left._names, right._names))
 
@@ -190,7 +170,7 @@ def operand(value: object, sign: str) -> Composed:
     """The value as a branch of a fan-out; else an error that says what to write."""
     if isinstance(value, Composed):
         return value
-    got = _not_composed(value)
+    got = not_a_chain_text(value)
     hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
     raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint if sign == '`&`' else ''}")
 
@@ -198,27 +178,8 @@ def operand(value: object, sign: str) -> Composed:
 def one_value(value: object, sign: str) -> Composed:
     """The value as a chain that is called with one value."""
     chain = operand(value, sign)
-    _takes_one(chain, f"{sign} calls the chain with one value")
+    chain_takes_one(entry(chain), f"{sign} calls the chain with one value")
     return chain
-
-
-def _takes_one(chain: Composed, rule: str) -> None:
-    begins = entry(chain)
-    if begins.keywords or not begins.least <= 1 <= begins.most:
-        for head in begins.heads:
-            if isinstance(head, (TaskNode, Bridge)):
-                takes_one(head.fn, rule)
-            elif isinstance(head, Handler) and not arity(head.fn).takes(2):
-                got = f"`{written(head.fn)}` can't be called with the error and that value"
-                raise ChainDefinitionError(f"{rule}, and the fallback {got}")
-
-
-def _not_composed(value: object) -> str:
-    if isinstance(value, Request):
-        return "a Request; give the chain itself, without its arguments"
-    if callable(value):
-        return f"the function `{name_of(value)}`: write Task({name_of(value)})"
-    return not_a_function(value)
 
 
 def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], Names]:
@@ -304,7 +265,7 @@ def using(call: TaskNode, sources: Mapping[str, object]) -> TaskNode:
     for keyword, source in sources.items():
         rule = f"`.using({keyword}=...)` takes the Task or Chain whose value is meant"
         if not isinstance(source, Composed):
-            raise ChainDefinitionError(f"{rule}; got {_not_composed(source)}")
+            raise ChainDefinitionError(f"{rule}; got {not_a_chain_text(source)}")
         if any(use.keyword == keyword for use in call.uses):
             raise ChainDefinitionError(f"`{keyword}=` is given to `.using` of `{call.name}` twice")
     uses = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -12,12 +11,10 @@ from typing import Any, ClassVar, cast
 
 from attrs import field, frozen
 
-from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.copied_constants import fresh
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.source_text import Wrapper, constant_source, name_of, wrapped
-from rio_chain._core.units import escape_nonprintable, short_repr
-from rio_chain.chain._nodes import Bridge, Handler, Head, TaskNode
+from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import ChainDefinitionError
 
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -160,45 +157,6 @@ def code_of(fn: object) -> CodeType | None:
 # --- arguments --------------------------------------------------------------------------------------------------
 
 
-@frozen
-class Arity:
-    """How many positional arguments a call takes, and whether it also needs keywords."""
-
-    least: int = 0
-    most: float = math.inf
-    keywords: bool = False
-
-    def takes(self, count: int) -> bool:
-        """Whether that many positional arguments, and nothing else, make a call."""
-        return self.least <= count <= self.most and not self.keywords
-
-
-ONE = Arity(1, 1)
-ANYTHING = Arity()
-
-
-def arity(fn: Callable[..., Any]) -> Arity:
-    """Judged by what is really called, not by what it wraps. A builtin that tells nothing takes anything."""
-    if isinstance(fn, (Star, Filled, Reduce)):
-        return ONE
-    given = 0
-    plain: object = fn
-    if isinstance(fn, MethodType):
-        plain, given = fn.__func__, 1
-    if isinstance(plain, FunctionType):  # 20 times cheaper than inspect.signature
-        code, needed = plain.__code__, plain.__code__.co_argcount - len(plain.__defaults__ or ())
-        most = math.inf if code.co_flags & inspect.CO_VARARGS else code.co_argcount - given
-        return Arity(max(0, needed - given), most, code.co_kwonlyargcount > len(plain.__kwdefaults__ or ()))
-    signature = signature_of(fn)
-    if signature is None:
-        return ANYTHING
-    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    endless = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
-    keywords = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in signature.parameters.values())
-    least = sum(p.default is p.empty for p in positional)
-    return Arity(least, math.inf if endless else len(positional), keywords)
-
-
 def written(fn: Callable[..., Any]) -> str:
     """``fetch_user(user_id, verbose=False)``: name and parameters, for messages."""
     signature = signature_of(fn.fn if isinstance(fn, Filled) else fn)
@@ -207,121 +165,6 @@ def written(fn: Callable[..., Any]) -> str:
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     text = escape_nonprintable(str(inspect.Signature(bare)))
     return name_of(fn) + (text if len(text) <= 100 else "(...)")  # noqa: PLR2004 - a line
-
-
-@frozen
-class ChainSignature:
-    """How a chain is called: what its first functions take, all of which get the same arguments."""
-
-    heads: tuple[Head, ...]
-    least: int
-    most: float
-    keywords: bool
-
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Check arguments as the call itself would.
-
-        Raises:
-            ChainDefinitionError: they don't fit; the text names the function and its parameters.
-        """
-        for head in self.heads:
-            if isinstance(head, Handler):
-                self._bind_handler(head, args, kwargs)
-                continue
-            if not isinstance(head, (TaskNode, Bridge)):
-                if len(args) != 1 or kwargs:
-                    got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
-                    raise ChainDefinitionError(
-                        f"`{begins(head)}` is where this chain begins: it takes one value; got {got}"
-                    )
-                continue
-            signature = signature_of(head.fn)
-            if signature is None:
-                continue
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
-                raise ChainDefinitionError(
-                    f"`{written(head.fn)}` is where this chain begins, and it can't be called like that: "
-                    f"{escape_nonprintable(str(error))}; got {got}"
-                ) from None
-
-    def _bind_handler(self, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        signature = signature_of(handler.fn)
-        try:
-            if signature is not None:
-                signature.bind(None, *args, **kwargs)  # None: the error
-        except TypeError as error:
-            got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
-            raise ChainDefinitionError(
-                f"`or_else` hands `{written(handler.fn)}` the error and the arguments of the chain, and it can't be "
-                f"called with these: {escape_nonprintable(str(error))}; got {got}"
-            ) from None
-
-    def signature(self) -> inspect.Signature | None:
-        """How it is called, for who looks before calling; None where Python knows no signature."""
-        several = [_signature_of_head(head) for head in self.heads]
-        first = several[0]
-        if first is None:
-            return None
-        if all(other is not None and [*other.parameters] == [*first.parameters] for other in several):
-            return first
-        # branches that call the value by different names: only its place counts
-        return first.replace(parameters=[_by_place(parameter) for parameter in first.parameters.values()])
-
-
-def _signature_of_head(head: Head) -> inspect.Signature | None:
-    if isinstance(head, (TaskNode, Bridge)):
-        return signature_of(head.fn)
-    if isinstance(head, Handler):
-        found = signature_of(head.fn)
-        after_the_error = [] if found is None else [*found.parameters.values()][1:]
-        return None if found is None else found.replace(parameters=after_the_error)
-    return inspect.Signature([inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)])
-
-
-def _by_place(parameter: inspect.Parameter) -> inspect.Parameter:
-    named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    return parameter.replace(kind=parameter.POSITIONAL_ONLY) if named else parameter
-
-
-def begins(head: Head) -> str:
-    """What a chain begins with, and what that takes, for messages."""
-    return written(head.fn) if isinstance(head, (TaskNode, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
-
-
-def signature_of_heads(found: tuple[Head, ...]) -> ChainSignature:
-    """The ChainSignature of a chain that begins with these."""
-    all_of = [_arity_of_head(head) for head in found]
-    least, most = max(a.least for a in all_of), min(a.most for a in all_of)
-    return ChainSignature(found, least, most, any(a.keywords for a in all_of))
-
-
-def _arity_of_head(head: Head) -> Arity:
-    if isinstance(head, Handler):
-        accepts = arity(head.fn)
-        return Arity(max(0, accepts.least - 1), accepts.most - 1, accepts.keywords)
-    return arity(head.fn) if isinstance(head, (TaskNode, Bridge)) else ONE
-
-
-def gets_input(fn: Callable[..., Any], primary: ChainSignature) -> bool:
-    """Whether a fallback needs more than the error: what the primary is called with, after the error.
-
-    Raises:
-        ChainDefinitionError: it can't be called with the error alone, nor with both.
-    """
-    accepts = arity(fn)
-    if accepts.takes(1):
-        return False
-    least, most = max(primary.least, accepts.least - 1, 1), min(primary.most, accepts.most - 1)
-    if primary.keywords or (least <= most and not accepts.keywords):
-        return True
-    name = name_of(fn) if name_of(fn).isidentifier() and name_of(fn) != "lambda" else "instead"
-    raise ChainDefinitionError(
-        f"`or_else` hands a function the error, and `{written(fn)}` can't be called with that alone, nor with the "
-        f"error and the input: write def {name}(error) or def {name}(error, value)"
-    )
 
 
 def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
@@ -358,54 +201,7 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
     return Filled(fn, "" if first is begins_with or first.kind is not first.POSITIONAL_OR_KEYWORD else first.name)
 
 
-def takes_one(fn: Callable[..., Any], rule: str) -> None:
-    """Refuse a function that can't be called with exactly one positional argument."""
-    accepts = arity(fn)
-    if accepts.takes(1):
-        return
-    hint = ""
-    if accepts.least > 1 and not accepts.keywords:
-        hint = f"; to spread a tuple over its arguments write star({name_of(fn)})"
-    raise ChainDefinitionError(f"{rule}, and `{written(fn)}` can't be called with just one argument{hint}")
-
-
-# --- what may stand where a function is wanted ------------------------------------------------------------------
-
-
-def function(value: object, rule: str, *, generators: bool = False) -> Callable[..., Any]:
-    """The value, if it is a function that a chain can call; else an error that begins with ``rule``.
-
-    Raises:
-        ChainDefinitionError: it is a coroutine, something to await, not callable, or a generator function.
-    """
-    if not callable(value):
-        raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}")
-    not_a_chain(value, rule)
-    if not generators and is_generator(value):
-        raise ChainDefinitionError(
-            f"{rule}; got the generator function `{name_of(value)}`: it yields many values and a chain hands on one; "
-            f"return a list instead"
-        )
-    return value
-
-
 def is_generator(fn: object) -> bool:
     """Whether calling it gives a generator, plain or async."""
     code = code_of(fn)
     return code is not None and bool(code.co_flags & _GENERATOR)
-
-
-def not_a_function(value: object) -> str:
-    """What it is, and for the common slips what to write instead. A coroutine is closed, as nobody will await it."""
-    if inspect.iscoroutine(value):
-        name = escape_nonprintable(value.__name__)
-        value.close()
-        return f"a coroutine, as `{name}` was called: write Task({name}), not Task({name}(...))"
-    if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        return (
-            f"a generator, as `{escape_nonprintable(value.__name__)}` was called: "
-            "a chain calls functions that return one value"
-        )
-    if inspect.isawaitable(value):
-        return f"{short_repr(value)}, which is something to await: give the function itself, without calling it"
-    return short_repr(value)

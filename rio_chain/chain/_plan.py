@@ -1,21 +1,21 @@
 """Plan: a chain with its tasks numbered and named, and validated. Pure data, nothing runs here.
 
-The nodes it is made of stand in ``chain/_nodes.py`` and are exported from here as well.
+Its nodes are in ``chain/_nodes.py`` and are exported from here as well; its title is made in ``_title``, its edges in
+``_plan_edges``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain, pairwise, product
 from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
 from rio_chain._core.notebook_repr import Renderable
-from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain._renamed import names_today
+from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope
 from rio_chain.chain._nodes import (
     Bridge,
     Choose,
@@ -33,19 +33,15 @@ from rio_chain.chain._nodes import (
     Seq,
     TaskNode,
     Then,
-    call_of,
-    check_closed,
-    check_open,
-    check_race,
-    check_scope,
     flat,
     given_names,
     heads,
-    is_hedge_of_one,
     name_twice,
     parts,
     walk,
 )
+from rio_chain.chain._plan_edges import edges_of, sides_of
+from rio_chain.chain._title import title
 from rio_chain.errors import ChainDefinitionError
 
 __all__ = [
@@ -73,8 +69,6 @@ __all__ = [
     "parts",
     "walk",
 ]
-
-WIDEST = 80  # characters of a title, or of the name of a neighbour that is a fan-out
 
 
 @frozen
@@ -130,13 +124,13 @@ class Plan(Renderable):
 
         What ``.using`` hands on is among them.
         """
-        found, uses = _edges(self)
+        found, uses = edges_of(self)
         return (*found, *((source, task) for source, _, task in uses))
 
     @property
     def uses(self) -> tuple[tuple[str, str, str], ...]:
         """What ``.using`` hands on: the name of the task or bridge it comes from, the keyword, the task it goes to."""
-        return tuple(_edges(self)[1])
+        return tuple(edges_of(self)[1])
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data, which ``json.dumps`` takes as it is, for tools that draw, compare or count chains.
@@ -181,7 +175,7 @@ def compile_plan(node: Node) -> Plan:
             root = _wired(root)
         tasks = numbered(root, nodes)
         names = _numbered([n.name for n in nodes if isinstance(n, Bridge)], {task.name for task in tasks})
-        sides = _sides(root, (task.name for task in tasks))
+        sides = sides_of(root, (task.name for task in tasks))
     except RecursionError:
         raise ChainDefinitionError("this chain is nested too deeply: hundreds of policies around policies") from None
     between = [side for node, side in sides if isinstance(node, Bridge)]
@@ -242,160 +236,6 @@ def _numbered(names: Sequence[str], taken: AbstractSet[str]) -> Iterator[str]:
             unique = f"{name}#{last[name]}"
         used.add(unique)
         yield unique
-
-
-def _edges(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """Who hands its value to whom: what goes down the chain, and what is used by keyword."""
-    tasks, bridges = iter(plan.tasks), iter(plan.bridges)
-    found: list[tuple[str, str]] = []
-    uses: list[tuple[str, str, str]] = []
-    kept: dict[int | None, list[str]] = {}
-
-    def ends(node: Node) -> tuple[list[str], list[str]]:
-        """The names that a node begins with, and those that it ends with."""
-        if isinstance(node, Bridge):
-            name = next(bridges).name
-            return [name], [name]
-        if isinstance(node, TaskNode):
-            name = next(tasks).name
-            uses.extend((source, use.keyword, name) for use in node.uses for source in kept[use.kept])
-            return [name], [name]
-        inner = [ends(part) for part in parts(node)]
-        if isinstance(node, Kept):
-            kept[node.place] = inner[0][1]
-        if not isinstance(node, Seq):
-            return [n for first, _ in inner for n in first], [n for _, last in inner for n in last]
-        for (_, last), (first, _) in pairwise(inner):
-            found.extend(product(last, first))
-        return inner[0][0], inner[-1][1]
-
-    ends(plan.root)
-    return found, uses
-
-
-def _sides(root: Node, names: Iterator[str]) -> list[tuple[Node, tuple[str, str]]]:
-    """Each bridge and joint in plan order, with the tasks on either side of it."""
-    sides = _Sides(names)
-    sides.visit(root)
-    return list(zip(sides.found, zip(sides.before, sides.after, strict=True), strict=True))
-
-
-class _Sides:
-    """What is found on the way. No closure that calls itself: that would be a cycle, and keep the functions."""
-
-    def __init__(self, names: Iterator[str]) -> None:
-        self.names = names
-        self.found: list[Node] = []
-        self.before: list[str] = []
-        self.after: list[str] = []
-
-    def place(self, node: Node) -> int:
-        self.found.append(node)
-        self.before.append("input")
-        self.after.append("output")
-        return len(self.before) - 1
-
-    def visit(self, node: Node) -> tuple[str, str, list[int], list[int]]:
-        """The first and the last task of a node ('': none), and the bridges that stand outside of these."""
-        if isinstance(node, TaskNode):
-            name = next(self.names)
-            return name, name, [], []
-        if isinstance(node, Bridge):
-            here = [self.place(node)]
-            return "", "", here, here
-        joint = [self.place(node)] if isinstance(node, (Each, Expand, Choose)) else []
-        inner = [self.visit(part) for part in parts(node)]
-        if isinstance(node, Seq):
-            return _in_a_row(inner, self.before, self.after)
-        sign = " | " if isinstance(node, OrElse) else " or " if isinstance(node, (RaceNode, Choose)) else " & "
-        firsts, lasts, leading, trailing = zip(*inner, strict=True)
-        first = _group(firsts, sign)
-        for i in joint if first else ():
-            self.after[i] = first
-        return first, _group(lasts, sign), [*joint, *chain(*leading)], list(chain(*trailing))
-
-
-def _in_a_row(
-    steps: Iterable[tuple[str, str, list[int], list[int]]], before: list[str], after: list[str]
-) -> tuple[str, str, list[int], list[int]]:
-    """Tell the bridges between the steps of a sequence who their neighbours are; the ends of the whole."""
-    start = previous = ""
-    leading: list[int] = []
-    waiting: list[int] = []  # bridges whose next task has not come yet
-    for first, last, heading, trailing in steps:
-        if previous:
-            for i in heading:
-                before[i] = previous
-        else:
-            leading.extend(heading)
-        if first:
-            for i in waiting:
-                after[i] = first
-            waiting = []
-            start = start or first
-            previous = last
-        waiting.extend(trailing)
-    return start, previous, leading, waiting
-
-
-def _group(names: Sequence[str], sign: str) -> str:
-    names = [name for name in names if name]
-    return names[0] if len(names) == 1 else f"({_cut(_between(sign, names), WIDEST)})" if names else ""
-
-
-# --- title ------------------------------------------------------------------------------------------------------
-
-
-def title(node: Node) -> str:
-    """A chain in one short line of printable ASCII, without its policies: ``fetch_user >> (orders & nearby)``."""
-    return _cut(_words(node, outer=True), WIDEST)
-
-
-def _words(node: Node, *, outer: bool = False) -> Iterator[str]:
-    if isinstance(node, (TaskNode, Bridge, Named)):
-        yield node.name
-    elif isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
-        yield from _words(parts(node)[0], outer=outer)
-    elif isinstance(node, (RaceNode, Each, Expand, Choose)) or (isinstance(node, FanOutNode) and _is_call(node)):
-        keys = node.keys if isinstance(node, FanOutNode) else None
-        inside = parts(node)
-        yield f"{call_of(node)}("
-        labels = [f"{escape_nonprintable(key)}=" for key in keys or ()] or [""] * len(inside)
-        for i, (label, part) in enumerate(zip(labels, inside, strict=True)):
-            yield f", {label}" if i else label
-            yield from _words(part, outer=True)
-        yield f", need={node.need})" if isinstance(node, FanOutNode) and node.need is not None else ")"
-    else:
-        sign = " & " if isinstance(node, FanOutNode) else " | " if isinstance(node, OrElse) else " >> "
-        yield "" if outer else "("
-        for i, part in enumerate(parts(node)):
-            yield sign if i else ""
-            yield from _words(part)
-        if isinstance(node, OrElse) and not isinstance(node.fallback, Node):
-            yield sign + (
-                short_repr(node.fallback.value) if isinstance(node.fallback, Constant) else node.fallback.name
-            )
-        yield "" if outer else ")"
-
-
-def _is_call(node: FanOutNode) -> bool:
-    """Whether it is more than ``a & b``."""
-    return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1
-
-
-def _between(sign: str, names: Iterable[str]) -> Iterator[str]:
-    for i, name in enumerate(names):
-        yield f"{sign}{name}" if i else name
-
-
-def _cut(words: Iterable[str], width: int) -> str:
-    """The words joined; no more of them are asked for than fit into the width."""
-    text = ""
-    for word in words:
-        text += word
-        if len(text) > width:
-            return text[: width - 3] + "..."
-    return text
 
 
 if not TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Checks on what is given to the builder calls: names, retries, what stands on either side of an operator."""
+"""Checks on what is given to the builder calls: names, retries, functions, gates. Bridges: ``_bridge_checks``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from rio_chain._core.signatures import signature_of
+from rio_chain._core.signatures import arity, signature_of
 from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
-from rio_chain.chain._functions import Star, arity, function, is_async, takes_one, written
-from rio_chain.chain._nodes import Bridge, FanOutNode, Head, Node, TaskNode, Then, given_names, name_twice
+from rio_chain.chain._bridge_checks import function, takes_one
+from rio_chain.chain._functions import is_async, written
+from rio_chain.chain._nodes import Node, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
 from rio_chain.policies._gate import GatePolicy
@@ -131,16 +132,3 @@ def pick(value: object) -> Chooser:
         got = f"`{name_of(value)}` itself: call it" if value in (first, best, quorum) else short_repr(value)
         raise ChainDefinitionError(f"{rule}; got {got}")
     return cast("Chooser", value)
-
-
-def check_spread(left: Node, found: tuple[Head, ...]) -> None:
-    """Refuse ``(a & b) >> star(fn)`` where ``fn`` can't take as many arguments as there are branches."""
-    last = left.right if isinstance(left, Then) else left
-    if not isinstance(last, FanOutNode) or last.keys is not None:
-        return
-    width = last.need or len(last.branches)
-    for head in found:
-        if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
-            raise ChainDefinitionError(
-                f"left of `>>` a fan-out hands on {width} values, and `{written(head.fn.fn)}` can't be called with them"
-            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from returns.pipeline import is_successful
 
 from rio_chain import NotAccepted, Outcome, TaskTimedOut
+from rio_chain._core.quantiles import quantile
 from rio_chain.demo.faults import KINDS, RATES
 
 Page = Outcome[str]
@@ -53,14 +53,9 @@ def ending(outcome: Page) -> str:
     return f"  Failure in {outcome.elapsed:.1f} ms: {describe_error(error)}: {error}"
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` of the values don't exceed (nearest rank)."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
 def figures(outcomes: Sequence[Page], seconds: float) -> str:
     """Throughput, latencies from start to end of a run (its time in the queue not counted), and what came out."""
-    elapsed = [outcome.elapsed for outcome in outcomes]
+    elapsed = sorted(outcome.elapsed for outcome in outcomes)
     p50, p95, p99 = (quantile(elapsed, share) for share in (0.5, 0.95, 0.99))
     failures = Counter(describe_error(o.result.failure()) for o in outcomes if not is_successful(o.result))
     failed = failures.total()

@@ -1,4 +1,4 @@
-"""The language: Task, Chain, FanOut and their operators. It describes; nothing here runs.
+"""The language: Chain, FanOut and their operators; Task is in ``_task``. It describes; nothing here runs.
 
 Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tighter than ``|``, as Python has it:
 ``user >> a & b`` is ``(user >> a) & b``.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
-from attrs import evolve, frozen
+from attrs import frozen
 from returns.result import Result
 
 from rio_chain.chain import _compose, _validation
-from rio_chain.chain._compose import NO_NAMES, Composed, made
-from rio_chain.chain._functions import begins
-from rio_chain.chain._nodes import FanOutNode, Named, TaskNode, labelled
+from rio_chain.chain._bridge_checks import LEFT, LEFT_LAMBDA, RIGHT
+from rio_chain.chain._chain_signature import begins
+from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._nodes import FanOutNode, Named, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
 from rio_chain.errors import ChainDefinitionError
@@ -111,7 +112,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         Raises:
             ChainDefinitionError: other is neither, or it can't be called with one argument.
         """
-        return _compose.then(Chain, self, _compose.step(other, "right of `>>` stands a Task, a Chain or a function"))
+        return _compose.then(Chain, self, _compose.step(other, RIGHT))
 
     @overload
     def __rrshift__(
@@ -125,11 +126,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, A], /) -> Chain[Q, B]: ...
     def __rrshift__(self: Any, other: Any, /) -> Any:
         """``function >> self``: the function is a bridge, called with what the chain is called with."""
-        hint = (
-            ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
-            "write `(lambda u: u.id) >> orders`"
-        )
-        left = _compose.step(other, "left of `>>` stands a Task, a Chain or a function", hint)
+        left = _compose.step(other, LEFT, LEFT_LAMBDA)
         return _compose.then(Chain, left, self)
 
     then = __rshift__
@@ -313,136 +310,6 @@ class FanOut(Chain[P, tuple[*Ts]]):
         assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
         wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
         return wider
-
-
-@frozen(init=False, repr=False, eq=False)
-class Task(Chain[P, Out]):
-    """A function and its policies: the smallest chain.
-
-    The function may be sync or async, and may return a value, a ``Result`` (which is flattened) or a ``Request``
-    (which is run in its place). Raising, or returning a ``Failure``, is a failed attempt.
-
-    Args:
-        fn: the function, not called: ``Task(fetch)``. Also as a decorator.
-
-    Raises:
-        ChainDefinitionError: not a function that a chain can call.
-
-    Example:
-        >>> from rio_chain import Task
-        >>> @Task
-        ... def double(x: int) -> int:
-        ...     return 2 * x
-        >>> double.timeout(100).retry(2)
-        Task(double).timeout(100).retry(2)
-    """
-
-    @overload
-    def __init__(self: Task[Q, A], fn: Callable[Q, Request[A]], /) -> None: ...
-    @overload
-    def __init__(self: Task[Q, A], fn: Callable[Q, Awaitable[Result[A, Any]]], /) -> None: ...
-    @overload
-    def __init__(self: Task[Q, A], fn: Callable[Q, Result[A, Any]], /) -> None: ...
-    @overload
-    def __init__(self: Task[Q, A], fn: Callable[Q, Awaitable[A]], /) -> None: ...
-    @overload
-    def __init__(self: Task[Q, A], fn: Callable[Q, A], /) -> None: ...
-    def __init__(self, fn: Any, /) -> None:
-        if isinstance(fn, Chain):
-            raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        _compose.fill(self, _compose.call(fn, "`Task` takes a function"), NO_NAMES)
-
-    def named(self, name: str, /) -> Task[P, Out]:
-        """The same task under a name of its own: that of its Response. A name stands once in a chain.
-
-        Raises:
-            ChainDefinitionError: not a string, or empty.
-        """
-        name = _validation.name(name)
-        named: Task[P, Out] = made(Task, labelled(self.node, name), frozenset((name,)))
-        return named
-
-    def inline(self) -> Task[P, Out]:
-        """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.
-
-        It can't be interrupted: a limit that passes meanwhile counts when it returns.
-
-        Raises:
-            ChainDefinitionError: the function is async.
-        """
-        call = _call(self)
-        if call.is_async:
-            raise ChainDefinitionError(f"`.inline()` is for sync functions; `{call.name}` is async and needs no thread")
-        if call.lane is not None:
-            raise ChainDefinitionError(f"`{call.name}` runs in lane {call.lane!r}; it can't run in place as well")
-        inline: Task[P, Out] = made(Task, evolve(call, inline=True), self._names)
-        return inline
-
-    def lane(self, name: str, /) -> Task[P, Out]:
-        """Run the sync function in one of the processes of that name: for work that keeps a core busy.
-
-        Only ``Balancer(lanes={name: n})`` runs such a chain. Where a limit passes, the process is killed and replaced.
-        Arguments, the answer and errors are pickled. A function of ``__main__`` or a notebook, and a lambda, need the
-        extra ``rio-chain[lanes]``. Context variables, ``remaining()`` and ``current_attempt()`` don't reach a process.
-
-        Raises:
-            ChainDefinitionError: not a name; the function is async, ``.inline()``, or can't be pickled.
-
-        Example:
-            >>> import math
-            >>> from rio_chain import Balancer, Task
-            >>> factorial = Task(math.factorial).lane("cpu")
-            >>> with Balancer(lanes={"cpu": 1}) as balancer:
-            ...     balancer.run(factorial(5)).unwrap()
-            120
-        """
-        lane: Task[P, Out] = made(Task, _compose.lane(_call(self), name), self._names)
-        return lane
-
-    # the keywords can't be taken out of a ParamSpec: what is left is the one value that `>>` hands on
-    @overload
-    def using(
-        self: Callable[Concatenate[X, ...], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
-        /,
-        **sources: Callable[..., Request[Any]],
-    ) -> Task[[X], A]: ...
-    @overload
-    def using(  # pyright: ignore[reportOverlappingOverload]
-        self: Callable[..., Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
-        /,
-        **sources: Callable[..., Request[Any]],
-    ) -> Task[[object], A]: ...
-    def using(self: Any, /, **sources: Any) -> Any:
-        """Give the function values of earlier parts of the chain as keywords, besides the one that ``>>`` hands on.
-
-        A part is named by itself: by the very Task that stands upstream, with or without its policies, or by a longer
-        chain that does. It must have succeeded on every path to here. The value that ``>>`` hands on goes to the
-        first parameter that is left; a function that has none left does not get it.
-
-        Args:
-            sources: for each keyword the Task or Chain whose value is meant.
-
-        Raises:
-            ChainDefinitionError: no such parameter; more than one parameter is left without a value. When the whole
-                chain is called or planned: what is meant is not upstream, is there twice, or may have failed.
-
-        Example:
-            >>> from rio_chain import Task
-            >>> def fetch_user(user_id: int) -> str:
-            ...     return f"user {user_id}"
-            >>> def greet(word: str, user: str) -> str:
-            ...     return f"{word}, {user}"
-            >>> user = Task(fetch_user)
-            >>> chain = user >> (lambda user: "hello") >> Task(greet).using(user=user)
-            >>> chain(42).run().unwrap()
-            'hello, user 42'
-        """
-        return made(Task, _compose.using(_call(self), sources), self._names)
-
-
-def _call(task: Task[..., Any]) -> TaskNode:
-    assert isinstance(task.node, TaskNode)  # noqa: S101 - a Task is made of nothing else
-    return task.node
 
 
 def _begins(chain: Composed) -> str:

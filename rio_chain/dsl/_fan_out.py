@@ -8,9 +8,10 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 from returns.result import Result
 
 from rio_chain._core.units import count
+from rio_chain.chain._bridge_checks import function
 from rio_chain.chain._compose import branches as checked
 from rio_chain.chain._compose import made, raced
-from rio_chain.chain._functions import Star, function
+from rio_chain.chain._functions import Star
 from rio_chain.chain._nodes import FanOutNode, RaceNode
 from rio_chain.chain._request import Request
 from rio_chain.chain._validation import FIRST

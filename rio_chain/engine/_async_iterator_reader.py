@@ -16,10 +16,12 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail
-from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
+from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winner
 
 PATIENCE = 0.001
 """Seconds after which it looks again whether more is needed."""
+LONGEST_PAUSE = 0.05
+"""Seconds between two looks at an iterator that was interrupted and has not ended."""
 
 
 class AsyncReader:
@@ -34,6 +36,7 @@ class AsyncReader:
 
     def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
         self._iterator = iterator
+        self._generates = isinstance(iterator, AsyncGenerator)  # so that it can be closed, and something thrown in
         self._end = end
         self._put = put
         self._broke = broke
@@ -66,13 +69,17 @@ class AsyncReader:
                 await work()
             except Fail as fail:  # the iterator is closed first, and its clean-up is not cancelled
                 failed.append(fail)
-            finally:
-                self._leave()
+            except BaseException:  # the race interrupts the iterator: a second time would meet its clean-up
+                self._left = True
+                self._wake()
+                raise
+            self._leave()
+            await self._until_stopped(strand)
 
         async def read() -> None:
             await self._drive(strand)
 
-        await strand.rt.race([read, worked], _never)
+        await strand.rt.race([read, worked], no_winner)
         if failed:
             try:
                 raise failed[0]
@@ -88,6 +95,17 @@ class AsyncReader:
         if self._stopping and driver is not None:
             surely(driver.slot.stop)
         self._wake()
+
+    async def _until_stopped(self, strand: Strand) -> None:
+        """Until it has ended; or until it waits for an interruption that the iterator has swallowed, which goes on."""
+        pause = PATIENCE
+        while self._stopping and self._driver is not None:
+            reads = self._reads
+            await strand.rt.sleep(pause)
+            if not (reads or self._reads):
+                self._stopping = False
+                self._wake()
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _wake(self) -> None:
         idle = self._idle
@@ -113,6 +131,7 @@ class AsyncReader:
             if isinstance(exc, EXITS) or not own.slot.settle(exc):
                 raise
         finally:
+            self._driver = None
             own.end()
 
     async def _read(self, waiter: Callable[[], Waiter]) -> None:
@@ -122,7 +141,7 @@ class AsyncReader:
             try:
                 await self._room(waiter)
             except BaseException as error:
-                if not isinstance(self._iterator, AsyncGenerator) or isinstance(error, GeneratorExit):
+                if not self._generates or isinstance(error, GeneratorExit):
                     raise
                 thrown = error
             if thrown is None and self._left:
@@ -181,7 +200,7 @@ class AsyncReader:
         self._put(item)
 
     async def _close(self) -> None:
-        if isinstance(self._iterator, AsyncGenerator):
+        if self._generates:
             try:
                 await self._iterator.aclose()
             except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
@@ -189,7 +208,3 @@ class AsyncReader:
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
                 if group.split((Exception, GeneratorExit))[1] is not None:
                     raise
-
-
-def _never(_: object) -> bool:
-    return False

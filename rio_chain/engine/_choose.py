@@ -6,19 +6,19 @@ from typing import Any
 
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail, predicate_holds
-from rio_chain.engine._program import Args, Op
+from rio_chain.engine._instructions import Args, ChooseOp, UseOp
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.results._task_record import close
 
 
-def keyword_values(strand: Strand, op: Op, value: Any) -> Args:
+def keyword_values(strand: Strand, op: UseOp, value: Any) -> Args:
     """The input of a task with the values that it uses."""
-    used = {keyword: strand.kept[place] for keyword, place in op[1]}
+    used = {keyword: strand.kept[place] for keyword, place in op.used if place is not None}
     return Args(value.args, {**value.kwargs, **used}) if type(value) is Args else Args((value,), used)
 
 
-async def chosen_branch(strand: Strand, op: Op, value: Any) -> int:
+async def chosen_branch(strand: Strand, op: ChooseOp, value: Any) -> int:
     """Where the branch begins that is for this value. The tasks of the others are not needed."""
     _, tests, starts, bounds, joint = op
     taken = len(tests)

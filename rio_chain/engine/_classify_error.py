@@ -7,7 +7,7 @@ from typing import Any
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Position, enter, expire, reported
-from rio_chain.engine._program import BRIDGE, CALL, PLACE, Op
+from rio_chain.engine._instructions import BRIDGE, CALL, PLACE, BridgeOp, Op, TaskOp
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.errors import BridgeFailed
 from rio_chain.policies._wrong_loop_errors import advise
@@ -23,14 +23,16 @@ def record_failed_call(
     strand: Strand, frames: list[Frame], op: Op, place: Position, *, phase: int, began: float
 ) -> TaskRecord | None:
     """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
-    log, index, now, flight = strand.run.log, op[3], strand.rt.now(), None
+    task = TaskOp.of(op)
+    log, index, now, flight = strand.run.log, task.task, strand.rt.now(), None
     if phase in (FLYING, REFUSED):
         flight = note_call(log, index, began, now) if phase == FLYING else record_of(log, index)
         flight.status = "running"
-        if phase == FLYING and now - began >= BLOCKED_AFTER and op[1] == PLACE and strand.rt.places:
+        if phase == FLYING and now - began >= BLOCKED_AFTER and task.route == PLACE and strand.rt.places:
             warn_blocked_loop(strand, op, now - began)
     elif phase == RESERVED:
-        (strand.rt if op[1] == CALL else strand.rt.lanes[op[2].lane]).unreserve()
+        fn: Any = task.fn
+        (strand.rt if task.route == CALL else strand.rt.lanes[fn.lane]).unreserve()
     if phase != ANSWERED:
         enter(frames, strand.parent_deadline, began if phase == FLYING else now, op, place)
     return flight
@@ -65,5 +67,6 @@ def _of_its_instruction(frames: list[Frame], error: Any, op: Op | None, *, neste
         return error
     advise(error)
     if op[0] == BRIDGE:
-        return BridgeFailed(op[3].name, op[3].before, op[3].after, error)
+        bridge = BridgeOp.of(op).bridge
+        return BridgeFailed(bridge.name, bridge.before, bridge.after, error)
     return error

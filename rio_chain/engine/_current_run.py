@@ -73,7 +73,7 @@ class Run:
         """The error that says its limit is over."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
 
-    # What a run that is watched is told (see ``watch``), where something rare has happened anyway.
+    # Hooks of a run that is observed (``_run_events``). They are called only where something rare has happened anyway.
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """A call of ``.replica`` beside the first begins; ``index`` is its first task."""
@@ -98,6 +98,9 @@ class Strand:
         "replica",
         "rounds", "rt", "run", "slot",
     )  # fmt: skip
+
+    observed = False
+    """Whether it reports the calls that begin in it."""
 
     def __init__(self, run: Run, rt: Runtime, slot: Slot, parent_deadline: float) -> None:
         self.run = run
@@ -155,6 +158,9 @@ class Strand:
         found: Any = log[self.at]
         before = 0 if found is None else found.calls if isinstance(found, TaskRecord) else 1
         return Attempt(self.rounds + before + 1, self.replica)
+
+    def begins(self, index: int) -> None:
+        """The call of this task begins. For strands that are observed."""
 
     def pay(self) -> None:
         """It goes on, so its race is not decided by what has ended: give back the places kept for that."""
@@ -264,10 +270,13 @@ def inherited() -> Deadline | None:
 
     In the body of an abandoned call it is the instant at which that was abandoned: nothing may begin there.
     """
-    strand, given_up = CURRENT.get(), abandoned()
-    if given_up is not None and strand is not None:
+    strand = CURRENT.get()
+    if strand is None:
+        return None
+    given_up = abandoned()
+    if given_up is not None:
         return Deadline(given_up.at, strand.rt.now)
-    if strand is None or not strand.open or strand.deadline == INF:
+    if not strand.open or strand.deadline == INF:
         return None
     return Deadline(strand.deadline, strand.rt.now)
 

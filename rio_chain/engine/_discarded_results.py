@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from returns.result import Success
 
+from rio_chain._core.awaited import awaited
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._runtime_protocol import Raised, Runtime, Slot, Waiter
@@ -124,10 +125,6 @@ def _opened(value: Any) -> Any:
     return got.unwrap() if type(value) is Success else got
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
 async def close_all(strand: Strand, values: Iterable[Any]) -> None:
     """Close what nobody gets: a response, a file, a connection. Where that fails it hurts nobody."""
     rt = strand.rt
@@ -141,7 +138,7 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
                 else:
                     got = fn() if rt.places else await call_blocking(strand, fn, ())
                 if hasattr(got, "__await__"):
-                    got = await (got if rt.direct else rt.call_async(_awaited, (got,), {}))
+                    got = await (got if rt.direct else rt.call_async(awaited, (got,), {}))
                 if type(got) is not Raised:
                     break  # else the other way may work
         if pinned is not None:

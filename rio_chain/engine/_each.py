@@ -24,13 +24,13 @@ from rio_chain.results._outcome import Failed
 
 async def run_each(runner: ItemRunner, value: Any) -> Any:
     """Run the item runner for every item of the value; the list of what came out, or what that was folded into."""
-    node, folded = runner.op[2], runner.op[6]
+    node, folded = runner.op.node, runner.op.folded
     strand = runner.parent
     items = await items_of(strand, runner.op, value)
     if items.iterator is value and runner.again(value):
         items.drop()
         used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
-        raise Fail(on_edge(runner.op[3], used_up))
+        raise Fail(on_edge(runner.op.joint, used_up))
     results = Results(runner) if folded is None else Folding(runner, *folded)
     flow = EachFlow(runner, items, results)
     workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
@@ -71,7 +71,7 @@ class EachFlow:
         self.stop()
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """As ``Flow.take``."""
+        """As ``ItemFlow.take``."""
         woken = False
         while True:
             with self.lock:
@@ -79,7 +79,7 @@ class EachFlow:
                     return None
                 self.waking = self.waking and not woken
                 woken = False
-                room = self.results.has_room(self.runner.op[2].limit)
+                room = self.results.has_room(self.runner.op.node.limit)
                 item = self.items.ready(strand) if room else NOTHING
                 if item is not NOTHING:
                     return self._given(item)
@@ -115,7 +115,7 @@ class EachFlow:
         return PendingItem(self.taken - 1, item)
 
     async def done(self, strand: Strand, work: PendingItem, got: object) -> None:
-        """As ``Flow.done``."""
+        """As ``ItemFlow.done``."""
         del got
         await self.results.add(strand, work.number, work.value)
         if self.results.bounded:
@@ -123,7 +123,7 @@ class EachFlow:
                 self._wake_one()
 
     def stop(self) -> None:
-        """As ``Flow.stop``."""
+        """As ``ItemFlow.stop``."""
         with self.lock:
             self.over = True
             self.gate.open()
@@ -141,7 +141,7 @@ class Results:
     bounded = False  # whether items wait for results
 
     def __init__(self, runner: ItemRunner) -> None:
-        self.ordered: bool = runner.op[2].ordered
+        self.ordered: bool = runner.op.node.ordered
         self.found: dict[int, Any] = {}
 
     def has_room(self, limit: int) -> bool:

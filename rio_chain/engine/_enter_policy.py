@@ -14,7 +14,7 @@ from attrs import frozen
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
-from rio_chain.engine._program import FULL, Args, Op, Spread
+from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
@@ -36,15 +36,15 @@ class Hit:
 async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Position) -> Hit | None:
     """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
     _, depth, value = place
-    _, layers, low, high, _, outside, _ = op
+    _, layers, low, high, _, outside, _ = entering(op)
     used = tuple(strand.kept[place] for place in outside)
     only = record_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):
-        layer: Policy = layers[k]
+        layer = layers[k]
         if only is not None:
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
-            got = await _enter(strand, layer, value, used) if layer.asked else None
+            got = await _enter(strand, layer, value, used) if isinstance(layer, Policy) and layer.asked else None
         except Exception as exc:
             if only is not None:
                 only.failed(exc.error if isinstance(exc, Fail) else exc)

@@ -28,7 +28,7 @@ PATIENCE = 0.005
 
 async def run_expand(runner: ItemRunner, value: Any) -> Any:
     """Run the item runner for the value and all that follows from it; the list of what came out, level by level."""
-    node = runner.op[2]
+    node = runner.op.node
     flow = Expansion(runner)
     [(key, item)] = await ask(runner.parent, "key", _Asked(node.key, None, [value], runner.parent.rt.now))
     flow.offer(key, item, 0)
@@ -57,7 +57,7 @@ class Expansion:
 
     def __init__(self, runner: ItemRunner) -> None:
         self.runner = runner
-        self.node = runner.op[2]
+        self.node = runner.op.node
         self.waiting: deque[Piece] = deque()
         self.known: dict[Hashable, Piece] = {}
         self.beyond: dict[Hashable, Any] = {}  # what is too deep, as far as is known
@@ -115,7 +115,7 @@ class Expansion:
                     self.offer(key, self.beyond[key], depth + 1)
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """As ``Flow.take``."""
+        """As ``ItemFlow.take``."""
         while True:
             with self.lock:
                 if self.waiting and not self.over:
@@ -129,7 +129,7 @@ class Expansion:
             await waiter.wait()
 
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
-        """As ``Flow.done``."""
+        """As ``ItemFlow.done``."""
         if not isinstance(work, Piece):
             raise TypeError("only what this handed out ends here")
         if type(got) is not Failed:
@@ -168,10 +168,10 @@ class Expansion:
 
     def _limited(self, rule: str) -> None:
         if self.node.on_limit == "raise":
-            self.runner.fail(LimitExceeded(f"{self.runner.op[3].name} has reached {rule}"))
+            self.runner.fail(LimitExceeded(f"{self.runner.op.joint.name} has reached {rule}"))
 
     def stop(self) -> None:
-        """As ``Flow.stop``."""
+        """As ``ItemFlow.stop``."""
         with self.lock:
             self.over = True
             self.gate.open()

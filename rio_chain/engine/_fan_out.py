@@ -12,10 +12,10 @@ from returns.result import Failure, Success
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
 from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
-from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._instructions import Branch, FanOutOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused, refused_by
-from rio_chain.engine._runtime_protocol import STOPPED, Runtime
+from rio_chain.engine._runtime_protocol import STOPPED, Runtime, no_winner
 from rio_chain.policies import Budget
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close
@@ -24,13 +24,13 @@ RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[
 """Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
 
 
-async def run_fan_out(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
     run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
     if need is not None:
-        return await first_successes(strand, op, run)
-    works = [partial(run, branch, None, _never if settle else _failed) for branch in branches]
+        return await first_successes(strand, op, need, run)
+    works = [partial(run, branch, None, no_winner if settle else _failed) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
@@ -38,7 +38,7 @@ async def run_fan_out(strand: Strand, op: Op, value: Any, frames: list[Frame], p
             failures.append(got)
         return bool(failures)
 
-    results = await strand.rt.race(works, _never if settle else failed)
+    results = await strand.rt.race(works, no_winner if settle else failed)
     if settle:
         return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
     if not failures:
@@ -93,17 +93,13 @@ def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure
     return Failure(got.error)
 
 
-def _never(_got: Any) -> bool:
-    return False
-
-
 def _failed(got: Any) -> bool:
     return type(got) is Failed
 
 
-async def first_successes(strand: Strand, op: Op, run: RunBranch) -> Any:
+async def first_successes(strand: Strand, op: FanOutOp, need: int, run: RunBranch) -> Any:
     """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
-    _, branches, keys, _, need, _ = op
+    branches, keys = op.branches, op.keys
     crossing = _FirstSuccesses(strand, branches, need)
     works = [partial(crossing.branch, number, run) for number in range(len(branches))]
     try:

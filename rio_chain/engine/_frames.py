@@ -16,7 +16,7 @@ from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
-from rio_chain.engine._program import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op, TaskOp, entering
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
@@ -125,16 +125,21 @@ class Frame:
 def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
     """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
     _, depth, _ = place
-    layers = op[5] if op[0] == TASK else op[1]
+    layers = TaskOp.of(op).layers if op[0] == TASK else entering(op).layers
     for k in reversed(range(len(layers) if depth == FULL else depth)):
         push(frames, parent_deadline, entered, op, (place[0], k, place[2]))
 
 
 def push(frames: list[Frame], parent_deadline: float, entered: float, op: Op, inside: Position) -> Frame:
     """Enter one layer; ``inside`` is the place where what it wraps begins."""
-    layers, low, high = (op[5], op[3], op[3] + 1) if op[0] == TASK else op[1:4]
-    layer = layers[inside[1]]
-    frame = Frame(layer, inside, low, high, alone=op[0] == TASK or inside[1] <= op[6])
+    if op[0] == TASK:
+        task = TaskOp.of(op)
+        layer = task.layers[inside[1]]
+        frame = Frame(layer, inside, task.task, task.task + 1, alone=True)
+    else:
+        scope = entering(op)
+        layer = scope.layers[inside[1]]
+        frame = Frame(layer, inside, scope.low, scope.high, alone=inside[1] <= scope.alone)
     frame.entered = entered
     frame.deadline = frames[-1].deadline if frames else parent_deadline
     if type(layer) is Timeout:

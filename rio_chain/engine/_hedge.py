@@ -16,7 +16,7 @@ from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
 from rio_chain.engine._enter_policy import wait_at_most
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
-from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._instructions import Branch, RaceOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import refused_by
 from rio_chain.engine._runtime_protocol import Waiter
@@ -29,7 +29,7 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import Log, close, merge, record_of
 
 
-async def run_hedge(strand: Strand, op: Op, value: Any, frames: list[Frame], part: RunPart) -> Any:
+async def run_hedge(strand: Strand, op: RaceOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the contenders of a RACE; give the answer that wins, or raise ``Fail``."""
     _, branches, replica, hedge, _ = op
     race = HedgeRace(strand, branches, replica, budget_of(strand, frames) if hedge else None)

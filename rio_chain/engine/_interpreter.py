@@ -6,12 +6,13 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 from returns.result import Failure, Success
 
+from rio_chain._core.awaited import awaited
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
@@ -43,9 +44,7 @@ from rio_chain.engine._frames import (
     unwind,
 )
 from rio_chain.engine._hedge import run_hedge
-from rio_chain.engine._item_runner import ItemRunner
-from rio_chain.engine._prepare import program_for
-from rio_chain.engine._program import (
+from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
     BRIDGE,
@@ -69,8 +68,13 @@ from rio_chain.engine._program import (
     TASK,
     USE,
     Branch,
+    BridgeOp,
+    HandlerOp,
     Op,
+    entering,
 )
+from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._prepare import program_for
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
@@ -89,6 +93,22 @@ _PLAINLY = (PLACE, CALL)
 """The routes of sync functions."""
 _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
+
+
+# The states of one step, ``phase``. The call of a task goes through them from top to bottom; all other instructions
+# stay in the first. An error leaves from any of them, and `record_failed_call` and `classify` handle it by its state:
+#
+# | state     | it begins when                           | an error in it                                        |
+# |-----------|------------------------------------------|-------------------------------------------------------|
+# | NOT_BEGUN | the instruction is read                  | no call was made; the layers are entered now          |
+# | RESERVED  | a thread or process is at hand           | as before, and the thread or process is given back    |
+# | FLYING    | the function is called                   | is the failure of that call, which is recorded        |
+# | REFUSED   | the pool or lane did not make the call   | is recorded as a failure without a call               |
+# | ANSWERED  | the answer is recorded                   | comes from a layer that looks at it; inner ones are left |
+#
+# `depth` says how many layers of the task are still to be entered (FULL: all; less after a retry). `limit` is the
+# instant at which the step has to be over, `deadline` the earliest limit around it, `began` when the call began.
+# `problem` is the failure that the frames have to handle before the loop goes on.
 
 
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
@@ -142,6 +162,8 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         if t >= deadline:
                             raise LimitPassed  # noqa: TRY301 - to the handler below
                     strand.at = index
+                    if strand.observed:
+                        strand.begins(index)
                     strand.deadline = alarm.deadline = limit
                     if limit < alarm.entry_at:
                         strand.slot.arm(limit)
@@ -256,36 +278,37 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
 ) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""
     pc, _, value = place
-    op = ops[pc]
+    op: Any = ops[pc]
     code = op[0]
     if code == KEEP:
-        strand.kept[op[1]] = value
+        strand.kept[op.place] = value
         return pc + 1, value
     if code == USE:
         return pc + 1, keyword_values(strand, op, value)
     if code == FAN:
-        return op[5], await run_fan_out(strand, op, value, frames, partial(_part, ops))
+        return op.after, await run_fan_out(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
-        return op[7], await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
+        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
     if code == RACE:
-        return op[4], await run_hedge(strand, op, value, frames, partial(_part, ops))
+        return op.after, await run_hedge(strand, op, value, frames, partial(_part, ops))
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
     if code == JUMP:
-        close(strand.run.log, op[2], op[3], None)  # a fallback that was not needed
-        return op[1], value
+        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
+        return op.to, value
     if code == LEAVE:
-        await leave(strand, frames, op[1], value)
+        await leave(strand, frames, op.entered_at, value)
     elif code == CONSTANT:
-        value = fresh(op[1])
+        value = fresh(op.value)
     elif code == HANDLER:
         call = _handled(strand, op, value)
-        value = await (closed_after(strand, value, call, reported) if op[3] else call)
+        value = await (closed_after(strand, value, call, reported) if op.alone else call)
     else:  # a bridge
-        got = await _invoke(strand, op[1], op[2], value)
+        bridge = BridgeOp.of(op)
+        got = await _invoke(strand, bridge.route, bridge.fn, value)
         value = await _plain(strand, got)
     return pc + 1, value
 
@@ -295,7 +318,7 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
     hit = await enter_policies(strand, frames, op, place)
     if hit is None:
         return place[0] + 1, place[2]
-    _, _, low, high, leave_at, _, _ = op
+    _, _, low, high, leave_at, _, _ = entering(op)
     if high - low == 1:
         entry = record_of(strand.run.log, low)
         entry.succeeded(hit.value)
@@ -304,9 +327,9 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
     return leave_at, hit.value
 
 
-async def _handled(strand: Strand, op: Op, value: Any) -> Any:
+async def _handled(strand: Strand, op: HandlerOp, value: Any) -> Any:
     """What a fallback that is a function makes of an error."""
-    return await _plain(strand, await _invoke(strand, op[1], op[2], value))
+    return await _plain(strand, await _invoke(strand, op.route, op.fn, value))
 
 
 def _arm(strand: Strand, deadline: float) -> None:
@@ -353,11 +376,7 @@ async def _plain(strand: Strand, got: Any) -> Any:
             return got.value
         if not hasattr(kind, "__await__"):
             return got
-        got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, _awaited, got)
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+        got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:

@@ -16,7 +16,7 @@ from returns.result import Failure, Success
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
-from rio_chain.engine._program import Branch, Op
+from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused
 from rio_chain.engine._runtime_protocol import Waiter
@@ -70,14 +70,14 @@ class ItemFlow(Protocol):
 class ItemRunner:
     """One EACH or EXPAND that runs."""
 
-    def __init__(self, strand: Strand, op: Op, frames: list[Frame], part: RunPart) -> None:
-        branch: Branch = op[1]
+    def __init__(self, strand: Strand, op: ItemsOp, frames: list[Frame], part: RunPart) -> None:
+        branch = op.branch
         self.parent = strand
         self.op = op
         self.low, self.high = branch.low, branch.high
         self.branch, self.part = branch, part
         self.frames = frames
-        self.on_error = op[2].on_error
+        self.on_error = op.node.on_error
         self.budget = budget_of(strand, frames)
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side

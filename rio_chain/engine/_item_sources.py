@@ -13,8 +13,8 @@ from rio_chain.engine._async_iterator_reader import AsyncReader
 from rio_chain.engine._blocking_call import call_reserved
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail
+from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._iterables import TEXT, is_async, is_plain, is_used_up, runs_code
-from rio_chain.engine._program import Op
 from rio_chain.engine._runtime_protocol import Raised, checked, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, Pinning, claim
 from rio_chain.errors import BridgeFailed
@@ -33,9 +33,9 @@ class Items:
     iterator: Any = None
     """What can be read only once."""
 
-    def __init__(self, op: Op) -> None:
-        _, _, node, _, self.maker, self.source, _, _ = op
-        self.most: int = node.limit  # items to be fetched at once
+    def __init__(self, op: ItemsOp) -> None:
+        self.maker, self.source = op.maker, op.source
+        self.most: int = op.node.limit  # items to be fetched at once
         self.ahead: deque[Any] = deque()
 
     def ready(self, strand: Strand) -> Any:
@@ -70,7 +70,7 @@ class Items:
 class Plain(Items):
     """Those of a list and its like."""
 
-    def __init__(self, op: Op, value: Any) -> None:
+    def __init__(self, op: ItemsOp, value: Any) -> None:
         super().__init__(op)
         with suppress(OverflowError):  # a range may be longer than a length can say
             self.size = len(value)
@@ -87,7 +87,7 @@ class Plain(Items):
 class Iterated(Items):
     """Those of any other iterable, which one thread reads."""
 
-    def __init__(self, op: Op, pinned: Pinned, iterator: Any) -> None:
+    def __init__(self, op: ItemsOp, pinned: Pinned, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
         self.left = False
@@ -140,7 +140,7 @@ class Iterated(Items):
 class AsyncIterated(Items):
     """Those of an async iterable, which one strand drives."""
 
-    def __init__(self, op: Op, iterator: Any) -> None:
+    def __init__(self, op: ItemsOp, iterator: Any) -> None:
         super().__init__(op)
         self.iterator = iterator
         self._reader = AsyncReader(iterator, END, self._put, self._broke)
@@ -165,11 +165,11 @@ class AsyncIterated(Items):
         await self._reader.during(strand, work)
 
 
-async def items_of(strand: Strand, op: Op, value: Any) -> Items:
+async def items_of(strand: Strand, op: ItemsOp, value: Any) -> Items:
     """The items of a value, as its type wants them to be taken; ``Fail`` where it has none."""
     if is_plain(value):
         return Plain(op, value)
-    joint: PlannedBridge = op[3]
+    joint = op.joint
     if not (is_async(value) or runs_code(value)):
         hint = "; text is one value here: split it first" if isinstance(value, TEXT) else ""
         kind = kind_of(value).__name__
@@ -182,18 +182,19 @@ async def items_of(strand: Strand, op: Op, value: Any) -> Items:
         raise Fail(on_edge(joint, error)) from None
 
 
-async def _iterated(strand: Strand, op: Op, value: Any) -> Iterated:
+async def _iterated(strand: Strand, op: ItemsOp, value: Any) -> Iterated:
     """Read it on the thread that made it, or else on one that is not used for anything else."""
     pinned = claim(strand, value)
-    if pinned is None:
-        got = await call_reserved(strand, Pinning(iter, _always), (value,))
-        pinned = got if type(got) is Pinned else None
-        got = got if pinned is None else pinned.value
-    else:
-        got = await pinned.call(strand, iter, (value,))
-    if pinned is None or isinstance(got, Raised):
-        raise checked(got)
-    return Iterated(op, pinned, got)
+    if pinned is not None:
+        got = await pinned.call_first(strand, iter, (value,))
+        if isinstance(got, Raised):
+            pinned.drop()
+            raise checked(got)
+        return Iterated(op, pinned.became(got), got)
+    made: Any = await call_reserved(strand, Pinning(iter, _always), (value,))
+    if isinstance(made, Pinned):
+        return Iterated(op, made, made.value)
+    raise checked(made)
 
 
 def _always(_: object) -> bool:

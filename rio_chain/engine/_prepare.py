@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rio_chain.chain._request import Request
-from rio_chain.engine._program import Args, Program, program_of
+from rio_chain.engine._instructions import Args
+from rio_chain.engine._program import Program, program_of
 from rio_chain.engine._runtime_protocol import Lane, Runtime
 from rio_chain.errors import UsageError
 

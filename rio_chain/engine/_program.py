@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rio_chain._core.source_text import name_of
 from rio_chain.chain._functions import Reduce
 from rio_chain.chain._nodes import RaceNode, unwrapped, walk
 from rio_chain.chain._plan import (
@@ -35,45 +34,54 @@ from rio_chain.chain._plan import (
     Seq,
     TaskNode,
 )
+from rio_chain.engine._instructions import (
+    ADMIT,
+    ASYNC,
+    BRIDGE,
+    BRIDGED,
+    CALL,
+    CHOOSE,
+    CONSTANT,
+    DIRECT,
+    EACH,
+    ENTER,
+    EXPAND,
+    FAN,
+    HANDLER,
+    INF,
+    ITERATED,
+    JUMP,
+    KEEP,
+    LANE,
+    LEAVE,
+    PIN,
+    PLACE,
+    RACE,
+    TASK,
+    USE,
+    Branch,
+    BridgeOp,
+    ChooseOp,
+    ConstantOp,
+    EndOp,
+    EnterOp,
+    Fallback,
+    FanOutOp,
+    HandlerOp,
+    InLane,
+    ItemsOp,
+    JumpOp,
+    KeepOp,
+    LeaveOp,
+    Op,
+    RaceOp,
+    Spread,
+    TaskOp,
+    UseOp,
+)
 from rio_chain.engine._iterables import gives_plain, runs_code
 from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Replica
-
-INF = float("inf")
-FULL = -1  # the depth that enters all layers
-
-# instructions
-TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
-KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
-# how a function is called
-PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
-BRIDGED, ITERATED = 1, 2  # what becomes of a value: an ``each`` iterates what bridges make of it, or itself
-PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
-
-Op = tuple[Any, ...]
-
-
-@frozen
-class Fallback:
-    """The layer that catches: on a failure the run goes on at ``handler``; with ``error`` its input is the error, and
-    with ``both`` the error and what the primary was called with.
-    """
-
-    handler: int
-    error: bool
-    on: Any = Exception
-    both: bool = False
-
-    def given(self, error: Any, value: Any) -> Any:
-        """What the handler gets; ``value`` is the input of the primary."""
-        if not self.error:
-            return value
-        if not self.both:
-            return error
-        return Args((error, *value.args), value.kwargs) if type(value) is Args else Args((error, value), {})
-
-
-Layer = Policy | Fallback
 
 
 @frozen
@@ -84,52 +92,6 @@ class Program:
     length: int
     limited: bool  # the outermost layer of the whole chain is a timeout
     kept: int  # how many values are kept for tasks further down
-
-
-@frozen
-class Args:
-    """An input that is more than one value: that of the first functions of a run that was not called with exactly one
-    positional argument, and that of a task with ``.using``.
-    """
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-@frozen
-class Spread:
-    """A function that gets such an input as its arguments."""
-
-    fn: Callable[..., Any]
-
-    @property
-    def __name__(self) -> str:
-        """That of the function, for errors."""
-        return name_of(self.fn)
-
-    def __call__(self, given: Args) -> Any:
-        """Call it."""
-        return self.fn(*given.args, **given.kwargs)
-
-
-@frozen
-class InLane:
-    """A function that runs in a process of a lane; ``name`` is that of its task."""
-
-    lane: str
-    name: str
-    fn: Callable[..., Any]
-
-
-class Branch(NamedTuple):
-    """One branch of a fan-out: its instructions ``start`` up to ``stop``, its tasks ``low`` up to ``high``."""
-
-    start: int
-    stop: int
-    low: int
-    high: int
-    shared: bool = False  # others may hold its answers too: a cache, or who follows in a flight
-    keeps: tuple[int, ...] = ()  # the places of the values in it that later tasks use
 
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
@@ -173,7 +135,7 @@ class _Compiler:
             else:
                 item()
         length = len(self.ops)
-        self.ops.append((END,))
+        self.ops.append(EndOp())
         layers, _ = _peel(self.plan.root)
         limited = bool(layers) and layers[-1].facts().limit < INF
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
@@ -193,7 +155,10 @@ class _Compiler:
         elif isinstance(inner, Seq):
             self._seq(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, Kept):
-            self.work += [partial(self.ops.append, (KEEP, inner.place)), _Item(inner.inner, item.head, item.feeds)]
+            self.work += [
+                partial(self.ops.append, KeepOp(KEEP, inner.place)),
+                _Item(inner.inner, item.head, item.feeds),
+            ]
         elif isinstance(inner, Choose):
             self._choose(inner, feeds=item.feeds)
         elif isinstance(inner, (Each, Expand)):
@@ -220,23 +185,23 @@ class _Compiler:
         plain = not any(each.refuses_values for each in facts)
         route = self._route(is_async=call.is_async, inline=call.inline or call.generator)
         if call.uses:
-            self.ops.append((USE, tuple((use.keyword, use.kept) for use in call.uses)))
+            self.ops.append(UseOp(USE, tuple((use.keyword, use.kept) for use in call.uses)))
         fn: Any = Spread(call.fn) if head or call.uses else call.fn
         if call.lane is not None:
             route, fn = LANE, InLane(call.lane, self.plan.tasks[self.tasks].name, fn)
         elif feeds and route == CALL:
             fn = Pinning(fn, runs_code)
-        self.ops.append((TASK, route, fn, self.tasks, tuple(limits), layers, plain))
+        self.ops.append(tuple(TaskOp(TASK, route, fn, self.tasks, tuple(limits), layers, plain)))
         self.tasks += 1
 
     def _bridge(self, bridge: Bridge, *, head: bool, feeds: int) -> None:
         fn: Any = Spread(bridge.fn) if head else bridge.fn
-        pins = feeds == ITERATED and not bridge.is_async
+        pins = bool(feeds) and not bridge.is_async
         route = PIN if pins else self._route(is_async=bridge.is_async, inline=self.places or bridge.generator)
         planned: PlannedBridge = self.plan.bridges[self.bridges]
-        self.ops.append(
-            (BRIDGE, route, Pinning(fn, runs_code, bridge.generator or gives_plain(bridge.fn)) if pins else fn, planned)
-        )
+        if pins:
+            fn = Pinning(fn, runs_code, feeds == BRIDGED or bridge.generator or gives_plain(bridge.fn))
+        self.ops.append(tuple(BridgeOp(BRIDGE, route, fn, planned)))
         self.bridges += 1
 
     def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
@@ -245,43 +210,45 @@ class _Compiler:
         outside = _outside(node) if shares else ()
         at, low = len(self.ops), self.tasks
         code = ADMIT if any(layer.asked for layer in layers) else ENTER
-        self.ops.append((code,))  # completed when we know which tasks are inside
+        self.ops.append(EndOp(code))  # completed when we know which tasks are inside
         before = self.shared
 
         def leave() -> None:
             alone = -1 if self.shared > before else min(shares, default=len(layers))
             self.shared += len(shares)
-            self.ops[at] = (code, layers, low, self.tasks, len(self.ops), outside, alone)
-            self.ops.append((LEAVE, at))
+            self.ops[at] = EnterOp(code, layers, low, self.tasks, len(self.ops), outside, alone)
+            self.ops.append(LeaveOp(LEAVE, at))
 
         self.work += [leave, inner]
 
     def _or_else(self, node: OrElse, *, head: bool, feeds: int) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
-        self.ops.append((ENTER,))
+        self.ops.append(EndOp(ENTER))
 
         def handler() -> None:
             high, alone = self.tasks, self.shared == before
-            self.ops.append((LEAVE, at))
+            self.ops.append(LeaveOp(LEAVE, at))
             jump = len(self.ops)
-            self.ops.append((JUMP,))
+            self.ops.append(EndOp(JUMP))
             other = node.fallback
             error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
             catch = Fallback(len(self.ops), error, node.on, both)
-            self.ops[at] = (ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
+            self.ops[at] = EnterOp(ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
 
             def end() -> None:
-                self.ops[jump] = (JUMP, len(self.ops), high, self.tasks)
+                self.ops[jump] = JumpOp(JUMP, len(self.ops), high, self.tasks)
 
             self.work.append(end)
             if isinstance(other, Constant):
-                self.ops.append((CONSTANT, other.value))
+                self.ops.append(ConstantOp(CONSTANT, other.value))
             elif isinstance(other, Handler):
                 fn: Any = Spread(other.fn) if both else other.fn
-                pins = feeds == ITERATED and not other.is_async
+                pins = bool(feeds) and not other.is_async
                 route = PIN if pins else self._route(is_async=other.is_async, inline=self.places)
-                self.ops.append((HANDLER, route, Pinning(fn, runs_code, gives_plain(other.fn)) if pins else fn, alone))
+                if pins:
+                    fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
+                self.ops.append(HandlerOp(HANDLER, route, fn, alone))
             else:
                 self.work.append(_Item(other, head, feeds))
 
@@ -297,7 +264,7 @@ class _Compiler:
     ) -> None:
         """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
         at = len(self.ops)
-        self.ops.append((END,))
+        self.ops.append(EndOp())
         branches: list[Branch] = []
         steps: list[_Item | Callable[[], None]] = []
         for node in nodes:
@@ -339,7 +306,7 @@ class _Compiler:
     def _choose(self, node: Choose, *, feeds: int) -> None:
         """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
         at, joint = len(self.ops), self._joint()
-        self.ops.append((CHOOSE,))
+        self.ops.append(EndOp(CHOOSE))
         starts: list[int] = []
         lows: list[int] = []
         jumps: list[int] = []
@@ -350,13 +317,13 @@ class _Compiler:
 
         def end() -> None:
             jumps.append(len(self.ops))
-            self.ops.append((JUMP,))
+            self.ops.append(EndOp(JUMP))
 
         def done() -> None:
             bounds = tuple(pairwise([*lows, self.tasks]))
-            self.ops[at] = (CHOOSE, node.tests, tuple(starts), bounds, joint)
+            self.ops[at] = ChooseOp(CHOOSE, node.tests, tuple(starts), bounds, joint)
             for jump in jumps:
-                self.ops[jump] = (JUMP, len(self.ops), 0, 0)
+                self.ops[jump] = JumpOp(JUMP, len(self.ops), 0, 0)
 
         steps: list[_Item | Callable[[], None]] = []
         for branch in node.branches:
@@ -381,17 +348,17 @@ class _Compiler:
                 folded = fold.fn, self.plan.bridges[self.bridges]
                 self.bridges += 1
             code = EACH if isinstance(node, Each) else EXPAND
-            self.ops[at] = (code, branches[0], node, joint, maker, source, folded, len(self.ops))
+            self.ops[at] = ItemsOp(code, branches[0], node, joint, maker, source, folded, len(self.ops))
 
         self._branches((node.inner,), head=False, done=done)
 
     def _fan_out(self, node: FanOutNode, at: int, branches: tuple[Branch, ...]) -> None:
-        self.ops[at] = (FAN, branches, node.keys, node.settle, node.need, len(self.ops))
+        self.ops[at] = FanOutOp(FAN, branches, node.keys, node.settle, node.need, len(self.ops))
 
     def _race(self, node: RaceNode, at: int, branches: tuple[Branch, ...]) -> None:
         after = None if node.after == INF else node.after
         replica = Replica(node.count, after, node.pick)
-        self.ops[at] = (RACE, branches, replica, node.hedge, len(self.ops))
+        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, len(self.ops))
 
 
 def _outside(node: Node) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rio_chain.engine._program import ADMIT, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, TASK
-from rio_chain.engine._program import RACE as COMPETE
+from rio_chain.engine._instructions import ADMIT, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, TASK
+from rio_chain.engine._instructions import RACE as COMPETE
 
 BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER})
 """The instructions that call functions, or may have to wait."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
-from rio_chain.engine._program import Args
+from rio_chain.engine._instructions import Args
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import NotAccepted
 

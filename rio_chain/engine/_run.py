@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 from rio_chain._core.deadline import Deadline
 from rio_chain.chain._request import Request
@@ -18,6 +18,10 @@ from rio_chain.results._task_record import close
 
 ABANDON_AFTER = 30.0
 """Seconds; the limit of a run that nothing else limits."""
+UNFINISHED: Any = object()
+"""Stands for the value of a run that an exception ends."""
+NOBODYS = cast("Outcome[Any]", None)
+"""The Outcome of such a run."""
 
 
 async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
@@ -33,24 +37,24 @@ async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
     began = rt.now()
     walking = begin(rt, request, run, began, None, ABANDON_AFTER)
     del request
+    got: Any = UNFINISHED
     try:
         got = await walking
     finally:
-        end(run)
-    outcome = outcome_of(run, got, (began, began, rt.now()))
+        outcome = finish(run, got, (began, began, rt.now()))
     if checkpoints is not None and checkpoints.count() == passed:
         await checkpoints.pause()
     return outcome
 
 
-# The parts of it, for who would have to keep a coroutine of theirs around it for each request that is under way. They
-# let go of the request when it has begun: what it was called with lives for as long as the walk needs it.
+# `execute`, split up for callers that cannot afford another coroutine per request. They let go of the request when it
+# has begun, so that its arguments live only as long as the run needs them.
 
 
 def begin(  # noqa: PLR0917 - called for every request
     rt: Runtime, request: Request[Any], run: Run, now: float, deadline: Deadline | None, abandon_after: float
 ) -> Coroutine[Any, Any, Any]:
-    """The run has begun; what gives its value, or ``Failed``, is to be awaited at once. Then comes ``end``.
+    """Begin a run. Await what this returns at once: it gives the value, or ``Failed``. Then call ``finish``.
 
     Args:
         rt: the runtime of the strand that calls.
@@ -89,26 +93,29 @@ async def _at_once(run: Run, error: Exception) -> Failed:
     return _answered(run, error)
 
 
-def end(run: Run) -> None:
-    """The run is over, however it ended."""
+def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any]:
+    """End a run, however it ended. The one epilogue of all runs.
+
+    Args:
+        run: its state.
+        got: its value, or ``Failed``. ``UNFINISHED`` if an exception goes on: then nobody gets the Outcome.
+        times: when it was posted, began and ended.
+    """
     strand = run.root
-    if strand is None:
-        return  # it never began
-    run.root = run.around = None
-    here: Any = CURRENT.get()
-    if here is strand or not isinstance(here, Strand):  # else a collector ends it, in the context of somebody else
-        if strand.before is None:
-            CURRENT.set(None)
-        else:
-            parent_strand, calling = strand.before
-            CURRENT.set(parent_strand)
-            CALLING.set(calling)
-    strand.before = None
-    strand.end()
-
-
-def outcome_of(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any]:
-    """What came of a run that is over. ``times``: when it was posted, began, and ended."""
+    if strand is not None:  # else it never began
+        run.root = run.around = None
+        here: Any = CURRENT.get()
+        if here is strand or not isinstance(here, Strand):  # else a collector ends it, in the context of another run
+            if strand.before is None:
+                CURRENT.set(None)
+            else:
+                parent_strand, calling = strand.before
+                CURRENT.set(parent_strand)
+                CALLING.set(calling)
+        strand.before = None
+        strand.end()
+    if got is UNFINISHED:
+        return NOBODYS
     if run.stop_error is not None and type(got) is not Failed:
         got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
     if run.observed:

@@ -1,8 +1,8 @@
-"""A run that tells what happens in it, for ``request.stream()``.
+"""A run that reports what happens in it, for ``request.stream()``.
 
-A run that nobody watches knows nothing of this: what is told hangs on types of its own. A watched run's log is full of
-entries from the start, so the interpreter finds one where it would else write a tuple, and its strands see their ``at``
-being set. The rest are the hooks of ``Run``, which are called only where something rare has happened anyway.
+An observed run has types of its own, and a run that nobody observes pays next to nothing. Its log is full of records
+from the start, so the interpreter finds one where it would else write a tuple. Its strands are asked to report each
+call that begins (``Strand.begins``). The other events are the hooks of ``Run``, called where something rare happens.
 """
 
 from __future__ import annotations
@@ -123,17 +123,17 @@ class ObservedRecord(TaskRecord):
         self._index = index
 
     def succeeded(self, value: Any) -> None:
-        """As ``Entry.succeeded``."""
+        """As ``TaskRecord.succeeded``."""
         super().succeeded(value)
         self._part.succeeded(self._index, self)
 
     def failed(self, error: Any) -> None:
-        """As ``Entry.failed``."""
+        """As ``TaskRecord.failed``."""
         super().failed(error)
         self._part.failed(self._index, error)
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """As ``Entry.end``; for an item this may come when its walk is over."""
+        """As ``TaskRecord.end``; for an item this may come when its walk is over."""
         super().end(error, sibling=sibling)
         if self._part.over:
             self._part.finished(self._index, self)
@@ -210,26 +210,19 @@ class ObservedRun(Run):
 class ObservedStrand(Strand):
     """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
 
-    __slots__ = ("_at", "_first", "_telling")
+    __slots__ = ("_first",)
+
+    observed = True
 
     def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
-        self._telling = False
         super().__init__(run, rt, slot, parent_deadline)
-        self._telling = True
         self._first = first
 
-    def _get_at(self) -> int:
-        return self._at
-
-    def _set_at(self, index: int) -> None:
-        self._at = index
+    def begins(self, index: int) -> None:
+        """As ``Strand.begins``."""
         run = self.run
-        if self._telling and isinstance(run, ObservedRun):
+        if isinstance(run, ObservedRun):
             run.told.begins(index, self.rounds + run.log[index].calls + 1, self.replica)
-
-    # The interpreter stores the task here exactly when its call begins. That this store tells it, costs those nothing
-    # who don't watch: the interpreter asks nobody, and in their strands it is a plain slot.
-    at: Any = property(_get_at, _set_at)
 
     def close(self) -> None:
         """As ``Strand.close``."""

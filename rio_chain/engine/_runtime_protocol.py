@@ -159,6 +159,11 @@ class Checkpoints(Protocol):
         ...
 
 
+def no_winner(_: object) -> bool:
+    """For ``Runtime.race``: no answer ends it before all others have come."""
+    return False
+
+
 class Runtime(Protocol):
     """How one executor tells time, waits, calls and races."""
 

@@ -161,8 +161,19 @@ class Pinned:
             return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
         call = PinnedCall(fn, args, strand.rt.waiter())
         self.thread.put(call)
-        await _awaited(call)
+        await _answered(call)
         return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
+
+    async def call_first(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """``call``, before anybody reads the value. Interrupted, ``leave`` and go on."""
+        try:
+            return await self.call(strand, fn, args)
+        except GeneratorExit:
+            self.drop()
+            raise
+        except BaseException:
+            await self.leave(strand)
+            raise
 
     def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         return fn(*args) if self.context is None else self.context.run(fn, *args)
@@ -181,7 +192,7 @@ class Pinned:
             await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
             return
         try:
-            await _awaited(closing)
+            await _answered(closing)
         except BaseException:
             await self._left(strand, thread, closing)
             raise
@@ -226,7 +237,7 @@ class Pinned:
             thread.end()
 
 
-async def _awaited(call: PinnedCall) -> None:
+async def _answered(call: PinnedCall) -> None:
     if call.waiter is not None:
         await call.waiter.wait()
 
@@ -279,11 +290,7 @@ async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:
             except StopIteration as error:  # no coroutine can raise one
                 return Raised(error)
         return await call_reserved(strand, function, (value,))
-    try:
-        got = await pinned.call(strand, function, (value,))
-    except BaseException:
-        await pinned.leave(strand)
-        raise
+    got = await pinned.call_first(strand, function, (value,))
     if type(got) is Pinned:
         return pinned.became(got.value)
     pinned.drop()

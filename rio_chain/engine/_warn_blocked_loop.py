@@ -6,9 +6,8 @@ import warnings
 
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.chain._functions import code_of
-from rio_chain.chain._plan import PlannedBridge
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._program import TASK, Op, Spread
+from rio_chain.engine._instructions import TASK, BridgeOp, Op, Spread, TaskOp
 
 BLOCKED_AFTER = 0.1
 """Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""
@@ -24,14 +23,13 @@ def warn_blocked_loop(strand: Strand, op: Op, seconds: float) -> None:
     A warning that is an error goes to ``threading.excepthook``: the run has nothing to do with it.
     """
     if op[0] == TASK:
-        index: int = op[3]
-        what = f"task '{strand.run.plan.tasks[index].name}'"
+        what = f"task '{strand.run.plan.tasks[TaskOp.of(op).task].name}'"
         advice = "without `.inline()` a sync function runs on a thread"
     else:
-        bridge: PlannedBridge = op[3]
-        what = f"bridge '{bridge.name}'"
+        what = f"bridge '{BridgeOp.of(op).bridge.name}'"
         advice = "make it a `Task`, which runs on a thread"
-    code = code_of(op[2].fn if isinstance(op[2], Spread) else op[2])
+    fn = TaskOp.of(op).fn if op[0] == TASK else BridgeOp.of(op).fn
+    code = code_of(fn.fn if isinstance(fn, Spread) else fn)
     file, line = ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
     if (what, file, line) in _warned or len(_warned) >= MAX_WARNINGS:
         return

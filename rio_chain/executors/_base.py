@@ -6,6 +6,7 @@ And what all loops have in common.
 from __future__ import annotations
 
 import random
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
@@ -14,7 +15,8 @@ from typing import Any, Protocol
 
 from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._worker_pool import WorkerPool, pooled_call
+from rio_chain.executors._worker_call import pooled_call
+from rio_chain.executors._worker_pool import WorkerPool
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 """What a host runs as a strand of its own; it handles all its errors."""
@@ -126,9 +128,16 @@ class BaseLoopHost(BlockingHost):
     pool: WorkerPool
     must_close = True
 
+    def __init__(self, pool: WorkerPool, runtime: BaseLoopRuntime) -> None:
+        self.pool = pool
+        self.runtime = runtime
+        self._thread = threading.get_ident()
+        self._lost: Lost | None = None
+        self._closed = False
+
     def here(self) -> bool:
         """As ``Host.here``."""
-        return self.runtime.here()
+        return self.runtime.running() is self.runtime.home
 
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""
@@ -137,6 +146,28 @@ class BaseLoopHost(BlockingHost):
     def waiter(self) -> Waiter:
         """As ``BlockingHost.waiter``."""
         return self.runtime.waiter() if self.runtime.here() else super().waiter()
+
+    def close(self, *, wait: bool = True) -> None:
+        """As ``Host.close``."""
+        self._closed = True
+        if self.here():
+            self._dismiss()
+        else:
+            self._call_on_loop(self._dismiss)
+        self.pool.close(wait=wait)
+
+    @abstractmethod
+    def _call_on_loop(self, call: Callable[[], object]) -> object:
+        """Call it on the loop; not at all where that has ended. From any thread."""
+
+    @abstractmethod
+    def _dismiss(self) -> None:
+        """Stop looking for the end of the loop. On the loop only."""
+
+    def _report_loss(self, *, over: bool) -> None:
+        """The loop has ended, or begins to: call what ``on_loss`` got, unless this host was closed before."""
+        if not self._closed and self._lost is not None:
+            self._lost(over=over)
 
 
 class Host(BlockingHost, Protocol):
@@ -201,7 +232,7 @@ class Executor(ABC):
 
 
 class LoopModule(ExecutorModule, Protocol):
-    """The interface of ``executors/_asyncio.py``, ``trio.py`` and ``virtual.py``."""
+    """The interface of ``executors/_asyncio.py``, ``_trio.py`` and ``virtual/``."""
 
     def attach(self, threads: int, max_abandoned: int) -> Host:
         """A host on the loop that is running in this thread."""

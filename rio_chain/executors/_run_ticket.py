@@ -10,7 +10,7 @@ from attrs import define, field
 
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine._run import ABANDON_AFTER, begin, end, outcome_of, outcome_of_unbegun
+from rio_chain.engine._run import ABANDON_AFTER, UNFINISHED, begin, finish, outcome_of_unbegun
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors._ticket import Ticket
 
@@ -47,12 +47,13 @@ class TicketRun:
         error: BaseException | None = None
         try:
             began = rt.now()
+            got: Any = UNFINISHED
             try:
                 got = await begin(rt, ticket.request, run, began, self.deadline, self.abandon_after)
             finally:
-                end(run)
+                finished = finish(run, got, (self.posted, began, rt.now()))
                 self.left(began)
-            outcome = outcome_of(run, got, (self.posted, began, rt.now()))
+            outcome = finished
         except host.cancelled as exc:
             if host.cancelling():
                 outcome = self.unbegun(TicketCancelled(LOST))

@@ -12,7 +12,7 @@ import sniffio
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain.engine._current_run import CURRENT
 from rio_chain.errors import UsageError
-from rio_chain.executors._strand import driven_strand
+from rio_chain.executors._current_strand import driven_strand
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.policies._shared_clock import find_clock_with
 

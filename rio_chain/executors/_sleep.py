@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rio_chain.executors._current_strand import driven_strand
 from rio_chain.executors._running_loop import runtime_here
-from rio_chain.executors._strand import driven_strand, yield_to_others
-from rio_chain.executors._strand import sleep as strand_sleep
+from rio_chain.executors._thread_waiter import sleep as strand_sleep
+from rio_chain.executors._thread_waiter import yield_to_others
 
 
 async def sleep_here(seconds: float) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import STOPPED
-from rio_chain.executors._strand import StrandCancelled, ThreadStrand, ThreadWaiter
+from rio_chain.executors._strand import ThreadStrand
+from rio_chain.executors._strand_slot import StrandCancelled
+from rio_chain.executors._thread_waiter import ThreadWaiter
 
 
 async def race(

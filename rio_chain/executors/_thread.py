@@ -17,17 +17,13 @@ from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._runtime_protocol import NO_LANES, Raised, Refused, Waiter
 from rio_chain.executors._base import Lost
 from rio_chain.executors._blocking_wait import BlockingHost
+from rio_chain.executors._current_strand import current_strand
 from rio_chain.executors._process_resources import keep_for_process
-from rio_chain.executors._strand import (
-    Kernel,
-    StrandCancelled,
-    ThreadStrand,
-    ThreadWaiter,
-    Timers,
-    current_strand,
-    sleep,
-)
+from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_race import race
+from rio_chain.executors._strand_slot import StrandCancelled
+from rio_chain.executors._thread_kernel import Kernel, Timers
+from rio_chain.executors._thread_waiter import ThreadWaiter, sleep
 from rio_chain.executors._timers import MonotonicClock, TimerThread
 from rio_chain.executors._worker_pool import WorkerPool
 
@@ -236,7 +232,7 @@ after_fork(_renew)
 
 def _async_host() -> AsyncHost:
     """The loop thread for async functions: one per process, made when first needed."""
-    from rio_chain.executors._asyncio import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
+    from rio_chain.executors._shared_loop import SharedLoop  # noqa: PLC0415 - only thread chains with async functions need it
 
     pid = os.getpid()  # a forked child has none of its parent's threads
     with _lock:

@@ -1,4 +1,4 @@
-"""Deadlines: one lazy heap for many limits; and the one timer thread of the strands.
+"""Deadlines: one lazy heap for many limits. What fires them: the timer thread of the strands, or one timer of a loop.
 
 Arming a limit is a float store. Only when the new instant is earlier than the entry a slot has in the heap is
 anything pushed; an entry that comes up too early is put back at the slot's deadline of that moment.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.executors._start_thread import start_daemon
@@ -194,3 +195,78 @@ class TimerThread:
                 at = self._deadlines.next()
                 self._clock.wait(self._condition, None if at == inf else at - now)
             return None
+
+
+class Interruptible(Protocol):
+    """The slot of a task on a loop."""
+
+    def fire(self) -> None:
+        """Interrupt the task."""
+
+
+class _Handle(Protocol):
+    """A timer of a loop."""
+
+    def cancel(self) -> None: ...
+
+
+class TimedLoop(Protocol):
+    """A loop with timers, as asyncio's."""
+
+    def time(self) -> float:
+        """Seconds, never going back."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[..., object], /, *args: Any, context: Context) -> _Handle:
+        """Call it at that instant, in that context."""
+        ...
+
+
+L = TypeVar("L", bound=TimedLoop)
+
+
+class SlotDeadline:
+    """A slot's place in the reaper's heap. It outlives the slot and serves the next one, so that the heap holds no
+    more entries than there were runs at once.
+    """
+
+    __slots__ = ("deadline", "entry_at", "slot")
+
+    def __init__(self) -> None:
+        self.deadline = self.entry_at = inf
+        self.slot: Interruptible | None = None
+
+
+class LoopDeadlines(Generic[L]):
+    """One timer of a loop for the limits of all its runs, set to the earliest."""
+
+    def __init__(self, loop: L) -> None:
+        self.loop = loop
+        self.free: list[SlotDeadline] = []
+        self._deadlines: Deadlines[SlotDeadline] = Deadlines()
+        self._timer: _Handle | None = None
+        self._context = Context()  # a timer would keep that of whoever set it
+
+    def push(self, alarm: SlotDeadline, at: float) -> None:
+        """Look at the alarm at that instant."""
+        if self._deadlines.push(alarm, at):
+            self._set(at)
+
+    def drop(self, alarm: SlotDeadline) -> None:
+        """The alarm has gone off: whatever it is set to next has to be pushed."""
+        self._deadlines.drop(alarm)
+
+    def _set(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(at, surely, self._look, context=self._context)
+
+    def _look(self) -> None:
+        self._timer = None
+        for alarm in self._deadlines.due(self.loop.time()):
+            alarm.deadline = inf
+            if alarm.slot is not None:
+                surely(alarm.slot.fire)
+        at = self._deadlines.next()
+        if at < inf:
+            self._set(at)

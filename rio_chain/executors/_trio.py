@@ -12,16 +12,17 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import trio
 
 from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
+from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._worker_pool import WorkerPool
-from rio_chain.executors.virtual._autojump_calls import BEGIN, POLL_EVERY, RunningCalls
+from rio_chain.executors.virtual._autojump_clock import JumpingClock
 
 T = TypeVar("T")
 NAME = "trio"
@@ -226,7 +227,7 @@ class TrioRuntime(BaseLoopRuntime):
             try:
                 got = await work()
             except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
-                part = _cancelled_part(exc)
+                part = cancelled_part(exc, trio.Cancelled)
                 if part is not None:
                     try:
                         raise part from None
@@ -244,7 +245,7 @@ class TrioRuntime(BaseLoopRuntime):
                 for index, work in enumerate(works):
                     nursery.start_soon(contend, index, work)
         except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
-            cancelled.append(_first(group))
+            cancelled.append(first_error(group))
         if cancelled or raised:
             try:
                 raise (cancelled or raised)[0]  # not in the handler: the group would be its context, and holds it
@@ -254,64 +255,12 @@ class TrioRuntime(BaseLoopRuntime):
         return results
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error in it that is no group itself."""
-    error = group.exceptions[0]
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    return _first(cast("BaseExceptionGroup[BaseException]", error))
-
-
-def _cancelled_part(exc: BaseException) -> BaseException | None:
-    """The cancellation in it: alone, or in a nursery's group, perhaps with errors from the clean-up beside it."""
-    if isinstance(exc, trio.Cancelled):
-        return exc
-    if isinstance(exc, BaseExceptionGroup):
-        found, rest = cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)
-        if rest is None or isinstance(rest, Exception):
-            return found
-    return None
-
-
-class AutojumpClock(trio.abc.Clock, trio.abc.Instrument):
-    """Virtual time: when nothing is ready, it moves to the next deadline.
-
-    Not a ``MockClock``, which would run away from calls on threads. It is an instrument of its run as well, to know
-    that a task has run: trio finds what that has caused by ``run_sync_soon`` or a socket only when it looks for I/O,
-    and the clock must not jump before.
-    """
-
-    def __init__(self) -> None:
-        self.calls = RunningCalls()
-        self._at = BEGIN
-        self._quiet: int | None = None
-        self._stepped = False  # a task has run since trio last looked
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - as ``Instrument``
-        """As ``Instrument.before_task_step``."""
-        self._stepped = True
-
-    def start_clock(self) -> None:
-        """As ``Clock.start_clock``."""
-
-    def current_time(self) -> float:
-        """As ``Clock.current_time``."""
-        return self._at
-
-    def deadline_to_sleep_time(self, deadline: float) -> float:
-        """As ``Clock.deadline_to_sleep_time``: asked when no task is ready, and then trio looks for I/O."""
-        before, self._quiet = self._quiet, self.calls.quiet()
-        stepped, self._stepped = self._stepped, False
-        if self._quiet is None:
-            return POLL_EVERY
-        if stepped or self._quiet != before:  # trio has not looked since a task ran, or a call ended
-            return 0
-        self._at = deadline if deadline < INF else self._at
-        return deadline - self._at
+class AutojumpClock(JumpingClock, trio.abc.Clock, trio.abc.Instrument):
+    """Virtual time for trio."""
 
 
 def run_autojump(main: Callable[[], Awaitable[T]]) -> T:
-    """Run ``main`` on such a clock."""
+    """Run ``main`` in virtual time."""
     clock = AutojumpClock()
     return trio.run(main, clock=clock, instruments=[clock])
 
@@ -323,13 +272,9 @@ class TrioHost(BaseLoopHost):
     cancelled = trio.Cancelled
 
     def __init__(self, pool: WorkerPool) -> None:
-        self.pool = pool
-        self.runtime = TrioRuntime(pool)
+        super().__init__(pool, TrioRuntime(pool))
         self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
-        self._lost: Lost | None = None
         self._keeper: trio.CancelScope | None = None
-        self._closed = False
 
     def on_loop_thread(self) -> bool:
         """As ``Host.on_loop_thread``."""
@@ -355,14 +300,8 @@ class TrioHost(BaseLoopHost):
             self._keeper = trio.CancelScope()
             trio.lowlevel.spawn_system_task(self._keep, self._keeper)
 
-    def close(self, *, wait: bool = True) -> None:
-        """As ``Host.close``."""
-        self._closed = True
-        if self.here():
-            self._dismiss()
-        else:
-            call_on(self._token, self._dismiss)
-        self.pool.close(wait=wait)
+    def _call_on_loop(self, call: Callable[[], object]) -> None:
+        call_on(self._token, call)
 
     def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
         """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
@@ -382,8 +321,7 @@ class TrioHost(BaseLoopHost):
             try:
                 await trio.sleep_forever()
             finally:
-                if not self._closed and self._lost is not None:
-                    self._lost(over=False)
+                self._report_loss(over=False)
 
     def _dismiss(self) -> None:
         if self._keeper is not None:
@@ -408,8 +346,7 @@ class OwnTrioHost(TrioHost):
 
     def ended(self) -> None:
         """As ``OwnLoop.ended``."""
-        if not self._closed and self._lost is not None:
-            self._lost(over=True)
+        self._report_loss(over=True)
 
 
 def attach(threads: int, max_abandoned: int) -> TrioHost:

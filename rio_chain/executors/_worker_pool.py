@@ -1,7 +1,4 @@
-"""WorkerPool: the bounded daemon workers that serve sync functions for all executors; and a call made on one of them.
-
-A Python thread can't be killed. A call that nobody waits for any more is *given up*: it is counted as abandoned until
-it returns, another thread may take its place, and its own thread retires.
+"""WorkerPool: the bounded daemon workers that serve sync functions for all executors.
 
 Locks here are re-entrant, and nothing is allocated or called while one is held: a finaliser may come back in.
 """
@@ -11,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -21,11 +17,11 @@ from typing import Any
 from rio_chain._core.deferring_lock import acquire_by_polling
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import report_unhandled, surely
-from rio_chain.engine._current_run import task_in
-from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter, answer
-from rio_chain.engine._thread_bound_values import Pinned, PinnedThread
-from rio_chain.errors import LimitExceeded
+from rio_chain.engine._runtime_protocol import Refused, Waiter
+from rio_chain.executors._abandoned_threads import AbandonedCall, AbandonedThreads
 from rio_chain.executors._start_thread import start_daemon
+from rio_chain.executors._thread_permits import ThreadPermits
+from rio_chain.executors._worker_call import refuse_all
 
 WorkItem = Callable[[], bool]
 """Work for a pool. It handles its own errors and returns True when its thread was given up meanwhile."""
@@ -34,15 +30,6 @@ _IDLE = 10.0
 """Seconds after which a worker without work ends."""
 _LEAVE, _FINISH = 1.0, 0.1
 """Seconds that ``close`` waits for an idle thread to end, and for one that may be about to finish its item."""
-
-
-class AbandonedCall:
-    """A call that was given up and still runs: that of which task."""
-
-    __slots__ = ("task",)
-
-    def __init__(self, context: contextvars.Context | None) -> None:
-        self.task = "" if context is None else task_in(context)
 
 
 class WorkerPool:  # also a ``ThreadPool``
@@ -74,7 +61,7 @@ class WorkerPool:  # also a ``ThreadPool``
         self._pending: dict[WorkItem, _Worker | None] = {}  # not finished and not given up; None: it waits for a worker
         self._workers: dict[_Worker, None] = {}  # threads, without those that were given up or detached
         self._starting: dict[_Worker, None] = {}  # those whose thread has not begun
-        self._abandoned: dict[_Worker, AbandonedCall] = {}  # those whose call was given up and still runs
+        self._abandoned = AbandonedThreads(max_abandoned)
         self.detached_calls: dict[Any, None] = {}  # as ``ThreadPool.detached_calls``
         self.permits = ThreadPermits(threads)
         self.unserved: Callable[[list[WorkItem], BaseException], None] = refuse_all
@@ -106,17 +93,16 @@ class WorkerPool:  # also a ``ThreadPool``
     @property
     def abandoned(self) -> int:
         """Calls given up that still run."""
-        return len(self._abandoned)
+        return len(self._abandoned.calls)
 
     @property
     def saturated(self) -> bool:
         """Whether no further call may be started, because it might have to be abandoned as well."""
-        return self.abandoned >= self.max_abandoned
+        return len(self._abandoned.calls) >= self.max_abandoned
 
     def refusal(self) -> Refused:
         """The answer to a call that was not made because the pool is saturated."""
-        calls = f"{self.abandoned} abandoned calls still run (max_abandoned={self.max_abandoned})"
-        return Refused(LimitExceeded(f"{calls}; this one was not made"))
+        return self._abandoned.refusal()
 
     def submit(self, item: WorkItem) -> None:
         """Have an item done. Never blocks; from any thread, also from a finaliser.
@@ -167,9 +153,10 @@ class WorkerPool:  # also a ``ThreadPool``
         ``context`` is that of the call, and says of which task it is.
         """
         with self._lock:
-            worker = self._pending.pop(item, None)
+            worker = self._pending.get(item)
             if worker is not None:
-                self._abandoned[worker] = AbandonedCall(context)
+                self._abandoned.add(worker, context)  # first: an error here leaves all as it was
+                self._pending.pop(item, None)
                 self._workers.pop(worker, None)
 
     def detach(self, item: WorkItem) -> _Worker | None:
@@ -187,11 +174,11 @@ class WorkerPool:  # also a ``ThreadPool``
         """As ``ThreadPool.abandon_detached``: a thread that was detached is stuck. It may return right after."""
         if worker is not None:
             with self._lock:
-                self._abandoned[worker] = AbandonedCall(context)
+                self._abandoned.add(worker, context)
 
     def left_calls(self) -> list[AbandonedCall]:
         """The calls that were given up and still run."""
-        return list(self._abandoned.values())
+        return list(self._abandoned.calls.values())
 
     def refill(self) -> None:
         """Start a thread for an item that waits, if there may be one more."""
@@ -307,7 +294,7 @@ class WorkerPool:  # also a ``ThreadPool``
             lost = item is not None and self._pending.get(item, self) in (None, worker)
             if item is not None and lost:
                 del self._pending[item]
-            goes_on = self._abandoned.pop(worker, self) is self or self._stays(worker)
+            goes_on = not self._abandoned.remove(worker) or self._stays(worker)
         if item is not None and lost:
             surely(partial(self.unserved, [item], error))
         return goes_on
@@ -344,7 +331,7 @@ class WorkerPool:  # also a ``ThreadPool``
                     given_up = item()
                 except BaseException as error:  # noqa: BLE001 - an error of an item must not cost a worker
                     report_unhandled(error)
-                    given_up = worker in self._abandoned
+                    given_up = worker in self._abandoned.calls
                     if not given_up:
                         surely(partial(self.unserved, [item], error))  # it may not have begun
                 stays = self._done(item, worker, given_up=given_up)
@@ -371,7 +358,7 @@ class WorkerPool:  # also a ``ThreadPool``
         acquire_by_polling(lock)
         try:
             if given_up:
-                self._abandoned.pop(worker, None)
+                self._abandoned.remove(worker)
                 return self._stays(worker)
             if self._pending.get(item) is worker:  # else it was parked and has been woken, and waits here again
                 del self._pending[item]
@@ -388,186 +375,3 @@ class _Worker:
     def __init__(self) -> None:
         self.item: WorkItem | None = None  # what its thread has taken out of the line
         self.thread: threading.Thread | None = None  # when that has begun
-
-
-def refuse_all(items: list[WorkItem], error: BaseException) -> None:
-    """What a pool of ``WorkerCall`` does with those that nobody can do."""
-    for item in items:
-        if isinstance(item, WorkerCall):
-            item.refuse(error)
-
-
-class WorkerCall:
-    """One call on a worker. It begins, ends, or is given up under its lock, each at most once."""
-
-    __slots__ = ("_call", "_lock", "_pool", "_state", "_waiter", "answer")
-
-    def __init__(self, pool: WorkerPool, waiter: Waiter, call: tuple[Any, ...]) -> None:
-        self.answer: Any = None
-        self._call = call  # the arguments of `answer`
-        self._pool = pool
-        self._lock = threading.RLock()
-        self._state = "queued"
-        self._waiter = waiter
-
-    def __call__(self) -> bool:
-        """Make the call, on a worker."""
-        with self._lock:
-            if self._state != "queued":
-                return False
-            self._state = "running"
-        got: list[Any] = [answer(*self._call)]  # no name may keep a ``Pinned`` here while its thread serves it
-        if type(got[0]) is Pinned:
-            thread = self._detached(got.pop())
-            if thread is not None:
-                thread.serve()
-            return True
-        with self._lock:
-            if self._state != "running":
-                return True
-            self._state = "ended"
-            self.answer = got.pop()
-        surely(self._over)
-        return False
-
-    def _detached(self, pinned: Pinned) -> PinnedThread | None:
-        """Answer with a value that needs this thread. None: nobody waits for it."""
-        with self._lock:
-            if self._state != "running":
-                return None
-            thread = pinned.detach(self._call[0], self._pool, self._pool.detach(self))
-            self._state = "ended"
-            self.answer = pinned
-        surely(self._over)
-        surely(self._pool.refill)
-        return thread
-
-    def take(self) -> Any:
-        """The answer, which is not kept here."""
-        got, self.answer = self.answer, None
-        return got
-
-    def refuse(self, error: BaseException) -> None:
-        """No thread can be had for it, and it is not made; or its thread met an error of the system."""
-        with self._lock:
-            if self._state not in ("queued", "running"):
-                return
-            self.answer = Refused(error) if self._state == "queued" else Raised(error)
-            self._state = "ended"
-        surely(self._over)
-
-    def _over(self) -> None:
-        """It has its answer."""
-        surely(self._pool.permits.release)
-        surely(self._waiter.wake)
-
-    def give_up(self) -> bool:
-        """Nobody waits any more: it never begins, or it is abandoned (True); one that has ended stays as it is."""
-        with self._lock:
-            running = self._state == "running"
-            if not running and self._state != "queued":
-                return False
-            self._state = "given up"
-            if running:
-                surely(partial(self._pool.give_up, self, self._call[0]))
-            else:
-                surely(partial(self._pool.withdraw, self))
-        surely(self._pool.permits.release)
-        self._pool.refill()
-        return running
-
-
-async def pooled_call(
-    pool: WorkerPool,
-    waiter_factory: Callable[[], Waiter],
-    fn: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> Any:
-    """``Runtime.call`` for the loops: run ``fn`` on a worker, in a copy of the context of the task that awaits this.
-
-    Gives its value or ``Raised``. It uses up the permit that ``pool.reserve`` gave. Interrupted, it gives the call up
-    and raises the interruption.
-    """
-    if pool.saturated:
-        pool.permits.release()
-        return pool.refusal()
-    job = None
-    try:
-        waiter = waiter_factory()
-        job = WorkerCall(pool, waiter, (contextvars.copy_context(), fn, args, kwargs))
-        pool.submit(job)
-    except BaseException as error:
-        if job is None:
-            pool.permits.release()
-        elif job.give_up():
-            raise
-        if isinstance(error, (RuntimeError, MemoryError)):  # no thread can be started, and none is there
-            return Refused(error)
-        raise
-    try:
-        await waiter.wait()
-    except BaseException:
-        job.give_up()
-        job.take()
-        raise
-    return job.take()
-
-
-class ThreadPermits:
-    """A number of permits, handed over in the order in which they were asked for, never freed and raced for."""
-
-    def __init__(self, free: int) -> None:
-        self.free = free
-        self._lock = threading.RLock()
-        self._turns: deque[_PermitWaiter] = deque()
-
-    def reserve(self, waiter_factory: Callable[[], Waiter]) -> Awaitable[None] | None:
-        """Take a permit: None when there was one, else something to wait for."""
-        with self._lock:
-            if self.free:
-                self.free -= 1
-                return None
-        return self._wait(waiter_factory)
-
-    def release(self) -> None:
-        """Hand a permit to the one who has waited longest. From any thread."""
-        with self._lock:
-            while self._turns:
-                turn = self._turns.popleft()
-                if turn.state == "waits":
-                    turn.state = "has it"
-                    break
-            else:
-                self.free += 1
-                return
-        surely(turn.waiter.wake)
-
-    async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
-        turn = _PermitWaiter(waiter_factory())
-        with self._lock:
-            if self.free:  # one came back in between
-                self.free -= 1
-                return
-            self._turns.append(turn)
-        try:
-            await turn.waiter.wait()
-        except BaseException:
-            if self._quit(turn):
-                self.release()  # it came too late for us
-            raise
-
-    def _quit(self, turn: _PermitWaiter) -> bool:
-        with self._lock:
-            had, turn.state = turn.state == "has it", "gone"
-            while self._turns and self._turns[0].state == "gone":
-                self._turns.popleft()
-            return had
-
-
-class _PermitWaiter:
-    __slots__ = ("state", "waiter")
-
-    def __init__(self, waiter: Waiter) -> None:
-        self.state = "waits"
-        self.waiter = waiter

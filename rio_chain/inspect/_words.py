@@ -7,7 +7,8 @@ import math
 from rio_chain._core.source_text import fn_source, on_source
 from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
-from rio_chain.chain._plan import Plan, title
+from rio_chain.chain._plan import Plan
+from rio_chain.chain._title import title
 from rio_chain.policies import AtLeast, Policy, Quantile
 
 # --- policies ---------------------------------------------------------------------------------------------------

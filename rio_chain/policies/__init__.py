@@ -1,6 +1,7 @@
 """One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
 
-``_policy`` says what a policy is asked, and ``_permit`` how a call gets in. A Replica is none: it has several parts.
+What they have in common is in ``_policy`` (what a policy is asked), ``_permit`` (how a call gets in), ``_shared_state``
+and ``_shared_clock``.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Choosers that compare the answers of several replicas. The one that does not is in ``first``."""
+"""Choosers that compare the answers of several replicas. The one that does not is in ``_first``."""
 
 from __future__ import annotations
 

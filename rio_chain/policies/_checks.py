@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rio_chain._core.chain_base import not_a_chain
-from rio_chain._core.signatures import signature_of
+from rio_chain._core.signatures import arity
 from rio_chain._core.units import escape_nonprintable, number, short_repr
 from rio_chain.errors import ChainDefinitionError
 
@@ -27,7 +27,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
         raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")
     if any(inspect.isgeneratorfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the generator function `{title(value)}`")
-    if one and not _takes_one(value):
+    if one and not arity(value).takes(1):
         raise ChainDefinitionError(f"{text}, and `{title(value)}` can't be called with just one argument")
     return value
 
@@ -36,17 +36,6 @@ def title(fn: object) -> str:
     """The name that a function shows under."""
     name = getattr(fn, "__name__", None)
     return "lambda" if name == "<lambda>" else escape_nonprintable(name) if isinstance(name, str) else type(fn).__name__
-
-
-def _takes_one(fn: Callable[..., Any]) -> bool:
-    signature = signature_of(fn, follow_wrapped=True)
-    if signature is None:
-        return True  # a builtin that tells nothing
-    try:
-        signature.bind(None)
-    except TypeError:
-        return False
-    return True
 
 
 def label(name: object) -> str:

@@ -8,6 +8,7 @@ from bisect import bisect_left, insort
 from collections import deque
 
 from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.quantiles import quantile
 from rio_chain._core.units import count, format_duration, number, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._number_format import exact_number
@@ -68,13 +69,7 @@ class Quantile(Shared):
     def value(self) -> float | None:
         """The quantile in seconds, between the two nearest answers in proportion; None: too few have come."""
         with self._lock:
-            last = len(self._sorted) - 1
-            if last + 1 < self._warmup:
-                return None
-            at = self._q * last
-            low = int(at)
-            below, above = self._sorted[low], self._sorted[min(low + 1, last)]
-        return below + (above - below) * (at - low)
+            return None if len(self._sorted) < self._warmup else quantile(self._sorted, self._q, interpolate=True)
 
     def _renew(self) -> None:
         """In a forked child: the answers are kept; one may have been added in part."""

@@ -122,7 +122,7 @@ class TaskRecord:
                 call_record.status, call_record.error = status, error
 
     def add_calls(self, other: TaskRecord, replica: int | None = None) -> None:
-        """Count the calls of another Entry as its own; ``replica``: they were those of that contender."""
+        """Count the calls of another record as its own; ``replica``: they were those of that contender."""
         if other.calls:
             self.began = other.began if not self.calls else min(self.began, other.began)
             self.ended = max(self.ended, other.ended)
@@ -158,11 +158,11 @@ class TaskRecord:
 
 
 Log = list[Any]
-"""Per task, in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or an ``Entry``."""
+"""Per task, in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or a ``TaskRecord``."""
 
 
 def record_of(log: Log, index: int) -> TaskRecord:
-    """The task's Entry, made from the short form where need be."""
+    """The task's record, made from the short form where need be."""
     found: Any = log[index]
     if isinstance(found, TaskRecord):
         return found
@@ -329,12 +329,12 @@ class ItemTotals(TaskRecord):
             self.skip(error)
 
     def skip(self, error: Any) -> None:
-        """As ``Entry.skip``; what an earlier round left is gone."""
+        """As ``TaskRecord.skip``; what an earlier round left is gone."""
         self.restart()
         super().skip(error)
 
     def sum_up(self) -> None:
-        """As ``Entry.sum_up``, also for its items."""
+        """As ``TaskRecord.sum_up``, also for its items."""
         super().sum_up()
         for item in self.items:
             if isinstance(item.found, TaskRecord):
@@ -348,7 +348,7 @@ class ItemTotals(TaskRecord):
         self.open = []
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """As ``Entry.end``, also for the items that were interrupted; a task that none of them came to was not run."""
+        """As ``TaskRecord.end``, also for items that were interrupted; a task that none of them came to was not run."""
         self.close_open(error, sibling=sibling)
         if self.status == "running" and not self.counts.keys() - {"skipped"}:
             super().skip(error)
@@ -356,7 +356,7 @@ class ItemTotals(TaskRecord):
             super().end(error, sibling=sibling)
 
     def take_end(self, other: TaskRecord) -> None:
-        """As ``Entry.take_end``, with its items."""
+        """As ``TaskRecord.take_end``, with its items."""
         super().take_end(other)
         if isinstance(other, ItemTotals):
             self.counts, self.items, self.open, self.failures = other.counts, other.items, other.open, other.failures

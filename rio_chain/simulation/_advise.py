@@ -14,8 +14,9 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
 from rio_chain.simulation import _charts
 from rio_chain.simulation._compare import Comparison, compared, figures
-from rio_chain.simulation._confidence_intervals import Estimate, short
 from rio_chain.simulation._distribution import PERCENTILES, plain_estimate, plain_number
+from rio_chain.simulation._estimate import Estimate, short
+from rio_chain.simulation._extra import require_statistics
 from rio_chain.simulation._policy_changes import changed, written
 from rio_chain.simulation._search import Search, more_calls
 from rio_chain.simulation._settings import setting
@@ -145,6 +146,7 @@ def advise(
 
     Raises:
         ChainDefinitionError: a goal that is none, a task that is not there, and whatever ``simulate`` refuses.
+        ImportError: without the extra ``rio-chain[simulate]``, which brings numpy and scipy.
 
     Example:
         >>> from rio_chain import Task, advise
@@ -154,6 +156,7 @@ def advise(
         >>> advice.helps, advice.extra_load <= 0.05, advice.gain > 200
         (True, True, True)
     """
+    require_statistics("advise")
     checked_chain(chain)
     wanted = [task.name for task in chain.plan().tasks] if tasks is None else _tasks(chain, tasks)
     if goal not in PERCENTILES:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import inf
 
 from rio_chain.engine._blocking_call import SharedPermit
-from rio_chain.executors._strand import current_strand
+from rio_chain.executors._current_strand import current_strand
 
 
 class Lasting:

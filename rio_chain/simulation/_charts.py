@@ -11,10 +11,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import product
 
+from rio_chain._core.quantiles import quantile
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.inspect._html import escape
-from rio_chain.simulation._confidence_intervals import Estimate, rank, short
 from rio_chain.simulation._distribution import PERCENTILES, Distribution
+from rio_chain.simulation._estimate import Estimate, short
 
 HEIGHT = 240
 WIDE = 1000  # in which the curves are drawn, before they are stretched
@@ -138,7 +139,7 @@ class Scale:
     @staticmethod
     def value(of: Distribution, u: float) -> float:
         """The latency that a share of ``10 ** -u`` exceeds."""
-        return of.ordered[rank(1 - 10**-u, len(of))]
+        return quantile(of.ordered, 1 - 10**-u)
 
     def x(self, u: float) -> float:
         """From 0 to 1."""

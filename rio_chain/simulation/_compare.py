@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from rio_chain._core.quantiles import quantile
 from rio_chain._core.units import short_repr
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
 from rio_chain.simulation import _charts
-from rio_chain.simulation._confidence_intervals import (
-    INF,
-    Estimate,
-    between,
-    bootstrap_weights,
-    difference,
-    means_again,
-    paired,
-    quantiles_again,
-    rank,
-    short,
-)
 from rio_chain.simulation._distribution import PERCENTILES, Distribution, plain_estimate
+from rio_chain.simulation._estimate import INF, Estimate, short
+from rio_chain.simulation._extra import require_statistics
 from rio_chain.simulation._settings import Setting, setting
 from rio_chain.simulation._simulate import check_load, checked_chain, played
 from rio_chain.simulation._simulation_result import Simulation, columns
@@ -34,6 +25,7 @@ from rio_chain.simulation._stage import Backend, names_of
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
+    from rio_chain.simulation._confidence_intervals import Floats, Weights
 
 SUCCEEDED, CALLS = "succeeded", "calls"
 
@@ -55,19 +47,13 @@ class Comparison:
         ``p50`` to ``p99.9`` are milliseconds until a request has succeeded, and infinite where too many fail;
         ``succeeded`` is a share of the requests, ``calls`` what one request makes. All with a 95 % interval.
         """
+        from rio_chain.simulation._confidence_intervals import bootstrap_weights  # noqa: PLC0415 - it takes numpy
+
         base, *others = self.simulations
         first = self.simulations[base]
         weights = bootstrap_weights(first.requests, first.seed)
         drawn = _drawn(first, weights)
-        return {
-            name: {
-                what: between(
-                    difference(figures(self.simulations[name])[what], figures(first)[what]), paired(mine, drawn[what])
-                )
-                for what, mine in _drawn(self.simulations[name], weights).items()
-            }
-            for name in others
-        }
+        return {name: _differences(self.simulations[name], first, weights, drawn) for name in others}
 
     # --- looking at it ------------------------------------------------------------------------------------------
 
@@ -119,19 +105,34 @@ def figures(simulation: Simulation) -> dict[str, float]:
     """What is compared of a simulation."""
     ordered = Distribution(simulation.ended).ordered
     return {
-        **{name: ordered[rank(q, len(ordered))] for name, q in PERCENTILES.items()},
+        **{name: quantile(ordered, q) for name, q in PERCENTILES.items()},
         SUCCEEDED: float(simulation.succeeded),
         CALLS: sum(simulation.calls) / simulation.requests,
     }
 
 
-def _drawn(simulation: Simulation, weights: list[list[int]]) -> dict[str, Sequence[float]]:
+def _drawn(simulation: Simulation, weights: Weights) -> dict[str, Floats]:
     """The same figures, of each draw of blocks."""
-    tails = quantiles_again(simulation.ended, list(PERCENTILES.values()), weights)
+    from rio_chain.simulation._confidence_intervals import bootstrap_means, bootstrap_quantiles  # noqa: PLC0415
+
+    percentiles = bootstrap_quantiles(simulation.ended, list(PERCENTILES.values()), weights)
     return {
-        **{name: [each[i] for each in tails] for i, name in enumerate(PERCENTILES)},
-        SUCCEEDED: means_again([float(each < INF) for each in simulation.ended], weights),
-        CALLS: means_again(simulation.calls, weights),
+        **dict(zip(PERCENTILES, percentiles.T, strict=True)),
+        SUCCEEDED: bootstrap_means([float(each < INF) for each in simulation.ended], weights),
+        CALLS: bootstrap_means(simulation.calls, weights),
+    }
+
+
+def _differences(
+    simulation: Simulation, first: Simulation, weights: Weights, drawn: Mapping[str, Floats]
+) -> dict[str, Estimate]:
+    """What a variant has more than the first, whose figures were ``drawn`` of the same blocks."""
+    from rio_chain.simulation._confidence_intervals import between, difference  # noqa: PLC0415
+
+    mine, base = figures(simulation), figures(first)
+    return {
+        what: between(float(difference(mine[what], base[what])), difference(again, drawn[what]))
+        for what, again in _drawn(simulation, weights).items()
     }
 
 
@@ -168,6 +169,7 @@ def compare(
 
     Raises:
         ChainDefinitionError: fewer than two chains, names that don't fit them, and whatever ``simulate`` refuses.
+        ImportError: without the extra ``rio-chain[simulate]``, which brings numpy and scipy.
 
     Example:
         >>> from rio_chain import Task, compare
@@ -179,6 +181,7 @@ def compare(
         >>> found.differences["B"]["p99"].high < -100
         True
     """
+    require_statistics("compare")
     labels = _names(chains, names)
     known = set[str]().union(*(names_of(chain.plan().tasks) for chain in chains))
     given: Any = backends

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+from rio_chain._core.quantiles import quantile
 from rio_chain._core.units import number, short_repr
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.simulation._confidence_intervals import Estimate, mean, quantile, short
+from rio_chain.simulation._estimate import Estimate, short
+from rio_chain.simulation._extra import require_statistics
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 """Those that are shown."""
@@ -18,7 +20,8 @@ PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 class Distribution:
     """How long each of many took, in milliseconds, in the order in which they came.
 
-    Its figures are numbers that also know their 95 % interval: ``latency.p99``, ``latency.p99.low``.
+    Its figures are numbers that also know their 95 % interval: ``latency.p99``, ``latency.p99.low``. They need numpy
+    and scipy, which come with the extra ``rio-chain[simulate]``.
 
     Example:
         >>> took = Distribution([10.0] * 990 + [80.0] * 10)
@@ -39,12 +42,16 @@ class Distribution:
 
         Raises:
             ChainDefinitionError: not a number above 0 and below 1.
+            ImportError: without the extra ``rio-chain[simulate]``.
         """
         if not 0 < number(q, "q", above=0) < 1:
             raise ChainDefinitionError(
                 f"`q` must be more than 0 and less than 1, as 0.99 for the p99; got {short_repr(q)}"
             )
-        return quantile(self.ordered, self.values, q)
+        require_statistics("Distribution.quantile")
+        from rio_chain.simulation._confidence_intervals import quantile as estimated  # noqa: PLC0415 - it takes numpy
+
+        return estimated(self.ordered, self.values, q)
 
     @cached_property
     def p50(self) -> Estimate:
@@ -74,6 +81,9 @@ class Distribution:
     @cached_property
     def mean(self) -> Estimate:
         """The mean."""
+        require_statistics("Distribution.mean")
+        from rio_chain.simulation._confidence_intervals import mean  # noqa: PLC0415 - it takes numpy
+
         return mean(self.values)
 
     @property
@@ -94,7 +104,8 @@ class Distribution:
         }
 
     def __repr__(self) -> str:
-        return f"<Distribution of {len(self)}: p50 {short(self.p50)} ms, p99 {short(self.p99)} ms>"
+        p50, p99 = (quantile(self.ordered, q) for q in (0.5, 0.99))
+        return f"<Distribution of {len(self)}: p50 {short(p50)} ms, p99 {short(p99)} ms>"
 
 
 def plain_number(value: float) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from attrs import evolve, frozen
 
-from rio_chain._core.copied_constants import copyable, fresh, is_container
+from rio_chain._core.copied_constants import copyable, fresh_answer, is_container
 from rio_chain._core.units import Duration, format_duration, milliseconds, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._outcome import Outcome
@@ -143,7 +143,7 @@ class LatencyModel:
 
     def answer(self) -> Any:
         """What a call that does not fail answers."""
-        return fresh(self.value) if is_container(self.value) else self.value
+        return fresh_answer(self.value)
 
     # --- drawing -------------------------------------------------------------------------------------------------
 

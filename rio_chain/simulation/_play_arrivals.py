@@ -17,7 +17,7 @@ from rio_chain.errors import QueueFull
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors.virtual._executor import VirtualExecutor, VirtualHost
 from rio_chain.results._outcome import Outcome
-from rio_chain.simulation._confidence_intervals import INF
+from rio_chain.simulation._estimate import INF
 from rio_chain.simulation._random_draws import Draws
 from rio_chain.simulation._settings import Setting
 from rio_chain.simulation._stage import VISIT, Stage, Visit

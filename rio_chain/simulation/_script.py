@@ -10,7 +10,7 @@ from typing import Any, cast
 from attrs import evolve, frozen
 from returns.result import Failure
 
-from rio_chain._core.copied_constants import copyable, fresh, is_container
+from rio_chain._core.copied_constants import copyable, fresh_answer, is_container
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import Duration, escape_nonprintable, format_duration, milliseconds, seconds, short_repr
 from rio_chain.engine._current_run import Here, here
@@ -40,7 +40,7 @@ class Step:
 
     def answer(self) -> Any:
         """What it answers; a list, dict, set or bytearray is a new one each time."""
-        return fresh(self.value) if is_container(self.value) else self.value
+        return fresh_answer(self.value)
 
     def __str__(self) -> str:
         after = f", after={format_duration(self.delay)[:-3]}" if self.delay else ""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
+from rio_chain._core.quantiles import nearest_rank, quantile
 from rio_chain.chain._compose import Composed
-from rio_chain.simulation._confidence_intervals import rank
 from rio_chain.simulation._distribution import PERCENTILES
 from rio_chain.simulation._policy_changes import Change, Changes, TaskPolicies, changed, task_policies
 from rio_chain.simulation._settings import Setting
@@ -102,7 +102,8 @@ class Search:
         """The goal; of few requests the mean of what is near to it, which is surer. Nothing is worse than a failure."""
         ordered = sorted(min(each, 1e9) for each in simulation.ended)
         near = 0.7 * (1 - self.q)
-        some = ordered[rank(self.q - near, len(ordered)) : rank(self.q + near, len(ordered)) + 1]
+        first, last = (nearest_rank(q, len(ordered)) for q in (self.q - near, self.q + near))
+        some = ordered[first : last + 1]
         return math.fsum(some) / len(some)
 
     # --- what is tried ------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Search:
     @staticmethod
     def _late(took: Sequence[float], share: float) -> float:
         """What that share of the calls takes longer than."""
-        return nice(took[rank(1 - min(share, 0.5), len(took))])
+        return nice(quantile(took, 1 - min(share, 0.5)))
 
 
 def _within(change: Change, stack: TaskPolicies) -> bool:

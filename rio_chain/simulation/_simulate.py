@@ -15,8 +15,9 @@ from rio_chain.errors import (
     Unstable,
 )
 from rio_chain.simulation._arrivals import Arrivals, rate_of
-from rio_chain.simulation._confidence_intervals import INF
 from rio_chain.simulation._distribution import Distribution
+from rio_chain.simulation._estimate import INF
+from rio_chain.simulation._extra import require_statistics
 from rio_chain.simulation._play_arrivals import Play
 from rio_chain.simulation._settings import Setting, setting
 from rio_chain.simulation._simulation_result import BackendLoad, Simulation
@@ -128,6 +129,7 @@ def simulate(
     Raises:
         ChainDefinitionError: an argument out of its range; a task without a backend; a backend that is no task.
         Unstable: more requests come than the workers can serve, and nothing ends their waiting. Told before it begins.
+        ImportError: without the extra ``rio-chain[simulate]``, which brings numpy and scipy.
 
     Example:
         >>> from rio_chain import Task, simulate
@@ -138,6 +140,7 @@ def simulate(
         >>> simulation.latency.p99 < 100, 0 < simulation.extra_load < 0.05
         (True, True)
     """
+    require_statistics("simulate")
     given = setting(
         backends,
         requests=requests,

@@ -10,8 +10,8 @@ from attrs import frozen
 
 from rio_chain.inspect._text import Text
 from rio_chain.simulation import _charts
-from rio_chain.simulation._confidence_intervals import INF, Estimate, share_of, short
 from rio_chain.simulation._distribution import Distribution, plain_estimate, plain_number
+from rio_chain.simulation._estimate import INF, Estimate, short
 
 
 @frozen
@@ -85,6 +85,8 @@ class Simulation:
     @cached_property
     def succeeded(self) -> Estimate:
         """The share of the requests that succeeded."""
+        from rio_chain.simulation._confidence_intervals import share_of  # noqa: PLC0415 - it takes numpy
+
         return share_of([each < INF for each in self.ended])
 
     @property

@@ -207,7 +207,7 @@ def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> 
     """A function that behaves like the backend, and is counted."""
     if isinstance(backend, LatencyModel):
         return _model(task, backend, load, draws)
-    return (_awaited if is_async(backend) else _called)(task.index, backend, load)
+    return (_async_call if is_async(backend) else _blocking_call)(task.index, backend, load)
 
 
 def _entered(index: int, load: Load) -> tuple[Visit, int]:
@@ -244,7 +244,7 @@ def _model(task: PlannedTask, model: LatencyModel, load: Load, draws: Draws) -> 
     return call
 
 
-def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
+def _async_call(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         visit, _ = _entered(index, load)
         strand = CURRENT.get()
@@ -263,7 +263,7 @@ def _awaited(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., An
     return call
 
 
-def _called(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
+def _blocking_call(index: int, fn: Callable[..., Any], load: Load) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         _entered(index, load)
         return fn(*args, **kwargs)

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from attrs import frozen
 
+from rio_chain._core.suspended_frames import frames_of
 from rio_chain._core.units import Duration, escape_nonprintable, seconds, short_repr
 from rio_chain.balancer import Balancer
 from rio_chain.errors import ChainDefinitionError, RioError
@@ -160,7 +161,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         assert self._before is not None  # noqa: S101 - this is the end of the block
         before = self._before
         lines = [
-            f"task {escape_nonprintable(name)}{_place(_suspended(coroutine))}"
+            f"task {escape_nonprintable(name)}{_place(frames_of(coroutine)[::-1])}"
             for task, (name, coroutine) in _tasks().items()
             if task not in before.tasks
         ]
@@ -224,17 +225,6 @@ def _rests(thread: threading.Thread, frames: list[FrameType], balancers: tuple[B
     whose += [frames[0].f_locals.get("self")] if frames[0].f_code is WorkerPool._serve.__code__ else []
     hosts = [balancer._host for balancer in balancers if balancer._host is not None]
     return any(owner in (host.pool, getattr(host.runtime, "_own", None)) for owner in whose for host in hosts)
-
-
-def _suspended(coroutine: Any) -> list[FrameType]:
-    """The frames of what is suspended, the innermost first."""
-    frames: list[FrameType] = []
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-        if frame is not None:
-            frames.append(frame)
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    return frames[::-1]
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
+from rio_chain._core.awaited import awaited
 from rio_chain._core.units import short_repr
 from rio_chain.chain._functions import is_async
 from rio_chain.chain._request import Request
@@ -84,11 +85,7 @@ def _is_async(work: Any) -> bool:
 
 def _function(work: Work) -> Callable[[], Coroutine[Any, Any, Any]]:
     given: Any = work
-    return partial(_awaited, given) if kind_of(work) is Request else given
-
-
-async def _awaited(request: Awaitable[T]) -> T:
-    return await request
+    return partial(awaited, given) if kind_of(work) is Request else given
 
 
 def _virtual(work: Work) -> Any:

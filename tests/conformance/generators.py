@@ -16,7 +16,7 @@ from attrs import define, field
 from conformance.harness import World
 
 from rio_chain import BridgeFailed, Task, TaskTimedOut, TicketCancelled, each, fan_out, race, reduce
-from rio_chain.executors._strand import current_strand
+from rio_chain.executors._current_strand import current_strand
 
 LONG = 3_000
 """Milliseconds that nothing in a test lasts, unless something else is wrong."""

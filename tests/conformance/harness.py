@@ -27,7 +27,9 @@ from attrs import define, field
 from rio_chain import Balancer, Outcome, Request
 from rio_chain.executors import runtime_here, waiter_here
 from rio_chain.executors._asyncio import AutojumpLoop
-from rio_chain.executors._strand import Expired, StrandCancelled, ThreadStrand, current_strand
+from rio_chain.executors._current_strand import current_strand
+from rio_chain.executors._strand import ThreadStrand
+from rio_chain.executors._strand_slot import Expired, StrandCancelled
 from rio_chain.testing import VirtualExecutor, run_virtual, sleep
 
 NATIVE = ("asyncio", "trio", "virtual")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import trio
 from conformance.generators import ENDS, LIMIT, LONG, Case, Watch, same, this_task
 from conformance.harness import World
 
@@ -15,6 +17,11 @@ from rio_chain import Task, TaskTimedOut, each, remaining
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(30)]
 KINDS = ["sync", "async"]
 EARLY = [end for end in ENDS if end not in ("exhausted", "generator fails")]
+
+
+def shield(world: World) -> Any:
+    """On trio a cancelled scope interrupts every wait in it."""
+    return trio.CancelScope(shield=True) if world.executor == "trio" else nullcontext()
 
 
 def watch_of(world: World, kind: str, **options: Any) -> Watch:
@@ -44,6 +51,27 @@ async def test_a_slow_clean_up_is_waited_for(world: World, end: str, kind: str) 
                 watch.kept.append("slow")
 
     await ENDS[end](Case(world, watch, Task(sync if kind == "sync" else slow)))
+    assert watch.kept == ["slow"]
+    watch.check()
+
+
+@pytest.mark.parametrize("end", EARLY)
+async def test_a_clean_up_is_interrupted_once_if_an_item_is_waited_for(world: World, end: str) -> None:
+    """So it may wait, as in a `for` loop; on trio it has to be shielded for that."""
+    watch = watch_of(world, "async", stalls=True)
+
+    async def rows(_: object) -> AsyncIterator[int]:
+        with watch.around():
+            try:
+                for x in watch.numbers():
+                    await watch.stall(x)
+                    yield x
+            finally:
+                with shield(world):
+                    await world.pause(20)
+                watch.kept.append("slow")
+
+    await ENDS[end](Case(world, watch, Task(rows)))
     assert watch.kept == ["slow"]
     watch.check()
 

@@ -178,6 +178,50 @@ async def test_calls_at_once_of_a_function_that_returns_a_cursor(world: World, m
         assert outcome.unwrap() == list(range(50))
 
 
+class Pages:
+    """Its ``__iter__`` is a generator function."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def __iter__(self) -> Iterator[int]:
+        with self.watch.around():
+            yield from self.watch.numbers()
+
+
+@pytest.mark.parametrize("by", ["task", "bridge"])
+async def test_what_an_object_of_a_function_makes_in_its_iter_is_closed(world: World, by: str) -> None:
+    watch, error = Watch(world), OSError("item")
+
+    def pages(_: object) -> Pages:
+        return Pages(watch)
+
+    async def body(x: int) -> int:
+        if x == 3:
+            raise error
+        return x
+
+    made: Any = Task(pages) if by == "task" else Task(same) >> pages
+    outcome = await world.run((made >> each(Task(body), limit=LIMIT))(0))
+    assert outcome.result.failure() is error
+    watch.check()
+
+
+async def test_bridges_after_one_that_returns_a_cursor_run_on_its_thread(world: World) -> None:
+    def read(rows: sqlite3.Cursor) -> list[int]:
+        try:
+            return [x for (x,) in rows]
+        finally:
+            rows.connection.close()
+
+    def doubled(numbers: list[int]) -> list[int]:
+        return [2 * x for x in numbers]
+
+    for made in (Task(rows_of_table), Task(same) >> rows_of_table):
+        outcome = await world.run((made >> read >> doubled >> each(Task(same)))(0))
+        assert outcome.unwrap() == [2 * x for x in range(50)]
+
+
 async def test_a_file(world: World, tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text("".join(f"{x}\n" for x in range(50)))

@@ -252,3 +252,25 @@ async def test_one_that_goes_on_when_it_is_closed_does_not_hang(world: World, ki
     assert watch.kept == ([] if (kind, end) == ("async", "item fails") else ["swallowed"])
     assert world.now() - begun < LONG
     assert watch.taken <= 3 * LIMIT + 2
+
+
+@pytest.mark.parametrize("end", ["limit", "cancelled", "not needed", "closed", "item fails"])
+async def test_one_that_swallows_an_interruption_while_an_item_is_waited_for(world: World, end: str) -> None:
+    """An item that comes after all is the last one."""
+    watch = Watch(world, this_task, stalls=True)
+
+    async def rows(_: object) -> AsyncIterator[int]:
+        with watch.around():
+            for x in watch.numbers():
+                try:
+                    await watch.stall(x)
+                except BaseException as error:  # noqa: BLE001 - that is the test
+                    watch.kept.append(type(error))
+                yield x
+
+    begun = world.now()
+    await ENDS[end](Case(world, watch, Task(rows)))
+    assert len(watch.kept) == 1
+    assert world.now() - begun < LONG
+    assert watch.taken == LIMIT + 1
+    watch.check()

@@ -464,7 +464,7 @@ async def test_who_does_not_stream_pays_nothing(world: World) -> None:
     await anext(reading)
     await world.run((a(look) >> b(look))(7))
     assert [kind[:2] for kind in kinds] == [(Strand, Run)] * 2
-    assert kinds[0][2] is None, "not even an Entry"
+    assert kinds[0][2] is None, "not even a TaskRecord"
     assert type(kinds[1][2]) is tuple
     assert repr(unread) == "<Stream of a: not begun>"
     assert [event.kind async for event in reading] == ["finished", "ended"]

@@ -15,8 +15,8 @@ from laws.dag_uses import using
 
 from rio_chain import ChainDefinitionError, Task, choose, each, fan_out, when
 from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._canvas import PILL, SMALL
 from rio_chain.inspect.pictures._picture import Box, Edge, Picture
-from rio_chain.inspect.pictures._shape import PILL, SMALL
 from rio_chain.inspect.pictures._text_width import width
 
 FRAMES = ("frame", "items", "named")

@@ -41,7 +41,7 @@ def is_idle(balancer: Balancer) -> bool:
         not any(held(balancer).values())
         and not admission.runs
         and not admission.queue._heap
-        and not balancer._posted
+        and not balancer._dispatcher.posted
         and not getattr(host.runtime, "live", 0)
     )
 

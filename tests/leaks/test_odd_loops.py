@@ -28,7 +28,7 @@ from rio_chain import (
     each,
     race,
 )
-from rio_chain.balancer import _balancer as closing
+from rio_chain.balancer import _close as closing
 
 Loops = Callable[[], asyncio.AbstractEventLoop]
 
@@ -328,7 +328,7 @@ def test_many_balancers_leave_no_timer_on_a_loop(body: Bodies) -> None:
         for n in range(20):
             async with Balancer() as balancer:
                 assert (await balancer.arun(Task(body.aanswer)(n))).unwrap() == n
-                closing.append(balancer._host._closing._timer)  # type: ignore[union-attr]
+                closing.append(balancer._host._watcher._timer)  # type: ignore[union-attr]
 
     closing: list[Any] = []
     loop.run_until_complete(main())

@@ -42,7 +42,7 @@ def is_idle(balancer: Balancer) -> bool:
     """No slot, place, thread or strand is taken."""
     host, admission = balancer._host, balancer._admission
     assert host is not None
-    nobody = not admission.runs and not admission.queue.waiting and not balancer._posted
+    nobody = not admission.runs and not admission.queue.waiting and not balancer._dispatcher.posted
     return nobody and admission.queue.running == 0 and not host.pool.pending and not getattr(host.runtime, "live", 0)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +17,13 @@ import pytest
 import trio
 from attrs import evolve
 from rich.console import Console
+from screens import Kept
 
 from rio_chain import Balancer, ChainDefinitionError, Task, UsageError
-from rio_chain.balancer import _live_table as watching
-from rio_chain.balancer._live_table import WatchedBalancer, line, table
-from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats
+from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats, WatchedBalancer
+from rio_chain.inspect.live import _balancer_table as watching
+from rio_chain.inspect.live import _rich_terminal
+from rio_chain.inspect.live._balancer_table import BalancerView
 from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -45,10 +48,15 @@ def watched(title: str = "Balancer asyncio open") -> WatchedBalancer:
     return WatchedBalancer(4, 100, 8, lambda: title, lambda: False, lambda: EMPTY)
 
 
-def drawn(renderable: object, width: int = 80) -> list[str]:
+def drawn(view: BalancerView, width: int = 80) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(renderable)
+    Console(file=out, width=width, color_system=None).print(_rich_terminal.drawn(view.sheet(40)))
     return [row.rstrip() for row in out.getvalue().splitlines()]
+
+
+def line(view: BalancerView) -> str:
+    (only,) = view.news()
+    return only
 
 
 class Terminal(io.StringIO):
@@ -60,8 +68,8 @@ class Terminal(io.StringIO):
 
 
 def test_the_table_shows_what_is_now_and_what_was_in_the_last_seconds() -> None:
-    rows = [tuple(cell.strip() for cell in row.split("│")[1:-1]) for row in drawn(table(watched(), EARLY, LATE, 5.0))]
-    assert [row for row in rows if row] == [
+    rows = BalancerView(watched(), EARLY, LATE, 5.0).sheet(40).rows
+    assert [tuple(cell.text for cell in row) for row in rows] == [
         ("running", "", "3/4"),
         ("queued", "", "7/100"),
         ("abandoned", "", "1/8"),
@@ -75,24 +83,31 @@ def test_the_table_shows_what_is_now_and_what_was_in_the_last_seconds() -> None:
 
 
 def test_the_table_has_a_title_and_says_of_how_long_it_speaks() -> None:
-    shown = "\n".join(drawn(table(watched(), EARLY, LATE, 4.96)))
-    assert shown.startswith("Balancer asyncio open")
-    assert "last 5.0 s" in shown
-    assert "in all" in shown
+    title, head, first, *_ = drawn(BalancerView(watched(), EARLY, LATE, 4.96))
+    assert title == "Balancer asyncio open"
+    assert head.split() == ["last", "5.0", "s", "in", "all"]
+    assert first.split() == ["running", "3/4"]
+
+
+def test_where_there_is_little_room_the_table_says_how_many_rows_are_left_out() -> None:
+    assert drawn(BalancerView(watched(), EARLY, LATE, 5.0))[-1].startswith("run p99")
+    sheet = BalancerView(watched(), EARLY, LATE, 5.0).sheet(4)
+    assert len(sheet.rows) == 4
+    assert sheet.left == "and 5 more"
 
 
 def test_the_first_look_has_no_rates() -> None:
-    shown = "\n".join(drawn(table(watched(), EARLY, EARLY, 0.0)))
+    shown = "\n".join(drawn(BalancerView(watched(), EARLY, EARLY, 0.0)))
     assert "/s" not in shown
     assert "last" not in shown
 
 
 def test_a_line_says_the_same() -> None:
-    assert line(watched(), EARLY, LATE, 5.0) == (
+    assert line(BalancerView(watched(), EARLY, LATE, 5.0)) == (
         "Balancer asyncio open: running 3/4, queued 7/100, abandoned 1/8, rejected 4 (0.4/s), done 35 (5.0/s), "
         "wait p50 <= 1.024 ms, wait p99 <= 1.024 ms, run p50 <= 131.072 ms, run p99 <= 131.072 ms"
     )
-    assert line(watched(), EMPTY, EMPTY, 0.0) == (
+    assert line(BalancerView(watched(), EMPTY, EMPTY, 0.0)) == (
         "Balancer asyncio open: running 0/4, queued 0/100, abandoned 0/8, rejected 0, done 0"
     )
 
@@ -108,12 +123,12 @@ def test_nothing_in_a_name_or_a_number_is_markup_or_moves_the_cursor() -> None:
             return str(self)
 
     loud = evolve(LATE, running=Loud(1), done=Loud(40))
-    hostile = watched("[blink]\x1b[2J[/blink]\n")
-    rows = drawn(table(hostile, EARLY, loud, 5.0), width=200)
+    hostile = BalancerView(watched("[blink]\x1b[2J[/blink]\n"), EARLY, loud, 5.0)
+    rows = drawn(hostile, width=200)
     assert "\x1b" not in "".join(rows)
     assert rows[0] == r"[blink]\x1b[2J[/blink]\n"
     assert any(r"[red]\x1b[2J\n[/red]/4" in row for row in rows)
-    assert line(hostile, EARLY, loud, 5.0).isprintable()
+    assert line(hostile).isprintable()
 
 
 # --- watching -----------------------------------------------------------------------------------------------------
@@ -186,10 +201,10 @@ def test_rates_are_those_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now))
     busy = evolve(watched(), stats=lambda: evolve(EMPTY, done=10 * next(looks)))
-    for before, after, seconds in watching.looks(busy, 60, 0.25):
-        seen.append(seconds)
-        if seconds:
-            assert (after.done - before.done) / seconds == pytest.approx(40)
+    for view in watching.looks(busy, 60, 0.25):
+        seen.append(view.seconds)
+        if view.seconds:
+            assert (view.now.done - view.before.done) / view.seconds == pytest.approx(40)
     assert max(seen) == seen[-1] == 5.0
     assert len(seen) == 241
 
@@ -210,8 +225,28 @@ def test_without_rich_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ImportError, match=r"`pip install rio-chain\[watch\]`"):
+    with pytest.raises(ImportError, match=r"`pip install 'rio-chain\[watch\]'`"):
         Balancer().watch()
+
+
+def test_in_a_notebook_it_is_one_output_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept()
+    monkeypatch.setattr(watching, "in_notebook", lambda: True)
+    monkeypatch.setattr(watching, "Notebook", lambda: kept)
+    Balancer(workers=3).watch(duration=1)
+    assert [sheet.rows[0][2].text for sheet in kept.seen] == ["0/3", "0/3"]
+    assert kept.closed == 1
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_in_a_terminal_that_cannot_move_its_cursor_or_is_drawn_on_it_prints_lines(
+    monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    monkeypatch.setenv("TERM", term)
+    with _rich_terminal._one if term == "xterm" else nullcontext():
+        Balancer().watch(duration=1)
+    assert terminal.getvalue().startswith("Balancer unbound open: running 0/10")
 
 
 def test_lines_need_no_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rio_chain.engine._blocking_call import HeldCall, SharedPermit
-from rio_chain.engine._program import CONSTANT, JUMP, LEAVE, TASK
+from rio_chain.engine._instructions import CONSTANT, JUMP, LEAVE, TASK
 from rio_chain.engine._race import Contender, Race, RaceOver
 from rio_chain.policies._permit import Permit
 

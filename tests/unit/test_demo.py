@@ -147,12 +147,6 @@ def test_many_requests_print_figures(capsys: pytest.CaptureFixture[str]) -> None
 # --- the report -------------------------------------------------------------------------------------------------
 
 
-def test_quantiles_are_values_that_occurred() -> None:
-    values = [float(n) for n in range(1, 101)]
-    assert [report.quantile(values, share) for share in (0.5, 0.95, 0.99)] == [50, 95, 99]
-    assert report.quantile([7.0], 0.5) == 7
-
-
 def test_a_difference_is_reported() -> None:
     one, other = main.one("asyncio", SEED), main.one("asyncio", SEED + 1)
     assert report.differences({"a": [one], "b": [one]}) == []

@@ -9,8 +9,9 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from rio_chain import star
+from rio_chain._core.signatures import Arity, arity
 from rio_chain._core.source_text import name_of
-from rio_chain.chain._functions import Arity, arity, is_async, written
+from rio_chain.chain._functions import is_async, written
 
 
 def plain(a: int, b: int = 2, *, c: int = 3) -> None: ...

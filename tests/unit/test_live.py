@@ -394,7 +394,7 @@ def test_a_line_is_said_once_for_each_change(
 def test_lines_come_less_often_the_longer_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(_screen, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    lines, said = LineOutput(), 0
+    lines, said = LineOutput(sys.stderr), 0
     while now[0] < 600:
         now[0] += lines.every
         said += 1

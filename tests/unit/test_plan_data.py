@@ -170,7 +170,7 @@ class TestFunctions:
             (star(is_good), f"star({HERE}.is_good)"),
             (reduce(add, initial=object()), f"reduce({HERE}.add)"),
             (Always().__eq__, "object.__eq__"),
-            (F.named, "rio_chain.dsl._chain.Task.named"),
+            (F.named, "rio_chain.dsl._task.Task.named"),
             (lambda x: x, f"{HERE}.TestFunctions.<lambda>"),
         ],
     )

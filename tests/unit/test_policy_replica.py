@@ -1,8 +1,9 @@
 """Replica, the choosers and Quantile: when calls start and which answer wins."""
 
+import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import pytest
@@ -184,9 +185,24 @@ def two(a: object, b: object) -> bool:
     return a is b
 
 
+@functools.wraps(two)
+def of_one(value: object) -> bool:
+    return two(value, value)
+
+
+@functools.wraps(len)
+def of_two(value: Sized, least: int) -> bool:
+    return len(value) >= least
+
+
+def test_a_decorated_function_is_judged_by_what_is_called() -> None:
+    assert first(accept=of_one).accept is of_one
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
+        (lambda: first(accept=of_two), "and `len` can't be called with just one argument"),
         (lambda: first(accept=3), "`accept` must be a function of the value that says True or False; got 3"),
         (
             lambda: first(accept=later),

@@ -15,7 +15,8 @@ import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
 from rio_chain.engine._runtime_protocol import STOPPED
-from rio_chain.executors._strand import StrandCancelled, current_strand
+from rio_chain.executors._current_strand import current_strand
+from rio_chain.executors._strand_slot import StrandCancelled
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rio_chain import ChainDefinitionError
+from rio_chain._core.quantiles import quantile
 from rio_chain.simulation import Distribution, Estimate, _confidence_intervals, poisson, regular, trace
 from rio_chain.simulation._random_draws import Draws
 
@@ -121,6 +123,25 @@ def test_binomial_bounds_leave_2_5_percent_on_either_side() -> None:
     assert _confidence_intervals.binomial_bounds(20, 0.99) == (19, 21)  # no bound above
 
 
+def test_a_share_has_the_interval_of_wilson() -> None:
+    found = _confidence_intervals.share_of([True] * 8 + [False] * 2)
+    assert (found, found.low, found.high) == pytest.approx((0.8, 0.4901625, 0.9433178), abs=1e-6)
+    every, none = (_confidence_intervals.share_of([flag] * 50) for flag in (True, False))
+    assert (every.high, none.low) == (1, 0)
+
+
+def test_a_share_of_what_is_not_independent_is_less_sure() -> None:
+    alone = _confidence_intervals.share_of([i % 10 != 0 for i in range(2000)])
+    together = _confidence_intervals.share_of([i >= 200 for i in range(2000)])  # those that fail follow each other
+    assert alone == together == 0.9
+    assert together.low < alone.low < 0.9 < alone.high < together.high
+
+
+def test_a_difference_of_two_that_never_end_is_none() -> None:
+    found = _confidence_intervals.difference([math.inf, math.inf, 1.0, 0.3], [math.inf, 1.0, math.inf, 0.1])
+    assert list(found) == [0, math.inf, -math.inf, 0.2]
+
+
 def test_an_estimate_is_a_number_that_knows_its_bounds() -> None:
     gain = Estimate(12.0, 3.0, 20.0)
     assert gain + 1 == 13
@@ -136,19 +157,17 @@ def test_drawn_again_with_the_same_blocks_what_is_common_cancels() -> None:
     a = [draws.expovariate(1) for _ in range(2000)]
     b = [value + 0.1 for value in a]
     weights = _confidence_intervals.bootstrap_weights(2000, seed=0)
-    first, second = (_confidence_intervals.quantiles_again(values, [0.5, 0.99], weights) for values in (a, b))
-    for place in range(2):
-        apart = _confidence_intervals.paired([each[place] for each in second], [each[place] for each in first])
-        assert all(difference == pytest.approx(0.1) for difference in apart)
+    first, second = (_confidence_intervals.bootstrap_quantiles(values, [0.5, 0.99], weights) for values in (a, b))
+    assert _confidence_intervals.difference(second, first) == pytest.approx(np.full((len(weights), 2), 0.1))
 
 
 def test_with_each_block_once_the_quantiles_are_those_of_the_whole() -> None:
     draws = random.Random(4)
     values = [draws.random() for _ in range(997)]
-    once = [[1] * _confidence_intervals.BLOCKS]
-    found = _confidence_intervals.quantiles_again(values, [0.0001, 0.5, 0.9, 0.999], once)[0]
-    assert found == [sorted(values)[_confidence_intervals.rank(q, 997)] for q in (0.0001, 0.5, 0.9, 0.999)]
-    assert _confidence_intervals.means_again(values, once)[0] == pytest.approx(sum(values) / 997)
+    once = np.ones((1, _confidence_intervals.BLOCKS), dtype=np.int64)
+    found = _confidence_intervals.bootstrap_quantiles(values, [0.0001, 0.5, 0.9, 0.999], once)[0]
+    assert list(found) == [quantile(sorted(values), q) for q in (0.0001, 0.5, 0.9, 0.999)]
+    assert _confidence_intervals.bootstrap_means(values, once)[0] == pytest.approx(sum(values) / 997)
 
 
 @pytest.mark.parametrize("q", [0, 1, 1.5, math.nan, "p99"])

@@ -14,7 +14,9 @@ import pytest
 from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
 
 from rio_chain.errors import LimitExceeded
-from rio_chain.executors._strand import Expired, current_strand, trap
+from rio_chain.executors._current_strand import current_strand
+from rio_chain.executors._strand_slot import Expired
+from rio_chain.executors._thread_waiter import trap
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from math import inf
 import pytest
 from strands import begin, make, shut
 
-from rio_chain.executors._strand import StrandDeadline, current_strand
+from rio_chain.executors._current_strand import current_strand
+from rio_chain.executors._strand_slot import StrandDeadline
 
 OLD, FAR = -1.0, inf
 

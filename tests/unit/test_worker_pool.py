@@ -15,7 +15,9 @@ import pytest
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors import _worker_pool as pool_module
-from rio_chain.executors._worker_pool import ThreadPermits, WorkerPool, pooled_call
+from rio_chain.executors._thread_permits import ThreadPermits
+from rio_chain.executors._worker_call import pooled_call
+from rio_chain.executors._worker_pool import WorkerPool
 
 
 def eventually(truth, seconds=5.0):

@@ -24,7 +24,7 @@ from rio_chain._core.pickling import dumps, plain_dumps
 from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
 from rio_chain.executors._start_thread import start_daemon
-from rio_chain.executors._worker_pool import ThreadPermits
+from rio_chain.executors._thread_permits import ThreadPermits
 from rio_chain.executors.lanes._pipe import MARGIN, BodyTooLarge, OutOfStep
 from rio_chain.executors.lanes._process import Process, bury, exchange, is_quiet, kill, launch, leave
 from rio_chain.executors.lanes._worker import Start, opened, question

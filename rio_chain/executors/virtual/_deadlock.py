@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from rio_chain._core.suspended_frames import frames_of
 from rio_chain._core.units import escape_nonprintable, milliseconds
 from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.engine._run import ABANDON_AFTER
 from rio_chain.errors import RioError
-from rio_chain.executors._strand import Kernel, StrandDeadline, ThreadStrand
+from rio_chain.executors._strand import ThreadStrand
+from rio_chain.executors._strand_slot import StrandDeadline
+from rio_chain.executors._thread_kernel import Kernel
 from rio_chain.executors._timers import Timed
-from rio_chain.executors.virtual._real_io_guard import frames_of
 
 
 class Deadlock(RioError):

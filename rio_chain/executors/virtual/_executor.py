@@ -15,23 +15,20 @@ from math import inf
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
+from rio_chain._core.suspended_frames import frames_of
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._strand import (
-    StrandCancelled,
-    ThreadStrand,
-    ThreadWaiter,
-    current_strand,
-    driven_within,
-    yield_to_others,
-)
+from rio_chain.executors._current_strand import current_strand, driven_within
+from rio_chain.executors._strand import ThreadStrand
+from rio_chain.executors._strand_slot import StrandCancelled
 from rio_chain.executors._thread import ThreadRuntime
+from rio_chain.executors._thread_waiter import ThreadWaiter, yield_to_others
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._loop import NAME, VirtualLoop, running
-from rio_chain.executors.virtual._real_io_guard import explain_real_io, frames_of
+from rio_chain.executors.virtual._real_io_guard import explain_real_io
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from typing import Any
 import sniffio
 
 from rio_chain._core.forks import after_fork, keep_alive
-from rio_chain.executors._strand import Kernel, no_current_strand
+from rio_chain.executors._current_strand import no_current_strand
+from rio_chain.executors._thread_kernel import Kernel
 from rio_chain.executors._timers import Deadlines, Timer
 from rio_chain.executors._worker_pool import WorkerPool, WorkItem
 from rio_chain.executors.virtual._deadlock import Deadlock, gives_up, waits

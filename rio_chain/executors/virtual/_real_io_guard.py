@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import socket
 import threading
 from collections.abc import Generator
 from types import FrameType, TracebackType
 from typing import Any
 
+from rio_chain._core.suspended_frames import frames_of
 from rio_chain.errors import UsageError
 
 LIBRARIES = frozenset({"asyncio", "trio", "anyio", "curio"})
@@ -25,7 +25,7 @@ BACKEND = "give the task a function that answers by itself in place of a backend
 
 def foreign_awaitable(coroutine: object) -> UsageError:
     """The error for whoever awaits what no strand can wait for; it is thrown in at that place."""
-    return _awaited(next((frame for frame in frames_of(coroutine) if _library(frame) in LIBRARIES), None))
+    return _error_for(next((frame for frame in frames_of(coroutine) if _library(frame) in LIBRARIES), None))
 
 
 def usage_error_for(error: BaseException) -> UsageError | None:
@@ -35,7 +35,7 @@ def usage_error_for(error: BaseException) -> UsageError | None:
     while tb is not None and frame is None:
         frame = tb.tb_frame if _library(tb.tb_frame) in LIBRARIES else None
         tb = tb.tb_next
-    return None if frame is None or not isinstance(error, _HAS_NO_LOOP) else _awaited(frame)
+    return None if frame is None or not isinstance(error, _HAS_NO_LOOP) else _error_for(frame)
 
 
 def explain_real_io(error: BaseException) -> None:
@@ -45,7 +45,7 @@ def explain_real_io(error: BaseException) -> None:
         raise better from error
 
 
-def _awaited(frame: FrameType | None) -> UsageError:
+def _error_for(frame: FrameType | None) -> UsageError:
     name = (
         "an awaitable that is not of rio_chain" if frame is None else f"`{_library(frame)}.{frame.f_code.co_qualname}`"
     )
@@ -54,20 +54,6 @@ def _awaited(frame: FrameType | None) -> UsageError:
 
 def _library(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
-def frames_of(coroutine: Any) -> list[FrameType]:
-    """The frames of what is suspended, the outermost first."""
-    frames: list[FrameType] = []
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-        if frame is not None:
-            frames.append(frame)
-        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-        if inner is None and type(coroutine).__name__ == "coroutine_wrapper":  # of `coroutine.__await__()`
-            inner = next(iter(gc.get_referents(coroutine)), None)
-        coroutine = inner
-    return frames
 
 
 # --- real I/O ---------------------------------------------------------------------------------------------------

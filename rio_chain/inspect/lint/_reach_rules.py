@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from attrs import evolve
 
 from rio_chain._core.units import format_duration
-from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskNode, open_end, walk
+from rio_chain.chain._node_checks import open_end
+from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskNode, walk
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.inspect._bounds import cut
 from rio_chain.inspect.lint._order_rules import neat

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from typing import Any
+from typing import Any, TextIO
 
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.inspect.live._table import TONES, Cell, Sheet, View
@@ -56,8 +56,8 @@ class Terminal:
 
     every = 0.1
 
-    def __init__(self) -> None:
-        self._console = _rich("rich.console").Console(stderr=True)
+    def __init__(self, stream: TextIO) -> None:
+        self._console = _rich("rich.console").Console(file=stream)
         if self._console.is_dumb_terminal or not _one.acquire(blocking=False):
             raise Unfit
         try:

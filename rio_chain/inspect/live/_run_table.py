@@ -21,8 +21,8 @@ from rio_chain.inspect.live._screen import Shown
 from rio_chain.inspect.live._table import Cell, Sheet
 from rio_chain.inspect.live._task_rows import HEAD, TaskRow, Tasks, ended, folded
 from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._paint_svg import paint
 from rio_chain.inspect.pictures._picture import Mark, Marks
-from rio_chain.inspect.pictures._svg import paint
 from rio_chain.inspect.pictures._svg_string import scrolled, svg_of
 
 if TYPE_CHECKING:

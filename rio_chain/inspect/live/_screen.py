@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.executors import in_notebook
@@ -61,9 +61,10 @@ class Notebook:
 
 
 class LineOutput:
-    """A line on stderr for what has changed: each second, and less often the longer it goes on."""
+    """A line for what has changed: each second, and less often the longer it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._began = time.monotonic()
 
     @property
@@ -74,8 +75,8 @@ class LineOutput:
     def show(self, view: View) -> None:
         """As ``Screen.show``."""
         for line in view.news():
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+            self._stream.write(line + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing is held."""
@@ -87,14 +88,14 @@ def screen_here() -> Screen:
         return Notebook()
     if sys.stderr.isatty():
         try:
-            return Terminal()
+            return Terminal(sys.stderr)
         except Unfit:
             pass
         except ImportError:
             if HINT not in _hinted:
                 _hinted.add(HINT)
                 sys.stderr.write(HINT + "\n")
-    return LineOutput()
+    return LineOutput(sys.stderr)
 
 
 class Shown:

@@ -8,7 +8,7 @@ from typing import Protocol
 from attrs import frozen
 
 from rio_chain._core.units import escape_nonprintable
-from rio_chain.inspect import _html
+from rio_chain.inspect._html import escape
 
 Tone = str
 """One of ``TONES``, or "" for what is as always."""
@@ -88,7 +88,7 @@ def html(sheet: Sheet) -> str:
     if sheet.share is not None:
         parts.append(f'<progress max="1" value="{sheet.share:.4f}" style="width:min(100%,24em)"></progress>')
     if sheet.rows:
-        head = "".join(f'<th style="text-align:left">{_html.escape(name)}</th>' for name in sheet.head)
+        head = "".join(f'<th style="text-align:left">{escape(name)}</th>' for name in sheet.head)
         body = "".join(
             f"<tr>{''.join(_block('td', cell, 'text-align:left') for cell in row)}</tr>" for row in sheet.rows
         )
@@ -102,4 +102,4 @@ def _block(tag: str, cell: Cell, style: str) -> str:
     if not cell.text and tag == "div":
         return ""
     colour = f";{TONES[cell.tone][1]}" if cell.tone else ""
-    return f'<{tag} style="{style}{colour}">{_html.escape(escape_nonprintable(cell.text))}</{tag}>'
+    return f'<{tag} style="{style}{colour}">{escape(escape_nonprintable(cell.text))}</{tag}>'

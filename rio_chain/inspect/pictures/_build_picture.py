@@ -33,10 +33,10 @@ from rio_chain.inspect._explain import explain
 from rio_chain.inspect._words import each_words, expand_words, fails, race_words
 from rio_chain.inspect.pictures import _badges
 from rio_chain.inspect.pictures._badges import Badge
+from rio_chain.inspect.pictures._canvas import LANE, SMALL, Canvas, Shape, straight
 from rio_chain.inspect.pictures._fold import DEEPEST, ends, limit
+from rio_chain.inspect.pictures._layout import FanShape, FrameShape, LeafShape, RowShape
 from rio_chain.inspect.pictures._picture import Box, Mark, Marks, Picture, State
-from rio_chain.inspect.pictures._shape import LANE, SMALL, Canvas, Shape, straight
-from rio_chain.inspect.pictures._shapes import FanShape, FrameShape, LeafShape, RowShape
 from rio_chain.inspect.pictures._text_width import cut, width
 from rio_chain.inspect.pictures._using_lines import Way, draw, reserve
 from rio_chain.inspect.pictures._wrapped_row import WrappedRow

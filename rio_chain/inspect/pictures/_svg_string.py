@@ -8,8 +8,8 @@ from typing import Any, Self, TypeGuard
 from rio_chain._core.notebook_repr import Renderable
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._paint_svg import paint
 from rio_chain.inspect.pictures._status_marks import marks
-from rio_chain.inspect.pictures._svg import paint
 from rio_chain.results._outcome import Outcome
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rio_chain.inspect.pictures._shape import NAME, SMALL, n
+from rio_chain.inspect.pictures._canvas import NAME, SMALL, n
+from rio_chain.inspect.pictures._paint_svg import RULES, document, icon, rect, text, titled, words
 from rio_chain.inspect.pictures._status_marks import duration
-from rio_chain.inspect.pictures._svg import RULES, document, icon, rect, text, titled, words
 from rio_chain.inspect.pictures._svg_string import Svg
 from rio_chain.inspect.pictures._text_width import cut, width
 from rio_chain.inspect.pictures._timeline_rows import Bar, Rest, Timeline, TimelineRow, rest_text, timeline

@@ -10,9 +10,9 @@ from collections.abc import Hashable, Iterator
 
 from attrs import frozen
 
+from rio_chain.inspect.pictures._canvas import Canvas, Shape, n
+from rio_chain.inspect.pictures._layout import FanShape, LeafShape
 from rio_chain.inspect.pictures._picture import Edge
-from rio_chain.inspect.pictures._shape import Canvas, Shape, n
-from rio_chain.inspect.pictures._shapes import FanShape, LeafShape
 from rio_chain.inspect.pictures._text_width import cut
 
 

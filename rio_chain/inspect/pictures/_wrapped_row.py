@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rio_chain.inspect.pictures._canvas import GAP, Canvas, Shape, n, rightward, straight
+from rio_chain.inspect.pictures._layout import RowShape
 from rio_chain.inspect.pictures._picture import Edge
-from rio_chain.inspect.pictures._shape import GAP, Canvas, Shape, n, rightward, straight
-from rio_chain.inspect.pictures._shapes import RowShape
 
 NARROW = 1300.0  # a row that is no longer stays one
 WIDEST = 1100.0  # of several lines

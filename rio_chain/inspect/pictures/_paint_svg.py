@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from rio_chain.inspect._html import escape
+from rio_chain.inspect.pictures._canvas import NAME, PILL, RING, SMALL, n
 from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Mark, Picture
-from rio_chain.inspect.pictures._shape import NAME, PILL, RING, SMALL, n
 from rio_chain.inspect.pictures._text_width import width
 from rio_chain.inspect.pictures._theme import MONO, SANS, sheet
 

@@ -1,4 +1,4 @@
-"""What a picture is made of: leaves, rows, fans and frames. Each measures itself, is placed, and draws what is in it.
+"""The layout of a picture: leaves, rows, fans and frames. Each measures itself, is placed, and draws what is in it.
 
 A chain consists of steps in a row, of branches that meet again, and of frames, so that no lines have to cross.
 """
@@ -10,8 +10,7 @@ from math import fsum
 from typing import Any
 
 from rio_chain.inspect.pictures._badges import Badge
-from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Kind, Line, Mark
-from rio_chain.inspect.pictures._shape import (
+from rio_chain.inspect.pictures._canvas import (
     BETWEEN,
     CHANNEL,
     CURVE,
@@ -35,6 +34,7 @@ from rio_chain.inspect.pictures._shape import (
     row_width,
     straight,
 )
+from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Kind, Line, Mark
 from rio_chain.inspect.pictures._text_width import width
 
 

@@ -1,4 +1,4 @@
-"""A part of a picture before it has a place, and the strokes and badges that all parts are drawn with.
+"""The canvas, the base class of the shapes on it, and the strokes and badges that all of them are drawn with.
 
 Each has an *axis*: the height at which the line of the chain enters it on the left, and leaves it on the right. A
 part that is a branch, or the whole, has *lanes* below it, in which values go that later tasks use.

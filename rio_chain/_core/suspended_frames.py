@@ -1,0 +1,21 @@
+"""Where a coroutine that is suspended has come to."""
+
+from __future__ import annotations
+
+import gc
+from types import FrameType
+from typing import Any
+
+
+def frames_of(coroutine: Any) -> list[FrameType]:
+    """The frames of what is suspended, the outermost first."""
+    frames: list[FrameType] = []
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            frames.append(frame)
+        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        if inner is None and type(coroutine).__name__ == "coroutine_wrapper":  # of `coroutine.__await__()`
+            inner = next(iter(gc.get_referents(coroutine)), None)
+        coroutine = inner
+    return frames

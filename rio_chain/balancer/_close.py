@@ -1,0 +1,166 @@
+"""How a balancer closes: it takes nothing more, waits for what is under way, and cancels what is left after that."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from rio_chain._core.units import Duration, seconds
+from rio_chain.balancer._warnings import left_running
+from rio_chain.engine._current_run import CURRENT, INF
+from rio_chain.errors import UsageError
+from rio_chain.executors import runtime_here
+from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rio_chain.balancer._dispatch import Dispatcher
+    from rio_chain.balancer._host_binding import HostBinding
+    from rio_chain.engine._runtime_protocol import Runtime
+    from rio_chain.executors._abandoned_threads import AbandonedCall
+
+STOPPED_LOOP_GRACE = 1.0
+"""Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
+
+
+class Closing:
+    """``close`` and ``aclose`` of a balancer, and the end of its ``with`` block.
+
+    Args:
+        dispatcher: knows what is under way.
+        binding: closed at the end.
+        closed: called at the very end.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, binding: HostBinding, closed: Callable[[], object]) -> None:
+        self._dispatcher = dispatcher
+        self._admission = dispatcher.admission
+        self._binding = binding
+        self._closed = closed
+        self._interrupted = False  # the block that closes it
+
+    def leave_block(self, exc: BaseException | None) -> dict[str, Duration]:
+        """The ``grace`` at the end of a block. One that was cancelled or interrupted waits for nothing, nor warns."""
+        self._interrupted = exc is not None and not isinstance(exc, Exception)
+        return {"grace": 0} if self._interrupted else {}
+
+    def close(self, grace: Duration) -> None:
+        """As ``Balancer.close``."""
+        limit = seconds(grace, "grace", zero=True)
+        bound = self._binding.bound()
+        self._refuse_inside("close")
+        if bound is not None and bound.on_loop_thread():
+            raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
+        self._admission.shut()
+        host: BlockingHost = self._binding.host or BackgroundHost()  # it may have been bound meanwhile
+        left = None
+        try:
+            if not self._drained(host, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
+                left = self._left_calls()
+                self._dispatcher.cancel_left()
+                self._cleaned_up(host)
+        except BaseException:
+            self._dispatcher.cancel_left()
+            with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
+                self._cleaned_up(host)
+                self._freed()
+            raise
+        self._freed()
+        self._warn_of_calls("close()", left)
+
+    async def aclose(self, grace: Duration) -> None:
+        """As ``Balancer.aclose``."""
+        limit = seconds(grace, "grace", zero=True)
+        bound = self._binding.bound()
+        if bound is not None:
+            bound.check_await()
+        self._refuse_inside("aclose")
+        self._admission.shut("it was closed by aclose()")
+        rt = runtime_here()
+        host: BlockingHost = self._binding.host or BackgroundHost()  # it may have been bound meanwhile
+        left = None
+        try:
+            if not await self._adrained(rt, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
+                left = self._left_calls()
+                self._dispatcher.cancel_left()
+                while not await self._adrained(rt, STOPPED_LOOP_GRACE if host.borrowed else INF):
+                    if host.stopped():
+                        self._dispatcher.lost(over=True)
+        except BaseException:
+            self._dispatcher.cancel_left()
+            if host.stopped():
+                self._dispatcher.lost(over=True)
+            await self._answered(rt, shielded=True)
+            raise
+        finally:
+            self._freed()
+        for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
+            await rt.sleep(0)
+        self._warn_of_calls("aclose()", left)
+
+    def _refuse_inside(self, call: str) -> None:
+        """Refuse to close in a run that holds a slot of this balancer: it would wait for itself."""
+        strand = CURRENT.get()
+        run = strand.run if strand is not None and strand.open else None
+        while run is not None:
+            if run in self._admission.runs:
+                raise UsageError(f"`{call}` in a body that this balancer runs would wait for itself; close it outside")
+            run = run.around
+
+    def _freed(self) -> None:
+        self._binding.close()
+        self._closed()
+
+    def _left_calls(self) -> list[AbandonedCall]:
+        """The calls that were given up and still run."""
+        host = self._binding.host
+        return [] if host is None else host.pool.left_calls()
+
+    def _warn_of_calls(self, call: str, before: list[AbandonedCall] | None) -> None:
+        """Name those that ``call`` itself gave up on, if it did."""
+        if before is not None and not self._interrupted:
+            left_running(call, [left.task for left in self._left_calls() if left not in before])
+
+    # --- waiting until all is answered --------------------------------------------------------------------------
+
+    def _drained(self, host: BlockingHost, limit: float | None) -> bool:
+        """Block until nothing is under way and all is answered; False: not in so many seconds."""
+        self._dispatcher.settle()
+        if not wait_until_done(host, self._admission.when_idle, limit):
+            return False
+        # their slots are free, and their answers come in a moment
+        return all(
+            wait_until_done(host, posted_request.ticket.add_waker, limit)
+            for posted_request in list(self._dispatcher.posted)
+        )
+
+    def _cleaned_up(self, host: BlockingHost) -> None:
+        """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
+        while not self._drained(host, STOPPED_LOOP_GRACE if host.borrowed else None):
+            if host.stopped():
+                self._dispatcher.lost(over=True)
+
+    async def _adrained(self, rt: Runtime, limit: float) -> bool:
+        slot = rt.slot()
+        try:
+            slot.arm(rt.now() + limit)
+            await self._answered(rt)
+        except BaseException as exc:
+            if not slot.settle(exc):
+                raise
+            return False
+        finally:
+            slot.release()
+        return True
+
+    async def _answered(self, rt: Runtime, *, shielded: bool = False) -> None:
+        """Wait until nothing is under way and all is answered. A cancellation is heard, unless one was before."""
+        self._dispatcher.settle()
+        waiter = rt.waiter()
+        self._admission.when_idle(waiter.wake)
+        await (waiter.wait_shielded() if shielded else waiter.wait())
+        for posted_request in list(self._dispatcher.posted):  # their slots are free, and their answers come in a moment
+            waiter = rt.waiter()
+            posted_request.ticket.add_waker(waiter.wake)
+            await (waiter.wait_shielded() if shielded else waiter.wait())

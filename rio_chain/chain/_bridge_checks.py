@@ -1,0 +1,119 @@
+"""The checks of bridges, and the texts for a wrong one: what may be left and right of ``>>``, and how it is called.
+
+A function is checked in the same way wherever a chain takes one: in ``Task(fn)``, ``or_else``, ``on=``, ``accept``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rio_chain._core.chain_base import not_a_chain
+from rio_chain._core.signatures import arity
+from rio_chain._core.source_text import name_of
+from rio_chain._core.units import escape_nonprintable, short_repr
+from rio_chain.chain._chain_signature import ChainSignature
+from rio_chain.chain._functions import Star, is_async, is_generator, written
+from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Head, Node, TaskNode, Then
+from rio_chain.chain._request import Request
+from rio_chain.errors import ChainDefinitionError
+
+RIGHT = "right of `>>` stands a Task, a Chain or a function"
+LEFT = "left of `>>` stands a Task, a Chain or a function"
+LEFT_LAMBDA = (
+    ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
+    "write `(lambda u: u.id) >> orders`"
+)
+"""What ends the text where the lambda on the left was a part of a longer one."""
+
+
+def bridge(value: object, rule: str, hint: str = "") -> Bridge:
+    """A function as a bridge; else an error that begins with ``rule``.
+
+    Raises:
+        ChainDefinitionError: it is a Request, or no function that a chain can call; ``hint`` ends the latter text.
+    """
+    if isinstance(value, Request):
+        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
+    if not callable(value):
+        raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
+    fn = function(value, rule, generators=True)
+    return Bridge(fn, name_of(fn), is_async(fn), is_generator(fn))
+
+
+def function(value: object, rule: str, *, generators: bool = False) -> Callable[..., Any]:
+    """The value, if it is a function that a chain can call; else an error that begins with ``rule``.
+
+    Raises:
+        ChainDefinitionError: it is a coroutine, something to await, not callable, or a generator function.
+    """
+    if not callable(value):
+        raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}")
+    not_a_chain(value, rule)
+    if not generators and is_generator(value):
+        raise ChainDefinitionError(
+            f"{rule}; got the generator function `{name_of(value)}`: it yields many values and a chain hands on one; "
+            f"return a list instead"
+        )
+    return value
+
+
+def takes_one(fn: Callable[..., Any], rule: str) -> None:
+    """Refuse a function that can't be called with exactly one positional argument."""
+    accepts = arity(fn)
+    if accepts.takes(1):
+        return
+    hint = ""
+    if accepts.least > 1 and not accepts.keywords:
+        hint = f"; to spread a tuple over its arguments write star({name_of(fn)})"
+    raise ChainDefinitionError(f"{rule}, and `{written(fn)}` can't be called with just one argument{hint}")
+
+
+def not_a_function(value: object) -> str:
+    """What it is, and for the common slips what to write instead. A coroutine is closed, as nobody will await it."""
+    if inspect.iscoroutine(value):
+        name = escape_nonprintable(value.__name__)
+        value.close()
+        return f"a coroutine, as `{name}` was called: write Task({name}), not Task({name}(...))"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return (
+            f"a generator, as `{escape_nonprintable(value.__name__)}` was called: "
+            "a chain calls functions that return one value"
+        )
+    if inspect.isawaitable(value):
+        return f"{short_repr(value)}, which is something to await: give the function itself, without calling it"
+    return short_repr(value)
+
+
+def chain_takes_one(begins: ChainSignature, rule: str) -> None:
+    """Refuse a chain that can't be called with exactly one value."""
+    if begins.keywords or not begins.least <= 1 <= begins.most:
+        for head in begins.heads:
+            if isinstance(head, (TaskNode, Bridge)):
+                takes_one(head.fn, rule)
+            elif isinstance(head, Handler) and not arity(head.fn).takes(2):
+                got = f"`{written(head.fn)}` can't be called with the error and that value"
+                raise ChainDefinitionError(f"{rule}, and the fallback {got}")
+
+
+def not_a_chain_text(value: object) -> str:
+    """What stands where a Task or Chain is wanted, and what to write instead."""
+    if isinstance(value, Request):
+        return "a Request; give the chain itself, without its arguments"
+    if callable(value):
+        return f"the function `{name_of(value)}`: write Task({name_of(value)})"
+    return not_a_function(value)
+
+
+def check_spread(left: Node, found: tuple[Head, ...]) -> None:
+    """Refuse ``(a & b) >> star(fn)`` where ``fn`` can't take as many arguments as there are branches."""
+    last = left.right if isinstance(left, Then) else left
+    if not isinstance(last, FanOutNode) or last.keys is not None:
+        return
+    width = last.need or len(last.branches)
+    for head in found:
+        if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
+            raise ChainDefinitionError(
+                f"left of `>>` a fan-out hands on {width} values, and `{written(head.fn.fn)}` can't be called with them"
+            )

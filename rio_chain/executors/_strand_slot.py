@@ -1,0 +1,254 @@
+"""The slot of a strand: arms its deadline, and interrupts it when that passes, at a stop or at a cancel.
+
+When the strand is interrupted in a call, it is *taken over*: the call counts as abandoned and another worker goes on
+with the strand. While it calls, a token lies in its ``_claim``, and whoever pops that owns the strand: the worker whose
+call returns, or who interrupts it. A list's append and pop are atomic and cost a third of a lock. Each takeover leaves
+a new claim for the next worker, so the stuck thread finds its old one empty, and retires.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from contextvars import Context
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from rio_chain._core.unhandled_errors import surely
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from rio_chain.executors._thread_kernel import Kernel
+    from rio_chain.executors._thread_waiter import ThreadWaiter
+
+READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
+CHECK_EVERY = 1.0
+"""Seconds between two looks for lost wake-ups, and how late an expiry is that was lost."""
+
+
+class Expired(BaseException):
+    """A limit of the strand is over, or its slot was told to stop."""
+
+
+class StrandCancelled(BaseException):
+    """A race is decided and doesn't need this strand."""
+
+
+class StrandDeadline:
+    """What the timers know of a strand. Pooled: its entry in the heap outlives the strand, and serves another one."""
+
+    __slots__ = ("deadline", "entry_at", "strand")
+
+    def __init__(self) -> None:
+        self.deadline = self.entry_at = inf
+        self.strand: StrandSlot | None = None
+
+    def fire(self, now: float) -> None:
+        """Interrupt the strand, if its deadline has not moved on."""
+        strand = self.strand
+        if strand is not None:
+            strand.expire(self, now)
+
+
+class StrandSlot(ABC):
+    """A ``Slot``, and the state of the strand that an interruption reads and changes, under the lock."""
+
+    __slots__ = (
+        "_cancelling", "_claim", "_coro", "_delivered", "_error", "_expiring", "_flagged", "_limit", "_lock", "_on",
+        "_state", "_stopped", "_stopping", "context", "kernel",
+    )  # fmt: skip
+
+    def __init__(self, kernel: Kernel, context: Context) -> None:
+        self.kernel = kernel
+        self.context = context
+        self._coro: Coroutine[Any, Any, Any] | None = None
+        self._lock = threading.RLock()
+        self._state = READY
+        self._claim: list[None] = []
+        self._on: ThreadWaiter | None = None  # what it is parked on
+        self._error: BaseException | None = None  # to be thrown in when it is driven next
+        self._limit: StrandDeadline | None = None
+        self._delivered: Expired | None = None  # an interruption that is not settled
+        self._flagged = False  # one of these waits for the next trap:
+        self._cancelling = self._expiring = self._stopping = False
+        self._stopped = False
+
+    @abstractmethod
+    def drive(self) -> bool:
+        """Go on until the strand is parked, over, or taken over (then True). An item of the pool."""
+
+    @abstractmethod
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        """It is over."""
+
+    def _interrupt(self, error: BaseException, limit: StrandDeadline | None = None, now: float = 0) -> bool:
+        """Throw ``error`` where the strand waits, then ``submit``. False: it does not wait, and finds the flag later.
+
+        Under the lock, with the flag up. With a ``limit``, only if that is over: the strand arms without the lock, and
+        may be in its next call by now; or, where it sees the flag, be about to make that.
+        """
+        if limit is not None and limit.deadline > now:
+            return False
+        on = self._on
+        if self._state == PARKED and on is not None and not on.shielded:
+            self._state = READY
+            self._error = error
+            return True
+        if self._state != DRIVEN:
+            return False
+        try:
+            self._claim.pop()
+        except IndexError:
+            return False  # it is not in a call
+        if limit is not None and limit.deadline > now:
+            self._claim.append(None)
+            return False
+        self._state = READY
+        self._error = error
+        self._claim = []
+        self.kernel.pool.give_up(self.drive, self.context)
+        return True
+
+    def _expire(self, limit: StrandDeadline, error: Expired, now: float | None = None) -> bool:
+        """Interrupt with an expiry; with ``now``, if the limit is over then. Under the lock, with the flag up."""
+        if not (self._interrupt(error) if now is None else self._interrupt(error, limit, now)):
+            return False
+        limit.deadline = inf
+        self._delivered = error
+        self._stopping = self._expiring = False
+        self._flagged = self._cancelling
+        return True
+
+    def _pending(self) -> BaseException | None:
+        """Lower the flag: the interruption that came while the strand did not wait, if it still counts.
+
+        Under the lock.
+        """
+        if self._cancelling:
+            self._cancelling = False
+            self._flagged = self._expiring or self._stopping
+            return StrandCancelled()
+        limit, stopping, expiring = self._limit, self._stopping, self._expiring
+        self._flagged = self._stopping = self._expiring = False
+        if limit is None or not (stopping or (expiring and limit.deadline <= self.kernel.timers.now())):
+            return None
+        limit.deadline = inf
+        self._delivered = Expired()
+        return self._delivered
+
+    def expire(self, limit: StrandDeadline, now: float) -> None:
+        """The timer says that this limit is over."""
+        error = Expired()
+        with self._lock:
+            if self._limit is not limit or limit.deadline > now:
+                return  # released, or armed anew since the timer looked: that pushed an entry of its own
+            self._flagged = self._expiring = True
+            interrupted = self._expire(limit, error, now)
+        if interrupted:
+            surely(self._go_on)
+
+    def stop(self) -> None:
+        """As ``Slot.stop``."""
+        error = Expired()
+        with self._lock:
+            limit = self._limit
+            if limit is None or self._stopped:
+                return
+            self._stopped = self._flagged = self._stopping = True
+            interrupted = self._expire(limit, error)
+        if interrupted:
+            surely(self._go_on)
+
+    def cancel(self) -> None:
+        """End the strand with ``StrandCancelled``: now, or when it next waits. From any thread."""
+        error = StrandCancelled()
+        with self._lock:
+            if self._state == DONE:
+                return
+            begun = self._state != READY or self._coro is not None
+            interrupted = False
+            if begun:
+                self._flagged = self._cancelling = True
+                interrupted = self._interrupt(error)
+                if interrupted:
+                    self._cancelling = False
+                    self._flagged = self._expiring or self._stopping
+            else:
+                self._state = DONE
+        if interrupted:
+            surely(self._go_on)
+        elif not begun:
+            surely(partial(self._end, None, error))
+
+    def _go_on(self) -> None:
+        """After an interruption. Nobody drives it before this, and then it may have to wait for a thread."""
+        if self._on is not None and self._on.left is not None:
+            self._on.left()
+        self._submit()
+
+    def look(self, now: float) -> None:
+        """Repeat its wake-up or its expiry, if that was lost."""
+        with self._lock:
+            limit, on = self._limit, self._on
+            if self._state == PARKED and on is not None and on.woken:
+                self._state = READY
+            lost = self._state == READY and not self.kernel.pool.queued(self.drive)
+        if lost:
+            self._submit()
+        elif limit is not None and limit.deadline < now - CHECK_EVERY:
+            self.expire(limit, now)
+
+    def _submit(self) -> None:
+        """It is ready, and nobody else will have it driven."""
+        try:
+            self.kernel.go_on(self.drive)
+        except MemoryError:
+            surely(partial(self.kernel.go_on, self.drive))
+
+    # --- the slot ---------------------------------------------------------------------------------------------
+
+    def slot(self) -> Self:
+        """The strand as a ``Slot``, with nothing armed."""
+        if self._limit is None:
+            try:
+                limit = self.kernel.limits.pop()
+            except IndexError:
+                limit = StrandDeadline()
+            self._stopped = False
+            self._limit = limit
+            limit.strand = self
+        return self
+
+    @property
+    def alarm(self) -> StrandDeadline:
+        """As ``Slot.alarm``."""
+        if self._limit is None:
+            raise RuntimeError("the slot is released")
+        return self._limit
+
+    def arm(self, at: float) -> None:
+        """As ``Slot.arm``: a float store, unless nothing that early is in the heap."""
+        limit = self._limit
+        if limit is not None:
+            limit.deadline = at
+            if at < limit.entry_at:
+                self.kernel.timers.push(limit, at)
+
+    def settle(self, error: BaseException | None) -> bool:
+        """As ``Slot.settle``; a cancellation is never ours."""
+        delivered, self._delivered = self._delivered, None
+        return delivered is not None and not isinstance(error, StrandCancelled)
+
+    def release(self) -> None:
+        """As ``Slot.release``."""
+        with self._lock:
+            limit, self._limit = self._limit, None
+            self._expiring = self._stopping = False
+            self._flagged = self._cancelling
+        if limit is not None:
+            limit.deadline = inf
+            limit.strand = None
+            self.kernel.limits.append(limit)

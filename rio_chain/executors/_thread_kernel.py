@@ -1,0 +1,77 @@
+"""What all strands of one thread runtime share: the pool that drives them and the timers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from functools import partial
+from typing import Any, Protocol
+
+from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain.executors._strand import ThreadStrand
+from rio_chain.executors._strand_slot import StrandDeadline
+from rio_chain.executors._thread_start_retry import StartRetry
+from rio_chain.executors._timers import Timer
+from rio_chain.executors._worker_pool import WorkerPool, WorkItem
+
+
+class Timers(Protocol):
+    """A clock and what it fires; ``TimerThread``, or a clock for tests."""
+
+    now: Callable[[], float]
+
+    def push(self, alarm: Timer, at: float) -> None:
+        """As ``Deadlines.push``, from any thread."""
+        ...
+
+
+class Kernel:
+    """What all strands of one runtime share."""
+
+    def __init__(self, pool: WorkerPool, timers: Timers) -> None:
+        self.pool = pool
+        self.timers = timers
+        self.strands: set[ThreadStrand] = set()  # that have not ended; it also keeps parked ones alive
+        self.limits: list[StrandDeadline] = []  # not in use
+        self.stray: Callable[[object], BaseException] = _stray
+        self.rescue = StartRetry(self)
+        pool.unserved, pool.wanted = self.rescue.add, self.rescue.waits
+        self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
+
+    def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
+        """Start a strand of its own, from any thread.
+
+        Args:
+            main: what it runs.
+            context: in which it runs.
+            accepted: when no thread can be started, it waits for the next chance. Default: the error is raised.
+
+        Raises:
+            RuntimeError: no thread can be started and none is there. ``main`` will not run.
+        """
+        try:
+            strand = ThreadStrand(self, main, context, _report)
+            self.rescue.begin()
+            (self.go_on if accepted else self.pool.submit)(strand.drive)
+        except BaseException:  # an interruption may come anywhere, also before the strand has its name
+            for late in [strand for strand in self.strands.copy() if strand.main is main]:
+                late.disown()
+            raise
+
+    def go_on(self, item: WorkItem) -> None:
+        """Have an item done that must not be lost: when no thread can be started, it waits for the next chance."""
+        try:
+            self.pool.submit(item)
+        except BaseException as error:
+            surely(partial(self.rescue.add, [item], error))
+            if not isinstance(error, (RuntimeError, MemoryError)):
+                raise
+
+
+def _report(_: object, error: BaseException | None) -> None:
+    if error is not None:
+        report_unhandled(error)
+
+
+def _stray(_: object) -> BaseException:
+    return RuntimeError("a strand can only await what its own runtime gives")
