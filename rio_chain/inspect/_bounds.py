@@ -16,6 +16,7 @@ from attrs import field, frozen
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, Node, RaceNode, Scope, TaskNode, call_of, parts
 from rio_chain.chain._plan import Plan
+from rio_chain.policies._policy import repeated
 
 INF = math.inf
 
@@ -163,21 +164,13 @@ def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
     if isinstance(node, (FanOutNode, Choose)):
         return max(inner)
     if isinstance(node, Expand):
-        return _times(inner[0], node.total)  # each may be found in the result of the one before
+        return repeated(inner[0], node.total)  # each may be found in the result of the one before
     if isinstance(node, RaceNode):
         count = node.count if hedges or not node.hedge else 1
         return max(start + inner[i % len(inner)] for i, start in zip(range(count), starts(node, inner), strict=False))
     if isinstance(node, Scope):
         return node.policy.bounds(inner[0]).time
     return sum(inner)  # steps, a primary and its fallback, what is kept; nothing for a bridge
-
-
-def _times(seconds: float, times: int) -> float:
-    """So often so long; more than a float can hold is infinity."""
-    try:
-        return seconds * times if seconds else 0.0
-    except OverflowError:
-        return INF
 
 
 def starts(race: RaceNode, inner: list[float]) -> Iterator[float]:

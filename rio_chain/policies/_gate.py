@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, cast
 
 from attrs import field, frozen
 
@@ -27,6 +27,8 @@ class Gate(ABC):
 
     A blocking call that is abandoned runs on. The permit learns how the call ended when all such calls inside have
     returned, on the thread of the last one.
+
+    ``explain()`` shows a gate by its ``__str__``, or by the name of its class.
 
     Attributes:
         key: a function of the input; its value is the ``key`` of the Call. None, the default: that is None.
@@ -77,7 +79,7 @@ class GatePolicy(Policy):
         Raises:
             TypeError: the gate gave something else.
         """
-        got: object = self.gate.enter(call)
+        got = cast("object", self.gate.enter(call))
         if isinstance(got, (Permit, PendingPermit, Exception)):
             return got
         rule = "must return a Permit, a PendingPermit or an exception"

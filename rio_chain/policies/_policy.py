@@ -64,6 +64,14 @@ class PolicyBounds:
     fastest: int | None = None
 
 
+def repeated(seconds: float, times: int) -> float:
+    """So often so long; more than a float can hold is infinity."""
+    try:
+        return seconds * times if seconds else 0.0
+    except OverflowError:
+        return math.inf
+
+
 @frozen
 class Label:
     """A policy in two or three words, and the tone of their colour in a picture."""
@@ -97,7 +105,7 @@ class Policy:
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
-    def enter(self, call: Call) -> Entered:  # noqa: ARG002 - most look at it
+    def enter(self, call: Call, /) -> Entered:  # noqa: ARG002 - most look at it
         """Let a call in, answer it, make it wait, or refuse it. By default every call is let in."""
         return Permit()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from attrs import field, frozen
@@ -15,7 +15,7 @@ from rio_chain.errors import NEVER_RETRIED
 from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
 from rio_chain.policies._match_errors import Match, classes, matches
 from rio_chain.policies._plain_data import Data, errors, function, number
-from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds
+from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds, repeated
 from rio_chain.policies._retry_after import parse_retry_after, retry_after_of
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
@@ -170,12 +170,13 @@ class Retry(Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        several: tuple[Any, ...] = tuple(self.on) if isinstance(self.on, (tuple, ByClass)) else (self.on,)
+        on: object = self.on
+        several = tuple(cast("Iterable[object]", on)) if isinstance(on, (tuple, ByClass)) else (on,)
         return Facts(
             needs_task=False,
             calls=self.retries + 1,
             repeats=True,
-            repeats_after=tuple(cls for cls in several if isinstance(cls, type)),
+            repeats_after=tuple(cls for cls in several if isinstance(cls, type) and issubclass(cls, BaseException)),
             refuses_values=self.accept is not None,
         )
 
@@ -183,8 +184,8 @@ class Retry(Policy):
         """As ``Policy.bounds``."""
         waits = (self.longest_wait(i) for i in range(min(self.retries, _STEPS)))
         rest = self.retries - _STEPS
-        rests = _times(self.longest_wait(self.retries), rest) if rest > 0 else 0
-        time = _times(inner, self.retries + 1) + sum(waits) + rests
+        rests = repeated(self.longest_wait(self.retries), rest) if rest > 0 else 0
+        time = repeated(inner, self.retries + 1) + sum(waits) + rests
         if limit == math.inf:
             return PolicyBounds(time)
         slowest = self._begun(limit, lambda i: inner + self.longest_wait(i))
@@ -233,11 +234,3 @@ def _words(waits: Waiting) -> str:
 
 def _data(waits: Waiting) -> Data | None:
     return None if waits is None else waits.to_dict()
-
-
-def _times(seconds: float, times: int) -> float:
-    """So often so long; more than a float can hold is infinity."""
-    try:
-        return seconds * times if seconds else 0.0
-    except OverflowError:
-        return math.inf
