@@ -44,7 +44,7 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
         if only is not None:
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
-            got = await _enter(strand, layer, value, used) if isinstance(layer, Policy) and layer.asked else None
+            got = await _enter_policy(strand, layer, value, used) if isinstance(layer, Policy) and layer.asked else None
         except Exception as exc:
             if only is not None:
                 only.failed(exc.error if isinstance(exc, Fail) else exc)
@@ -63,7 +63,7 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
 # --- asking ------------------------------------------------------------------------------------------------------
 
 
-async def _enter(strand: Strand, policy: Policy, value: Any, used: Used) -> Permit | Hit | None:
+async def _enter_policy(strand: Strand, policy: Policy, value: Any, used: Used) -> Permit | Hit | None:
     """Ask one policy, and wait if it says so."""
     key = (
         None

@@ -89,6 +89,10 @@ class GatePolicy(Policy):
         """As ``Policy.label``: ``breaker gate``, ``limit gate``."""
         return Label(f"{self.builder_call} gate")
 
+    def awaited(self) -> str:
+        """As ``Policy.awaited``."""
+        return f"its turn at {self.gate!r}"
+
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
         return {"kind": "gate", "call": self.builder_call, "type": qualified(type(self.gate))}

@@ -123,6 +123,10 @@ class Policy:
         """All of it in words, for ``explain()``."""
         return escape_nonprintable(str(self))
 
+    def awaited(self) -> str:
+        """What a call waits for that it has not let in, for the error of a deadlock."""
+        return f"its turn at {self!r}"
+
     def to_dict(self) -> dict[str, Any]:
         """What it was made with, as plain data, without its state."""
         return {"kind": self.builder_call}

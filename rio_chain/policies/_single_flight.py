@@ -120,6 +120,10 @@ class SingleFlight(Shared, Policy):
         """As ``Policy.label``."""
         return Label("single flight", "share")
 
+    def awaited(self) -> str:
+        """As ``Policy.awaited``."""
+        return f"the answer of another call: {self!r}"
+
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
         return {"kind": "single_flight", "key": plain_key(self.key)}
