@@ -47,6 +47,7 @@ class Comparison:
         ``p50`` to ``p99.9`` are milliseconds until a request has succeeded, and infinite where too many fail;
         ``succeeded`` is a share of the requests, ``calls`` what one request makes. All with a 95 % interval.
         """
+        require_statistics("Comparison.differences")
         from rio_chain.simulation._confidence_intervals import bootstrap_weights  # noqa: PLC0415 - it takes numpy
 
         base, *others = self.simulations

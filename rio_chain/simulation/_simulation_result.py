@@ -12,6 +12,7 @@ from rio_chain.inspect._text import Text
 from rio_chain.simulation import _charts
 from rio_chain.simulation._distribution import Distribution, plain_estimate, plain_number
 from rio_chain.simulation._estimate import INF, Estimate, short
+from rio_chain.simulation._extra import require_statistics
 
 
 @frozen
@@ -85,6 +86,7 @@ class Simulation:
     @cached_property
     def succeeded(self) -> Estimate:
         """The share of the requests that succeeded."""
+        require_statistics("Simulation.succeeded")
         from rio_chain.simulation._confidence_intervals import share_of  # noqa: PLC0415 - it takes numpy
 
         return share_of([each < INF for each in self.ended])

@@ -56,6 +56,26 @@ def test_with_numpy_nothing_else_imports_it() -> None:
     run(BEGIN + PLAIN + "\nassert 'numpy' not in sys.modules and 'scipy' not in sys.modules")
 
 
+def test_a_result_that_is_read_without_them_names_the_extra_too() -> None:
+    """As one that was pickled on a machine with numpy."""
+    program = """
+simulation, comparison = simulate(page, BACKENDS, requests=50), compare(page, page, backends=BACKENDS, requests=50)
+sys.modules["scipy"] = None
+for read in (lambda: simulation.succeeded, lambda: comparison.differences, lambda: simulation.latency.p50):
+    try:
+        read()
+    except ImportError as error:
+        print(error)
+"""
+    said = run(BEGIN + program).splitlines()
+    assert [line.split()[0] for line in said] == [
+        "`Simulation.succeeded`",
+        "`Comparison.differences`",
+        "`Distribution.quantile`",
+    ]
+    assert all("`pip install 'rio-chain[simulate]'`" in line for line in said)
+
+
 @pytest.mark.parametrize("missing", ["numpy", "scipy"])
 @pytest.mark.parametrize(
     ("call", "name"),
