@@ -11,9 +11,10 @@ from typing import Any
 
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.signatures import arity
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._chain_signature import ChainSignature
-from rio_chain.chain._functions import Star, is_async, is_generator, name_of, written
+from rio_chain.chain._functions import Star, is_async, is_generator, written
 from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Head, Node, TaskNode, Then
 from rio_chain.chain._request import Request
 from rio_chain.errors import ChainDefinitionError

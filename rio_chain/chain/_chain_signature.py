@@ -9,8 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from rio_chain._core.signatures import ONE, Arity, arity, signature_of
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import escape_nonprintable
-from rio_chain.chain._functions import name_of, written
+from rio_chain.chain._functions import written
 from rio_chain.chain._nodes import Bridge, Handler, Head, TaskNode
 from rio_chain.errors import ChainDefinitionError
 

@@ -15,11 +15,12 @@ from attrs import evolve, field, frozen
 
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import copyable
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, not_a_chain_text
 from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
-from rio_chain.chain._functions import Filled, filled, is_async, is_generator, name_of
+from rio_chain.chain._functions import Filled, filled, is_async, is_generator
 from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope
 from rio_chain.chain._nodes import (
     Constant,

@@ -6,14 +6,14 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
-from functools import partial
 from types import CodeType, FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from attrs import field, frozen
 
 from rio_chain._core.copied_constants import fresh
 from rio_chain._core.signatures import signature_of
+from rio_chain._core.source_text import Wrapper, constant_source, name_of, wrapped
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import ChainDefinitionError
 
@@ -22,8 +22,10 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 @frozen(repr=False)
-class Star:
+class Star(Wrapper):
     """``star(fn)``: one tuple in, spread over the arguments of ``fn``."""
+
+    form: ClassVar[str] = "star({})"
 
     fn: Callable[..., Any] = field(hash=False)
 
@@ -36,7 +38,7 @@ class Star:
 
 
 @frozen(repr=False)
-class Filled:
+class Filled(Wrapper):
     """A function some of whose parameters are filled by ``.using``: one value in, for the first that is left."""
 
     fn: Callable[..., Any] = field(hash=False)
@@ -50,11 +52,16 @@ class Filled:
 
 
 @frozen(repr=False)
-class StandIn:
+class StandIn(Wrapper):
     """A function in the place of another one: called, named and checked as that is."""
 
     fn: Callable[..., Any] = field(hash=False)
     original: Callable[..., Any] = field(hash=False)
+
+    @property
+    def named_after(self) -> object:
+        """That of the other one."""
+        return self.original
 
     @property
     def __signature__(self) -> inspect.Signature | None:
@@ -76,11 +83,21 @@ MISSING: Any = Missing.MISSING
 
 
 @frozen(repr=False)
-class Reduce:
+class Reduce(Wrapper):
     """``reduce(fn, initial)``: folds what is handed on, from the first to the last, into one value."""
+
+    form: ClassVar[str] = "reduce({})"
 
     fn: Callable[[Any, Any], Any] = field(hash=False)
     initial: Any = field(default=MISSING, hash=False)
+
+    def source(self, name: str) -> str:
+        """The source of it, given the name of the function."""
+        return (
+            super().source(name)
+            if self.initial is MISSING
+            else f"reduce({name}, initial={constant_source(self.initial)})"
+        )
 
     def start(self) -> Any:
         """What the folding begins with."""
@@ -110,23 +127,6 @@ class Reduce:
 
     def __repr__(self) -> str:
         return f"reduce({name_of(self.fn)})"
-
-
-def wrapped(fn: object) -> object:
-    """What a ``partial``, or an object of ours, is made of; None: it is the function itself."""
-    if isinstance(fn, partial):
-        return fn.func
-    return fn.fn if isinstance(fn, (Star, Filled, Reduce, StandIn)) else None
-
-
-def name_of(fn: object) -> str:
-    """The name a function shows under: its own, that of what a ``partial`` wraps, of a callable object its type's."""
-    while (inner := fn.original if isinstance(fn, StandIn) else wrapped(fn)) is not None:
-        fn = inner
-    name = getattr(fn, "__name__", None)
-    if not isinstance(name, str) or not name:
-        name = type(fn).__name__
-    return "lambda" if name == "<lambda>" else escape_nonprintable(name)
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

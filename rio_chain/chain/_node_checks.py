@@ -21,12 +21,11 @@ from rio_chain.chain._nodes import (
     walk,
 )
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import Retry, Timeout
 
 
 def check_scope(node: Scope) -> None:
     """Refuse a policy with a state of its own around bridges alone: they have no Response that could tell of it."""
-    if not isinstance(node.policy, (Timeout, Retry)) and not _has_task(node.inner):
+    if node.policy.facts().needs_task and not _has_task(node.inner):
         raise ChainDefinitionError(f"`{node.policy}` needs a task to its left; got only bridges: write Task(fn)")
 
 
@@ -63,7 +62,7 @@ def _check_before(left: Node, right: Node) -> None:
     if found is None:
         return
     while isinstance(right, (Then, Seq, Named, Kept, Scope, OrElse)):
-        again = isinstance(right, Scope) and isinstance(right.policy, Retry)
+        again = isinstance(right, Scope) and right.policy.facts().repeats
         if again or (isinstance(right, OrElse) and isinstance(right.fallback, Node)):
             raise ChainDefinitionError(
                 f"`{found.name}` is a generator function, and what it yields can be read only once: put the retry, or "

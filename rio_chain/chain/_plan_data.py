@@ -26,8 +26,10 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
-from rio_chain.chain._policy_data import Data, errors, function, key, ms, number, pick, policy, quantile
-from rio_chain.policies import AtLeast, Quantile
+from rio_chain.policies import AtLeast, Chooser, Quantile
+from rio_chain.policies._best_and_quorum import Best, Quorum
+from rio_chain.policies._first import First
+from rio_chain.policies._plain_data import Data, errors, function, key, ms, number, qualified
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -81,7 +83,7 @@ def _tree(plan: Plan) -> Data:
 def _joined(node: Node, inner: list[Data]) -> Data:
     """A node that is made of others, which are given as data."""
     if isinstance(node, Scope):
-        return {**policy(node.policy), "inner": inner[0]}
+        return {**node.policy.to_dict(), "inner": inner[0]}
     if isinstance(node, Named):
         return {"kind": "named", "name": node.name, "inner": inner[0]}
     if isinstance(node, Seq):
@@ -105,13 +107,13 @@ def _fallback(node: OrElse) -> Data:
 
 
 def _race(node: RaceNode, inner: list[Data]) -> Data:
-    by_latency = quantile(node.after) if isinstance(node.after, Quantile) else None
+    by_latency = node.after.to_dict() if isinstance(node.after, Quantile) else None
     return {
         "kind": call_of(node),
         "calls": number(node.count),
         "after_ms": None if isinstance(node.after, Quantile) else ms(node.after),
         "after": by_latency,
-        "pick": pick(node.pick),
+        "pick": _pick(node.pick),
         "branches": inner,
     }
 
@@ -143,3 +145,18 @@ def _test(test: object) -> Data:
         several = cast("tuple[object, ...]", test if isinstance(test, tuple) else (test,))
         return {"classes": [function(cls) for cls in several]}
     return {"function": function(test)}
+
+
+# --- races ------------------------------------------------------------------------------------------------------
+
+
+def _pick(given: Chooser) -> Data:
+    """How the answer of a race is chosen."""
+    if isinstance(given, First):
+        return {"kind": "first", "accept": function(given.accept)}
+    if isinstance(given, Best):
+        score, enough = function(given.score), number(given.enough)
+        return {"kind": "best", "score": score, "within_ms": ms(given.within), "enough": enough}
+    if isinstance(given, Quorum):
+        return {"kind": "quorum", "k": number(given.k), "by": function(given.by)}
+    return {"kind": "chooser", "type": qualified(type(given))}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from keyword import iskeyword
 from typing import cast
 
+from rio_chain._core.source_text import constant_source, fn_source, identifier, on_source
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._nodes import (
     Bridge,
@@ -28,10 +30,12 @@ from rio_chain.chain._nodes import (
     unwrapped,
     walk,
 )
-from rio_chain.chain._policy_source import call, fn_source, identifier, on, race, value
+from rio_chain.policies import Chooser, Quantile
+from rio_chain.policies._best_and_quorum import Best, Quorum
+from rio_chain.policies._first import First
 from rio_chain.policies._number_format import exact_ms as ms
 
-__all__ = ["ms", "source", "value"]
+__all__ = ["ms", "source"]
 
 WIDTH = 88
 USED = 40  # characters of a chain that is given to `.using`
@@ -110,25 +114,25 @@ def _single(node: Node) -> str:  # noqa: PLR0911 - one for each kind of node
         return _choose(node, [_line(branch) for branch in node.branches])
     if isinstance(node, RaceNode):
         first, *rest = node.branches
-        return race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
+        return _race(node, [_tight(first) if node.hedge else _line(first), *map(_line, rest)])
     if isinstance(node, Scope):
-        return _tight(node.inner) + call(node.policy)
+        return _tight(node.inner) + node.policy.source()
     if isinstance(node, Named):
         return f"{_tight(node.inner)}.named({node.name!r})"
     assert isinstance(node, OrElse)  # noqa: S101 - Seq and Then are joined by an operator
-    only = "" if node.on is Exception else f", on={on(node.on)}"
+    only = "" if node.on is Exception else f", on={on_source(node.on)}"
     return f"{_tight(node.primary)}.or_else({_fallback(node.fallback)}{only})"
 
 
 def _fallback(node: Node | Handler | Constant) -> str:
     if isinstance(node, Handler):
         return fn_source(node.fn)
-    return value(node.value) if isinstance(node, Constant) else _line(node)
+    return constant_source(node.value) if isinstance(node, Constant) else _line(node)
 
 
 def _task(node: TaskNode) -> str:
     named = f".named({node.name!r})" if node.explicit else ""
-    where = ".inline()" if node.inline else f".lane({value(node.lane)})" if node.lane is not None else ""
+    where = ".inline()" if node.inline else f".lane({constant_source(node.lane)})" if node.lane is not None else ""
     uses = _keywords([(use.keyword, _used(use.source)) for use in node.uses])
     return f"Task({fn_source(node.fn)}){named}{where}" + (f".using({uses})" if uses else "")
 
@@ -150,6 +154,31 @@ def _call(node: FanOutNode) -> str:
     inside = ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
     need = "" if node.need is None else f", need={node.need}"
     return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"
+
+
+# --- races ------------------------------------------------------------------------------------------------------
+
+
+def _race(node: RaceNode, branches: list[str]) -> str:
+    """A race as source, its branches given as such; the first of a hedge stands left of the dot."""
+    pick = [] if node.pick == First() else [f"pick={_pick(node.pick)}"]
+    if not node.hedge:
+        return f"race({', '.join([*branches, *pick])})"
+    first, *others = branches
+    words = [str(node.count)] if node.count != len(branches) or not others else []
+    if node.after:
+        words.append(f"after={_after(node.after)}")
+    if others:
+        words.append(f"to=[{', '.join(others)}]")
+    return f"{first}.replica({', '.join([*words, *pick])})"
+
+
+def _after(after: float | Quantile) -> str:
+    return "quantile" if isinstance(after, Quantile) else "None" if after == math.inf else ms(after)
+
+
+def _pick(pick: Chooser) -> str:
+    return escape_nonprintable(repr(pick)) if isinstance(pick, (First, Best, Quorum)) else fn_source(pick)
 
 
 # --- what the values decide -------------------------------------------------------------------------------------
@@ -192,14 +221,14 @@ def _choose(node: Choose, branches: list[str]) -> str:
     """A ``choose`` as source, its branches given as such."""
     tested = zip(node.tests, branches, strict=False)
     rest = [f"otherwise={text}" for text in branches[len(node.tests) :]]
-    return f"choose({', '.join([*(f'when({on(test)}, {text})' for test, text in tested), *rest])})"
+    return f"choose({', '.join([*(f'when({on_source(test)}, {text})' for test, text in tested), *rest])})"
 
 
 def _keywords(pairs: list[tuple[str, str]]) -> str:
     """Keyword arguments as source; what can't be written as a keyword is unpacked from a dict."""
     if all(key.isidentifier() and key.isascii() and not iskeyword(key) for key, _ in pairs):
         return ", ".join(f"{key}={text}" for key, text in pairs)
-    return f"**{{{', '.join(f'{value(key)}: {text}' for key, text in pairs)}}}"
+    return f"**{{{', '.join(f'{constant_source(key)}: {text}' for key, text in pairs)}}}"
 
 
 def tests_words(node: Choose) -> list[str]:

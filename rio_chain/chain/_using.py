@@ -23,7 +23,6 @@ from rio_chain.chain._nodes import (
     walk,
     with_parts,
 )
-from rio_chain.policies import Cache, SingleFlight
 
 Path = tuple[int, ...]
 """Which part of which part: one occurrence of a node."""
@@ -93,7 +92,7 @@ class _Wiring:
             self.bind(node, path, known)
         elif isinstance(node, (Scope, Named, Kept)) or is_hedge_of_one(node):
             after = self.visit(inner[0], (*path, 0), known, outermost=False)
-            answers = isinstance(node, Scope) and isinstance(node.policy, (Cache, SingleFlight))  # nothing in it runs
+            answers = isinstance(node, Scope) and node.policy.facts().shares  # nothing in it runs
             return known if answers else after
         elif isinstance(node, Seq):
             return self.in_a_row(node, path, known)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.signatures import arity, signature_of
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
-from rio_chain.chain._functions import is_async, name_of, written
+from rio_chain.chain._functions import is_async, written
 from rio_chain.chain._nodes import Node, given_names, name_twice
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
+from rio_chain.policies._gate import GatePolicy
 
 Kind = TypeVar("Kind")
 
@@ -93,7 +95,7 @@ def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
     raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
 
 
-def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | Gate:
+def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | GatePolicy:
     """The same, or a ``Gate`` of the user's own, whose ``enter`` takes a Call."""
     if not isinstance(value, Gate):
         return shared(value, kind, method, example)
@@ -105,7 +107,7 @@ def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | G
         raise ChainDefinitionError(f"{rule}: {right}; got `{name}`")
     if is_async(value.enter):
         raise ChainDefinitionError(f"{rule}: {right}; got the async function `{name}`")
-    return value
+    return GatePolicy(value, method)
 
 
 def after(value: object) -> float | Quantile:

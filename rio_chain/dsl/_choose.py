@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeGuard, TypeVar, cast, get_args, get_origin,
 
 from attrs import frozen
 
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import short_repr
 from rio_chain.chain._compose import branches, made, one_value
-from rio_chain.chain._functions import name_of
 from rio_chain.chain._nodes import Choose
 from rio_chain.chain._request import Request
 from rio_chain.chain._validation import predicate

@@ -9,10 +9,11 @@ from returns.result import Result
 
 from rio_chain._core.copied_constants import copyable
 from rio_chain._core.signatures import arity
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, flag, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
 from rio_chain.chain._compose import branches, made, one_value
-from rio_chain.chain._functions import MISSING, Reduce, is_async, name_of, written
+from rio_chain.chain._functions import MISSING, Reduce, is_async, written
 from rio_chain.chain._nodes import Each, Expand, OnError
 from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain

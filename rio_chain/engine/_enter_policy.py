@@ -6,21 +6,20 @@ decided, in ``policies/``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 
-from rio_chain._core.units import short_repr
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._runtime_protocol import Waiter
-from rio_chain.errors import CallbackFailed
-from rio_chain.policies import Breaker, Budget, Cache, Chaos, Gate, Limit, SingleFlight
+from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
-from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
+from rio_chain.policies._permit import Answer, Call, InjectedFault, PendingPermit, Permit
+from rio_chain.policies._policy import Entered
 from rio_chain.results._task_record import record_of
 
 Used = tuple[Any, ...]
@@ -41,16 +40,16 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
     used = tuple(strand.kept[place] for place in outside)
     only = record_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):
-        enter = _asked(type(cast("object", layers[k])))
+        layer = layers[k]
         if only is not None:
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
-            got = None if enter is None else await enter(strand, layers[k], value, used)
+            got = await _enter_policy(strand, layer, value, used) if isinstance(layer, Policy) and layer.asked else None
         except Exception as exc:
             if only is not None:
                 only.failed(exc.error if isinstance(exc, Fail) else exc)
             raise
-        if type(got) is Hit:
+        if isinstance(got, Hit):
             return got
         frame = push(frames, strand.parent_deadline, strand.rt.now(), op, (place[0], k, value))
         frame.permit = got
@@ -61,100 +60,43 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
     return None
 
 
-# --- one for each policy ------------------------------------------------------------------------------------------
+# --- asking ------------------------------------------------------------------------------------------------------
 
 
-async def _breaker(strand: Strand, breaker: Breaker, *_: Any) -> Permit | Hit:
-    return await _let_in(strand, breaker.enter(_call(strand)))
+async def _enter_policy(strand: Strand, policy: Policy, value: Any, used: Used) -> Permit | Hit | None:
+    """Ask one policy, and wait if it says so."""
+    key = (
+        None
+        if policy.key is None
+        else await _key(strand, policy.key, value, used if used and policy.facts().shares else ())
+    )
+    call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    got: Entered
+    if policy.users_code:
+        got = await ask(strand, policy.builder_call, policy.enter, call)
+    else:
+        got = policy.enter(call)
+    if isinstance(got, InjectedFault):
+        await _hold_up(strand, got)
+        return None
+    return _held(strand, policy, await _let_in(strand, got))
 
 
-async def _budget(_strand: Strand, budget: Budget, *_: Any) -> Permit:
-    return budget.execution()
-
-
-async def _limit(strand: Strand, limit: Limit, value: Any, _: Used) -> Permit | Hit:
-    key = None if limit.key is None else await _key(strand, limit.key, value)
-    return _until_calls_end(strand, await _let_in(strand, limit.enter(_call(strand, key))))
-
-
-async def _gate(strand: Strand, gate: Gate, value: Any, _: Used) -> Permit | Hit:
-    key = None if gate.key is None else await _key(strand, gate.key, value)
-    got = await ask(strand, "limit", gate.enter, _call(strand, key))
-    if not isinstance(got, (Permit, PendingPermit, Exception)):
-        rule = (
-            f"`{type(gate).__name__}.enter` must return a Permit, a PendingPermit "
-            f"or an exception; got {short_repr(got)}"
-        )
-        raise CallbackFailed("limit", "enter", TypeError(rule))
-    return _until_calls_end(strand, await _let_in(strand, got))
-
-
-def _until_calls_end(strand: Strand, got: Permit | Hit) -> Permit | Hit:
-    """A place that blocking calls inside keep until they end, also when they are abandoned."""
-    if isinstance(got, Hit):
-        return got
-    permit = SharedPermit(got, strand.contender)
-    strand.permits = (*(permit for permit in strand.permits if permit.open), permit)
-    return permit
-
-
-async def _flights(strand: Strand, flights: SingleFlight, value: Any, used: Used) -> Permit | Hit:
-    key = await _key(strand, flights.key, value, used)
-    got = await _let_in(strand, flights.enter(_call(strand, key)))
-    return got if strand.contender is None or isinstance(got, Hit) else SharedPermit(got, strand.contender)
-
-
-async def _cache(strand: Strand, cache: Cache, value: Any, used: Used) -> Permit | Hit:
-    key, now = await _key(strand, cache.key, value, used), strand.rt.now
-    found = cache.get(key, now)
-    return Hit(found.value) if found.hit else _Keep(cache, key, now)
-
-
-@frozen
-class _Keep(Permit):
-    """Puts the answer into the cache when it comes."""
-
-    cache: Cache
-    key: Hashable
-    clock: Callable[[], float]
-
-    def succeeded(self, value: Any) -> None:
-        self.cache.put(self.key, value, self.clock)
-
-    def failed(self, error: Any) -> None:
-        """Errors are not kept."""
-
-    def dropped(self) -> None:
-        """Nothing is kept."""
-
-
-async def _chaos(strand: Strand, chaos: Chaos, *_: Any) -> None:
-    fault = chaos.next()
+async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
     if fault.delay > 0:
         await strand.rt.sleep(fault.delay)
     if fault.error is not None:
         raise Fail(fault.error)
 
 
-_ASKED: dict[type, Callable[[Strand, Any, Any, Used], Awaitable[Any]]] = {
-    Breaker: _breaker,
-    Budget: _budget,
-    Cache: _cache,
-    Chaos: _chaos,
-    SingleFlight: _flights,
-    Gate: _gate,
-    Limit: _limit,
-}
-
-
-def _asked(kind: type) -> Callable[[Strand, Any, Any, Used], Awaitable[Any]] | None:
-    """How to ask a policy of this type, which may be a subclass of ours; None: it has to be entered and no more."""
-    return next((ask_it for ours, ask_it in _ASKED.items() if issubclass(kind, ours)), None)
-
-
-def _call(strand: Strand, key: Hashable = None) -> Call:
-    """What a policy is asked about."""
-    return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
+    """The permit, held for as long as the policy says."""
+    if isinstance(got, Hit) or policy.held == "run" or (policy.held == "race" and strand.contender is None):
+        return got
+    permit = SharedPermit(got, strand.contender)
+    if policy.held == "calls":
+        strand.permits = (*(permit for permit in strand.permits if permit.open), permit)
+    return permit
 
 
 # --- waiting -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from attrs import frozen
 
-from rio_chain.chain._functions import name_of
+from rio_chain._core.source_text import name_of
 from rio_chain.chain._plan import PlannedBridge
 from rio_chain.policies import Policy, Replica
 

@@ -72,7 +72,6 @@ from rio_chain.engine._instructions import (
     ItemsOp,
     JumpOp,
     KeepOp,
-    Layer,
     LeaveOp,
     Op,
     RaceOp,
@@ -82,7 +81,7 @@ from rio_chain.engine._instructions import (
 )
 from rio_chain.engine._iterables import gives_plain, runs_code
 from rio_chain.engine._thread_bound_values import Pinning
-from rio_chain.policies import Accept, Cache, Replica, Retry, SingleFlight, Timeout
+from rio_chain.policies import Policy, Replica
 
 
 @frozen
@@ -138,14 +137,14 @@ class _Compiler:
         length = len(self.ops)
         self.ops.append(EndOp())
         layers, _ = _peel(self.plan.root)
-        limited = bool(layers) and isinstance(layers[-1], Timeout)
+        limited = bool(layers) and layers[-1].facts().limit < INF
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
         return Program(tuple(self.ops), length, limited, kept)
 
     def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
         layers, inner = _peel(item.node)
         if isinstance(inner, TaskNode):
-            own = tuple(takewhile(lambda layer: isinstance(layer, (Timeout, Retry)), layers))
+            own = tuple(takewhile(lambda layer: not layer.facts().needs_task, layers))
             task = partial(self._task, inner, own, head=item.head, feeds=item.feeds)
             if len(own) == len(layers):
                 task()
@@ -178,11 +177,12 @@ class _Compiler:
             return DIRECT if self.direct else ASYNC
         return PLACE if inline else CALL
 
-    def _task(self, call: TaskNode, layers: tuple[Layer, ...], *, head: bool, feeds: int) -> None:
+    def _task(self, call: TaskNode, layers: tuple[Policy, ...], *, head: bool, feeds: int) -> None:
         limits = [INF]
-        for layer in layers:
-            limits.append(min(limits[-1], layer.seconds) if isinstance(layer, Timeout) else limits[-1])
-        plain = not any(isinstance(layer, Retry) and layer.accept is not None for layer in layers)
+        facts = [layer.facts() for layer in layers]
+        for each in facts:
+            limits.append(min(limits[-1], each.limit))
+        plain = not any(each.refuses_values for each in facts)
         route = self._route(is_async=call.is_async, inline=call.inline or call.generator)
         if call.uses:
             self.ops.append(UseOp(USE, tuple((use.keyword, use.kept) for use in call.uses)))
@@ -204,16 +204,16 @@ class _Compiler:
         self.ops.append(tuple(BridgeOp(BRIDGE, route, fn, planned)))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Layer, ...], inner: _Item | Callable[[], None], node: Node) -> None:
+    def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
-        outside = _outside(node) if any(isinstance(layer, (Cache, SingleFlight)) for layer in layers) else ()
+        shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
+        outside = _outside(node) if shares else ()
         at, low = len(self.ops), self.tasks
-        code = ENTER if all(isinstance(layer, (Timeout, Retry, Accept)) for layer in layers) else ADMIT
+        code = ADMIT if any(layer.asked for layer in layers) else ENTER
         self.ops.append(EndOp(code))  # completed when we know which tasks are inside
         before = self.shared
 
         def leave() -> None:
-            shares = [k for k, layer in enumerate(layers) if isinstance(layer, (Cache, SingleFlight))]
             alone = -1 if self.shared > before else min(shares, default=len(layers))
             self.shared += len(shares)
             self.ops[at] = EnterOp(code, layers, low, self.tasks, len(self.ops), outside, alone)
@@ -276,7 +276,7 @@ class _Compiler:
             def end(mark: list[int] = mark, node: Node = node) -> None:
                 start, low = mark
                 inside = list(walk(node))
-                shared = any(isinstance(n, Scope) and isinstance(n.policy, (Cache, SingleFlight)) for n in inside)
+                shared = any(isinstance(n, Scope) and n.policy.facts().shares for n in inside)
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
                 branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
 
@@ -370,9 +370,9 @@ def _outside(node: Node) -> tuple[int, ...]:
     )
 
 
-def _peel(node: Node) -> tuple[tuple[Layer, ...], Node]:
+def _peel(node: Node) -> tuple[tuple[Policy, ...], Node]:
     """The policies around a node, innermost first, and the node itself without them and without labels."""
-    layers: list[Layer] = []
+    layers: list[Policy] = []
     while isinstance(node, (Scope, Named)):
         if isinstance(node, Scope):
             layers.append(node.policy)

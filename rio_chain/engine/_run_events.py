@@ -15,7 +15,6 @@ from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._current_run import Run, Strand
 from rio_chain.engine._runtime_protocol import Runtime, Slot
-from rio_chain.policies import Accept, Retry
 from rio_chain.results._events import Event, Kind
 from rio_chain.results._task_record import TaskRecord
 
@@ -52,17 +51,12 @@ def judged(root: Node) -> frozenset[int]:
     found: set[int] = set()
     seen = 0  # tasks, in plan order
     for node in walk(root):
-        if isinstance(node, Scope) and _judges(node):
+        if isinstance(node, Scope) and node.policy.facts().refuses_values:
             tasks = (inner for inner in walk(node.inner) if isinstance(inner, TaskNode))
             if next(tasks, None) is not None and next(tasks, None) is None:
                 found.add(seen)
         seen += isinstance(node, TaskNode)
     return frozenset(found)
-
-
-def _judges(node: Scope) -> bool:
-    policy = node.policy
-    return isinstance(policy, Accept) or (isinstance(policy, Retry) and policy.accept is not None)
 
 
 class ObservedPart:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 from returns.result import Success
 
+from rio_chain._core.source_text import name_of
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.chain._functions import name_of
 from rio_chain.engine._blocking_call import NO_KWARGS, SharedPermit, call_reserved
 from rio_chain.engine._runtime_protocol import Raised, Waiter, answer, kind_of
 

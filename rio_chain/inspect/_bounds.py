@@ -9,17 +9,16 @@ Nobody knows how many items an ``each`` gets: only a limit around it bounds its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from attrs import field, frozen
 
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, Node, RaceNode, Scope, TaskNode, call_of, parts
 from rio_chain.chain._plan import Plan
-from rio_chain.policies import Backoff, ByClass, Chaos, Gate, Limit, Policy, Retry, SingleFlight, Timeout, Wait
+from rio_chain.policies._policy import repeated
 
 INF = math.inf
-STEPS = 1_000  # retries that are looked at one by one; of more of them, the last wait stands for the rest
 
 
 @frozen
@@ -165,39 +164,13 @@ def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
     if isinstance(node, (FanOutNode, Choose)):
         return max(inner)
     if isinstance(node, Expand):
-        return _times(inner[0], node.total)  # each may be found in the result of the one before
+        return repeated(inner[0], node.total)  # each may be found in the result of the one before
     if isinstance(node, RaceNode):
         count = node.count if hedges or not node.hedge else 1
         return max(start + inner[i % len(inner)] for i, start in zip(range(count), starts(node, inner), strict=False))
     if isinstance(node, Scope):
-        return _scoped(node.policy, inner[0])
+        return node.policy.bounds(inner[0]).time
     return sum(inner)  # steps, a primary and its fallback, what is kept; nothing for a bridge
-
-
-def _scoped(policy: Policy, inner: float) -> float:
-    if isinstance(policy, Timeout):
-        return min(inner, policy.seconds)
-    if isinstance(policy, Retry):
-        waits = (longest(policy, i) for i in range(min(policy.retries, STEPS)))
-        rest = policy.retries - STEPS
-        rests = _times(longest(policy, policy.retries), rest) if rest > 0 else 0
-        return _times(inner, policy.retries + 1) + sum(waits) + rests
-    if isinstance(policy, SingleFlight):
-        return 2 * inner  # another's call that was cancelled in its last moment, and one's own
-    if isinstance(policy, (Limit, Gate)):  # a gate may let a call wait, and doesn't say how long
-        patience = policy.patience if isinstance(policy, Limit) else None
-        return INF if patience is None else inner + patience
-    if isinstance(policy, Chaos):
-        return inner + policy.latency
-    return inner
-
-
-def _times(seconds: float, times: int) -> float:
-    """So often so long; more than a float can hold is infinity."""
-    try:
-        return seconds * times if seconds else 0.0
-    except OverflowError:
-        return INF
 
 
 def starts(race: RaceNode, inner: list[float]) -> Iterator[float]:
@@ -213,37 +186,6 @@ def starts(race: RaceNode, inner: list[float]) -> Iterator[float]:
         start += min(after, inner[i % len(inner)]) if i + 1 >= race.pick.least else 0.0
 
 
-# --- waits between retries --------------------------------------------------------------------------------------
-
-
-def longest(policy: Retry, retry: int) -> float:
-    """The most seconds before a retry; infinity for a wait made elsewhere, of which nothing is known."""
-    asks = policy.retry_after is not None  # servers are known to ask for a wait
-
-    def bound(waits: Backoff) -> float:
-        return max(waits.bound(retry), waits.most_asked if asks else waits.max_retry_after or 0.0)
-
-    return max(_over_waits(policy, bound, unknown=INF, at_once=INF if asks else 0.0))
-
-
-def shortest(policy: Retry, retry: int) -> float:
-    """The least seconds before a retry."""
-    return min(_over_waits(policy, lambda waits: _least(waits, retry), unknown=0))
-
-
-def _over_waits(
-    policy: Retry, measure: Callable[[Backoff], float], *, unknown: float, at_once: float = 0.0
-) -> Iterator[float]:
-    kinds = [policy.backoff] if not isinstance(policy.on, ByClass) else [waits for _, waits in policy.on.cases]
-    return (at_once if kind is None else unknown if isinstance(kind, Wait) else measure(kind) for kind in kinds)
-
-
-def _least(backoff: Backoff, retry: int) -> float:
-    if backoff.jitter == "full":
-        return 0.0
-    return backoff.bound(retry) if backoff.jitter == "none" else min(backoff.base, backoff.cap)
-
-
 # --- calls ------------------------------------------------------------------------------------------------------
 
 
@@ -253,8 +195,9 @@ def _factors(node: Node) -> tuple[list[float], list[float]]:
     if isinstance(node, (Each, Expand)):
         many = INF if isinstance(node, Each) else node.total
         return [many], [many]
-    if isinstance(node, Scope) and isinstance(node.policy, Retry):
-        return [node.policy.retries + 1], [node.policy.retries + 1]
+    if isinstance(node, Scope):
+        calls_inside = node.policy.facts().calls
+        return [calls_inside], [calls_inside]
     if isinstance(node, RaceNode):
         calls: list[float] = [len(range(i, node.count, width)) for i in range(width)]
         first: list[float] = [1, *[0] * (width - 1)]
@@ -270,7 +213,7 @@ def _product(a: float, b: float) -> float:
 
 
 def _within(node: Node, limit: float) -> float:
-    return min(limit, node.policy.seconds) if isinstance(node, Scope) and isinstance(node.policy, Timeout) else limit
+    return min(limit, node.policy.facts().limit) if isinstance(node, Scope) else limit
 
 
 def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
@@ -278,11 +221,12 @@ def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
     node = part.node
     if limit == INF:
         return None
-    if isinstance(node, Scope) and isinstance(node.policy, Retry):
-        retry, inner = node.policy, part.parts[0].slowest
-        kind, calls = "retry", retry.retries + 1
-        slowest = _begun(retry, limit, lambda i: inner + longest(retry, i))
-        fastest = _begun(retry, limit, lambda i: shortest(retry, i))
+    if isinstance(node, Scope):
+        kind, calls = node.policy.builder_call, node.policy.facts().calls
+        found = node.policy.bounds(part.parts[0].slowest, limit)
+        if found.slowest is None:
+            return None
+        slowest, fastest = found.slowest, calls if found.fastest is None else found.fastest
     elif isinstance(node, RaceNode):
         kind, calls = call_of(node), node.count
         slowest = sum(start < limit for start in starts(node, [p.slowest for p in part.parts]))
@@ -290,13 +234,3 @@ def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
     else:
         return None
     return Cut(kind, names, milliseconds(limit), calls, slowest, fastest) if slowest < calls else None
-
-
-def _begun(retry: Retry, limit: float, step: Callable[[int], float]) -> int:
-    """How many attempts begin before the limit, when it takes ``step(i)`` from attempt ``i`` to the next."""
-    elapsed = 0.0
-    for i in range(min(retry.retries, STEPS)):
-        elapsed += step(i)
-        if elapsed >= limit:
-            return i + 1
-    return retry.retries + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rio_chain._core.source_text import constant_source
 from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._nodes import (
     Bridge,
@@ -24,7 +25,6 @@ from rio_chain.chain._nodes import (
     parts,
 )
 from rio_chain.chain._plan import Plan
-from rio_chain.chain._policy_source import value
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._text import Text
 from rio_chain.inspect._words import (
@@ -98,7 +98,7 @@ def _how(node: TaskNode | Bridge) -> str:
     how = "async" if node.is_async else "sync"
     how += " generator" if node.generator else ""
     if isinstance(node, TaskNode):
-        how += ", inline" if node.inline else f", in lane {value(node.lane)}" if node.lane is not None else ""
+        how += ", inline" if node.inline else f", in lane {constant_source(node.lane)}" if node.lane is not None else ""
     return how
 
 

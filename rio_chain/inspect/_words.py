@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import math
 
+from rio_chain._core.source_text import fn_source, on_source
 from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
 from rio_chain.chain._plan import Plan
-from rio_chain.chain._policy_source import fn_source, on
 from rio_chain.chain._title import title
-from rio_chain.policies import Accept, AtLeast, ByClass, Policy, Quantile, Retry
+from rio_chain.policies import AtLeast, Policy, Quantile
 
 # --- policies ---------------------------------------------------------------------------------------------------
 
 
 def words(policy: Policy) -> str:
     """A policy in words."""
-    if isinstance(policy, Accept):
-        return f"only answers that {fn_source(policy.predicate)} accepts"
-    text = escape_nonprintable(str(policy))
-    if isinstance(policy, Retry):
-        plain = policy.on is Exception or isinstance(policy.on, ByClass)
-        text += "" if plain else f", on {on(policy.on)}"
-        text += f", unless accepted by {fn_source(policy.accept)}" if policy.accept is not None else ""
-        text += f", or as {fn_source(policy.retry_after)} says" if policy.retry_after is not None else ""
-    return text
+    return escape_nonprintable(policy.words())
 
 
 def race_words(node: RaceNode) -> str:
@@ -43,7 +35,7 @@ def race_words(node: RaceNode) -> str:
 
 def fails(node: OrElse) -> str:
     """When the fallback stands in."""
-    return "when that fails" + ("" if node.on is Exception else f" with {on(node.on)}")
+    return "when that fails" + ("" if node.on is Exception else f" with {on_source(node.on)}")
 
 
 # --- what the values decide -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
 
-What they have in common is in ``_permit`` (how a call gets in), ``_shared_state`` and ``_shared_clock``.
+What they have in common is in ``_policy`` (what a policy is asked), ``_permit`` (how a call gets in), ``_shared_state``
+and ``_shared_clock``.
 """
 
 from typing import TYPE_CHECKING
@@ -18,14 +19,12 @@ from rio_chain.policies._first import first
 from rio_chain.policies._gate import Gate
 from rio_chain.policies._limit import Limit
 from rio_chain.policies._permit import Call, PendingPermit, Permit
+from rio_chain.policies._policy import Policy
 from rio_chain.policies._quantile import Quantile
 from rio_chain.policies._replica import Replica
 from rio_chain.policies._retry import ByClass, Retry
 from rio_chain.policies._single_flight import SingleFlight
 from rio_chain.policies._timeout import Timeout
-
-Policy = Timeout | Retry | Accept | Breaker | Limit | Gate | Budget | Cache | SingleFlight | Chaos
-"""What may stand around a part of a chain. A Replica is no policy of this kind: its parts are several."""
 
 __all__ = [
     "DEFAULT_BACKOFF",

@@ -11,10 +11,13 @@ from typing import Any, Literal, cast
 
 from attrs import field, frozen
 
+from rio_chain._core.source_text import fn_source
 from rio_chain._core.units import Duration, format_duration, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies._checks import callback, title
+from rio_chain.policies._checks import callback
 from rio_chain.policies._number_format import exact_ms, exact_number
+from rio_chain.policies._plain_data import Data, function, ms
+from rio_chain.policies._plain_data import number as plain_number
 
 Jitter = Literal["full", "none", "decorrelated"]
 
@@ -95,6 +98,24 @@ class Backoff:
         if self.jitter == "decorrelated":
             return min(self.cap, _grown(self.base, _SPREAD, retry + 1))
         return min(self.cap, _grown(self.base, self.factor, retry))
+
+    def least(self, retry: int) -> float:
+        """The least seconds that ``delay(retry)`` can be."""
+        if self.jitter == "full":
+            return 0.0
+        return self.bound(retry) if self.jitter == "none" else min(self.base, self.cap)
+
+    def to_dict(self) -> Data:
+        """What it was made with, as plain data."""
+        asked = {} if self.max_retry_after is None else {"max_retry_after_ms": ms(self.max_retry_after)}
+        return {
+            "kind": "backoff",
+            "base_ms": ms(self.base),
+            "factor": plain_number(self.factor),
+            "cap_ms": ms(self.cap),
+            "jitter": self.jitter,
+            **asked,
+        }
 
     @property
     def most_asked(self) -> float:
@@ -180,11 +201,15 @@ class Wait:
             raise TypeError(f"a wait must give finite seconds, 0 or more; {self!r} gave {short_repr(got)}")
         return float(value)
 
+    def to_dict(self) -> Data:
+        """What it was made with, as plain data."""
+        return {"kind": "wait", "function": function(self.fn)}
+
     def __repr__(self) -> str:
-        return title(self.fn)
+        return fn_source(self.fn)
 
     def __str__(self) -> str:
-        return f"backoff by {title(self.fn)}"
+        return f"backoff by {fn_source(self.fn)}"
 
 
 Waiting = Backoff | Wait | None

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from rio_chain._core.source_text import fn_source
 from rio_chain._core.units import Duration, count, format_duration, number, seconds, short_repr
 from rio_chain.policies._checks import callback, title
 from rio_chain.policies._chooser import Arrival, Ask, Decision
@@ -72,11 +73,11 @@ class Best:
 
     def __repr__(self) -> str:
         enough = "" if self.enough is None else f", enough={exact_number(self.enough)}"
-        return f"best({title(self.score)}, within={exact_ms(self.within)}{enough})"
+        return f"best({fn_source(self.score)}, within={exact_ms(self.within)}{enough})"
 
     def __str__(self) -> str:
         enough = "" if self.enough is None else f", or {exact_number(self.enough)} is reached"
-        return f"the best by {title(self.score)} within {format_duration(self.within)} of the first wins{enough}"
+        return f"the best by {fn_source(self.score)} within {format_duration(self.within)} of the first wins{enough}"
 
 
 @frozen(repr=False)
@@ -117,10 +118,10 @@ class Quorum:
         return Decision(missing=missing, hopeless=missing > left)
 
     def __repr__(self) -> str:
-        return f"quorum({self.k})" if self.by is None else f"quorum({self.k}, by={title(self.by)})"
+        return f"quorum({self.k})" if self.by is None else f"quorum({self.k}, by={fn_source(self.by)})"
 
     def __str__(self) -> str:
-        return f"what {self.k} agree on wins" + ("" if self.by is None else f", compared by {title(self.by)}")
+        return f"what {self.k} agree on wins" + ("" if self.by is None else f", compared by {fn_source(self.by)}")
 
 
 # --- what users write -------------------------------------------------------------------------------------------

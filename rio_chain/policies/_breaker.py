@@ -15,6 +15,8 @@ from rio_chain.policies._checks import label, share
 from rio_chain.policies._match_errors import Classes, classes, matches, names
 from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Call, Clock, Permit
+from rio_chain.policies._plain_data import Data, errors, ms, number
+from rio_chain.policies._policy import Facts, Policy
 from rio_chain.policies._shared_clock import Timeline, clock_here
 from rio_chain.policies._shared_state import Shared
 from rio_chain.policies._wrong_loop_errors import of_another_loop
@@ -22,7 +24,7 @@ from rio_chain.policies._wrong_loop_errors import of_another_loop
 _SLICES = 10
 
 
-class Breaker(Shared):
+class Breaker(Shared, Policy):
     """A circuit breaker, shared by all chains that are given it.
 
     Closed, it lets every call in and counts. Open, it refuses with ``CircuitOpen`` for ``open_for``. Then it is half
@@ -51,6 +53,7 @@ class Breaker(Shared):
     """
 
     _renamed: ClassVar[Mapping[str, str]] = {"least": "min_calls"}
+    builder_call = "breaker"
 
     def __init__(
         self,
@@ -133,6 +136,17 @@ class Breaker(Shared):
         with self._lock:
             self._change(None)
 
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``."""
+        opens = {"open_for_ms": ms(self._open_for), "on": errors(self._on), "name": self._name or None}
+        return {"kind": "breaker", **self._counts.to_dict(), **opens}
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        return Facts(counts_failures=True)
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _change(self, until: float | None) -> None:
@@ -214,6 +228,10 @@ class _InARow:
         self.failures = self.failures + 1 if failed else 0
         return self.failures >= self.most
 
+    def to_dict(self) -> Data:
+        """When it opens, as plain data."""
+        return {"failures": number(self.most)}
+
     def clear(self) -> None:
         """Forget all."""
         self.failures = 0
@@ -231,6 +249,7 @@ class _Rolling:
 
     def __init__(self, ratio: float, window: float, min_calls: int) -> None:
         self.ratio = ratio
+        self.window = window
         self.width = window / _SLICES
         self.min_calls = min_calls
         self.slices: deque[list[int]] = deque()  # number, calls, failures
@@ -251,6 +270,10 @@ class _Rolling:
         self.calls += 1
         self.failures += failed
         return failed and self.calls >= self.min_calls and self.failures >= self.ratio * self.calls
+
+    def to_dict(self) -> Data:
+        """When it opens, as plain data."""
+        return {"ratio": self.ratio, "window_ms": ms(self.window), "min_calls": number(self.min_calls)}
 
     def clear(self) -> None:
         """Forget all."""

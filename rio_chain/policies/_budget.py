@@ -8,13 +8,16 @@ from typing import Any
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import count, number
 from rio_chain.policies._number_format import exact_number
-from rio_chain.policies._permit import Permit
+from rio_chain.policies._permit import Call, Permit
+from rio_chain.policies._plain_data import Data
+from rio_chain.policies._plain_data import number as plain_number
+from rio_chain.policies._policy import Facts, Policy
 from rio_chain.policies._shared_state import Shared
 
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 
 
-class Budget(Shared):
+class Budget(Shared, Policy):
     """Retries and hedges in flight, together, are at most ``ratio`` of the executions in flight, or ``floor``.
 
     It is shared by all chains that are given it. There is no clock in it, so it works the same on every executor.
@@ -35,6 +38,8 @@ class Budget(Shared):
         (True, <Budget 20 %, at least 1: 1 extra on 0 executions in flight, 1 denied>)
     """
 
+    builder_call = "budget"
+
     def __init__(self, ratio: float = 0.2, floor: int = 3) -> None:
         self._ratio = number(ratio, "ratio", least=0)
         self._floor = count(floor, "floor")
@@ -42,6 +47,10 @@ class Budget(Shared):
         self._flying = _Flying()
         self._denied = 0
         after_fork(self._renew)
+
+    def enter(self, _call: Call, /) -> _Flight:
+        """As ``execution``."""
+        return self.execution()
 
     def execution(self) -> _Flight:
         """An execution begins. It is in flight until its Permit is told how it ended.
@@ -94,6 +103,16 @@ class Budget(Shared):
     def denied(self) -> int:
         """How many were denied since it was made."""
         return self._denied
+
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``."""
+        return {"kind": "budget", "ratio": plain_number(self._ratio), "floor": plain_number(self._floor)}
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        return Facts(bounds_extras=True)
 
     def __repr__(self) -> str:
         return (

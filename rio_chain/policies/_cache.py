@@ -11,7 +11,10 @@ from attrs import frozen
 from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.units import Duration, count, format_duration, seconds
 from rio_chain.policies._keys import hashed, key_of
-from rio_chain.policies._permit import Clock
+from rio_chain.policies._permit import Answer, Call, Clock, Permit
+from rio_chain.policies._plain_data import Data, ms, number
+from rio_chain.policies._plain_data import key as plain_key
+from rio_chain.policies._policy import Facts, Label, Policy
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._shared_state import Shared
 
@@ -27,7 +30,7 @@ class CacheLookup:
 MISS = CacheLookup(hit=False)
 
 
-class Cache(Shared):
+class Cache(Shared, Policy):
     """The latest answers, shared by all chains that are given it. Failures are never kept.
 
     Everybody gets the same object: who changes it, changes it for all.
@@ -45,6 +48,8 @@ class Cache(Shared):
         <Cache 0/1000 fresh for 60000 ms: 0 hits, 0 misses>
     """
 
+    builder_call = "cache"
+
     def __init__(self, ttl: Duration, *, key: Callable[..., Hashable] | None = None, size: int = 1000) -> None:
         self._ttl = seconds(ttl, "ttl")
         self._size = count(size, "size", least=1)
@@ -53,6 +58,11 @@ class Cache(Shared):
         self._time = Timeline()
         self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the one used last stands last
         self._hits = self._misses = 0
+
+    def enter(self, call: Call) -> Answer | Permit:
+        """Answer the call, or let it in and keep its value."""
+        found = self.get(call.key, call.clock)
+        return Answer(found.value) if found.hit else _Keep(self, call.key, call.clock)
 
     def get(self, key: Hashable, clock: Clock) -> CacheLookup:
         """The answer for what ``self.key`` gave, if there is one that is fresh."""
@@ -107,6 +117,20 @@ class Cache(Shared):
         """An empty cache is a cache."""
         return True
 
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def label(self) -> Label:
+        """As ``Policy.label``."""
+        return Label("cache", "share")
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``."""
+        return {"kind": "cache", "ttl_ms": ms(self._ttl), "size": number(self._size), "key": plain_key(self.key)}
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        return Facts(shares=True, keeps_values=True)
+
     def __repr__(self) -> str:
         return (
             f"<Cache {len(self._kept)}/{self._size} fresh for {format_duration(self._ttl)}: "
@@ -115,3 +139,21 @@ class Cache(Shared):
 
     def __str__(self) -> str:
         return f"cache for {format_duration(self._ttl)} by {self.key!r}, up to {self._size}"
+
+
+@frozen
+class _Keep(Permit):
+    """Puts the value into the cache when it comes."""
+
+    cache: Cache
+    key: Hashable
+    clock: Clock
+
+    def succeeded(self, value: Any) -> None:
+        self.cache.put(self.key, value, self.clock)
+
+    def failed(self, error: Any) -> None:
+        """Errors are not kept."""
+
+    def dropped(self) -> None:
+        """Nothing is kept."""

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
-
-from attrs import frozen
+from typing import Any
 
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.units import Duration, escape_nonprintable, flag, format_duration, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._number_format import exact_number
+from rio_chain.policies._permit import Call, InjectedFault
+from rio_chain.policies._plain_data import ms, qualified
+from rio_chain.policies._plain_data import number as plain_number
+from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds
 from rio_chain.policies._shared_state import Shared
 
 Error = Exception | type[Exception]
 
 
-@frozen
-class InjectedFault:
-    """What happens to one call: it is held up ``delay`` seconds, then fails with ``error`` if there is one."""
-
-    delay: float = 0.0
-    error: Exception | None = None
-
-
 NO_FAULT = InjectedFault()
 
 
-class Chaos(Shared):
+class Chaos(Shared, Policy):
     """A share of the calls is held up, or fails without being made. One object switches it for all that share it.
 
     Which calls are hit depends on the seed and the number of the call alone: the same run has the same faults.
@@ -51,6 +47,8 @@ class Chaos(Shared):
         >>> chaos
         <Chaos off: 10 % of calls 200 ms late, hit 0 of 0>
     """
+
+    builder_call = "chaos"
 
     def __init__(
         self,
@@ -87,11 +85,9 @@ class Chaos(Shared):
         """Switch it off. Calls are not numbered meanwhile."""
         self._on = False
 
-    def fresh_copy(self) -> Chaos:
-        """Another one, with the same faults, switched as this one is now."""
-        new = super().fresh_copy()
-        new.on = self.on
-        return new
+    def enter(self, _call: Call, /) -> InjectedFault:
+        """As ``next``."""
+        return self.next()
 
     def next(self) -> InjectedFault:
         """What happens to the next call."""
@@ -113,6 +109,33 @@ class Chaos(Shared):
     def _renew(self) -> None:
         """In a forked child: the numbers of the calls go on from where they are."""
         self._lock = renewed(self._lock)
+
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def label(self) -> Label:
+        """As ``Policy.label``."""
+        return Label("chaos", "chaos")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``Policy.to_dict``."""
+        error = self._error
+        kind = None if error is None else qualified(error if isinstance(error, type) else type(error))
+        rate, seed = plain_number(self._rate), plain_number(self._seed)
+        return {"kind": "chaos", "rate": rate, "latency_ms": ms(self.latency), "error": kind, "seed": seed}
+
+    def bounds(self, inner: float, _limit: float = math.inf, /) -> PolicyBounds:
+        """As ``Policy.bounds``."""
+        return PolicyBounds(inner + self.latency)
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        return Facts(injects_faults=True)
+
+    def fresh(self) -> Chaos:
+        """Another one, with the same faults, switched as this one is now."""
+        new = super().fresh()
+        new.on = self.on
+        return new
 
     def __repr__(self) -> str:
         return f"<Chaos {'on' if self._on else 'off'}: {self._rule()}, hit {self._hits} of {self._calls}>"

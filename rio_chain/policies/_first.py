@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from rio_chain.policies._checks import callback, title
+from rio_chain._core.source_text import fn_source
+from rio_chain.policies._checks import callback
 from rio_chain.policies._chooser import Arrival, Ask, Decision
 
 
@@ -36,10 +37,12 @@ class First:
         return Decision(winner=arrived[0].index) if arrived else Decision(missing=1, hopeless=not left)
 
     def __repr__(self) -> str:
-        return "first()" if self.accept is None else f"first(accept={title(self.accept)})"
+        return "first()" if self.accept is None else f"first(accept={fn_source(self.accept)})"
 
     def __str__(self) -> str:
-        return "the first answer wins" if self.accept is None else f"the first that {title(self.accept)} accepts wins"
+        return (
+            "the first answer wins" if self.accept is None else f"the first that {fn_source(self.accept)} accepts wins"
+        )
 
 
 def first(accept: Callable[[Any], bool] | None = None) -> First:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, cast
 
+from attrs import field, frozen
+
+from rio_chain._core.units import short_repr
 from rio_chain.policies._permit import Call, PendingPermit, Permit
+from rio_chain.policies._plain_data import Data, qualified
+from rio_chain.policies._policy import Label, Policy, PolicyBounds
 
 
 class Gate(ABC):
@@ -21,6 +27,8 @@ class Gate(ABC):
 
     A blocking call that is abandoned runs on. The permit learns how the call ended when all such calls inside have
     returned, on the thread of the last one.
+
+    ``explain()`` shows a gate by its ``__str__``, or by the name of its class.
 
     Attributes:
         key: a function of the input; its value is the ``key`` of the Call. None, the default: that is None.
@@ -44,3 +52,56 @@ class Gate(ABC):
     @abstractmethod
     def enter(self, call: Call) -> Permit | PendingPermit | Exception:
         """Let a call in, make it wait, or refuse it. The engine calls this from any thread; it must return at once."""
+
+
+@frozen
+class GatePolicy(Policy):
+    """A gate as a policy, and the builder call that it came by: ``breaker`` or ``limit``.
+
+    It describes the gate. So users can name the attributes of their gates as they like.
+    """
+
+    variable = "gate"
+    users_code = True
+    held = "calls"
+
+    gate: Gate = field(hash=False)
+    builder_call: str
+
+    @property
+    def key(self) -> Callable[[Any], Hashable] | None:
+        """As ``Gate.key``."""
+        return self.gate.key
+
+    def enter(self, call: Call) -> Permit | PendingPermit | Exception:
+        """As ``Gate.enter``.
+
+        Raises:
+            TypeError: the gate gave something else.
+        """
+        got = cast("object", self.gate.enter(call))
+        if isinstance(got, (Permit, PendingPermit, Exception)):
+            return got
+        rule = "must return a Permit, a PendingPermit or an exception"
+        raise TypeError(f"`{type(self.gate).__name__}.enter` {rule}; got {short_repr(got)}")
+
+    def label(self) -> Label:
+        """As ``Policy.label``: ``breaker gate``, ``limit gate``."""
+        return Label(f"{self.builder_call} gate")
+
+    def awaited(self) -> str:
+        """As ``Policy.awaited``."""
+        return f"its turn at {self.gate!r}"
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``."""
+        return {"kind": "gate", "call": self.builder_call, "type": qualified(type(self.gate))}
+
+    def bounds(self, _inner: float, _limit: float = math.inf, /) -> PolicyBounds:
+        """As ``Policy.bounds``. A gate may let a call wait, and doesn't say how long."""
+        return PolicyBounds(math.inf)
+
+    def __str__(self) -> str:
+        kind = type(self.gate)
+        plain = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
+        return f"{self.builder_call} by {kind.__name__ if plain else self.gate}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
@@ -15,6 +16,10 @@ from rio_chain.policies._keys import Key, as_given, hashed, key_of
 from rio_chain.policies._limit_queue import LimitPermit, LimitQueue, QueuedCall, WaitingCounts
 from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Call, Clock
+from rio_chain.policies._plain_data import Data, ms
+from rio_chain.policies._plain_data import key as plain_key
+from rio_chain.policies._plain_data import number as plain_number
+from rio_chain.policies._policy import Facts, Policy, PolicyBounds
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._shared_state import Shared
 from rio_chain.policies._token_bucket import EARLY, Rate
@@ -23,7 +28,7 @@ MOST_KEYS = 100_000
 """Beyond so many, keys that nobody uses are forgotten even if their rate has not recovered."""
 
 
-class Limit(Shared):
+class Limit(Shared, Policy):
     """A limit shared by all chains that are given it: first come, first served.
 
     A call holds one of ``concurrency`` places until it ends, however it ends; a blocking call that is abandoned holds
@@ -53,6 +58,9 @@ class Limit(Shared):
         >>> Limit(10, rate=100)
         <Limit 10 at once, 100 per 1000 ms: 0 running, 0 waiting>
     """
+
+    builder_call = "limit"
+    held = "calls"
 
     def __init__(
         self,
@@ -222,6 +230,28 @@ class Limit(Shared):
     def waiting(self) -> int:
         """How many stand in line."""
         return self._total.waiting
+
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``."""
+        rate = self._rate
+        return {
+            "kind": "limit",
+            "concurrency": plain_number(self.concurrency),
+            "interval_ms": None if rate is None else ms(rate.interval),
+            "burst": None if rate is None else plain_number(rate.burst),
+            "wait_ms": ms(self.patience),
+            "key": plain_key(self.key),
+        }
+
+    def bounds(self, inner: float, _limit: float = math.inf, /) -> PolicyBounds:
+        """As ``Policy.bounds``."""
+        return PolicyBounds(math.inf if self.patience is None else inner + self.patience)
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        return Facts(places=self.concurrency, waits=self.patience is None)
 
     def __repr__(self) -> str:
         each = "" if self.key is None else f" for each {self.key!r}"

@@ -6,7 +6,8 @@ import math
 
 
 def exact_number(value: float) -> str:
-    """The shortest text of a number that is exactly that number: ``2``, ``1.5``."""
+    """The shortest text of a number that is exactly that number: ``2``, ``1.5``. Zero has no sign."""
+    value += 0.0  # source says `-0` of the other zero, which is read as 0
     short = f"{value:.10g}"
     return short if float(short) == value else repr(value)
 
@@ -17,7 +18,10 @@ def exact_ms(seconds: float) -> str:
     One in fifty seconds that come from a ``timedelta`` are between two neighbouring numbers of milliseconds; they
     are written as a ``timedelta``.
     """
-    near = seconds * 1000
+    near = seconds * 1000 + 0.0  # as above
     texts = [f"{near:.10g}", *(repr(x) for x in (near, math.nextafter(near, 0), math.nextafter(near, math.inf)))]
     found = next((text for text in texts if float(text) / 1000 == seconds), None)
-    return found or f"timedelta(microseconds={round(seconds * 1e6)})"
+    if found is not None:
+        return found
+    over, under = seconds.as_integer_ratio()  # a float times a million is rounded
+    return f"timedelta(microseconds={(over * 1_000_000 + under // 2) // under})"

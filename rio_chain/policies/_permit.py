@@ -69,6 +69,14 @@ class Answer:
     failed: bool = False
 
 
+@frozen
+class InjectedFault:
+    """What happens to one call on purpose: it is ``delay`` seconds late, then fails with ``error`` if there is one."""
+
+    delay: float = 0.0
+    error: Exception | None = None
+
+
 class PendingPermit(ABC):
     """A call that waits to be let in.
 

@@ -12,6 +12,8 @@ from rio_chain._core.quantiles import quantile
 from rio_chain._core.units import count, format_duration, number, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._number_format import exact_number
+from rio_chain.policies._plain_data import Data
+from rio_chain.policies._plain_data import number as plain_number
 from rio_chain.policies._shared_state import Shared
 
 
@@ -73,6 +75,15 @@ class Quantile(Shared):
         """In a forked child: the answers are kept; one may have been added in part."""
         self._lock = renewed(self._lock)
         self._sorted = sorted(self._arrived)
+
+    def to_dict(self) -> Data:
+        """What it was made with, as plain data."""
+        return {
+            "kind": "quantile",
+            "q": self._q,
+            "warmup": plain_number(self._warmup),
+            "window": plain_number(self._window),
+        }
 
     def __repr__(self) -> str:
         value, many = self.value(), len(self._arrived)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from attrs import field, frozen
 
+from rio_chain._core.source_text import fn_source, on_source
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
 from rio_chain.policies._match_errors import Match, classes, matches
+from rio_chain.policies._plain_data import Data, errors, function, number
+from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds, repeated
 from rio_chain.policies._retry_after import parse_retry_after, retry_after_of
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
@@ -19,6 +23,7 @@ On = Match | Mapping[type[BaseException], Any]
 """Which errors are worth another attempt: a class, several, a predicate, or classes each with its own backoff."""
 
 _ASK_THE_ERROR = object()
+_STEPS = 1_000  # retries that are looked at one by one; of more of them, the last wait stands for the rest
 
 
 @frozen(repr=False)
@@ -40,7 +45,7 @@ class ByClass:
         return (cls for cls, _ in self.cases)
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{escape_nonprintable(cls.__name__)}: {wait!r}" for cls, wait in self.cases) + "}"
+        return "{" + ", ".join(f"{fn_source(cls)}: {wait!r}" for cls, wait in self.cases) + "}"
 
 
 def _on(value: On | ByClass) -> Match | ByClass:
@@ -52,7 +57,7 @@ def _on(value: On | ByClass) -> Match | ByClass:
 
 
 @frozen
-class Retry:
+class Retry(Policy):
     """Up to ``retries`` calls after the first, for errors that ``on`` names; ``accept`` may refuse a value.
 
     Attributes:
@@ -64,6 +69,9 @@ class Retry:
             ``timedelta``, a ``datetime`` or a header's text; None leaves it to the backoff. Without it
             ``error.retry_after`` is looked at. What can't be read leaves it to the backoff, too.
     """
+
+    builder_call = "retry"
+    asked = False
 
     retries: int
     on: Match | ByClass = field(default=Exception, converter=_on, hash=False)
@@ -121,6 +129,96 @@ class Retry:
             return own
         return max(own, min(asked, waits.most_asked) if isinstance(waits, Backoff) else asked)
 
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def source(self) -> str:
+        """As ``Policy.source``. Defaults are left out."""
+        words = [str(self.retries)]
+        if self.on is not Exception:
+            words.append(f"on={self.on!r}" if isinstance(self.on, ByClass) else f"on={on_source(self.on)}")
+        if self.backoff != DEFAULT_BACKOFF:
+            words.append(f"backoff={self.backoff!r}")
+        if self.accept is not None:
+            words.append(f"accept={fn_source(self.accept)}")
+        if self.retry_after is not None:
+            words.append(f"retry_after={fn_source(self.retry_after)}")
+        return f".retry({', '.join(words)})"
+
+    def label(self) -> Label:
+        """As ``Policy.label``."""
+        return Label(f"retry {self.retries}", "again")
+
+    def words(self) -> str:
+        """As ``Policy.words``."""
+        text = escape_nonprintable(str(self))
+        plain = self.on is Exception or isinstance(self.on, ByClass)
+        text += "" if plain else f", on {on_source(self.on)}"
+        text += f", unless accepted by {fn_source(self.accept)}" if self.accept is not None else ""
+        return text + (f", or as {fn_source(self.retry_after)} says" if self.retry_after is not None else "")
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``. With errors that have a backoff each, ``backoff`` is a list in their order."""
+        by_class = self.on.cases if isinstance(self.on, ByClass) else None
+        return {
+            "kind": "retry",
+            "retries": number(self.retries),
+            "on": errors(tuple(self.on) if isinstance(self.on, ByClass) else self.on),
+            "backoff": _data(self.backoff) if by_class is None else [_data(waits) for _, waits in by_class],
+            "accept": function(self.accept),
+            "retry_after": function(self.retry_after),
+        }
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        on: object = self.on
+        several = tuple(cast("Iterable[object]", on)) if isinstance(on, (tuple, ByClass)) else (on,)
+        return Facts(
+            needs_task=False,
+            calls=self.retries + 1,
+            repeats=True,
+            repeats_after=tuple(cls for cls in several if isinstance(cls, type) and issubclass(cls, BaseException)),
+            refuses_values=self.accept is not None,
+        )
+
+    def bounds(self, inner: float, limit: float = math.inf, /) -> PolicyBounds:
+        """As ``Policy.bounds``."""
+        waits = (self.longest_wait(i) for i in range(min(self.retries, _STEPS)))
+        rest = self.retries - _STEPS
+        rests = repeated(self.longest_wait(self.retries), rest) if rest > 0 else 0
+        time = repeated(inner, self.retries + 1) + sum(waits) + rests
+        if limit == math.inf:
+            return PolicyBounds(time)
+        slowest = self._begun(limit, lambda i: inner + self.longest_wait(i))
+        return PolicyBounds(time, slowest, self._begun(limit, self.shortest_wait))
+
+    def _begun(self, limit: float, step: Callable[[int], float]) -> int:
+        """How many attempts begin before the limit, when it takes ``step(i)`` from attempt ``i`` to the next."""
+        elapsed = 0.0
+        for i in range(min(self.retries, _STEPS)):
+            elapsed += step(i)
+            if elapsed >= limit:
+                return i + 1
+        return self.retries + 1
+
+    def longest_wait(self, retry: int) -> float:
+        """The most seconds before a retry; infinity for a wait made elsewhere, of which nothing is known."""
+        asks = self.retry_after is not None  # servers are known to ask for a wait
+
+        def bound(waits: Backoff) -> float:
+            return max(waits.bound(retry), waits.most_asked if asks else waits.max_retry_after or 0.0)
+
+        return max(self._over_waits(bound, unknown=math.inf, at_once=math.inf if asks else 0.0))
+
+    def shortest_wait(self, retry: int) -> float:
+        """The least seconds before a retry."""
+        return min(self._over_waits(lambda waits: waits.least(retry), unknown=0))
+
+    def _over_waits(
+        self, measure: Callable[[Backoff], float], *, unknown: float, at_once: float = 0.0
+    ) -> Iterator[float]:
+        kinds = [self.backoff] if not isinstance(self.on, ByClass) else [waits for _, waits in self.on.cases]
+        return (at_once if kind is None else unknown if isinstance(kind, Wait) else measure(kind) for kind in kinds)
+
     def __str__(self) -> str:
         if isinstance(self.on, ByClass):
             ways = ", ".join(f"{escape_nonprintable(cls.__name__)}: {_words(wait)}" for cls, wait in self.on.cases)
@@ -132,3 +230,7 @@ class Retry:
 
 def _words(waits: Waiting) -> str:
     return "at once" if waits is None else str(waits)
+
+
+def _data(waits: Waiting) -> Data | None:
+    return None if waits is None else waits.to_dict()

@@ -19,7 +19,7 @@ class Shared:
     """Arguments that had another name: the old one, and that of today."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """As ``object``; it remembers how it was made, for ``fresh_copy``."""
+        """As ``object``; it remembers how it was made, for ``fresh``."""
         for old, new in cls._renamed.items():
             if old in kwargs and old not in inspect.signature(cls.__init__).parameters:  # a subclass may have its own
                 right = f"{cls.__name__}({new}={short_repr(kwargs[old])})"
@@ -28,7 +28,7 @@ class Shared:
         self._made_with = args, kwargs
         return self
 
-    def fresh_copy(self) -> Self:
+    def fresh(self) -> Self:
         """Another one, made as this one was, which has seen nothing yet: for a run beside the real ones."""
         args, kwargs = self._made_with
         return type(self)(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,13 @@ from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._renamed import names_today
 from rio_chain.policies._keys import hashed, key_of
 from rio_chain.policies._permit import Answer, Call, PendingPermit, Permit
+from rio_chain.policies._plain_data import Data
+from rio_chain.policies._plain_data import key as plain_key
+from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds
 from rio_chain.policies._shared_state import Shared
 
 
-class SingleFlight(Shared):
+class SingleFlight(Shared, Policy):
     """One call for all that ask for the same at the same time, in all chains that share this object.
 
     The first call under a key is the leader, and is made. Calls under that key that come meanwhile are followers: they
@@ -32,6 +36,10 @@ class SingleFlight(Shared):
         >>> SingleFlight()
         <SingleFlight by the input: 0 in flight, 0 follow>
     """
+
+    builder_call = "single_flight"
+    variable = "flights"
+    held = "race"
 
     def __init__(self, key: Callable[..., Hashable] | None = None) -> None:
         self.key = key_of(key)
@@ -105,6 +113,28 @@ class SingleFlight(Shared):
         """In a forked child: nothing is in flight. Who was, is among those of before."""
         keep_alive(self._flights)
         self._flights = {}
+
+    # --- what it says of itself ---------------------------------------------------------------------------------
+
+    def label(self) -> Label:
+        """As ``Policy.label``."""
+        return Label("single flight", "share")
+
+    def awaited(self) -> str:
+        """As ``Policy.awaited``."""
+        return f"the answer of another call: {self!r}"
+
+    def to_dict(self) -> Data:
+        """As ``Policy.to_dict``."""
+        return {"kind": "single_flight", "key": plain_key(self.key)}
+
+    def bounds(self, inner: float, _limit: float = math.inf, /) -> PolicyBounds:
+        """As ``Policy.bounds``: another's call that was cancelled in its last moment, and one's own."""
+        return PolicyBounds(2 * inner)
+
+    def facts(self) -> Facts:
+        """As ``Policy.facts``."""
+        return Facts(shares=True)
 
     def __repr__(self) -> str:
         flying, behind = self._lock.decide(self._counts)

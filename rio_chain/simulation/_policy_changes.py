@@ -25,6 +25,7 @@ from rio_chain.chain._nodes import (
 from rio_chain.chain._source import source
 from rio_chain.chain._validation import names_in
 from rio_chain.policies import Retry, Timeout, first
+from rio_chain.policies._policy import Facts
 
 
 @frozen
@@ -78,11 +79,10 @@ def task_policies(chain: Composed) -> dict[str, TaskPolicies]:
         name = next(names)
         inner = _until_retry(layers)
         hedge = next((layer.after for layer in layers if isinstance(layer, RaceNode)), None)
-        limit = next((layer.policy.seconds for layer in inner if _is(layer, Timeout)), None)
-        retry = next((layer.policy.retries for layer in layers if _is(layer, Retry)), 0)
-        whole = [layer.policy.seconds for layer in layers if _is(layer, Timeout)]
+        limit = next(iter(_limits(inner)), None)
+        retry = next((_facts(layer).calls - 1 for layer in layers if _facts(layer).repeats), 0)
         after = hedge if isinstance(hedge, float) else None
-        found[name] = TaskPolicies(name, after, limit, retry, min(whole, default=math.inf))
+        found[name] = TaskPolicies(name, after, limit, retry, min(_limits(layers), default=math.inf))
 
     visit(flat(chain.plan().root))
     return found
@@ -136,13 +136,18 @@ def _peeled(node: Node) -> tuple[list[Any], Node]:
     return layers[::-1], node
 
 
-def _is(layer: Node, kind: type) -> bool:
-    return isinstance(layer, Scope) and isinstance(layer.policy, kind)
+def _facts(layer: Node) -> Facts:
+    """What the policy of a layer says of itself; a name and a hedge have none."""
+    return layer.policy.facts() if isinstance(layer, Scope) else Facts()
+
+
+def _limits(layers: list[Any]) -> list[float]:
+    return [limit for layer in layers if (limit := _facts(layer).limit) < math.inf]
 
 
 def _until_retry(layers: list[Any]) -> list[Any]:
     """The layers inside of the innermost retry."""
-    at = next((i for i, layer in enumerate(layers) if _is(layer, Retry)), len(layers))
+    at = next((i for i, layer in enumerate(layers) if _facts(layer).repeats), len(layers))
     return layers[:at]
 
 
@@ -158,16 +163,16 @@ def _with(layers: list[Any], change: Change) -> list[Any]:
             layers[at] = evolve(layers[at], after=change.after)
     if change.timeout is not None:
         inner = _until_retry(layers)
-        at = next((i for i, layer in enumerate(inner) if _is(layer, Timeout)), None)
+        at = next((i for i, layer in enumerate(inner) if _facts(layer).limit < math.inf), None)
         limit = Scope(Timeout(change.timeout), any_node)
         if at is None:
             layers.insert(next((i + 1 for i, layer in enumerate(inner) if isinstance(layer, RaceNode)), 0), limit)
         else:
             layers[at] = limit
     if change.retries is not None:
-        at = next((i for i, layer in enumerate(layers) if _is(layer, Retry)), None)
+        at = next((i for i, layer in enumerate(layers) if _facts(layer).repeats), None)
         if at is None:
-            end = next((i + 1 for i, layer in enumerate(layers) if _is(layer, Timeout)), 0)
+            end = next((i + 1 for i, layer in enumerate(layers) if _facts(layer).limit < math.inf), 0)
             layers.insert(end, Scope(Retry(change.retries), any_node))
         else:
             layers[at] = Scope(evolve(layers[at].policy, retries=change.retries), any_node)

@@ -27,7 +27,7 @@ from rio_chain.errors import (
     UsageError,
 )
 from rio_chain.executors.virtual._real_io_guard import explain_real_io
-from rio_chain.policies._shared_state import Shared
+from rio_chain.policies import Policy, Quantile
 from rio_chain.results._error_summary import class_of
 from rio_chain.simulation import _faults
 from rio_chain.simulation._call_lifetime import Lasting
@@ -191,17 +191,16 @@ def anew(node: Node, known: dict[int, Any]) -> Node:
     What shared one object shares one new object.
     """
 
-    def own(policy: Any) -> Any:
-        if not isinstance(policy, Shared):
-            return policy
-        if id(policy) not in known:
-            known[id(policy)] = policy.fresh_copy()
-        return known[id(policy)]
+    def own(given: Policy | Quantile) -> Any:
+        if id(given) not in known:
+            known[id(given)] = given.fresh()
+        return known[id(given)]
 
     node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
     if isinstance(node, Scope):
         return Scope(own(node.policy), node.inner)
-    return evolve(node, after=own(node.after)) if isinstance(node, RaceNode) else node
+    quantile = node.after if isinstance(node, RaceNode) and isinstance(node.after, Quantile) else None
+    return node if quantile is None else evolve(node, after=own(quantile))
 
 
 def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:

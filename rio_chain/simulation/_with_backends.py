@@ -8,19 +8,11 @@ from typing import Any, cast
 from attrs import evolve
 
 from rio_chain._core.signatures import signature_of
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.chain._bridge_checks import function
 from rio_chain.chain._compose import Composed, made
-from rio_chain.chain._functions import (
-    MISSING,
-    Filled,
-    StandIn,
-    Star,
-    is_async,
-    is_generator,
-    name_of,
-    written,
-)
+from rio_chain.chain._functions import MISSING, Filled, StandIn, Star, is_async, is_generator, written
 from rio_chain.chain._nodes import Bridge, Node, TaskNode, flat, heads, parts, walk, with_parts
 from rio_chain.chain._plan import PlannedTask, numbered
 from rio_chain.chain._validation import names_in

@@ -10,7 +10,8 @@ import pytest
 
 from rio_chain import star
 from rio_chain._core.signatures import Arity, arity
-from rio_chain.chain._functions import is_async, name_of, written
+from rio_chain._core.source_text import name_of
+from rio_chain.chain._functions import is_async, written
 
 
 def plain(a: int, b: int = 2, *, c: int = 3) -> None: ...

@@ -235,7 +235,7 @@ def test_what_was_learned_is_kept(executor: str) -> None:
     for seconds in (0.01, 0.02, 0.09):
         late.add(seconds)
     hits = [chaos.next().error is not None for _ in range(10)]
-    again = chaos.fresh_copy()
+    again = chaos.fresh()
     assert [again.next().error is not None for _ in range(10)] == hits
     further = [again.next().error is not None for _ in range(10)]
 

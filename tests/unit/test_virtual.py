@@ -22,10 +22,14 @@ from rio_chain import (
     Abandoned,
     Backoff,
     Balancer,
+    Call,
     Chain,
     ChainDefinitionError,
+    Gate,
     Limit,
     Outcome,
+    PendingPermit,
+    Permit,
     Request,
     SingleFlight,
     Task,
@@ -297,16 +301,36 @@ def nested_in(chain: Callable[[Task[[int], Any]], Chain[[int], Any]]) -> Request
     return chain(Task(outer))(7)
 
 
+class Turnstile(Gate):
+    """It lets in one call and no more."""
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def enter(self, _: Call) -> Permit | PendingPermit:
+        used, self.used = self.used, True
+        return Never() if used else Permit()
+
+    def __repr__(self) -> str:
+        return "<Turnstile>"
+
+
+class Never(PendingPermit):
+    def quit(self) -> None:
+        self.state = "gone"
+
+
 @pytest.mark.parametrize(
     ("chain", "told"),
     [
         (Limit(1), "task inner waits for its turn at <Limit 1 at once: 1 running, 1 waiting>"),
         (SingleFlight(key=lambda x: x), "task inner waits for the answer of another call: <SingleFlight by "),
+        (Turnstile(), "task inner waits for its turn at <Turnstile>"),
     ],
 )
 def test_a_deadlock_says_who_waits_for_what(chain: Any, told: str) -> None:
     def policy(task: Any) -> Any:
-        return task.limit(chain) if isinstance(chain, Limit) else task.single_flight(chain)
+        return task.single_flight(chain) if isinstance(chain, SingleFlight) else task.limit(chain)
 
     with Balancer("virtual") as balancer:
         with pytest.raises(Deadlock, match="deadlock after 0 ms of virtual time: nothing is ready") as caught:

@@ -96,10 +96,7 @@ def _slot(held: Locals) -> str:
 
 
 _WAITS: dict[str, Callable[[Locals], str | None]] = {
-    "_breaker": lambda held: f"its turn at {held['breaker']!r}",
-    "_flights": lambda held: f"the answer of another call: {held['flights']!r}",
-    "_gate": lambda held: f"its turn at {held['gate']!r}",
-    "_limit": lambda held: f"its turn at {held['limit']!r}",
+    "_enter_policy": lambda held: held["policy"].awaited(),
     "Dispatcher.turn_came": _slot,
     "Ticket._wait": lambda held: f"{held['self']!r}",
     "Ticket.ended": lambda held: f"{held['self']!r}",

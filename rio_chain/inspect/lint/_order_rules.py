@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from attrs import evolve
 
@@ -20,18 +21,29 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
-from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, keeps_failures
-from rio_chain.policies import Accept, Breaker, Budget, Cache, Chaos, Limit, Retry, Timeout
+from rio_chain.inspect.lint._policy_stack import (
+    REPEATS,
+    PolicyStack,
+    Said,
+    answers,
+    keeps_failures,
+    limits,
+    nothing,
+    put_around,
+    with_calls,
+)
+from rio_chain.policies import Timeout
+from rio_chain.policies._policy import Facts
 
 
 def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
     """A limit around it that is over is not a failure that it sees."""
-    for i, layer, _ in stack.of(Breaker):
+    for i, layer, _ in stack.of(attrgetter("counts_failures")):
         limit = layer.around.limit
         if limit == float("inf") or not unlimited(layer.inner.node):
             continue
         outside = range(i + 1, len(stack.layers))
-        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, RaceNode)
+        timeout, again = stack.first(outside, limits), stack.first(outside, REPEATS, RaceNode)
         if timeout is not None and (again is None or again > timeout):
             better = stack.moved(i, timeout + 1)
         else:
@@ -43,50 +55,50 @@ def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
 
 def breaker_outside_retry(stack: PolicyStack) -> Iterator[Said]:
     """One failure for a whole series of attempts."""
-    for i, _, _ in stack.of(Breaker):
-        retry = stack.first(range(i), Retry)
-        if retry is not None and stack.first(range(retry), Breaker) is None:
+    for i, _, _ in stack.of(attrgetter("counts_failures")):
+        retry = stack.first(range(i), REPEATS)
+        if retry is not None and stack.first(range(retry), attrgetter("counts_failures")) is None:
             text = "the breaker sees one answer for all attempts of the retry inside it, and lets them all through"
             yield Said("breaker-outside-retry", text, stack.moved(i, retry))
 
 
 def limit_outside_timeout(stack: PolicyStack) -> Iterator[Said]:
     """A wait that nothing ends."""
-    for i, layer, policy in stack.of(Limit):
-        timeout = stack.first(reversed(range(i)), Timeout)
-        if timeout is not None and layer.around.limit == float("inf") and policy.patience is None:
+    for i, layer, _ in stack.of(attrgetter("waits")):
+        timeout = stack.first(reversed(range(i)), limits)
+        if timeout is not None and layer.around.limit == float("inf"):
             text = "the wait for a place is outside of the timeout, and nothing else ends it"
             yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
 
 
 def limit_inside_retry(stack: PolicyStack) -> Iterator[Said]:
     """A retry that waits for a place which its own abandoned calls have."""
-    for i, layer, policy in stack.of(Retry):
+    for i, layer, facts in stack.of(REPEATS):
         for limit in kept_by_abandoned(layer.inner.node):
-            most = limit.concurrency
-            if most is None or most > policy.retries or limit.patience is not None:
+            most = limit.places
+            if most is None or most >= facts.calls or not limit.waits:
                 continue
             text = (
                 f"an abandoned call keeps its place under the limit until it ends, and after {most} of them a retry "
                 "waits for its own: give the limit a `wait`, or places for abandoned calls, `Limit(n + max_abandoned)`"
             )
-            better = stack.changed(i, Scope(evolve(policy, retries=most - 1), layer.inner.node))
+            better = stack.changed(i, with_calls(layer.node, most))
             yield Said("limit-inside-retry", text, better if most > 1 else stack.without(i))
 
 
 def retry_never_runs(stack: PolicyStack) -> Iterator[Said]:
     """There is an answer already, or the failures have become values."""
-    for i, layer, policy in stack.of(Retry):
-        if policy.accept is not None:
+    for i, layer, facts in stack.of(REPEATS):
+        if facts.refuses_values:
             continue
         kept = keeps_failures(layer.inner.node)
         if kept is not None:
             nodes = stack.nodes()
             del nodes[i]
             text = f"the {call_of(kept)} hands on failures as values or drops them, so the retry around it never runs"
-            yield Said("retry-never-runs", text, stack.build(nodes, each_in(kept, policy)))
+            yield Said("retry-never-runs", text, stack.build(nodes, each_in(kept, layer.node)))
         elif answers(layer.inner.node) is not None:
-            fallback = stack.first(reversed(range(i)), OrElse)
+            fallback = stack.first(reversed(range(i)), nothing, OrElse)
             assert fallback is not None  # noqa: S101 - it always answers
             text = "the fallback always answers, so the retry around it never runs"
             yield Said("retry-never-runs", text, stack.moved(i, fallback))
@@ -104,18 +116,20 @@ def fallback_never_used(stack: PolicyStack) -> Iterator[Said]:
 
 def accept_outside(stack: PolicyStack) -> Iterator[Said]:
     """Who calls again, or has other answers at hand, does not hear of it."""
-    for i, _, _ in stack.of(Accept):
-        again = stack.first(range(i), Retry, RaceNode)
+    for i, _, facts in stack.of(attrgetter("refuses_values")):
+        if facts.repeats:
+            continue
+        again = stack.first(range(i), REPEATS, RaceNode)
         if again is not None:
-            what = "retry" if stack.layers[again].has(Retry) else "replica"
+            what = "retry" if stack.layers[again].facts.repeats else "replica"
             text = f"the {what} inside it takes every answer, so one that is not accepted is final"
             yield Said(f"accept-outside-{what}", text, stack.moved(i, again))
 
 
 def cache_inside_retry(stack: PolicyStack) -> Iterator[Said]:
     """What was kept comes back at each attempt."""
-    for i, _, _ in stack.of(Cache):
-        retry = stack.first(reversed(range(i + 1, len(stack.layers))), Retry)
+    for i, _, _ in stack.of(attrgetter("keeps_values")):
+        retry = stack.first(reversed(range(i + 1, len(stack.layers))), REPEATS)
         if retry is not None:
             text = "each attempt asks the cache, so an answer that was kept is all that the retry ever gets"
             yield Said("cache-inside-retry", text, stack.moved(i, retry + 1))
@@ -123,18 +137,18 @@ def cache_inside_retry(stack: PolicyStack) -> Iterator[Said]:
 
 def chaos_not_innermost(stack: PolicyStack) -> Iterator[Said]:
     """Faults that no policy inside meets."""
-    for i, _, _ in stack.of(Chaos):
-        if stack.first(range(i), Scope, RaceNode, OrElse) is not None:
+    for i, _, _ in stack.of(attrgetter("injects_faults")):
+        if stack.first(range(i), nothing, Scope, RaceNode, OrElse) is not None:
             text = "the policies inside it never meet its faults"
             yield Said("chaos-not-innermost", text, stack.moved(i, 0))
 
 
 def budget_without_extras(stack: PolicyStack) -> Iterator[Said]:
     """Nothing to bound."""
-    for i, layer, _ in stack.of(Budget):
+    for i, layer, _ in stack.of(attrgetter("bounds_extras")):
         if any(is_extra(node) for node in walk(layer.inner.node)):
             continue
-        extra = stack.first(reversed(range(i + 1, len(stack.layers))), Retry, RaceNode)
+        extra = stack.first(reversed(range(i + 1, len(stack.layers))), REPEATS, RaceNode)
         better = stack.without(i) if extra is None else stack.moved(i, extra + 1)
         text = "there is no retry and no replica to the left of the budget that it could bound"
         yield Said("budget-without-extras", text, better)
@@ -150,34 +164,34 @@ def unlimited(node: Node) -> bool:
         node = todo.pop()
         if isinstance(node, TaskNode):
             return True
-        if not (isinstance(node, Scope) and isinstance(node.policy, Timeout)):
+        if not (isinstance(node, Scope) and limits(node.policy.facts())):
             todo.extend(parts(node))
     return False
 
 
-def kept_by_abandoned(node: Node) -> Iterator[Limit]:
+def kept_by_abandoned(node: Node) -> Iterator[Facts]:
     """The limits in it around a blocking task that also has a timeout in it. What a retry in it calls, is its own."""
-    todo: list[tuple[Node, bool, tuple[Limit, ...]]] = [(node, False, ())]
+    todo: list[tuple[Node, bool, tuple[Facts, ...]]] = [(node, False, ())]
     while todo:
-        node, timed, limits = todo.pop()
-        policy = node.policy if isinstance(node, Scope) else None
+        node, timed, found = todo.pop()
+        facts = node.policy.facts() if isinstance(node, Scope) else Facts()
         if isinstance(node, TaskNode) and timed and not (node.is_async or node.inline or node.lane is not None):
-            yield from limits
-        if not isinstance(policy, Retry):
-            found = (*limits, policy) if isinstance(policy, Limit) else limits
-            todo.extend((part, timed or isinstance(policy, Timeout), found) for part in parts(node))
+            yield from found
+        if not facts.repeats:
+            inside = (*found, facts) if facts.places is not None else found
+            todo.extend((part, timed or limits(facts), inside) for part in parts(node))
 
 
-def each_in(node: FanOutNode | Each | Expand, policy: Retry) -> Node:
+def each_in(node: FanOutNode | Each | Expand, layer: Node) -> Node:
     """With a policy around each of its parts instead of around the whole."""
     if isinstance(node, FanOutNode):
-        return evolve(node, branches=tuple(Scope(policy, branch) for branch in node.branches))
-    return evolve(node, inner=Scope(policy, node.inner))
+        return evolve(node, branches=tuple(put_around(layer, branch) for branch in node.branches))
+    return evolve(node, inner=put_around(layer, node.inner))
 
 
 def is_extra(node: Node) -> bool:
     """Whether it makes calls beside the first."""
-    return (isinstance(node, Scope) and isinstance(node.policy, Retry)) or (isinstance(node, RaceNode) and node.hedge)
+    return (isinstance(node, Scope) and node.policy.facts().repeats) or (isinstance(node, RaceNode) and node.hedge)
 
 
 def neat(seconds: float) -> float:

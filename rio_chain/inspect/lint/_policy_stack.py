@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -24,9 +25,23 @@ from rio_chain.chain._nodes import (
 )
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect._bounds import Part, measured
-from rio_chain.policies import Budget, Retry, Timeout
+from rio_chain.policies import Retry
+from rio_chain.policies._policy import Facts
 
-P = TypeVar("P")
+Fact = Callable[[Facts], object]
+"""Whether something is true of a policy, by what it says of itself."""
+
+REPEATS: Fact = attrgetter("repeats")
+
+
+def limits(facts: Facts) -> bool:
+    """Whether it is a timeout."""
+    return facts.limit < math.inf
+
+
+def nothing(_: Facts) -> bool:
+    """True of no policy: for a search by the kind of the node alone."""
+    return False
 
 
 @frozen
@@ -54,12 +69,11 @@ class Around:
 
     def and_(self, node: Node) -> Around:
         """The same with one more around."""
-        policy = node.policy if isinstance(node, Scope) else None
-        if isinstance(policy, Timeout):
-            return evolve(self, limit=min(self.limit, policy.seconds))
-        if isinstance(policy, Retry):
-            return evolve(self, calls=self.calls * (policy.retries + 1))
-        return evolve(self, budget=True) if isinstance(policy, Budget) else self
+        if not isinstance(node, Scope):
+            return self
+        facts = node.policy.facts()
+        budget = self.budget or facts.bounds_extras
+        return Around(min(self.limit, facts.limit), self.calls * facts.calls, budget)
 
 
 @frozen(eq=False)
@@ -79,9 +93,10 @@ class StackLayer:
         """What it wraps."""
         return self.part.parts[0]
 
-    def has(self, *kinds: type[Any]) -> bool:
-        """Whether it is a node of one of these kinds, or carries a policy of one of them."""
-        return isinstance(self.node, kinds) or (isinstance(self.node, Scope) and isinstance(self.node.policy, kinds))
+    @property
+    def facts(self) -> Facts:
+        """What its policy says of itself. A name, a hedge and a fallback have none."""
+        return self.node.policy.facts() if isinstance(self.node, Scope) else Facts()
 
 
 @frozen(eq=False)
@@ -92,11 +107,12 @@ class PolicyStack:
     layers: tuple[StackLayer, ...]
     around: Around
 
-    def of(self, kind: type[P]) -> Iterator[tuple[int, StackLayer, P]]:
-        """Each layer with a policy of that kind: its place, itself, the policy."""
+    def of(self, fact: Fact) -> Iterator[tuple[int, StackLayer, Facts]]:
+        """Each layer of which that is true: its place, itself, all facts."""
         for i, layer in enumerate(self.layers):
-            if isinstance(layer.node, Scope) and isinstance(layer.node.policy, kind):
-                yield i, layer, cast("P", layer.node.policy)
+            facts = layer.facts
+            if fact(facts):
+                yield i, layer, facts
 
     def hedges(self) -> Iterator[tuple[int, StackLayer, RaceNode]]:
         """Each hedge among the layers; the core, as one more layer at place -1, if it is one at several places."""
@@ -106,9 +122,10 @@ class PolicyStack:
         if isinstance(self.core.node, RaceNode) and self.core.node.hedge:
             yield -1, StackLayer(self.core, self.around), self.core.node
 
-    def first(self, places: Iterable[int], *kinds: type[Any]) -> int | None:
-        """The first of the places that has a layer of one of these kinds."""
-        return next((i for i in places if self.layers[i].has(*kinds)), None)
+    def first(self, places: Iterable[int], fact: Fact, *kinds: type[Any]) -> int | None:
+        """The first of the places that has a layer of which that is true, or a node of one of these kinds."""
+        layers = self.layers
+        return next((i for i in places if fact(layers[i].facts) or isinstance(layers[i].node, kinds)), None)
 
     # --- written anew -------------------------------------------------------------------------------------------
 
@@ -161,6 +178,12 @@ def put_around(layer: Node, inner: Node) -> Node:
         return labelled(inner, layer.name)
     assert isinstance(layer, Scope)  # noqa: S101 - nothing else is a layer
     return evolve(layer, inner=inner)
+
+
+def with_calls(node: Node, calls: int) -> Node:
+    """A retry that calls what it wraps so often."""
+    assert isinstance(node, Scope) and isinstance(node.policy, Retry)  # noqa: S101, PT018 - nothing else repeats
+    return evolve(node, policy=evolve(node.policy, retries=calls - 1))
 
 
 def is_layer(node: Node) -> bool:

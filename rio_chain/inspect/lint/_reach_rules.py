@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
@@ -14,24 +13,24 @@ from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskN
 from rio_chain.errors import NEVER_RETRIED
 from rio_chain.inspect._bounds import cut
 from rio_chain.inspect.lint._order_rules import neat
-from rio_chain.inspect.lint._policy_stack import PolicyStack, Said
-from rio_chain.policies import Budget, ByClass, Cache, Retry, SingleFlight, Timeout
+from rio_chain.inspect.lint._policy_stack import REPEATS, PolicyStack, Said, limits, with_calls
+from rio_chain.policies import Budget, SingleFlight, Timeout
 
 
 def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
     """A limit with a smaller one around it."""
-    for i, layer, policy in stack.of(Timeout):
+    for i, layer, facts in stack.of(limits):
         limit = layer.around.limit
-        if policy.seconds < limit:
+        if facts.limit < limit:
             continue
         outside = range(i + 1, len(stack.layers))
-        timeout, again = stack.first(outside, Timeout), stack.first(outside, Retry, RaceNode)
+        timeout, again = stack.first(outside, limits), stack.first(outside, REPEATS, RaceNode)
         text = (
-            f"the limit of {format_duration(policy.seconds)} is never reached, as "
+            f"the limit of {format_duration(facts.limit)} is never reached, as "
             f"the one around it is {format_duration(limit)}"
         )
         better = stack.without(i)
-        if timeout is not None and again is not None and again < timeout and policy.seconds > limit:
+        if timeout is not None and again is not None and again < timeout and facts.limit > limit:
             nodes = stack.nodes()
             nodes[i], nodes[timeout] = nodes[timeout], nodes[i]
             better = stack.build(nodes)
@@ -40,7 +39,7 @@ def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
 
 def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
     """More attempts than the limit around has time for, when they are slow."""
-    for i, layer, policy in stack.of(Retry):
+    for i, layer, _ in stack.of(REPEATS):
         limit = layer.around.limit
         found = cut(layer.part, limit) if layer.inner.slowest < limit else None
         if found is None:
@@ -50,9 +49,9 @@ def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
             f"{format_duration(layer.part.slowest)}, and the limit "
             f"around them is {format_duration(limit)}: only {found.slowest} begin when they are slow"
         )
-        timeout = stack.first(range(i + 1, len(stack.layers)), Timeout)
+        timeout = stack.first(range(i + 1, len(stack.layers)), limits)
         if found.slowest > 1:
-            better = stack.changed(i, Scope(evolve(policy, retries=found.slowest - 1), layer.inner.node))
+            better = stack.changed(i, with_calls(layer.node, found.slowest))
         elif timeout is not None and layer.part.slowest < math.inf:
             enough = Timeout(math.ceil(layer.part.slowest * 1000) / 1000)
             better = stack.changed(timeout, Scope(enough, layer.inner.node))
@@ -63,21 +62,20 @@ def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
 
 def retries_multiply(stack: PolicyStack) -> Iterator[Said]:
     """A retry inside a retry."""
-    for i, layer, policy in stack.of(Retry):
-        around = layer.around
-        if not policy.retries or around.calls == 1 or around.budget:
+    for i, layer, facts in stack.of(REPEATS):
+        around, calls = layer.around, facts.calls
+        if calls == 1 or around.calls == 1 or around.budget:
             continue
-        calls = policy.retries + 1
         text = f"retries multiply: {around.calls} times {calls} calls, up to {around.calls * calls} in one run"
-        here = stack.first(range(i + 1, len(stack.layers)), Retry) is not None
+        here = stack.first(range(i + 1, len(stack.layers)), REPEATS) is not None
         better = stack.without(i) if here else stack.added(i + 1, Scope(Budget(), layer.node))
         yield Said("retries-multiply", text, better)
 
 
 def retry_never_matches(stack: PolicyStack) -> Iterator[Said]:
     """It is for errors alone that are never retried."""
-    for i, _, policy in stack.of(Retry):
-        classes = named(policy.on)
+    for i, _, facts in stack.of(REPEATS):
+        classes = facts.repeats_after
         if classes and all(issubclass(cls, NEVER_RETRIED) for cls in classes):
             many = " and ".join(cls.__name__ for cls in classes)
             text = f"another call can't mend {many}, so it is never retried"
@@ -128,16 +126,9 @@ def shared_first_task(stack: PolicyStack) -> Iterator[Said]:
     yield Said("shared-first-task", text, stack.build(stack.nodes(), better))
 
 
-def named(on: object) -> tuple[type[BaseException], ...]:
-    """The classes of an ``on=``; none for a predicate."""
-    many = tuple(cast("Iterable[object]", on)) if isinstance(on, (tuple, ByClass)) else (on,)
-    return tuple(cls for cls in many if isinstance(cls, type) and issubclass(cls, BaseException))
-
-
 def called_again(node: Node) -> bool:
     """Whether it is a task that is really called by each who has it."""
-    once = (SingleFlight, Cache)
-    return has_task((node,)) and not any(isinstance(n, Scope) and isinstance(n.policy, once) for n in walk(node))
+    return has_task((node,)) and not any(isinstance(n, Scope) and n.policy.facts().shares for n in walk(node))
 
 
 def steps_of(branch: Node) -> tuple[Node, ...]:

@@ -6,25 +6,12 @@ import math
 
 from attrs import frozen
 
-from rio_chain._core.units import format_duration
+from rio_chain._core.source_text import on_source
+from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
-from rio_chain.chain._policy_source import fn_source, on
 from rio_chain.inspect._words import race_words, words
 from rio_chain.inspect.pictures._text_width import cut
-from rio_chain.policies import (
-    Accept,
-    Breaker,
-    Budget,
-    Cache,
-    Chaos,
-    Gate,
-    Limit,
-    Policy,
-    Quantile,
-    Retry,
-    SingleFlight,
-    Timeout,
-)
+from rio_chain.policies import Policy, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
 
 LONGEST = 30  # characters on a badge
@@ -39,27 +26,10 @@ class Badge:
     tone: str
 
 
-_SHARED: tuple[tuple[type, str, str], ...] = (
-    (Breaker, "breaker", "guard"),
-    (Limit, "limit", "guard"),
-    (Gate, "gate", "guard"),
-    (Budget, "budget", "guard"),
-    (Cache, "cache", "share"),
-    (SingleFlight, "single flight", "share"),
-    (Chaos, "chaos", "chaos"),
-)
-
-
 def layer(policy: Policy) -> Badge:
     """A policy in a few words."""
-    if isinstance(policy, Timeout):
-        return Badge(cut(f"timeout {format_duration(policy.seconds)}", LONGEST), words(policy), "time")
-    if isinstance(policy, Retry):
-        return Badge(cut(f"retry {policy.retries}", LONGEST), words(policy), "again")
-    if isinstance(policy, Accept):
-        return Badge(cut(f"accept {fn_source(policy.predicate)}", LONGEST), words(policy), "share")
-    text, tone = next((text, tone) for kind, text, tone in _SHARED if isinstance(policy, kind))
-    return Badge(text, words(policy), tone)
+    label = policy.label()
+    return Badge(cut(escape_nonprintable(label.text), LONGEST), words(policy), label.tone)
 
 
 def hedge(node: RaceNode) -> Badge:
@@ -101,4 +71,4 @@ def items(node: Each | Expand) -> str:
 
 def otherwise(node: OrElse) -> str:
     """When the fallback stands in."""
-    return "else" if node.on is Exception else cut(f"else, on {on(node.on)}", LONGEST)
+    return "else" if node.on is Exception else cut(f"else, on {on_source(node.on)}", LONGEST)

@@ -110,13 +110,16 @@ async def test_a_turn_that_is_granted_goes_on(world: World) -> None:
     assert door.log == ["enter 0", "succeeded 2"]
 
 
-async def test_an_error_in_a_gate_names_it(world: World) -> None:
+@pytest.mark.parametrize("method", ["limit", "breaker"])
+async def test_an_error_in_a_gate_names_it(world: World, method: str) -> None:
     def broken(_: object) -> Any:
         raise ZeroDivisionError
 
-    outcome = await world.run(Task(abs).inline().limit(Door(broken)).retry(2, backoff=None)(2))
+    guarded = getattr(Task(abs).inline(), method)(Door(broken))
+    outcome = await world.run(guarded.retry(2, backoff=None)(2))
     error = outcome.result.failure()
     assert isinstance(error, CallbackFailed)
+    assert (error.role, error.callback) == (method, "enter")
     assert isinstance(error.error, ZeroDivisionError)
 
 
