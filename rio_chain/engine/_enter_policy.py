@@ -7,7 +7,7 @@ decided, in ``policies/``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 
@@ -16,9 +16,10 @@ from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._runtime_protocol import Waiter
+from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
-from rio_chain.policies._permit import Answer, Call, InjectedFault, PendingPermit, Permit
+from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, PendingPermit, Permit
 from rio_chain.policies._policy import Entered
 from rio_chain.results._task_record import record_of
 
@@ -79,7 +80,7 @@ async def _enter_policy(strand: Strand, policy: Policy, value: Any, used: Used) 
     if isinstance(got, InjectedFault):
         await _hold_up(strand, got)
         return None
-    return _held(strand, policy, await _let_in(strand, got))
+    return _held(strand, policy, await _let_in(strand, policy, got))
 
 
 async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
@@ -109,9 +110,9 @@ async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used =
     return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
 
 
-async def _let_in(strand: Strand, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:
+async def _let_in(strand: Strand, policy: Policy, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:
     if isinstance(got, PendingPermit):
-        got = await _granted(strand, got)
+        got = await _granted(strand, policy, got)
     if isinstance(got, Exception):
         raise Fail(got)
     if not isinstance(got, Answer):
@@ -121,7 +122,7 @@ async def _let_in(strand: Strand, got: Permit | PendingPermit | Answer | Excepti
     return Hit(got.value)
 
 
-async def _granted(strand: Strand, pending: PendingPermit) -> Permit | Answer:
+async def _granted(strand: Strand, policy: Policy, pending: PendingPermit) -> Permit | Answer:
     """Wait in a policy's line for as long as the limits around allow."""
     rt = strand.rt
     try:
@@ -130,14 +131,24 @@ async def _granted(strand: Strand, pending: PendingPermit) -> Permit | Answer:
             pending.wake = waiter.wake  # ``tell`` wakes us from here on; one that came earlier has changed the state
             if pending.state == "waiting":
                 await wait_at_most(strand, waiter, pending.after)
-            pending.ask(rt.now)
+            _ask_again(policy, pending, rt.now)
     except BaseException:
         leave_gate(pending.quit)
         raise
-    got = pending.permit if pending.state == "granted" else pending.answer
-    if got is None:
-        raise RuntimeError(f"a PendingPermit became {pending.state!r} without a permit and without an answer")
+    got = cast("object", pending.permit if pending.state == "granted" else pending.answer)
+    if not isinstance(got, (Permit, Answer)):
+        error = RuntimeError(f"a PendingPermit became {pending.state!r} without a permit and without an answer")
+        raise CallbackFailed(policy.builder_call, type(pending).__name__, error)
     return got
+
+
+def _ask_again(policy: Policy, pending: PendingPermit, clock: Clock) -> None:
+    try:
+        pending.ask(clock)
+    except Exception as exc:
+        if not policy.users_code:
+            raise
+        raise CallbackFailed(policy.builder_call, "ask", exc) from None
 
 
 async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) -> None:

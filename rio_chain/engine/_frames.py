@@ -226,9 +226,10 @@ async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Position | 
             if frame.alone and not layer.error:
                 await close_refused(strand, error)
             return layer.handler, FULL, layer.given(error, frame.place[2])
+        permit, frame.permit = frame.permit, None
+        if permit is not None:
+            permit.failed(error)  # what a user's one raises is an error of this frame, so it is not left before
         frames.pop()
-        if frame.permit is not None:
-            frame.permit.failed(error)
     return None
 
 

@@ -11,7 +11,7 @@ from attrs import define
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Call, Gate, PendingPermit, Permit, Task, TaskTimedOut, TicketCancelled
+from rio_chain import Call, CallbackFailed, Gate, PendingPermit, Permit, Task, TaskTimedOut, TicketCancelled
 from rio_chain.policies._chooser import Arrival, Ask, Decision
 
 
@@ -177,6 +177,76 @@ async def test_a_gate_that_fails_when_a_call_is_given_up(
         ticket.cancel()
         assert type((await ticket).result.failure()) is TicketCancelled
         assert [str(error) for error in reported] == ["dropped" if gives is Place else "quit"] * 2
+
+
+class Learns(Permit):
+    """It raises when it learns how its call ended."""
+
+    def failed(self, error: Any, /) -> None:
+        raise ValueError(f"failed {error}")
+
+
+async def test_what_a_permit_raises_goes_to_the_retry_and_the_fallback_around_it(world: World) -> None:
+    calls: list[int] = []
+
+    async def odd(x: int) -> int:
+        calls.append(x)
+        raise OSError("odd")
+
+    guarded = Task(odd).limit(Own(Learns))
+    assert str((await world.run(guarded(3))).result.failure()) == "failed odd"
+    assert (await world.run(guarded.or_else(0)(3))).unwrap() == 0
+    calls.clear()
+    assert (await world.run(guarded.retry(1, on=ValueError, backoff=None).or_else(0)(3))).unwrap() == 0
+    assert calls == [3, 3]
+
+
+class Asked(PendingPermit):
+    def __init__(self, then: Callable[[PendingPermit], None]) -> None:
+        super().__init__()
+        self.after = 0.0
+        self.then = then
+
+    def ask(self, _: object) -> None:
+        self.then(self)
+
+    def quit(self) -> None: ...
+
+
+def raises(_: PendingPermit) -> None:
+    raise ValueError("ask")
+
+
+def forgets_the_permit(pending: PendingPermit) -> None:
+    pending.state = "granted"
+
+
+def grants_a_number(pending: Any) -> None:
+    pending.state, pending.permit = "granted", 3
+
+
+@pytest.mark.parametrize(
+    ("then", "name", "text"),
+    [
+        (raises, "ask", "ask"),
+        (forgets_the_permit, "Asked", "a PendingPermit became 'granted' without a permit and without an answer"),
+        (grants_a_number, "Asked", "a PendingPermit became 'granted' without a permit and without an answer"),
+    ],
+)
+@pytest.mark.parametrize("method", ["limit", "breaker"])
+async def test_an_error_of_a_pending_permit_names_it_and_is_not_retried(
+    world: World, method: str, then: Callable[[PendingPermit], None], name: str, text: str
+) -> None:
+    made: list[int] = []
+
+    def gives() -> PendingPermit:
+        made.append(1)
+        return Asked(then)
+
+    outcome = await world.run(getattr(Task(echo), method)(Own(gives)).retry(2, backoff=None)(7))
+    error = outcome.result.failure()
+    assert isinstance(error, CallbackFailed)
+    assert (error.role, error.callback, str(error.error), len(made)) == (method, name, text, 1)
 
 
 class Unsure:
