@@ -9,7 +9,8 @@ Nobody knows how many items an ``each`` gets: only a limit around it bounds its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 
 from attrs import field, frozen
 
@@ -167,23 +168,40 @@ def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
         return repeated(inner[0], node.total)  # each may be found in the result of the one before
     if isinstance(node, RaceNode):
         count = node.count if hedges or not node.hedge else 1
-        return max(start + inner[i % len(inner)] for i, start in zip(range(count), starts(node, inner), strict=False))
+        start = starts(node, inner)
+        last = range(max(0, count - len(inner)), count)  # of the calls of each target, the one that begins last
+        return max(start(i) + inner[i % len(inner)] for i in last)
     if isinstance(node, Scope):
         return node.policy.bounds(inner[0]).time
     return sum(inner)  # steps, a primary and its fallback, what is kept; nothing for a bridge
 
 
-def starts(race: RaceNode, inner: list[float]) -> Iterator[float]:
-    """The latest that each call of a race begins: the next one waits for ``after``, or until the last has failed.
+def starts(race: RaceNode, inner: list[float]) -> Callable[[int], float]:
+    """A function that gives the latest that call ``i`` of a race begins.
 
-    As many as it takes to choose begin at once. With three or more in a row the true latest may lie a little before: an
-    early failure of one of those before also lets the next begin, and which does is a search through all futures.
+    The next one waits for ``after``, or until the last has failed. As many as it takes to choose begin at once. With
+    three or more in a row the true latest may lie a little before: an early failure of one of those before also lets
+    the next begin, and which does is a search through all futures.
     """
     after = race.after if isinstance(race.after, float) else INF  # a quantile without data asks for no call
-    start = 0.0
-    for i in range(race.count):
-        yield start
-        start += min(after, inner[i % len(inner)]) if i + 1 >= race.pick.least else 0.0
+    first, width = race.pick.least - 1, len(inner)
+    waited = [0.0, *accumulate(min(after, inner[(first + k) % width]) for k in range(width))]
+
+    def start(i: int) -> float:
+        turns, rest = divmod(max(0, i - first), width)  # the waits repeat, as the targets do
+        return (repeated(waited[-1], turns) if turns else 0.0) + waited[rest]
+
+    return start
+
+
+def begun(race: RaceNode, inner: list[float], limit: float) -> int:
+    """How many calls of a race begin before a limit, at the latest. None begins before the one in front of it."""
+    start = starts(race, inner)
+    few, many = 0, race.count
+    while few < many:
+        middle = (few + many) // 2
+        few, many = (middle + 1, many) if start(middle) < limit else (few, middle)
+    return few
 
 
 # --- calls ------------------------------------------------------------------------------------------------------
@@ -199,7 +217,7 @@ def _factors(node: Node) -> tuple[list[float], list[float]]:
         calls_inside = node.policy.facts().calls
         return [calls_inside], [calls_inside]
     if isinstance(node, RaceNode):
-        calls: list[float] = [len(range(i, node.count, width)) for i in range(width)]
+        calls: list[float] = [-((i - node.count) // width) for i in range(width)]  # `len` of a range is bounded
         first: list[float] = [1, *[0] * (width - 1)]
         return calls, (first if node.hedge else calls)
     return [1] * width, [1] * width
@@ -229,7 +247,7 @@ def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
         slowest, fastest = found.slowest, calls if found.fastest is None else found.fastest
     elif isinstance(node, RaceNode):
         kind, calls = call_of(node), node.count
-        slowest = sum(start < limit for start in starts(node, [p.slowest for p in part.parts]))
+        slowest = begun(node, [p.slowest for p in part.parts], limit)
         fastest = calls
     else:
         return None
