@@ -12,7 +12,7 @@ from importlib.machinery import PathFinder
 from types import FrameType
 from typing import NoReturn
 
-UNPICKLES = ("load", "loads")
+UNPICKLES = ("load", "loads", "find_class")
 """Names of the functions that unpickle: ``pickle.loads``, ``Unpickler.load`` and those of other libraries."""
 
 
@@ -53,7 +53,7 @@ def _doing(frame: FrameType) -> str:
     """What a frame does now: the name of the function that it calls, or else the name of its instruction."""
     done = [one for one in dis.get_instructions(frame.f_code) if one.offset <= frame.f_lasti]
     now = done[-1]
-    if not now.opname.startswith("CALL") or now.positions is None:
+    if not now.opname.startswith(("CALL", "PRECALL")) or now.positions is None:  # 3.11 makes a hot call in its PRECALL
         return now.opname
     start = now.positions.lineno, now.positions.col_offset  # the text of a call begins with the function
     loaded = [

@@ -84,11 +84,29 @@ def loads_of_its_own(data: bytes) -> Any:
     )
 
 
+def loads_often(data: bytes) -> Any:
+    for _ in range(20):  # Python makes calls that are made often by other instructions
+        with pytest.raises(ImportError):
+            pickle.loads(data)  # noqa: S301
+    return pickle.loads(data)  # noqa: S301
+
+
+class PickyUnpickler(pickle.Unpickler):
+    """As Python's documentation advises."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Look only where it is safe."""
+        assert module.startswith("rio_chain.")
+        return super().find_class(module, name)
+
+
 UNPICKLERS: dict[str, Callable[[bytes], Any]] = {
     "loads": pickle.loads,
     "on lines of its own": loads_of_its_own,
     "load": lambda data: pickle.load(io.BytesIO(data)),  # noqa: S301
     "Unpickler": lambda data: pickle.Unpickler(io.BytesIO(data)).load(),  # noqa: S301
+    "loads, often": loads_often,
+    "an Unpickler of the user's": lambda data: PickyUnpickler(io.BytesIO(data)).load(),
 }
 
 
