@@ -91,7 +91,7 @@ class GatePolicy(Policy):
 
     def awaited(self) -> str:
         """As ``Policy.awaited``."""
-        return f"its turn at {self.gate!r}"
+        return f"its turn at {short_repr(self.gate)}"
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
@@ -104,4 +104,8 @@ class GatePolicy(Policy):
     def __str__(self) -> str:
         kind = type(self.gate)
         plain = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
-        return f"{self.builder_call} by {kind.__name__ if plain else self.gate}"
+        try:
+            text = kind.__name__ if plain else str(self.gate)
+        except Exception:  # noqa: BLE001 - a user's broken __str__ must not break explain() and the pictures
+            text = kind.__name__
+        return f"{self.builder_call} by {text}"

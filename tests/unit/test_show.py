@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from rio_chain import (
     Backoff,
+    Call,
     Chain,
+    Gate,
+    Permit,
     Task,
     at_least,
     choose,
@@ -305,6 +308,23 @@ more by links, told apart by is_good, failures dropped, the rest left out
                   task fetch_orders (async)
                   task fetch_shops (sync)
               task greet (sync), using user=fetch_user#1, other=both""")
+
+    @pytest.mark.parametrize("call", ["limit", "breaker"])
+    def test_a_gate_that_cannot_be_shown_goes_by_its_class(self, call: str) -> None:
+        class Broken(Gate):
+            def enter(self, call: Call) -> Permit:
+                raise NotImplementedError
+
+            def __str__(self) -> str:
+                raise RuntimeError
+
+            __repr__ = __str__
+
+        chain = getattr(A, call)(Broken())
+        assert chain.explain().splitlines()[0] == f"{call} by Broken"
+        assert f"<title>{call} by Broken</title>" in chain.svg()
+        assert f"{call} by Broken" in chain.mermaid()
+        assert chain.plan().root.policy.awaited().startswith("its turn at <Broken instance at 0x")
 
     def test_shows_itself_at_a_prompt(self) -> None:
         assert repr(page.explain()) == str(page.explain())
