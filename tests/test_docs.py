@@ -17,6 +17,7 @@ DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = sorted(DOCS.rglob("*.md"))
+PACKAGE = ROOT / "rio_chain"
 
 
 def rows(page: Path) -> list[list[str]]:
@@ -74,6 +75,19 @@ def test_the_table_of_events_has_every_kind_and_field() -> None:
     told = set(re.findall(r"`(\w+)`", (REFERENCE / "events.md").read_text(encoding="utf-8")))
     fields = {field.name for field in Event.__attrs_attrs__}
     assert fields - told == set()
+
+
+def test_the_page_about_the_inside_names_files_and_functions_that_are_there() -> None:
+    page = (DOCS / "explanation/internals.md").read_text(encoding="utf-8")
+    files = re.findall(r"`([\w/]*\w\.py|\w+/)`", page)
+    assert [name for name in files if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py")))
+    named = re.findall(r"`(?:\w+\.)?(\w+)`", page.partition("hop by hop")[2])
+    assert {"finish", "arm", "slot_came"} <= set(named)
+    assert [name for name in named if not re.search(rf"\b{name}\b", source)] == []
+    places = re.findall(r"`(?:\w+\.)?(\w+)` in\s+`([\w/]+\.py)`", page)
+    assert len(places) > 5
+    assert [found for found in places if not re.search(rf"def {found[0]}\b", (PACKAGE / found[1]).read_text())] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
