@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import PathFinder
 from types import FrameType
 from typing import NoReturn
 
@@ -70,10 +71,10 @@ class _MovedModules:
     """The last finder of modules: it says why a module of ours is not there."""
 
     @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
+    def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> None:
         """As ``importlib.abc.MetaPathFinder.find_spec``."""
-        del path, target
-        if name.startswith("rio_chain."):
+        del target
+        if name.startswith("rio_chain.") and PathFinder.find_spec(name, path) is None:  # tools ask each finder
             raise ModuleNotFoundError(
                 f"there is no module {name}. If a pickle names it, an earlier version of rio_chain made it: "
                 "make it again with this one",

@@ -64,8 +64,8 @@ BUGS = (
         "balancer/_admission.py",
         (
             (
-                'turn.state = "gone"\n                self.release(turn.run)\n',
-                'turn.state = "gone"\n                self.runs.pop(turn.run, None)\n',
+                "        self.runs[turn.run] = None\n        self.after(turn.tell)\n",
+                "        self.after(turn.tell)\n",
             ),
         ),
         ("test_balancer.py",),

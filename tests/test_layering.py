@@ -202,3 +202,8 @@ def test_no_code_asks_which_executor_it_runs_on() -> None:
         or (isinstance(node, ast.MatchValue) and strings_in(node) & names)
     ]
     assert ladders == []
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    long = {file.relative_to(ROOT).as_posix(): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert {file: lines for file, lines in long.items() if lines > 400} == {}

@@ -106,11 +106,8 @@ _AWAITED = (DIRECT, ASYNC)
 # | REFUSED   | the pool or lane did not make the call   | is recorded as a failure without a call               |
 # | ANSWERED  | the answer is recorded                   | comes from a layer that looks at it; inner ones are left |
 #
-# `depth` says how many layers of the task are still to be entered (FULL: all; less after a retry). `limit` is the
-# instant at which the step has to be over, `deadline` the earliest limit around it, `began` when the call began.
-# `problem` is the failure that the frames have to handle before the loop goes on.
-
-
+# `depth`: how many layers of the task are still to be entered (FULL: all; less after a retry). `limit`: when the step
+# has to be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames have to handle first.
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import dropwhile, pairwise, takewhile
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 from attrs import frozen
@@ -34,6 +34,7 @@ from rio_chain.chain._plan import (
     Seq,
     TaskNode,
 )
+from rio_chain.engine._feeds import feeds_each
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -49,7 +50,6 @@ from rio_chain.engine._instructions import (
     FAN,
     HANDLER,
     INF,
-    ITERATED,
     JUMP,
     KEEP,
     LANE,
@@ -299,7 +299,7 @@ class _Compiler:
                     folded = True
                     steps.append(partial(self._items, step, after))
                     continue
-            read = _feeds(node.steps[i + 1 :], feeds) if self.many else 0
+            read = feeds_each(node.steps[i + 1 :], feeds) if self.many else 0
             steps.append(_Item(step, head and i == 0, read))
         self.work.extend(reversed(steps))
 
@@ -368,29 +368,6 @@ def _outside(node: Node) -> tuple[int, ...]:
     return tuple(
         sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
     )
-
-
-def _feeds(after: tuple[Node, ...], feeds: int) -> int:
-    """Whether an ``each`` iterates the value before these steps. ``feeds``: whether it does so with that after them."""
-    others = tuple(dropwhile(lambda step: isinstance(step, Bridge), after))
-    found = ITERATED * _begins_with_each(others[0]) if others else feeds
-    return min(found, BRIDGED) if len(others) < len(after) else found
-
-
-def _begins_with_each(node: Node) -> bool:
-    """Whether an ``each`` may iterate the input of a node, in the walk that runs the node."""
-    nodes = [node]
-    while nodes:
-        first = unwrapped(nodes.pop())
-        if isinstance(first, Each):
-            return True
-        if isinstance(first, Seq):
-            nodes.append(first.steps[0])
-        elif isinstance(first, OrElse):
-            nodes.append(first.primary)
-        elif isinstance(first, Choose):
-            nodes += first.branches
-    return False
 
 
 def _peel(node: Node) -> tuple[tuple[Policy, ...], Node]:

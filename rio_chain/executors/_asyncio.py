@@ -33,8 +33,6 @@ INF = float("inf")
 NAME = "asyncio"
 REPEAT_AFTER = 0.01
 """Seconds until a task that could not be made is tried again."""
-_NO_CONTEXT = Context()
-"""For callbacks of our own, which would else keep the context of the task that asks for them."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -189,9 +187,11 @@ class AsyncioRuntime(BaseLoopRuntime):
         self.slot = partial(AsyncioSlot.of, _deadlines_of(loop))
         self.home = loop
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
+        # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
+        self._context = Context()
 
     def _soon(self, turned: Callable[[], None]) -> None:
-        self.loop.call_soon(turned, context=_NO_CONTEXT)
+        self.loop.call_soon(turned, context=self._context)
 
     def waiter(self) -> AsyncioWaiter:
         """As ``Runtime.waiter``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -184,3 +185,9 @@ def test_a_gate_may_take_its_call_in_any_way() -> None:
             return Permit()
 
     assert Task(len).limit(Named())("tea").run().unwrap() == 3
+
+
+def test_each_finder_may_be_asked_for_a_module_that_is_there() -> None:
+    """Some tools do so, and take the first answer."""
+    for finder in sys.meta_path:
+        finder.find_spec("rio_chain.dsl", rio_chain.__path__, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -172,3 +173,31 @@ def test_steps_that_wait_are_asked_nothing_more(loop: str) -> None:
 def test_in_virtual_time_nobody_looks() -> None:
     outcome = each(Task(lambda x: x).inline())(range(1000)).run(executor="virtual")
     assert outcome.elapsed == 0
+
+
+def test_loops_on_two_threads_ask_to_be_told_of_their_next_turn_at_the_same_time() -> None:
+    """Each in a context of its own: no two threads may be in the same one."""
+    inside, over = threading.Event(), threading.Event()
+    problems: list[object] = []
+
+    async def asks(turned: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: problems.append(context))
+        runtime: Any = runtime_here()
+        runtime._soon(turned)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def stays() -> None:
+        inside.set()
+        over.wait(10)
+
+    thread = threading.Thread(target=lambda: asyncio.run(asks(stays)))
+    thread.start()
+    try:
+        assert inside.wait(10)
+        asyncio.run(asks(lambda: None))
+    finally:
+        over.set()
+        thread.join()
+    assert not problems
