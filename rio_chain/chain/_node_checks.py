@@ -25,7 +25,7 @@ from rio_chain.errors import ChainDefinitionError
 
 def check_scope(node: Scope) -> None:
     """Refuse a policy with a state of its own around bridges alone: they have no Response that could tell of it."""
-    if node.policy.facts().needs_task and not _has_task(node.inner):
+    if node.policy.needs_task and not _has_task(node.inner):
         raise ChainDefinitionError(f"`{node.policy}` needs a task to its left; got only bridges: write Task(fn)")
 
 

@@ -144,7 +144,7 @@ class _Compiler:
     def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
         layers, inner = _peel(item.node)
         if isinstance(inner, TaskNode):
-            own = tuple(takewhile(lambda layer: not layer.facts().needs_task, layers))
+            own = tuple(takewhile(lambda layer: not layer.needs_task, layers))
             task = partial(self._task, inner, own, head=item.head, feeds=item.feeds)
             if len(own) == len(layers):
                 task()

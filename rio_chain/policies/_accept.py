@@ -11,6 +11,8 @@ from rio_chain._core.source_text import fn_source
 from rio_chain.policies._plain_data import function
 from rio_chain.policies._policy import Facts, Label, Policy
 
+_FACTS = Facts(refuses_values=True)
+
 
 @frozen
 class Accept(Policy):
@@ -39,7 +41,7 @@ class Accept(Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(refuses_values=True)
+        return _FACTS
 
     def __str__(self) -> str:
         return "accepted answers only"

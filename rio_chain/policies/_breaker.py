@@ -24,6 +24,9 @@ from rio_chain.policies._wrong_loop_errors import of_another_loop
 _SLICES = 10
 
 
+_FACTS = Facts(counts_failures=True)
+
+
 class Breaker(Shared, Policy):
     """A circuit breaker, shared by all chains that are given it.
 
@@ -145,7 +148,7 @@ class Breaker(Shared, Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(counts_failures=True)
+        return _FACTS
 
     # --- inside -------------------------------------------------------------------------------------------------
 

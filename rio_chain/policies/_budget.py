@@ -17,6 +17,9 @@ from rio_chain.policies._shared_state import Shared
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 
 
+_FACTS = Facts(bounds_extras=True)
+
+
 class Budget(Shared, Policy):
     """Retries and hedges in flight, together, are at most ``ratio`` of the executions in flight, or ``floor``.
 
@@ -112,7 +115,7 @@ class Budget(Shared, Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(bounds_extras=True)
+        return _FACTS
 
     def __repr__(self) -> str:
         return (

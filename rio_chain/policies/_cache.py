@@ -30,6 +30,9 @@ class CacheLookup:
 MISS = CacheLookup(hit=False)
 
 
+_FACTS = Facts(shares=True, keeps_values=True)
+
+
 class Cache(Shared, Policy):
     """The latest answers, shared by all chains that are given it. Failures are never kept.
 
@@ -129,7 +132,7 @@ class Cache(Shared, Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(shares=True, keeps_values=True)
+        return _FACTS
 
     def __repr__(self) -> str:
         return (

@@ -23,6 +23,9 @@ Error = Exception | type[Exception]
 NO_FAULT = InjectedFault()
 
 
+_FACTS = Facts(injects_faults=True)
+
+
 class Chaos(Shared, Policy):
     """A share of the calls is held up, or fails without being made. One object switches it for all that share it.
 
@@ -129,7 +132,7 @@ class Chaos(Shared, Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(injects_faults=True)
+        return _FACTS
 
     def fresh(self) -> Chaos:
         """Another one, with the same faults, switched as this one is now."""

@@ -19,7 +19,6 @@ class Facts:
     """What the chain, the engine and lint have to know of a policy. The defaults fit one that lets calls in or not.
 
     Attributes:
-        needs_task: it can't be around bridges alone.
         limit: the most seconds that it gives to what it wraps.
         calls: how often it calls what it wraps, at most.
         repeats: it calls what it wraps again when that has failed.
@@ -34,7 +33,6 @@ class Facts:
         injects_faults: it makes calls fail, or late, on purpose.
     """
 
-    needs_task: bool = True
     limit: float = math.inf
     calls: int = 1
     repeats: bool = False
@@ -47,6 +45,9 @@ class Facts:
     waits: bool = False
     bounds_extras: bool = False
     injects_faults: bool = False
+
+
+NO_FACTS = Facts()
 
 
 @frozen
@@ -92,6 +93,8 @@ class Policy:
     """The method of a chain that puts it around something."""
     variable: ClassVar[str] = ""
     """The name that an object of this class goes by in source. Default: that of the builder call."""
+    needs_task: ClassVar[bool] = True
+    """Whether it can't be around bridges alone: they have no Response that could say what it did."""
     asked: ClassVar[bool] = True
     """Whether calls have to be let in by ``enter``."""
     users_code: ClassVar[bool] = False
@@ -142,7 +145,7 @@ class Policy:
 
     def facts(self) -> Facts:
         """What the others have to know of it."""
-        return Facts()
+        return NO_FACTS
 
     def fresh(self) -> Self:
         """The same without what it has seen, for simulations. What keeps no state is itself."""

@@ -71,6 +71,7 @@ class Retry(Policy):
     """
 
     builder_call = "retry"
+    needs_task = False
     asked = False
 
     retries: int
@@ -173,7 +174,6 @@ class Retry(Policy):
         on: object = self.on
         several = tuple(cast("Iterable[object]", on)) if isinstance(on, (tuple, ByClass)) else (on,)
         return Facts(
-            needs_task=False,
             calls=self.retries + 1,
             repeats=True,
             repeats_after=tuple(cls for cls in several if isinstance(cls, type) and issubclass(cls, BaseException)),

@@ -17,6 +17,8 @@ from rio_chain.policies._plain_data import key as plain_key
 from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds
 from rio_chain.policies._shared_state import Shared
 
+_FACTS = Facts(shares=True)
+
 
 class SingleFlight(Shared, Policy):
     """One call for all that ask for the same at the same time, in all chains that share this object.
@@ -134,7 +136,7 @@ class SingleFlight(Shared, Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(shares=True)
+        return _FACTS
 
     def __repr__(self) -> str:
         flying, behind = self._lock.decide(self._counts)

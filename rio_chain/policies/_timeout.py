@@ -18,6 +18,7 @@ class Timeout(Policy):
     """At most ``seconds`` for what it wraps, counted from the moment that is entered."""
 
     builder_call = "timeout"
+    needs_task = False
     asked = False
 
     seconds: float
@@ -40,7 +41,7 @@ class Timeout(Policy):
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(needs_task=False, limit=self.seconds)
+        return Facts(limit=self.seconds)
 
     def __str__(self) -> str:
         return f"timeout {format_duration(self.seconds)}"
