@@ -19,7 +19,7 @@ from rio_chain.engine._frames import Fail
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winner
 
 PATIENCE = 0.001
-"""Seconds after which it looks again whether more is needed."""
+"""Seconds after which a batch of items ends, so that it does not go on when more is not needed."""
 LONGEST_PAUSE = 0.05
 """Seconds between two looks at an iterator that was interrupted and has not ended."""
 

@@ -260,6 +260,6 @@ class UseOp(NamedTuple):
 
 
 class EndOp(NamedTuple):
-    """END: there is nothing after it."""
+    """END: there is nothing after it. With another opcode: the place of an instruction that is completed later."""
 
     code: int = END

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from rio_chain.chain._plan import PlannedBridge
-from rio_chain.engine._async_iterator_reader import AsyncReader
+from rio_chain.engine._async_iterator_reader import PATIENCE, AsyncReader
 from rio_chain.engine._blocking_call import call_reserved
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail
@@ -23,7 +23,6 @@ from rio_chain.results._task_record import record_of
 END: Any = object()
 NOTHING: Any = object()
 """There is no item yet."""
-PATIENCE = 0.001  # seconds
 
 
 class Items:

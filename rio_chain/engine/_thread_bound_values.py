@@ -46,7 +46,7 @@ class PinnedCall:
 
     __slots__ = ("answer", "args", "fn", "waiter")
 
-    def __init__(self, fn: Callable[..., Any], args: Sequence[Any], waiter: Waiter | None) -> None:
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any], waiter: Waiter) -> None:
         self.fn = fn
         self.args = args
         self.waiter = waiter
@@ -88,6 +88,13 @@ class PinnedThread:
         """Let the thread go after the calls before. From any thread, also from a finaliser."""
         self._calls.put(None)
 
+    def close(self, waiter: Waiter) -> PinnedCall:
+        """Close the value if it is a generator, then let the thread go; after the calls before."""
+        closing = PinnedCall(close_generator, (self.value,), waiter)
+        self.put(closing)
+        self.end()
+        return closing
+
     def serve(self) -> None:
         """Make the calls, on the thread that made the value. Returns when that is not needed any more."""
         try:
@@ -104,8 +111,7 @@ class PinnedThread:
             surely(self._ended)
 
     def _made(self, call: PinnedCall) -> None:
-        if call.waiter is not None:
-            surely(call.waiter.wake)
+        surely(call.waiter.wake)
         self._pool.detached_calls.pop(call, None)  # last: a clock that jumps looks at this
 
     def _ended(self) -> None:
@@ -161,7 +167,7 @@ class Pinned:
             return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
         call = PinnedCall(fn, args, strand.rt.waiter())
         self.thread.put(call)
-        await _answered(call)
+        await call.waiter.wait()
         return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
 
     async def call_first(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -187,23 +193,24 @@ class Pinned:
 
     async def close(self, strand: Strand) -> None:
         """Close the value if it is a generator, and wait for that. Interrupted, ``leave`` and go on."""
-        thread, closing = self._closing(strand)
+        thread, self.thread = self.thread, None
         if thread is None:
             await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
             return
+        closing = thread.close(strand.rt.waiter())
         try:
-            await _answered(closing)
+            await closing.waiter.wait()
         except BaseException:
-            await self._left(strand, thread, closing)
+            await _leave(strand, thread, closing)
             raise
 
     async def leave(self, strand: Strand) -> None:
         """The same where the strand was interrupted: wait for the clean-up only, and not for a call that is stuck."""
-        thread, closing = self._closing(strand)
+        thread, self.thread = self.thread, None
         if thread is None:
             self._close_here()
         else:
-            await self._left(strand, thread, closing)
+            await _leave(strand, thread, thread.close(strand.rt.waiter()))
 
     def drop(self) -> None:
         """The same where nothing can be waited for."""
@@ -213,23 +220,9 @@ class Pinned:
         else:
             thread.end()
 
-    def _closing(self, strand: Strand) -> tuple[PinnedThread | None, PinnedCall]:
-        thread, self.thread = self.thread, None
-        closing = PinnedCall(close_generator, (self.value,), None if thread is None else strand.rt.waiter())
-        if thread is not None:
-            thread.put(closing)
-            thread.end()
-        return thread, closing
-
     def _close_here(self) -> None:
         if self.context is not None:
             answer(self.context, close_generator, (self.value,), NO_KWARGS)
-
-    async def _left(self, strand: Strand, thread: PinnedThread, closing: PinnedCall) -> None:
-        if thread.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
-            strand.give_up_pinned(thread.context)
-        elif closing.waiter is not None:
-            await closing.waiter.wait_shielded()
 
     def __del__(self) -> None:
         thread = getattr(self, "thread", None)
@@ -237,9 +230,12 @@ class Pinned:
             thread.end()
 
 
-async def _answered(call: PinnedCall) -> None:
-    if call.waiter is not None:
-        await call.waiter.wait()
+async def _leave(strand: Strand, thread: PinnedThread, closing: PinnedCall) -> None:
+    """Wait until it is closed, unless the thread is stuck in a call before."""
+    if thread.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
+        strand.give_up_pinned(thread.context)
+    else:
+        await closing.waiter.wait_shielded()
 
 
 def claim(strand: Strand, value: object) -> Pinned | None:
