@@ -119,6 +119,14 @@ class Plan(Renderable):
     """The lanes that it needs, and for each the first task that does."""
 
     @property
+    def hedged(self) -> frozenset[int]:
+        """The numbers of the tasks inside of a ``.replica`` or ``race``."""
+        if "hedged" not in self.programs:
+            self.programs["hedged"] = _hedged(self.root)
+        found: frozenset[int] = self.programs["hedged"]
+        return found
+
+    @property
     def edges(self) -> tuple[tuple[str, str], ...]:
         """Who hands its value to whom: pairs of names of tasks and bridges, for tools that draw or analyse.
 
@@ -182,6 +190,16 @@ def compile_plan(node: Node) -> Plan:
     bridges = tuple(PlannedBridge(name, *side) for name, side in zip(names, between, strict=True))
     joints = tuple(PlannedBridge(title(node), *side) for node, side in sides if not isinstance(node, Bridge))
     return Plan(root, tasks, bridges, joints, title(root))
+
+
+def _hedged(root: Node) -> frozenset[int]:
+    found: set[int] = set()
+    seen = 0
+    for node in walk(root):
+        if isinstance(node, RaceNode):
+            found.update(range(seen, seen + sum(isinstance(inner, TaskNode) for inner in walk(node))))
+        seen += isinstance(node, TaskNode)
+    return frozenset(found)
 
 
 def _wired(root: Node) -> Node:

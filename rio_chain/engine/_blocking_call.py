@@ -11,12 +11,16 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from returns.result import Success
+
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.policies._permit import Permit
 
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Attempt, Strand
     from rio_chain.engine._race import Contender
+    from rio_chain.engine._race_frame import RaceFrame
+    from rio_chain.engine._side_call import SideCall
 
 NO_KWARGS: dict[str, Any] = {}
 
@@ -40,11 +44,17 @@ class GivenUp(NamedTuple):
     attempt: Attempt
 
 
+def opened(answer: Any) -> Any:
+    """What is in a Success, or the answer itself."""
+    got: Any = answer
+    return got.unwrap() if type(answer) is Success else got
+
+
 async def call_blocking(strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
     """``Runtime.call`` for that strand: the value or ``Raised``. The interpreter does the same for tasks."""
     if strand.rt.places:
         CALLING.set(object())
-    held = HeldCall(fn) if strand.permits else None
+    held = HeldCall(fn, strand.in_race) if strand.permits or strand.in_race is not None else None
     try:
         return await strand.rt.call(held or fn, args, NO_KWARGS)
     except BaseException:
@@ -61,12 +71,14 @@ async def call_reserved(strand: Strand, fn: Callable[..., Any], args: Sequence[A
 
 
 class HeldCall:
-    """A function that is called while its strand has places under limits. It is called in place of that function."""
+    """It is called in place of a function while the strand has places under limits, or runs a call of a race."""
 
-    __slots__ = ("_fn", "_gone", "_kept", "_running")
+    __slots__ = ("_answer", "_fn", "_gone", "_kept", "_race", "_running")
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], race: RaceFrame | SideCall | None = None) -> None:
         self._fn: Callable[..., Any] | None = fn
+        self._race = race  # gets the answer of a call that was given up
+        self._answer: list[Any] = []
         self._gone = False
         self._kept: list[SharedPermit] = []
         # Holds a token while the function runs. A list's append and pop are atomic: only one of the worker that ends
@@ -78,12 +90,18 @@ class HeldCall:
         fn, self._fn = self._fn, None  # a copy of the context may live on, and must not keep it
         self._running.append(None)
         try:  # read after the append: `give_up` sets it first and pops second
-            return None if self._gone or fn is None else fn(*args)
+            got = None if self._gone or fn is None else fn(*args)
+            if self._race is not None:
+                self._answer.append(got)
+            return got
         finally:
             try:
                 self._running.pop()
             except IndexError:
                 self._leave()
+                if self._race is not None:
+                    for answer in self._taken():
+                        self._race.answered_late(answer)
 
     def give_up(self, permits: Iterable[SharedPermit]) -> None:
         """Keep the permits until the function returns, if it runs."""
@@ -95,6 +113,13 @@ class HeldCall:
             self._running.pop()
         except IndexError:  # it has not begun, and never will, or it has ended
             self._leave()
+            if self._race is not None:
+                for answer in self._taken():
+                    self._race.answered_just_now(answer)
+
+    def _taken(self) -> list[Any]:
+        answers, self._answer = self._answer, []
+        return [opened(answer) for answer in answers]
 
     def _leave(self) -> None:
         kept, self._kept = self._kept, []

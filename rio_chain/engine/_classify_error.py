@@ -6,8 +6,10 @@ from typing import Any
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Position, enter, expire, reported
+from rio_chain.engine._expire import expire, lose
+from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, Position, enter, reported
 from rio_chain.engine._instructions import BRIDGE, CALL, PLACE, BridgeOp, Op, TaskOp
+from rio_chain.engine._race import RaceOver
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.errors import BridgeFailed
 from rio_chain.policies._wrong_loop_errors import advise
@@ -48,6 +50,10 @@ def classify(strand: Strand, frames: list[Frame], exc: BaseException, limit: flo
             raise exc
         if hit or type(exc) is OuterExpired or (ours and now >= limit):
             return expire(strand, frames, now)
+        if type(exc) is RaceOver:
+            decided = next((k for k, frame in enumerate(frames) if frame.decided), None)
+            if decided is not None:
+                return lose(frames, decided)
         if not ours:
             raise exc
         error = _of_its_instruction(frames, reported(exc), op, nested=isinstance(exc, NestedFail))

@@ -16,6 +16,8 @@ from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.results._task_record import Log, TaskRecord
 
 if TYPE_CHECKING:
+    from rio_chain.engine._race_frame import RaceFrame
+    from rio_chain.engine._side_call import SideCall
     from rio_chain.engine._thread_bound_values import Pinned
     from rio_chain.policies import Budget
 
@@ -78,6 +80,17 @@ class Run:
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """A call of ``.replica`` beside the first begins; ``index`` is its first task."""
 
+    def blank(self, index: int) -> Any:  # noqa: ARG002 - for those who watch
+        """What is in the log of a task of which nothing was noted."""
+        return None
+
+    def contend(self, low: int, high: int) -> None:
+        """One of several calls of these tasks runs in it: how they end is not said before ``contended``."""
+        self.log[low:high] = [self.blank(index) for index in range(low, high)]
+
+    def contended(self, low: int, high: int) -> None:
+        """All calls of these tasks are over."""
+
     def merged(self, low: int, high: int, *, won: bool) -> None:
         """What calls made at once have logged of these tasks is one; ``won``: one of them has an answer."""
 
@@ -94,9 +107,8 @@ class Strand:
     """
 
     __slots__ = (
-        "at", "before", "budget", "contender", "deadline", "given_up", "kept", "parent_deadline", "permits", "pinned",
-        "replica",
-        "rounds", "rt", "run", "slot",
+        "at", "before", "budget", "contender", "deadline", "given_up", "in_race", "kept", "parent_deadline", "permits",
+        "pinned", "replica", "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
     observed = False
@@ -115,6 +127,7 @@ class Strand:
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
         self.contender: Contender | None = None  # what it is in a race
+        self.in_race: RaceFrame | SideCall | None = None  # the call of a race that runs in it
         self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
         self.permits: tuple[SharedPermit, ...] = ()  # that it has, or those around it
         self.pinned: tuple[Pinned, ...] = ()  # values that it has made on threads of their own, for an `each`
@@ -137,7 +150,7 @@ class Strand:
         rt = rt or self.rt
         strand = (run or self.run).strand(rt, rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.permits = self.permits
+        strand.permits, strand.in_race = self.permits, self.in_race
         strand.contender = None if race is None else Contender(race)
         strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
         return strand
@@ -146,7 +159,7 @@ class Strand:
         """A strand in this one's place, for a run of its own that this one waits for."""
         strand = run.strand(self.rt, self.slot, self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.permits, strand.contender = self.permits, self.contender
+        strand.permits, strand.contender, strand.in_race = self.permits, self.contender, self.in_race
         strand.kept = self.kept.copy()
         return strand
 
@@ -185,6 +198,7 @@ class Strand:
     def close(self) -> None:
         """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
         self.run = _OVER
+        self.in_race = None
         self.kept = NOTHING
         self.pinned = ()
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, TypeVar
 
-from returns.result import Success
-
 from rio_chain._core.awaited import awaited
-from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._blocking_call import NO_KWARGS, call_blocking, opened
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._runtime_protocol import Raised, Runtime, Slot, Waiter
+from rio_chain.engine._runtime_protocol import Fires, Raised, Running, Runtime, Slot, Timer, Waiter
 from rio_chain.engine._thread_bound_values import Pinned, claim
 
 T = TypeVar("T")
@@ -42,6 +41,7 @@ class ClosingRuntime:
         self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
         self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds
         self.reserve, self.unreserve = rt.reserve, rt.unreserve
+        self.spare = rt.spare
 
     @property
     def look_at(self) -> float:
@@ -74,6 +74,24 @@ class ClosingRuntime:
         """As ``Runtime.race``."""
         return self._rt.race(works, until)
 
+    def start_side(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[..., None]
+    ) -> Running:
+        """As ``Runtime.start_side``."""
+        return self._rt.start_side(main, context, ended)
+
+    def timer(self, target: Fires, at: float) -> Timer:
+        """As ``Runtime.timer``."""
+        return self._rt.timer(target, at)
+
+    def push_timer(self, timer: Timer, at: float) -> None:
+        """As ``Runtime.push_timer``."""
+        self._rt.push_timer(timer, at)
+
+    def free_timer(self, timer: Timer) -> None:
+        """As ``Runtime.free_timer``."""
+        self._rt.free_timer(timer)
+
     def waiter(self) -> Waiter:
         """As ``Runtime.waiter``."""
         return self._rt.waiter()
@@ -102,7 +120,7 @@ class _Parcel:
             if not gone:
                 self._sent.append(value)
         if gone:
-            self._here(_opened(value))
+            self._here(opened(value))
         return value
 
     async def awaited(self, call: Awaitable[Any]) -> Any:
@@ -114,15 +132,24 @@ class _Parcel:
                 self._gone = True
                 sent, self._sent = self._sent, []
             for value in sent:
-                self._later(_opened(value))
+                self._later(opened(value))
             raise
         self._sent.clear()
         return got
 
 
-def _opened(value: Any) -> Any:
-    got: Any = value
-    return got.unwrap() if type(value) is Success else got
+def call_async(strand: Strand, fn: Callable[..., Any], value: Any) -> Awaitable[Any]:
+    """``Runtime.call_async`` for a function of one argument."""
+    call = strand.rt.call_async
+    race = strand.in_race
+    if race is None:
+        return call(fn, (value,), NO_KWARGS)
+    parcel = _Parcel(race.answered_late, race.answered_just_now)
+
+    async def kept(value: Any) -> Any:
+        return parcel.sent(await fn(value))
+
+    return parcel.awaited(call(kept, (value,), NO_KWARGS))
 
 
 async def close_all(strand: Strand, values: Iterable[Any]) -> None:
@@ -147,7 +174,9 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
 
 def close_interrupted(strand: Strand, value: Any) -> None:
     """Close what an interrupted strand had: the race around it does it later, else what can be closed at once."""
-    if isinstance(strand.rt, ClosingRuntime):
+    if strand.in_race is not None:
+        strand.in_race.answered_just_now(value)
+    elif isinstance(strand.rt, ClosingRuntime):
         strand.rt.later(value)
     else:
         close_here((value,))

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
+from rio_chain.engine._expire import is_lost
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._runtime_protocol import Waiter
@@ -166,6 +167,6 @@ async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) ->
         if not slot.settle(exc):
             raise
         interrupted = True
-    if interrupted and (strand.rt.now() < until or strand.run.stop_error is not None):
+    if interrupted and (strand.rt.now() < until or strand.run.stop_error is not None or is_lost(strand)):
         raise OuterExpired  # that was not our alarm: the run was stopped
     slot.arm(strand.deadline)

@@ -6,7 +6,7 @@ What it decides is computed in ``policies/``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
+from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, new_round, record_of
 
 INF = float("inf")
@@ -52,6 +53,10 @@ class NestedFail(Fail):
 
 class LimitPassed(Exception):
     """An answer came after its limit, or the limit was over before the call."""
+
+
+RACE_LOST: Any = object()
+"""Stands for the error of a call that was interrupted because another call of its race has won."""
 
 
 class OuterExpired(BaseException):
@@ -84,6 +89,19 @@ class Frame:
         "until"
     )  # fmt: skip
 
+    races = False
+    """Whether calls of what it wraps may run at once: it is a ``RaceFrame``."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is of a race that needs the call in this strand no more, and has interrupted it."""
+        return False
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is of a race that needs no further answer."""
+        return False
+
     def __init__(self, layer: Layer, place: Position, low: int, high: int, *, alone: bool) -> None:
         self.layer = layer
         self.place = place  # where what it wraps begins
@@ -96,6 +114,10 @@ class Frame:
         self.entered = 0.0
         self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
         self.extra: Permit | None = None  # what the budget gave for the retry that runs
+
+    async def failed(self, frames: list[Frame], error: Any) -> tuple[Position | None, Any]:
+        """As ``RaceFrame.failed``; others never get this."""
+        raise NotImplementedError
 
     def drop(self) -> None:
         """It is left without an answer and without a failure that speaks of what it wraps."""
@@ -193,31 +215,31 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
     raise Fail(error)
 
 
-async def unwind(strand: Strand, frames: list[Frame], error: Any) -> Position | None:
-    """``error`` goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
+async def unwind(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
+    """The error goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
     try:
-        return await _taken(strand, frames, error)
+        return await _taken(strand, frames, problem)
     except BaseException:
-        if frames and frames[-1].alone:
-            give_up_refused(strand, error)  # another error takes its place
+        if frames and (frames[-1].alone or frames[-1].races):
+            give_up_refused(strand, problem.error)  # another error takes its place
         raise
 
 
-async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Position | None:
-    if frames:
+async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
+    error = problem.error
+    if frames and error is not RACE_LOST:
         await _sleep(strand, frames[-1], 0)  # a cancellation that the body answered with an error is heard here
     while frames:
         frame = frames[-1]
+        if frame.races:
+            place, problem.error = await frame.failed(frames, error)
+            return place or await _taken(strand, frames, problem)  # with the error of the race
         layer = frame.layer
         frame.returned()
         if not _alone(frames):
             strand.run.given_up(frame.low, frame.high)
-        if type(layer) is Retry and await _wanted(strand, layer, frame, error):
-            strand.pay()
-            if await _begins_again(strand, frames, layer, error):
-                frame.retries += 1
-                new_round(strand.run.log, frame.low, frame.high)
-                return frame.place
+        if type(layer) is Retry and await _called_again(strand, frames, layer, error):
+            return frame.place
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
@@ -231,6 +253,19 @@ async def _taken(strand: Strand, frames: list[Frame], error: Any) -> Position | 
             permit.failed(error)  # what a user's one raises is an error of this frame, so it is not left before
         frames.pop()
     return None
+
+
+async def _called_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
+    """Whether the retry calls again; then another round has begun."""
+    frame = frames[-1]
+    if not await _wanted(strand, layer, frame, error):
+        return False
+    strand.pay()
+    if not await _begins_again(strand, frames, layer, error):
+        return False
+    frame.retries += 1
+    new_round(strand.run.log, frame.low, frame.high)
+    return True
 
 
 async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
@@ -263,7 +298,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
     return False
 
 
-def first_over(frames: list[Frame], budget: Budget) -> None:
+def first_over(frames: Sequence[Frame], budget: Budget) -> None:
     """The first attempt under this budget is over: what follows is extra, or extras would earn extras."""
     for around in frames:
         if around.layer is budget and around.permit is not None:
@@ -271,7 +306,7 @@ def first_over(frames: list[Frame], budget: Budget) -> None:
             around.permit = None
 
 
-def budget_of(strand: Strand, frames: list[Frame]) -> Budget | None:
+def budget_of(strand: Strand, frames: Sequence[Frame]) -> Budget | None:
     """The innermost budget that retries and hedges here have to ask."""
     return next((f.layer for f in reversed(frames) if isinstance(f.layer, Budget)), strand.budget)
 
@@ -344,28 +379,3 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
             finally:
                 del got, error  # its traceback keeps this frame
     raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)
-
-
-def expire(strand: Strand, frames: list[Frame], now: float) -> Exception:
-    """A limit is over, or the run was stopped: drop the frames inside the OUTERMOST one, which answers for it."""
-    run = strand.run
-    if not strand.root and now >= strand.parent_deadline:
-        raise OuterExpired
-    if strand.root and (run.stop_error is not None or now >= strand.parent_deadline):
-        drop(frames)
-        error = run.stop_error or run.overdue()
-        close(run.log, 0, len(run.log), error)
-        return error
-    over = next((k for k, frame in enumerate(frames) if frame.until <= now), None)
-    if over is None:
-        if not strand.root:
-            raise OuterExpired  # the interruption was not ours: the run was stopped, or a limit around us was over
-        if not frames:
-            return run.overdue()
-        over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer that fired a moment early
-    frame = frames[over]
-    while len(frames) > over:
-        frames.pop().drop()
-    error = frame.expired(run.plan)
-    close(run.log, frame.low, frame.high, error)
-    return error

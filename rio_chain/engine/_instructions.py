@@ -21,12 +21,15 @@ FULL = -1  # the depth that enters all layers
 
 # opcodes
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
-KEEP, USE, CHOOSE, EACH, EXPAND = range(11, 16)
+KEEP, USE, CHOOSE, EACH, EXPAND, RACED = range(11, 17)
 # routes: how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
 PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
 # what becomes of a value: an ``each`` iterates what bridges make of it, or itself
 BRIDGED, ITERATED = 1, 2
+
+LEARNED = object()
+"""Stands for a delay that a ``Quantile`` gives."""
 
 Op = tuple[Any, ...]
 
@@ -180,14 +183,28 @@ class FanOutOp(NamedTuple):
 
 
 class RaceOp(NamedTuple):
-    """RACE: run the branches on the same input; one wins."""
+    """RACE: run the branches on the same input; one wins. The first follows it, up to its RACED."""
 
     code: int
     branches: tuple[Branch, ...]
     replica: Replica
     hedge: bool
     """They are calls of one chain, and not chains of their own."""
+    quick: bool
+    """If the first call answers in time, nobody has to look at the answer, and no permit of a limit is held for it."""
+    delay: Any
+    """Seconds until the second call is due; None: it never is by being late; ``LEARNED``: the replica is asked."""
+    low: int
+    high: int
+    """The tasks of all branches, from and up to."""
+
+
+class RacedOp(NamedTuple):
+    """RACED: the call of a race that runs in the strand has answered."""
+
+    code: int
     after: int
+    """Where the walk goes on."""
 
 
 class ItemsOp(NamedTuple):

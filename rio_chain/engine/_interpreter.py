@@ -6,7 +6,6 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ from returns.result import Failure, Success
 from rio_chain._core.awaited import awaited
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
-from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall, call_blocking
+from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall
 from rio_chain.engine._choose import chosen_branch, keyword_values
 from rio_chain.engine._classify_error import (
     ANSWERED,
@@ -27,11 +26,13 @@ from rio_chain.engine._classify_error import (
     record_failed_call,
 )
 from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._enter_policy import enter_policies
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
 from rio_chain.engine._frames import (
+    RACE_LOST,
     Fail,
     Frame,
     LimitPassed,
@@ -43,7 +44,6 @@ from rio_chain.engine._frames import (
     reported,
     unwind,
 )
-from rio_chain.engine._hedge import run_hedge
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -62,22 +62,25 @@ from rio_chain.engine._instructions import (
     KEEP,
     LANE,
     LEAVE,
-    PIN,
     PLACE,
     RACE,
+    RACED,
     TASK,
     USE,
     Branch,
     BridgeOp,
     HandlerOp,
     Op,
+    RaceOp,
     entering,
 )
+from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
 from rio_chain.engine._prepare import program_for
+from rio_chain.engine._race_frame import classify_in_race, enter_race
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
-from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
+from rio_chain.engine._thread_bound_values import Pinned
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._outcome import Failed
@@ -127,7 +130,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
         try:
             if problem is not None:
                 limit = INF  # that of what has failed; the frames know those that still hold
-                got = await unwind(strand, frames, problem.error)
+                got = await unwind(strand, frames, problem)
                 if got is None:
                     return problem
                 problem = None
@@ -172,15 +175,15 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         if rt.places:
                             CALLING.set(object())
                         got = CALLED
-                        if strand.permits:
-                            got = fn = HeldCall(fn)
+                        if strand.permits or strand.in_race is not None:
+                            got = fn = HeldCall(fn, strand.in_race)
                         got = await rt.call(fn, (value,), NO_KWARGS)
                     elif route == PLACE:
                         got = fn(value)
                     elif route == LANE:
                         got = await rt.lanes[fn.lane].call(rt.waiter(), fn.name, fn.fn, value)
                     else:
-                        got = await rt.call_async(fn, (value,), NO_KWARGS)
+                        got = await call_async(strand, fn, value)
                     kind = kind_of(got)
                     if kind not in PLAIN and (
                         kind in SPECIAL or (route not in _AWAITED and hasattr(kind, "__await__"))
@@ -218,8 +221,8 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     else:
                         _arm(strand, deadline)
                         fn, got = op[2], CALLED
-                        if strand.permits:
-                            got = fn = HeldCall(fn)
+                        if strand.permits or strand.in_race is not None:
+                            got = fn = HeldCall(fn, strand.in_race)
                         got = await rt.call(fn, (value,), NO_KWARGS)
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
@@ -228,6 +231,20 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         began = INF  # what is awaited holds nobody
                     value = got
                     pc += 1
+                elif code == RACE:
+                    frames = frames or []
+                    enter_race(strand, frames, cast("RaceOp", op), value, t, (interpret, ops))
+                    pc += 1
+                    continue
+                elif code == RACED:
+                    race: Any = frames[-1]
+                    if race.over(t, value):
+                        frames.pop()
+                        pc = op[1]
+                        if t >= limit:
+                            raise LimitPassed  # noqa: TRY301 - to the handler below
+                        continue
+                    pc, depth, value = await race.answered(frames, value)
                 elif code == ENTER:
                     frames = frames or []
                     enter(frames, strand.parent_deadline, t, op, (pc, depth, value))
@@ -258,12 +275,16 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             if op[0] == TASK and problem is None:
                 flight = record_failed_call(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
-            try:
-                problem = Failed(classify(strand, frames, exc, limit, None if problem is not None else op))
-            except BaseException:
-                drop(frames)
-                raise
-            if flight is not None and flight.status == "running":
+            around = None if problem is not None else op
+            if any(frame.races for frame in frames):
+                problem = Failed(await classify_in_race(strand, frames, exc, limit, around))
+            else:
+                try:
+                    problem = Failed(classify(strand, frames, exc, limit, around))
+                except BaseException:
+                    drop(frames)
+                    raise
+            if flight is not None and flight.status == "running" and problem.error is not RACE_LOST:
                 flight.failed(problem.error)
             phase = NOT_BEGUN
         else:
@@ -289,8 +310,6 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
-    if code == RACE:
-        return op.after, await run_hedge(strand, op, value, frames, partial(_part, ops))
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
     if code == JUMP:
@@ -305,7 +324,7 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
     else:  # a bridge
         bridge = BridgeOp.of(op)
-        got = await _invoke(strand, bridge.route, bridge.fn, value)
+        got = await invoke(strand, bridge.route, bridge.fn, value)
         value = await _plain(strand, got)
     return pc + 1, value
 
@@ -325,29 +344,12 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
 
 
 async def _handled(strand: Strand, op: HandlerOp, value: Any) -> Any:
-    """What a fallback that is a function makes of an error."""
-    return await _plain(strand, await _invoke(strand, op.route, op.fn, value))
+    return await _plain(strand, await invoke(strand, op.route, op.fn, value))
 
 
 def _arm(strand: Strand, deadline: float) -> None:
     strand.deadline = deadline
     strand.slot.arm(deadline)
-
-
-async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any) -> Any:
-    """Call a function of one argument by its route."""
-    if route == DIRECT:
-        return await fn(value)
-    if route == PLACE:
-        try:
-            return fn(value)
-        except StopIteration as exc:  # no coroutine can raise one
-            raise Fail(exc) from None
-    if route == CALL:
-        return await call_blocking(strand, fn, (value,))
-    if route == PIN:
-        return await call_pinning(strand, cast("Pinning", fn), value)
-    return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
 async def _plain(strand: Strand, got: Any) -> Any:
@@ -373,13 +375,13 @@ async def _plain(strand: Strand, got: Any) -> Any:
             return got.value
         if not hasattr(kind, "__await__"):
             return got
-        got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
+        got = await invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
 async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
     strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
-    strand.permits, strand.contender = parent.permits, parent.contender
+    strand.permits, strand.contender, strand.in_race = parent.permits, parent.contender, parent.in_race
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)

@@ -53,10 +53,12 @@ from rio_chain.engine._instructions import (
     JUMP,
     KEEP,
     LANE,
+    LEARNED,
     LEAVE,
     PIN,
     PLACE,
     RACE,
+    RACED,
     TASK,
     USE,
     Branch,
@@ -74,6 +76,7 @@ from rio_chain.engine._instructions import (
     KeepOp,
     LeaveOp,
     Op,
+    RacedOp,
     RaceOp,
     Spread,
     TaskOp,
@@ -81,7 +84,8 @@ from rio_chain.engine._instructions import (
 )
 from rio_chain.engine._iterables import gives_plain, runs_code
 from rio_chain.engine._thread_bound_values import Pinning
-from rio_chain.policies import Policy, Replica
+from rio_chain.policies import Policy, Quantile, Replica
+from rio_chain.policies._first import First
 
 
 @frozen
@@ -168,7 +172,9 @@ class _Compiler:
         elif isinstance(inner, FanOutNode):
             self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
         elif isinstance(inner, RaceNode):
-            self._branches(inner.branches, head=item.head, feeds=item.feeds, done=partial(self._race, inner))
+            raced: list[int] = []
+            done = partial(self._race, inner, raced)
+            self._branches(inner.branches, head=item.head, feeds=item.feeds, done=done, raced=raced)
         elif isinstance(inner, OrElse):
             self._or_else(inner, head=item.head, feeds=item.feeds)
 
@@ -261,8 +267,12 @@ class _Compiler:
         head: bool,
         feeds: int = 0,
         done: Callable[[int, tuple[Branch, ...]], None],
+        raced: list[int] | None = None,
     ) -> None:
-        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
+        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before.
+
+        ``raced``: gets the places of the RACED after each.
+        """
         at = len(self.ops)
         self.ops.append(EndOp())
         branches: list[Branch] = []
@@ -279,6 +289,9 @@ class _Compiler:
                 shared = any(isinstance(n, Scope) and n.policy.facts().shares for n in inside)
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
                 branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
+                if raced is not None:
+                    raced.append(len(self.ops))
+                    self.ops.append(EndOp(RACED))
 
             steps += [begin, _Item(node, head, feeds), end]
         self.work.append(lambda: done(at, tuple(branches)))
@@ -355,10 +368,16 @@ class _Compiler:
     def _fan_out(self, node: FanOutNode, at: int, branches: tuple[Branch, ...]) -> None:
         self.ops[at] = FanOutOp(FAN, branches, node.keys, node.settle, node.need, len(self.ops))
 
-    def _race(self, node: RaceNode, at: int, branches: tuple[Branch, ...]) -> None:
-        after = None if node.after == INF else node.after
-        replica = Replica(node.count, after, node.pick)
-        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, len(self.ops))
+    def _race(self, node: RaceNode, raced: list[int], at: int, branches: tuple[Branch, ...]) -> None:
+        replica = Replica(node.count, None if node.after == INF else node.after, node.pick)
+        low, high = branches[0].low, branches[-1].high
+        waits = any(op[0] == ADMIT for op in self.ops[at + 1 : raced[0]])
+        only_first = replica.after != 0 and node.pick.least == 1 and node.pick == First()
+        quick = node.hedge and len(branches) == 1 and only_first and not waits
+        delay = LEARNED if isinstance(replica.after, Quantile) else replica.after
+        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
+        for place in raced:
+            self.ops[place] = RacedOp(RACED, len(self.ops))
 
 
 def _outside(node: Node) -> tuple[int, ...]:

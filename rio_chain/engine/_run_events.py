@@ -62,7 +62,7 @@ def judged(root: Node) -> frozenset[int]:
 class ObservedPart:
     """What is told of a run, or of a part of it that has a log of its own. It does not keep that log."""
 
-    __slots__ = ("_last", "_told", "above", "contends", "item", "over", "watch")
+    __slots__ = ("_inside", "_last", "_told", "above", "contended", "contends", "item", "over", "watch")
 
     def __init__(
         self, watch: EventSink, above: ObservedPart | None = None, *, item: int | None = None, contends: bool = False
@@ -72,6 +72,8 @@ class ObservedPart:
         self.item = item
         self.contends = contends  # it is one of several calls, and how they ended is told above, when they are merged
         self.over = False  # its walk is
+        self.contended: dict[int, int] = {}  # the races of each task of which a call runs in this part
+        self._inside: dict[int, tuple[int, int]] = {}  # the call of such a task that began last in a part of this one
         self._last = [(0, 0)] * len(watch.plan.tasks)  # of each task: attempt and replica of the call that began last
         self._told: list[Any] = [None] * len(watch.plan.tasks)  # the status it finished with, if that was told
 
@@ -84,7 +86,28 @@ class ObservedPart:
         """This call of a task has begun, here or in a part of this one."""
         self._last[index], self._told[index] = (attempt, replica), None
         if self.above is not None:
-            self.above.reached(index, attempt, replica)
+            self.above.reached_inside(index, attempt, replica)
+
+    def reached_inside(self, index: int, attempt: int, replica: int) -> None:
+        """This call has begun in a part of this one; where one runs in this one as well, that is known later."""
+        if index in self.contended:
+            self._inside[index] = attempt, replica
+        else:
+            self.reached(index, attempt, replica)
+
+    def contend(self, low: int, high: int) -> None:
+        """As ``Run.contend``."""
+        for index in range(low, high):
+            self.contended[index] = self.contended.get(index, 0) + 1
+
+    def contend_no_more(self, low: int, high: int) -> None:
+        """As ``Run.contended``."""
+        for index in range(low, high):
+            left = self.contended.pop(index, 1) - 1
+            if left:
+                self.contended[index] = left
+            elif index in self._inside:
+                self.reached(index, *self._inside.pop(index))
 
     def failed(self, index: int, error: Any) -> None:
         """An attempt has failed."""
@@ -104,7 +127,7 @@ class ObservedPart:
         if at_last and entry.status is None:
             end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
             end.skip(cause)
-        if self.contends or end.status in (None, "running", self._told[index]):
+        if self.contends or index in self.contended or end.status in (None, "running", self._told[index]):
             return
         self._told[index] = end.status
         error = None if end.status == "succeeded" else end.value
@@ -175,6 +198,19 @@ class ObservedRun(Run):
             self.told.watch.begin(rt.now)
         first, self._begun = not (root or self._begun), True
         return ObservedStrand(self, rt, slot, parent_deadline, first=first)
+
+    def blank(self, index: int) -> ObservedRecord:
+        """As ``Run.blank``."""
+        return ObservedRecord(self.told, index)
+
+    def contend(self, low: int, high: int) -> None:
+        """As ``Run.contend``."""
+        super().contend(low, high)
+        self.told.contend(low, high)
+
+    def contended(self, low: int, high: int) -> None:
+        """As ``Run.contended``."""
+        self.told.contend_no_more(low, high)
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """As ``Run.hedge_started``."""

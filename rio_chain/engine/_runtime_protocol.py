@@ -6,7 +6,7 @@ coroutine that workers drive by hand. Each strand has a *slot*, through which it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
@@ -104,6 +104,12 @@ class Slot(Protocol):
     def stop(self) -> None:
         """Interrupt the strand now as a limit would, once. From any thread; nothing happens after ``release``."""
 
+    def interrupt(self) -> None:
+        """Interrupt the strand now as a limit would, for a reason that it knows. On its loop, or from any thread.
+
+        It may be called again after ``settle``, which takes it back also where it has interrupted nothing yet.
+        """
+
     def release(self) -> None:
         """The strand is over; nothing may interrupt it any more."""
 
@@ -119,6 +125,28 @@ class Waiter(Protocol):
 
     def wake(self) -> None:
         """From any thread."""
+
+
+class Running(Protocol):
+    """A strand that ``Runtime.start_side`` has started."""
+
+    def cancel(self) -> object:
+        """End it where it waits. On its loop; on threads from any thread."""
+
+
+class Fires(Protocol):
+    """What a timer calls."""
+
+    def fire(self) -> None:
+        """The time has come. On the loop, or on the thread of the timers: quick, and raises nothing."""
+
+
+class Timer(Protocol):
+    """One call that is due at an instant. ``deadline`` is that instant; ``inf``: it was made, or is not wanted."""
+
+    deadline: float
+    entry_at: float
+    """When it is looked at next."""
 
 
 class Lane(Protocol):
@@ -238,6 +266,34 @@ class Runtime(Protocol):
         is. Interrupted or cancelled itself, the race stops and awaits all works, then goes on with the interruption.
         """
         ...
+
+    def start_side(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[..., None]
+    ) -> Running:
+        """Start a strand beside those that run, in that context. No error leaves ``main`` but its own cancellation.
+
+        Whoever calls it awaits the strand. ``ended`` is called when it has ended, on its loop or from any thread: also
+        where it was cancelled before it began, and where it has called ``ended`` itself.
+        """
+        ...
+
+    def timer(self, target: Fires, at: float) -> Timer:
+        """Call ``target.fire()`` at that instant, once. Where its tasks run: on the loop, or from any thread.
+
+        To arm one costs a float store: timers are used again, and keep their place in the heap.
+        """
+        ...
+
+    def push_timer(self, timer: Timer, at: float) -> None:
+        """Look at the timer at this instant. For one that is armed again: first its ``deadline`` is stored, then its
+        ``entry_at`` read, and this called when that is later.
+        """
+
+    spare: list[Any]
+    """What the engine uses again."""
+
+    def free_timer(self, timer: Timer) -> None:
+        """It has fired, or must not fire any more. On threads it may fire all the same if it is due right now."""
 
     def waiter(self) -> Waiter:
         """A new waiter for the strand that calls it."""

@@ -95,6 +95,9 @@ class AsyncioSlot:
                 del error  # its traceback keeps this frame
         return fired
 
+    interrupt = fire
+    """As ``Slot.interrupt``."""
+
     def stop(self) -> None:
         """As ``Slot.stop``."""
         call_on(self._reaper.loop, self.fire)
@@ -184,7 +187,9 @@ class AsyncioRuntime(BaseLoopRuntime):
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
-        self.slot = partial(AsyncioSlot.of, _deadlines_of(loop))
+        deadlines = _deadlines_of(loop)
+        self.slot = partial(AsyncioSlot.of, deadlines)
+        self.timer, self.push_timer, self.free_timer = deadlines.timer, deadlines.push, deadlines.free_timer
         self.home = loop
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
         # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
@@ -197,6 +202,14 @@ class AsyncioRuntime(BaseLoopRuntime):
         """As ``Runtime.waiter``."""
         return AsyncioWaiter(self.loop)
 
+    def start_side(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[..., None]
+    ) -> asyncio.Task[None]:
+        """As ``Runtime.start_side``."""
+        task = plain_task(self.loop, main(), context)
+        task.add_done_callback(partial(_over, ended), context=self._context)
+        return task
+
     async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
         """As ``Runtime.race``."""
         race = AsyncioRace(
@@ -208,6 +221,10 @@ class AsyncioRuntime(BaseLoopRuntime):
         )
         race.start(works)
         return await race.end()
+
+
+def _over(ended: Callable[..., None], _: object) -> None:
+    surely(ended)
 
 
 _local = threading.local()

@@ -49,6 +49,7 @@ class BaseLoopRuntime(ABC):
 
     def __init__(self, pool: WorkerPool) -> None:
         self.pool = pool
+        self.spare: list[Any] = []
         self.lanes: Mapping[str, Lane] = NO_LANES
         self.look_at = 0.0
         self._looked = 0.0  # when that was, in real seconds

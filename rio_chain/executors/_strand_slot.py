@@ -162,6 +162,18 @@ class StrandSlot(ABC):
         if interrupted:
             surely(self._go_on)
 
+    def interrupt(self) -> None:
+        """As ``Slot.interrupt``."""
+        error = Expired()
+        with self._lock:
+            limit = self._limit
+            if limit is None:
+                return
+            self._flagged = self._stopping = True
+            interrupted = self._expire(limit, error)
+        if interrupted:
+            surely(self._go_on)
+
     def cancel(self) -> None:
         """End the strand with ``StrandCancelled``: now, or when it next waits. From any thread."""
         error = StrandCancelled()
@@ -240,6 +252,10 @@ class StrandSlot(ABC):
     def settle(self, error: BaseException | None) -> bool:
         """As ``Slot.settle``; a cancellation is never ours."""
         delivered, self._delivered = self._delivered, None
+        if self._stopping and not self._stopped:  # an interruption that found the strand at work
+            with self._lock:
+                self._stopping = self._stopped
+                self._flagged = self._cancelling or self._expiring or self._stopping
         return delivered is not None and not isinstance(error, StrandCancelled)
 
     def release(self) -> None:

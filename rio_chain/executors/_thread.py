@@ -8,13 +8,14 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from math import inf
 from typing import Any, Protocol, TypeVar
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._blocking_call import CALLING
-from rio_chain.engine._runtime_protocol import NO_LANES, Raised, Refused, Waiter
+from rio_chain.engine._runtime_protocol import NO_LANES, Fires, Raised, Refused, Waiter
 from rio_chain.executors._base import Lost
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._current_strand import current_strand
@@ -24,7 +25,7 @@ from rio_chain.executors._strand_race import race
 from rio_chain.executors._strand_slot import StrandCancelled
 from rio_chain.executors._thread_kernel import Kernel, Timers
 from rio_chain.executors._thread_waiter import ThreadWaiter, sleep
-from rio_chain.executors._timers import MonotonicClock, TimerThread
+from rio_chain.executors._timers import MonotonicClock, StrandTimer, TimerThread
 from rio_chain.executors._worker_pool import WorkerPool
 
 T = TypeVar("T")
@@ -77,6 +78,8 @@ class ThreadRuntime:
         self._kernel.rescue.looks = timers is None
         self._async_host = async_host
         self.now = self._kernel.timers.now
+        self.spare: list[Any] = []
+        self.push_timer: Any = self._kernel.timers.push
 
     @property
     def live(self) -> int:
@@ -150,6 +153,24 @@ class ThreadRuntime:
     def slot(self) -> ThreadStrand:
         """The strand that calls it is its own slot."""
         return current_strand().slot()
+
+    def start_side(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[..., None]
+    ) -> ThreadStrand:
+        """As ``Runtime.start_side``."""
+        strand = ThreadStrand(self._kernel, main, context, lambda _value, _error: ended())
+        surely(partial(self._kernel.go_on, strand.drive))
+        return strand
+
+    def timer(self, target: Fires, at: float) -> StrandTimer:
+        """As ``Runtime.timer``."""
+        return self._kernel.timer(target, at)
+
+    def free_timer(self, timer: StrandTimer) -> None:
+        """As ``Runtime.free_timer``."""
+        timer.deadline = inf
+        timer.target = None
+        self._kernel.spare_timers.append(timer)
 
     def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
         """As ``Runtime.race``; every branch is a strand."""

@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain.engine._runtime_protocol import Fires
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_slot import StrandDeadline
 from rio_chain.executors._thread_start_retry import StartRetry
-from rio_chain.executors._timers import Timer
+from rio_chain.executors._timers import StrandTimer, Timer
 from rio_chain.executors._worker_pool import WorkerPool, WorkItem
 
 
@@ -33,10 +34,23 @@ class Kernel:
         self.timers = timers
         self.strands: set[ThreadStrand] = set()  # that have not ended; it also keeps parked ones alive
         self.limits: list[StrandDeadline] = []  # not in use
+        self.spare_timers: list[StrandTimer] = []  # not in use
         self.stray: Callable[[object], BaseException] = _stray
         self.rescue = StartRetry(self)
         pool.unserved, pool.wanted = self.rescue.add, self.rescue.waits
         self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
+
+    def timer(self, target: Fires, at: float) -> StrandTimer:
+        """As ``Runtime.timer``."""
+        try:
+            timer = self.spare_timers.pop()
+        except IndexError:
+            timer = StrandTimer()
+        timer.target = target
+        timer.deadline = at
+        if at < timer.entry_at:
+            self.timers.push(timer, at)
+        return timer
 
     def spawn(self, main: Callable[[], Awaitable[None]], context: Context, *, accepted: bool = False) -> None:
         """Start a strand of its own, from any thread.

@@ -17,6 +17,7 @@ from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain.engine._runtime_protocol import Fires
 from rio_chain.executors._start_thread import start_daemon
 
 
@@ -131,6 +132,23 @@ class Timer(Timed, Protocol):
         ...
 
 
+class StrandTimer:
+    """As ``Runtime.timer``, on threads. Pooled, as its entry in the heap outlives what it calls."""
+
+    __slots__ = ("deadline", "entry_at", "target")
+
+    def __init__(self) -> None:
+        self.deadline = self.entry_at = inf
+        self.target: Fires | None = None
+
+    def fire(self, now: float) -> None:
+        """Call its target, unless that has changed since the timer looked."""
+        target = self.target
+        if target is not None and self.deadline <= now:
+            self.deadline = inf
+            target.fire()
+
+
 class TimerThread:
     """One daemon thread that fires alarms; it starts with the first push, or with ``begin``."""
 
@@ -198,10 +216,10 @@ class TimerThread:
 
 
 class Interruptible(Protocol):
-    """The slot of a task on a loop."""
+    """The slot of a task on a loop, or what else a timer calls."""
 
     def fire(self) -> None:
-        """Interrupt the task."""
+        """The time has come: interrupt the task."""
 
 
 class _Handle(Protocol):
@@ -226,8 +244,8 @@ L = TypeVar("L", bound=TimedLoop)
 
 
 class SlotDeadline:
-    """A slot's place in the reaper's heap. It outlives the slot and serves the next one, so that the heap holds no
-    more entries than there were runs at once.
+    """The place of a slot, or of what else fires, in the heap. It outlives that and serves the next one, so that the
+    heap holds no more entries than there were at once.
     """
 
     __slots__ = ("deadline", "entry_at", "slot")
@@ -251,6 +269,21 @@ class LoopDeadlines(Generic[L]):
         """Look at the alarm at that instant."""
         if self._deadlines.push(alarm, at):
             self._set(at)
+
+    def timer(self, target: Interruptible, at: float) -> SlotDeadline:
+        """As ``Runtime.timer``."""
+        alarm = self.free.pop() if self.free else SlotDeadline()
+        alarm.slot = target
+        alarm.deadline = at
+        if at < alarm.entry_at:
+            self.push(alarm, at)
+        return alarm
+
+    def free_timer(self, timer: SlotDeadline) -> None:
+        """As ``Runtime.free_timer``."""
+        timer.deadline = inf
+        timer.slot = None
+        self.free.append(timer)
 
     def drop(self, alarm: SlotDeadline) -> None:
         """The alarm has gone off: whatever it is set to next has to be pushed."""

@@ -9,7 +9,7 @@ was), and a fresh one is opened when the next limit is armed: before anything el
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
@@ -21,12 +21,15 @@ from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
 from rio_chain.executors._start_thread import start_loop
+from rio_chain.executors._timers import LoopDeadlines
+from rio_chain.executors._trio_side_task import SideTask, Timekeeper
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._autojump_clock import JumpingClock
 
 T = TypeVar("T")
 NAME = "trio"
 INF = float("inf")
+TIMEKEEPER = "rio_chain timekeeper"
 SLACK = 1e-4
 """How much too early a limit may fire: this part of it, and never more than so many seconds."""
 
@@ -92,6 +95,11 @@ class TrioSlot:
             finally:
                 del error  # its traceback keeps this frame
         return True
+
+    def interrupt(self) -> None:
+        """As ``Slot.interrupt``."""
+        if self._scope is not None:
+            self._scope.cancel()
 
     def stop(self) -> None:
         """As ``Slot.stop``."""
@@ -203,6 +211,8 @@ class TrioRuntime(BaseLoopRuntime):
         if isinstance(clock, AutojumpClock):
             clock.calls.watch(pool)
         self.sleep = trio.sleep
+        deadlines = _deadlines_of(self.token)
+        self.timer, self.push_timer, self.free_timer = deadlines.timer, deadlines.push, deadlines.free_timer
         self.home = self.token
         self.running = _running
 
@@ -216,6 +226,14 @@ class TrioRuntime(BaseLoopRuntime):
     def waiter(self) -> TrioWaiter:
         """As ``Runtime.waiter``."""
         return TrioWaiter(self.token)
+
+    def start_side(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[..., None]
+    ) -> SideTask:
+        """As ``Runtime.start_side``."""
+        side = SideTask(main, ended, trio.CancelScope())
+        trio.lowlevel.spawn_system_task(side.run, context=context)
+        return side
 
     async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
         """As ``Runtime.race``."""
@@ -253,6 +271,20 @@ class TrioRuntime(BaseLoopRuntime):
                 cancelled.clear()  # its traceback keeps this frame
                 raised.clear()
         return results
+
+
+_local = threading.local()
+
+
+def _deadlines_of(token: trio.lowlevel.TrioToken) -> LoopDeadlines[Timekeeper]:
+    """The timers of a loop, kept for as long as this thread runs no other loop. Limits have scopes instead."""
+    known: tuple[object, LoopDeadlines[Timekeeper]] | None = getattr(_local, "deadlines", None)
+    if known is None or known[0] is not token:
+        now = trio.lowlevel.current_clock().current_time
+        spawn = partial(trio.lowlevel.spawn_system_task, name=TIMEKEEPER)
+        timekeeper = Timekeeper(now, spawn, trio.CancelScope, trio.sleep_forever, contained)
+        known = _local.deadlines = token, LoopDeadlines(timekeeper)
+    return known[1]
 
 
 class AutojumpClock(JumpingClock, trio.abc.Clock, trio.abc.Instrument):
@@ -380,7 +412,7 @@ def tasks() -> dict[object, tuple[str, object]]:
     left = [] if root is None else [root]
     while left:
         task = left.pop()
-        if task is not here:
+        if task is not here and task.name != TIMEKEEPER:  # which ends by itself
             found[task] = task.name, task.coro
         left += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
     return found

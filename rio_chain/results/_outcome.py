@@ -82,11 +82,14 @@ class Response:
         index: of one of its ``items``: which one, counted from 0; else None.
     """
 
-    __slots__ = ("_found", "_start", "index", "name")
+    __slots__ = ("_found", "_hedged", "_start", "index", "name")
 
-    def __init__(self, name: str, found: Any, cause: Any, index: int | None = None, start: float = 0.0) -> None:
+    def __init__(
+        self, name: str, found: Any, cause: Any, index: int | None = None, start: float = 0.0, *, hedged: bool = False
+    ) -> None:
         self.name = name
         self.index = index
+        self._hedged = hedged  # where no second call was due, the log says nothing of calls made at once
         self._start = start  # of the run, on its clock
         if type(found) is not tuple:
             found = TaskRecord() if found is None else found
@@ -120,7 +123,7 @@ class Response:
     @property
     def started(self) -> int:
         """How many replicas were started in the last round."""
-        return self._entry.started
+        return self._entry.started or int(self._hedged and self.attempts > 0 and not self.counts)
 
     @property
     def wasted(self) -> int:
@@ -151,7 +154,9 @@ class Response:
         these have items in turn, those of the first ones are kept, about 10,000 in all; all are in ``counts``.
         """
         items = sorted(self._items, key=_number)
-        return tuple(Response(self.name, item.found, None, item.number, self._start) for item in items)
+        return tuple(
+            Response(self.name, item.found, None, item.number, self._start, hedged=self._hedged) for item in items
+        )
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -301,7 +306,8 @@ class Outcome(Renderable, Generic[Out]):
     def _response(self, index: int) -> Response:
         got = self._got
         cause = got.error if type(got) is Failed else None
-        return Response(self.plan.tasks[index].name, self._log[index], cause, None, self._times[1])
+        hedged = index in self.plan.hedged
+        return Response(self.plan.tasks[index].name, self._log[index], cause, None, self._times[1], hedged=hedged)
 
     @property
     def only(self) -> Response:

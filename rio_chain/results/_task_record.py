@@ -170,6 +170,11 @@ def record_of(log: Log, index: int) -> TaskRecord:
     return entry
 
 
+def untouched(found: Any) -> bool:
+    """Whether nothing was noted of a task yet but that its turn has come."""
+    return found is None or (type(found) is TaskRecord and not found.calls and not found.errors and not found.started)
+
+
 def full_record(found: tuple[float, float, Any] | None) -> TaskRecord:
     """An TaskRecord of the short form."""
     entry = TaskRecord()

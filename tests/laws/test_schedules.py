@@ -31,6 +31,7 @@ from laws.dag_values import RECORD, Record
 from laws.schedules import INPUT, Hopping, Schedule, Yielding, recipe, scheduled, seeds, try_each
 
 from rio_chain import Balancer, Chain, Outcome, Request, Ticket
+from rio_chain.executors._trio import tasks
 from rio_chain.results._task_record import Status
 
 EXECUTORS = ("asyncio", "trio", "thread")
@@ -148,10 +149,10 @@ async def on_asyncio(case: Case, schedule: Schedule) -> list[Run]:
 
 
 async def on_trio(case: Case, schedule: Schedule) -> list[Run]:
-    living = trio.lowlevel.current_statistics().tasks_living
+    living = len(tasks())
     with trio.fail_after(1_000 * ENOUGH):
         runs = await (alone if case.how == "outer" else together)(case, schedule)
-    assert trio.lowlevel.current_statistics().tasks_living == living
+    assert len(tasks()) == living
     return runs
 
 

@@ -137,7 +137,7 @@ def closed(answer: Any, *, places: bool) -> None:
             return Raised(error)
 
     rt = SimpleNamespace(places=places, direct=places, call=call, call_async=call_async)
-    strand: Any = SimpleNamespace(rt=rt, permits=(), pinned=())
+    strand: Any = SimpleNamespace(rt=rt, permits=(), pinned=(), in_race=None)
     asyncio.run(close_all(strand, [answer, answer]))
 
 

@@ -1,0 +1,67 @@
+"""Which frame answers for an interruption: that of a limit which is over, or that of a race which is decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rio_chain.engine._current_run import Strand
+from rio_chain.engine._frames import RACE_LOST, Frame, OuterExpired, drop
+from rio_chain.results._task_record import close
+
+
+def lose(frames: list[Frame], level: int) -> Any:
+    """The race at this level needs the call in the strand no more: drop the frames inside of it."""
+    while len(frames) > level + 1:
+        frames.pop().drop()
+    return RACE_LOST
+
+
+def is_lost(strand: Strand) -> bool:
+    """Whether a race needs what runs in this strand no more, and has interrupted it."""
+    race = strand.in_race
+    while race is not None and not race.lost:
+        race = race.outer
+    return race is not None
+
+
+def _outermost_lost(strand: Strand, frames: list[Frame]) -> int | None:
+    """Which frame is of a race that has interrupted the strand; -1: one around the walk."""
+    around = strand.in_race
+    while around is not None:
+        if around.lost and around not in frames:
+            return -1
+        around = around.outer
+    return next((k for k, frame in enumerate(frames) if frame.lost), None)
+
+
+def expire(strand: Strand, frames: list[Frame], now: float) -> Any:
+    """A limit is over, a race decided, or the run stopped: drop the frames inside the OUTERMOST one.
+
+    Gives its error; ``RACE_LOST``: another call of that race has won.
+    """
+    run = strand.run
+    if not strand.root and now >= strand.parent_deadline:
+        raise OuterExpired
+    if strand.root and (run.stop_error is not None or now >= strand.parent_deadline):
+        drop(frames)
+        error = run.stop_error or run.overdue()
+        close(run.log, 0, len(run.log), error)
+        return error
+    over = next((k for k, frame in enumerate(frames) if frame.until <= now), None)
+    lost = _outermost_lost(strand, frames)
+    if lost is not None and (over is None or lost < over):
+        if lost < 0:
+            raise OuterExpired
+        return lose(frames, lost)
+    if over is None:
+        if not strand.root:
+            raise OuterExpired  # the interruption was not ours: the run was stopped, or a limit around us was over
+        if not frames:
+            return run.overdue()
+        over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer that fired a moment early
+    frame = frames[over]
+    while len(frames) > over:
+        frames.pop().drop()
+    error = frame.expired(run.plan)
+    close(run.log, frame.low, frame.high, error)
+    return error

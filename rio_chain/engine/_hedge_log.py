@@ -1,0 +1,85 @@
+"""What the calls of a hedge or race have logged. Each has a log of its own; when all is over they become one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rio_chain.errors import NotAccepted
+from rio_chain.results._task_record import Log, close, merge, record_of
+
+if TYPE_CHECKING:
+    from rio_chain.engine._hedge import HedgeRace
+    from rio_chain.engine._race_frame import RaceFrame
+
+
+class HedgeLog:
+    """The logs of one race. A call in the strand writes into the log of the run, from where it is taken at its end."""
+
+    def __init__(self, frame: RaceFrame) -> None:
+        self.frame = frame
+        self.own: dict[int, Log] = {}
+        self.merged = False
+
+    def take(self, number: int) -> None:
+        """The call in the strand is over."""
+        run, op = self.frame.strand.run, self.frame.op
+        log = run.log
+        own: Log = [None] * len(log)
+        own[op.low : op.high] = log[op.low : op.high]
+        self.own[number] = own
+        log[op.low : op.high] = [run.blank(index) for index in range(op.low, op.high)]
+
+    def merge(self, race: HedgeRace) -> None:
+        """Make one log of those of all calls. The winner's says how it ended; else that of one that failed."""
+        self.merged = True
+        frame, branches = self.frame, race.branches
+        run, op = frame.strand.run, frame.op
+        if frame.saved is not None:
+            run.log[op.low : op.high] = frame.saved
+            run.contended(op.low, op.high)
+        winner = race.decision.winner
+        wasted = race.started - (winner is not None)
+        for index, branch in enumerate(branches):
+            own = [(i, self.own[i]) for i in sorted(self.own) if i % len(branches) == index]
+            merge(run.log, branch.low, branch.high, own, self._speaker(race))
+            if winner is not None and winner % len(branches) != index:
+                close(run.log, branch.low, branch.high, None, sibling=True)
+            for task in range(branch.low, branch.high):
+                entry = record_of(run.log, task)
+                entry.started, entry.wasted = race.started, wasted
+                entry.denied += race.denied
+                entry.winner = winner or 0
+            run.merged(branch.low, branch.high, won=winner is not None)
+
+    def _speaker(self, race: HedgeRace) -> int | None:
+        """The call whose log says how it ended; None: nobody's, as it was interrupted."""
+        if race.decision.winner is not None or not race.is_over():
+            return race.decision.winner
+        return min(race.errors, default=race.arrived[0].index if race.arrived else None)
+
+    def close(self, race: HedgeRace, error: Any) -> None:
+        """Nobody has won: those that still ran were stopped, and an answer of one task alone was not accepted.
+
+        Where one has failed, its log says how it ended: its task may have succeeded, and a bridge after it not.
+        """
+        log = self.frame.strand.run.log
+        for branch in race.branches:
+            refused = race.hedge and not race.errors and branch.high - branch.low == 1
+            for index in range(branch.low, branch.high):
+                entry = record_of(log, index)
+                if entry.status == "running":
+                    entry.end(error, sibling=True)
+                elif refused and entry.status == "succeeded":
+                    entry.failed(error)
+
+    def error(self, race: HedgeRace) -> Any:
+        """The error of a race that nobody has won: that of the call that began first."""
+        if race.broken is not None:
+            return race.broken
+        if race.errors:
+            return race.errors[min(race.errors)]
+        return NotAccepted(race.parent.run.plan.tasks[race.branches[0].low].name, race.arrived[0].value)
+
+    def forget(self) -> None:
+        """All is over."""
+        self.own = {}

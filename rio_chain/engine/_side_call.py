@@ -1,0 +1,108 @@
+"""A call of a hedge or race beside the strand that asked: a strand of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rio_chain.engine._classify_error import EXITS
+from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._frames import Fail, OuterExpired
+from rio_chain.engine._race import Contender, RaceOver
+from rio_chain.errors import CallbackFailed
+from rio_chain.results._outcome import Failed
+
+if TYPE_CHECKING:
+    from rio_chain.engine._hedge import HedgeRace
+    from rio_chain.policies._permit import Permit
+
+
+class SideCall:
+    """One such call. It also gets the answers of its blocking calls that were given up, as ``RaceFrame`` does."""
+
+    __slots__ = ("number", "race")
+
+    lost = False
+    """It is cancelled when it is not needed."""
+    outer = None
+
+    def __init__(self, race: HedgeRace, number: int) -> None:
+        self.race = race
+        self.number = number
+
+    async def run(self) -> None:
+        """What the strand runs. No error leaves it: those that end the race are raised where it is awaited."""
+        race, number = self.race, self.number
+        parent, branch, rt = race.parent, race.branch(number), race.rt
+        run = parent.run.part()
+        strand = run.strand(rt, rt.slot(), race.frame.deadline)
+        strand.budget, strand.replica, strand.rounds, strand.permits = race.budget, number, race.rounds, race.permits
+        strand.contender = Contender(race.race)
+        strand.in_race = self
+        if parent.kept:
+            strand.kept = parent.kept.copy()
+        CURRENT.set(strand)
+        extra: Permit | None = None
+        error: BaseException | None = None
+        try:
+            if race.budget is not None:
+                extra = race.budget.extra()
+            if race.begins(number, run.log, strand.kept, denied=race.budget is not None and extra is None):
+                if race.hedge:
+                    run.hedge_started(branch.low, race.rounds + 1, number)
+                began = rt.now()
+                interpret, ops = race.frame.part
+                value = await interpret(strand, ops, branch.start, branch.stop, race.frame.place[2], began)
+                if type(value) is Failed:
+                    race.failed(number, value.error)
+                else:
+                    await self._answered(strand, value, began)
+            race.start_due(rt.now())
+        except RaceOver as exc:
+            if not race.race.decided:  # one around it is over
+                error = exc
+        except BaseException as exc:  # noqa: BLE001 - raised where the race is awaited
+            error = self._error(strand, exc)
+        finally:
+            if extra is not None:
+                extra.dropped()
+            strand.end()
+            race.sides.ended(number, error)
+            del error  # its traceback keeps this frame
+
+    async def _answered(self, strand: Strand, value: Any, began: float) -> None:
+        race, number = self.race, self.number
+        ended = strand.rt.now()
+        strand.deadline = strand.parent_deadline
+        strand.slot.arm(strand.deadline)  # a limit in it was left in time, and has no say in how it is judged
+        mark, good = None, True
+        if race.judges:
+            try:
+                mark, good = await race.judged(strand, number, value)
+            except CallbackFailed as exc:
+                race.failed(number, exc)
+                return
+            except Fail as exc:
+                race.failed(number, exc.error)
+                return
+        race.pinned[number] = strand.pinned
+        race.answered(number, value, mark, (began, ended), strand.run.log, good=good)
+
+    def _error(self, strand: Strand, exc: BaseException) -> BaseException | None:
+        """What ends the race. Its own cancellation does not."""
+        race = self.race
+        race.race.decided = True  # or it is broken
+        try:
+            if strand.slot.settle(exc):  # a limit around the race is over, and who keeps it may not know yet
+                return OuterExpired()
+        except BaseException as own:  # noqa: BLE001 - somebody else's cancellation
+            exc = own
+        stopped = race.sides.stopped and not isinstance(exc, (Exception, *EXITS))
+        return None if stopped else exc
+
+    def answered_late(self, value: Any) -> None:
+        """As ``RaceFrame.answered_late``."""
+        self.race.closed_late(self.number, value)
+
+    def answered_just_now(self, value: Any) -> None:
+        """As ``RaceFrame.answered_just_now``."""
+        self.race.unneeded(self.number, value)
