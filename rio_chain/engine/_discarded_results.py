@@ -42,6 +42,7 @@ class ClosingRuntime:
         self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
         self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds
         self.reserve, self.unreserve = rt.reserve, rt.unreserve
+        self.spawn = rt.spawn  # what it begins does not belong to those who may lose
 
     @property
     def look_at(self) -> float:

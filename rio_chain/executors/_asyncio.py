@@ -23,6 +23,8 @@ from rio_chain.executors._asyncio_race import AsyncioRace
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
 from rio_chain.executors._closed_loop_watcher import ClosedLoopWatcher
+from rio_chain.executors._loop_deadlines import deadlines_of
+from rio_chain.executors._spawned_strands import OwnedStrand
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._timers import LoopDeadlines, SlotDeadline
 from rio_chain.executors._worker_pool import WorkerPool
@@ -184,11 +186,25 @@ class AsyncioRuntime(BaseLoopRuntime):
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
-        self.slot = partial(AsyncioSlot.of, _deadlines_of(loop))
+        self.slot = partial(AsyncioSlot.of, deadlines_of(loop))
         self.home = loop
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
         # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
         self._context = Context()
+        self._watcher: ClosedLoopWatcher | None = None
+
+    def start(self, strand: OwnedStrand, context: Context) -> object:
+        """As ``OwningRuntime.start``."""
+        if self._watcher is None:
+            self._watcher = ClosedLoopWatcher(self.loop, self.spawned.lost)
+        task = plain_task(self.loop, strand.serve(), context)
+        task.add_done_callback(lambda _: strand.lost(), context=self._context)  # if it was cancelled before it began
+        return task
+
+    def ends(self, error: BaseException) -> bool:
+        """As ``OwningRuntime.ends``."""
+        task = asyncio.current_task(self.loop)
+        return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
     def _soon(self, turned: Callable[[], None]) -> None:
         self.loop.call_soon(turned, context=self._context)
@@ -208,17 +224,6 @@ class AsyncioRuntime(BaseLoopRuntime):
         )
         race.start(works)
         return await race.end()
-
-
-_local = threading.local()
-
-
-def _deadlines_of(loop: asyncio.AbstractEventLoop) -> LoopDeadlines[asyncio.AbstractEventLoop]:
-    """The reaper of a loop, kept for as long as this thread runs no other loop."""
-    reaper: LoopDeadlines[asyncio.AbstractEventLoop] | None = getattr(_local, "reaper", None)
-    if reaper is None or reaper.loop is not loop:
-        reaper = _local.reaper = LoopDeadlines(loop)
-    return reaper
 
 
 # --- a clock that jumps -----------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
+from rio_chain.executors._spawned_strands import OwnedStrand
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._autojump_clock import JumpingClock
@@ -205,6 +206,19 @@ class TrioRuntime(BaseLoopRuntime):
         self.sleep = trio.sleep
         self.home = self.token
         self.running = _running
+
+    def start(self, strand: OwnedStrand, context: Context) -> None:
+        """As ``OwningRuntime.start``."""
+        try:
+            trio.lowlevel.spawn_system_task(strand.serve, context=context)
+        except RuntimeError as error:
+            if isinstance(error, RecursionError):
+                raise
+            raise HostGone from error  # too late: trio takes no more system tasks
+
+    def ends(self, error: BaseException) -> bool:
+        """As ``OwningRuntime.ends``."""
+        return isinstance(error, trio.Cancelled)
 
     def _soon(self, turned: Callable[[], None]) -> None:
         call_on(self.token, turned)  # it may be too late: in the last turns system tasks are cancelled

@@ -22,6 +22,8 @@ from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._current_strand import current_strand, driven_within
+from rio_chain.executors._run_ticket import LOST
+from rio_chain.executors._spawned_strands import on_loop
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_slot import StrandCancelled
 from rio_chain.executors._thread import ThreadRuntime
@@ -114,6 +116,14 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
         raise error
     finally:
         del error  # its traceback keeps this frame
+
+
+def end_spawned(loop: VirtualLoop) -> None:
+    """The loop ends: cancel the strands on it that no caller waits for, and drive their clean-up."""
+    for strand in on_loop(loop):
+        strand.cancel(LOST)
+    if on_loop(loop):
+        loop.drive(lambda: not on_loop(loop))
 
 
 def _note(note: Callable[[Any], object], value: Any, error: BaseException | None) -> None:
@@ -213,10 +223,13 @@ class VirtualHost(BlockingHost):
     cancelled: type[BaseException] = StrandCancelled
     must_close = False
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, *, own: bool = False) -> None:
         self._loop = loop
+        self._own = own  # whether the loop ends with this host
         self.pool: WorkerPool = loop.pool
-        self.runtime = cast("Runtime", VirtualRuntime(loop))
+        runtime = VirtualRuntime(loop)
+        self.spawned = runtime.spawned
+        self.runtime = cast("Runtime", runtime)
         self._forked = False
         after_fork(self._renew)
 
@@ -264,15 +277,17 @@ class VirtualHost(BlockingHost):
         """As ``Host.on_loss``: it is never lost."""
 
     def close(self, *, wait: bool = True) -> None:
-        """As ``Host.close``: the loop has nothing that must be freed."""
+        """As ``Host.close``: the loop has nothing else that must be freed."""
+        if self._own and wait:
+            end_spawned(self._loop)
 
 
 # --- as a module of an executor ---------------------------------------------------------------------------------
 
 
-def launch(threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:
+def launch(threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:  # noqa: ARG001 - as ``Executor.launch``
     """As ``ExecutorModule.launch``: a loop of its own, with the seed 0."""
-    return VirtualExecutor().launch(threads, max_abandoned, name)
+    return VirtualHost(VirtualExecutor().loop, own=True)
 
 
 def attach(threads: int, max_abandoned: int) -> VirtualHost:  # noqa: ARG001 - it has no threads
