@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._lanes import BalancerLanes
-from rio_chain.balancer._posted_request import CLOSED
 from rio_chain.errors import UsageError
 from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
 
@@ -144,6 +143,5 @@ class HostBinding:
         with self._deciding:
             host = self.host
         if host is not None:
-            host.spawned.shut(CLOSED)
             self._lanes.close(wait=wait)
             host.close(wait=wait)

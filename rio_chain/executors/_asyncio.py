@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
+from rio_chain.executors._asyncio_calls import call_on
 from rio_chain.executors._asyncio_race import AsyncioRace
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
@@ -127,15 +128,6 @@ def plain_task(
     return asyncio.Task(work, loop=loop, context=context)
 
 
-def call_on(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:
-    """Call it on the loop; not at all where that is closed, and its tasks with it."""
-    try:
-        loop.call_soon_threadsafe(surely, fn)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise  # it says something else, as near the recursion limit
-
-
 class AsyncioWaiter:
     """One task waits, anybody wakes it."""
 
@@ -198,7 +190,7 @@ class AsyncioRuntime(BaseLoopRuntime):
         if self._watcher is None:
             self._watcher = ClosedLoopWatcher(self.loop, self.spawned.lost)
         task = plain_task(self.loop, strand.serve(), context)
-        task.add_done_callback(lambda _: strand.lost(), context=self._context)  # if it was cancelled before it began
+        task.add_done_callback(lambda _: surely(strand.lost), context=self._context)  # cancelled before it began
         return task
 
     def ends(self, error: BaseException) -> bool:

@@ -16,10 +16,9 @@ from typing import Protocol
 from rio_chain._core.forks import after_fork, keep_alive
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import report_unhandled, surely
-from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._current_run import CURRENT, NOTHING, Run, Strand
 from rio_chain.engine._run import ABANDON_AFTER
-from rio_chain.engine._runtime_protocol import HostGone, Runtime, SpawnedWork, no_winner
+from rio_chain.engine._runtime_protocol import Runtime, SpawnedWork, no_winner
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors._run_ticket import LOST
 
@@ -40,11 +39,7 @@ class OwningRuntime(Runtime, Protocol):
     """A runtime that strands are spawned on."""
 
     def start(self, strand: OwnedStrand, context: Context) -> object:
-        """Start a strand that runs ``strand.serve`` in that context. Gives what has to be kept until it ends.
-
-        Raises:
-            HostGone: the loop is ending and takes no more.
-        """
+        """Start a strand that runs ``strand.serve`` in that context. Gives what has to be kept until it ends."""
         ...
 
     def ends(self, error: BaseException) -> bool:
@@ -81,10 +76,8 @@ class SpawnedStrands:
                 strand.refuse(self._shut)
             else:
                 strand.line = self.rt.start(strand, copy_context())
-        except HostGone:
-            strand.refuse(LOST)
         except BaseException:
-            strand.over(TicketCancelled("it could not be started"))
+            surely(partial(strand.over, TicketCancelled("it could not be started")))
             raise
         return strand
 
@@ -171,14 +164,17 @@ class OwnedStrand:
         try:
             error = await self._within_limit()
         except BaseException as exc:  # noqa: BLE001 - nobody waits for it
-            if isinstance(exc, GeneratorExit) or self._owner.rt.ends(exc):
-                error = TicketCancelled(LOST)
-            else:
-                report_unhandled(exc)
-                error = exc
+            error = surely(partial(self._raised, exc))
         finally:
             surely(partial(self.over, error))
             del self, error  # the traceback of the error keeps this frame
+
+    def _raised(self, error: BaseException) -> BaseException:
+        """Report what left it, unless that says that its loop is ending."""
+        if isinstance(error, GeneratorExit) or self._owner.rt.ends(error):
+            return TicketCancelled(LOST)
+        report_unhandled(error)
+        return error
 
     async def _within_limit(self) -> Exception | None:
         """Run it under its limit. Gives the error of that, or of ``cancel``, if one of these has ended it."""
@@ -188,7 +184,6 @@ class OwnedStrand:
         run.root = strand = run.strand(rt, slot, now + self._limit)
         strand.at, strand.kept = self.at, self.kept
         CURRENT.set(strand)
-        CALLING.set(None)
         try:
             slot.arm(strand.deadline)
             if run.stop_error is not None or self._limit <= 0 or main is None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain._core.unhandled_errors import contained
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
@@ -156,14 +156,6 @@ class TrioWaiter:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
-def contained(call: Callable[[], object]) -> None:
-    """Make a call that trio itself makes, and that would end the whole of trio if it raised."""
-    try:
-        surely(call)
-    except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
-        report_unhandled(error)
-
-
 def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
     """Make a call on the loop of that token. False: it has ended, and its tasks with it."""
     try:
@@ -209,12 +201,7 @@ class TrioRuntime(BaseLoopRuntime):
 
     def start(self, strand: OwnedStrand, context: Context) -> None:
         """As ``OwningRuntime.start``."""
-        try:
-            trio.lowlevel.spawn_system_task(strand.serve, context=context)
-        except RuntimeError as error:
-            if isinstance(error, RecursionError):
-                raise
-            raise HostGone from error  # too late: trio takes no more system tasks
+        trio.lowlevel.spawn_system_task(strand.serve, context=context)  # cancelled when the main task has ended
 
     def ends(self, error: BaseException) -> bool:
         """As ``OwningRuntime.ends``."""

@@ -56,18 +56,64 @@ async def test_it_has_the_context_of_its_beginner_but_another_run_and_limit(worl
         strand = CURRENT.get()
         assert strand is not None
         seen.extend((VARIABLE.get(), remaining(), current_attempt(), strand.run.around, strand.permits))
+        seen.append(strand.run.urgency())
         await rest(1)
         seen.append(strand.run.plan.tasks[strand.at].name)
 
     spawning = Spawning(main, limit=60_000)
     VARIABLE.set("of the caller")
     async with world.balancer() as balancer:
-        outcome = await balancer.arun(spawning.around(echo).timeout(50)(7), deadline=5_000)
+        outcome = await balancer.arun(spawning.around(echo).timeout(50)(7), deadline=5_000, priority=3)
         assert outcome.result == Success(7)
         await world.until(spawning.all_done)
-    variable, left, attempt, around, permits, name = seen
-    assert (variable, attempt, around, permits, name) == ("of the caller", 1, None, (), "echo")
+    variable, left, attempt, around, permits, priority, name = seen
+    assert (variable, attempt, around, permits, priority, name) == ("of the caller", 1, None, (), 3, "echo")
     assert 50_000 < left <= 60_000
+
+
+async def test_it_keeps_the_values_that_later_tasks_use(world: World) -> None:
+    seen = []
+
+    async def main() -> None:
+        await rest(20)
+        strand = CURRENT.get()
+        assert strand is not None
+        part = strand.fork()
+        seen.extend(part.kept)
+        part.end()
+
+    spawning = Spawning(main)
+    user = Task(echo).named("user")
+
+    async def both(x: object, *, user: object) -> object:
+        return x, user
+
+    last = Task(both).using(user=user)
+    async with world.balancer() as balancer:
+        outcome = await balancer.arun((user >> spawning.around(echo) >> last)(7))
+        assert outcome.result == Success((7, 7))
+        await world.until(spawning.all_done)
+    assert seen == [7], "also after the run of its beginner has ended"
+
+
+async def test_each_call_of_a_hedge_may_begin_one_and_none_is_ended_with_the_losers(world: World) -> None:
+    ended = []
+
+    async def main() -> None:
+        await rest(20)
+        ended.append(1)
+
+    async def first_is_slow(x: object) -> object:
+        if current_attempt().replica == 0:
+            await world.pause(60_000)
+        return x
+
+    spawning = Spawning(main)
+    async with world.balancer() as balancer:
+        outcome = await balancer.arun(spawning.around(first_is_slow).replica(2)(7))
+        assert outcome.result == Success(7)
+        await world.until(spawning.all_done)
+    assert (ended, [spawned.error for spawned in spawning.spawned]) == ([1, 1], [None, None])
 
 
 async def test_without_a_limit_it_is_abandoned_when_a_run_would_be(world: World) -> None:
@@ -196,7 +242,7 @@ async def test_it_runs_chains_with_limits_hedges_and_fan_outs(world: World) -> N
         hedged = Task(slow).replica(2, after=5)
         late = Task(stuck).timeout(5).or_else(0)
         again = Task(fails).retry(2, backoff=None).or_else(1)
-        outcomes.extend([await run_in_strand(fan_out(hedged, late, again, Task(str))(7)) for _ in range(2)])
+        outcomes.extend([await run_in_strand(fan_out(hedged, late, again, Task(str).inline())(7)) for _ in range(2)])
         try:
             outcomes.append(await run_in_strand(Task(stuck)(7)))
         finally:
@@ -281,7 +327,7 @@ async def test_the_last_of_several_callers_cancels_it_and_awaits_its_end(world: 
             try:
                 strand.slot.arm(runtime().now() + 0.02)
                 await waiter.wait()
-            except BaseException as error:  # noqa: BLE001 - as the engine looks at what ended a wait
+            except BaseException as error:
                 if not strand.slot.settle(error):
                     raise
                 self.callers -= 1
@@ -457,7 +503,7 @@ async def test_a_storm_of_them(world: World) -> None:
         kind = len(ends) % 4
         ends.append(kind)
         if kind == 0:
-            await run_in_strand((Task(echo) & Task(str)).timeout(5_000)(7))
+            await run_in_strand((Task(echo) & Task(str).inline()).timeout(5_000)(7))
         elif kind == 1:
             await Door().passed()
         elif kind == 2:
