@@ -76,7 +76,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
     * tasks of the loop that is running, asyncio or trio;
     * threads, with the line at which they are;
     * file descriptors, with what they lead to, where the system has a list of them (Linux, macOS);
-    * strands that no caller waits for, with the name of the task that began them;
+    * work that no caller waits for, with the name of the task that began it;
     * of balancers that it is given: requests that run or wait, abandoned calls, threads and permits in use.
 
     What rio_chain keeps for the runs of the whole process, as for ``request.run()``, is no leak; nor are idle threads

@@ -261,6 +261,19 @@ def test_on_a_virtual_executor_that_goes_on_the_next_run_drives_them(reported: l
         assert spawning.only.done
 
 
+def test_where_a_virtual_loop_is_dropped_they_have_ended(reported: list[str]) -> None:
+    spawning, other = Waiting(), Waiting()
+    assert [event.kind for event in spawning.around(echo)(7).stream(executor="virtual")][-1] == "ended"
+    balancer = Balancer("virtual")
+    balancer.run(other.around(sleep)(1))
+    assert not other.only.done
+    del balancer
+    gc.collect()
+    for one in (spawning, other):
+        assert str(one.only.error) == ENDED
+    assert reported == []
+
+
 @pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
 def test_a_balancer_that_is_dropped_lets_them_end_first(executor: str, reported: list[str]) -> None:
     spawning = Waiting()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.suspended_frames import frames_of
+from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
@@ -126,6 +128,11 @@ def end_spawned(loop: VirtualLoop) -> None:
         loop.drive(lambda: not on_loop(loop))
 
 
+def _forget_spawned(loop: VirtualLoop) -> None:
+    for strand in on_loop(loop):
+        surely(strand.lost)
+
+
 def _note(note: Callable[[Any], object], value: Any, error: BaseException | None) -> None:
     note(value if error is None else Raised(error))
 
@@ -232,6 +239,8 @@ class VirtualHost(BlockingHost):
         self.runtime = cast("Runtime", runtime)
         self._forked = False
         after_fork(self._renew)
+        if own:  # where it is dropped without a close, nobody will drive the loop
+            weakref.finalize(self, _forget_spawned, loop).atexit = False
 
     def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
         """As ``Host.spawn``."""
