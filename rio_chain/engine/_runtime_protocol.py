@@ -268,7 +268,7 @@ class Runtime(Protocol):
 
         It runs in a copy of the caller's context, without the caller's run, deadline and permits: what happens to the
         caller does not end it. ``main`` finds a strand of its own as the current one, with the values that ``.using``
-        has kept, and may do all that a strand does: begin runs, race, wait.
+        has kept. It forks that to interpret a part of a program, and may begin runs, race and wait.
 
         It belongs to what owns the runtime. A balancer that closes waits for it within its grace, and then cancels it;
         so does the end of a loop, at once. If the owner has closed, the strand that this gives has ended already.

@@ -69,9 +69,9 @@ class SpawnedStrands:
         strand = OwnedStrand(self, main, self.abandon_after if limit is None else limit, begun_by)
         if limit is None:
             strand.run.abandon_after = self.abandon_after
-        self._open.add(strand)
-        living.add(strand)
         try:
+            self._open.add(strand)
+            living.add(strand)
             if self._shut is not None:  # looked at after the strand is in the set, from which `shut` takes it
                 strand.refuse(self._shut)
             else:
