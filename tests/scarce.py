@@ -31,6 +31,7 @@ HOMES = (
     "executors._asyncio_race",
     "executors._closed_loop_watcher",
     "executors._shared_loop",
+    "executors._spawned_strands",
     "executors._abandoned_threads",
     "executors._thread_permits",
     "executors._worker_call",

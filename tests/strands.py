@@ -49,7 +49,7 @@ def begin(rt, main):
         except BaseException as error:  # noqa: BLE001 - told to the test
             ends.put(Raised(error))
 
-    rt.spawn(root, contextvars.copy_context())
+    rt.start_strand(root, contextvars.copy_context())
     return ends
 
 

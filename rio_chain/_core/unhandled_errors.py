@@ -56,3 +56,11 @@ def surely(act: Callable[[], T]) -> T:
     if interruption is not None:
         raise interruption
     return got
+
+
+def contained(call: Callable[[], object]) -> None:
+    """Make a call that a loop makes, and that would end the whole loop if it raised."""
+    try:
+        surely(call)
+    except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
+        report_unhandled(error)

@@ -111,6 +111,7 @@ class Balancer(NotebookRepr):
             opened,
             threads=threads,
             max_abandoned=self._max_abandoned,
+            abandon_after=self._abandon_after,
             lost=self._dispatcher.lost,
         )
         self._finalizer = weakref.finalize(self, dropped, self._dispatcher, self._binding, users_line())

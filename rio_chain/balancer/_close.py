@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from rio_chain._core.units import Duration, seconds
+from rio_chain.balancer._posted_request import CLOSED
 from rio_chain.balancer._warnings import left_running
 from rio_chain.engine._current_run import CURRENT, INF
 from rio_chain.errors import UsageError
@@ -58,10 +59,10 @@ class Closing:
         try:
             if not self._drained(host, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
                 left = self._left_calls()
-                self._dispatcher.cancel_left()
+                self._cancel_left()
                 self._cleaned_up(host)
         except BaseException:
-            self._dispatcher.cancel_left()
+            self._cancel_left()
             with contextlib.suppress(BaseException):  # a second Ctrl-C does not wait
                 self._cleaned_up(host)
                 self._freed()
@@ -83,14 +84,14 @@ class Closing:
         try:
             if not await self._adrained(rt, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
                 left = self._left_calls()
-                self._dispatcher.cancel_left()
+                self._cancel_left()
                 while not await self._adrained(rt, STOPPED_LOOP_GRACE if host.borrowed else INF):
                     if host.stopped():
-                        self._dispatcher.lost(over=True)
+                        self._lost()
         except BaseException:
-            self._dispatcher.cancel_left()
+            self._cancel_left()
             if host.stopped():
-                self._dispatcher.lost(over=True)
+                self._lost()
             await self._answered(rt, shielded=True)
             raise
         finally:
@@ -100,13 +101,25 @@ class Closing:
         self._warn_of_calls("aclose()", left)
 
     def _refuse_inside(self, call: str) -> None:
-        """Refuse to close in a run that holds a slot of this balancer: it would wait for itself."""
-        strand = CURRENT.get()
+        """Refuse to close in what this balancer runs: it would wait for itself."""
+        host, strand = self._binding.host, CURRENT.get()
         run = strand.run if strand is not None and strand.open else None
         while run is not None:
-            if run in self._admission.runs:
+            if run in self._admission.runs or (host is not None and host.spawned.runs(run)):
                 raise UsageError(f"`{call}` in a body that this balancer runs would wait for itself; close it outside")
             run = run.around
+
+    def _cancel_left(self) -> None:
+        """The grace is over: cancel what is left, and what it may still begin."""
+        self._dispatcher.cancel_left()
+        if self._binding.host is not None:
+            self._binding.host.spawned.shut(CLOSED)
+
+    def _lost(self) -> None:
+        """The loop does not run, and nothing on it goes on."""
+        self._dispatcher.lost(over=True)
+        if self._binding.host is not None:
+            self._binding.host.spawned.lost()
 
     def _freed(self) -> None:
         self._binding.close()
@@ -127,19 +140,26 @@ class Closing:
     def _drained(self, host: BlockingHost, limit: float | None) -> bool:
         """Block until nothing is under way and all is answered; False: not in so many seconds."""
         self._dispatcher.settle()
+        bound = self._binding.host
+        until = None if limit is None or bound is None else bound.runtime.now() + limit
         if not wait_until_done(host, self._admission.when_idle, limit):
             return False
         # their slots are free, and their answers come in a moment
-        return all(
+        if not all(
             wait_until_done(host, posted_request.ticket.add_waker, limit)
             for posted_request in list(self._dispatcher.posted)
-        )
+        ):
+            return False
+        if bound is None:
+            return True
+        left = None if until is None else max(0.0, until - bound.runtime.now())
+        return wait_until_done(host, bound.spawned.when_idle, left)
 
     def _cleaned_up(self, host: BlockingHost) -> None:
         """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
         while not self._drained(host, STOPPED_LOOP_GRACE if host.borrowed else None):
             if host.stopped():
-                self._dispatcher.lost(over=True)
+                self._lost()
 
     async def _adrained(self, rt: Runtime, limit: float) -> bool:
         slot = rt.slot()
@@ -163,4 +183,8 @@ class Closing:
         for posted_request in list(self._dispatcher.posted):  # their slots are free, and their answers come in a moment
             waiter = rt.waiter()
             posted_request.ticket.add_waker(waiter.wake)
+            await (waiter.wait_shielded() if shielded else waiter.wait())
+        if self._binding.host is not None:
+            waiter = rt.waiter()
+            self._binding.host.spawned.when_idle(waiter.wake)
             await (waiter.wait_shielded() if shielded else waiter.wait())

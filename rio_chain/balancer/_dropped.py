@@ -57,6 +57,9 @@ def _end(dispatcher: Dispatcher, binding: HostBinding, made: _warnings.Line) -> 
     admission = dispatcher.admission
     forgotten = described(binding, admission) if dispatcher.idle and not admission.closed else None
     admission.shut(DROPPED)
-    admission.when_idle(partial(call_once, [partial(binding.close, wait=False)]))
+    free = partial(call_once, [partial(binding.close, wait=False)])
+    host = binding.host
+    # nothing that waits or runs could spawn another strand then
+    admission.when_idle(free if host is None else partial(host.spawned.when_idle, free))
     if forgotten is not None:
         _warnings.dropped(forgotten, made)

@@ -28,6 +28,7 @@ class HostBinding:
         lanes: opened with the host, and closed with it.
         threads: the most sync functions at once, without abandoned ones.
         max_abandoned: the most abandoned calls.
+        abandon_after: seconds, for the strands that no caller waits for.
         lost: called when the host's loop ends while it is in use.
     """
 
@@ -39,6 +40,7 @@ class HostBinding:
         *,
         threads: int,
         max_abandoned: int,
+        abandon_after: float,
         lost: Lost,
     ) -> None:
         if executor is not None:
@@ -48,6 +50,7 @@ class HostBinding:
         self._admission = admission
         self._lanes = lanes
         self._sizes = threads, max_abandoned
+        self._abandon_after = abandon_after
         self._lost = lost
         self._lock = threading.RLock()  # one binds at a time
         self._deciding = threading.RLock()
@@ -108,6 +111,7 @@ class HostBinding:
             host = module_of(self._executor or DEFAULT).launch(*self._sizes)
         try:
             host.runtime.lanes = self._lanes.open()
+            host.spawned.abandon_after = self._abandon_after
             host.on_loss(self._lost)
         except BaseException:
             host.close()

@@ -42,6 +42,7 @@ class ClosingRuntime:
         self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds
         self.reserve, self.unreserve = rt.reserve, rt.unreserve
         self.spare = rt.spare
+        self.spawn = rt.spawn  # what it begins does not belong to those who may lose
 
     @property
     def look_at(self) -> float:

@@ -187,6 +187,30 @@ class Checkpoints(Protocol):
         ...
 
 
+SpawnedWork = Callable[[], Coroutine[Any, Any, object]]
+"""What a spawned strand runs."""
+
+
+class SpawnedStrand(Protocol):
+    """A strand that no caller waits for, for the code that began it. All of this works from any thread."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, its clean-up included."""
+        ...
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it ended other than by a return: the error of its limit, ``TicketCancelled``, or what it raised."""
+        ...
+
+    def cancel(self, reason: str = ...) -> None:
+        """End it as soon as it can be; never waits. If it has not begun, it never will."""
+
+    def add_waker(self, waker: Callable[[], None]) -> None:
+        """Call this once when it has ended, at once if it has. It raises nothing, and a second call does nothing."""
+
+
 def no_winner(_: object) -> bool:
     """For ``Runtime.race``: no answer ends it before all others have come."""
     return False
@@ -294,6 +318,26 @@ class Runtime(Protocol):
 
     def free_timer(self, timer: Timer) -> None:
         """It has fired, or must not fire any more. On threads it may fire all the same if it is due right now."""
+
+    def spawn(self, main: SpawnedWork, limit: float | None = None) -> SpawnedStrand:
+        """Begin a strand that no caller waits for. Only a strand of a run that goes on calls this.
+
+        It runs in a copy of the caller's context, without the caller's run, deadline and permits: what happens to the
+        caller does not end it. ``main`` finds a strand of its own as the current one, with the values that ``.using``
+        has kept. It forks that to interpret a part of a program, and may begin runs, race and wait.
+
+        It belongs to what owns the runtime. A balancer that closes waits for it within its grace, and then cancels it;
+        so does the end of a loop, at once. If the owner has closed, the strand that this gives has ended already.
+        What ``main`` raises is reported to ``threading.excepthook``.
+
+        Args:
+            main: what it runs.
+            limit: seconds from its beginning until it is interrupted. Default: the ``abandon_after`` of the balancer.
+
+        Raises:
+            MemoryError, RuntimeError: it can't be started, and ``main`` will not run.
+        """
+        ...
 
     def waiter(self) -> Waiter:
         """A new waiter for the strand that calls it."""

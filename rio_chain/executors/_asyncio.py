@@ -19,10 +19,13 @@ from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
+from rio_chain.executors._asyncio_calls import call_on
 from rio_chain.executors._asyncio_race import AsyncioRace
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
 from rio_chain.executors._closed_loop_watcher import ClosedLoopWatcher
+from rio_chain.executors._loop_deadlines import deadlines_of
+from rio_chain.executors._spawned_strands import OwnedStrand
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._timers import LoopDeadlines, SlotDeadline
 from rio_chain.executors._worker_pool import WorkerPool
@@ -128,15 +131,6 @@ def plain_task(
     return asyncio.Task(work, loop=loop, context=context)
 
 
-def call_on(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:
-    """Call it on the loop; not at all where that is closed, and its tasks with it."""
-    try:
-        loop.call_soon_threadsafe(surely, fn)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise  # it says something else, as near the recursion limit
-
-
 class AsyncioWaiter:
     """One task waits, anybody wakes it."""
 
@@ -187,13 +181,27 @@ class AsyncioRuntime(BaseLoopRuntime):
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
-        deadlines = _deadlines_of(loop)
+        deadlines = deadlines_of(loop)
         self.slot = partial(AsyncioSlot.of, deadlines)
         self.timer, self.push_timer, self.free_timer = deadlines.timer, deadlines.push, deadlines.free_timer
         self.home = loop
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
         # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
         self._context = Context()
+        self._watcher: ClosedLoopWatcher | None = None
+
+    def start(self, strand: OwnedStrand, context: Context) -> object:
+        """As ``OwningRuntime.start``."""
+        if self._watcher is None:
+            self._watcher = ClosedLoopWatcher(self.loop, self.spawned.lost)
+        task = plain_task(self.loop, strand.serve(), context)
+        task.add_done_callback(lambda _: surely(strand.lost), context=self._context)  # cancelled before it began
+        return task
+
+    def ends(self, error: BaseException) -> bool:
+        """As ``OwningRuntime.ends``."""
+        task = asyncio.current_task(self.loop)
+        return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
     def _soon(self, turned: Callable[[], None]) -> None:
         self.loop.call_soon(turned, context=self._context)
@@ -225,17 +233,6 @@ class AsyncioRuntime(BaseLoopRuntime):
 
 def _over(ended: Callable[..., None], _: object) -> None:
     surely(ended)
-
-
-_local = threading.local()
-
-
-def _deadlines_of(loop: asyncio.AbstractEventLoop) -> LoopDeadlines[asyncio.AbstractEventLoop]:
-    """The reaper of a loop, kept for as long as this thread runs no other loop."""
-    reaper: LoopDeadlines[asyncio.AbstractEventLoop] | None = getattr(_local, "reaper", None)
-    if reaper is None or reaper.loop is not loop:
-        reaper = _local.reaper = LoopDeadlines(loop)
-    return reaper
 
 
 # --- a clock that jumps -----------------------------------------------------------------------------------------

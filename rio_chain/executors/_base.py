@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, Waiter
+from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, SpawnedStrand, SpawnedWork, Waiter
 from rio_chain.executors._blocking_wait import BlockingHost
+from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
 from rio_chain.executors._worker_call import pooled_call
 from rio_chain.executors._worker_pool import WorkerPool
 
@@ -50,6 +51,7 @@ class BaseLoopRuntime(ABC):
     def __init__(self, pool: WorkerPool) -> None:
         self.pool = pool
         self.spare: list[Any] = []
+        self.spawned = SpawnedStrands(cast("OwningRuntime", self))
         self.lanes: Mapping[str, Lane] = NO_LANES
         self.look_at = 0.0
         self._looked = 0.0  # when that was, in real seconds
@@ -60,6 +62,18 @@ class BaseLoopRuntime(ABC):
     def here(self) -> bool:
         """As ``LoopRuntime.here``."""
         return self.running() is self.home
+
+    @abstractmethod
+    def start(self, strand: OwnedStrand, context: Context) -> object:
+        """As ``OwningRuntime.start``."""
+
+    @abstractmethod
+    def ends(self, error: BaseException) -> bool:
+        """As ``OwningRuntime.ends``."""
+
+    def spawn(self, main: SpawnedWork, limit: float | None = None) -> SpawnedStrand:
+        """As ``Runtime.spawn``."""
+        return self.spawned.spawn(main, limit)
 
     @abstractmethod
     def waiter(self) -> Waiter:
@@ -140,6 +154,11 @@ class BaseLoopHost(BlockingHost):
         """As ``Host.here``."""
         return self.runtime.running() is self.runtime.home
 
+    @property
+    def spawned(self) -> SpawnedStrands:
+        """As ``Host.spawned``."""
+        return self.runtime.spawned
+
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""
         return self.pool.forked
@@ -181,6 +200,11 @@ class Host(BlockingHost, Protocol):
     """What a strand gets when its loop ends."""
     must_close: bool
     """Whether it keeps threads, tasks or descriptors until it is closed."""
+
+    @property
+    def spawned(self) -> SpawnedStrands:
+        """The strands that no caller waits for, and that were begun on this host."""
+        ...
 
     def here(self) -> bool:
         """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""

@@ -80,7 +80,8 @@ def run_blocking(
     follow: Follow | None = None,
 ) -> Outcome[Any]:
     """Run a request on the shared host and wait for it."""
-    host = shared_host(default_name() if executor is None else checked_executor(executor))
+    chosen = default_name() if executor is None else checked_executor(executor)
+    host = shared_host(chosen)
     limit = deadline_of(deadline, host.runtime.now)
     check_lanes(request, host.runtime.lanes)
     if host.on_loop_thread():
@@ -91,7 +92,11 @@ def run_blocking(
         if follow is not None:  # what it took to open is not the run's time
             limit = deadline_of(deadline, host.runtime.now)
         host.spawn(TicketRun(host, ticket, host.runtime.now(), limit).serve, copy_context())
-        return wait_for(ticket, meanwhile)
+        try:
+            return wait_for(ticket, meanwhile)
+        finally:
+            if chosen in ALONE:
+                host.close()
 
 
 def warn_if_a_loop_runs(instead: str) -> None:

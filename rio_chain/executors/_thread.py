@@ -10,16 +10,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from contextvars import Context
 from functools import partial
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._blocking_call import CALLING
-from rio_chain.engine._runtime_protocol import NO_LANES, Fires, Raised, Refused, Waiter
+from rio_chain.engine._runtime_protocol import NO_LANES, Fires, Raised, Refused, SpawnedStrand, SpawnedWork, Waiter
 from rio_chain.executors._base import Lost
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._current_strand import current_strand
 from rio_chain.executors._process_resources import keep_for_process
+from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_race import race
 from rio_chain.executors._strand_slot import StrandCancelled
@@ -77,6 +78,7 @@ class ThreadRuntime:
         self._kernel = Kernel(pool, timers or self._own)
         self._kernel.rescue.looks = timers is None
         self._async_host = async_host
+        self.spawned = SpawnedStrands(cast("OwningRuntime", self))
         self.now = self._kernel.timers.now
         self.spare: list[Any] = []
         self.push_timer: Any = self._kernel.timers.push
@@ -86,11 +88,25 @@ class ThreadRuntime:
         """The strands that have not ended, branches of races included."""
         return len(self._kernel.strands)
 
-    def spawn(self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, *, accepted: bool = False) -> None:
+    def start_strand(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, *, accepted: bool = False
+    ) -> None:
         """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
         if self._kernel.timers is self._own:
             self._own.begin()  # first: no limit of the strand would hold without it
         self._kernel.spawn(main, context, accepted=accepted)
+
+    def spawn(self, main: SpawnedWork, limit: float | None = None) -> SpawnedStrand:
+        """As ``Runtime.spawn``."""
+        return self.spawned.spawn(main, limit)
+
+    def start(self, strand: OwnedStrand, context: Context) -> None:
+        """As ``OwningRuntime.start``."""
+        self.start_strand(strand.serve, context, accepted=True)
+
+    def ends(self, error: BaseException) -> bool:  # noqa: ARG002 - as ``OwningRuntime``
+        """As ``OwningRuntime.ends``: there is no loop that could."""
+        return False
 
     def serves(self, host: ThreadHost) -> None:
         """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
@@ -211,11 +227,16 @@ class ThreadHost(BlockingHost):
     ) -> None:
         self.pool = WorkerPool(threads, max_abandoned, name)
         self.runtime = ThreadRuntime(self.pool, async_host or _async_host, timers)
-        self.spawn = self.runtime.spawn
+        self.spawn = self.runtime.start_strand
 
     def here(self) -> bool:
         """As ``Host.here``."""
         return False
+
+    @property
+    def spawned(self) -> SpawnedStrands:
+        """As ``Host.spawned``."""
+        return self.runtime.spawned
 
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 import trio
 
-from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain._core.unhandled_errors import contained
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
+from rio_chain.executors._spawned_strands import OwnedStrand
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._timers import LoopDeadlines
 from rio_chain.executors._trio_side_task import SideTask, Timekeeper
@@ -163,14 +164,6 @@ class TrioWaiter:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
-def contained(call: Callable[[], object]) -> None:
-    """Make a call that trio itself makes, and that would end the whole of trio if it raised."""
-    try:
-        surely(call)
-    except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
-        report_unhandled(error)
-
-
 def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
     """Make a call on the loop of that token. False: it has ended, and its tasks with it."""
     try:
@@ -215,6 +208,14 @@ class TrioRuntime(BaseLoopRuntime):
         self.timer, self.push_timer, self.free_timer = deadlines.timer, deadlines.push, deadlines.free_timer
         self.home = self.token
         self.running = _running
+
+    def start(self, strand: OwnedStrand, context: Context) -> None:
+        """As ``OwningRuntime.start``."""
+        trio.lowlevel.spawn_system_task(strand.serve, context=context)  # cancelled when the main task has ended
+
+    def ends(self, error: BaseException) -> bool:
+        """As ``OwningRuntime.ends``."""
+        return isinstance(error, trio.Cancelled)
 
     def _soon(self, turned: Callable[[], None]) -> None:
         call_on(self.token, turned)  # it may be too late: in the last turns system tasks are cancelled

@@ -29,6 +29,7 @@ from rio_chain.balancer import Balancer
 from rio_chain.errors import ChainDefinitionError, RioError
 from rio_chain.executors import loop_module_of, running_library, runtime_here
 from rio_chain.executors._process_resources import descriptors, is_shared, process_descriptors
+from rio_chain.executors._spawned_strands import living
 from rio_chain.executors._timers import TimerThread
 from rio_chain.executors._worker_pool import WorkerPool
 
@@ -63,6 +64,7 @@ class _Before:
     tasks: AbstractSet[object]
     threads: AbstractSet[threading.Thread]
     descriptors: Mapping[int, str]
+    strands: AbstractSet[object]
     held: tuple[Mapping[str, int], ...]
 
 
@@ -74,6 +76,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
     * tasks of the loop that is running, asyncio or trio;
     * threads, with the line at which they are;
     * file descriptors, with what they lead to, where the system has a list of them (Linux, macOS);
+    * work that no caller waits for, with the name of the task that began it;
     * of balancers that it is given: requests that run or wait, abandoned calls, threads and permits in use.
 
     What rio_chain keeps for the runs of the whole process, as for ``request.run()``, is no leak; nor are idle threads
@@ -114,7 +117,9 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
     def __enter__(self) -> Self:
         gc.collect()  # what only waits for the collector is not there
         held_now = tuple(map(held, self._balancers))
-        self._before = _Before(frozenset(_tasks()), self._busy_threads(), descriptors(), held_now)
+        self._before = _Before(
+            frozenset(_tasks()), self._busy_threads(), descriptors(), frozenset(living.copy()), held_now
+        )
         return self
 
     def _busy_threads(self) -> frozenset[threading.Thread]:
@@ -178,6 +183,11 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         for balancer, old in zip(self._balancers, before.held, strict=True):
             more = [f"{number} {what}" for what, number in held(balancer).items() if number > old[what]]
             lines += [f"{balancer!r}: {', '.join(more)}"] if more else []
+        lines += [
+            f"strand spawned by task {short_repr(strand.name)}"
+            for strand in living.copy()
+            if strand not in before.strands
+        ]
         return tuple(lines)
 
 

@@ -14,10 +14,11 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import SHARED_ABANDONED, SHARED_THREADS, checked_executor, running_library
-from rio_chain.executors._run_ticket import TicketRun, wait_for
+from rio_chain.executors._blocking_wait import wait_until_done
+from rio_chain.executors._run_ticket import LOST, TicketRun, wait_for
 from rio_chain.executors._ticket import Ticket
 from rio_chain.executors.virtual._autojump_thread import launch
-from rio_chain.executors.virtual._executor import VirtualExecutor
+from rio_chain.executors.virtual._executor import VirtualExecutor, end_spawned
 from rio_chain.executors.virtual._executor import run as run_on
 from rio_chain.results._outcome import Outcome
 
@@ -89,7 +90,11 @@ def _function(work: Work) -> Callable[[], Coroutine[Any, Any, Any]]:
 
 
 def _virtual(work: Work) -> Any:
-    return run_on(VirtualExecutor(), _function(work))
+    executor = VirtualExecutor()
+    try:
+        return run_on(executor, _function(work))
+    finally:
+        end_spawned(executor.loop)
 
 
 def _asyncio(work: Work) -> Any:
@@ -117,6 +122,8 @@ def _thread(work: Work) -> Any:
         host.spawn(TicketRun(host, ticket, host.runtime.now(), None).serve, copy_context())
         return wait_for(ticket)
     finally:
+        host.spawned.shut(LOST)
+        wait_until_done(host, host.spawned.when_idle)
         host.close()
 
 

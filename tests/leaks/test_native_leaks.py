@@ -11,7 +11,7 @@ from leaks.baseline import Bodies, eventually, is_idle, nothing_left
 from leaks.loops import LOOPS, Loop, eventually_here, one_of
 
 from rio_chain import Balancer, Request, Task, TaskTimedOut, TicketCancelled, settle
-from rio_chain.executors._asyncio import _deadlines_of
+from rio_chain.executors._loop_deadlines import deadlines_of
 
 Run = Callable[[Request[Any]], Awaitable[Any]]
 
@@ -147,7 +147,7 @@ def test_the_reaper_keeps_no_more_alarms_than_there_were_runs_at_once(body: Bodi
         request = (Task(body.aanswer).timeout(10_000) >> Task(body.aanswer).timeout(9_000)).timeout(8_000)(1)
         for _ in range(30):
             await asyncio.gather(*(awaited(request) for _ in range(20)))
-        reaper = _deadlines_of(asyncio.get_running_loop())
+        reaper = deadlines_of(asyncio.get_running_loop())
         assert len(reaper.free) <= 20
         assert len(reaper._deadlines) <= 3 * 20 + 64
         assert all(alarm.slot is None for alarm in reaper.free)

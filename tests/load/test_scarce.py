@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 import trio
+from conformance.spawning import Spawning, rest, run_in_strand
 from leaks.baseline import EXECUTORS, Bodies, bodies, eventually, is_idle, nothing_left, pause
 from scarce import scarce
 
 from rio_chain import Balancer, RioError, Task
+from rio_chain.executors._spawned_strands import living
 
 SECONDS = float(os.environ.get("RIO_STORM_SECONDS", "1.5"))
 """Of each storm. A soak takes 60."""
@@ -41,7 +43,14 @@ def chains(body: Bodies) -> list[Task[Any, Any]]:
         Task(body.fail).retry(1, backoff=None).or_else(0),
         Task(body.answer).replica(2),
         Task(time.sleep).timeout(2).or_else(0),
+        Spawning(spawned).around(body.answer),
     ]
+
+
+async def spawned() -> None:
+    """What a strand does that no caller waits for."""
+    await rest(1)
+    await run_in_strand((Task(str) & Task(time.sleep)).timeout(5_000)(0.001))
 
 
 class Posters:
@@ -121,6 +130,7 @@ def test_each_request_is_answered_once_and_nothing_stays(executor: str) -> None:
                 assert not any(thread.is_alive() for thread in threads), "a caller hangs"
             assert posters.unanswered == []
             eventually(lambda: is_idle(balancer), repr(balancer))
+            eventually(lambda: not living)
             assert balancer.run(Task(body.answer)(7)).unwrap() == 7
 
 
@@ -132,10 +142,11 @@ def test_the_same_on_a_loop_that_runs_anyway(native: str) -> None:
             with scarce(2):
                 await posters.arun()
             for _ in range(1_000):
-                if is_idle(balancer):
+                if is_idle(balancer) and not living:
                     break
                 await pause(0.001)
             assert is_idle(balancer), balancer
+            assert not living
             assert (await balancer.arun(Task(body.answer)(7))).unwrap() == 7
 
     with nothing_left(), bodies() as body:

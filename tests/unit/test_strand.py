@@ -67,7 +67,7 @@ def test_an_error_that_leaves_a_root_strand_goes_to_the_hook(rt, monkeypatch):
     async def main():
         raise ValueError("x")
 
-    rt.spawn(main, contextvars.copy_context())
+    rt.start_strand(main, contextvars.copy_context())
     eventually(lambda: told)
     assert told[0].exc_type is ValueError
 
@@ -384,7 +384,7 @@ def test_an_ended_strand_keeps_nothing_alive(rt):
         rt.slot().release()
         seen.set()
 
-    rt.spawn(partial(main, thing), contextvars.copy_context())
+    rt.start_strand(partial(main, thing), contextvars.copy_context())
     assert seen.wait(5)
     eventually(lambda: rt.live == 0 and crew_of(rt).pending == 0)
     del thing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
@@ -16,12 +17,15 @@ from typing import Any, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.suspended_frames import frames_of
+from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._current_strand import current_strand, driven_within
+from rio_chain.executors._run_ticket import LOST
+from rio_chain.executors._spawned_strands import on_loop
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_slot import StrandCancelled
 from rio_chain.executors._thread import ThreadRuntime
@@ -114,6 +118,19 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
         raise error
     finally:
         del error  # its traceback keeps this frame
+
+
+def end_spawned(loop: VirtualLoop) -> None:
+    """The loop ends: cancel the strands on it that no caller waits for, and drive their clean-up."""
+    for strand in on_loop(loop):
+        strand.cancel(LOST)
+    if on_loop(loop):
+        loop.drive(lambda: not on_loop(loop))
+
+
+def _forget_spawned(loop: VirtualLoop) -> None:
+    for strand in on_loop(loop):
+        surely(strand.lost)
 
 
 def _note(note: Callable[[Any], object], value: Any, error: BaseException | None) -> None:
@@ -213,12 +230,17 @@ class VirtualHost(BlockingHost):
     cancelled: type[BaseException] = StrandCancelled
     must_close = False
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, *, own: bool = False) -> None:
         self._loop = loop
+        self._own = own  # whether the loop ends with this host
         self.pool: WorkerPool = loop.pool
-        self.runtime = cast("Runtime", VirtualRuntime(loop))
+        runtime = VirtualRuntime(loop)
+        self.spawned = runtime.spawned
+        self.runtime = cast("Runtime", runtime)
         self._forked = False
         after_fork(self._renew)
+        if own:  # where it is dropped without a close, nobody will drive the loop
+            weakref.finalize(self, _forget_spawned, loop).atexit = False
 
     def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
         """As ``Host.spawn``."""
@@ -264,15 +286,17 @@ class VirtualHost(BlockingHost):
         """As ``Host.on_loss``: it is never lost."""
 
     def close(self, *, wait: bool = True) -> None:
-        """As ``Host.close``: the loop has nothing that must be freed."""
+        """As ``Host.close``: the loop has nothing else that must be freed."""
+        if self._own and wait:
+            end_spawned(self._loop)
 
 
 # --- as a module of an executor ---------------------------------------------------------------------------------
 
 
-def launch(threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:
+def launch(threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:  # noqa: ARG001 - as ``Executor.launch``
     """As ``ExecutorModule.launch``: a loop of its own, with the seed 0."""
-    return VirtualExecutor().launch(threads, max_abandoned, name)
+    return VirtualHost(VirtualExecutor().loop, own=True)
 
 
 def attach(threads: int, max_abandoned: int) -> VirtualHost:  # noqa: ARG001 - it has no threads

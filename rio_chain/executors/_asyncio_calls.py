@@ -1,0 +1,29 @@
+"""Calls on an asyncio loop, from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rio_chain._core.unhandled_errors import surely
+
+
+class CallableLoop(Protocol):
+    """An asyncio loop."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], /, *args: Any) -> object:
+        """Make this call on the loop when it goes round next."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether it will not run any more."""
+        ...
+
+
+def call_on(loop: CallableLoop, fn: Callable[[], object]) -> None:
+    """Call it on the loop; not at all where that is closed, and its tasks with it."""
+    try:
+        loop.call_soon_threadsafe(surely, fn)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise  # it says something else, as near the recursion limit
