@@ -6,7 +6,7 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -393,6 +393,6 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     return got
 
 
-async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
+def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Awaitable[Any]:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
-    return await interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
+    return interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
