@@ -12,8 +12,17 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from rio_chain._core.awaited import awaited
+from rio_chain.engine._current_run import CURRENT
 
 T = TypeVar("T")
+MOST = 10
+"""Of these, one in the other. Each adds its frames to those of the task, and a chain may call itself to any depth."""
+
+
+def may_nest() -> bool:
+    """Whether one more is not too many. Else it has to be a task of its own."""
+    strand = CURRENT.get()
+    return strand is None or strand.depth < MOST
 
 
 @types.coroutine
