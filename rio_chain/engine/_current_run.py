@@ -94,9 +94,8 @@ class Strand:
     """
 
     __slots__ = (
-        "at", "before", "budget", "contender", "deadline", "depth", "given_up", "kept", "parent_deadline", "permits", "pinned",
-        "replica",
-        "rounds", "rt", "run", "slot",
+        "at", "before", "budget", "contender", "deadline", "depth", "given_up", "kept", "parent_deadline", "permits",
+        "pinned", "replica", "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
     observed = False
