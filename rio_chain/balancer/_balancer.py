@@ -22,6 +22,7 @@ from rio_chain.balancer._dispatch import Dispatcher
 from rio_chain.balancer._dropped import described, dropped, snapshot, state
 from rio_chain.balancer._host_binding import HostBinding
 from rio_chain.balancer._lanes import BalancerLanes
+from rio_chain.balancer._map_worker import MapRequests
 from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.balancer._stats import Stats, WatchedBalancer
@@ -257,8 +258,8 @@ class Balancer(NotebookRepr):
             raise UsageError(
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
-        post = self._poster(host, chain, priority)
-        return _mapping.outcomes(host, post, inputs, 2 * self._workers, as_completed=as_completed, progress=progress)
+        window = self._window(host, chain, inputs, priority, as_completed=as_completed)
+        return _mapping.outcomes(window, inputs, progress=progress)
 
     def amap(
         self,
@@ -271,12 +272,27 @@ class Balancer(NotebookRepr):
     ) -> AsyncIterator[Outcome[Out]]:
         """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
         host = self._binding.get(here=True)
-        post = self._poster(host, chain, priority)
-        return _mapping.async_outcomes(post, inputs, 2 * self._workers, as_completed=as_completed, progress=progress)
+        window = self._window(host, chain, inputs, priority, as_completed=as_completed)
+        return _mapping.async_outcomes(window, inputs, progress=progress)
 
-    def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
+    def _window(
+        self,
+        host: Host,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        priority: float,
+        *,
+        as_completed: bool,
+    ) -> _mapping.Window[In, Out]:
         options = request_options(host.runtime.now, priority)
-        return lambda value: self._post(host, chain(value), options)
+        requests = MapRequests[Out](self._dispatcher, host, options, self._workers, as_completed=as_completed)
+
+        def request_for(value: In) -> Request[Out]:
+            request = chain(value)
+            self._check(host, request)
+            return request
+
+        return _mapping.Window(requests, request_for, inputs, in_order=not as_completed)
 
     def _check(self, host: Host, request: Request[Any]) -> None:
         given: Any = request

@@ -107,7 +107,8 @@ class Strand:
     """
 
     __slots__ = (
-        "at", "before", "budget", "contender", "deadline", "given_up", "in_race", "kept", "parent_deadline", "permits",
+        "at", "before", "budget", "contender", "deadline", "depth", "given_up", "in_race", "kept", "parent_deadline",
+        "permits",
         "pinned", "replica", "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
@@ -124,6 +125,7 @@ class Strand:
         self.at = 0  # the task whose turn it is
         self.before: tuple[Strand, object] | None = None  # of a root: where it was begun, and ``CALLING`` there
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
+        self.depth = 0  # how many races it is in, one in the other
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
         self.contender: Contender | None = None  # what it is in a race
@@ -150,7 +152,7 @@ class Strand:
         rt = rt or self.rt
         strand = (run or self.run).strand(rt, rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.permits, strand.in_race = self.permits, self.in_race
+        strand.permits, strand.depth, strand.in_race = self.permits, self.depth + 1, self.in_race
         strand.contender = None if race is None else Contender(race)
         strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
         return strand
@@ -160,6 +162,7 @@ class Strand:
         strand = run.strand(self.rt, self.slot, self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.contender, strand.in_race = self.permits, self.contender, self.in_race
+        strand.depth = self.depth
         strand.kept = self.kept.copy()
         return strand
 
@@ -206,7 +209,7 @@ class Strand:
         """It is over, and so is its slot."""
         if self.contender is not None:
             self.contender.ended()
-        self.close()
+        self.run, self.kept, self.pinned = _OVER, NOTHING, ()  # as ``close``
         self.slot.release()
 
 

@@ -27,10 +27,13 @@ RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[
 async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
-    run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
+    budget = budget_of(strand, frames) if frames else strand.budget
+    run = partial(_run, strand, Race(strand.contender, len(branches)), budget, part, value)
     if need is not None:
         return await first_successes(strand, op, need, run)
-    works = [partial(run, branch, None, no_winner if settle else _failed) for branch in branches]
+    if settle:
+        results = await strand.rt.race([partial(run, branch, None, no_winner) for branch in branches], no_winner)
+        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
@@ -38,9 +41,7 @@ async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Fra
             failures.append(got)
         return bool(failures)
 
-    results = await strand.rt.race(works, no_winner if settle else failed)
-    if settle:
-        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
+    results = await strand.rt.race([partial(run, branch, None, _failed) for branch in branches], failed)
     if not failures:
         return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
     for branch, got in zip(branches, results, strict=True):
@@ -65,7 +66,8 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
         got = await part(own, branch, value)
         if type(got) is Failed:
             own.run.given_up(branch.low, branch.high)
-        race.decided = decides(got) or race.decided
+        if decides(got):
+            race.decided = True
     except RaceOver:
         if not race.decided:  # one around it is over
             raise

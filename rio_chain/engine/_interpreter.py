@@ -6,6 +6,7 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, cast
 
@@ -22,7 +23,6 @@ from rio_chain.engine._classify_error import (
     NOT_BEGUN,
     REFUSED,
     RESERVED,
-    classify,
     record_failed_call,
 )
 from rio_chain.engine._current_run import CURRENT, Run, Strand
@@ -38,7 +38,6 @@ from rio_chain.engine._frames import (
     LimitPassed,
     NestedFail,
     Position,
-    drop,
     enter,
     leave,
     reported,
@@ -77,7 +76,7 @@ from rio_chain.engine._instructions import (
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
 from rio_chain.engine._prepare import program_for
-from rio_chain.engine._race_frame import classify_in_race, enter_race
+from rio_chain.engine._race_frame import classified, enter_race
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned
@@ -115,7 +114,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
-    # Each name in here is 8 bytes of every run that is under way: no more of them than the hot path is quicker for.
+    # Each name in here is 8 bytes of every run that is under way, so there are few.
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
     frames = NO_FRAMES  # a list of its own is made when there is a first one
@@ -250,6 +249,11 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     enter(frames, strand.parent_deadline, t, op, (pc, depth, value))
                     deadline = limit = frames[-1].deadline
                     pc += 1
+                elif code == FAN:
+                    _arm(strand, deadline)
+                    got = op
+                    value = await run_fan_out(strand, got, value, frames, partial(_part, ops))
+                    pc = got.after
                 else:
                     _arm(strand, deadline)
                     frames = frames or []
@@ -276,14 +280,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                 flight = record_failed_call(strand, frames, op, (pc, depth, value), phase=phase, began=began)
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
             around = None if problem is not None else op
-            if any(frame.races for frame in frames):
-                problem = Failed(await classify_in_race(strand, frames, exc, limit, around))
-            else:
-                try:
-                    problem = Failed(classify(strand, frames, exc, limit, around))
-                except BaseException:
-                    drop(frames)
-                    raise
+            problem = Failed(await classified(strand, frames, exc, limit, around))
             if flight is not None and flight.status == "running" and problem.error is not RACE_LOST:
                 flight.failed(problem.error)
             phase = NOT_BEGUN
@@ -291,7 +288,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             return value
 
 
-async def _step(  # noqa: C901, PLR0911 - one for each instruction
+async def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""
@@ -303,8 +300,6 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         return pc + 1, value
     if code == USE:
         return pc + 1, keyword_values(strand, op, value)
-    if code == FAN:
-        return op.after, await run_fan_out(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
@@ -322,10 +317,9 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
     elif code == HANDLER:
         call = _handled(strand, op, value)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
-    else:  # a bridge
+    else:
         bridge = BridgeOp.of(op)
-        got = await invoke(strand, bridge.route, bridge.fn, value)
-        value = await _plain(strand, got)
+        value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value))
     return pc + 1, value
 
 
@@ -336,8 +330,7 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = entering(op)
     if high - low == 1:
-        entry = record_of(strand.run.log, low)
-        entry.succeeded(hit.value)
+        record_of(strand.run.log, low).succeeded(hit.value)
     else:
         close(strand.run.log, low, high, None)
     return leave_at, hit.value
@@ -382,6 +375,7 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
     strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender, strand.in_race = parent.permits, parent.contender, parent.in_race
+    strand.depth = parent.depth
     token = CURRENT.set(strand)
     try:
         program, value = program_for(request, parent.rt)
@@ -395,6 +389,6 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     return got
 
 
-async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
+def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Awaitable[Any]:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
-    return await interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
+    return interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())

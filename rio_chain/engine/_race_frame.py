@@ -339,20 +339,22 @@ class RaceFrame(Frame):
             self.later = [*(self.later or ()), value]
 
 
-async def classify_in_race(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
-    """As ``classify``, where the strand is in a race: the other calls of races that it drops are awaited."""
+async def classified(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
+    """As ``classify``; where that raises, all frames are dropped. The other calls of races that go are awaited."""
     while True:
-        around = tuple(frames)
+        races = [frame for frame in frames if frame.races]
         try:
             error = classify(strand, frames, exc, limit, op)
         except BaseException:
             drop(frames)
             with suppress(BaseException):  # the one that goes on is an interruption already
-                await _all_gone(around, now=isinstance(exc, GeneratorExit))
+                await _all_gone(races, now=isinstance(exc, GeneratorExit))
             raise
         finally:
             del exc  # its traceback keeps this frame
-        dropped = [frame for frame in around if frame not in frames]
+        dropped = [frame for frame in races if frame not in frames]
+        if not dropped:
+            return error
         try:
             strand.deadline = frames[-1].deadline if frames else strand.parent_deadline
             strand.slot.arm(strand.deadline)

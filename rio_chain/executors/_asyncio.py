@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
-from rio_chain.executors._asyncio_calls import call_on
-from rio_chain.executors._asyncio_race import AsyncioRace
+from rio_chain.executors._asyncio_calls import call_on, over
+from rio_chain.executors._asyncio_race import Loop, race
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
 from rio_chain.executors._closed_loop_watcher import ClosedLoopWatcher
@@ -185,6 +185,7 @@ class AsyncioRuntime(BaseLoopRuntime):
         self.slot = partial(AsyncioSlot.of, deadlines)
         self.timer, self.push_timer, self.free_timer = deadlines.timer, deadlines.push, deadlines.free_timer
         self.home = loop
+        self._race = Loop(partial(asyncio.Task, loop=loop), loop.create_future, asyncio.CancelledError)
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
         # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
         self._context = Context()
@@ -215,24 +216,12 @@ class AsyncioRuntime(BaseLoopRuntime):
     ) -> asyncio.Task[None]:
         """As ``Runtime.start_side``."""
         task = plain_task(self.loop, main(), context)
-        task.add_done_callback(partial(_over, ended), context=self._context)
+        task.add_done_callback(partial(over, ended), context=self._context)
         return task
 
-    async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
+    def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
         """As ``Runtime.race``."""
-        race = AsyncioRace(
-            len(works),
-            until,
-            task=partial(plain_task, self.loop),
-            future=self.loop.create_future,
-            cancelled=asyncio.CancelledError,
-        )
-        race.start(works)
-        return await race.end()
-
-
-def _over(ended: Callable[..., None], _: object) -> None:
-    surely(ended)
+        return race(works, until, asyncio.current_task(self.loop), self._race)
 
 
 # --- a clock that jumps -----------------------------------------------------------------------------------------

@@ -27,3 +27,8 @@ def call_on(loop: CallableLoop, fn: Callable[[], object]) -> None:
     except RuntimeError:
         if not loop.is_closed():
             raise  # it says something else, as near the recursion limit
+
+
+def over(ended: Callable[[], object], _task: object) -> None:
+    """Call this, as a callback of a task that is done."""
+    surely(ended)

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 import trio
 
 from rio_chain._core.unhandled_errors import contained
-from rio_chain.engine._runtime_protocol import STOPPED, HostGone
+from rio_chain.engine._runtime_protocol import HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
-from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
 from rio_chain.executors._spawned_strands import OwnedStrand
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._timers import LoopDeadlines
+from rio_chain.executors._trio_race import race
 from rio_chain.executors._trio_side_task import SideTask, Timekeeper
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._autojump_clock import JumpingClock
@@ -238,40 +238,7 @@ class TrioRuntime(BaseLoopRuntime):
 
     async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
         """As ``Runtime.race``."""
-        results: list[Any] = [STOPPED] * len(works)
-        raised: list[BaseException] = []
-        cancelled: list[BaseException] = []
-
-        async def contend(index: int, work: Callable[[], Awaitable[T]]) -> None:
-            try:
-                got = await work()
-            except BaseException as exc:  # noqa: BLE001 - raised below, without an ExceptionGroup around it
-                part = cancelled_part(exc, trio.Cancelled)
-                if part is not None:
-                    try:
-                        raise part from None
-                    finally:
-                        del part  # its traceback keeps this frame
-                raised.append(exc)
-                nursery.cancel_scope.cancel()
-                return
-            results[index] = got
-            if until(got):
-                nursery.cancel_scope.cancel()
-
-        try:
-            async with trio.open_nursery() as nursery:
-                for index, work in enumerate(works):
-                    nursery.start_soon(contend, index, work)
-        except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
-            cancelled.append(first_error(group))
-        if cancelled or raised:
-            try:
-                raise (cancelled or raised)[0]  # not in the handler: the group would be its context, and holds it
-            finally:
-                cancelled.clear()  # its traceback keeps this frame
-                raised.clear()
-        return results
+        return await race(trio.open_nursery, trio.Cancelled, works, until)
 
 
 _local = threading.local()

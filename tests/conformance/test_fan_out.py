@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import pytest
 from conformance.harness import World
@@ -250,3 +251,84 @@ async def test_a_loser_that_raises_in_its_clean_up_is_not_retried(world: World) 
     outcome = await world.run((Task(bodies.fetch).retry(3, backoff=None) & Task(bodies.fails))(1))
     assert type(outcome.result.failure()) is OSError
     assert bodies.began == 1
+
+
+color: ContextVar[str] = ContextVar("color", default="none")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_what_a_branch_sets_in_its_context_is_seen_in_that_branch_alone(world: World, count: int) -> None:
+    seen: dict[str, str] = {}
+
+    def painted(name: str) -> Task[[object], str]:
+        async def paints(_: object) -> str:
+            seen[f"{name} begins"] = color.get()
+            color.set(name)
+            await world.pause(5)
+            return color.get() if world.native else name  # by its executor, each call may have a context of its own
+
+        return Task(paints).named(name)
+
+    def after(names: tuple[str, ...]) -> tuple[str, ...]:
+        seen["after"] = color.get()
+        return names
+
+    color.set("caller")
+    outcome = await world.run((fan_out(*(painted(f"b{k}") for k in range(count))) >> after)(1))
+    seen["caller"] = color.get()
+    assert outcome.unwrap() == tuple(f"b{k}" for k in range(count))
+    assert set(seen.values()) == {"caller"}, seen
+    assert len(seen) == count + 2
+
+
+async def test_branches_begin_in_their_order(world: World) -> None:
+    began: list[int] = []
+
+    def branch(number: int) -> Task[[object], int]:
+        async def begins(_: object) -> int:
+            began.append(number)
+            await world.pause(1)
+            return number
+
+        return Task(begins).named(f"b{number}")
+
+    await world.run(fan_out(*map(branch, range(3)))(1))
+    assert began == [0, 1, 2] or world.mode in ("trio", "trio-driven"), "trio shuffles those that are ready"
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_failure_of_a_branch_leaves_no_cancellation_to_the_caller(world: World, *, late: bool) -> None:
+    async def fails(_: object) -> None:
+        await world.pause(3 if late else 0)
+        raise OSError
+
+    async def waits(_: object) -> None:
+        await world.pause(10_000)
+
+    async def run() -> tuple[object, int]:
+        outcome = await world.run((Task(fails) & Task(waits)).or_else("none")(1))
+        await world.pause(1)
+        return outcome.unwrap(), world.cancelling()
+
+    assert await run() == ("none", 0)
+
+
+@pytest.mark.parametrize("how", ["returned", "awaited"])
+async def test_a_fan_out_that_calls_itself_may_be_deep(world: World, how: str) -> None:
+    def same(x: int) -> int:
+        return x
+
+    def down(x: int) -> object:
+        return deeper(x - 1) if x else "bottom"
+
+    async def awaits(x: int) -> object:
+        return (await deeper(x - 1)).unwrap() if x else "bottom"
+
+    step: Task[[int], object] = Task(down).inline() if how == "returned" else Task(awaits)
+    deeper = fan_out(Task(same).inline(), step)
+    got: object = (await world.run(deeper(150))).unwrap()
+    for x in range(150, -1, -1):
+        assert isinstance(got, tuple)
+        beside, got = got
+        assert beside == x
+    assert got == "bottom"
