@@ -120,7 +120,9 @@ async def test_without_a_limit_it_is_abandoned_when_a_run_would_be(world: World)
     ended = []
 
     async def main() -> None:
-        began = runtime().now()
+        strand = CURRENT.get()
+        assert strand is not None
+        began = strand.run.origin
         try:
             await Door().passed()
         finally:
@@ -508,7 +510,8 @@ async def test_a_storm_of_them(world: World) -> None:
             await Door().passed()
         elif kind == 2:
             outcome = await run_in_strand(Task(echo).retry(2).replica(2, after=1_000)(7))
-            assert outcome.result == Success(7)
+            failed = outcome.result != Success(7)  # on a busy machine its limit may be over
+            assert not failed or type(outcome.result.failure()) is DeadlineExceeded
         else:
             await rest(5)
 
