@@ -1,4 +1,4 @@
-"""Plants thirteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants sixteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -171,6 +171,39 @@ BUGS = (
             ),
         ),
         ("test_balancer.py",),
+    ),
+    Bug(
+        "a hedge that begins though the call has answered",
+        "engine/_race_frame.py",
+        (
+            (
+                "self.claim.setdefault(0, None) is None:\n            if self.learned",
+                "True:\n            if self.learned",
+            ),
+            (
+                "                self.timer.deadline = INF\n            if strand.given_up",
+                "                return True\n            if strand.given_up",
+            ),
+        ),
+        ("policies/test_hedge_in_place.py",),
+    ),
+    Bug(
+        "a first call that wins after it was interrupted",
+        "engine/_hedge.py",
+        (
+            (
+                "                self.unneeded(number, value)\n                return\n            # an",
+                "                pass\n            # an",
+            ),
+            ("self.arrived.append(Arrival(", "self.arrived.insert(0, Arrival("),
+        ),
+        ("policies/test_hedge_in_place.py",),
+    ),
+    Bug(
+        "a permit of a budget that is kept",
+        "engine/_side_call.py",
+        (("                extra.dropped()\n", "                pass\n"),),
+        ("policies/test_hedge_in_place.py",),
     ),
 )
 
