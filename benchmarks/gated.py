@@ -14,6 +14,7 @@ from attrs import frozen
 
 from benchmarks import ours
 from benchmarks.by_hand import on_asyncio, on_threads, on_trio
+from benchmarks.rows.hedge import late_first
 from benchmarks.rows.many_items import asyncio_workers, chain_over
 from benchmarks.rows.thread_steps import whole
 from rio_chain import Balancer, Chain, Task, each
@@ -63,6 +64,27 @@ def steps(name: str, loop: ModuleType, on: Callable[[Once], Timed]) -> list[Pair
             for kind, step in kinds
         ),
         Pair(f"{name}, two guarded branches", on(both), on(lambda: loop.fan_out(loop.suspending_step, 1, 2))),
+        *hedges(name, loop, on),
+    ]
+
+
+def hedges(name: str, loop: ModuleType, on: Callable[[Once], Timed]) -> list[Pair]:
+    """A hedge that is not needed, to the chain without it; and one that is, and two at once, to the same by hand."""
+    step = loop.suspending_step
+    task = Task(step)
+    late = late_first(step, trio.sleep if loop is on_trio else asyncio.sleep)
+
+    def once(chain: Chain[[int], int]) -> Timed:
+        return on(ours.awaited(chain))
+
+    return [
+        Pair(f"{name}, hedge not needed, to none", once(task.replica(2, after=1000)), once(task)),
+        Pair(f"{name}, two calls at once", once(task.replica(2)), on(lambda: loop.at_once(step, 1))),
+        Pair(
+            f"{name}, a hedge that fires",
+            once(Task(late).replica(2, after=1)),
+            on(lambda: loop.staggered(late, 1, 0.001)),
+        ),
     ]
 
 
@@ -131,6 +153,8 @@ def on_threads_alone(pool: ThreadPoolExecutor, calls: ThreadPoolExecutor, balanc
     step = ours.blocking_step
     guarded, both = ours.with_policies(step, "guarded"), ours.side_by_side(step)
     listed = Task(range).inline() >> each(guarded, limit=10)
+    single = Task(step)
+    hedged = single.replica(2, after=1000)
     return [
         *(
             Pair(f"threads, {shape}, posted", post(ours.chain_of(ours.blocking_step, shape)), by_hand)
@@ -140,6 +164,11 @@ def on_threads_alone(pool: ThreadPoolExecutor, calls: ThreadPoolExecutor, balanc
             "threads, two guarded branches",
             lambda many: plain_times(lambda: ours.read(balancer.run(both(1))), many),
             lambda many: plain_times(lambda: on_threads.fan_out(pool, calls, step, 1, 2), many),
+        ),
+        Pair(
+            "threads, hedge not needed, to none",
+            lambda many: plain_times(lambda: ours.read(balancer.run(hedged(1))), many),
+            lambda many: plain_times(lambda: ours.read(balancer.run(single(1))), many),
         ),
         Pair(
             "threads, map, to each",

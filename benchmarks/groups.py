@@ -22,6 +22,7 @@ GROUPS = {
     "sync": "sync_functions",
     "portal": "portal",
     "fan_out": "fan_out",
+    "hedge": "hedge",
     "items": "many_items",
     "balancer": "balancer",
     "go": "go",

@@ -1,9 +1,9 @@
-"""A fan-out of guarded blocking calls on threads: a limited call needs a pool inside of the pool."""
+"""Guarded blocking calls on threads: a limited call needs a pool inside of the pool. And hedged ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 
 def guarded_call(calls: ThreadPoolExecutor, step: Callable[[int], int], value: int) -> int:
@@ -22,3 +22,19 @@ def fan_out(
 ) -> list[int]:
     futures = [pool.submit(guarded_call, calls, step, value) for _ in range(branches)]
     return [future.result() for future in futures]
+
+
+def staggered(pool: ThreadPoolExecutor, step: Callable[[int], int], value: int, after: float) -> int:
+    """A second call if the first is not back in ``after`` seconds; the first answer wins. A thread can't be stopped."""
+    futures = [pool.submit(step, value)]
+    done, _ = wait(futures, after)
+    if not done:
+        futures.append(pool.submit(step, value))
+        done, _ = wait(futures, return_when=FIRST_COMPLETED)
+    return done.pop().result()
+
+
+def at_once(pool: ThreadPoolExecutor, step: Callable[[int], int], value: int) -> int:
+    """Two calls, the first answer wins."""
+    done, _ = wait([pool.submit(step, value) for _ in range(2)], return_when=FIRST_COMPLETED)
+    return done.pop().result()

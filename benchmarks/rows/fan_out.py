@@ -1,4 +1,4 @@
-"""A fan-out of 2, 10 and 100 guarded branches that suspend, and hedged calls."""
+"""A fan-out of 2, 10 and 100 guarded branches that suspend."""
 
 from __future__ import annotations
 
@@ -44,23 +44,6 @@ def on_a_pool(settings: Settings) -> Table:
     return table
 
 
-async def hedged(name: str, loop: ModuleType, settings: Settings) -> list[Table]:
-    """Both answer at once, so the second call of the staggered one never begins."""
-    step = loop.suspending_step
-    task = ours.with_policies(step, "bare")
-    cases = [
-        Case("by hand, 2 at once", lambda: loop.at_once(step, 1)),
-        Case("rio_chain, .replica(2)", ours.awaited(task.replica(2))),
-        Case("by hand, second after 20 ms", lambda: loop.staggered(step, 1, 0.02)),
-        Case("rio_chain, .replica(2, after=20)", ours.awaited(task.replica(2, after=20))),
-    ]
-    return [Table(f"{name}: a hedged call", await on_loop(cases, settings.effort), cases[0].name)]
-
-
-async def both(name: str, loop: ModuleType, settings: Settings) -> list[Table]:
-    return [*await wide(name, loop, settings), *await hedged(name, loop, settings)]
-
-
 def tables(settings: Settings) -> list[Table]:
-    loops = [*asyncio.run(both("asyncio", on_asyncio, settings)), *trio.run(both, "trio", on_trio, settings)]
+    loops = [*asyncio.run(wide("asyncio", on_asyncio, settings)), *trio.run(wide, "trio", on_trio, settings)]
     return [*loops, on_a_pool(settings)]

@@ -119,14 +119,6 @@ class Plan(Renderable):
     """The lanes that it needs, and for each the first task that does."""
 
     @property
-    def hedged(self) -> frozenset[int]:
-        """The numbers of the tasks inside of a ``.replica`` or ``race``."""
-        if "hedged" not in self.programs:
-            self.programs["hedged"] = _hedged(self.root)
-        found: frozenset[int] = self.programs["hedged"]
-        return found
-
-    @property
     def edges(self) -> tuple[tuple[str, str], ...]:
         """Who hands its value to whom: pairs of names of tasks and bridges, for tools that draw or analyse.
 
@@ -192,14 +184,19 @@ def compile_plan(node: Node) -> Plan:
     return Plan(root, tasks, bridges, joints, title(root))
 
 
-def _hedged(root: Node) -> frozenset[int]:
+def hedged(plan: Plan) -> frozenset[int]:
+    """The numbers of the tasks inside of a ``.replica`` or ``race``."""
+    known: frozenset[int] | None = plan.programs.get("hedged")
+    if known is not None:
+        return known
     found: set[int] = set()
     seen = 0
-    for node in walk(root):
+    for node in walk(plan.root):
         if isinstance(node, RaceNode):
             found.update(range(seen, seen + sum(isinstance(inner, TaskNode) for inner in walk(node))))
         seen += isinstance(node, TaskNode)
-    return frozenset(found)
+    plan.programs["hedged"] = numbers = frozenset(found)
+    return numbers
 
 
 def _wired(root: Node) -> Node:

@@ -28,7 +28,7 @@ from rio_chain.results._task_record import (
 )
 
 if TYPE_CHECKING:
-    from rio_chain.chain._plan import Plan
+    from rio_chain.chain._plan import Plan, hedged
     from rio_chain.inspect.pictures._svg_string import Svg
 
 Out = TypeVar("Out", covariant=True)
@@ -306,8 +306,14 @@ class Outcome(Renderable, Generic[Out]):
     def _response(self, index: int) -> Response:
         got = self._got
         cause = got.error if type(got) is Failed else None
-        hedged = index in self.plan.hedged
-        return Response(self.plan.tasks[index].name, self._log[index], cause, None, self._times[1], hedged=hedged)
+        return Response(
+            self.plan.tasks[index].name,
+            self._log[index],
+            cause,
+            None,
+            self._times[1],
+            hedged=index in hedged(self.plan),
+        )
 
     @property
     def only(self) -> Response:
