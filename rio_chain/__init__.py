@@ -27,6 +27,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from returns.result import Failure, Success
+
 from rio_chain import _facade
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
@@ -113,6 +115,7 @@ __all__ = [
     "DeadlineExceeded",
     "ErrorSummary",
     "Event",
+    "Failure",
     "FanOut",
     "Finding",
     "Gate",
@@ -138,6 +141,7 @@ __all__ = [
     "Skipped",
     "Span",
     "Stream",
+    "Success",
     "Task",
     "TaskTimedOut",
     "Ticket",

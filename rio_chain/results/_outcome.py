@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import frozen
 from returns.primitives.exceptions import UnwrapFailedError
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
 from rio_chain._core import hooks
 from rio_chain._core.notebook_repr import Renderable
@@ -179,7 +179,7 @@ class Response:
         return milliseconds(at - self._start)
 
     @property
-    def result(self) -> Result[Any, Any]:
+    def result(self) -> Success[Any] | Failure[Any]:
         """``Success(value)`` or ``Failure(error)``. Where there are ``items``, the value is the tuple of theirs."""
         if self._items and self.status == "succeeded":
             return Success(tuple(item.result.unwrap() for item in self.items if item.status == "succeeded"))
@@ -242,6 +242,8 @@ class Outcome(Renderable, Generic[Out]):
         >>> outcome = Task(len).named("size")("four").run()
         >>> outcome.unwrap(), outcome["size"].attempts
         (4, 1)
+        >>> outcome.ok, outcome.value, outcome.error
+        (True, 4, None)
     """
 
     __slots__ = ("_got", "_log", "_times", "plan")
@@ -263,10 +265,25 @@ class Outcome(Renderable, Generic[Out]):
         return got.error if type(got) is Failed else got
 
     @property
-    def result(self) -> Result[Out, Any]:
-        """``Success(value)``, or the ``Failure`` that ended the run."""
+    def result(self) -> Success[Out] | Failure[Any]:
+        """``Success(value)``, or the ``Failure`` that ended the run. A ``match`` of these two covers all cases."""
         got = self._got
         return Failure(got.error) if type(got) is Failed else Success(got)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run succeeded."""
+        return not self._failed
+
+    @property
+    def value(self) -> Out:
+        """The value; after a failure it raises what ``unwrap()`` raises."""
+        return self.unwrap()
+
+    @property
+    def error(self) -> Any:
+        """The error that ended the run; None when it succeeded."""
+        return self._value if self._failed else None
 
     def unwrap(self) -> Out:
         """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception)."""

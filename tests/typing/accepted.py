@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, assert_type
 
-from returns.result import Failure, Result, Success
+from returns.result import Result
 
 from rio_chain import (
     Backoff,
@@ -15,6 +15,7 @@ from rio_chain import (
     Call,
     Chain,
     Chaos,
+    Failure,
     FanOut,
     Finding,
     Gate,
@@ -25,7 +26,9 @@ from rio_chain import (
     Quantile,
     Request,
     SingleFlight,
+    Success,
     Task,
+    TaskTimedOut,
     at_least,
     best,
     choose,
@@ -145,6 +148,28 @@ async def awaited() -> None:
     assert_type(await user(42), Outcome[User])
 
 
+# --- outcomes -------------------------------------------------------------------------------------------------------
+
+outcome = Task(fetch_shops)(1.0).run()
+assert_type(outcome.result, Success[list[str]] | Failure[Any])
+assert_type(outcome.value, list[str])
+assert_type(outcome.ok, bool)
+
+
+def answer(outcome: Outcome[str]) -> tuple[int, str]:  # a match of the two covers all cases
+    match outcome.result:
+        case Success(text):
+            return 200, text.upper()
+        case Failure(TaskTimedOut(name=name)):
+            return 504, name
+        case Failure(error):
+            return 502, str(error)
+
+
+def as_before(outcome: Outcome[str]) -> Result[str, Exception]:
+    return outcome.result
+
+
 # --- the flagship ---------------------------------------------------------------------------------------------------
 
 page = user >> ((order_query >> orders) & (to_location >> nearby.or_else([]))) >> render
@@ -192,7 +217,6 @@ assert_type((safely | Task(order_query))(User()), Request[bytes | str])
 assert_type(safely.or_else(None), Chain[[User], bytes | None])
 assert_type(safely.or_else(of_error), Chain[[User], bytes])
 assert_type((safely | 0)(User()), Request[bytes | int])
-assert_type(Task(fetch_shops)(1.0).run().result, Result[list[str], Any])
 assert_type(Success(1).unwrap(), int)
 assert_type(safely.or_else(of_both), Chain[[User], bytes])
 assert_type(safely.or_else(of_both_async, on=OSError), Chain[[User], bytes | int])

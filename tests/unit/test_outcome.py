@@ -9,6 +9,7 @@ import pytest
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Success
 
+import rio_chain
 from rio_chain import BridgeFailed, Outcome, Skipped, Task, TaskTimedOut, UnknownTask, settle
 
 
@@ -72,6 +73,24 @@ def test_one_that_failed() -> None:
         outcome.unwrap()
     assert caught.value is error
     assert outcome.value_or("default") == "default"
+
+
+def test_value_and_error_are_attributes() -> None:
+    good, failed = Task(ok)(7).run(), Task(bad)(7).run()
+    assert (good.ok, good.value, good.error) == (True, 7, None)
+    assert not failed.ok
+    assert failed.error is failed.result.failure()
+    with pytest.raises(ValueError, match="7") as caught:
+        _ = failed.value
+    assert caught.value is failed.error
+    sold_out: Outcome[Any] = Task(lambda: Failure("sold out"))().run()
+    assert (sold_out.ok, sold_out.error) == (False, "sold out")
+    with pytest.raises(UnwrapFailedError):
+        _ = sold_out.value
+
+
+def test_success_and_failure_are_those_of_returns() -> None:
+    assert (rio_chain.Success, rio_chain.Failure) == (Success, Failure)
 
 
 def test_an_error_value_that_is_no_exception() -> None:
