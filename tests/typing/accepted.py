@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Any, TypeGuard, assert_type
 
 from returns.result import Result
 
@@ -117,6 +117,14 @@ def of_all(error: object, user_id: int, tries: int = 1) -> str:
     raise NotImplementedError
 
 
+def sizes(text: str) -> dict[str, int]:
+    raise NotImplementedError
+
+
+def letters(text: str) -> set[str]:
+    raise NotImplementedError
+
+
 user = Task(fetch_user).timeout(100).retry(3)
 orders = Task(fetch_orders).timeout(200).retry(2)
 nearby = Task(fetch_shops).timeout(80)
@@ -228,6 +236,15 @@ assert_type(Task(fetch_every).or_else(of_every)(1, 2), Request[User | str])
 assert_type(safely.or_else(None, on=OSError), Chain[[User], bytes | None])
 assert_type(safely.or_else(of_error, on=(OSError, ValueError))(User()), Request[bytes])
 
+no_shops: list[str] = []
+assert_type((safely | no_shops)(User()), Request[bytes | list[str]])  # of another type than what it stands in for
+assert_type((safely | {"a": 1})(User()), Request[bytes | dict[str, int]])
+assert_type((nearby | []).timeout(5)(1.0), Request[list[str]])
+assert_type((nearby | ["a"])(1.0), Request[list[str]])
+assert_type((nearby | [1])(1.0), Request[list[str] | list[int]])
+assert_type(Task(sizes).or_else({}, on=OSError)("a"), Request[dict[str, int]])
+assert_type((Task(letters) | set())("a"), Request[set[str]])
+
 # --- several calls, one winner --------------------------------------------------------------------------------------
 
 assert_type(safely.replica(2, after=20), Chain[[User], bytes])
@@ -281,6 +298,14 @@ def total(so_far: float, count: int) -> float:
     raise NotImplementedError
 
 
+def doubled_or(text: str, count: int) -> str:
+    raise NotImplementedError
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    raise NotImplementedError
+
+
 def is_known(user: User) -> bool:
     raise NotImplementedError
 
@@ -301,10 +326,17 @@ assert_type((Task(async_numbers) >> each(by_id, on_error="drop"))("1 2"), Reques
 assert_type(each(by_id, on_error=at_least(2))([1, 2]), Request[list[User]])
 assert_type(each(by_id, on_error="keep")([1, 2]), Request[list[Result[User, Any]]])
 assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(total, 0.0))("1"), Request[float])
+assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(lambda a, b: a + b, initial=0.0))("1"), Request[float])
+assert_type(each(Task(doubled)).then(reduce(lambda a, b: a + b, initial=0))([1]), Request[int])
+assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(doubled_or, initial=""))("1"), Request[str])
 assert_type(expand(Task(linked), limit=3, depth=2)("/"), Request[list[list[str]]])
 assert_type(expand(Task(linked), on_error="keep")("/"), Request[list[Result[list[str], Any]]])
 assert_type(choose(when(is_known, safely), otherwise=Task(order_query))(User()), Request[bytes | str])
 assert_type((user >> choose(when(User, safely), when(is_known, Task(to_location))))(1), Request[bytes | float])
+assert_type(
+    (user >> to_location >> choose(when(lambda x: x > 9, nearby), otherwise=Task(str)))(1), Request[list[str] | str]
+)
+assert_type(choose(when(is_text, Task(linked)), otherwise=Task(repr))("a"), Request[list[str] | str])
 assert_type(fan_out(safely, safely, safely, need=2)(User()), Request[tuple[bytes, ...]])
 assert_type(fan_out(a=safely, b=safely, need=1)(User()), Request[dict[str, bytes]])
 

@@ -105,7 +105,7 @@ wrong_items = Task(texts) >> each(user)  # type: ignore[operator]
 wrong_error = each(user, on_error="ignore")  # type: ignore[call-overload]
 wrong_choice = user >> choose(when(is_long, orders), otherwise=orders)  # type: ignore[operator]
 wrong_left_over = orders >> Task(two).using(y=user)  # type: ignore[operator]
-wrong_fold = each(user) >> reduce(joined, "")  # type: ignore[operator, arg-type, var-annotated]
+wrong_fold = each(user) >> reduce(joined, "")  # type: ignore[operator, var-annotated]
 orders.timeout(5).using(user=user)  # type: ignore[attr-defined]
 # other functions
 page.with_backends({"fetch_user": 5})  # type: ignore[dict-item]
