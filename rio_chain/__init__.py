@@ -38,7 +38,8 @@ from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain, FanOut
 from rio_chain.dsl._choose import choose, when
 from rio_chain.dsl._each import each, expand, reduce
-from rio_chain.dsl._fan_out import fan_out, race, settle, star
+from rio_chain.dsl._fan_out import fan_out, star
+from rio_chain.dsl._settle_and_race import race, settle
 from rio_chain.dsl._task import Task
 from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 from conformance.harness import World
 from returns.result import Failure, Success
 
 from rio_chain import BridgeFailed, Skipped, Task, TaskTimedOut, fan_out, settle, star
+
+
+@dataclass
+class Both:
+    late: str
+    quick: str
 
 
 class Bodies:
@@ -62,6 +69,14 @@ async def test_keys_give_a_dict(world: World, bodies: Bodies) -> None:
     outcome = await world.run(fan_out(late=Task(bodies.late), quick=Task(bodies.quick))(1))
     assert outcome.result == Success({"late": "late", "quick": "quick"})
     assert list(outcome.unwrap()) == ["late", "quick"]
+
+
+async def test_a_class_gives_an_object_of_it(world: World, bodies: Bodies) -> None:
+    outcome = await world.run(fan_out(Both, late=Task(bodies.late), quick=Task(bodies.quick))(1))
+    assert outcome.result == Success(Both("late", "quick"))
+    failed = await world.run(fan_out(Both, late=Task(bodies.slow), quick=Task(bodies.fails))(1))
+    assert [r.status for r in failed] == ["cancelled", "failed"], "the first failure stops the rest"
+    assert isinstance(failed.error, OSError)
 
 
 async def test_every_branch_gets_the_same_input(world: World) -> None:

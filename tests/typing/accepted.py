@@ -1,8 +1,9 @@
 """What mypy --strict and pyright strict must infer. Both run over this file; nothing here runs."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeGuard, assert_type
+from typing import Any, NamedTuple, TypedDict, TypeGuard, assert_type
 
 from returns.result import Result
 
@@ -117,6 +118,26 @@ def of_all(error: object, user_id: int, tries: int = 1) -> str:
     raise NotImplementedError
 
 
+@dataclass
+class Page:
+    orders: list[int]
+    shops: list[str]
+
+
+class PageTuple(NamedTuple):
+    orders: list[int]
+    shops: list[str]
+
+
+class PageDict(TypedDict):
+    orders: list[int]
+    shops: list[str]
+
+
+Six = tuple[list[int], list[str], list[int], list[str], list[int], bytes]
+Ten = tuple[list[int], list[str], list[int], list[str], list[int], list[str], list[int], list[str], list[int], bytes]
+
+
 def sizes(text: str) -> dict[str, int]:
     raise NotImplementedError
 
@@ -210,6 +231,16 @@ assert_type(a & b & safely, FanOut[[User], list[int], list[str], bytes])
 assert_type((a & (b & safely))(User()), Request[tuple[list[int], tuple[list[str], bytes]]])
 assert_type(fan_out(a, b, safely), FanOut[[User], list[int], list[str], bytes])
 assert_type(fan_out(first=a, second=a), Chain[[User], dict[str, list[int]]])
+assert_type(fan_out(a, b, a, b, a, safely), FanOut[[User], *Six])
+assert_type(fan_out(a, b, a, b, a, b, a, b, a, safely), FanOut[[User], *Ten])
+assert_type(a & b & a & b & a & b & a & b & a & safely, FanOut[[User], *Ten])
+assert_type(race(a, b, a, b, a, b, a, b, a, safely), Chain[[User], list[int] | list[str] | bytes])
+assert_type(settle(a, a, a, a, a, a, safely)(User()).run().value[6], Result[bytes, Any])
+assert_type(fan_out(Page, orders=a, shops=b), Chain[[User], Page])
+assert_type(fan_out(PageTuple, orders=a, shops=b).timeout(10)(User()), Request[PageTuple])
+assert_type((user >> fan_out(PageDict, orders=a, shops=b))(1), Request[PageDict])
+assert_type((user >> (a & b) >> star(Page))(1), Request[Page])
+assert_type((user >> (a & b) >> star(PageTuple))(1), Request[PageTuple])
 assert_type((a & b).timeout(10)(User()), Request[tuple[list[int], list[str]]])
 assert_type(
     settle(a, b)(User()).run().unwrap(),
