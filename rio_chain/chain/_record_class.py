@@ -35,6 +35,8 @@ from rio_chain.chain._nodes import (
 from rio_chain.chain._request import Request
 from rio_chain.errors import ChainDefinitionError
 
+MADE_BY_PYTHON = 1 << 9
+"""The flag of a class that a class statement has made: not ``int``, ``dict`` or ``Exception``."""
 NUMBERS = ((int, float), (int, complex), (float, complex))
 """What type checkers take in the place of another number."""
 RULE = "`fan_out` makes an object of a dataclass, a NamedTuple, a TypedDict or another class with named fields"
@@ -93,7 +95,7 @@ def _fields(cls: type[Any]) -> tuple[list[str], list[str] | None]:
     if is_typeddict(cls):
         return _typed_dict_fields(cls)
     signature = signature_of(cls)
-    if signature is None or getattr(cls, "__module__", "") == "builtins":
+    if signature is None or not cls.__flags__ & MADE_BY_PYTHON:
         raise ChainDefinitionError(f"{RULE}; got {short_repr(cls)}")
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     fields = [one for one in signature.parameters.values() if one.kind in by_name]
