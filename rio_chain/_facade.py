@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Coroutine, Iterable
+    from collections.abc import Callable, Container, Iterable
     from pathlib import Path
     from typing import Any
 
     from rio_chain._core.deadline import Deadline
+    from rio_chain._core.hooks import RunInPlace
     from rio_chain._core.notebook_repr import Renderable
     from rio_chain._core.units import Duration
     from rio_chain.balancer._stats import WatchedBalancer
@@ -42,7 +43,7 @@ def blocking_run(
     return run_blocking
 
 
-def run_in_place() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+def run_in_place() -> RunInPlace:
     """As ``Facade.run_in_place``."""
     from rio_chain.executors import run_here
 

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 Out = TypeVar("Out")
 
 
+class RunInPlace(Protocol):
+    """Runs a request in the caller's own task."""
+
+    def __call__(
+        self, request: Request[Any], deadline: Deadline | Duration | None = None, /
+    ) -> Coroutine[Any, Any, Outcome[Any]]:
+        """Call it there, and await what it gives."""
+        ...
+
+
 class Facade(Protocol):
     """The interface of ``rio_chain/_facade.py``. A run is given as a function, so that it costs no frame of its own."""
 
@@ -36,8 +46,8 @@ class Facade(Protocol):
         """What ``Request.run`` calls; ``live`` shows the tasks meanwhile."""
         ...
 
-    def run_in_place(self) -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
-        """What ``await request`` calls in the caller's own task."""
+    def run_in_place(self) -> RunInPlace:
+        """What ``await request`` and ``Request.arun`` call in the caller's own task."""
         ...
 
     def stream(

@@ -15,6 +15,7 @@ from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, seconds, short_repr
+from rio_chain._core.users_line import users_line
 from rio_chain.balancer import _mapping
 from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._close import Closing
@@ -25,7 +26,6 @@ from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.balancer._stats import Stats, WatchedBalancer
-from rio_chain.balancer._warnings import users_line
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.engine._prepare import check_lanes

@@ -16,6 +16,7 @@ from rio_chain.chain import _compose, _validation
 from rio_chain.chain._bridge_checks import LEFT, LEFT_LAMBDA, RIGHT
 from rio_chain.chain._chain_signature import begins
 from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._methods import check_attribute
 from rio_chain.chain._nodes import FanOutNode, Named, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
@@ -50,7 +51,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         >>> chain
         Task(len) >> Task(str)
         >>> chain("four")
-        <Request of len >> str>
+        <Request of len >> str: await it, or call .run() or .arun()>
     """
 
     # --- looking ------------------------------------------------------------------------------------------------
@@ -281,6 +282,10 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
 
         same: Self = with_backends(self, backends, seed)
         return same
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Called when a class is made that has this chain as an attribute."""
+        check_attribute(self.node, owner)
 
     # --- slips --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from returns.result import Result
 
 from rio_chain.chain import _compose, _validation
 from rio_chain.chain._compose import NO_NAMES, made
+from rio_chain.chain._methods import check_not_in_class
 from rio_chain.chain._nodes import TaskNode, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain
@@ -33,7 +34,7 @@ class Task(Chain[P, Out]):
         fn: the function, not called: ``Task(fetch)``. Also as a decorator.
 
     Raises:
-        ChainDefinitionError: not a function that a chain can call.
+        ChainDefinitionError: not a function that a chain can call; a method, in the body of its class.
 
     Example:
         >>> from rio_chain import Task
@@ -57,7 +58,9 @@ class Task(Chain[P, Out]):
     def __init__(self, fn: Any, /) -> None:
         if isinstance(fn, Chain):
             raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        _compose.fill(self, _compose.call(fn, "`Task` takes a function"), NO_NAMES)
+        call = _compose.call(fn, "`Task` takes a function")
+        check_not_in_class(fn)
+        _compose.fill(self, call, NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
         """The same task under a name of its own: that of its Response. A name stands once in a chain.

@@ -29,7 +29,7 @@ def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
     Raises:
         UsageError: the text names the task, the lane, and what to write.
     """
-    for lane, task in request.plan.lanes.items():
+    for lane, task in request.given[0].lanes.items():
         if lane not in lanes:
             have = f"; this one has {', '.join(map(repr, lanes))}" if lanes else ""
             raise UsageError(

@@ -135,7 +135,10 @@ class TestTask:
 
     def test_a_task_or_a_request(self) -> None:
         refused(lambda: Task(task), "`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        refused(lambda: Task(task(1)), "got <Request of one>, which is something to await: give the function itself")
+        refused(
+            lambda: Task(task(1)),
+            ".arun()>, which is something to await: give the function itself",
+        )
 
     @pytest.mark.parametrize("fn", [generator, async_generator, functools.partial(generator), Generating()])
     def test_a_generator_function(self, fn: Any) -> None:

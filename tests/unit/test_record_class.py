@@ -140,7 +140,7 @@ def test_what_the_class_raises_is_the_failure_of_a_bridge_of_its_name() -> None:
         (lambda: fan_out(Page), "`fan_out(Page)` needs a branch for each field, as in fan_out(Page, user=user)"),
         (
             lambda: fan_out(Page, user, shops),  # type: ignore[arg-type, call-overload]
-            "takes branches by the names of its fields, as in fan_out(Page, user=user); by their order write (a & b) >>",
+            "takes branches by the names of its fields, as in fan_out(Page, user=user); by their order",
         ),
         (
             lambda: fan_out(Page, user=user, shops=shops, need=1),  # type: ignore[arg-type]
