@@ -18,8 +18,9 @@ user = Task(fetch_user)
 
 async def forgotten(balancer: Balancer) -> None:
     user(42)  # type: ignore[unused-awaitable]
-    user(42).arun()  # type: ignore[unused-awaitable, unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
-    balancer.post(user(42))  # this is meant
+    user(42).arun()  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    balancer.post(user(42))  # type: ignore[unused-awaitable]
+    _ = balancer.post(user(42))
     await user(42)
     assert_type(await user(42).arun(deadline=100), Outcome[str])
     assert_type(await asyncio.create_task(user(42).arun()), Outcome[str])
