@@ -17,6 +17,7 @@ from rio_chain.chain._bridge_checks import LEFT, LEFT_LAMBDA, RIGHT
 from rio_chain.chain._chain_signature import begins
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._methods import check_attribute
+from rio_chain.chain._node_checks import check_width
 from rio_chain.chain._nodes import FanOutNode, Named, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
@@ -238,7 +239,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     # --- names ---------------------------------------------------------------------------------------------------
 
     def named(self, name: str, /) -> Chain[P, Out]:
-        """The same under a name of its own, in reprs, diagrams and errors. A name stands once in a chain.
+        """The same under a name of its own, in reprs, diagrams and errors. No other part of a chain may have that name.
 
         Raises:
             ChainDefinitionError: not a string, empty, or given to a part of this chain already.
@@ -246,8 +247,8 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         name = _validation.name(name)
         node, names = self.node, self._names
         if isinstance(node, Named):
-            names = names - {node.name} if names is not None else None
-        named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, frozenset((name,))))
+            names = {key: task for key, task in names.items() if key != node.name} if names is not None else None
+        named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, {name: None}))
         return named
 
     # --- other functions ----------------------------------------------------------------------------------------
@@ -320,6 +321,7 @@ class FanOut(Chain[P, tuple[*Ts]]):
         nodes, names = _compose.branches((self, other), "`&`")
         first = nodes[0]
         assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
+        check_width(len(first.branches) + 1, "`&`")
         wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
         return wider
 

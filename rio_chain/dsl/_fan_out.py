@@ -14,6 +14,7 @@ from rio_chain.chain._functions import Star
 from rio_chain.chain._nodes import FanOutNode, Then
 from rio_chain.chain._record_class import record_bridge
 from rio_chain.chain._request import Request
+from rio_chain.chain._validation import NO_NAMES
 from rio_chain.dsl._chain import Chain, FanOut
 from rio_chain.errors import ChainDefinitionError
 
@@ -123,16 +124,17 @@ def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
     ``(a & b) >> star(Page)``.
 
     Args:
-        branches: Tasks and Chains, all with a key or all without; or the class, before branches with a key.
+        branches: Tasks and Chains, at most 1,000, all with a key or all without; or the class, before branches with a
+            key.
         need: how many values are enough; default all. The first ``need`` that come are handed on, in the order of the
             branches; the rest is cancelled and awaited. When too many have failed, the first failure is that of the
             whole.
         named: branches with a key.
 
     Raises:
-        ChainDefinitionError: no branch, one that is not a Task or Chain, branches with and without a key, or a
-            ``need`` that is no whole number from 1 to the number of branches; a class that has no field of such a
-            name, needs another one, or has one of another type than its branch returns.
+        ChainDefinitionError: no branch, more than 1,000, one that is not a Task or Chain, branches with and without a
+            key, or a ``need`` that is no whole number from 1 to the number of branches; a class that has no field of
+            such a name, needs another one, or has one of another type than its branch returns.
 
     Example:
         >>> from rio_chain import Task, fan_out
@@ -162,7 +164,7 @@ def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]
         )
     if need is not None:
         raise ChainDefinitionError(f"`need` hands on some of the values, and `{name}` is made of all of them")
-    nodes, names = checked(tuple(named.values()), "`fan_out`") if named else ((), frozenset[str]())
+    nodes, names = checked(tuple(named.values()), "`fan_out`") if named else ((), NO_NAMES)
     bridge = record_bridge(cls, list(zip(named, nodes, strict=True)))
     return made(Chain, Then(FanOutNode(nodes, tuple(named)), bridge), names)
 

@@ -254,11 +254,11 @@ def race(*branches: Any, pick: Any = FIRST) -> Any:
     failure is that of the first branch. To call one chain several times see ``.replica``.
 
     Args:
-        branches: Tasks and Chains.
+        branches: Tasks and Chains, at most 1,000.
         pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
 
     Raises:
-        ChainDefinitionError: no branch, one that is not a Task or Chain, or fewer than ``pick`` needs.
+        ChainDefinitionError: no branch, more than 1,000, one that is not a Task or Chain, or fewer than ``pick`` needs.
 
     Example:
         >>> from rio_chain import Task, race

@@ -9,10 +9,11 @@ from attrs import evolve, frozen
 from returns.result import Result
 
 from rio_chain.chain import _compose, _validation
-from rio_chain.chain._compose import NO_NAMES, made
+from rio_chain.chain._compose import made
 from rio_chain.chain._methods import check_not_in_class
-from rio_chain.chain._nodes import TaskNode, labelled
+from rio_chain.chain._nodes import TaskNode
 from rio_chain.chain._request import Request
+from rio_chain.chain._validation import NO_NAMES
 from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
 
@@ -63,13 +64,16 @@ class Task(Chain[P, Out]):
         _compose.fill(self, call, NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
-        """The same task under a name of its own: that of its Response. A name stands once in a chain.
+        """The same task under a name of its own: that of its Response. No other task of a chain may have that name.
+
+        A task that occurs twice in a chain shows as ``name#1`` and ``name#2``.
 
         Raises:
             ChainDefinitionError: not a string, or empty.
         """
         name = _validation.name(name)
-        named: Task[P, Out] = made(Task, labelled(self.node, name), frozenset((name,)))
+        node = evolve(_call(self), name=name, explicit=True)
+        named: Task[P, Out] = made(Task, node, {name: node})
         return named
 
     def inline(self) -> Task[P, Out]:
