@@ -16,8 +16,10 @@ from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
 from rio_chain.errors import UnknownTask, describe_error
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
+from rio_chain.results._attempts_note import note_attempts
 from rio_chain.results._task_record import (
     CallRecord,
+    GaveUp,
     ItemRecord,
     ItemTotals,
     Log,
@@ -78,6 +80,10 @@ class Response:
         started: how many replicas were started in the last round; 0 without ``.replica``.
         wasted: how many of them were started in vain.
         denied: how many retries and replicas a budget did not allow, in the whole run.
+        gave_up: why a task that failed was not called again by the ``.retry`` around it: ``"exhausted"``, no retry was
+            left; ``"no_time"``, the wait before it did not fit into a limit; ``"not_retried"``, the error is none of
+            those that it retries; ``"budget"``, the budget denied it. None: there is no retry around it, the task did
+            not fail, or something else ended it.
         counts: of a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
         index: of one of its ``items``: which one, counted from 0; else None.
     """
@@ -131,6 +137,16 @@ class Response:
     def denied(self) -> int:
         """How many retries and replicas a budget did not allow."""
         return self._entry.denied
+
+    @property
+    def gave_up(self) -> GaveUp | None:
+        """Why the retry around it made no further attempt."""
+        return self._entry.gave_up
+
+    @property
+    def error(self) -> Any:
+        """What it failed with, or why it was skipped; None when it succeeded."""
+        return None if self.status == "succeeded" else self._entry.value
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -286,11 +302,15 @@ class Outcome(Renderable, Generic[Out]):
         return self._value if self._failed else None
 
     def unwrap(self) -> Out:
-        """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception)."""
+        """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception).
+
+        The error is the very one that your function raised. After several attempts it has a note, "3 attempts: ...".
+        """
         if not self._failed:
             return self._got  # type: ignore[no-any-return]  # a run gives values of any type
         if not isinstance(self._value, BaseException):
             raise UnwrapFailedError(self.result)
+        note_attempts(self._value, self)
         try:
             raise as_kept(self._value)
         finally:

@@ -10,6 +10,9 @@ from rio_chain.results._error_summary import KEPT, add_error, summary_of
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 
+GaveUp = Literal["exhausted", "no_time", "not_retried", "budget"]
+"""Why a retry made no further attempt."""
+
 _STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
     (TaskTimedOut, "timed_out"),
     (DeadlineExceeded, "timed_out"),
@@ -25,6 +28,8 @@ def _status_of(error: object) -> Status:
             return status
     return "failed"
 
+
+_FAILED = ("failed", "timed_out")
 
 KEPT_SPANS = 100
 
@@ -52,6 +57,7 @@ class TaskRecord:
         "denied",
         "ended",
         "errors",
+        "gave_up",
         "started",
         "status",
         "turn",
@@ -70,6 +76,7 @@ class TaskRecord:
         self.started = self.denied = self.wasted = 0
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # which of them is the first of this turn
+        self.gave_up: GaveUp | None = None
 
     def succeeded(self, value: Any) -> None:
         """The call, or a policy in place of it, gave an answer."""
@@ -111,8 +118,13 @@ class TaskRecord:
 
     def new_turn(self) -> None:
         """It gets another turn: what it did counts, how it ended no longer does."""
-        self.status = None
+        self.status = self.gave_up = None
         self.turn = len(self.call_records)
+
+    def retry_gave_up(self, reason: GaveUp) -> None:
+        """A retry made no further attempt. Of several, one that does not retry such errors says least."""
+        if self.status in _FAILED and (self.gave_up is None or reason != "not_retried"):
+            self.gave_up = reason
 
     def _end_call_records(self, status: Status, error: Any) -> None:
         """The last call of this turn ended so, and all that were interrupted."""
@@ -139,7 +151,7 @@ class TaskRecord:
         """End as another TaskRecord did."""
         if other.calls:
             self.ended = other.ended
-        self.status, self.value = other.status, other.value
+        self.status, self.value, self.gave_up = other.status, other.value, other.gave_up
 
     def skip(self, error: Any) -> None:
         """Its turn will not come, because of ``error``."""
@@ -254,6 +266,7 @@ class ItemTotals(TaskRecord):
     def restart(self) -> None:
         """Another round: calls go on counting, items begin anew."""
         self.status = "running"
+        self.gave_up = None
         self.counts: Counter[str] = Counter()
         self.items: list[ItemRecord] = []
         self.open: list[ItemRecord] = []  # that were interrupted, and don't know yet by what
@@ -319,10 +332,10 @@ class ItemTotals(TaskRecord):
     def done(self, failed: Any = None, error: Any = None) -> None:
         """All items have ended. ``error``: that of the whole; ``failed``: what the item left whose error that is."""
         if isinstance(failed, TaskRecord):
-            self.status, self.value = failed.status, failed.value
+            self.status, self.value, self.gave_up = failed.status, failed.value, failed.gave_up
         elif failed is None and self.counts and not self.counts["succeeded"]:
             first = min(self.items, key=_for_all).found
-            self.status, self.value = first.status, first.value
+            self.status, self.value, self.gave_up = first.status, first.value, first.gave_up
         elif self.counts:
             self.succeeded(None)
         else:
