@@ -92,7 +92,8 @@ if TYPE_CHECKING:
     from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.results._error_summary import ErrorSummary
     from rio_chain.results._events import Event
-    from rio_chain.results._outcome import Outcome, Response, Span
+    from rio_chain.results._outcome import Outcome
+    from rio_chain.results._response import Response, Span
     from rio_chain.simulation import Simulation, advise, compare, simulate
 
 __all__ = [
@@ -180,7 +181,8 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "executors._stream": ("Stream",),
         "results._error_summary": ("ErrorSummary",),
         "inspect.lint": ("Finding",),
-        "results._outcome": ("Outcome", "Response", "Span"),
+        "results._outcome": ("Outcome",),
+        "results._response": ("Response", "Span"),
         "policies._best_and_quorum": ("best", "quorum"),
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }

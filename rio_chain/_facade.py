@@ -99,3 +99,10 @@ def timeline(outcome: Outcome[Any], /) -> Svg:
     from rio_chain.inspect.pictures._timeline import timeline_of
 
     return timeline_of(outcome)
+
+
+def portable_error(error: BaseException, /) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+    """As ``Facade.portable_error``."""
+    from rio_chain.executors.lanes._error_transfer import portable
+
+    return portable(error)

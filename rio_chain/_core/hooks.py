@@ -82,6 +82,10 @@ class Facade(Protocol):
         """As ``Outcome.timeline``."""
         ...
 
+    def portable_error(self, error: BaseException, /) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+        """A function and its arguments, which can be pickled, that make an error like this one."""
+        ...
+
 
 facade: Facade
 

@@ -14,7 +14,7 @@ from rio_chain.policies._wrong_loop_errors import is_advised
 from rio_chain.results._error_summary import class_of, summary_of
 
 if TYPE_CHECKING:
-    from rio_chain.results._outcome import Response
+    from rio_chain.results._response import Response
 
 SHOWN = 3
 """Attempts whose errors are in the note."""

@@ -12,7 +12,8 @@ from returns.result import Failure
 from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._error_summary import class_of
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 from rio_chain.simulation._faults import Error
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from rio_chain.errors import BridgeFailed, describe_error
 from rio_chain.inspect.pictures._picture import Mark, Marks
 from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.results._error_summary import ErrorSummary
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 
 TOLD = 10  # attempts, or errors, in a title
 HEADLINE = 70

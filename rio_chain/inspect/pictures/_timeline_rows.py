@@ -11,7 +11,8 @@ from rio_chain.chain._nodes import Choose, FanOutNode, Node, OrElse, RaceNode, T
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect.pictures._picture import Mark
 from rio_chain.inspect.pictures._status_marks import duration, headline, short, span_text, waited
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 from rio_chain.results._task_record import Status
 
 MOST = 60  # rows
