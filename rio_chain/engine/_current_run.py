@@ -48,6 +48,10 @@ class Run:
         """
         return Run(self.plan, self)
 
+    def nested(self, plan: Plan, index: int | None) -> Run:  # noqa: ARG002 - for those who watch
+        """The state of the run of a Request that a function returned: that of the task ``index``, or of a bridge."""
+        return Run(plan, self)
+
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """A line of execution of this run."""
         return Strand(self, rt, slot, parent_deadline)

@@ -80,8 +80,9 @@ from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
+from rio_chain.results._nested_run import NestedRun
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import close, note_call, record_of
+from rio_chain.results._task_record import Log, close, note_call, record_of
 
 INF = float("inf")
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
@@ -187,7 +188,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     ):
                         if kind is Refused:
                             phase = REFUSED
-                        got = await _plain(strand, got)
+                        got = await _plain(strand, got, index)
                         route = DIRECT  # what is awaited holds nobody
                     t = now()
                     if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
@@ -350,8 +351,11 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
     return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
-async def _plain(strand: Strand, got: Any) -> Any:
-    """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised."""
+async def _plain(strand: Strand, got: Any, index: int | None = None) -> Any:
+    """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised.
+
+    ``index``: it is the answer of that task.
+    """
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -366,7 +370,7 @@ async def _plain(strand: Strand, got: Any) -> Any:
             finally:
                 del got  # its traceback keeps this frame
         if kind is Request:
-            return await _nested(strand, got)
+            return await _nested(strand, got, index)
         if kind is Pinned:
             if all(pinned.value is not got.value for pinned in strand.pinned):
                 strand.pinned = (*strand.pinned, got)
@@ -376,21 +380,36 @@ async def _plain(strand: Strand, got: Any) -> Any:
         got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
-async def _nested(parent: Strand, request: Request[Any]) -> Any:
+async def _nested(parent: Strand, request: Request[Any], index: int | None) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
+    run, around, began = parent.run.nested(request.given[0], index), parent.run, parent.rt.now()
+    strand = run.strand(parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender = parent.permits, parent.contender
     token = CURRENT.set(strand)
+    got: Any = None
     try:
         program, value = program_for(request, parent.rt)
         strand.kept = [None] * program.kept
         got = await interpret(strand, program.ops, 0, program.length, value, parent.rt.now())
+    except BaseException:
+        if index is not None:  # the record learns from its task what ended it
+            note_nested(around.log, index, run, (began, parent.rt.now()))
+        raise
     finally:
         strand.close()
         CURRENT.reset(token)
+    if index is not None:
+        note_nested(around.log, index, run, (began, parent.rt.now())).end(got)
     if type(got) is Failed:
         raise NestedFail(got.error)
     return got
+
+
+def note_nested(log: Log, index: int, run: Run, times: tuple[float, float]) -> NestedRun:
+    """The task returned a Request, whose run is over or was interrupted."""
+    nested = NestedRun(run.plan, run.log, times, run.over if run.observed else None)
+    record_of(log, index).nested = nested
+    return nested
 
 
 async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:

@@ -22,10 +22,11 @@ from rio_chain.results._task_record import TaskRecord
 class EventSink:
     """Who is told, and since when; all parts of a run share it. From ``close`` on nobody is told."""
 
-    __slots__ = ("_began", "_now", "_tell", "judged", "plan")
+    __slots__ = ("_began", "_now", "_tell", "_within", "judged", "plan")
 
-    def __init__(self, plan: Plan, tell: Callable[[Event], None]) -> None:
+    def __init__(self, plan: Plan, tell: Callable[[Event], None], within: tuple[str, ...] = ()) -> None:
         self.plan = plan
+        self._within = within  # tasks around
         self.judged = judged(plan.root)
         self._tell: Callable[[Event], None] | None = tell
         self._now: Callable[[], float] | None = None
@@ -33,7 +34,19 @@ class EventSink:
 
     def begin(self, now: Callable[[], float]) -> None:
         """The run begins; ``now`` is its clock."""
-        self._now, self._began = now, now()
+        if self._now is None:  # else it is a nested one, whose times are those of the run around it
+            self._now, self._began = now, now()
+
+    def inside(self, plan: Plan, name: str) -> EventSink:
+        """That of a Request which a call of this task returned."""
+        inner = EventSink(plan, self._pass_on, (*self._within, name))
+        inner._now, inner._began = self._now, self._began
+        return inner
+
+    def _pass_on(self, event: Event) -> None:
+        tell = self._tell  # read once: the run may be over at any moment
+        if tell is not None:
+            tell(event)
 
     def close(self) -> None:
         """Forget whom to tell: who keeps the Outcome must not keep that too."""
@@ -43,7 +56,8 @@ class EventSink:
         """Tell of one task. From any thread."""
         tell, now = self._tell, self._now  # read once: the run may be over at any moment
         if tell is not None and now is not None:
-            tell(Event(kind, self.plan.tasks[index].name, milliseconds(now() - self._began), item=item, **more))
+            at, name = milliseconds(now() - self._began), self.plan.tasks[index].name
+            tell(Event(kind, name, at, item=item, within=self._within, **more))
 
 
 def judged(root: Node) -> frozenset[int]:
@@ -167,6 +181,14 @@ class ObservedRun(Run):
         if item is not None:
             return ObservedRun(ObservedPart(told.watch, told, item=item), self)
         return ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+
+    def nested(self, plan: Plan, index: int | None) -> Run:
+        """As ``Run.nested``. Of that of a bridge nothing is told."""
+        if index is None:
+            return Run(plan, self)
+        name, item = self.plan.tasks[index].name, self.told.item
+        sink = self.told.watch.inside(plan, name if item is None else f"{name}[{item}]")
+        return ObservedRun(ObservedPart(sink), self)
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""

@@ -41,8 +41,8 @@ after_fork(_renew)
 
 def note_attempts(error: BaseException, responses: Iterable[Response]) -> None:
     """Add the note, once: the error may be an object that many runs share. No other attribute of it is changed."""
-    found = next((one for one in _ended(responses) if one.error is error), None)
-    if found is None or found.attempts < 2:  # noqa: PLR2004 - one attempt is no news
+    found = next((one for one in _ended(responses) if one.attempts > 1 and one.error is error), None)
+    if found is None:
         return
     text = f"{found.attempts} attempts: {_listed(found.errors)} (task {found.name}"
     text += f"; {_WORDS[found.gave_up]})" if found.gave_up is not None else ")"
@@ -52,13 +52,15 @@ def note_attempts(error: BaseException, responses: Iterable[Response]) -> None:
 
 
 def _ended(responses: Iterable[Response]) -> Iterable[Response]:
-    """The Responses, and those of the items of a task in an ``each``: each counts its own attempts."""
+    """The Responses, and those in them, of items or of a Request that was returned: each counts its own attempts."""
     for one in responses:
         items = one.items
         if items:
             yield from _ended(items)
-        else:
-            yield one
+            continue
+        yield one
+        if one.nested is not None:
+            yield from _ended(one.nested)
 
 
 def _listed(errors: Sequence[Any]) -> str:

@@ -37,6 +37,8 @@ class Event:
             Of ``finished``: how many calls were made.
         replica: which of the calls made at once, 0 for the first. Of ``finished``: the one that has won.
         item: the index of the item of an ``each`` or ``expand`` that it belongs to; None outside of these.
+        within: of a task of a Request that a function returned: the names of the tasks that returned it, the outermost
+            first; else empty. ``task`` is then its name in that Request.
         status: of ``finished``, as ``Response.status``.
         error: of ``attempt_failed``, and of ``finished`` without success.
         outcome: of ``ended``.
@@ -56,10 +58,12 @@ class Event:
     status: Status | None = None
     error: Any = None
     outcome: Outcome[Any] | None = None
+    within: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"
-        whose = "" if self.task is None else f" {escape_nonprintable(self.task)}{item}"
+        path = "/".join((*self.within, self.task or ""))
+        whose = "" if self.task is None else f" {escape_nonprintable(path)}{item}"
         return f"<Event {self.kind}{whose}{self._what()}, at {self.at:.1f} ms>"
 
     def _what(self) -> str:

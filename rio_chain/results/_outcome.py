@@ -31,6 +31,15 @@ def _several(counts: Mapping[str, int]) -> str:
     return f"  of {sum(counts.values())} items {', '.join(f'{n} {how}' for how, n in counts.items())}" if counts else ""
 
 
+def _rows(outcome: Outcome[Any], around: str = "", deep: int = 3) -> Iterator[tuple[str, Response]]:
+    """The Responses, and below each those of the Request that it returned."""
+    for response in outcome:
+        name = around + response.name
+        yield name, response
+        if deep and response.nested is not None:
+            yield from _rows(response.nested, f"{name}/", deep - 1)
+
+
 class Failed:
     """How a run, or a part of one, that failed ends: what stands in the place of its value."""
 
@@ -180,11 +189,11 @@ class Outcome(Renderable, Generic[Out]):
 
     def summary(self) -> str:
         """A table: one line per task with its status, attempts and time, and what came out."""
-        width = max(len("task"), *(len(name) for name in self._names()), 4)
+        rows = list(_rows(self))
+        width = max(len("task"), *(len(name) for name, _ in rows), 4)
         lines = [f"{'task':{width}}  {'status':9}  attempts  {'elapsed':>10}"]
         lines += [
-            f"{r.name:{width}}  {r.status:9}  {r.attempts:8}  {r.elapsed:7.1f} ms{_several(r.counts)}"
-            for r in self.responses
+            f"{name:{width}}  {r.status:9}  {r.attempts:8}  {r.elapsed:7.1f} ms{_several(r.counts)}" for name, r in rows
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
         lines += [ADVICE] if self._failed and is_advised(self._value) else []

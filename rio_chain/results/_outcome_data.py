@@ -48,6 +48,8 @@ def _response(response: Response, *, values: bool) -> Data:
         "denied": response.denied,
         "spans": [_span(span) for span in response.spans],
     }
+    if response.nested is not None:
+        data["nested"] = to_dict(response.nested, values=values)
     if response.index is not None:
         data["index"] = response.index
     if response.counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 from returns.result import Failure, Success
@@ -20,6 +20,9 @@ from rio_chain.results._task_record import (
     by_status_order,
     full_record,
 )
+
+if TYPE_CHECKING:
+    from rio_chain.results._outcome import Outcome
 
 
 @frozen
@@ -69,6 +72,7 @@ class Response:
             left; ``"no_time"``, the wait before it did not fit into a limit; ``"not_retried"``, the error is none of
             those that it retries; ``"budget"``, the budget denied it. None: there is no retry around it, the task did
             not fail, or something else ended it.
+        nested: the Outcome of the Request that its last call returned; None when it returned none.
         counts: of a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
         index: of one of its ``items``: which one, counted from 0; else None.
     """
@@ -127,6 +131,19 @@ class Response:
     def gave_up(self) -> GaveUp | None:
         """Why the retry around it made no further attempt."""
         return self._entry.gave_up
+
+    @property
+    def nested(self) -> Outcome[Any] | None:
+        """The Outcome of the Request that its last call returned. Its times count from its own beginning."""
+        nested = self._entry.nested
+        outcome: Outcome[Any] | None = None if nested is None else nested.outcome()
+        return outcome
+
+    @property
+    def nested_began(self) -> float:
+        """When that Request began, in milliseconds since the run did; 0 when there is none."""
+        nested = self._entry.nested
+        return 0.0 if nested is None else self._ms(nested.began)
 
     @property
     def error(self) -> Any:

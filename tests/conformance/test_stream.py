@@ -352,12 +352,61 @@ async def test_what_a_policy_answers_or_refuses_was_not_started(world: World) ->
     assert type(events[0].error) is CircuitOpen
 
 
-async def test_a_request_that_a_function_returns_is_not_told(world: World) -> None:
+async def test_a_request_that_a_function_returns_is_told_within_its_task(world: World) -> None:
     async def decides(x: object) -> Request[Any]:
-        return (b(Flaky(1)).retry(1, backoff=None).replica(2) >> c())(x)
+        return (b(Flaky(1)).retry(1, backoff=None) >> a(decides_again))(x)
+
+    async def decides_again(x: object) -> Request[Any]:
+        return c()(x)
 
     events = await read(world, a(decides)(7))
-    assert words(events) == ["started a 1", "a succeeded", "ended"]
+    assert [(event.within, event.kind, event.task) for event in events] == [
+        ((), "started", "a"),
+        (("a",), "started", "b"),
+        (("a",), "attempt_failed", "b"),
+        (("a",), "started", "b"),
+        (("a",), "finished", "b"),
+        (("a",), "started", "a"),
+        (("a", "a"), "started", "c"),
+        (("a", "a"), "finished", "c"),
+        (("a",), "finished", "a"),
+        ((), "finished", "a"),
+        ((), "ended", None),
+    ]
+    assert repr(events[7]).startswith("<Event finished a/a/c: succeeded, at ")
+    assert [event.at for event in events] == sorted(event.at for event in events)
+
+
+async def test_what_a_nested_request_did_not_run_is_told_at_its_end(world: World) -> None:
+    async def decides(x: object) -> Request[Any]:
+        return (b(fails) >> c())(x)
+
+    events = await read(world, a(decides)(7))
+    assert [(*event.within, event.kind, event.task, event.status) for event in events[2:]] == [
+        ("a", "attempt_failed", "b", None),
+        ("a", "finished", "b", "failed"),
+        ("a", "finished", "c", "skipped"),
+        ("attempt_failed", "a", None),
+        ("finished", "a", "failed"),
+        ("ended", None, None),
+    ]
+    assert isinstance(events[4].error, Skipped)
+
+    async def slow(x: object) -> None:
+        await world.pause(10_000)
+
+    async def decides_slowly(x: object) -> Request[Any]:
+        return (b(slow) >> c())(x)
+
+    events = await read(world, a(decides_slowly).timeout(world.short)(7))
+    assert [(*event.within, event.kind, event.task, event.status) for event in events[2:]] == [
+        ("a", "attempt_failed", "b", None),
+        ("a", "finished", "b", "timed_out"),
+        ("a", "finished", "c", "skipped"),
+        ("attempt_failed", "a", None),
+        ("finished", "a", "timed_out"),
+        ("ended", None, None),
+    ]
 
 
 @pytest.mark.real_time

@@ -143,7 +143,7 @@ class Tasks:
 
     def take(self, event: Event) -> None:
         """Something has happened."""
-        if event.task is not None:
+        if event.task is not None and not event.within:
             self._tasks[event.task].take(event)
 
     def rows(self, now: float) -> list[TaskRow]:
