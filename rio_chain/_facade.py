@@ -51,12 +51,12 @@ def run_in_place() -> RunInPlace:
 
 
 def stream(
-    request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
+    request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /, *, values: bool
 ) -> Stream[Out]:
     """As ``Facade.stream``."""
     from rio_chain.executors._stream import Stream
 
-    return Stream(request, executor, deadline)
+    return Stream(request, executor, deadline, values=values)
 
 
 def progress(inputs: Iterable[Any], /) -> Progress:

@@ -51,7 +51,13 @@ class Facade(Protocol):
         ...
 
     def stream(
-        self, request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
+        self,
+        request: Request[Out],
+        executor: str | Executor | None,
+        deadline: Deadline | Duration | None,
+        /,
+        *,
+        values: bool,
     ) -> Stream[Out]:
         """As ``Request.stream``."""
         ...

@@ -97,18 +97,24 @@ class Request(Renderable, Generic[Out]):
         return hooks.facade.blocking_run(live=shown)(self, executor, deadline)
 
     def stream(
-        self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+        self,
+        *,
+        executor: str | Executor | None = None,
+        deadline: Deadline | Duration | None = None,
+        values: bool = False,
     ) -> Stream[Out]:
         """Run it and read what happens, as it happens: ``for event in ...``, or ``async for`` on a running loop.
 
         It gives an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,
         and one with the Outcome at the end. The run begins with the loop; leaving the loop early cancels it. What
-        Requests do that a function returns is not told.
+        happens in a Request that a task returned has the name of that task in ``event.within``.
 
         Args:
             executor: as for ``run``, where ``for`` runs it. ``async for`` runs it on the loop that is running, if
                 this is not given.
             deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+            values: also give the value of each branch of a fan-out, and of each item, as it comes, in an event
+                ``value``; and that of each task in its ``finished``.
 
         Example:
             >>> from rio_chain import Task
@@ -118,7 +124,7 @@ class Request(Renderable, Generic[Out]):
             finished size
             ended None
         """
-        return hooks.facade.stream(self, executor, deadline)
+        return hooks.facade.stream(self, executor, deadline, values=values)
 
     async def arun(self, *, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
         """The same as ``await request``, as a coroutine: for ``asyncio.run``, ``create_task`` and ``start_soon``.

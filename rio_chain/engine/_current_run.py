@@ -88,6 +88,9 @@ class Run:
     def given_up(self, low: int, high: int) -> None:
         """Nothing around one of these tasks alone will retry it, if it has ended."""
 
+    def branch_gave(self, name: str, value: Any) -> None:
+        """A branch of a fan-out, or an item, has a value. ``name``: its key or number in each fan-out around it."""
+
     def over(self, cause: Any = None) -> None:
         """Nothing will be noted in its log any more; ``cause`` is the error that ended it. It gets a plain log."""
 

@@ -202,6 +202,8 @@ class ItemRunner:
         close(run.log, self.low, self.high, got.error if failed else None)
         if failed:
             run.given_up(self.low, self.high)
+        elif run.observed:
+            run.branch_gave(self.branch.name, got)
         self._note(work, run.log)
         own.slot.arm(own.deadline)
         if failed and self.on_error == "raise":

@@ -7,7 +7,7 @@ together with a depth (how many of its layers are still to be entered) is a plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
@@ -122,6 +122,7 @@ class _Compiler:
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
         self.bridges = 0
         self.joints = 0
+        self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies seen that give the same answer to several
         self.before: Node | None = None  # what stands right before the ``each`` that comes next
         self.work: list[_Item | Callable[[], None]] = []
@@ -166,7 +167,8 @@ class _Compiler:
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, FanOutNode):
-            self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
+            names = inner.keys or tuple(map(str, range(len(inner.branches))))
+            self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner), names=names)
         elif isinstance(inner, RaceNode):
             self._branches(inner.branches, head=item.head, feeds=item.feeds, done=partial(self._race, inner))
         elif isinstance(inner, OrElse):
@@ -261,24 +263,31 @@ class _Compiler:
         head: bool,
         feeds: int = 0,
         done: Callable[[int, tuple[Branch, ...]], None],
+        names: Sequence[str] = (),
     ) -> None:
-        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before."""
+        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before.
+
+        ``names``: what the branches are called in events.
+        """
         at = len(self.ops)
         self.ops.append(EndOp())
         branches: list[Branch] = []
         steps: list[_Item | Callable[[], None]] = []
-        for node in nodes:
+        for number, node in enumerate(nodes):
             mark: list[int] = []
 
-            def begin(mark: list[int] = mark) -> None:
-                mark.extend((len(self.ops), self.tasks))
+            def begin(mark: list[int] = mark, path: Sequence[str] = names[number : number + 1]) -> None:
+                mark.extend((len(self.ops), self.tasks, len(self.path)))
+                self.path.extend(path)
 
             def end(mark: list[int] = mark, node: Node = node) -> None:
-                start, low = mark
+                start, low, depth = mark
+                name = "/".join(self.path)
+                del self.path[depth:]
                 inside = list(walk(node))
                 shared = any(isinstance(n, Scope) and n.policy.facts().shares for n in inside)
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
-                branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
+                branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps, name))
 
             steps += [begin, _Item(node, head, feeds), end]
         self.work.append(lambda: done(at, tuple(branches)))

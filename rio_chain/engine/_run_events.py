@@ -22,10 +22,13 @@ from rio_chain.results._task_record import TaskRecord
 class EventSink:
     """Who is told, and since when; all parts of a run share it. From ``close`` on nobody is told."""
 
-    __slots__ = ("_began", "_now", "_tell", "_within", "judged", "plan")
+    __slots__ = ("_began", "_now", "_tell", "_within", "judged", "plan", "values")
 
-    def __init__(self, plan: Plan, tell: Callable[[Event], None], within: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, plan: Plan, tell: Callable[[Event], None], within: tuple[str, ...] = (), *, values: bool = False
+    ) -> None:
         self.plan = plan
+        self.values = values  # whether they are told
         self._within = within  # tasks around
         self.judged = judged(plan.root)
         self._tell: Callable[[Event], None] | None = tell
@@ -39,7 +42,7 @@ class EventSink:
 
     def inside(self, plan: Plan, name: str) -> EventSink:
         """That of a Request which a call of this task returned."""
-        inner = EventSink(plan, self._pass_on, (*self._within, name))
+        inner = EventSink(plan, self._pass_on, (*self._within, name), values=self.values)
         inner._now, inner._began = self._now, self._began
         return inner
 
@@ -52,11 +55,11 @@ class EventSink:
         """Forget whom to tell: who keeps the Outcome must not keep that too."""
         self._tell = self._now = None
 
-    def tell(self, kind: Kind, index: int, item: int | None, **more: Any) -> None:
-        """Tell of one task. From any thread."""
+    def tell(self, kind: Kind, index: int | None, item: int | None, **more: Any) -> None:
+        """Tell of one task, or of a branch. From any thread."""
         tell, now = self._tell, self._now  # read once: the run may be over at any moment
         if tell is not None and now is not None:
-            at, name = milliseconds(now() - self._began), self.plan.tasks[index].name
+            at, name = milliseconds(now() - self._began), None if index is None else self.plan.tasks[index].name
             tell(Event(kind, name, at, item=item, within=self._within, **more))
 
 
@@ -123,6 +126,8 @@ class ObservedPart:
         self._told[index] = end.status
         error = None if end.status == "succeeded" else end.value
         more = {"attempt": entry.calls, "replica": entry.winner, "status": end.status, "error": error}
+        if self.watch.values and end.status == "succeeded":
+            more["value"] = end.value
         self.watch.tell("finished", index, self.item, **more)
 
 
@@ -216,6 +221,12 @@ class ObservedRun(Run):
             entry: Any = self.log[index]
             if isinstance(entry, TaskRecord):
                 self.told.finished(index, entry)
+
+    def branch_gave(self, name: str, value: Any) -> None:
+        """As ``Run.branch_gave``."""
+        told = self.told
+        if told.watch.values and not told.contends:
+            told.watch.tell("value", None, told.item, branch=name, value=value)
 
     def over(self, cause: Any = None) -> None:
         """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
