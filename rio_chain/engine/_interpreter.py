@@ -26,7 +26,7 @@ from rio_chain.engine._classify_error import (
     classify,
     record_failed_call,
 )
-from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._each import run_each
 from rio_chain.engine._enter_policy import enter_policies
 from rio_chain.engine._expand import run_expand
@@ -187,7 +187,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     ):
                         if kind is Refused:
                             phase = REFUSED
-                        got = await _plain(strand, got)
+                        got = await _plain(strand, got, pc)
                         route = DIRECT  # what is awaited holds nobody
                     t = now()
                     if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
@@ -224,7 +224,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, deadline)
-                        got = await _plain(strand, got)
+                        got = await _plain(strand, got, pc)
                         began = INF  # what is awaited holds nobody
                     value = got
                     pc += 1
@@ -286,7 +286,7 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         return op.after, await run_fan_out(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
-        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
+        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
     if code == RACE:
@@ -301,12 +301,12 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
     elif code == CONSTANT:
         value = fresh(op.value)
     elif code == HANDLER:
-        call = _handled(strand, op, value)
+        call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
     else:  # a bridge
         bridge = BridgeOp.of(op)
         got = await _invoke(strand, bridge.route, bridge.fn, value)
-        value = await _plain(strand, got)
+        value = await _plain(strand, got, pc)
     return pc + 1, value
 
 
@@ -324,9 +324,9 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
     return leave_at, hit.value
 
 
-async def _handled(strand: Strand, op: HandlerOp, value: Any) -> Any:
+async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:
     """What a fallback that is a function makes of an error."""
-    return await _plain(strand, await _invoke(strand, op.route, op.fn, value))
+    return await _plain(strand, await _invoke(strand, op.route, op.fn, value), pc)
 
 
 def _arm(strand: Strand, deadline: float) -> None:
@@ -350,8 +350,8 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
     return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
-async def _plain(strand: Strand, got: Any) -> Any:
-    """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised."""
+async def _plain(strand: Strand, got: Any, pc: int) -> Any:
+    """What the answer of instruction ``pc`` stands for: Results are opened, Requests run, awaitables awaited."""
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -366,7 +366,7 @@ async def _plain(strand: Strand, got: Any) -> Any:
             finally:
                 del got  # its traceback keeps this frame
         if kind is Request:
-            return await _nested(strand, got)
+            return await _nested(strand, got, pc)
         if kind is Pinned:
             if all(pinned.value is not got.value for pinned in strand.pinned):
                 strand.pinned = (*strand.pinned, got)
@@ -376,9 +376,9 @@ async def _plain(strand: Strand, got: Any) -> Any:
         got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
-async def _nested(parent: Strand, request: Request[Any]) -> Any:
+async def _nested(parent: Strand, request: Request[Any], pc: int) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
+    strand = Strand(parent.run.nested(request.plan, pc), parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender = parent.permits, parent.contender
     token = CURRENT.set(strand)
     try:

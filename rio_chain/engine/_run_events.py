@@ -165,8 +165,11 @@ class ObservedRun(Run):
         """As ``Run.part``."""
         told = self.told
         if item is not None:
-            return ObservedRun(ObservedPart(told.watch, told, item=item), self)
-        return ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+            part = ObservedRun(ObservedPart(told.watch, told, item=item), self)
+        else:
+            part = ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+        part.step = 0
+        return part
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""
