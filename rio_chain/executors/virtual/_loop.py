@@ -52,6 +52,9 @@ class InlinePool(WorkerPool):
         """As ``WorkerPool.submit``."""
         self._soon(item)
 
+    def count_abandoned_of(self, before: WorkerPool) -> None:
+        """As ``WorkerPool.count_abandoned_of``: all calls are made in place, and those of other loops don't count."""
+
 
 class VirtualLoop:
     """What is ready, what is due, and the clock. It is the ``Timers`` of its kernel.
