@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from itertools import count
 from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 
+next_number = count(1).__next__
+"""Numbers the objects in the order in which they are made."""
+
 
 class Shared:
     """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
 
-    __slots__ = ("_made_with",)
+    __slots__ = ("_made_with", "serial")
+    serial: int
+    """One more than that of the object made before."""
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
     _renamed: ClassVar[Mapping[str, str]] = {}
     """Arguments that had another name: the old one, and that of today."""
@@ -26,6 +32,7 @@ class Shared:
                 raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)
         self._made_with = args, kwargs
+        self.serial = next_number()
         return self
 
     def fresh(self) -> Self:

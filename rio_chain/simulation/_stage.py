@@ -8,13 +8,14 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from returns.result import Failure
 
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.chain._functions import is_async
-from rio_chain.chain._nodes import Node, RaceNode, Scope, flat, parts, with_parts
+from rio_chain.chain._nodes import flat
 from rio_chain.chain._plan import PlannedTask
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, current_attempt
@@ -29,7 +30,6 @@ from rio_chain.errors import (
     describe_error,
 )
 from rio_chain.executors.virtual._real_io_guard import explain_real_io
-from rio_chain.policies import Policy, Quantile
 from rio_chain.results._error_summary import class_of
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation import _faults
@@ -126,14 +126,14 @@ class Stage:
                 backend.reset()  # every chain meets it from its first step on
         loads = tuple(Load(tasks[index].name, index) for index in given)
         made_up = [_stand_in(tasks[load.index], it, load, draws) for load, it in zip(loads, found, strict=True)]
-        own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
+        own: Chain[..., Any] = made(type(chain), FreshPolicies().node(flat(chain.node)), None)
         fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
         mute = [
             load.name
             for load, it in zip(loads, found, strict=True)
             if isinstance(it, LatencyModel) and it.value is None
         ]
-        return cls(own.with_backends(fns) if fns else own, loads, tuple(mute), tasks)
+        return cls(own.with_backends(fns, fresh=False) if fns else own, loads, tuple(mute), tasks)
 
     def misuse(self, error: Any, outcome: Outcome[Any], *, numbers: bool) -> Exception | None:
         """What to raise for an error that is none of a backend, and says that the simulation was written wrongly.
@@ -209,24 +209,6 @@ def backends_of(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> d
 def names_of(tasks: Iterable[PlannedTask]) -> set[str]:
     """By which a backend may be given: that of the task, and the one that several of them share."""
     return {name for task in tasks for name in (task.name, task.call.name)}
-
-
-def anew(node: Node, known: dict[int, Any]) -> Node:
-    """The same chain with policies that remember nothing: a simulation neither sees nor changes the state of real ones.
-
-    What shared one object shares one new object.
-    """
-
-    def own(given: Policy | Quantile) -> Any:
-        if id(given) not in known:
-            known[id(given)] = given.fresh()
-        return known[id(given)]
-
-    node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
-    if isinstance(node, Scope):
-        return Scope(own(node.policy), node.inner)
-    quantile = node.after if isinstance(node, RaceNode) and isinstance(node.after, Quantile) else None
-    return node if quantile is None else evolve(node, after=own(quantile))
 
 
 def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:

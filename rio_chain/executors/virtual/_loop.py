@@ -17,6 +17,7 @@ from typing import Any
 import sniffio
 
 from rio_chain._core.forks import after_fork, keep_alive
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.executors._current_strand import no_current_strand
 from rio_chain.executors._thread_kernel import Kernel
 from rio_chain.executors._timers import Deadlines, Timer
@@ -70,6 +71,7 @@ class VirtualLoop:
         self._ready: deque[Callable[[], Any]] = deque()
         self._deadlines = Deadlines[Timer]()
         self._turn = threading.Lock()
+        self.policies: FreshPolicies | None = None  # of what runs here
         self.draw: Callable[[], float] = draw
         self.now: Callable[[], float] = lambda: self._at
         self.soon: Callable[[Callable[[], Any]], None] = self._ready.append
