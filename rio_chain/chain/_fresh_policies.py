@@ -10,7 +10,7 @@ from rio_chain.chain._nodes import Node, RaceNode, Scope, flat, parts, with_part
 from rio_chain.chain._plan import Plan, compile_plan
 from rio_chain.policies import Quantile
 from rio_chain.policies._policy import Policy
-from rio_chain.policies._shared_state import Shared, next_number
+from rio_chain.policies._shared_state import made_after, next_number
 
 
 class FreshPolicies:
@@ -41,7 +41,7 @@ class FreshPolicies:
         return known[1]
 
     def _fresh(self, given: Policy | Quantile) -> Any:
-        if self._before is not None and isinstance(given, Shared) and given.serial > self._before:
+        if self._before is not None and made_after(self._before, given):
             return given
         known = self._known.get(id(given))
         if known is None:

@@ -17,9 +17,8 @@ next_number = count(1).__next__
 class Shared:
     """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
 
-    __slots__ = ("_made_with", "serial")
-    serial: int
-    """One more than that of the object made before."""
+    __slots__ = ("_made_with", "_serial")
+    _serial: int
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
     _renamed: ClassVar[Mapping[str, str]] = {}
     """Arguments that had another name: the old one, and that of today."""
@@ -32,7 +31,7 @@ class Shared:
                 raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)
         self._made_with = args, kwargs
-        self.serial = next_number()
+        self._serial = next_number()
         return self
 
     def fresh(self) -> Self:
@@ -55,3 +54,8 @@ class Shared:
     def __deepcopy__(self, memo: object) -> Any:
         """Refuse, as pickling does."""
         return self.__reduce__()
+
+
+def made_after(number: int, given: object) -> bool:
+    """Whether it has a state and was made after this number was given out."""
+    return isinstance(given, Shared) and given._serial > number  # noqa: SLF001 - nobody else has a use for it
