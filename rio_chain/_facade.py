@@ -59,6 +59,13 @@ def stream(
     return Stream(request, executor, deadline, values=values)
 
 
+def inherited_deadline() -> Deadline | None:
+    """As ``Facade.inherited_deadline``."""
+    from rio_chain.engine._current_run import inherited
+
+    return inherited()
+
+
 def progress(inputs: Iterable[Any], /) -> Progress:
     """As ``Facade.progress``."""
     from rio_chain.inspect.live._progress import Progress

@@ -62,6 +62,10 @@ class Facade(Protocol):
         """As ``Request.stream``."""
         ...
 
+    def inherited_deadline(self) -> Deadline | None:
+        """What ``Deadline.current`` gives, if there is a limit."""
+        ...
+
     def progress(self, inputs: Iterable[Any], /) -> Progress:
         """What ``Balancer.map`` shows."""
         ...

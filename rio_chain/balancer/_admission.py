@@ -86,7 +86,11 @@ class Admission(DeferringLock):
 
     def refusal(self) -> BalancerClosed:
         """What a closed balancer says."""
-        return BalancerClosed(f"this balancer is closed; make a new one ({self.why})")
+        return BalancerClosed(f"this balancer is closed; `with` or `async with` opens it again ({self.why})")
+
+    def go_on_counting(self, before: Admission) -> None:
+        """Take over the counters of one that has closed."""
+        self.rejected, self.done, self.waits, self.lasted = before.rejected, before.done, before.waits, before.lasted
 
     def _admit_late(self, turn: Turn) -> None:
         """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""

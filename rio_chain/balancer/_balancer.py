@@ -1,36 +1,31 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, and
-how it closes in ``_close``.
+Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, how
+it closes in ``_close``, and how it opens again in ``_lifetime``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
-from rio_chain._core.units import Duration, count, seconds, short_repr
+from rio_chain._core.units import Duration, count, seconds
 from rio_chain._core.users_line import users_line
 from rio_chain.balancer import _mapping
-from rio_chain.balancer._admission import Admission
-from rio_chain.balancer._close import Closing
-from rio_chain.balancer._dispatch import Dispatcher
-from rio_chain.balancer._dropped import described, dropped, snapshot, state
-from rio_chain.balancer._host_binding import HostBinding
+from rio_chain.balancer._dropped import described, snapshot, state
 from rio_chain.balancer._lanes import BalancerLanes
-from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
+from rio_chain.balancer._lifetime import Lifetime, Settings
+from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.balancer._stats import Stats, WatchedBalancer
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
-from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
-from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
+from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
@@ -39,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
+    from rio_chain.balancer._admission import Admission
+    from rio_chain.balancer._dispatch import Dispatcher
+    from rio_chain.balancer._host_binding import HostBinding
     from rio_chain.executors._base import Executor, Host
     from rio_chain.results._outcome import Outcome
 
@@ -53,6 +51,9 @@ class Balancer(NotebookRepr):
 
     It binds on entry or first use: ``async with``, or the first ``arun``, binds the loop that is running; ``with``, or
     the first ``run`` or ``post``, gives it a thread of its own. So one made at module level works everywhere.
+
+    It takes nothing more once it is closed. ``with`` or ``async with`` opens it anew, also on another loop; its
+    counters go on, and calls abandoned before still count. While a block has it open, no second one can enter it.
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
@@ -98,24 +99,19 @@ class Balancer(NotebookRepr):
         aging: Duration | None = None,
     ) -> None:
         given = None if executor is None else checked_executor(executor)
-        self._workers = count(workers, "workers", least=1)
-        threads = 4 * workers if threads is None else count(threads, "threads", least=1)
-        self._abandon_after = seconds(abandon_after, "abandon_after")
-        self._max_abandoned = 2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1)
-        opened = BalancerLanes(lanes, lane_bytes)
-        self._admission = Admission(workers, count(buffer, "buffer"), checked_aging(aging))
-        self._dispatcher = Dispatcher(self._admission, self._abandon_after, opened.close)
-        self._binding = HostBinding(
-            given,
-            self._admission,
-            opened,
-            threads=threads,
-            max_abandoned=self._max_abandoned,
-            lost=self._dispatcher.lost,
+        workers = count(workers, "workers", least=1)
+        self._settings = Settings(
+            executor=given,
+            workers=workers,
+            threads=4 * workers if threads is None else count(threads, "threads", least=1),
+            abandon_after=seconds(abandon_after, "abandon_after"),
+            max_abandoned=2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1),
+            lanes=BalancerLanes(lanes, lane_bytes),
+            buffer=count(buffer, "buffer"),
+            aging=checked_aging(aging),
+            made=users_line(),
         )
-        self._finalizer = weakref.finalize(self, dropped, self._dispatcher, self._binding, users_line())
-        self._finalizer.atexit = False
-        self._closing = Closing(self._dispatcher, self._binding, self._finalizer.detach)
+        self._lifetime = Lifetime(self, self._settings)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -149,12 +145,14 @@ class Balancer(NotebookRepr):
             BalancerClosed: it is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
-        host = self._binding.get(here=True)
+        lifetime = self._lifetime
+        admission = lifetime.admission
+        host = lifetime.binding.get(here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
             host.check_await()
-            return await wait_in_place(self._post(host, request, options))
-        self._check(host, request)
+            return await wait_in_place(lifetime.post(host, request, options))
+        lifetime.check(host, request)
         rt, run = host.runtime, Run(request.given[0])
         run.priority = options.priority
         checkpoints = rt.checkpoints
@@ -165,22 +163,22 @@ class Balancer(NotebookRepr):
         posted = began = rt.now()
         got: Any = UNFINISHED
         try:
-            if not self._admission.take(run):
-                error = await self._dispatcher.slot_came(rt, run, options, posted)
+            if not admission.take(run):
+                error = await lifetime.dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
                     return outcome_of_unbegun(request, run, error, posted, rt.now())
                 began = rt.now()
             try:  # as ``execute`` does it, without one more coroutine for each request that is under way
-                walking = begin(rt, request, run, began, options.deadline, self._abandon_after)
+                walking = begin(rt, request, run, began, options.deadline, lifetime.settings.abandon_after)
                 del request
                 got = await walking
             finally:
                 outcome = finish(run, got, (posted, began, rt.now()))
-                self._admission.leave(run, began - posted, rt.now() - began)
+                admission.leave(run, began - posted, rt.now() - began)
         except BaseException:  # an interruption may come anywhere
-            run.dropped = self._admission.torn = True
+            run.dropped = admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-                surely(self._admission.settle)
+                surely(admission.settle)
             raise
         if checkpoints is not None and checkpoints.count() == passed:
             await checkpoints.pause()
@@ -203,12 +201,13 @@ class Balancer(NotebookRepr):
             Saturated: ``max_abandoned`` abandoned calls still run.
             UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
         """
-        host = self._binding.get(here=False)
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
-        return wait_for(self._post(host, request, options))
+        return wait_for(lifetime.post(host, request, options))
 
     def post(
         self,
@@ -225,8 +224,10 @@ class Balancer(NotebookRepr):
             BalancerClosed: it is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
-        host = self._binding.get(here=False)
-        return self._post(host, request, request_options(host.runtime.now, priority, deadline, queue_timeout, "reject"))
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=False)
+        options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
+        return lifetime.post(host, request, options)
 
     def map(
         self,
@@ -251,13 +252,15 @@ class Balancer(NotebookRepr):
                 is known, how much time is left: in a notebook, in a terminal as a bar (with the extra
                 ``rio-chain[watch]``), elsewhere as lines on stderr.
         """
-        host = self._binding.get(here=False)
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError(
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
-        post = self._poster(host, chain, priority)
-        return _mapping.outcomes(host, post, inputs, 2 * self._workers, as_completed=as_completed, progress=progress)
+        post = lifetime.poster(host, chain, priority)
+        ahead = 2 * self._settings.workers
+        return _mapping.outcomes(host, post, inputs, ahead, as_completed=as_completed, progress=progress)
 
     def amap(
         self,
@@ -269,30 +272,10 @@ class Balancer(NotebookRepr):
         progress: bool = False,
     ) -> AsyncIterator[Outcome[Out]]:
         """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
-        host = self._binding.get(here=True)
-        post = self._poster(host, chain, priority)
-        return _mapping.async_outcomes(post, inputs, 2 * self._workers, as_completed=as_completed, progress=progress)
-
-    def _poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
-        options = request_options(host.runtime.now, priority)
-        return lambda value: self._post(host, chain(value), options)
-
-    def _check(self, host: Host, request: Request[Any]) -> None:
-        given: Any = request
-        if type(given) is not Request:
-            got = short_repr(request)
-            raise ChainDefinitionError(
-                f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
-            )
-        if request.given[0].lanes:
-            check_lanes(request, host.runtime.lanes)
-        if host.pool.saturated and not self._admission.closed:
-            self._admission.rejected += 1
-            raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
-
-    def _post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
-        self._check(host, request)
-        return self._dispatcher.post(host, request, options)
+        lifetime = self._lifetime
+        post = lifetime.poster(lifetime.binding.get(here=True), chain, priority)
+        ahead = 2 * self._settings.workers
+        return _mapping.async_outcomes(post, inputs, ahead, as_completed=as_completed, progress=progress)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 
@@ -309,33 +292,51 @@ class Balancer(NotebookRepr):
             UsageError: on the thread of the loop it is bound to; write ``await balancer.aclose()`` there. In a body
                 that it runs itself. In a process forked since it was bound.
         """
-        self._closing.close(grace)
+        self._lifetime.closing.close(grace)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
-        await self._closing.aclose(grace)
+        await self._lifetime.closing.aclose(grace)
+
+    def _enter(self, *, here: bool) -> Self:
+        if self._lifetime.admission.closed:
+            self._lifetime = self._lifetime.next(self)
+        self._lifetime.enter(here=here)
+        return self
 
     def __enter__(self) -> Self:
-        self._binding.get(here=False)
-        return self
+        return self._enter(here=False)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if not self._binding.forked:  # in a child it is the parent's to close
-            self.close(**self._closing.leave_block(exc))
+            self.close(**self._lifetime.closing.leave_block(exc))
 
     async def __aenter__(self) -> Self:
-        self._binding.get(here=True)
-        return self
+        return self._enter(here=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if not self._binding.forked:
-            await self.aclose(**self._closing.leave_block(exc))
+            await self.aclose(**self._lifetime.closing.leave_block(exc))
+
+    # The parts of today, for those who look at it.
+
+    @property
+    def _admission(self) -> Admission:
+        return self._lifetime.admission
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        return self._lifetime.dispatcher
+
+    @property
+    def _binding(self) -> HostBinding:
+        return self._lifetime.binding
 
     @property
     def _host(self) -> Host | None:
-        return self._binding.host
+        return self._lifetime.binding.host
 
     # --- looking at it -------------------------------------------------------------------------------------------
 
@@ -368,7 +369,7 @@ class Balancer(NotebookRepr):
         self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
-        bounds = self._workers, self._admission.buffer, self._max_abandoned
+        bounds = self._settings.workers, self._settings.buffer, self._settings.max_abandoned
         hooks.facade.watch(
             WatchedBalancer(
                 *bounds,

@@ -40,7 +40,7 @@ class Dispatcher:
         self.abandon_after = abandon_after
         self.posted: set[PostedRequest] = set()  # started on the host and not answered
         self._on_loss = on_loss
-        self._gone = False  # the host's loop has ended
+        self.gone = False  # the host's loop has ended
 
     @property
     def idle(self) -> bool:
@@ -130,8 +130,8 @@ class Dispatcher:
         try:
             posted_request.host.spawn(main, posted_request.context, accepted=accepted)
         except HostGone:
-            self._gone = over = True
-        if self._gone:  # also when it ended between: then a strand that it took will not run
+            self.gone = over = True
+        if self.gone:  # also when it ended between: then a strand that it took will not run
             self.lost(over=over)
 
     async def _wait_and_serve(self, posted_request: PostedRequest, turn: Turn, until: float) -> None:
@@ -199,7 +199,7 @@ class Dispatcher:
 
     def _cancelled(self) -> TicketCancelled:
         """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
-        return TicketCancelled(LOST if self._gone else CLOSED)
+        return TicketCancelled(LOST if self.gone else CLOSED)
 
     def _withdraw(self, posted_request: PostedRequest, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
@@ -218,7 +218,7 @@ class Dispatcher:
 
         ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
         """
-        self._gone = True
+        self.gone = True
         self.admission.shut(ENDED)
         try:
             self.cancel_left()

@@ -14,6 +14,7 @@ from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_libr
 
 if TYPE_CHECKING:
     from rio_chain.executors._base import Executor, Host, Lost
+    from rio_chain.executors._worker_pool import WorkerPool
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
@@ -29,6 +30,7 @@ class HostBinding:
         threads: the most sync functions at once, without abandoned ones.
         max_abandoned: the most abandoned calls.
         lost: called when the host's loop ends while it is in use.
+        pool_before: of the host that it had before it was closed the last time. What is abandoned there still counts.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class HostBinding:
         threads: int,
         max_abandoned: int,
         lost: Lost,
+        pool_before: WorkerPool | None = None,
     ) -> None:
         if executor is not None:
             module_of(executor)
@@ -49,6 +52,7 @@ class HostBinding:
         self._lanes = lanes
         self._sizes = threads, max_abandoned
         self._lost = lost
+        self._pool_before = pool_before
         self._lock = threading.RLock()  # one binds at a time
         self._deciding = threading.RLock()
         self._pid = 0  # the process that bound it
@@ -107,6 +111,8 @@ class HostBinding:
         else:
             host = module_of(self._executor or DEFAULT).launch(*self._sizes)
         try:
+            if self._pool_before is not None:
+                host.pool.count_abandoned_of(self._pool_before)
             host.runtime.lanes = self._lanes.open()
             host.on_loss(self._lost)
         except BaseException:

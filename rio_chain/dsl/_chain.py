@@ -253,18 +253,23 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
 
     # --- other functions ----------------------------------------------------------------------------------------
 
-    def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0) -> Self:
+    def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0, fresh: bool = True) -> Self:
         """The same chain over other functions: for tests, and to ask what would happen.
 
         Names, policies, order, ``.using`` and the arguments of the chain stay as they are; only the functions of the
         tasks that are named are others. They get what those got. They run in no lane, and in place only where they are
         plain and the task is ``.inline()``. Bridges, and chains that a function returns, are not replaced.
 
+        Breakers, limits, caches and the like are fresh ones, made as those of this chain were: what one test leaves in
+        them does not reach the next, and the real ones learn nothing of a test.
+
         Args:
             backends: for each name of a task what to call: a ``Script``, a ``LatencyModel`` (whose calls answer what
                 ``returning`` says), or any function, plain or async. A function that stands in the chain twice is
                 replaced at both places by its name, ``"f"``, and at one by ``"f#1"`` or ``"f#2"``, which wins.
             seed: of what the models draw, each in a row of its own. Default 0.
+            fresh: False: it shares the policies of this chain, with all that they have seen. Default True. A ``Gate``
+                of your own is always shared.
 
         Raises:
             ChainDefinitionError: a name that no task has; a value that can't be called as that task is.
@@ -281,7 +286,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         """
         from rio_chain.simulation._with_backends import with_backends  # noqa: PLC0415 - needed in tests
 
-        same: Self = with_backends(self, backends, seed)
+        same: Self = with_backends(self, backends, seed, fresh=fresh)
         return same
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -79,7 +79,8 @@ class Task(Chain[P, Out]):
     def inline(self) -> Task[P, Out]:
         """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.
 
-        It can't be interrupted: a limit that passes meanwhile counts when it returns.
+        It can't be interrupted: a limit that passes meanwhile counts when it returns. It computes and calls no backend:
+        ``bounds`` counts no time for it, and ``simulate`` and ``advise`` run it as it is.
 
         Raises:
             ChainDefinitionError: the function is async.

@@ -12,7 +12,7 @@ from typing import Any
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine._current_run import CURRENT, INF, Strand
+from rio_chain.engine._current_run import CURRENT, INF, Run, Strand
 from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
 from rio_chain.engine._enter_policy import wait_at_most
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, RunPart, ask, budget_of, first_over
@@ -92,7 +92,7 @@ class HedgeRace:
         parent = self.parent
         shared = self.branches[number % len(self.branches)].shared
         rt = ClosingRuntime(parent.rt, _left_open if shared else self._unwanted, partial(self._late, number))
-        strand = parent.fork(parent.run.part(), rt, self.race)
+        strand = parent.fork(self._part_run(number), rt, self.race)
         strand.replica, strand.rounds = number, self.rounds
         CURRENT.set(strand)
         extra = None
@@ -125,6 +125,12 @@ class HedgeRace:
             elif self.budget is not None and not number:
                 first_over(self.frames, self.budget)
             strand.end()
+
+    def _part_run(self, number: int) -> Run:
+        run = self.parent.run.part()
+        if self.hedge:  # the same call at another place has the same idempotency key
+            run.step = self.branches[number % len(self.branches)].low - self.branches[0].low
+        return run
 
     async def _run(self, strand: Strand, number: int, value: Any, part: RunPart) -> None:
         branch = self.branches[number % len(self.branches)]

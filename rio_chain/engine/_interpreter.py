@@ -26,7 +26,7 @@ from rio_chain.engine._classify_error import (
     classify,
     record_failed_call,
 )
-from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._each import run_each
 from rio_chain.engine._enter_policy import enter_policies
 from rio_chain.engine._expand import run_expand
@@ -80,9 +80,9 @@ from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned, Pinning, call_pinning
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
-from rio_chain.results._nested_run import NestedRun
+from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import Log, close, note_call, record_of
+from rio_chain.results._task_record import close, note_call, record_of
 
 INF = float("inf")
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
@@ -188,7 +188,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     ):
                         if kind is Refused:
                             phase = REFUSED
-                        got = await _plain(strand, got, index)
+                        got = await _plain(strand, got, pc, index)
                         route = DIRECT  # what is awaited holds nobody
                     t = now()
                     if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
@@ -225,7 +225,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, deadline)
-                        got = await _plain(strand, got)
+                        got = await _plain(strand, got, pc)
                         began = INF  # what is awaited holds nobody
                     value = got
                     pc += 1
@@ -287,7 +287,7 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         return op.after, await run_fan_out(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
-        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
+        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
     if code == RACE:
@@ -302,12 +302,11 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
     elif code == CONSTANT:
         value = fresh(op.value)
     elif code == HANDLER:
-        call = _handled(strand, op, value)
+        call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
     else:  # a bridge
         bridge = BridgeOp.of(op)
-        got = await _invoke(strand, bridge.route, bridge.fn, value)
-        value = await _plain(strand, got)
+        value = await _plain(strand, await _invoke(strand, bridge.route, bridge.fn, value), pc)
     return pc + 1, value
 
 
@@ -325,9 +324,9 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
     return leave_at, hit.value
 
 
-async def _handled(strand: Strand, op: HandlerOp, value: Any) -> Any:
+async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:
     """What a fallback that is a function makes of an error."""
-    return await _plain(strand, await _invoke(strand, op.route, op.fn, value))
+    return await _plain(strand, await _invoke(strand, op.route, op.fn, value), pc)
 
 
 def _arm(strand: Strand, deadline: float) -> None:
@@ -351,11 +350,8 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
     return await strand.rt.call_async(fn, (value,), NO_KWARGS)
 
 
-async def _plain(strand: Strand, got: Any, index: int | None = None) -> Any:
-    """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised.
-
-    ``index``: it is the answer of that task.
-    """
+async def _plain(strand: Strand, got: Any, pc: int, index: int | None = None) -> Any:
+    """What the answer of instruction ``pc``, the task ``index``, is: Results are opened, Requests and awaitables run."""
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -370,7 +366,7 @@ async def _plain(strand: Strand, got: Any, index: int | None = None) -> Any:
             finally:
                 del got  # its traceback keeps this frame
         if kind is Request:
-            return await _nested(strand, got, index)
+            return await _nested(strand, got, pc, index)
         if kind is Pinned:
             if all(pinned.value is not got.value for pinned in strand.pinned):
                 strand.pinned = (*strand.pinned, got)
@@ -380,36 +376,25 @@ async def _plain(strand: Strand, got: Any, index: int | None = None) -> Any:
         got = await _invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
-async def _nested(parent: Strand, request: Request[Any], index: int | None) -> Any:
+async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | None) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    run, around, began = parent.run.nested(request.given[0], index), parent.run, parent.rt.now()
+    run, log, began = parent.run.nested(request.given[0], pc, index), parent.run.log, parent.rt.now()
     strand = run.strand(parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender = parent.permits, parent.contender
     token = CURRENT.set(strand)
-    got: Any = None
+    got: Any = INTERRUPTED
     try:
         program, value = program_for(request, parent.rt)
         strand.kept = [None] * program.kept
         got = await interpret(strand, program.ops, 0, program.length, value, parent.rt.now())
-    except BaseException:
-        if index is not None:  # the record learns from its task what ended it
-            note_nested(around.log, index, run, (began, parent.rt.now()))
-        raise
     finally:
         strand.close()
         CURRENT.reset(token)
-    if index is not None:
-        note_nested(around.log, index, run, (began, parent.rt.now())).end(got)
+        if index is not None:
+            note_nested(log, index, run, (began, parent.rt.now()), got)
     if type(got) is Failed:
         raise NestedFail(got.error)
     return got
-
-
-def note_nested(log: Log, index: int, run: Run, times: tuple[float, float]) -> NestedRun:
-    """The task returned a Request, whose run is over or was interrupted."""
-    nested = NestedRun(run.plan, run.log, times, run.over if run.observed else None)
-    record_of(log, index).nested = nested
-    return nested
 
 
 async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:

@@ -15,6 +15,8 @@ from rio_chain.errors import UsageError
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     """The program that runs a request on a runtime, and its input."""
     plan, args, kwargs = request.given
+    if rt.policies is not None:
+        plan = rt.policies.plan(plan)
     if plan.lanes:
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)

@@ -184,16 +184,22 @@ class ObservedRun(Run):
         """As ``Run.part``."""
         told = self.told
         if item is not None:
-            return ObservedRun(ObservedPart(told.watch, told, item=item), self)
-        return ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+            part = ObservedRun(ObservedPart(told.watch, told, item=item), self)
+        else:
+            part = ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+        part.step = 0
+        return part
 
-    def nested(self, plan: Plan, index: int | None) -> Run:
+    def nested(self, plan: Plan, pc: int, index: int | None) -> Run:
         """As ``Run.nested``. Of that of a bridge nothing is told."""
+        nested = super().nested(plan, pc, index)
         if index is None:
-            return Run(plan, self)
+            return nested
         name, item = self.plan.tasks[index].name, self.told.item
         sink = self.told.watch.inside(plan, name if item is None else f"{name}[{item}]")
-        return ObservedRun(ObservedPart(sink), self)
+        observed = ObservedRun(ObservedPart(sink), self)
+        observed.step = nested.step
+        return observed
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rio_chain.results._outcome import Failed, Outcome
-from rio_chain.results._task_record import Log, close
+from rio_chain.results._task_record import Log, close, record_of
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
+
+
+INTERRUPTED: Any = Failed(None)
+"""Stands for the value of one that did not end by itself, while its task has not ended yet."""
 
 
 class NestedRun:
@@ -25,7 +29,7 @@ class NestedRun:
         self._log = log
         self._times = times  # began, ended
         self._over = over  # to be called with the cause when it has ended
-        self._got: Any = _OPEN
+        self._got: Any = INTERRUPTED
 
     def end(self, got: Any) -> None:
         """It ended with a value, or with ``Failed``."""
@@ -36,7 +40,7 @@ class NestedRun:
 
     def interrupted(self, error: Any) -> None:
         """The task that it is a part of ended with ``error``."""
-        if self._got is _OPEN:
+        if self._got is INTERRUPTED:
             close(self._log, 0, len(self._log), error)
             self.end(Failed(error))
 
@@ -51,5 +55,25 @@ class NestedRun:
         return Outcome(self._plan, self._log, self._got, (began, began, ended))
 
 
-_OPEN: Any = Failed(None)
-"""Stands for the value of one that was interrupted, while its task has not ended yet."""
+class _Run(Protocol):
+    """What is read of the state of a run."""
+
+    plan: Plan
+    log: Log
+
+    @property
+    def observed(self) -> bool:
+        """Whether it tells anybody what happens in it."""
+        ...
+
+    def over(self, cause: Any = None) -> None:
+        """Nothing more will happen in it."""
+        ...
+
+
+def note_nested(log: Log, index: int, run: _Run, times: tuple[float, float], got: Any) -> None:
+    """The task ``index`` returned a Request, whose run gave that, or was ``INTERRUPTED``."""
+    nested = NestedRun(run.plan, run.log, times, run.over if run.observed else None)
+    record_of(log, index).nested = nested
+    if got is not INTERRUPTED:
+        nested.end(got)

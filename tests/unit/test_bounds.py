@@ -203,7 +203,39 @@ class TestLook:
             f: at most 2 calls, without hedges 1
             g: at most 4 calls
             retry of g: 2 of 4 calls begin within 500 ms when they are slow""")
-        assert str(F.bounds()) == "no limit but abandon_after\nf: at most 1 call"
+        assert str(F.bounds()) == "no limit but abandon_after\nnothing limits f\nf: at most 1 call"
+
+    def test_names_what_has_no_limit(self) -> None:
+        short = F.timeout(5)
+        for chain, names in (
+            (short >> G, ("g",)),
+            ((short & G) >> H, ("g", "h")),
+            (short | G, ("g",)),
+            (G >> G, ("g#1", "g#2")),
+            (each(G), ("g",)),
+            (each(short), ("each of f",)),
+            (each(short >> short), ("each of f#1, f#2",)),
+            (short.limit(Limit(1)) >> G.retry(2), ("limit of f", "g")),
+            (G.replica(to=[short]), ("g",)),
+            (race(G, short), ("g",)),
+            (choose(when(int, short), otherwise=G), ("g",)),
+            (G.named("slow one"), ("slow one",)),
+            (short >> G.timeout(9), ()),
+            ((short >> G).timeout(9), ()),
+            (each(G).timeout(9), ()),
+            (short >> G.inline(), ()),
+        ):
+            bounds = chain.bounds()
+            assert bounds.unlimited == names, repr(chain)
+            assert (bounds.time == math.inf) == bool(names)
+        assert str((short >> G >> (H & H)).bounds()).splitlines()[1] == "nothing limits g, h#1, h#2"
+
+    def test_an_inline_function_is_no_backend(self) -> None:
+        chain = F.timeout(100).retry(1, backoff=None) >> G.inline() >> each(H.inline())
+        bounds = (chain.timeout(500) >> G.inline().retry(9, backoff=None)).bounds()
+        assert (bounds.time, bounds.calls, bounds.calls_without_hedges) == (500, {"f": 2}, {"f": 2})
+        alone = (F.timeout(100) >> G.inline()).bounds()
+        assert (alone.time, alone.calls, alone.unlimited) == (100, {"f": 1}, ())
 
     def test_items_are_any_number(self) -> None:
         chain = each(F.timeout(100)).timeout(500) >> G.replica(2, to=[each(H)]).timeout(50)
