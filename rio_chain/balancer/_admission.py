@@ -116,6 +116,33 @@ class Admission(DeferringLock):
             raise
         self._after()
 
+    def pass_on(  # noqa: PLR0917 - called for every item of a map
+        self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float
+    ) -> Turn | None:
+        """As ``leave``; then a slot for another run, which was accepted before: the balancer may be closed by now.
+
+        None: it has the slot. Else its turn, as others wait; ``at`` is the instant that it was posted.
+        """
+        try:
+            return self.decide(self._pass_on, run, following, priority, at, waited, lasted)
+        except BaseException:
+            self._drop(run)
+            raise
+
+    def _pass_on(  # noqa: PLR0917 - as above
+        self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float
+    ) -> Turn | None:
+        self.done += 1
+        self.waits.add(waited)
+        self.lasted.add(lasted)
+        if not self.queue.waiting and (self.runs.pop(run, self) is not self or self.queue.take()):
+            self.runs[following] = None
+            return None
+        turn = Turn(following, priority, at)
+        self.queue.enter(turn)
+        self._hand_over(run)
+        return None if turn.state == "granted" else turn
+
     def _drop(self, run: Run) -> None:
         """What was to give its slot back was interrupted."""
         run.dropped = self.torn = True

@@ -258,9 +258,8 @@ class Balancer(NotebookRepr):
             raise UsageError(
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
-        post = lifetime.poster(host, chain, priority)
-        ahead = 2 * self._settings.workers
-        return _mapping.outcomes(host, post, inputs, ahead, as_completed=as_completed, progress=progress)
+        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed)
+        return _mapping.outcomes(window, inputs, progress=progress)
 
     def amap(
         self,
@@ -273,9 +272,9 @@ class Balancer(NotebookRepr):
     ) -> AsyncIterator[Outcome[Out]]:
         """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
         lifetime = self._lifetime
-        post = lifetime.poster(lifetime.binding.get(here=True), chain, priority)
-        ahead = 2 * self._settings.workers
-        return _mapping.async_outcomes(post, inputs, ahead, as_completed=as_completed, progress=progress)
+        host = lifetime.binding.get(here=True)
+        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed)
+        return _mapping.async_outcomes(window, inputs, progress=progress)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 

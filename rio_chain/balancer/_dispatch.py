@@ -41,6 +41,7 @@ class Dispatcher:
         self.posted: set[PostedRequest] = set()  # started on the host and not answered
         self._on_loss = on_loss
         self.gone = False  # the host's loop has ended
+        self.cut: Exception | None = None  # why what is left is cancelled, once it is
 
     @property
     def idle(self) -> bool:
@@ -68,8 +69,14 @@ class Dispatcher:
             admission=self.admission,
             open=self.posted,
         )
+        self.accept(posted_request, options)
+        return ticket
+
+    def accept(self, posted_request: PostedRequest, options: RequestOptions) -> None:
+        """Start its strand, or let it wait in the line. Raises as ``post``."""
+        run = posted_request.ticket.run
         try:
-            if self.admission.take(ticket.run):
+            if self.admission.take(run):
                 self._start(posted_request, posted_request.serve)
             else:
                 self._line_up(posted_request, options)
@@ -77,11 +84,10 @@ class Dispatcher:
             raise
         except BaseException:  # an interruption, or no thread could be started; nobody knows how far it got
             if not posted_request.begun:
-                posted_request.begun = ticket.run.dropped = self.admission.torn = True
+                posted_request.begun = run.dropped = self.admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, `settle` and the next decision do
                 surely(partial(self._drop, posted_request))
             raise
-        return ticket
 
     def _drop(self, posted_request: PostedRequest) -> None:
         """Nobody has its ticket: it does not run, or not on, and holds neither a place nor a slot."""
@@ -104,7 +110,7 @@ class Dispatcher:
 
     def _line_up(self, posted_request: PostedRequest, options: RequestOptions) -> None:
         turn = posted_request.turn = Turn(posted_request.ticket.run, options.priority, posted_request.posted)
-        posted_request.ticket.withdraw = partial(self._withdraw, posted_request, turn)
+        posted_request.ticket.withdraw = partial(self.withdraw, posted_request, turn)
         until = options.until(posted_request.host.runtime, turn.at)
         if until == INF:  # it waits alone; else a strand waits with it and looks at the time
             turn.wake = partial(self._start_woken, posted_request, turn)
@@ -201,17 +207,18 @@ class Dispatcher:
         """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
         return TicketCancelled(LOST if self.gone else CLOSED)
 
-    def _withdraw(self, posted_request: PostedRequest, turn: Turn, error: Exception) -> None:
+    def withdraw(self, posted_request: PostedRequest, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
-        if self.admission.defer(lambda: self._withdraw(posted_request, turn, error)):
+        if self.admission.defer(lambda: self.withdraw(posted_request, turn, error)):
             return
         if self.admission.withdraw(turn):
             posted_request.cancelled(error)
 
     def cancel_left(self) -> None:
         """Answer those who wait in the line, and stop those that run."""
+        self.cut = cut = self._cancelled()  # first: a worker of a map that takes its next item looks there
         for run in self.admission.clear():
-            run.stop(self._cancelled())
+            run.stop(cut)
 
     def lost(self, *, over: bool = False) -> None:
         """The host's loop ends: everything is answered now.

@@ -17,13 +17,15 @@ from rio_chain.balancer._close import Closing
 from rio_chain.balancer._dispatch import Dispatcher
 from rio_chain.balancer._dropped import dropped
 from rio_chain.balancer._host_binding import HostBinding
+from rio_chain.balancer._map_worker import MapRequests
+from rio_chain.balancer._mapping import Window
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.chain._request import Request
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, Saturated, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rio_chain._core.users_line import Line
     from rio_chain.balancer._lanes import BalancerLanes
@@ -104,10 +106,26 @@ class Lifetime:
         self.check(host, request)
         return self.dispatcher.post(host, request, options)
 
-    def poster(self, host: Host, chain: Callable[[In], Request[Out]], priority: float) -> Callable[[In], Ticket[Out]]:
-        """A function that posts the request for an input."""
+    def map_window(
+        self,
+        host: Host,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        priority: float,
+        *,
+        as_completed: bool,
+    ) -> Window[In, Out]:
+        """The inputs of a ``map`` on their way."""
         options = request_options(host.runtime.now, priority)
-        return lambda value: self.post(host, chain(value), options)
+        workers = self.settings.workers
+        requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)
+
+        def request_for(value: In) -> Request[Out]:
+            request = chain(value)
+            self.check(host, request)
+            return request
+
+        return Window(requests, request_for, inputs, in_order=not as_completed)
 
     # --- blocks -----------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""Many inputs through one balancer, a bounded number of them at a time."""
+"""Many inputs through one balancer, a bounded number of them at a time: the side that reads."""
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
@@ -10,123 +9,134 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rio_chain._core import hooks
+from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.units import flag
-from rio_chain.executors._blocking_wait import SLICE, BlockingHost, once, wait_until_done
+from rio_chain.balancer._map_worker import MapItem, MapRequests
+from rio_chain.engine._iterables import is_plain
+from rio_chain.executors._blocking_wait import SLICE, wait_until_done
 from rio_chain.executors._running_loop import runtime_here, waiter_here
-from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
+    from rio_chain.chain._request import Request
     from rio_chain.results._outcome import Outcome
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-Post = Callable[[In], Ticket[Out]]
-
-
+Make = Callable[[In], "Request[Out]"]
+"""A chain of one argument, or what stands for one. It checks the request that it gives."""
 Meanwhile = Callable[[], None]
 """Called again and again while one waits; it shows how far things are."""
 
 
-class _Window(Generic[In, Out]):
-    """The inputs that are under way, in their order, and those of them that were answered, in theirs."""
+UNKNOWN = object()
 
-    def __init__(self, post: Post[In, Out], inputs: Iterable[In], *, as_completed: bool) -> None:
-        self._post = post
+
+class Window(Generic[In, Out]):
+    """The inputs that were read and whose Outcomes were not handed out, in their order.
+
+    Twice as many as there are workers, so that none of these waits for the one that reads. Of a list or a range four
+    times as many and one: while the first one is slow, the others go on, and their Outcomes wait.
+    """
+
+    def __init__(
+        self, requests: MapRequests[Out], make: Make[In, Out], inputs: Iterable[In], *, in_order: bool
+    ) -> None:
+        self.requests = requests
+        self.in_order = in_order
+        self.items: deque[MapItem[Out]] = deque()
+        self._make = make
+        workers = requests.most
+        self._size = 4 * workers + 1 if is_plain(inputs) else 2 * workers
+        self._batch = max(workers, self._size - 2 * workers)  # so many are read at once, if that may wait
         self._source = iter(inputs)
-        self._as_completed = as_completed
-        self.pending: deque[Ticket[Out]] = deque()
-        self._ready = deque[Ticket[Out]](maxlen=None if as_completed else 0)  # in order, nobody asks for it
-        self._wake: list[Callable[[], None]] = []
 
-    def more(self, number: int) -> None:
-        """Post so many inputs, or those that are left."""
-        for value in islice(self._source, number):
-            ticket = self._post(value)
-            self.pending.append(ticket)
-            ticket.add_waker(once(partial(self._arrived, ticket)))
+    def fill(self) -> bool:
+        """Read as many inputs as there is room for. False: there is nothing to wait for.
 
-    def _arrived(self, ticket: Ticket[Out]) -> None:
-        self._ready.append(ticket)
-        with contextlib.suppress(IndexError):  # nobody waits, or another thread has taken the call
-            self._wake.pop()()
+        It reads none while the next Outcome is there and no worker needs an input. Nor while there are enough Outcomes:
+        then the one that reads is the slower side, and would start a worker for each input.
+        """
+        items, requests = self.items, self.requests
+        room = self._size - len(items)
+        if room < self._batch and items and self.next() is not None:
+            pending = len(requests.pending)
+            if pending or len(items) - len(requests.workers) >= requests.most:
+                return True
+        for value in islice(self._source, room):
+            items.append(requests.post(self._make(value)))
+        return bool(items)
 
-    @property
-    def waits(self) -> bool:
-        """Whether the next one to hand out is not known before one more is answered."""
-        return self._as_completed and not self._ready
+    def awaited(self) -> MapItem[Out] | None:
+        """The item that has to be answered next; None: any."""
+        return self.items[0] if self.in_order else None
 
-    def on_arrival(self, waker: Callable[[], None]) -> None:
-        """Call this once when one is answered; at once when one is."""
-        self._wake[:] = [waker]
-        if self._ready:  # it came in between
-            with contextlib.suppress(IndexError):
-                self._wake.pop()()
+    def next(self) -> MapItem[Out] | None:
+        """The one to hand out next; None if it is not answered yet."""
+        if not self.in_order:
+            return self.requests.ready[0] if self.requests.ready else None
+        item = self.items[0]
+        return item if item.outcome is not None or item.error is not None else None
 
-    def next(self) -> Ticket[Out]:
-        """The one to hand out next."""
-        return self._ready.popleft() if self._as_completed else self.pending[0]
+    def handed_out(self, item: MapItem[Out]) -> Outcome[Out]:
+        """Its Outcome; a BaseException of a body is raised."""
+        if self.in_order:
+            self.items.popleft()
+        else:
+            self.requests.ready.popleft()
+            self.items.remove(item)
+        if item.outcome is not None:
+            return item.outcome
+        if item.error is None:
+            raise RuntimeError("woken without an answer")
+        try:
+            raise as_kept(item.error)
+        finally:
+            del self, item  # its traceback keeps this frame
 
     def cancel(self) -> None:
-        """Cancel all that is under way. The last one first: a slot that becomes free must not go to one of the rest."""
-        for ticket in reversed(self.pending):
-            ticket.cancel("the loop over it was left")
+        """Cancel all that is under way: nothing more begins."""
+        self.requests.cancel(self.items)
 
 
-def outcomes(
-    host: BlockingHost, post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, progress: bool
-) -> Iterator[Outcome[Out]]:
+def outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: bool) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block; and how many there are, shown."""
     if not flag(progress, "progress"):
-        return outcomes_in_thread(host, post, inputs, window, as_completed=as_completed)
+        return outcomes_in_thread(window)
     shown = hooks.facade.progress(inputs)
-    give = partial(outcomes_in_thread, host, shown.posting(post), inputs, window, as_completed=as_completed)
-    return shown.shown(lambda look: give(look=look))
+    shown.follow(window.requests)
+    return shown.shown(partial(outcomes_in_thread, window))
 
 
-def async_outcomes(
-    post: Post[In, Out], inputs: Iterable[In], window: int, *, as_completed: bool, progress: bool
-) -> AsyncIterator[Outcome[Out]]:
+def async_outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: bool) -> AsyncIterator[Outcome[Out]]:
     """The same for a task."""
     if not flag(progress, "progress"):
-        return AsyncOutcomes(post, inputs, window, as_completed=as_completed)
+        return AsyncOutcomes(window)
     shown = hooks.facade.progress(inputs)
-    give = partial(AsyncOutcomes[Out], shown.posting(post), inputs, window, as_completed=as_completed)
-    return shown.ashown(lambda look: give(look=look))
+    shown.follow(window.requests)
+    return shown.ashown(partial(AsyncOutcomes, window))
 
 
-def outcomes_in_thread(
-    host: BlockingHost,
-    post: Post[In, Out],
-    inputs: Iterable[In],
-    window: int,
-    *,
-    as_completed: bool,
-    look: Meanwhile | None = None,
-) -> Iterator[Outcome[Out]]:
+def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -> Iterator[Outcome[Out]]:
     """The Outcomes, for a thread that may block."""
-    several = _Window(post, inputs, as_completed=as_completed)
+    requests = window.requests
     try:
-        several.more(window)
-        while several.pending:
-            if several.waits:
-                wait_until_done(host, several.on_arrival, meanwhile=look)
-            ticket = several.next()
-            if look is not None:
-                wait_until_done(host, ticket.add_waker, meanwhile=look)
-            outcome = ticket.wait()
-            several.pending.remove(ticket)
+        while window.fill():
+            while (item := window.next()) is None:
+                wait_until_done(requests.host, partial(requests.on_arrival, window.awaited()), meanwhile=look)
+            outcome = window.handed_out(item)
             if look is not None:
                 look()  # where nobody ever has to wait, too
+            del item
             yield outcome
-            several.more(1)
+            del outcome
     except GeneratorExit:
-        several.cancel()
+        window.cancel()
         raise
     except BaseException as error:
-        several.cancel()
+        window.cancel()
         if not isinstance(error, Exception):  # Ctrl-C, most likely; a second one does not wait
-            for ticket in several.pending:
-                wait_until_done(host, ticket.add_waker)
+            for worker in list(requests.workers):
+                wait_until_done(requests.host, worker.ticket.add_waker)
         raise
 
 
@@ -137,27 +147,30 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
     generator that is. ``aclose`` waits for the clean-up of what is under way, and so does a cancelled ``anext``.
     """
 
-    def __init__(
-        self,
-        post: Post[In, Out],
-        inputs: Iterable[In],
-        window: int,
-        *,
-        as_completed: bool,
-        look: Meanwhile | None = None,
-    ) -> None:
-        # the tickets know the window and not this, which ends when the loop drops it
-        self._window = _Window(post, inputs, as_completed=as_completed)
-        self._room = window
+    def __init__(self, window: Window[Any, Out], look: Meanwhile | None = None) -> None:
+        # the workers know the requests and not this, which ends when the loop drops it
+        self._window = window
         self._look = look
         self._waits = self._over = False
+        self._checkpoints: Any = UNKNOWN
 
     async def __anext__(self) -> Outcome[Out]:
         if self._waits:
             raise RuntimeError("another task waits for the next Outcome already")
         self._waits = True
+        window, look = self._window, self._look
         try:
-            return await self._next()
+            if self._over or not window.fill():
+                raise StopAsyncIteration  # noqa: TRY301 - what ends the loop ends this, too
+            item = window.next()
+            if item is None:
+                item = await self._came()
+            else:
+                if self._checkpoints is UNKNOWN:
+                    self._checkpoints = runtime_here().checkpoints
+                if self._checkpoints is not None:
+                    await self._checkpoints.pause()
+            outcome = window.handed_out(item)
         except BaseException as error:
             if isinstance(error, (Exception, GeneratorExit)):
                 self._leave()
@@ -166,26 +179,21 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
             raise
         finally:
             self._waits = False
-
-    async def _next(self) -> Outcome[Out]:
-        window, look = self._window, self._look
-        if not self._over:
-            window.more(self._room)
-            self._room = 1
-        if self._over or not window.pending:
-            raise StopAsyncIteration
-        while window.waits:  # a thread may be late to wake us for one that we have taken already
-            waiter = waiter_here()
-            window.on_arrival(waiter.wake)
-            await (waiter.wait() if look is None else _until_look(waiter.wait, look))
-        ticket = window.next()
-        if look is not None:
-            await _looking(ticket, look)
-        outcome = await ticket
-        window.pending.remove(ticket)
         if look is not None:
             look()  # where nobody ever has to wait, too
         return outcome
+
+    async def _came(self) -> MapItem[Out]:
+        window, look, host = self._window, self._look, self._window.requests.host
+        while True:  # a thread may be late to wake us for one that we have taken already
+            host.check_process()
+            host.check_await()
+            waiter = waiter_here()
+            window.requests.on_arrival(window.awaited(), waiter.wake)
+            await (waiter.wait() if look is None else _until_look(waiter.wait, look))
+            item = window.next()
+            if item is not None:
+                return item
 
     def _leave(self) -> None:
         self._over = True
@@ -194,21 +202,13 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
     async def aclose(self) -> None:
         """Cancel what is under way, and wait until it has ended, whatever interrupts this."""
         self._leave()
-        for ticket in self._window.pending:
-            await ticket.ended()
-        self._window.pending.clear()
+        for worker in list(self._window.requests.workers):
+            await worker.ticket.ended()
+        self._window.items.clear()
 
     def __del__(self) -> None:
         if hasattr(self, "_window"):  # else there were no inputs
             self._leave()
-
-
-async def _looking(ticket: Ticket[Any], look: Meanwhile) -> None:
-    """Meanwhile again and again until it is answered."""
-    waiter = waiter_here()
-    ticket.add_waker(waiter.wake)
-    while not ticket.done:
-        await _until_look(waiter.wait, look)
 
 
 async def _until_look(wait: Callable[[], Awaitable[None]], look: Meanwhile) -> None:

@@ -219,7 +219,7 @@ class Strand:
         """It is over, and so is its slot."""
         if self.contender is not None:
             self.contender.ended()
-        self.close()
+        self.run, self.kept, self.pinned = _OVER, NOTHING, ()  # as ``close``
         self.slot.release()
 
 

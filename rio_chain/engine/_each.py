@@ -16,10 +16,15 @@ from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail
 from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
-from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, items_of, on_edge
+from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, Plain, items_of, on_edge
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
 from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._outcome import Failed
+
+KEPT_FOR_EACH = 4
+"""Values that may wait for a slow one before them, for each item that runs at once. Those of a list or a range: an item
+of a generator may cost a call, and whoever stops early has paid for it.
+"""
 
 
 async def run_each(runner: ItemRunner, value: Any) -> Any:
@@ -31,7 +36,7 @@ async def run_each(runner: ItemRunner, value: Any) -> Any:
         items.drop()
         used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
         raise Fail(on_edge(runner.op.joint, used_up))
-    results = Results(runner) if folded is None else Folding(runner, *folded)
+    results = Results(runner) if folded is None else Folding(runner, *folded, sized=isinstance(items, Plain))
     flow = EachFlow(runner, items, results)
     workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
     beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
@@ -79,7 +84,7 @@ class EachFlow:
                     return None
                 self.waking = self.waking and not woken
                 woken = False
-                room = self.results.has_room(self.runner.op.node.limit)
+                room = self.results.has_room(self.taken)
                 item = self.items.ready(strand) if room else NOTHING
                 if item is not NOTHING:
                     return self._given(item)
@@ -144,9 +149,9 @@ class Results:
         self.ordered: bool = runner.op.node.ordered
         self.found: dict[int, Any] = {}
 
-    def has_room(self, limit: int) -> bool:
-        """Whether one more item may be begun."""
-        del limit
+    def has_room(self, taken: int) -> bool:
+        """Whether one more item may be begun, when so many were."""
+        del taken
         return True
 
     async def add(self, strand: Strand, number: int, value: Any) -> None:
@@ -166,8 +171,10 @@ class Results:
 class Folding(Results):
     """What a ``reduce`` right after it makes of the values, each as soon as its turn has come; none is kept."""
 
-    def __init__(self, runner: ItemRunner, reduce: Reduce, place: PlannedBridge) -> None:
+    def __init__(self, runner: ItemRunner, reduce: Reduce, place: PlannedBridge, *, sized: bool) -> None:
         super().__init__(runner)
+        self.limit: int = runner.op.node.limit
+        self.sized = sized
         self.bounded = self.ordered
         self.reduce = reduce
         self.place = place
@@ -176,9 +183,11 @@ class Folding(Results):
         self.next = 0
         self.folding = False  # a worker does so for all
 
-    def has_room(self, limit: int) -> bool:
+    def has_room(self, taken: int) -> bool:
         """Where order counts, those that came too early wait here, and are not many."""
-        return not self.ordered or len(self.found) < limit
+        if not self.ordered:
+            return True
+        return taken - self.next <= KEPT_FOR_EACH * self.limit if self.sized else len(self.found) < self.limit
 
     async def add(self, strand: Strand, number: int, value: Any) -> None:
         """Fold it, and those that waited for it."""

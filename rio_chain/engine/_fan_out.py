@@ -27,18 +27,20 @@ RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[
 async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
-    run = partial(_run, strand, Race(strand.contender, len(branches)), budget_of(strand, frames), part, value)
+    budget = budget_of(strand, frames) if frames else strand.budget
+    run = partial(_run, strand, Race(strand.contender, len(branches)), budget, part, value)
     if need is not None:
         return await first_successes(strand, op, need, run)
-    works = [partial(run, branch, None, no_winner if settle else _failed) for branch in branches]
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
         if type(got) is Failed:
             failures.append(got)
-        return bool(failures)
+            return True
+        return False
 
-    results = await strand.rt.race(works, no_winner if settle else failed)
+    decides, until = (no_winner, no_winner) if settle else (_failed, failed)
+    results = await strand.rt.race([partial(run, branch, None, decides) for branch in branches], until)
     if settle:
         return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
     if not failures:

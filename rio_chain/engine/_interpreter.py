@@ -6,7 +6,7 @@ for its limit, the call, a clock read and a log tuple. Frames, errors and all th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -90,8 +90,7 @@ SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of answers that stand for themselves and need no look."""
 NO_FRAMES = cast("list[Frame]", ())
-_PLAINLY = (PLACE, CALL)
-"""The routes of sync functions."""
+_PLAINLY = (PLACE, CALL)  # the routes of sync functions
 _AWAITED = (DIRECT, ASYNC)
 """The routes of async functions: what one of those gives was awaited already."""
 
@@ -351,7 +350,7 @@ async def _invoke(strand: Strand, route: int, fn: Callable[..., Any], value: Any
 
 
 async def _plain(strand: Strand, got: Any, pc: int, index: int | None = None) -> Any:
-    """What the answer of instruction ``pc``, the task ``index``, is: Results are opened, Requests and awaitables run."""
+    """What the answer of instruction ``pc``, or of a task, means: Results are opened, Requests and awaitables run."""
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -390,13 +389,12 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
     finally:
         strand.close()
         CURRENT.reset(token)
-        if index is not None:
-            note_nested(log, index, run, (began, parent.rt.now()), got)
+        note_nested(log, index, run, (began, parent.rt.now()), got)
     if type(got) is Failed:
         raise NestedFail(got.error)
     return got
 
 
-async def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Any:
+def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Awaitable[Any]:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
-    return await interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
+    return interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())

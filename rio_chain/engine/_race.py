@@ -29,18 +29,19 @@ class Race:
 
     Attributes:
         decided: whether the others are not needed any more.
+        left: a token for each strand that has not ended; ``pop`` is atomic.
     """
 
-    __slots__ = ("_left", "around", "decided")
+    __slots__ = ("around", "decided", "left")
 
     def __init__(self, around: Contender | None, count: int = 0) -> None:
         self.around = around
         self.decided = False
-        self._left = [None] * count  # a token for each strand; pop is atomic
+        self.left = [None] * count
 
     def expect(self, count: int) -> None:
         """There will be so many strands."""
-        self._left = [None] * count
+        self.left = [None] * count
 
     @property
     def over(self) -> bool:
@@ -51,11 +52,6 @@ class Race:
                 return False
             race = race.around.race
         return True
-
-    def ended(self) -> bool:
-        """One more strand has ended. Whether the whole race ends with it."""
-        self._left.pop()
-        return self.decided or not self._left
 
 
 class Contender:
@@ -87,9 +83,11 @@ class Contender:
 
     def ended(self) -> None:
         """The strand has ended, and its race knows. Where that ends the race, it may decide the race around as well."""
-        around = self.race.around
-        if self.race.ended() and around is not None:
-            around.owed.extend(self.owed)
-            self.owed = []
-        else:
-            self.pay()
+        race = self.race
+        race.left.pop()
+        if self.owed:
+            if race.around is not None and (race.decided or not race.left):
+                race.around.owed.extend(self.owed)
+                self.owed = []
+            else:
+                self.pay()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
-from rio_chain.executors._asyncio_race import AsyncioRace
+from rio_chain.executors._asyncio_race import AsyncioRace, Loop
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
 from rio_chain.executors._closed_loop_watcher import ClosedLoopWatcher
@@ -186,6 +186,7 @@ class AsyncioRuntime(BaseLoopRuntime):
         self.sleep = asyncio.sleep
         self.slot = partial(AsyncioSlot.of, _deadlines_of(loop))
         self.home = loop
+        self._race = Loop(partial(asyncio.Task, loop=loop), loop.create_future, asyncio.CancelledError)
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
         # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
         self._context = Context()
@@ -197,17 +198,16 @@ class AsyncioRuntime(BaseLoopRuntime):
         """As ``Runtime.waiter``."""
         return AsyncioWaiter(self.loop)
 
-    async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
+    def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
         """As ``Runtime.race``."""
-        race = AsyncioRace(
-            len(works),
-            until,
-            task=partial(plain_task, self.loop),
-            future=self.loop.create_future,
-            cancelled=asyncio.CancelledError,
-        )
-        race.start(works)
-        return await race.end()
+        own = asyncio.current_task(self.loop)
+        if own is None or not works:
+            return _nothing()
+        return AsyncioRace(works, until, own, self._race).run()
+
+
+async def _nothing() -> list[Any]:
+    return []
 
 
 _local = threading.local()

@@ -71,8 +71,10 @@ class _Run(Protocol):
         ...
 
 
-def note_nested(log: Log, index: int, run: _Run, times: tuple[float, float], got: Any) -> None:
-    """The task ``index`` returned a Request, whose run gave that, or was ``INTERRUPTED``."""
+def note_nested(log: Log, index: int | None, run: _Run, times: tuple[float, float], got: Any) -> None:
+    """The task ``index``, or a bridge, returned a Request, whose run gave that, or was ``INTERRUPTED``."""
+    if index is None:
+        return  # a bridge has no record
     nested = NestedRun(run.plan, run.log, times, run.over if run.observed else None)
     record_of(log, index).nested = nested
     if got is not INTERRUPTED:

@@ -10,7 +10,7 @@ import pytest
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import ChainDefinitionError, Outcome, QueueFull, Task
+from rio_chain import ChainDefinitionError, Outcome, QueueFull, Task, TicketCancelled
 
 
 class Pool:
@@ -380,3 +380,65 @@ async def test_stats_and_status_line(world: World) -> None:
             f"<Balancer {world.executor} open: 0/2 running, 0/5 queued, 0 abandoned, 0 rejected, 3 done, p50 wait <= "
         )
     assert f"<Balancer {world.executor} closed: " in repr(balancer)
+
+
+@pytest.mark.parametrize(("listed", "took"), [(True, 120), (False, 150)])
+async def test_while_an_input_of_a_map_is_slow_those_of_a_list_go_on(
+    world: World, *, listed: bool, took: float
+) -> None:
+    """Of 17 inputs the first takes 80 ms and the others 10; two at once."""
+
+    async def body(x: int) -> int:
+        await world.pause(10 if x else 80)
+        return x
+
+    inputs: Any = range(17) if listed else iter(range(17))
+    async with world.balancer(workers=2) as balancer:
+        began = world.now()
+        outcomes = [outcome async for outcome in balancer.amap(Task(body), inputs)]
+        assert [outcome.unwrap() for outcome in outcomes] == [*range(17)]
+        assert world.about(world.now() - began, took)
+
+
+async def test_a_request_of_higher_priority_goes_before_the_inputs_of_a_map(world: World) -> None:
+    order: list[object] = []
+
+    async def body(x: object) -> object:
+        order.append(x)
+        await world.pause(10)
+        return x
+
+    async with world.balancer(workers=1) as balancer:
+        source = balancer.amap(Task(body), range(6), priority=1)
+        assert (await anext(source)).unwrap() == 0
+        await world.until(lambda: order[-1] == 1)
+        high = balancer.post(Task(body)("high"), priority=2)
+        low = balancer.post(Task(body)("low"))
+        same = balancer.post(Task(body)("same"), priority=1)
+        assert [outcome.unwrap() async for outcome in source] == [*range(1, 6)]
+        for ticket in (high, low, same):
+            await ticket
+        assert order.index("high") == 2
+        assert order.index("same") == 3, "it has waited, and the next input comes later"
+        assert order[-1] == "low"
+        stats = balancer.stats()
+        assert (stats.done, stats.running, stats.queued) == (9, 0, 0)
+
+
+@pytest.mark.parametrize("grace", [30_000, 0])
+async def test_a_balancer_that_closes_answers_all_inputs_that_a_map_has_read(world: World, grace: float) -> None:
+    async def body(x: int) -> int:
+        await world.pause(5)
+        return x
+
+    async with world.balancer(workers=2) as balancer:
+        source = balancer.amap(Task(body), range(8))
+        assert (await anext(source)).unwrap() == 0
+        await balancer.aclose(grace=grace)
+        results = [outcome.result async for outcome in source]
+        assert len(results) == 7
+        if grace:
+            assert [result.unwrap() for result in results] == [*range(1, 8)]
+        else:
+            assert isinstance(results[-1].failure(), TicketCancelled)
+            assert not balancer.stats().running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import pytest
@@ -274,3 +275,46 @@ async def test_a_loser_that_raises_in_its_clean_up_is_not_retried(world: World) 
     outcome = await world.run((Task(bodies.fetch).retry(3, backoff=None) & Task(bodies.fails))(1))
     assert type(outcome.result.failure()) is OSError
     assert bodies.began == 1
+
+
+color: ContextVar[str] = ContextVar("color", default="none")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_what_a_branch_sets_in_its_context_is_seen_in_that_branch_alone(world: World, count: int) -> None:
+    seen: dict[str, str] = {}
+
+    def painted(name: str) -> Task[[object], str]:
+        async def paints(_: object) -> str:
+            seen[f"{name} begins"] = color.get()
+            color.set(name)
+            await world.pause(5)
+            return color.get() if world.native else name  # by its executor, each call may have a context of its own
+
+        return Task(paints).named(name)
+
+    def after(names: tuple[str, ...]) -> tuple[str, ...]:
+        seen["after"] = color.get()
+        return names
+
+    color.set("caller")
+    outcome = await world.run((fan_out(*(painted(f"b{k}") for k in range(count))) >> after)(1))
+    seen["caller"] = color.get()
+    assert outcome.unwrap() == tuple(f"b{k}" for k in range(count))
+    assert set(seen.values()) == {"caller"}, seen
+    assert len(seen) == count + 2
+
+
+async def test_branches_begin_in_their_order(world: World) -> None:
+    began: list[int] = []
+
+    def branch(number: int) -> Task[[object], int]:
+        async def begins(_: object) -> int:
+            began.append(number)
+            await world.pause(1)
+            return number
+
+        return Task(begins).named(f"b{number}")
+
+    await world.run(fan_out(*map(branch, range(3)))(1))
+    assert began == [0, 1, 2] or world.mode in ("trio", "trio-driven"), "trio shuffles those that are ready"

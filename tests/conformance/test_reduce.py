@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from operator import add
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from conformance.harness import World
 from conformance.works import HANG, Source, Works
 
-from rio_chain import BridgeFailed, Task, TaskTimedOut, each, fan_out, reduce, settle
+from rio_chain import BridgeFailed, Chain, Task, TaskTimedOut, each, fan_out, reduce, settle
 
 
 def words(total: str, value: object) -> str:
@@ -60,7 +61,16 @@ async def test_a_value_is_folded_as_soon_as_its_turn_has_come(world: World) -> N
     assert most <= 1_000 + 7, "besides those that the Response keeps, there is no list of them"
 
 
-async def test_one_slow_item_bounds_how_many_wait_for_it(world: World) -> None:
+async def generated(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+
+
+LISTED, GENERATED = Task(range).inline(), Task(generated)
+
+
+@pytest.mark.parametrize(("source", "most"), [(LISTED, 13), (GENERATED, 6)])
+async def test_one_slow_item_bounds_how_many_wait_for_it(world: World, source: Chain[[int], Any], most: int) -> None:
     gate = world.gate()
     begun: list[int] = []
 
@@ -70,12 +80,25 @@ async def test_one_slow_item_bounds_how_many_wait_for_it(world: World) -> None:
             await gate.passed()
         return x
 
-    child = world.start(lambda: world.run((each(Task(work), limit=3) >> reduce(add))(range(50))))
+    chain = source >> each(Task(work), limit=3) >> reduce(add)
+    child = world.start(lambda: world.run(chain(50)))
     await world.until(lambda: len(begun) > 3)
     await world.pause(20)
-    assert len(begun) <= 6
+    assert len(begun) <= most
+    await world.until(lambda: len(begun) == most or source is GENERATED)
     gate.open()
     assert (await child.result()).unwrap() == sum(range(50))
+
+
+@pytest.mark.parametrize(("source", "took"), [(LISTED, 120), (GENERATED, 150)])
+async def test_while_an_item_is_slow_those_of_a_list_go_on(
+    world: World, source: Chain[[int], Any], took: float
+) -> None:
+    """Of 17 items the first takes 80 ms and the others 10; two at once."""
+    works = Works(world, ms=lambda x: 10 if x else 80)
+    outcome = await world.run((source >> each(Task(works.do), limit=2) >> reduce(add))(17))
+    assert outcome.unwrap() == sum(range(17))
+    assert world.about(outcome.elapsed, took)
 
 
 async def test_dropped_and_kept_items(world: World) -> None:

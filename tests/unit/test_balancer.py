@@ -447,6 +447,29 @@ def test_map_keeps_no_ticket_whose_outcome_it_has_given(executor: str, as_comple
 
 
 @on_each
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_a_loop_over_map_that_is_left_cancels_what_is_under_way(executor: str, as_completed: bool) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def body(x: int) -> int:
+        begun.append(x)
+        try:
+            await sleep(60_000 if x else 0)
+        finally:
+            ended.append(x)
+        return x
+
+    with Balancer(executor, workers=3) as balancer:
+        outcomes: Any = balancer.map(Task(body), range(100), as_completed=as_completed)
+        assert next(outcomes).unwrap() == 0
+        eventually(lambda: len(begun) == 4)
+        outcomes.close()
+        eventually(lambda: balancer.stats().running == 0)
+        assert sorted(begun) == sorted(ended) == [0, 1, 2, 3]
+
+
+@on_each
 def test_map_of_failures_and_of_nothing(executor: str) -> None:
     with Balancer(executor) as balancer:
         got = [outcome.value_or(None) for outcome in balancer.map(Task(lambda n: 1 // n), [0, 1, 0])]

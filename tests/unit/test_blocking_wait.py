@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from rio_chain import Request, Task, Ticket, TicketCancelled
-from rio_chain.balancer._mapping import outcomes_in_thread
 from rio_chain.engine._run import outcome_of_unbegun
 from rio_chain.executors._blocking_wait import SLICE, BackgroundHost, acquire_interruptible
 from rio_chain.executors._run_ticket import wait_for
@@ -118,19 +117,3 @@ def test_an_interrupt_that_comes_after_the_answer_cancels_nothing() -> None:
     with pytest.raises(KeyboardInterrupt):
         wait_for(ticket)
     assert (ticket.times, ticket.run.stop_error) == (0, None)
-
-
-@pytest.mark.parametrize("as_completed", [False, True])
-def test_a_loop_over_many_that_is_left_cancels_what_is_under_way(as_completed: bool) -> None:
-    tickets: list[Ticket[int]] = []
-
-    def post(number: int) -> Ticket[int]:
-        tickets.append(ticket := a_ticket())
-        if number == 0:
-            answered(ticket)
-        return ticket
-
-    outcomes: Any = outcomes_in_thread(BackgroundHost(), post, range(100), 4, as_completed=as_completed)
-    next(outcomes)
-    outcomes.close()
-    assert [ticket.run.stop_error is not None for ticket in tickets] == [False, True, True, True]

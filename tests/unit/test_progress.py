@@ -14,9 +14,9 @@ import pytest
 import trio
 from screens import Kept
 
-from rio_chain import Balancer, ChainDefinitionError, Task
-from rio_chain.executors._blocking_wait import BackgroundHost
-from rio_chain.executors._ticket import Ticket
+from rio_chain import Balancer, ChainDefinitionError, Request, Task
+from rio_chain.balancer._map_worker import MapItem
+from rio_chain.engine._current_run import Run
 from rio_chain.inspect.live import _progress as progressing
 from rio_chain.inspect.live import _screen
 from rio_chain.inspect.live._progress import Progress, rough
@@ -49,18 +49,25 @@ ODD = Task(odd).named("odd")
 # --- what is seen -------------------------------------------------------------------------------------------------
 
 
+def item_of(request: Request[Any]) -> MapItem[Any]:
+    return MapItem(request, Run(request.plan), 0.0)
+
+
 class Scene:
-    """A Progress on a clock that stands until it is moved, and tickets that are answered when one says so."""
+    """A Progress on a clock that stands until it is moved, and requests that are answered when one says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, inputs: Iterable[Any]) -> None:
         self.now = 0.0
         monkeypatch.setattr(progressing, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.progress = Progress(inputs)
+        self.requests: Any = SimpleNamespace(workers=[])
+        self.progress.follow(self.requests)
 
     def answer(self, count: int, fn: Callable[[], Any] = int) -> None:
         for _ in range(count):
-            ticket = self.progress.counted(Ticket(Task(fn).named("page")(), BackgroundHost()))
-            ticket.resolve(Task(fn)().run())
+            item = item_of(Task(fn).named("page")())
+            item.outcome = Task(fn)().run()
+            self.requests.progress(item)
 
     def line(self) -> str:
         return self.progress.sheet(0).note.text
@@ -104,11 +111,11 @@ def test_failures_and_what_runs_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     scene = Scene(monkeypatch, range(9))
     scene.answer(2)
     scene.answer(1, lambda: 1 / 0)
-    waiting, running = (scene.progress.counted(Ticket(ODD(1), BackgroundHost())) for _ in range(2))
+    waiting, running = (item_of(ODD(1)) for _ in range(2))
     running.run.root = object()  # type: ignore[assignment]
+    scene.requests.workers += [SimpleNamespace(item=waiting), SimpleNamespace(item=running)]
     scene.now = 1
     assert scene.line() == "3/9 done, 1 failed, 1 running, 3.0/s, 2.0 s left"
-    assert not waiting.done
 
 
 def test_no_news_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:

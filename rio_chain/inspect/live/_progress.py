@@ -6,15 +6,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, TypeVar
 
 from returns.result import Failure
 
 from rio_chain._core.units import escape_nonprintable
+from rio_chain.balancer._map_worker import MapItem, MapRequests
 from rio_chain.balancer._mapping import AsyncOutcomes
-from rio_chain.executors._blocking_wait import once
-from rio_chain.executors._ticket import Ticket
 from rio_chain.inspect.live._screen import Shown
 from rio_chain.inspect.live._table import Cell, Sheet
 from rio_chain.results._outcome import Outcome
@@ -36,22 +34,19 @@ class Progress:
         self.total = len(inputs) if isinstance(inputs, Sized) else None
         self.done = self.failed = 0
         self._title = ""
-        self._open: set[Ticket[Any]] = set()
-        self._answered: deque[Ticket[Any]] = deque()  # since the last look
+        self._requests: MapRequests[Any] | None = None
+        self._answered: deque[MapItem[Any]] = deque()  # since the last look
         self._began = self._now = time.monotonic()
         self._past = deque([(self._began, 0)])  # when how many were done
         self._said: object = None
 
-    def counted(self, ticket: Ticket[Out]) -> Ticket[Out]:
-        """The ticket, which is one of those that count."""
-        self._title = ticket.request.plan.title
-        self._open.add(ticket)
-        ticket.add_waker(once(partial(self._answered.append, ticket)))
-        return ticket
+    def follow(self, requests: MapRequests[Any]) -> None:
+        """Show what becomes of these."""
+        requests.progress = self._answered.append
+        self._requests = requests
 
-    def posting(self, post: Callable[[Any], Ticket[Out]]) -> Callable[[Any], Ticket[Out]]:
-        """The same, whose tickets count."""
-        return lambda value: self.counted(post(value))
+    def _running(self) -> list[MapItem[Any]]:
+        return [] if self._requests is None else [worker.item for worker in tuple(self._requests.workers)]
 
     def shown(self, outcomes: Callable[[Callable[[], None]], Iterator[Out]]) -> Iterator[Out]:
         """What that gives, which is called with what to call again and again while it waits."""
@@ -79,18 +74,20 @@ class Progress:
 
     def _count(self) -> None:
         """Take in what was answered since the last look."""
+        for item in self._running()[:1]:
+            self._title = item.request.plan.title
         while self._answered:
-            ticket = self._answered.popleft()
-            self._open.discard(ticket)
+            item = self._answered.popleft()
+            self._title = item.request.plan.title
             self.done += 1
-            self.failed += _failed(ticket)
+            self.failed += item.outcome is None or isinstance(item.outcome.result, Failure)
         self._now = time.monotonic()
         self._past.append((self._now, self.done))
         while self._now - self._past[1][0] > WINDOW:
             self._past.popleft()
 
     def _line(self) -> str:
-        running = sum(ticket.run.root is not None for ticket in self._open)
+        running = sum(item.run.root is not None for item in self._running())
         rate = self.rate()
         told = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
         told += [f"{self.failed} failed"] if self.failed else []
@@ -133,14 +130,6 @@ class AsyncShown(AsyncIterator[Outcome[Out]]):
 
     def __del__(self) -> None:
         self._view.close()
-
-
-def _failed(ticket: Ticket[Any]) -> bool:
-    try:
-        outcome: Outcome[Any] = ticket.wait()  # it is there
-    except BaseException:  # noqa: BLE001 - a body's own; who waits for it gets it
-        return True
-    return isinstance(outcome.result, Failure)
 
 
 def rough(seconds: float) -> str:
