@@ -13,10 +13,10 @@ import trio
 from attrs import frozen
 
 from benchmarks import ours
-from benchmarks.by_hand import on_asyncio, on_trio
+from benchmarks.by_hand import on_asyncio, on_threads, on_trio
 from benchmarks.rows.many_items import asyncio_workers, chain_over
 from benchmarks.rows.thread_steps import whole
-from rio_chain import Balancer, Chain
+from rio_chain import Balancer, Chain, Task, each
 
 ITEMS = POSTS = 200
 """Items of one ``each``, and requests posted to threads at once."""
@@ -56,14 +56,18 @@ def steps(name: str, loop: ModuleType, on: Callable[[Once], Timed]) -> list[Pair
         return lambda: loop.guarded(step, 1)
 
     kinds = (("suspend", loop.suspending_step), ("don't suspend", ours.instant_step))
+    both = ours.awaited(ours.side_by_side(loop.suspending_step))
     return [
-        Pair(f"{name}, guarded, steps {kind}", on(ours.awaited(ours.chain_of(step))), on(by_hand(step)))
-        for kind, step in kinds
+        *(
+            Pair(f"{name}, guarded, steps {kind}", on(ours.awaited(ours.chain_of(step))), on(by_hand(step)))
+            for kind, step in kinds
+        ),
+        Pair(f"{name}, two guarded branches", on(both), on(lambda: loop.fan_out(loop.suspending_step, 1, 2))),
     ]
 
 
 def on_asyncio_alone(on: Callable[[Once], Timed], balancer: Balancer) -> list[Pair]:
-    """A post beside a task, and each beside standing workers."""
+    """A post beside a task, each beside standing workers, and amap beside each."""
     chain, items = ours.chain_of(on_asyncio.suspending_step), chain_over(on_asyncio.suspending_step, "bare")
 
     async def arun() -> None:
@@ -78,21 +82,32 @@ def on_asyncio_alone(on: Callable[[Once], Timed], balancer: Balancer) -> list[Pa
     async def task() -> None:
         await asyncio.create_task(by_hand())
 
-    async def each() -> None:
+    async def each_item() -> None:
         (await items(ITEMS)).unwrap()
 
     async def workers() -> None:
         await asyncio_workers(ITEMS)
 
+    guarded = ours.with_policies(on_asyncio.suspending_step, "guarded")
+    listed = Task(range).inline() >> each(guarded, limit=10)
+
+    async def amap() -> None:
+        async for outcome in balancer.amap(guarded, range(ITEMS)):
+            outcome.unwrap()
+
+    async def arun_each() -> None:
+        (await balancer.arun(listed(ITEMS))).unwrap()
+
     return [
         Pair("asyncio, guarded, arun", on(arun), on(by_hand)),
         Pair("asyncio, guarded, post + await", on(post), on(task)),
-        Pair("asyncio, each, an item", on(each), on(workers)),
+        Pair("asyncio, each, an item", on(each_item), on(workers)),
+        Pair("asyncio, amap, to each", on(amap), on(arun_each)),
     ]
 
 
-def on_threads(pool: ThreadPoolExecutor, balancer: Balancer) -> list[Pair]:
-    """Many blocking chains posted at once, beside as many functions submitted."""
+def on_threads_alone(pool: ThreadPoolExecutor, calls: ThreadPoolExecutor, balancer: Balancer) -> list[Pair]:
+    """Many blocking chains posted at once, beside as many functions submitted; branches, and map beside each."""
 
     def submit() -> None:
         for future in [pool.submit(whole, 1) for _ in range(POSTS)]:
@@ -108,16 +123,36 @@ def on_threads(pool: ThreadPoolExecutor, balancer: Balancer) -> list[Pair]:
     def by_hand(many: int) -> float:
         return plain_times(submit, many)
 
+    def mapped() -> None:
+        for outcome in balancer.map(guarded, range(POSTS)):
+            outcome.unwrap()
+
     shapes: tuple[ours.Shape, ...] = ("bare", "guarded")
+    step = ours.blocking_step
+    guarded, both = ours.with_policies(step, "guarded"), ours.side_by_side(step)
+    listed = Task(range).inline() >> each(guarded, limit=10)
     return [
-        Pair(f"threads, {shape}, posted", post(ours.chain_of(ours.blocking_step, shape)), by_hand) for shape in shapes
+        *(
+            Pair(f"threads, {shape}, posted", post(ours.chain_of(ours.blocking_step, shape)), by_hand)
+            for shape in shapes
+        ),
+        Pair(
+            "threads, two guarded branches",
+            lambda many: plain_times(lambda: ours.read(balancer.run(both(1))), many),
+            lambda many: plain_times(lambda: on_threads.fan_out(pool, calls, step, 1, 2), many),
+        ),
+        Pair(
+            "threads, map, to each",
+            lambda many: plain_times(mapped, many),
+            lambda many: plain_times(lambda: balancer.run(listed(POSTS)).unwrap(), many),
+        ),
     ]
 
 
 @contextmanager
 def pairs() -> Iterator[list[Pair]]:
     """All that is watched. On asyncio one loop serves all of them; trio's loops can't be entered twice."""
-    with asyncio.Runner() as runner, ThreadPoolExecutor(4) as pool:
+    with asyncio.Runner() as runner, ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(4) as calls:
         balancer = Balancer(workers=10, buffer=20)
         runner.run(balancer.__aenter__())
 
@@ -132,6 +167,6 @@ def pairs() -> Iterator[list[Pair]]:
                 *steps("asyncio", on_asyncio, on_one_loop),
                 *on_asyncio_alone(on_one_loop, balancer),
                 *steps("trio", on_trio, on_a_new_loop),
-                *on_threads(pool, threads),
+                *on_threads_alone(pool, calls, threads),
             ]
         runner.run(balancer.aclose())

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from returns.result import Success
 
-from rio_chain import Chain, Outcome, Task
+from rio_chain import Chain, Outcome, Task, fan_out
 
 Shape = Literal["bare", "limited", "guarded"]
 """Guarded: a limit of 1 s on each attempt, and up to 3 retries."""
@@ -40,6 +40,11 @@ def with_policies(function: Callable[[int], Any], shape: Shape) -> Chain[[int], 
 def chain_of(function: Callable[[int], Any], shape: Shape = "guarded") -> Chain[[int], int]:
     one = with_policies(function, shape)
     return one >> bridge >> one >> bridge >> one >> bridge >> one
+
+
+def side_by_side(function: Callable[[int], Any], branches: int = 2) -> Chain[[int], Any]:
+    """Guarded branches, on the same input."""
+    return fan_out(*[with_policies(function, "guarded")] * branches)
 
 
 def read(outcome: Outcome[Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors._ticket import Ticket
     from rio_chain.inspect.live._progress import Progress
     from rio_chain.inspect.pictures._svg_string import Svg
     from rio_chain.results._outcome import Outcome
@@ -64,6 +66,13 @@ def inherited_deadline() -> Deadline | None:
     from rio_chain.engine._current_run import inherited
 
     return inherited()
+
+
+def followed(ticket: Ticket[Any], /) -> AbstractContextManager[Callable[[], object]]:
+    """As ``Facade.followed``."""
+    from rio_chain.inspect.live._run_table import followed as shown
+
+    return shown(ticket)
 
 
 def progress(inputs: Iterable[Any], /) -> Progress:

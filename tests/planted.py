@@ -1,4 +1,4 @@
-"""Plants ten bugs, one at a time, in a copy of the package, and demands that the conformance suite turns red at each.
+"""Plants thirteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -81,6 +81,34 @@ BUGS = (
             ),
         ),
         ("test_fan_out.py",),
+    ),
+    Bug(
+        "a branch that leaks its context",
+        "executors/_own_context.py",
+        (
+            (
+                "    run, send = copy_context().run, coro.send\n",
+                "    run, send = (lambda step, *value: step(*value)), coro.send\n",
+            ),
+        ),
+        ("test_fan_out.py",),
+    ),
+    Bug(
+        "an interruption of the last branch that is not taken back",
+        "executors/_asyncio_race.py",
+        (
+            (
+                "        if (own.uncancel() if self._interrupted else own.cancelling()) > base:\n",
+                "        if own.cancelling() > base + self._interrupted:\n",
+            ),
+        ),
+        ("test_fan_out.py",),
+    ),
+    Bug(
+        "a slot that a map keeps though others wait",
+        "balancer/_admission.py",
+        (("        if not self.queue.waiting and (self", "        if (self"),),
+        ("test_balancer.py",),
     ),
     Bug(
         "a foreign cancel lost in the tick of an expiry",

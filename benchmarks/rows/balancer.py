@@ -10,17 +10,17 @@ from benchmarks.by_hand.on_asyncio import guarded, suspending_step
 from benchmarks.measure import Case, Effort, on_loop
 from benchmarks.settings import Settings
 from benchmarks.table import Bar, Table
-from rio_chain import Balancer, Chain
+from rio_chain import Balancer, Chain, Task, each
 
 WORKERS = 10
 One = Callable[[], Awaitable[object]]
 
 
-def callers(number: int, each: int, one: One) -> Callable[[], Awaitable[None]]:
+def callers(number: int, in_a_row: int, one: One) -> Callable[[], Awaitable[None]]:
     """So many tasks, each with so many requests in a row."""
 
     async def caller() -> None:
-        for _ in range(each):
+        for _ in range(in_a_row):
             await one()
 
     async def case() -> None:
@@ -43,9 +43,9 @@ async def by_callers(settings: Settings, balancer: Balancer) -> list[Table]:
         ours.read(await balancer.arun(chain(1)))
 
     tables, effort = [], Effort(settings.either(7, 3), settings.effort.seconds)  # 10,000 callers take long
-    for number, each in ((1, 100), (100, 10), (settings.either(10_000, 2_000), 1)):
+    for number, in_a_row in ((1, 100), (100, 10), (settings.either(10_000, 2_000), 1)):
         cases = [
-            Case(name, callers(number, each, one), number * each)
+            Case(name, callers(number, in_a_row, one), number * in_a_row)
             for name, one in (("by hand, Semaphore", by_hand), ("rio_chain, arun", arun))
         ]
         title = f"asyncio: {number:,} callers on {WORKERS} workers, guarded steps that suspend"
@@ -77,7 +77,12 @@ async def aiometered(number: int) -> None:
             pass
 
 
+EACH = "rio_chain, each in one request"
+
+
 def over_inputs(number: int, balancer: Balancer, chain: Chain[[int], int]) -> list[Case]:
+    items = Task(range).inline() >> each(chain, limit=WORKERS)
+
     async def post() -> None:
         for ticket in [balancer.post(chain(value)) for value in range(number)]:
             ours.read(await ticket)
@@ -87,10 +92,14 @@ def over_inputs(number: int, balancer: Balancer, chain: Chain[[int], int]) -> li
         async for outcome in outcomes:
             ours.read(outcome)  # type: ignore[arg-type]
 
+    async def one_request() -> None:
+        ours.read(await balancer.arun(items(number)))
+
     return [
         Case("by hand, standing workers", lambda: standing(number), number),
         Case("rio_chain, post all, await all", post, number),
         Case("rio_chain, amap", amap, number),
+        Case(EACH, one_request, number),
     ]
 
 
@@ -103,10 +112,12 @@ async def by_inputs(settings: Settings, balancer: Balancer) -> Table:
     except ImportError:
         notes.append("aiometer is not installed")
     title = f"asyncio: {number:,} inputs through {WORKERS} workers, guarded steps that suspend"
-    return Table(title, await on_loop(cases, settings.effort), cases[0].name, notes=notes)
+    table = Table(title, await on_loop(cases, settings.effort), cases[0].name, notes=notes)
+    table.bar("rio_chain, amap", EACH, 1.3)
+    return table
 
 
-async def answered(submitters: int, each: int) -> Table:
+async def answered(submitters: int, in_a_row: int) -> Table:
     """The load at which the Go original hangs."""
     chain, count = ours.chain_of(suspending_step), 0
     async with Balancer(workers=10, buffer=20) as balancer, asyncio.timeout(60):
@@ -116,9 +127,9 @@ async def answered(submitters: int, each: int) -> Table:
             ours.read(await balancer.arun(chain(1)))
             count += 1
 
-        await callers(submitters, each, one)()
-    promise = f"{submitters} submitters on 10 workers x 2, answered of {submitters * each:,}"
-    bar = Bar(promise, submitters * each, count, unit="", least=True)
+        await callers(submitters, in_a_row, one)()
+    promise = f"{submitters} submitters on 10 workers x 2, answered of {submitters * in_a_row:,}"
+    bar = Bar(promise, submitters * in_a_row, count, unit="", least=True)
     return Table("asyncio: never hangs", [], bars=[bar])
 
 

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
 
 import trio
 
 from benchmarks import ours
-from benchmarks.by_hand import on_asyncio, on_trio
-from benchmarks.measure import Case, on_loop
+from benchmarks.by_hand import on_asyncio, on_threads, on_trio
+from benchmarks.measure import Case, on_loop, plain
 from benchmarks.settings import Settings
 from benchmarks.table import Table
-from rio_chain import fan_out
+from rio_chain import Balancer
 
 
 async def wide(name: str, loop: ModuleType, settings: Settings) -> list[Table]:
     tables = []
     step = loop.suspending_step
-    task = ours.with_policies(step, "guarded")
     for branches in (2, 10, 100):
         cases = [
             Case("by hand", partial(loop.fan_out, step, 1, branches)),
-            Case("rio_chain", ours.awaited(fan_out(*[task] * branches))),
+            Case("rio_chain", ours.awaited(ours.side_by_side(step, branches))),
         ]
         rows = await on_loop(cases, settings.effort)
-        tables.append(Table(f"{name}: fan-out of {branches} guarded branches", rows, "by hand"))
+        table = Table(f"{name}: fan-out of {branches} guarded branches", rows, "by hand")
+        table.bar("rio_chain", "by hand", 1.0)
+        tables.append(table)
     return tables
+
+
+def on_a_pool(settings: Settings) -> Table:
+    step, chain = ours.blocking_step, ours.side_by_side(ours.blocking_step)
+    with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(4) as calls, Balancer("thread") as balancer:
+        cases = [
+            Case("by hand, a pool in a pool", lambda: on_threads.fan_out(pool, calls, step, 1, 2)),
+            Case("rio_chain", lambda: ours.read(balancer.run(chain(1)))),
+        ]
+        table = Table("threads: fan-out of 2 guarded branches", plain(cases, settings.effort), cases[0].name)
+    table.bar("rio_chain", cases[0].name, 1.0)
+    return table
 
 
 async def hedged(name: str, loop: ModuleType, settings: Settings) -> list[Table]:
@@ -48,4 +62,5 @@ async def both(name: str, loop: ModuleType, settings: Settings) -> list[Table]:
 
 
 def tables(settings: Settings) -> list[Table]:
-    return [*asyncio.run(both("asyncio", on_asyncio, settings)), *trio.run(both, "trio", on_trio, settings)]
+    loops = [*asyncio.run(both("asyncio", on_asyncio, settings)), *trio.run(both, "trio", on_trio, settings)]
+    return [*loops, on_a_pool(settings)]

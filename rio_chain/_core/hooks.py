@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Coroutine, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors._ticket import Ticket
     from rio_chain.inspect.live._progress import Progress
     from rio_chain.inspect.pictures._svg_string import Svg
     from rio_chain.results._outcome import Outcome
@@ -64,6 +66,10 @@ class Facade(Protocol):
 
     def inherited_deadline(self) -> Deadline | None:
         """What ``Deadline.current`` gives, if there is a limit."""
+        ...
+
+    def followed(self, ticket: Ticket[Any], /) -> AbstractContextManager[Callable[[], object]]:
+        """Show the run of a ticket that has not begun. Gives what waits for its answer."""
         ...
 
     def progress(self, inputs: Iterable[Any], /) -> Progress:

@@ -13,12 +13,13 @@ from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
-from rio_chain._core.units import Duration, count, seconds
+from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
-from rio_chain.balancer import _mapping
+from rio_chain.balancer._balancer_stream import BalancerStream
 from rio_chain.balancer._dropped import described, snapshot, state
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
+from rio_chain.balancer._map_methods import MapMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.balancer._stats import Stats, WatchedBalancer
@@ -31,20 +32,21 @@ from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from rio_chain.balancer._admission import Admission
     from rio_chain.balancer._dispatch import Dispatcher
     from rio_chain.balancer._host_binding import HostBinding
     from rio_chain.executors._base import Executor, Host
+    from rio_chain.executors._stream import Stream
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-class Balancer(NotebookRepr):
+class Balancer(MapMethods, NotebookRepr):
     """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
 
     With ``aging`` a higher priority is a head start of so much time, and nobody waits for ever.
@@ -192,8 +194,11 @@ class Balancer(NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
+        live: bool = False,
     ) -> Outcome[Out]:
         """Post and wait in one, for plain code; keywords as for ``arun``. Ctrl-C cancels the request, then raises.
+
+        ``live`` shows the tasks while it waits and runs, as that of ``Request.run`` does.
 
         Raises:
             QueueFull: told to reject, and ``buffer`` requests wait already.
@@ -207,7 +212,14 @@ class Balancer(NotebookRepr):
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
-        return wait_for(lifetime.post(host, request, options))
+        if live is False or not flag(live, "live"):
+            return wait_for(lifetime.post(host, request, options))
+        with contextlib.ExitStack() as shown:
+            looks: list[Callable[[], object]] = []
+            ticket = lifetime.post(
+                host, request, options, lambda ticket: looks.append(shown.enter_context(hooks.facade.followed(ticket)))
+            )
+            return wait_for(ticket, looks[0])
 
     def post(
         self,
@@ -229,52 +241,31 @@ class Balancer(NotebookRepr):
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
         return lifetime.post(host, request, options)
 
-    def map(
+    def stream(
         self,
-        chain: Callable[[In], Request[Out]],
-        inputs: Iterable[In],
+        request: Request[Out],
         *,
-        as_completed: bool = False,
         priority: float = 0,
-        progress: bool = False,
-    ) -> Iterator[Outcome[Out]]:
-        """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
+        deadline: Deadline | Duration | None = None,
+        queue_timeout: Duration | None = None,
+        on_full: OnFull = "wait",
+        values: bool = False,
+    ) -> Stream[Out]:
+        """Run it and read what happens, as ``Request.stream`` does; keywords as for ``arun``.
 
-        Inputs are read as slots become free, so any number of them takes little memory. Leaving the loop early
-        cancels what is under way.
+        The request is posted when the loop over the stream begins, and may wait for its turn before the first event.
+        Leaving the loop cancels it. Times of events count from the beginning of the run.
 
-        Args:
-            chain: a chain of one argument, or a function that gives a Request.
-            inputs: what it is called with.
-            as_completed: give each Outcome when it is there, and not in the order of the inputs.
-            priority: of each request.
-            progress: show how many are done, have failed and run, how many come in a second, and, where ``len(inputs)``
-                is known, how much time is left: in a notebook, in a terminal as a bar (with the extra
-                ``rio-chain[watch]``), elsewhere as lines on stderr.
+        ``values`` is as for ``Request.stream``. What ``arun`` raises is raised when the loop begins.
+
+        Example:
+            >>> from rio_chain import Balancer, Task
+            >>> with Balancer(workers=2) as balancer:
+            ...     [event.kind for event in balancer.stream(Task(len)("four"))]
+            ['started', 'finished', 'ended']
         """
-        lifetime = self._lifetime
-        host = lifetime.binding.get(here=False)
-        if host.on_loop_thread():
-            raise UsageError(
-                "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
-            )
-        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed)
-        return _mapping.outcomes(window, inputs, progress=progress)
-
-    def amap(
-        self,
-        chain: Callable[[In], Request[Out]],
-        inputs: Iterable[In],
-        *,
-        as_completed: bool = False,
-        priority: float = 0,
-        progress: bool = False,
-    ) -> AsyncIterator[Outcome[Out]]:
-        """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
-        lifetime = self._lifetime
-        host = lifetime.binding.get(here=True)
-        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed)
-        return _mapping.async_outcomes(window, inputs, progress=progress)
+        options = priority, deadline, queue_timeout, on_full
+        return BalancerStream(lambda: self._lifetime, request, options, values=values)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 

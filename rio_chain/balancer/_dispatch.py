@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer._admission import Admission
@@ -49,14 +49,22 @@ class Dispatcher:
         admission = self.admission
         return not (admission.runs or admission.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
 
-    def post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
-        """A ticket for a request that was checked.
+    def post(
+        self,
+        host: Host,
+        request: Request[Out],
+        options: RequestOptions,
+        observe: Callable[[Ticket[Any]], object] | None = None,
+    ) -> Ticket[Out]:
+        """A ticket for a request that was checked. ``observe`` is called with it before it can run.
 
         Raises:
             BalancerClosed: it is closed.
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
         ticket = Ticket(request, host)
+        if observe is not None:
+            observe(ticket)
         ticket.run.priority = options.priority
         now, until = host.runtime.now(), options.deadline
         posted_request = PostedRequest(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from rio_chain._core.units import short_repr
+from rio_chain._core.units import flag, short_repr
 from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._close import Closing
 from rio_chain.balancer._dispatch import Dispatcher
@@ -101,10 +101,16 @@ class Lifetime:
             most = self.settings.max_abandoned
             raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={most})")
 
-    def post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
+    def post(
+        self,
+        host: Host,
+        request: Request[Out],
+        options: RequestOptions,
+        observe: Callable[[Ticket[Any]], object] | None = None,
+    ) -> Ticket[Out]:
         """As ``Dispatcher.post``, checked."""
         self.check(host, request)
-        return self.dispatcher.post(host, request, options)
+        return self.dispatcher.post(host, request, options, observe)
 
     def map_window(
         self,
@@ -114,6 +120,7 @@ class Lifetime:
         priority: float,
         *,
         as_completed: bool,
+        with_input: bool,
     ) -> Window[In, Out]:
         """The inputs of a ``map`` on their way."""
         options = request_options(host.runtime.now, priority)
@@ -125,7 +132,8 @@ class Lifetime:
             self.check(host, request)
             return request
 
-        return Window(requests, request_for, inputs, in_order=not as_completed)
+        with_input = flag(with_input, "with_input")
+        return Window(requests, request_for, inputs, in_order=not as_completed, with_input=with_input)
 
     # --- blocks -----------------------------------------------------------------------------------------------------
 

@@ -235,7 +235,10 @@ class Runtime(Protocol):
         ...
 
     def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
-        """Run all works at once, each as a strand of its own, until ``until(result)`` is true for one, or all ended.
+        """Run all works at once until ``until(result)`` is true for one, or all ended.
+
+        Each has a context of its own. On the loops the last one runs in the task that awaits this, the others in tasks
+        of their own; on threads each is a strand of its own. A work asks for its slot itself.
 
         The others are then cancelled *and awaited*. Gives the results in the order of the works, ``STOPPED`` for
         those that were stopped. A work that raises ends the race: the rest is stopped and the error raised as it

@@ -255,6 +255,32 @@ async def test_map_as_completed_gives_the_first_that_comes(world: World) -> None
         assert got[-1] == 0
 
 
+@pytest.mark.parametrize("as_completed", [False, True])
+@pytest.mark.parametrize("progress", [False, True])
+async def test_map_gives_each_input_with_its_outcome(
+    world: World, *, as_completed: bool, progress: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rio_chain.inspect.live._screen.Shown.look", lambda _: None)
+
+    async def body(x: str) -> int:
+        await world.pause(len(x) % 3)
+        return int(x)
+
+    inputs = [f"{k}" if k % 4 else f"x{k}" for k in range(20)]
+    options = {"as_completed": as_completed, "progress": progress}
+    async with world.balancer(workers=3) as balancer:
+        pairs = [pair async for pair in balancer.amap(Task(body), iter(inputs), with_input=True, **options)]
+        assert sorted(x for x, _ in pairs) == sorted(inputs)
+        if not as_completed:
+            assert [x for x, _ in pairs] == inputs
+        for x, outcome in pairs:
+            assert outcome.ok == x.isdigit()
+            if outcome.ok:
+                assert outcome.value == int(x)
+            else:
+                assert x in str(outcome.error), "a failure is reported with what it failed for"
+
+
 async def test_map_reads_its_inputs_as_slots_become_free(world: World) -> None:
     read = []
 

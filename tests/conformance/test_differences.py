@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import sniffio
+import trio
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Task, Ticket
+from rio_chain import Task, Ticket, fan_out
+from rio_chain.executors._current_strand import current_strand
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "differences.md"
 
@@ -192,6 +195,22 @@ async def calls_back(world: World) -> str:
         gate.open()
         await ticket
     return "worker" if "-worker-" in threads[0] else "loop"
+
+
+@measures("where the last branch of a fan-out runs, in a context of its own everywhere")
+async def last_branch(world: World) -> str:
+    here = {"asyncio": asyncio.current_task, "trio": trio.lowlevel.current_task, "virtual": current_strand}
+    tasks: list[object] = []
+
+    async def note(_: object) -> None:
+        tasks.append(here[sniffio.current_async_library()]())
+        await world.pause(1)
+
+    first, branches = Task(note).named("first"), [Task(note).named(name) for name in "abc"]
+    await world.run((first >> fan_out(*branches))(7))
+    own, *others = tasks
+    assert len({*others}) == 3
+    return "caller" if own in others else "own"
 
 
 @measures("await of a chain whose functions don't wait")

@@ -318,3 +318,20 @@ async def test_branches_begin_in_their_order(world: World) -> None:
 
     await world.run(fan_out(*map(branch, range(3)))(1))
     assert began == [0, 1, 2] or world.mode in ("trio", "trio-driven"), "trio shuffles those that are ready"
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_failure_of_a_branch_leaves_no_cancellation_to_the_caller(world: World, *, late: bool) -> None:
+    async def fails(_: object) -> None:
+        await world.pause(3 if late else 0)
+        raise OSError
+
+    async def waits(_: object) -> None:
+        await world.pause(10_000)
+
+    async def run() -> tuple[object, int]:
+        outcome = await world.run((Task(fails) & Task(waits)).or_else("none")(1))
+        await world.pause(1)
+        return outcome.unwrap(), world.cancelling()
+
+    assert await run() == ("none", 0)

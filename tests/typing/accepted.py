@@ -9,6 +9,7 @@ from returns.result import Result
 
 from rio_chain import (
     Backoff,
+    Balancer,
     Bounds,
     Breaker,
     Budget,
@@ -27,6 +28,7 @@ from rio_chain import (
     Quantile,
     Request,
     SingleFlight,
+    Stream,
     Success,
     Task,
     TaskTimedOut,
@@ -407,3 +409,18 @@ class OneOf(Gate):
 
 assert_type(guarded.limit(OneOf(Limit(1))).breaker(OneOf(Limit(2))) >> len, Chain[[User], int])
 assert_type(Call(clock=float).priority, float)
+
+# --- many inputs, and streams ---------------------------------------------------------------------------------------
+
+
+async def mapped(balancer: Balancer) -> None:
+    for outcome in balancer.map(safely, [User()]):
+        assert_type(outcome, Outcome[bytes])
+    for one, outcome in balancer.map(safely, [User()], with_input=True, as_completed=True):
+        assert_type(one, User)
+        assert_type(outcome, Outcome[bytes])
+    async for two, outcome in balancer.amap(safely, [User()], with_input=True):
+        assert_type(two, User)
+        assert_type(outcome.value, bytes)
+    assert_type(balancer.stream(safely(User()), values=True), Stream[bytes])
+    assert_type(safely(User()).stream(values=True).outcome.value, bytes)
