@@ -134,7 +134,8 @@ class Retry(Policy):
         """The same for one more class of errors. Not where a predicate says which."""
         if isinstance(self.on, ByClass):
             return evolve(self, on=ByClass((*self.on.cases, (error, self.on.cases[0][1]))))
-        several = cast("tuple[type[BaseException], ...]", self.on if isinstance(self.on, tuple) else (self.on,))
+        on: Any = self.on
+        several: tuple[type[BaseException], ...] = on if isinstance(on, tuple) else (on,)
         return evolve(self, on=(*several, error))
 
     # --- what it says of itself ---------------------------------------------------------------------------------
