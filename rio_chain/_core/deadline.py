@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, cast, overload
 
 from attrs import field, frozen
 
@@ -187,7 +187,8 @@ def _sent(headers: object, wanted: Iterable[str]) -> dict[str, Any]:
     for key, several in pairs:
         if key not in names:
             continue
-        for value in several if isinstance(several, (list, tuple)) else (several,):
+        values = cast("Iterable[Any]", several if isinstance(several, (list, tuple)) else (several,))
+        for value in values:
             if key in found or (isinstance(value, (str, bytes)) and "," in _text(value)):
                 # a server or proxy joins the values by a comma
                 raise DeadlineHeaderError(key, "must be sent at most once", short_repr(value))

@@ -134,8 +134,7 @@ class Retry(Policy):
         """The same for one more class of errors. Not where a predicate says which."""
         if isinstance(self.on, ByClass):
             return evolve(self, on=ByClass((*self.on.cases, (error, self.on.cases[0][1]))))
-        several = cast("tuple[type[BaseException], ...]", self.on if isinstance(self.on, tuple) else (self.on,))
-        return evolve(self, on=(*several, error))
+        return evolve(self, on=(*self.facts().repeats_after, error))
 
     # --- what it says of itself ---------------------------------------------------------------------------------
 

@@ -58,4 +58,4 @@ class Shared:
 
 def made_after(number: int, given: object) -> bool:
     """Whether it has a state and was made after this number was given out."""
-    return isinstance(given, Shared) and given._serial > number  # noqa: SLF001 - nobody else has a use for it
+    return isinstance(given, Shared) and given._serial > number  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no one else

@@ -74,6 +74,7 @@ class ByHand:
             reserve=lambda: None,
             call=self.call,
             direct=True,
+            policies=None,
             places=True,
             look_at=inf,
         )

@@ -23,7 +23,11 @@ from rio_chain.inspect.lint._policy_stack import (
     with_calls,
 )
 from rio_chain.policies import Budget, SingleFlight, Timeout
+from rio_chain.policies._match_errors import matches
 from rio_chain.policies._policy import Facts
+
+TASK_TIMED_OUT = TaskTimedOut("", 0)
+"""One for all: whether a policy is for it depends on its class alone."""
 
 
 def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
@@ -160,7 +164,7 @@ def times_out(node: Node) -> bool:
         if facts.repeats or kept or keeps_failures(node) is not None:
             continue
         inner = list(parts(node))
-        if isinstance(node, OrElse) and (not isinstance(node.on, (type, tuple)) or issubclass(TaskTimedOut, node.on)):
+        if isinstance(node, OrElse) and matches(node.on, TASK_TIMED_OUT) is not False:
             del inner[0]  # its primary: the fallback answers a time-out, or its predicate may say so
         todo.extend(inner)
     return False
