@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FENCE = re.compile(r"^( *)```(\w*)")
-SKIP = re.compile(r"<!--- *skip: next|<!-- *skip: next")
+FENCE = re.compile(r"^( *)```(.*)$")
 
 MYPY = """\
 [mypy]
@@ -35,13 +34,12 @@ def code_of(page: Path) -> str:
     """The Python blocks of a page as one module; all other lines are empty."""
     lines: list[str] = []
     indent: str | None = None  # of the block that is open
-    skipped = python = False
+    python = False
     for line in page.read_text(encoding="utf-8").splitlines():
         fence = FENCE.match(line)
         if indent is None:
-            skipped = bool(SKIP.search(line)) or (skipped and not line.strip())
             if fence is not None:
-                indent, python, skipped = fence[1], fence[2] == "python" and not skipped, False
+                indent, python = fence[1], fence[2] in ("python", "py")  # with a title it is a file of its own
             lines.append("")
         elif line.strip() == "```":
             indent = None

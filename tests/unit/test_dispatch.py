@@ -67,7 +67,6 @@ class ByHand:
         self.admission.admit(self.holder, bounded=True)
         self.on_waiter: Callable[[], None] = lambda: None
         runtime = SimpleNamespace(
-            policies=None,
             now=self.clock,
             waiter=self.waiter,
             slot=Slot,
