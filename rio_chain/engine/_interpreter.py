@@ -214,6 +214,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                 began = t
                 if code == BRIDGE and op[1] in _PLAINLY:
                     if op[1] == PLACE:
+                        strand.deadline = deadline
                         got = op[2](value)
                     else:
                         _arm(strand, deadline)

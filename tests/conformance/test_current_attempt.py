@@ -387,6 +387,29 @@ async def test_the_current_deadline_is_the_earliest_limit(world: World) -> None:
     assert Deadline.current() == Deadline(float("inf"))
 
 
+@pytest.mark.real_time
+async def test_a_bridge_does_not_see_the_limit_of_the_task_before(world: World) -> None:
+    looks: list[tuple[float, float, bool]] = []
+
+    def look(x: Any) -> Any:
+        looks.append((Deadline.current().remaining(), remaining(), current_attempt().cancelled))
+        return x
+
+    async def alook(x: Any) -> Any:
+        return look(x)
+
+    async def body(x: Any) -> Any:
+        return x
+
+    for bridge in (look, alook):
+        quick = Task(body).timeout(1_000)
+        await world.run((quick >> bridge >> quick >> bridge)(1), deadline=100_000)
+    assert len(looks) == 4
+    for deadline, left, cancelled in looks:
+        assert 90_000 < left <= deadline <= 100_000
+        assert not cancelled
+
+
 async def test_the_next_hop_learns_what_is_left(world: World) -> None:
     async def body(_: Any) -> dict[str, str]:
         return Deadline.current().headers()

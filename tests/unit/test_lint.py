@@ -408,6 +408,10 @@ class TestWhere:
 
         assert choose(when(Quiet, F), when(int, G)).lint() == ()
 
+    def test_what_runs_in_place_is_not_late(self) -> None:
+        assert codes(F.inline().replica(2, after=20)) == ["hedge-in-place"]
+        assert codes(F.inline().retry(9).timeout(50)) == ["retries-do-not-fit"], "the waits between take time"
+
     def test_knows_what_stands_around_a_fallback(self) -> None:
         fallback = G.timeout(500)
         assert codes((F | fallback).timeout(100)) == ["timeout-unreachable"]

@@ -27,7 +27,8 @@ from rio_chain import (
 )
 from rio_chain.chain._nodes import RaceNode, Scope, walk
 from rio_chain.policies._shared_state import Shared
-from rio_chain.testing import LatencyModel, Script
+from rio_chain.simulation import simulate
+from rio_chain.testing import LatencyModel, Script, VirtualExecutor
 
 
 async def fetch_user(user_id: int, tries: int = 1) -> str:
@@ -237,6 +238,28 @@ def test_what_two_tasks_share_they_still_share() -> None:
     one, other = (policy for policy in policies_of(scripted) if isinstance(policy, Breaker))
     assert one is other is not breaker
     assert isinstance(scripted(1).run()["fetch_orders"].result.failure(), CircuitOpen)
+
+
+def test_what_is_used_further_down_may_have_policies_with_a_state() -> None:
+    both_steps = (user.breaker(Breaker()) >> str.upper >> Task(str).cache(Cache(60_000))).limit(Limit(5))
+    chain = both_steps >> orders.breaker(Breaker()) >> Task(render).using(user=both_steps)
+    backends = {"fetch_user": lambda user_id: "ada", "fetch_orders": lambda q: [1], "render": lambda o, user: (o, user)}
+    assert chain.with_backends(backends)(1).run().unwrap() == ([1], "ADA")
+    assert chain.with_backends(backends)(1).run(executor=VirtualExecutor(fresh=True)).unwrap() == ([1], "ADA")
+    simulation = simulate(chain, {**backends, "str": lambda x: x}, requests=3)
+    assert simulation.failures == {}
+
+
+def test_a_long_line_of_values_that_use_each_other_takes_no_time() -> None:
+    def add(x: int, a: int = 0, b: int = 0) -> int:
+        return x + a + b
+
+    last: Any = Task(add).named("0").breaker(Breaker())
+    before, chain = last, last
+    for n in range(1, 40):
+        step = Task(add).using(a=last, b=before).named(str(n)) if n > 1 else Task(add).named("1")
+        before, last, chain = last, step, chain >> step
+    assert len(chain.with_backends({"0": lambda x: 0}).plan().tasks) == 40
 
 
 def test_functions_can_be_replaced_again() -> None:

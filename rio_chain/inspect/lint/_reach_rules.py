@@ -114,7 +114,7 @@ def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
         if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
             continue
         limit = min(layer.inner.slowest, layer.around.limit)
-        if race.after >= limit:
+        if race.after >= limit > 0:  # what takes no time at all has another rule
             text = (
                 f"no call begins {format_duration(race.after)} after another, as that "
                 f"is given up after {format_duration(limit)}"
