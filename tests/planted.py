@@ -87,8 +87,8 @@ BUGS = (
         "executors/_own_context.py",
         (
             (
-                "    run, send = copy_context().run, coro.send\n",
-                "    run, send = (lambda step, *value: step(*value)), coro.send\n",
+                "    run, send = copy_context().run, driven_coroutine.send\n",
+                "    run, send = (lambda step, *value: step(*value)), driven_coroutine.send\n",
             ),
         ),
         ("test_fan_out.py",),

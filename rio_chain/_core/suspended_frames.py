@@ -6,6 +6,9 @@ import gc
 from types import FrameType
 from typing import Any
 
+DRIVEN = "driven_coroutine"
+"""The variable of a generator that makes each step of another coroutine itself, and so does not await it."""
+
 
 def frames_of(coroutine: Any) -> list[FrameType]:
     """The frames of what is suspended, the outermost first."""
@@ -17,5 +20,7 @@ def frames_of(coroutine: Any) -> list[FrameType]:
         inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
         if inner is None and type(coroutine).__name__ == "coroutine_wrapper":  # of `coroutine.__await__()`
             inner = next(iter(gc.get_referents(coroutine)), None)
+        if inner is None and frame is not None and DRIVEN in frame.f_code.co_varnames:
+            inner = frame.f_locals.get(DRIVEN)
         coroutine = inner
     return frames

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -195,16 +195,13 @@ class MapRequests(Generic[Out]):
                 return
             self.unbegun(item, error)
 
-    def cancel(self, items: Iterable[MapItem[Out]]) -> None:
+    def cancel(self) -> None:
         """Cancel all that is under way: nothing more begins."""
         self.over = True
         with self._lock:
             self.pending.clear()
         for worker in list(self.workers):
             worker.ticket.cancel(LEFT)
-        for item in items:
-            if item.error is not None:
-                report_unhandled(item.error)
 
 
 @define(eq=False)
@@ -233,7 +230,7 @@ class MapWorker(PostedRequest):
         except BaseException as exc:  # noqa: BLE001 - it belongs to the one that reads
             several.fail(self.item, exc)
         finally:
-            several.ended(self)
+            surely(partial(several.ended, self))
             surely(self._over)
             del self, several  # the error's traceback keeps this frame
 
@@ -287,7 +284,7 @@ class MapWorker(PostedRequest):
     def cancelled(self, error: Exception) -> None:
         """As ``PostedRequest.cancelled``."""
         self.several.unbegun(self.item, error)
-        self.several.ended(self, error if self.several.dispatcher.cut is not None else None)
+        self.several.ended(self, error)  # those that wait for it have the same deadline, and the same balancer
         self._over()
 
     def _over(self) -> None:

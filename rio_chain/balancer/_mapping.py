@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.tracebacks import as_kept
+from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import flag
 from rio_chain.balancer._map_worker import MapItem, MapRequests
 from rio_chain.engine._iterables import is_plain
@@ -104,8 +105,12 @@ class Window(Generic[In, Out]):
             del self, item  # its traceback keeps this frame
 
     def cancel(self) -> None:
-        """Cancel all that is under way: nothing more begins."""
-        self.requests.cancel(self.items)
+        """Cancel all that is under way: nothing more begins. An error that nobody has got is reported."""
+        self.requests.cancel()
+        while self.items:
+            item = self.items.popleft()
+            if item.error is not None:
+                report_unhandled(item.error)
 
 
 def outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: bool) -> Iterator[Outcome[Out]]:
@@ -123,7 +128,7 @@ def async_outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: b
         return AsyncOutcomes(window)
     shown = hooks.facade.progress(inputs)
     shown.follow(window.requests)
-    return shown.ashown(partial(AsyncOutcomes, window))
+    return shown.ashown(partial(AsyncOutcomes[Out], window))
 
 
 def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -> Iterator[Outcome[Out]]:
@@ -214,7 +219,6 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
         self._leave()
         for worker in list(self._window.requests.workers):
             await worker.ticket.ended()
-        self._window.items.clear()
 
     def __del__(self) -> None:
         if hasattr(self, "_window"):  # else there were no inputs

@@ -121,9 +121,8 @@ class Strand:
     """
 
     __slots__ = (
-        "at", "before", "budget", "contender", "deadline", "given_up", "kept", "parent_deadline", "permits", "pinned",
-        "replica",
-        "rounds", "rt", "run", "slot",
+        "at", "before", "budget", "contender", "deadline", "depth", "given_up", "kept", "parent_deadline", "permits",
+        "pinned", "replica", "rounds", "rt", "run", "slot",
     )  # fmt: skip
 
     observed = False
@@ -139,6 +138,7 @@ class Strand:
         self.at = 0  # the task whose turn it is
         self.before: tuple[Strand, object] | None = None  # of a root: where it was begun, and ``CALLING`` there
         self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
+        self.depth = 0  # how many races it is in, one in the other
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
         self.contender: Contender | None = None  # what it is in a race
@@ -164,7 +164,7 @@ class Strand:
         rt = rt or self.rt
         strand = (run or self.run).strand(rt, rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.permits = self.permits
+        strand.permits, strand.depth = self.permits, self.depth + 1
         strand.contender = None if race is None else Contender(race)
         strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
         return strand
@@ -173,7 +173,7 @@ class Strand:
         """A strand in this one's place, for a run of its own that this one waits for."""
         strand = run.strand(self.rt, self.slot, self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
-        strand.permits, strand.contender = self.permits, self.contender
+        strand.permits, strand.contender, strand.depth = self.permits, self.contender, self.depth
         strand.kept = self.kept.copy()
         return strand
 

@@ -31,18 +31,17 @@ async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Fra
     run = partial(_run, strand, Race(strand.contender, len(branches)), budget, part, value)
     if need is not None:
         return await first_successes(strand, op, need, run)
+    if settle:
+        results = await strand.rt.race([partial(run, branch, None, no_winner) for branch in branches], no_winner)
+        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
     failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
 
     def failed(got: Any) -> bool:
         if type(got) is Failed:
             failures.append(got)
-            return True
-        return False
+        return bool(failures)
 
-    decides, until = (no_winner, no_winner) if settle else (_failed, failed)
-    results = await strand.rt.race([partial(run, branch, None, decides) for branch in branches], until)
-    if settle:
-        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
+    results = await strand.rt.race([partial(run, branch, None, _failed) for branch in branches], failed)
     if not failures:
         return tuple(results) if keys is None else dict(zip(keys, results, strict=True))
     for branch, got in zip(branches, results, strict=True):
@@ -69,7 +68,8 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
             own.run.given_up(branch.low, branch.high)
         elif own.observed:
             own.run.branch_gave(branch.name, got)
-        race.decided = decides(got) or race.decided
+        if decides(got):
+            race.decided = True
     except RaceOver:
         if not race.decided:  # one around it is over
             raise

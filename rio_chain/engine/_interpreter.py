@@ -85,14 +85,11 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, note_call, record_of
 
 INF = float("inf")
-SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
-"""The answers that stand for something else than themselves."""
-PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
-"""Types of answers that stand for themselves and need no look."""
+SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # answers that stand for something else
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # those that need no look
 NO_FRAMES = cast("list[Frame]", ())
 _PLAINLY = (PLACE, CALL)  # the routes of sync functions
-_AWAITED = (DIRECT, ASYNC)
-"""The routes of async functions: what one of those gives was awaited already."""
+_AWAITED = (DIRECT, ASYNC)  # those of async functions, whose answers were awaited already
 
 
 # The states of one step, ``phase``. The call of a task goes through them from top to bottom; all other instructions
@@ -112,11 +109,11 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
-    # Each name in here is 8 bytes of every run that is under way: no more of them than the hot path is quicker for.
+    # Each name in here is 8 bytes of every run that is under way, so there are few.
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
-    frames = NO_FRAMES  # a list of its own is made when there is a first one
-    deadline = strand.parent_deadline  # the earliest limit open around the instruction
+    frames: list[Frame] = NO_FRAMES  # a list of its own is made when there is a first one
+    deadline: float = strand.parent_deadline  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
@@ -234,6 +231,11 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     enter(frames, strand.parent_deadline, t, op, (pc, depth, value))
                     deadline = limit = frames[-1].deadline
                     pc += 1
+                elif code == FAN:
+                    _arm(strand, deadline)
+                    got = op
+                    value = await run_fan_out(strand, got, value, frames, partial(_part, ops))
+                    pc = got.after
                 else:
                     _arm(strand, deadline)
                     frames = frames or []
@@ -283,8 +285,6 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         return pc + 1, value
     if code == USE:
         return pc + 1, keyword_values(strand, op, value)
-    if code == FAN:
-        return op.after, await run_fan_out(strand, op, value, frames, partial(_part, ops))
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
@@ -304,7 +304,7 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
     elif code == HANDLER:
         call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
-    else:  # a bridge
+    else:
         bridge = BridgeOp.of(op)
         value = await _plain(strand, await _invoke(strand, bridge.route, bridge.fn, value), pc)
     return pc + 1, value
@@ -317,8 +317,7 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = entering(op)
     if high - low == 1:
-        entry = record_of(strand.run.log, low)
-        entry.succeeded(hit.value)
+        record_of(strand.run.log, low).succeeded(hit.value)
     else:
         close(strand.run.log, low, high, None)
     return leave_at, hit.value
@@ -380,7 +379,7 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
     """Run a Request that a function returned, in the same strand and under the same limits."""
     run, log, began = parent.run.nested(request.given[0], pc, index), parent.run.log, parent.rt.now()
     strand = run.strand(parent.rt, parent.slot, parent.deadline)
-    strand.permits, strand.contender = parent.permits, parent.contender
+    strand.permits, strand.contender, strand.depth = parent.permits, parent.contender, parent.depth
     token = CURRENT.set(strand)
     got: Any = INTERRUPTED
     try:

@@ -80,7 +80,7 @@ def begin(  # noqa: PLR0917 - called for every request
     if parent_strand is not None:
         strand.before = parent_strand, CALLING.get()
         # an abandoned blocking call in it keeps the places of the body around, too
-        strand.permits = parent_strand.permits
+        strand.permits, strand.depth = parent_strand.permits, parent_strand.depth
     if program.kept:
         strand.kept = [None] * program.kept
     CURRENT.set(strand)

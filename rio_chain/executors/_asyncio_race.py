@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import STOPPED, Raised
-from rio_chain.executors._own_context import in_own_context
+from rio_chain.executors._own_context import in_own_context, may_nest
 
 
 class Future(Awaitable[None], Protocol):
@@ -83,8 +83,8 @@ class AsyncioRace:
 
     async def run(self) -> list[Any]:  # noqa: C901 - each way in which the last work may end
         """As ``Runtime.race``."""
-        own, last = self._own, len(self.works) - 1
-        base = own.cancelling()
+        own, inside = self._own, may_nest()
+        base, last = own.cancelling(), len(self.works) - inside
         got: Any = STOPPED
         interruption: BaseException | None = None
         try:
@@ -93,7 +93,8 @@ class AsyncioRace:
                 for index in range(last):
                     tasks.append(self._loop.task(self._contend(index)))
                 await _next_round()  # the others begin first, as they come first
-            got = await in_own_context(self.works[last])
+            if inside:
+                got = await in_own_context(self.works[last])
         except self._loop.cancelled as exc:
             interruption = exc
         except GeneratorExit:  # its loop is closed

@@ -20,7 +20,7 @@ from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.engine._runtime_protocol import STOPPED, HostGone
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import cancelled_part, first_error
-from rio_chain.executors._own_context import in_own_context
+from rio_chain.executors._own_context import in_own_context, may_nest
 from rio_chain.executors._start_thread import start_loop
 from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._autojump_clock import JumpingClock
@@ -221,7 +221,8 @@ class TrioRuntime(BaseLoopRuntime):
     async def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> list[Any]:
         """As ``Runtime.race``."""
         results: list[Any] = [STOPPED] * len(works)
-        last = len(works) - 1
+        inside = len(works) > 0 and may_nest()
+        last = len(works) - inside
         raised: list[BaseException] = []
         cancelled: list[BaseException] = []
 
@@ -246,7 +247,7 @@ class TrioRuntime(BaseLoopRuntime):
             async with trio.open_nursery() as nursery:
                 for index in range(last):
                     nursery.start_soon(contend, index, works[index])
-                if last >= 0:
+                if inside:
                     await in_own_context(partial(contend, last, works[last]))
         except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
             cancelled.append(first_error(group))

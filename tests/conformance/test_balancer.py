@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -468,3 +468,53 @@ async def test_a_balancer_that_closes_answers_all_inputs_that_a_map_has_read(wor
         else:
             assert isinstance(results[-1].failure(), TicketCancelled)
             assert not balancer.stats().running
+
+
+class Stops(BaseException):
+    """What ends a run as a cancellation would."""
+
+
+async def read(source: AsyncIterator[Outcome[Any]], got: list[Any]) -> None:
+    """Keep what comes, also where an error ends it."""
+    async for outcome in source:
+        got.append(outcome.result)  # noqa: PERF401 - a comprehension would lose it
+
+
+@pytest.mark.parametrize("as_completed", [False, True])
+async def test_a_base_exception_of_a_body_ends_a_map(world: World, *, as_completed: bool) -> None:
+    begun: list[int] = []
+
+    async def body(x: int) -> int:
+        begun.append(x)
+        await world.pause(5)
+        if x == 3:
+            raise Stops
+        return x
+
+    async with world.balancer(workers=2) as balancer:
+        source = balancer.amap(Task(body), range(100), as_completed=as_completed)
+        got: list[Any] = []
+        with pytest.raises(Stops):
+            await read(source, got)
+        assert {0, 1} <= {result.unwrap() for result in got} <= {0, 1, 2, 4}
+        await world.until(lambda: balancer.stats().running == 0)
+        assert len(begun) < 20
+        assert (await balancer.arun(Task(body)(0))).unwrap() == 0
+
+
+async def test_inputs_that_wait_behind_others_end_with_the_run_around(world: World, pool: Pool) -> None:
+    got: list[Any] = []
+    async with world.balancer(workers=1) as balancer:
+        holder = balancer.post(Task(pool.body)("holder"))
+        await world.until(lambda: pool.running == 1)
+
+        async def maps(_: object) -> None:
+            await read(balancer.amap(Task(echo), range(4)), got)
+
+        outcome = await world.run(Task(maps).timeout(20)(1))
+        assert type(outcome.result.failure()).__name__ == "TaskTimedOut"
+        await world.until(lambda: not balancer.stats().queued)
+        assert balancer.stats().running == 1
+        pool.gate.open()
+        await holder
+    assert {type(result.failure()).__name__ for result in got} <= {"DeadlineExceeded"}

@@ -335,3 +335,24 @@ async def test_the_failure_of_a_branch_leaves_no_cancellation_to_the_caller(worl
         return outcome.unwrap(), world.cancelling()
 
     assert await run() == ("none", 0)
+
+
+@pytest.mark.parametrize("how", ["returned", "awaited"])
+async def test_a_fan_out_that_calls_itself_may_be_deep(world: World, how: str) -> None:
+    def same(x: int) -> int:
+        return x
+
+    def down(x: int) -> object:
+        return deeper(x - 1) if x else "bottom"
+
+    async def awaits(x: int) -> object:
+        return (await deeper(x - 1)).unwrap() if x else "bottom"
+
+    step: Task[[int], object] = Task(down).inline() if how == "returned" else Task(awaits)
+    deeper = fan_out(Task(same).inline(), step)
+    got: object = (await world.run(deeper(150))).unwrap()
+    for x in range(150, -1, -1):
+        assert isinstance(got, tuple)
+        beside, got = got
+        assert beside == x
+    assert got == "bottom"

@@ -200,6 +200,33 @@ def test_a_task_is_named_with_the_line_where_it_is(loop: Callable[[Work], Any]) 
 
 
 @pytest.mark.parametrize("loop", [on_asyncio, trio.run])
+def test_of_a_task_that_waits_for_a_fan_out_the_line_is_that_of_its_last_branch(loop: Callable[[Work], Any]) -> None:
+    async def stays(_: int) -> None:
+        await forever()
+
+    async def fans_out() -> None:
+        await (Task(add) & Task(stays))(1)
+
+    async def main() -> None:
+        if sniffio.current_async_library() == "asyncio":
+            with pytest.raises(Leaked) as caught:
+                async with leak_guard(patience=20):
+                    left = asyncio.create_task(fans_out(), name="page")
+            left.cancel()
+        else:
+            async with trio.open_nursery() as nursery:
+                with pytest.raises(Leaked) as caught:
+                    async with leak_guard(patience=20):
+                        nursery.start_soon(fans_out, name="page")
+                nursery.cancel_scope.cancel()
+        (line,) = caught.value.left
+        assert line.startswith("task page in ")
+        assert ": await SLEEPS.get(" in line
+
+    loop(main)
+
+
+@pytest.mark.parametrize("loop", [on_asyncio, trio.run])
 def test_plain_with_on_a_loop_finds_its_tasks_too(loop: Callable[[Work], Any]) -> None:
     async def main() -> None:
         balancer = Balancer()
