@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rio_chain.engine._current_run import Run
 
 KEY_BYTES = 16
+Way = tuple[bytes | int | str, ...]
 
 
 def _never() -> bool:
@@ -30,24 +31,31 @@ class Attempt(int):
 
     Attributes:
         replica: which of the calls made at once this is, 0 for the first.
-        key: an idempotency key: 32 hexadecimal digits, the same for all attempts and hedges of one task in one run.
-            Each item of an ``each`` or ``expand`` has its own, and each run has others. In a bridge it is that of the
-            task before. Outside of any run it is a new one each time.
     """
 
     replica: int
-    key: str
+    _key: str | Way | None
     _cancelled: Callable[[], bool]
 
     def __new__(
-        cls, number: int, replica: int = 0, key: str | None = None, cancelled: Callable[[], bool] = _never
+        cls, number: int, replica: int = 0, key: str | Way | None = None, cancelled: Callable[[], bool] = _never
     ) -> Self:
-        """As ``int``."""
+        """As ``int``. ``key``: it, or what it is made of; None: a new one."""
         self = super().__new__(cls, number)
-        self.replica = replica
-        self.key = os.urandom(KEY_BYTES).hex() if key is None else key
-        self._cancelled = cancelled
+        self.replica, self._key, self._cancelled = replica, key, cancelled
         return self
+
+    @property
+    def key(self) -> str:
+        """An idempotency key: 32 hexadecimal digits, the same for all attempts and hedges of one task in one run.
+
+        Each item of an ``each`` or ``expand`` has its own, and each run has others. In a bridge it is that of the task
+        before. Outside of any run it is a new one each time.
+        """
+        key = self._key
+        if not isinstance(key, str):  # made when it is asked for: most bodies ask for the number alone
+            key = self._key = os.urandom(KEY_BYTES).hex() if key is None else _digest(key)
+        return key
 
     @property
     def cancelled(self) -> bool:
@@ -62,11 +70,10 @@ class Attempt(int):
         return Attempt, (int(self), self.replica, self.key)
 
 
-def task_key(run: Run, index: int) -> str:
-    """The idempotency key of this task in a run, or in a part of one.
+def way_to(run: Run, index: int) -> Way:
+    """The way from the outermost run to this task: the random number of that run, and then items, Requests, the task.
 
-    It is a digest of the way from the outermost run to the task: the random number of that run, and then the item, the
-    place of the nested Request and the task. So it needs no memory, and what is done again has the same key again.
+    Its digest is the idempotency key. So that needs no memory, and what is done again has the same key again.
     """
     way, task, plan, here = list[str](), index, run.plan, run
     while here.around is not None and here.step is not None and not isinstance(here.step, bytes):
@@ -75,8 +82,13 @@ def task_key(run: Run, index: int) -> str:
         elif here.plan is plan:  # a hedge, which may be the same call at another place
             task -= here.step
         here = here.around
-    way = [_number(here).hex(), *reversed(way), str(task)]
-    return blake2b("/".join(way).encode(), digest_size=KEY_BYTES).hexdigest()
+    return _number(here), task, *reversed(way)
+
+
+def _digest(way: Way) -> str:
+    number, *others = way
+    text = "/".join(map(str, others)).encode()
+    return blake2b(text, digest_size=KEY_BYTES, key=number if isinstance(number, bytes) else b"").hexdigest()
 
 
 def _number(run: Run) -> bytes:

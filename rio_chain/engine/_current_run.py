@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
-from rio_chain.engine._attempt import Attempt, always, task_key
+from rio_chain.engine._attempt import Attempt, always, way_to
 from rio_chain.engine._blocking_call import CALLING, GivenUp, HeldCall, SharedPermit
 from rio_chain.engine._race import Contender, Race
 from rio_chain.engine._runtime_protocol import Runtime, Slot
@@ -184,7 +184,7 @@ class Strand:
             return Attempt(1)
         found: Any = log[self.at]
         before = 0 if found is None else found.calls if isinstance(found, TaskRecord) else 1
-        return Attempt(self.rounds + before + 1, self.replica, task_key(self.run, self.at), cancelled)
+        return Attempt(self.rounds + before + 1, self.replica, way_to(self.run, self.at), cancelled)
 
     def begins(self, index: int) -> None:
         """The call of this task begins. For strands that are observed."""

@@ -44,7 +44,7 @@ class PendingItem:
         self.value: Any = DROPPED  # what is handed on for it
 
     def __str__(self) -> str:
-        """Which one it is, also when the whole is done again; for ``task_key``."""
+        """Which one it is, also when the whole is done again; for ``way_to``."""
         return f"item {self.number}"
 
 
