@@ -240,8 +240,9 @@ class Balancer(NotebookRepr):
     ) -> Iterator[Outcome[Out]]:
         """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
 
-        Inputs are read as slots become free, so any number of them takes little memory. Leaving the loop early
-        cancels what is under way.
+        Inputs are read as slots become free, so any number of them takes little memory. In order, while a slow one is
+        awaited, those after it go on: up to ``4 * workers`` of a list or a range, and half as many of anything else.
+        Leaving the loop early cancels what is under way.
 
         Args:
             chain: a chain of one argument, or a function that gives a Request.
@@ -257,7 +258,7 @@ class Balancer(NotebookRepr):
             raise UsageError(
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
-        window = self._window(host, chain, inputs, priority, as_completed=as_completed)
+        window = self._window(host, chain, inputs, priority, in_order=not as_completed)
         return _mapping.outcomes(window, inputs, progress=progress)
 
     def amap(
@@ -271,27 +272,21 @@ class Balancer(NotebookRepr):
     ) -> AsyncIterator[Outcome[Out]]:
         """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
         host = self._binding.get(here=True)
-        window = self._window(host, chain, inputs, priority, as_completed=as_completed)
+        window = self._window(host, chain, inputs, priority, in_order=not as_completed)
         return _mapping.async_outcomes(window, inputs, progress=progress)
 
     def _window(
-        self,
-        host: Host,
-        chain: Callable[[In], Request[Out]],
-        inputs: Iterable[In],
-        priority: float,
-        *,
-        as_completed: bool,
+        self, host: Host, chain: Callable[[In], Request[Out]], inputs: Iterable[In], priority: float, *, in_order: bool
     ) -> _mapping.Window[In, Out]:
         options = request_options(host.runtime.now, priority)
-        requests = MapRequests[Out](self._dispatcher, host, options, self._workers, as_completed=as_completed)
+        requests = MapRequests[Out](self._dispatcher, host, options, self._workers, as_completed=not in_order)
 
         def request_for(value: In) -> Request[Out]:
             request = chain(value)
             self._check(host, request)
             return request
 
-        return _mapping.Window(requests, request_for, inputs, in_order=not as_completed)
+        return _mapping.Window(requests, request_for, inputs, in_order=in_order)
 
     def _check(self, host: Host, request: Request[Any]) -> None:
         given: Any = request

@@ -118,7 +118,7 @@ def async_outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: b
         return AsyncOutcomes(window)
     shown = hooks.facade.progress(inputs)
     shown.follow(window.requests)
-    return shown.ashown(partial(AsyncOutcomes, window))
+    return shown.ashown(partial(AsyncOutcomes[Out], window))
 
 
 def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -> Iterator[Outcome[Out]]:
