@@ -116,6 +116,23 @@ class Admission(DeferringLock):
             raise
         self._after()
 
+    def _drop(self, run: Run) -> None:
+        """What was to give its slot back was interrupted."""
+        run.dropped = self.torn = True
+        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            surely(self.settle)
+
+    def _leave(self, run: Run, waited: float, lasted: float) -> None:
+        self.done += 1
+        self.waits.add(waited)
+        self.lasted.add(lasted)
+        self._hand_over(run)
+
+    def _hand_over(self, run: Run) -> None:
+        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
+        if self.runs.pop(run, self) is not self:
+            self.queue.leave(self._granted)
+
     def pass_on(  # noqa: PLR0917 - called for every item of a map
         self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float
     ) -> Turn | None:
@@ -142,23 +159,6 @@ class Admission(DeferringLock):
         self.queue.enter(turn)
         self._hand_over(run)
         return None if turn.state == "granted" else turn
-
-    def _drop(self, run: Run) -> None:
-        """What was to give its slot back was interrupted."""
-        run.dropped = self.torn = True
-        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-            surely(self.settle)
-
-    def _leave(self, run: Run, waited: float, lasted: float) -> None:
-        self.done += 1
-        self.waits.add(waited)
-        self.lasted.add(lasted)
-        self._hand_over(run)
-
-    def _hand_over(self, run: Run) -> None:
-        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
-        if self.runs.pop(run, self) is not self:
-            self.queue.leave(self._granted)
 
     def withdraw(self, turn: Turn) -> bool:
         """Out of the line. False: it was granted a slot, or is out already."""

@@ -57,8 +57,9 @@ class MapMethods:
     ) -> Iterator[Any]:
         """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
 
-        Inputs are read as slots become free, so any number of them takes little memory. Leaving the loop early
-        cancels what is under way.
+        Inputs are read as slots become free, so any number of them takes little memory. In order, while a slow one is
+        awaited, those after it go on: up to ``4 * workers`` of a list or a range, and half as many of anything else.
+        Leaving the loop early cancels what is under way.
 
         Args:
             chain: a chain of one argument, or a function that gives a Request.
