@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Attempts whose errors are in the note."""
+NESTED = 10
+"""Requests within Requests that are looked through."""
 _LONGEST = 80
 """Characters of each of them."""
 _OURS = re.compile(r"\d+ attempts: ")
@@ -51,16 +53,16 @@ def note_attempts(error: BaseException, responses: Iterable[Response]) -> None:
             error.add_note(text)
 
 
-def _ended(responses: Iterable[Response]) -> Iterable[Response]:
+def _ended(responses: Iterable[Response], deep: int = NESTED) -> Iterable[Response]:
     """The Responses, and those in them, of items or of a Request that was returned: each counts its own attempts."""
     for one in responses:
         items = one.items
         if items:
-            yield from _ended(items)
+            yield from _ended(items, deep)
             continue
         yield one
-        if one.nested is not None:
-            yield from _ended(one.nested)
+        if deep and one.nested is not None:
+            yield from _ended(one.nested, deep - 1)
 
 
 def _listed(errors: Sequence[Any]) -> str:

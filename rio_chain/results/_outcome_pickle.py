@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core import hooks
 from rio_chain._core.pickling import loads, plain_dumps, survives, tolerant_dumps
 from rio_chain.policies._shared_state import Shared
+from rio_chain.results._nested_run import NestedRun
 
 if TYPE_CHECKING:
     from rio_chain.results._outcome import Outcome
@@ -27,7 +28,10 @@ def packed(parts: Parts, *, failed: bool) -> bytes:
     Raises:
         Exception: whatever pickling raises, where the value can't be pickled.
     """
-    data, incomplete = tolerant_dumps(parts, _replaced)
+    try:
+        data, incomplete = tolerant_dumps(parts, _replaced)
+    except RecursionError:  # dozens of Requests that tasks returned, one within the other
+        data, incomplete = tolerant_dumps(parts, _without_nested)
     if incomplete and not failed:
         plain_dumps(parts[2])  # nobody wants an Outcome without its value
     return data
@@ -36,6 +40,10 @@ def packed(parts: Parts, *, failed: bool) -> bytes:
 def unpacked(cls: type[Outcome[Any]], data: bytes) -> Outcome[Any]:
     """The Outcome that was packed."""
     return cls(*loads(data))
+
+
+def _without_nested(obj: object) -> Any:
+    return (type(None), ()) if isinstance(obj, NestedRun) else _replaced(obj)
 
 
 def _replaced(obj: object) -> Any:

@@ -121,9 +121,8 @@ class TestTime:
             (F.timeout(100).replica(3), 100, 100),
             (F.timeout(100).replica(3, after=None), 300, 100),
             (F.timeout(100).replica(3, after=400), 300, 100),
-            (F.timeout(100).replica(10**9, after=20), 20 * (10**9 - 1) + 100, 100),
-            (F.timeout(100).replica(10**400, after=20), math.inf, 100),
-            (F.timeout(100).replica(10**400), 100, 100),
+            (F.timeout(100).replica(1_000, after=20), 20 * 999 + 100, 100),
+            (F.timeout(100).replica(1_000), 100, 100),
             (F.timeout(100).replica(2, after=Quantile()), 200, 100),
             (F.timeout(100).replica(2, after=20, to=[G.timeout(500)]), 520, 100),
             (F.timeout(100).replica(3, after=20, pick=quorum(2)), 120, 100),
@@ -181,10 +180,10 @@ class TestCuts:
         [cut] = F.replica(4, after=100).timeout(250).bounds().cuts
         assert cut == Cut("replica", ("f",), 250, calls=4, slowest=3, fastest=4)
 
-    def test_any_number_of_hedges(self) -> None:
-        chain = F.timeout(100).replica(10**400, after=20, to=[G.timeout(10)], pick=quorum(2))
+    def test_as_many_hedges_as_there_may_be(self) -> None:
+        chain = F.timeout(100).replica(1_000, after=20, to=[G.timeout(10)], pick=quorum(2))
         [cut] = chain.timeout(250).bounds().cuts  # they begin at 0, 0, 10, 30, 40, 60, ... 240, 250
-        assert (cut.slowest, cut.fastest) == (18, 10**400)
+        assert (cut.slowest, cut.fastest) == (18, 1_000)
 
     def test_of_each_item(self) -> None:
         [cut] = each(F.timeout(200).retry(3, backoff=FIXED)).timeout(500).bounds().cuts

@@ -143,3 +143,21 @@ def test_copies() -> None:
     outcome = Task(len)("four").run()
     assert copy.copy(outcome) is outcome
     assert copy.deepcopy(outcome).value == 4
+
+
+def test_of_requests_that_tasks_returned() -> None:
+    def route(text: str) -> Any:
+        return Task(len)(text)
+
+    found = again(Task(route)("four").run()).only.nested
+    assert found is not None
+    assert (found.value, found.only.name) == (4, "len")
+
+    def down(number: int) -> Any:
+        return Task(down)(number - 1) if number else "end"
+
+    deep = Task(down).inline()(100).run()
+    assert deep.only.nested is not None
+    assert again(deep).value == "end"
+    assert deep.to_dict()["tasks"][0]["nested"]["ok"]
+    assert len(deep.summary().splitlines()) == 6
