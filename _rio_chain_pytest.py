@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def virtual_time(request: pytest.FixtureRequest) -> VirtualExecutor:
     """A VirtualExecutor: ``page(42).run(executor=virtual_time)``, ``Balancer(virtual_time)``. Its clock begins at 0.
 
-    Its seed is 0, or what ``@pytest.mark.parametrize("virtual_time", [1, 2], indirect=True)`` says.
+    Breakers, limits, caches and the like that were made before the test have seen nothing there. Its seed is 0, or what
+    ``@pytest.mark.parametrize("virtual_time", [1, 2], indirect=True)`` says; a dict there has arguments of
+    ``VirtualExecutor``, and with ``{"fresh": False}`` the test shares those policies with others.
     """
     from rio_chain.testing import VirtualExecutor  # noqa: PLC0415 - see above
 
-    seed: Any = getattr(request, "param", 0)
-    return VirtualExecutor(seed)
+    given: Any = getattr(request, "param", 0)
+    return VirtualExecutor(**{"fresh": True, **(given if isinstance(given, dict) else {"seed": given})})
 
 
 @pytest.fixture

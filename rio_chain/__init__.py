@@ -27,6 +27,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from returns.result import Failure, Success
+
 from rio_chain import _facade
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
@@ -36,7 +38,8 @@ from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain, FanOut
 from rio_chain.dsl._choose import choose, when
 from rio_chain.dsl._each import each, expand, reduce
-from rio_chain.dsl._fan_out import fan_out, race, settle, star
+from rio_chain.dsl._fan_out import fan_out, star
+from rio_chain.dsl._settle_and_race import race, settle
 from rio_chain.dsl._task import Task
 from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (
@@ -47,6 +50,7 @@ from rio_chain.errors import (
     ChainDefinitionError,
     CircuitOpen,
     DeadlineExceeded,
+    DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
     NotAccepted,
@@ -89,7 +93,8 @@ if TYPE_CHECKING:
     from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.results._error_summary import ErrorSummary
     from rio_chain.results._events import Event
-    from rio_chain.results._outcome import Outcome, Response, Span
+    from rio_chain.results._outcome import Outcome
+    from rio_chain.results._response import Response, Span
     from rio_chain.simulation import Simulation, advise, compare, simulate
 
 __all__ = [
@@ -111,8 +116,10 @@ __all__ = [
     "CircuitOpen",
     "Deadline",
     "DeadlineExceeded",
+    "DeadlineHeaderError",
     "ErrorSummary",
     "Event",
+    "Failure",
     "FanOut",
     "Finding",
     "Gate",
@@ -138,6 +145,7 @@ __all__ = [
     "Skipped",
     "Span",
     "Stream",
+    "Success",
     "Task",
     "TaskTimedOut",
     "Ticket",
@@ -175,7 +183,8 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "executors._stream": ("Stream",),
         "results._error_summary": ("ErrorSummary",),
         "inspect.lint": ("Finding",),
-        "results._outcome": ("Outcome", "Response", "Span"),
+        "results._outcome": ("Outcome",),
+        "results._response": ("Response", "Span"),
         "policies._best_and_quorum": ("best", "quorum"),
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }

@@ -11,17 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Coroutine, Iterable
+    from collections.abc import Callable, Container, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
     from rio_chain._core.deadline import Deadline
+    from rio_chain._core.hooks import RunInPlace
     from rio_chain._core.notebook_repr import Renderable
     from rio_chain._core.units import Duration
     from rio_chain.balancer._stats import WatchedBalancer
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors._ticket import Ticket
     from rio_chain.inspect.live._progress import Progress
     from rio_chain.inspect.pictures._svg_string import Svg
     from rio_chain.results._outcome import Outcome
@@ -42,7 +45,7 @@ def blocking_run(
     return run_blocking
 
 
-def run_in_place() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+def run_in_place() -> RunInPlace:
     """As ``Facade.run_in_place``."""
     from rio_chain.executors import run_here
 
@@ -50,12 +53,26 @@ def run_in_place() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]
 
 
 def stream(
-    request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
+    request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /, *, values: bool
 ) -> Stream[Out]:
     """As ``Facade.stream``."""
     from rio_chain.executors._stream import Stream
 
-    return Stream(request, executor, deadline)
+    return Stream(request, executor, deadline, values=values)
+
+
+def inherited_deadline() -> Deadline | None:
+    """As ``Facade.inherited_deadline``."""
+    from rio_chain.engine._current_run import inherited
+
+    return inherited()
+
+
+def followed(ticket: Ticket[Any], /) -> AbstractContextManager[Callable[[], object]]:
+    """As ``Facade.followed``."""
+    from rio_chain.inspect.live._run_table import followed as shown
+
+    return shown(ticket)
 
 
 def progress(inputs: Iterable[Any], /) -> Progress:
@@ -98,3 +115,10 @@ def timeline(outcome: Outcome[Any], /) -> Svg:
     from rio_chain.inspect.pictures._timeline import timeline_of
 
     return timeline_of(outcome)
+
+
+def portable_error(error: BaseException, /) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+    """As ``Facade.portable_error``."""
+    from rio_chain.executors.lanes._error_transfer import portable
+
+    return portable(error)

@@ -25,6 +25,7 @@ __all__ = [
     "ChainDefinitionError",
     "CircuitOpen",
     "DeadlineExceeded",
+    "DeadlineHeaderError",
     "LaneMessageTooLarge",
     "LimitExceeded",
     "NotAccepted",
@@ -109,6 +110,23 @@ class Saturated(RioError):
 
 class BalancerClosed(RioError, RuntimeError):
     """The balancer was closed, or the loop it lived on has ended; the text says which. Nothing was accepted."""
+
+
+class DeadlineHeaderError(RioError, ValueError):
+    """A header that ``Deadline.from_headers`` reads can't be read, or was sent more than once. The client is at fault.
+
+    Attributes:
+        name: of the header, in lower case.
+        rule: what it must be.
+        value: what came, as a short text.
+    """
+
+    def __init__(self, name: str, rule: str, value: str) -> None:
+        super().__init__(name, rule, value)
+        self.name, self.rule, self.value = name, rule, value
+
+    def __str__(self) -> str:
+        return f"`{self.name}` {self.rule}; got {self.value}"
 
 
 class UnknownTask(RioError, LookupError):
@@ -316,6 +334,7 @@ NEVER_RETRIED = (
     TicketCancelled,
     Skipped,
     ChainDefinitionError,
+    DeadlineHeaderError,
     UsageError,
 )
 """Failures that another attempt can't mend, or that speak of the run and not of the backend."""

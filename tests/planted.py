@@ -108,7 +108,7 @@ BUGS = (
         "a slot that a map keeps though others wait",
         "balancer/_admission.py",
         (("        if not self.queue.waiting and (self", "        if (self"),),
-        ("test_balancer.py",),
+        ("test_map.py",),
     ),
     Bug(
         "a foreign cancel lost in the tick of an expiry",

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import get_args
 
 import pytest
@@ -35,7 +36,7 @@ def first_names(page: Path) -> dict[str, list[str]]:
 def test_every_public_name_stands_in_the_reference(module: str) -> None:
     names = importlib.import_module(module).__all__
     reference = (REFERENCE / "api.md").read_text(encoding="utf-8")
-    table = first_names(REFERENCE / "errors.md")
+    table = {**first_names(REFERENCE / "errors.md"), **first_names(REFERENCE / "api.md")}
     documented = set(re.findall(r"^::: rio_chain[\w.]*\.(\w+)$", reference, re.MULTILINE))
     assert [name for name in names if name not in documented and name not in table and name != "RioError"] == []
 
@@ -114,13 +115,37 @@ def test_links_of_a_notebook_lead_to_files(notebook: Path) -> None:
     assert [link for link in links if not (notebook.parent / link).exists()] == []
 
 
-def test_what_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
-    """The check of the built site would be worth nothing if it could not fail."""
-    spec = importlib.util.spec_from_file_location("offline", ROOT / "docs_build" / "offline.py")
+def loaded(name: str) -> ModuleType:
+    """A script of docs_build."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs_build" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    offline = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(offline)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_an_example_needs_no_way_around_its_types(page: Path) -> None:
+    """``docs_build/typed_examples.py`` runs mypy and pyright over them, in CI."""
+    code = loaded("typed_examples").code_of(page)
+    assert re.findall(r"\bAny\b|\bcast\(|# *type: *ignore|# *pyright:|# *mypy:", code) == []
+
+
+def test_the_code_of_a_page_keeps_its_lines(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n```python\na = 1\n```\ntext\n```sh\nls\n```\n- item\n\n  ```py\n  b = 2\n  ```\n"
+        "```python title='x.py'\nother\n```\n",
+        encoding="utf-8",
+    )
+    lines = loaded("typed_examples").code_of(page).splitlines()
+    assert {number: line for number, line in enumerate(lines, start=1) if line} == {3: "a = 1", 12: "b = 2"}
+
+
+def test_what_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
+    """The check of the built site would be worth nothing if it could not fail."""
+    offline = loaded("offline")
     page = tmp_path / "page.html"
     page.write_text('<a href="https://x.org">x</a><link rel="canonical" href="https://x.org"><img src="a.png">')
     assert offline.loads(page) == []

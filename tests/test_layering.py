@@ -152,8 +152,10 @@ def test_these_modules_call_up_through_hooks() -> None:
     assert files - {"__init__.py"} == {
         # a Request runs itself; interpreter and balancer know its class, so it can't be a subclass above
         "chain/_request.py",
+        "_core/deadline.py",  # that of the body which asks; a Deadline is data
         "_core/notebook_repr.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
         "results/_outcome.py",  # and so does the timeline of a run
+        "results/_outcome_pickle.py",  # how errors travel is known to the lanes
         "balancer/_balancer.py",  # it is watched
         "balancer/_mapping.py",  # a map shows its progress
     }

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from typing import Any, Protocol, cast, overload
 
 from attrs import field, frozen
 
-from rio_chain._core.units import Duration, milliseconds, seconds, short_repr
-from rio_chain.errors import ChainDefinitionError
+from rio_chain._core import hooks
+from rio_chain._core.units import Duration, format_duration, milliseconds, seconds, short_repr
+from rio_chain.errors import ChainDefinitionError, DeadlineHeaderError
 
-Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-"""The headers of a request: a mapping, or pairs as ASGI has them. Names in any case."""
+Pairs = Iterable[tuple[str | bytes, str | bytes]]
+
+
+class HasItems(Protocol):
+    """The headers of Starlette, Django, aiohttp, werkzeug, httpx and ``http.server`` have this method."""
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Each name with its value."""
+        ...
+
+
+Headers = Mapping[str, Any] | HasItems | Pairs
+"""The headers of a request: what the frameworks have, pairs as ASGI has them, or the environment of WSGI."""
 
 GRPC = "grpc-timeout"
 ENVOY = "x-envoy-expected-rq-timeout-ms"
 OWN = "x-deadline-ms"
+_WSGI = "HTTP_"
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _GRPC_DIGITS = 8
+_MS_DIGITS = 15  # what a float holds exactly
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a header's name (RFC 9110)
 
 
 def _instant(value: float) -> float:
@@ -28,7 +44,7 @@ def _instant(value: float) -> float:
     return value
 
 
-@frozen
+@frozen(repr=False)
 class Deadline:
     """The instant ``at`` (seconds) of ``clock``. Every executor has its own clock, so an instant needs to name one.
 
@@ -39,7 +55,7 @@ class Deadline:
     """
 
     at: float = field(converter=_instant)
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic)
 
     @classmethod
     def after(cls, ms: Duration) -> Deadline:
@@ -47,70 +63,165 @@ class Deadline:
         return cls(time.monotonic() + seconds(ms, "ms", zero=True))
 
     @classmethod
-    def from_headers(cls, headers: Headers, *, name: str = OWN) -> Deadline | None:
-        """The deadline that a caller sent along; None when there is none. Of several the earliest counts.
+    def current(cls) -> Deadline:
+        """The earliest limit around the body that asks: what a run that begins there inherits.
+
+        Outside of any run no limit is open: ``remaining()`` of the deadline is ``inf`` and ``headers()`` is empty. So
+        a function that asks can also be called directly. In the body of an abandoned call it has passed.
+
+        Example:
+            >>> from rio_chain import Deadline, Task
+            >>> def fetch() -> dict[str, str]:
+            ...     return Deadline.current().headers()  # for the request to the next service
+            >>> sorted(Task(fetch).timeout(100)().run().unwrap())
+            ['grpc-timeout', 'x-deadline-ms', 'x-envoy-expected-rq-timeout-ms']
+        """
+        return hooks.facade.inherited_deadline() or cls(math.inf)
+
+    @overload
+    @classmethod
+    def from_headers(
+        cls, headers: Headers, *, default: Duration, cap: Duration | None = None, name: str = OWN
+    ) -> Deadline: ...
+
+    @overload
+    @classmethod
+    def from_headers(
+        cls, headers: Headers, *, default: None = None, cap: Duration | None = None, name: str = OWN
+    ) -> Deadline | None: ...
+
+    @classmethod
+    def from_headers(
+        cls, headers: Headers, *, default: Duration | None = None, cap: Duration | None = None, name: str = OWN
+    ) -> Deadline | None:
+        """The deadline that a caller sent along. Of different headers the earliest counts.
 
         It reads ``grpc-timeout`` (up to 8 digits and one of ``H M S m u n``), Envoy's
         ``x-envoy-expected-rq-timeout-ms``, and ``name``, which holds milliseconds as Envoy's does. They say how long
         is left, not when it ends, so call this as soon as the request is there.
 
         Args:
-            headers: of the request that came in.
+            headers: of the request that came in: those of your framework, pairs of names and values, or the
+                environment of WSGI (``request.META`` of Django).
+            default: milliseconds, or a ``timedelta``, where the caller sent none. Default: then this gives None.
+            cap: the most that a caller gets, in milliseconds or as a ``timedelta``. Default: what it asks for.
             name: a header of your own. Default ``x-deadline-ms``.
 
         Raises:
-            ChainDefinitionError: one of them does not say what it must; it is a ``ValueError``.
+            DeadlineHeaderError: one of these headers can't be read, or is there more than once. It is a
+                ``ValueError``. Answer with status 400.
+            ChainDefinitionError: ``headers``, ``default``, ``cap`` or ``name`` is none, or ``default`` is more than
+                ``cap``.
 
         Example:
             >>> from rio_chain import Deadline
-            >>> deadline = Deadline.from_headers({"Grpc-Timeout": "250m"})
-            >>> deadline is not None and 0 < deadline.remaining() <= 250
+            >>> Deadline.from_headers({"Grpc-Timeout": "9S"}, default=1_000, cap=5_000).remaining() <= 5_000
             True
         """
         now = time.monotonic()
-        pairs: Iterable[tuple[str | bytes, str | bytes]] = (
-            cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
-        )
-        found = {_text(key).lower(): _text(value).strip() for key, value in pairs}
-        lasts = [_of_grpc(found[GRPC])] if GRPC in found else []
-        lasts += [_of_milliseconds(key, found[key]) for key in {ENVOY, name.lower()} if key in found]
-        return cls(now + min(lasts)) if lasts else None
+        most = math.inf if cap is None else seconds(cap, "cap")
+        usual = None if default is None else seconds(default, "default")
+        if usual is not None and usual > most:
+            raise ChainDefinitionError(
+                f"`default` must be at most `cap`, which is {format_duration(most)}; got {format_duration(usual)}"
+            )
+        readers = {_named(name).lower(): _of_milliseconds, ENVOY: _of_milliseconds, GRPC: _of_grpc}
+        lasts = [readers[key](key, value) for key, value in _sent(headers, readers).items()]
+        last = min(lasts) if lasts else usual
+        return None if last is None else cls(now + min(last, most))
 
     def headers(self, *, name: str = OWN) -> dict[str, str]:
         """What is left of it, as headers for a request to the next service: ``name``, Envoy's and gRPC's.
 
+        There are none where nothing limits the run.
+
         Args:
             name: a header of your own, in milliseconds. Default ``x-deadline-ms``.
         """
-        left = max(0, math.floor(self.remaining()))
+        _named(name)
+        remaining = self.remaining()
+        if remaining == math.inf:
+            return {}
+        left = max(0, math.floor(max(0.0, remaining)))
         longest = 10**_GRPC_DIGITS - 1
         grpc = f"{left}m" if left <= longest else f"{min(left // 1000, longest)}S"
         return {name: str(left), ENVOY: str(left), GRPC: grpc}
 
     def remaining(self) -> float:
-        """Milliseconds left; negative when it is over."""
-        return milliseconds(self.at - self.clock())
+        """Milliseconds left; negative when it is over, ``inf`` when there is no limit."""
+        return math.inf if self.at == math.inf else milliseconds(self.at - self.clock())
 
     def on(self, clock: Callable[[], float]) -> float:
         """The same instant in seconds of another clock."""
         return self.at if clock == self.clock else clock() + (self.at - self.clock())
+
+    def __repr__(self) -> str:
+        try:
+            left = self.remaining() / 1000
+        except Exception:  # noqa: BLE001 - the clock of a loop that has ended, or a user's own
+            return f"Deadline(at={self.at})"
+        if left == math.inf:
+            return "Deadline(no limit)"
+        text = format_duration(round(abs(left), 4))
+        return f"Deadline({text} left)" if left > 0 else f"Deadline(passed {text} ago)"
+
+
+def _named(name: object) -> str:
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise ChainDefinitionError(f"`name` must be the name of a header; got {short_repr(name)}")
+    return name
+
+
+def _sent(headers: object, wanted: Iterable[str]) -> dict[str, Any]:
+    """The values of these headers, each by its name in lower case."""
+    names, found = frozenset(wanted), dict[str, Any]()
+    try:
+        items: Any = getattr(headers, "items", None)
+        each: Any = items() if callable(items) else headers
+        pairs = [(_header_name(key), value) for key, value in each]
+    except (TypeError, ValueError, AttributeError):
+        raise ChainDefinitionError(
+            f"`headers` must be the headers of a request: a mapping, or pairs of name and value; "
+            f"got {short_repr(headers)}"
+        ) from None
+    for key, several in pairs:
+        if key not in names:
+            continue
+        values = cast("Iterable[Any]", several if isinstance(several, (list, tuple)) else (several,))
+        for value in values:
+            if key in found or (isinstance(value, (str, bytes)) and "," in _text(value)):
+                # a server or proxy joins the values by a comma
+                raise DeadlineHeaderError(key, "must be sent at most once", short_repr(value))
+            found[key] = value
+    return found
+
+
+def _header_name(key: str | bytes) -> str:
+    """In lower case; that of WSGI, ``HTTP_X_DEADLINE_MS``, as it was sent."""
+    name = _text(key)
+    return (name.removeprefix(_WSGI).replace("_", "-") if name.startswith(_WSGI) else name).lower()
 
 
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _of_grpc(value: str) -> float:
-    digits, unit = value[:-1], value[-1:]
-    if unit not in _GRPC_UNITS or not (digits.isascii() and digits.isdigit()) or len(digits) > _GRPC_DIGITS:
-        raise ChainDefinitionError(f"`{GRPC}` must be up to 8 digits and one of H M S m u n; got {short_repr(value)}")
-    return int(digits) * _GRPC_UNITS[unit]
+def _digits(value: str, most: int) -> bool:
+    return value.isascii() and value.isdigit() and len(value) <= most
 
 
-def _of_milliseconds(name: str, value: str) -> float:
-    if not (value.isascii() and value.isdigit()) or len(value) > 15:  # noqa: PLR2004 - what a float holds exactly
-        raise ChainDefinitionError(f"`{name}` must be a whole number of milliseconds; got {short_repr(value)}")
-    return int(value) / 1000
+def _of_grpc(name: str, value: object) -> float:
+    text = _text(value).strip() if isinstance(value, (str, bytes)) else ""
+    if text[-1:] not in _GRPC_UNITS or not _digits(text[:-1], _GRPC_DIGITS):
+        raise DeadlineHeaderError(name, "must be up to 8 digits and one of H M S m u n", short_repr(value))
+    return int(text[:-1]) * _GRPC_UNITS[text[-1]]
+
+
+def _of_milliseconds(name: str, value: object) -> float:
+    text = _text(value).strip() if isinstance(value, (str, bytes)) else ""
+    if not _digits(text, _MS_DIGITS):
+        raise DeadlineHeaderError(name, "must be a whole number of milliseconds", short_repr(value))
+    return int(text) / 1000
 
 
 def deadline_of(value: Deadline | Duration | None, clock: Callable[[], float] = time.monotonic) -> Deadline | None:

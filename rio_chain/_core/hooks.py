@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Coroutine, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors._ticket import Ticket
     from rio_chain.inspect.live._progress import Progress
     from rio_chain.inspect.pictures._svg_string import Svg
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
+
+
+class RunInPlace(Protocol):
+    """Runs a request in the caller's own task."""
+
+    def __call__(
+        self, request: Request[Any], deadline: Deadline | Duration | None = None, /
+    ) -> Coroutine[Any, Any, Outcome[Any]]:
+        """Call it there, and await what it gives."""
+        ...
 
 
 class Facade(Protocol):
@@ -36,14 +48,28 @@ class Facade(Protocol):
         """What ``Request.run`` calls; ``live`` shows the tasks meanwhile."""
         ...
 
-    def run_in_place(self) -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
-        """What ``await request`` calls in the caller's own task."""
+    def run_in_place(self) -> RunInPlace:
+        """What ``await request`` and ``Request.arun`` call in the caller's own task."""
         ...
 
     def stream(
-        self, request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None, /
+        self,
+        request: Request[Out],
+        executor: str | Executor | None,
+        deadline: Deadline | Duration | None,
+        /,
+        *,
+        values: bool,
     ) -> Stream[Out]:
         """As ``Request.stream``."""
+        ...
+
+    def inherited_deadline(self) -> Deadline | None:
+        """What ``Deadline.current`` gives, if there is a limit."""
+        ...
+
+    def followed(self, ticket: Ticket[Any], /) -> AbstractContextManager[Callable[[], object]]:
+        """Show the run of a ticket that has not begun. Gives what waits for its answer."""
         ...
 
     def progress(self, inputs: Iterable[Any], /) -> Progress:
@@ -70,6 +96,10 @@ class Facade(Protocol):
 
     def timeline(self, outcome: Outcome[Any], /) -> Svg:
         """As ``Outcome.timeline``."""
+        ...
+
+    def portable_error(self, error: BaseException, /) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+        """A function and its arguments, which can be pickled, that make an error like this one."""
         ...
 
 

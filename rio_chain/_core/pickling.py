@@ -1,4 +1,4 @@
-"""Pickling of functions, arguments and answers for the processes of lanes: the one file that imports pickle."""
+"""Pickling: functions, arguments and answers for the processes of lanes, and Outcomes. No other file imports pickle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import io
 import pickle
 import sys
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any, cast
 
@@ -63,13 +64,102 @@ def dumps(value: object, most: int = sys.maxsize) -> bytes:
 
 
 def plain_dumps(value: object) -> bytes:
-    """Pickle what is made of bytes, strings, numbers and containers of these alone."""
+    """Pickle as Python does: for what is made of bytes, strings and numbers, or is known to be picklable."""
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:
     """Unpickle what a process of a lane, or whoever started it, has sent. Raises whatever unpickling raises."""
     return pickle.loads(data)  # noqa: S301 - a whole message of the other end, see lane_pipe
+
+
+class LeftOut:
+    """Stands for what could not be pickled: a lambda, a lock, an open connection. It says what that was."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.__name__ = name
+        self._kind = kind
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        """Refuse: the function stayed in its process.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"{self!r} can't be called")
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} {self.__name__}, which could not be pickled>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LeftOut) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash((self.__name__, self._kind))
+
+
+class _Tolerant(pickle.Pickler):
+    """Puts something else in the place of what can't be pickled. ``incomplete``: it has done so."""
+
+    def __init__(self, stream: io.BytesIO, replaced: Callable[[object], Any]) -> None:
+        super().__init__(stream, pickle.HIGHEST_PROTOCOL)
+        self._replaced = replaced
+        self._known: dict[type[Any] | FunctionType, bool] = {}
+        self.incomplete = False
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called for what is not a plain value."""
+        instead = self._replaced(obj)
+        if instead is not None:
+            return instead
+        if isinstance(obj, (type, FunctionType)):
+            return NotImplemented if self._is_known(obj) else self._left_out(obj.__qualname__, "the function or class")
+        try:
+            made = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        except Exception:  # noqa: BLE001 - a user's own way of pickling may raise anything
+            return self._left_out(type(obj).__qualname__, "an object of")
+        named: tuple[Any, ...] = (
+            () if isinstance(made, str) else (made[0], *made[1][:1])
+        )  # what makes it, of which class
+        if all(self._is_known(one) for one in named if isinstance(one, (type, FunctionType))):
+            return NotImplemented
+        return self._left_out(type(obj).__qualname__, "an object of")
+
+    def _is_known(self, named: type[Any] | FunctionType) -> bool:
+        """Whether it can be found by its name."""
+        if named not in self._known:
+            try:
+                pickle.dumps(named)
+            except Exception:  # noqa: BLE001 - one of a function, or of a module that is gone
+                self._known[named] = False
+            else:
+                self._known[named] = True
+        return self._known[named]
+
+    def _left_out(self, name: str, kind: str) -> tuple[type[LeftOut], tuple[str, str]]:
+        self.incomplete = True
+        return LeftOut, (name, kind)
+
+
+def tolerant_dumps(value: object, replaced: Callable[[object], Any]) -> tuple[bytes, bool]:
+    """Pickle a value with ``LeftOut`` in the place of what can't be; whether that was needed.
+
+    Args:
+        value: what to pickle.
+        replaced: gives for an object how else to make it again, as ``__reduce__`` does; None leaves it as it is.
+    """
+    stream = io.BytesIO()
+    pickler = _Tolerant(stream, replaced)
+    pickler.dump(value)
+    return stream.getvalue(), pickler.incomplete
+
+
+def survives(value: object) -> bool:
+    """Whether a value can be pickled, and made again from that, as one of its class."""
+    try:
+        return type(loads(plain_dumps(value))) is type(value)
+    except Exception:  # noqa: BLE001 - a user's own way of pickling may raise anything
+        return False
 
 
 def reason_of(error: BaseException) -> str:

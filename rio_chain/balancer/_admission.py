@@ -86,7 +86,11 @@ class Admission(DeferringLock):
 
     def refusal(self) -> BalancerClosed:
         """What a closed balancer says."""
-        return BalancerClosed(f"this balancer is closed; make a new one ({self.why})")
+        return BalancerClosed(f"this balancer is closed; `with` or `async with` opens it again ({self.why})")
+
+    def go_on_counting(self, before: Admission) -> None:
+        """Take over the counters of one that has closed."""
+        self.rejected, self.done, self.waits, self.lasted = before.rejected, before.done, before.waits, before.lasted
 
     def _admit_late(self, turn: Turn) -> None:
         """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
@@ -111,6 +115,23 @@ class Admission(DeferringLock):
             self._drop(run)
             raise
         self._after()
+
+    def _drop(self, run: Run) -> None:
+        """What was to give its slot back was interrupted."""
+        run.dropped = self.torn = True
+        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            surely(self.settle)
+
+    def _leave(self, run: Run, waited: float, lasted: float) -> None:
+        self.done += 1
+        self.waits.add(waited)
+        self.lasted.add(lasted)
+        self._hand_over(run)
+
+    def _hand_over(self, run: Run) -> None:
+        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
+        if self.runs.pop(run, self) is not self:
+            self.queue.leave(self._granted)
 
     def pass_on(  # noqa: PLR0917 - called for every item of a map
         self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float
@@ -138,23 +159,6 @@ class Admission(DeferringLock):
         self.queue.enter(turn)
         self._hand_over(run)
         return None if turn.state == "granted" else turn
-
-    def _drop(self, run: Run) -> None:
-        """What was to give its slot back was interrupted."""
-        run.dropped = self.torn = True
-        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-            surely(self.settle)
-
-    def _leave(self, run: Run, waited: float, lasted: float) -> None:
-        self.done += 1
-        self.waits.add(waited)
-        self.lasted.add(lasted)
-        self._hand_over(run)
-
-    def _hand_over(self, run: Run) -> None:
-        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
-        if self.runs.pop(run, self) is not self:
-            self.queue.leave(self._granted)
 
     def withdraw(self, turn: Turn) -> bool:
         """Out of the line. False: it was granted a slot, or is out already."""

@@ -1,59 +1,61 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, and
-how it closes in ``_close``.
+Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, how
+it closes in ``_close``, and how it opens again in ``_lifetime``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
-from rio_chain._core.units import Duration, count, seconds, short_repr
-from rio_chain.balancer import _mapping
-from rio_chain.balancer._admission import Admission
-from rio_chain.balancer._close import Closing
-from rio_chain.balancer._dispatch import Dispatcher
-from rio_chain.balancer._dropped import described, dropped, snapshot, state
-from rio_chain.balancer._host_binding import HostBinding
+from rio_chain._core.units import Duration, count, flag, seconds
+from rio_chain._core.users_line import users_line
+from rio_chain.balancer._balancer_stream import BalancerStream
+from rio_chain.balancer._dropped import described, snapshot, state
 from rio_chain.balancer._lanes import BalancerLanes
-from rio_chain.balancer._map_worker import MapRequests
-from rio_chain.balancer._posted_request import OnFull, RequestOptions, request_options
+from rio_chain.balancer._lifetime import Lifetime, Settings
+from rio_chain.balancer._map_methods import MapMethods
+from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.balancer._stats import Stats, WatchedBalancer
-from rio_chain.balancer._warnings import users_line
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
-from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
-from rio_chain.errors import ChainDefinitionError, Saturated, UsageError
+from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from rio_chain.balancer._admission import Admission
+    from rio_chain.balancer._dispatch import Dispatcher
+    from rio_chain.balancer._host_binding import HostBinding
     from rio_chain.executors._base import Executor, Host
+    from rio_chain.executors._stream import Stream
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-class Balancer(NotebookRepr):
+class Balancer(MapMethods, NotebookRepr):
     """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
 
     With ``aging`` a higher priority is a head start of so much time, and nobody waits for ever.
 
     It binds on entry or first use: ``async with``, or the first ``arun``, binds the loop that is running; ``with``, or
     the first ``run`` or ``post``, gives it a thread of its own. So one made at module level works everywhere.
+
+    It takes nothing more once it is closed. ``with`` or ``async with`` opens it anew, also on another loop; its
+    counters go on, and calls abandoned before still count. While a block has it open, no second one can enter it.
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
@@ -99,25 +101,19 @@ class Balancer(NotebookRepr):
         aging: Duration | None = None,
     ) -> None:
         given = None if executor is None else checked_executor(executor)
-        self._workers = count(workers, "workers", least=1)
-        threads = 4 * workers if threads is None else count(threads, "threads", least=1)
-        self._abandon_after = seconds(abandon_after, "abandon_after")
-        self._max_abandoned = 2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1)
-        opened = BalancerLanes(lanes, lane_bytes)
-        self._admission = Admission(workers, count(buffer, "buffer"), checked_aging(aging))
-        self._dispatcher = Dispatcher(self._admission, self._abandon_after, opened.close)
-        self._binding = HostBinding(
-            given,
-            self._admission,
-            opened,
-            threads=threads,
-            max_abandoned=self._max_abandoned,
-            abandon_after=self._abandon_after,
-            lost=self._dispatcher.lost,
+        workers = count(workers, "workers", least=1)
+        self._settings = Settings(
+            executor=given,
+            workers=workers,
+            threads=4 * workers if threads is None else count(threads, "threads", least=1),
+            abandon_after=seconds(abandon_after, "abandon_after"),
+            max_abandoned=2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1),
+            lanes=BalancerLanes(lanes, lane_bytes),
+            buffer=count(buffer, "buffer"),
+            aging=checked_aging(aging),
+            made=users_line(),
         )
-        self._finalizer = weakref.finalize(self, dropped, self._dispatcher, self._binding, users_line())
-        self._finalizer.atexit = False
-        self._closing = Closing(self._dispatcher, self._binding, self._finalizer.detach)
+        self._lifetime = Lifetime(self, self._settings)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -151,12 +147,14 @@ class Balancer(NotebookRepr):
             BalancerClosed: it is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
-        host = self._binding.get(here=True)
+        lifetime = self._lifetime
+        admission = lifetime.admission
+        host = lifetime.binding.get(here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
             host.check_await()
-            return await wait_in_place(self._post(host, request, options))
-        self._check(host, request)
+            return await wait_in_place(lifetime.post(host, request, options))
+        lifetime.check(host, request)
         rt, run = host.runtime, Run(request.given[0])
         run.priority = options.priority
         checkpoints = rt.checkpoints
@@ -167,22 +165,22 @@ class Balancer(NotebookRepr):
         posted = began = rt.now()
         got: Any = UNFINISHED
         try:
-            if not self._admission.take(run):
-                error = await self._dispatcher.slot_came(rt, run, options, posted)
+            if not admission.take(run):
+                error = await lifetime.dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
                     return outcome_of_unbegun(request, run, error, posted, rt.now())
                 began = rt.now()
             try:  # as ``execute`` does it, without one more coroutine for each request that is under way
-                walking = begin(rt, request, run, began, options.deadline, self._abandon_after)
+                walking = begin(rt, request, run, began, options.deadline, lifetime.settings.abandon_after)
                 del request
                 got = await walking
             finally:
                 outcome = finish(run, got, (posted, began, rt.now()))
-                self._admission.leave(run, began - posted, rt.now() - began)
+                admission.leave(run, began - posted, rt.now() - began)
         except BaseException:  # an interruption may come anywhere
-            run.dropped = self._admission.torn = True
+            run.dropped = admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
-                surely(self._admission.settle)
+                surely(admission.settle)
             raise
         if checkpoints is not None and checkpoints.count() == passed:
             await checkpoints.pause()
@@ -196,8 +194,11 @@ class Balancer(NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
+        live: bool = False,
     ) -> Outcome[Out]:
         """Post and wait in one, for plain code; keywords as for ``arun``. Ctrl-C cancels the request, then raises.
+
+        ``live`` shows the tasks while it waits and runs, as that of ``Request.run`` does.
 
         Raises:
             QueueFull: told to reject, and ``buffer`` requests wait already.
@@ -205,12 +206,20 @@ class Balancer(NotebookRepr):
             Saturated: ``max_abandoned`` abandoned calls still run.
             UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
         """
-        host = self._binding.get(here=False)
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
-        return wait_for(self._post(host, request, options))
+        if live is False or not flag(live, "live"):
+            return wait_for(lifetime.post(host, request, options))
+        with contextlib.ExitStack() as shown:
+            looks: list[Callable[[], object]] = []
+            ticket = lifetime.post(
+                host, request, options, lambda ticket: looks.append(shown.enter_context(hooks.facade.followed(ticket)))
+            )
+            return wait_for(ticket, looks[0])
 
     def post(
         self,
@@ -227,89 +236,36 @@ class Balancer(NotebookRepr):
             BalancerClosed: it is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
-        host = self._binding.get(here=False)
-        return self._post(host, request, request_options(host.runtime.now, priority, deadline, queue_timeout, "reject"))
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=False)
+        options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
+        return lifetime.post(host, request, options)
 
-    def map(
+    def stream(
         self,
-        chain: Callable[[In], Request[Out]],
-        inputs: Iterable[In],
+        request: Request[Out],
         *,
-        as_completed: bool = False,
         priority: float = 0,
-        progress: bool = False,
-    ) -> Iterator[Outcome[Out]]:
-        """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
+        deadline: Deadline | Duration | None = None,
+        queue_timeout: Duration | None = None,
+        on_full: OnFull = "wait",
+        values: bool = False,
+    ) -> Stream[Out]:
+        """Run it and read what happens, as ``Request.stream`` does; keywords as for ``arun``.
 
-        Inputs are read as slots become free, so any number of them takes little memory. Leaving the loop early
-        cancels what is under way.
+        The request is posted when the loop over the stream begins, and may wait for its turn before the first event.
+        Leaving the loop cancels it. Times of events count from the beginning of the run.
 
-        Args:
-            chain: a chain of one argument, or a function that gives a Request.
-            inputs: what it is called with.
-            as_completed: give each Outcome when it is there, and not in the order of the inputs.
-            priority: of each request.
-            progress: show how many are done, have failed and run, how many come in a second, and, where ``len(inputs)``
-                is known, how much time is left: in a notebook, in a terminal as a bar (with the extra
-                ``rio-chain[watch]``), elsewhere as lines on stderr.
+        ``values`` is as for ``Request.stream``. What ``arun`` raises is raised when the loop begins.
+
+        Example:
+            >>> from rio_chain import Balancer, Task
+            >>> with Balancer(workers=2) as balancer:
+            ...     [event.kind for event in balancer.stream(Task(len)("four"))]
+            ['started', 'finished', 'ended']
         """
-        host = self._binding.get(here=False)
-        if host.on_loop_thread():
-            raise UsageError(
-                "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
-            )
-        window = self._window(host, chain, inputs, priority, as_completed=as_completed)
-        return _mapping.outcomes(window, inputs, progress=progress)
-
-    def amap(
-        self,
-        chain: Callable[[In], Request[Out]],
-        inputs: Iterable[In],
-        *,
-        as_completed: bool = False,
-        priority: float = 0,
-        progress: bool = False,
-    ) -> AsyncIterator[Outcome[Out]]:
-        """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
-        host = self._binding.get(here=True)
-        window = self._window(host, chain, inputs, priority, as_completed=as_completed)
-        return _mapping.async_outcomes(window, inputs, progress=progress)
-
-    def _window(
-        self,
-        host: Host,
-        chain: Callable[[In], Request[Out]],
-        inputs: Iterable[In],
-        priority: float,
-        *,
-        as_completed: bool,
-    ) -> _mapping.Window[In, Out]:
-        options = request_options(host.runtime.now, priority)
-        requests = MapRequests[Out](self._dispatcher, host, options, self._workers, as_completed=as_completed)
-
-        def request_for(value: In) -> Request[Out]:
-            request = chain(value)
-            self._check(host, request)
-            return request
-
-        return _mapping.Window(requests, request_for, inputs, in_order=not as_completed)
-
-    def _check(self, host: Host, request: Request[Any]) -> None:
-        given: Any = request
-        if type(given) is not Request:
-            got = short_repr(request)
-            raise ChainDefinitionError(
-                f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
-            )
-        if request.given[0].lanes:
-            check_lanes(request, host.runtime.lanes)
-        if host.pool.saturated and not self._admission.closed:
-            self._admission.rejected += 1
-            raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={self._max_abandoned})")
-
-    def _post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
-        self._check(host, request)
-        return self._dispatcher.post(host, request, options)
+        options = priority, deadline, queue_timeout, on_full
+        return BalancerStream(lambda: self._lifetime, request, options, values=values)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 
@@ -326,33 +282,51 @@ class Balancer(NotebookRepr):
             UsageError: on the thread of the loop it is bound to; write ``await balancer.aclose()`` there. In a body
                 that it runs itself. In a process forked since it was bound.
         """
-        self._closing.close(grace)
+        self._lifetime.closing.close(grace)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
         """``close`` for async code, from any loop."""
-        await self._closing.aclose(grace)
+        await self._lifetime.closing.aclose(grace)
+
+    def _enter(self, *, here: bool) -> Self:
+        if self._lifetime.admission.closed:
+            self._lifetime = self._lifetime.next(self)
+        self._lifetime.enter(here=here)
+        return self
 
     def __enter__(self) -> Self:
-        self._binding.get(here=False)
-        return self
+        return self._enter(here=False)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if not self._binding.forked:  # in a child it is the parent's to close
-            self.close(**self._closing.leave_block(exc))
+            self.close(**self._lifetime.closing.leave_block(exc))
 
     async def __aenter__(self) -> Self:
-        self._binding.get(here=True)
-        return self
+        return self._enter(here=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if not self._binding.forked:
-            await self.aclose(**self._closing.leave_block(exc))
+            await self.aclose(**self._lifetime.closing.leave_block(exc))
+
+    # The parts of today, for those who look at it.
+
+    @property
+    def _admission(self) -> Admission:
+        return self._lifetime.admission
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        return self._lifetime.dispatcher
+
+    @property
+    def _binding(self) -> HostBinding:
+        return self._lifetime.binding
 
     @property
     def _host(self) -> Host | None:
-        return self._binding.host
+        return self._lifetime.binding.host
 
     # --- looking at it -------------------------------------------------------------------------------------------
 
@@ -385,7 +359,7 @@ class Balancer(NotebookRepr):
         self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
             raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
-        bounds = self._workers, self._admission.buffer, self._max_abandoned
+        bounds = self._settings.workers, self._settings.buffer, self._settings.max_abandoned
         hooks.facade.watch(
             WatchedBalancer(
                 *bounds,

@@ -40,6 +40,7 @@ class Closing:
         self._binding = binding
         self._closed = closed
         self._interrupted = False  # the block that closes it
+        self.over = False  # all is answered and freed
 
     def leave_block(self, exc: BaseException | None) -> dict[str, Duration]:
         """The ``grace`` at the end of a block. One that was cancelled or interrupted waits for nothing, nor warns."""
@@ -124,6 +125,7 @@ class Closing:
     def _freed(self) -> None:
         self._binding.close()
         self._closed()
+        self.over = True
 
     def _left_calls(self) -> list[AbandonedCall]:
         """The calls that were given up and still run."""

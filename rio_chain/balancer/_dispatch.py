@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer._admission import Admission
@@ -40,7 +40,7 @@ class Dispatcher:
         self.abandon_after = abandon_after
         self.posted: set[PostedRequest] = set()  # started on the host and not answered
         self._on_loss = on_loss
-        self._gone = False  # the host's loop has ended
+        self.gone = False  # the host's loop has ended
         self.cut: Exception | None = None  # why what is left is cancelled, once it is
 
     @property
@@ -49,14 +49,22 @@ class Dispatcher:
         admission = self.admission
         return not (admission.runs or admission.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
 
-    def post(self, host: Host, request: Request[Out], options: RequestOptions) -> Ticket[Out]:
-        """A ticket for a request that was checked.
+    def post(
+        self,
+        host: Host,
+        request: Request[Out],
+        options: RequestOptions,
+        observe: Callable[[Ticket[Any]], object] | None = None,
+    ) -> Ticket[Out]:
+        """A ticket for a request that was checked. ``observe`` is called with it before it can run.
 
         Raises:
             BalancerClosed: it is closed.
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
         ticket = Ticket(request, host)
+        if observe is not None:
+            observe(ticket)
         ticket.run.priority = options.priority
         now, until = host.runtime.now(), options.deadline
         posted_request = PostedRequest(
@@ -136,8 +144,8 @@ class Dispatcher:
         try:
             posted_request.host.spawn(main, posted_request.context, accepted=accepted)
         except HostGone:
-            self._gone = over = True
-        if self._gone:  # also when it ended between: then a strand that it took will not run
+            self.gone = over = True
+        if self.gone:  # also when it ended between: then a strand that it took will not run
             self.lost(over=over)
 
     async def _wait_and_serve(self, posted_request: PostedRequest, turn: Turn, until: float) -> None:
@@ -205,7 +213,7 @@ class Dispatcher:
 
     def _cancelled(self) -> TicketCancelled:
         """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
-        return TicketCancelled(LOST if self._gone else CLOSED)
+        return TicketCancelled(LOST if self.gone else CLOSED)
 
     def withdraw(self, posted_request: PostedRequest, turn: Turn, error: Exception) -> None:
         """Cancel a ticket that is still in the line."""
@@ -225,7 +233,7 @@ class Dispatcher:
 
         ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
         """
-        self._gone = True
+        self.gone = True
         self.admission.shut(ENDED)
         try:
             self.cancel_left()

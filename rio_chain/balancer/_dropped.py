@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from rio_chain._core.unhandled_errors import call_once
+from rio_chain._core.users_line import Line
 from rio_chain.balancer import _warnings
 from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._dispatch import Dispatcher
@@ -36,7 +37,7 @@ def described(binding: HostBinding, admission: Admission) -> str:
     )
 
 
-def dropped(dispatcher: Dispatcher, binding: HostBinding, made: _warnings.Line) -> None:
+def dropped(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
     """End its threads and its loop when all tickets are answered. From any thread, in the middle of anything.
 
     With tickets that are open it says nothing: whoever holds them uses the balancer.
@@ -53,7 +54,7 @@ def dropped(dispatcher: Dispatcher, binding: HostBinding, made: _warnings.Line) 
         call_once([partial(_end, dispatcher, binding, made)])
 
 
-def _end(dispatcher: Dispatcher, binding: HostBinding, made: _warnings.Line) -> None:
+def _end(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
     admission = dispatcher.admission
     forgotten = described(binding, admission) if dispatcher.idle and not admission.closed else None
     admission.shut(DROPPED)

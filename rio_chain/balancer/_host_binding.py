@@ -14,6 +14,7 @@ from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_libr
 
 if TYPE_CHECKING:
     from rio_chain.executors._base import Executor, Host, Lost
+    from rio_chain.executors._worker_pool import WorkerPool
 
 PATIENCE = 1.0
 """Seconds to wait for another thread that is just binding."""
@@ -30,6 +31,7 @@ class HostBinding:
         max_abandoned: the most abandoned calls.
         abandon_after: seconds, for the strands that no caller waits for.
         lost: called when the host's loop ends while it is in use.
+        pool_before: of the host that it had before it was closed the last time. What is abandoned there still counts.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class HostBinding:
         max_abandoned: int,
         abandon_after: float,
         lost: Lost,
+        pool_before: WorkerPool | None = None,
     ) -> None:
         if executor is not None:
             module_of(executor)
@@ -52,6 +55,7 @@ class HostBinding:
         self._sizes = threads, max_abandoned
         self._abandon_after = abandon_after
         self._lost = lost
+        self._pool_before = pool_before
         self._lock = threading.RLock()  # one binds at a time
         self._deciding = threading.RLock()
         self._pid = 0  # the process that bound it
@@ -110,6 +114,8 @@ class HostBinding:
         else:
             host = module_of(self._executor or DEFAULT).launch(*self._sizes)
         try:
+            if self._pool_before is not None:
+                host.pool.count_abandoned_of(self._pool_before)
             host.runtime.lanes = self._lanes.open()
             host.spawned.abandon_after = self._abandon_after
             host.on_loss(self._lost)

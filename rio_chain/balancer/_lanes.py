@@ -28,6 +28,10 @@ class BalancerLanes:
         self._most = _bytes(most)
         self._open: tuple[Lane, ...] = ()
 
+    def fresh(self) -> BalancerLanes:
+        """The same, not open."""
+        return BalancerLanes(self._sizes, self._most)
+
     def open(self) -> Mapping[str, _runtime_protocol.Lane]:
         """The lanes by name; they start nothing before the first call."""
         if not self._sizes:

@@ -39,7 +39,10 @@ LEFT = "the loop over it was left"
 class MapItem(Generic[Out]):
     """One request of a ``map``."""
 
-    __slots__ = ("error", "outcome", "posted", "request", "run")
+    __slots__ = ("error", "outcome", "posted", "request", "run", "value")
+
+    value: Any
+    """The input, where that is wanted with the Outcome."""
 
     def __init__(self, request: Request[Out], run: Run, posted: float) -> None:
         self.request = request

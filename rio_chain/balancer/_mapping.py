@@ -40,10 +40,17 @@ class Window(Generic[In, Out]):
     """
 
     def __init__(
-        self, requests: MapRequests[Out], make: Make[In, Out], inputs: Iterable[In], *, in_order: bool
+        self,
+        requests: MapRequests[Out],
+        make: Make[In, Out],
+        inputs: Iterable[In],
+        *,
+        in_order: bool,
+        with_input: bool,
     ) -> None:
         self.requests = requests
         self.in_order = in_order
+        self._with_input = with_input
         self.items: deque[MapItem[Out]] = deque()
         self._make = make
         workers = requests.most
@@ -64,7 +71,10 @@ class Window(Generic[In, Out]):
             if pending or len(items) - len(requests.workers) >= requests.most:
                 return True
         for value in islice(self._source, room):
-            items.append(requests.post(self._make(value)))
+            item = requests.post(self._make(value))
+            if self._with_input:
+                item.value = value
+            items.append(item)
         return bool(items)
 
     def awaited(self) -> MapItem[Out] | None:
@@ -78,15 +88,15 @@ class Window(Generic[In, Out]):
         item = self.items[0]
         return item if item.outcome is not None or item.error is not None else None
 
-    def handed_out(self, item: MapItem[Out]) -> Outcome[Out]:
-        """Its Outcome; a BaseException of a body is raised."""
+    def handed_out(self, item: MapItem[Out]) -> Any:
+        """Its Outcome, with its input if that is wanted; a BaseException of a body is raised."""
         if self.in_order:
             self.items.popleft()
         else:
             self.requests.ready.popleft()
             self.items.remove(item)
         if item.outcome is not None:
-            return item.outcome
+            return (item.value, item.outcome) if self._with_input else item.outcome
         if item.error is None:
             raise RuntimeError("woken without an answer")
         try:
@@ -118,7 +128,7 @@ def async_outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: b
         return AsyncOutcomes(window)
     shown = hooks.facade.progress(inputs)
     shown.follow(window.requests)
-    return shown.ashown(partial(AsyncOutcomes, window))
+    return shown.ashown(partial(AsyncOutcomes[Out], window))
 
 
 def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -> Iterator[Outcome[Out]]:
@@ -175,7 +185,7 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
                     self._checkpoints = runtime_here().checkpoints
                 if self._checkpoints is not None:
                     await self._checkpoints.pause()
-            outcome = window.handed_out(item)
+            outcome: Outcome[Out] = window.handed_out(item)
         except BaseException as error:
             if isinstance(error, (Exception, GeneratorExit)):
                 self._leave()

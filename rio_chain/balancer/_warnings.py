@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from rio_chain._core.units import short_repr
+from rio_chain._core.users_line import Line, users_line
 
 NAMES = 5
 """Tasks that are named at most."""
-_PACKAGE = str(Path(__file__).parents[1])
-
-Line = tuple[str, int]
-"""A file and a line in it."""
-
-
-def users_line() -> Line:
-    """The line outside of rio_chain that led to this call."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return ("?", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def left_running(call: str, tasks: Iterable[str]) -> None:

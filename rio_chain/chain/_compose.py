@@ -21,7 +21,7 @@ from rio_chain.chain import _validation
 from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, not_a_chain_text
 from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
 from rio_chain.chain._functions import Filled, filled, is_async, is_generator
-from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope
+from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope, check_width
 from rio_chain.chain._nodes import (
     Constant,
     Handler,
@@ -37,12 +37,10 @@ from rio_chain.chain._nodes import (
 )
 from rio_chain.chain._plan import Plan, compile_plan
 from rio_chain.chain._request import Request
-from rio_chain.chain._validation import Names, check_on, joined, names_in
+from rio_chain.chain._validation import NO_NAMES, Names, check_on, joined, names_in
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Policy
 from rio_chain.policies._match_errors import Match
-
-NO_NAMES: frozenset[str] = frozenset()
 
 _set = object.__setattr__  # how a frozen object fills itself
 
@@ -186,6 +184,7 @@ def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], N
     """The branches of a fan-out, and the names in them."""
     if not values:
         raise ChainDefinitionError(f"{sign} needs at least one Task or Chain; got none")
+    check_width(len(values), sign)
     chains = [operand(value, sign) for value in values]
     for chain in chains:
         check_closed(chain.node)

@@ -186,7 +186,8 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
         by_name = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         for name in used:
             if name not in by_name:
-                raise ChainDefinitionError(f"`.using({name}=...)` names no parameter of `{written(fn)}`")
+                hint = _near_miss(name, [key for key in by_name if key not in used])
+                raise ChainDefinitionError(f"`.using({name}=...)` names no parameter of `{written(fn)}`{hint}")
     needed = [p for p in free if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     positional = [p for p in free if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
     if len(needed) > 1 or (needed and needed[0] not in positional[:1]):
@@ -199,6 +200,13 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
     begins_with = next(iter(signature.parameters.values()))
     first = positional[0]
     return Filled(fn, "" if first is begins_with or first.kind is not first.POSITIONAL_OR_KEYWORD else first.name)
+
+
+def _near_miss(name: str, names: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - for an error alone
+
+    near = get_close_matches(name, names, n=1)
+    return f"; did you mean `.using({escape_nonprintable(near[0])}=...)`?" if near else ""
 
 
 def is_generator(fn: object) -> bool:

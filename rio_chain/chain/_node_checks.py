@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from rio_chain._core.units import short_repr
 from rio_chain.chain._nodes import (
     Bridge,
     Each,
@@ -22,6 +23,18 @@ from rio_chain.chain._nodes import (
 )
 from rio_chain.errors import ChainDefinitionError
 
+MOST = 1_000
+"""Calls that a fan-out, a race or a replica may make at once. More of them are a slip, or items for an ``each``."""
+
+
+def check_width(width: int, sign: str) -> None:
+    """Refuse more branches than may run at once."""
+    if width > MOST:
+        raise ChainDefinitionError(
+            f"{sign} runs all its branches at once, and takes at most {MOST:,}; got {width:,}; "
+            "for a call for each of many items write each(chain, limit=10)"
+        )
+
 
 def check_scope(node: Scope) -> None:
     """Refuse a policy with a state of its own around bridges alone: they have no Response that could tell of it."""
@@ -34,6 +47,11 @@ def check_race(node: RaceNode) -> None:
     for branch in node.branches:
         if not _has_task(branch):
             raise ChainDefinitionError(f"`{call_of(node)}` is between tasks; got a bridge: write Task(fn)")
+    if node.count > MOST and node.hedge:
+        raise ChainDefinitionError(
+            f"`n` is the number of calls of one request, and must be at most {MOST:,}; got {short_repr(node.count)}"
+        )
+    check_width(node.count, "`race`")
     if node.pick.least > node.count:
         raise ChainDefinitionError(
             f"`pick` must be content with {node.count} answers, as no more calls are made; got {node.pick!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from attrs import evolve, field, frozen
@@ -25,7 +25,7 @@ class TaskNode:
     name: str
     is_async: bool
     inline: bool = False
-    explicit: bool = False  # the user gave the name; it must then be unique in a plan
+    explicit: bool = False  # the user gave the name; no other task in a plan may then have it
     lane: str | None = None  # the processes that it runs in
     origin: bytes = field(default=b"", eq=False, repr=False)
     uses: tuple[Use, ...] = ()
@@ -283,14 +283,41 @@ def is_hedge_of_one(node: Node) -> TypeGuard[RaceNode]:
 # --- rules ------------------------------------------------------------------------------------------------------
 
 
-def given_names(node: Node) -> Iterator[str]:
+Given = tuple[str, TaskNode | None]
+"""A name that was given by hand: to a task, or to a longer chain."""
+
+
+def given_names(node: Node) -> Iterator[Given]:
     """Every name that was given by hand, one for each occurrence."""
-    return (n.name for n in walk(node) if isinstance(n, Named) or (isinstance(n, TaskNode) and n.explicit))
+    for one in walk(node):
+        if isinstance(one, Named):
+            yield one.name, None
+        elif isinstance(one, TaskNode) and one.explicit:
+            yield one.name, one
 
 
-def name_twice(name: str) -> ChainDefinitionError:
-    """The error for a name that was given by hand to two parts of one chain."""
-    return ChainDefinitionError(f"`.named({name!r})` is used twice in one chain; a name given by hand must be unique")
+def unique_names(given: Iterable[Given]) -> dict[str, TaskNode | None]:
+    """The names, each once.
+
+    Raises:
+        ChainDefinitionError: one of them was given to two different parts of a chain.
+    """
+    found: dict[str, TaskNode | None] = {}
+    for name, task in given:
+        if name in found and not _same_task(found[name], task):
+            raise ChainDefinitionError(
+                f"`.named({name!r})` is used twice in one chain; a name given by hand must be unique, "
+                "unless it is that of one Task which occurs several times"
+            )
+        found[name] = task
+    return found
+
+
+def _same_task(one: TaskNode | None, other: TaskNode | None) -> bool:
+    """Whether it is one Task, or Tasks of one function, as those that the source of a chain makes."""
+    if one is None or other is None:
+        return False
+    return one.origin == other.origin != b"" or one.fn == other.fn
 
 
 def flat(node: Node) -> Node:

@@ -36,8 +36,8 @@ from rio_chain.chain._nodes import (
     flat,
     given_names,
     heads,
-    name_twice,
     parts,
+    unique_names,
     walk,
 )
 from rio_chain.chain._plan_edges import edges_of, sides_of
@@ -98,7 +98,8 @@ class Plan(Renderable):
     """A validated chain: what ``chain.plan()`` gives. Immutable, picklable, equal when the chains are equal.
 
     ``tasks`` and ``bridges`` stand in plan order, one for each occurrence: left to right, a primary before its
-    fallback, branches in order. Names of tasks are unique: a function that occurs twice shows as ``f#1``, ``f#2``.
+    fallback, branches in order. Names of tasks are unique: a function, or a task with a name given by hand, that occurs
+    twice shows as ``f#1``, ``f#2``.
 
     Example:
         >>> from rio_chain import Task
@@ -224,16 +225,18 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
         check_closed(root)
     if not any(isinstance(node, TaskNode) for node in nodes):
         raise ChainDefinitionError("a chain needs at least one task; write Task(fn)")
-    for name, times in Counter(given_names(root)).items():
-        if times > 1:
-            raise name_twice(name)
+    unique_names(given_names(root))
 
 
 def numbered(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
     """The tasks of a chain, or of a part of one, with the names they have there; ``nodes`` is ``walk(root)``."""
     calls = [node for node in nodes if isinstance(node, TaskNode)]
-    names = _numbered([call.name for call in calls if not call.explicit], set(given_names(root)))
-    return tuple(PlannedTask(i, c.name if c.explicit else next(names), c) for i, c in enumerate(calls))
+    times = Counter(name for name, _ in given_names(root))
+    once = {name for name, count in times.items() if count == 1}
+    names = _numbered([call.name for call in calls if not (call.explicit and call.name in once)], once)
+    return tuple(
+        PlannedTask(i, c.name if c.explicit and c.name in once else next(names), c) for i, c in enumerate(calls)
+    )
 
 
 def _numbered(names: Sequence[str], taken: AbstractSet[str]) -> Iterator[str]:

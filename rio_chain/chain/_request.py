@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping
+import sys
+from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -26,7 +27,8 @@ _set = object.__setattr__
 
 
 class Request(Renderable, Generic[Out]):
-    """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await``, or through a ``Balancer``.
+    """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await`` or ``.arun()``, or through a
+    ``Balancer``. With ``python -X dev`` one that is never run is reported by a ``RuntimeWarning``.
 
     It can be run any number of times; each run is its own.
 
@@ -69,7 +71,8 @@ class Request(Renderable, Generic[Out]):
         raise FrozenInstanceError
 
     def __reduce__(self) -> tuple[type[Self], tuple[Plan, tuple[Any, ...], dict[str, Any]]]:
-        return type(self), (self.plan, self.args, dict(self.kwargs))
+        plan, args, kwargs = self.given
+        return type(self), (plan, args, dict(kwargs))
 
     def run(
         self,
@@ -94,18 +97,24 @@ class Request(Renderable, Generic[Out]):
         return hooks.facade.blocking_run(live=shown)(self, executor, deadline)
 
     def stream(
-        self, *, executor: str | Executor | None = None, deadline: Deadline | Duration | None = None
+        self,
+        *,
+        executor: str | Executor | None = None,
+        deadline: Deadline | Duration | None = None,
+        values: bool = False,
     ) -> Stream[Out]:
         """Run it and read what happens, as it happens: ``for event in ...``, or ``async for`` on a running loop.
 
         It gives an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,
         and one with the Outcome at the end. The run begins with the loop; leaving the loop early cancels it. What
-        Requests do that a function returns is not told.
+        happens in a Request that a task returned has the name of that task in ``event.within``.
 
         Args:
             executor: as for ``run``, where ``for`` runs it. ``async for`` runs it on the loop that is running, if
                 this is not given.
             deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
+            values: also give the value of each branch of a fan-out, and of each item, as it comes, in an event
+                ``value``; and that of each task in its ``finished``.
 
         Example:
             >>> from rio_chain import Task
@@ -115,21 +124,45 @@ class Request(Renderable, Generic[Out]):
             finished size
             ended None
         """
-        return hooks.facade.stream(self, executor, deadline)
+        return hooks.facade.stream(self, executor, deadline, values=values)
+
+    async def arun(self, *, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
+        """The same as ``await request``, as a coroutine: for ``asyncio.run``, ``create_task`` and ``start_soon``.
+
+        It runs in the task that awaits it, on asyncio or trio.
+
+        Args:
+            deadline: the most it may take from the beginning of the run: milliseconds, a ``timedelta`` or a
+                ``Deadline``.
+
+        Example:
+            >>> import asyncio
+            >>> from rio_chain import Task
+            >>> asyncio.run(Task(len)("four").arun(deadline=1_000)).unwrap()
+            4
+        """
+        return await (_run_here or _found())(self, deadline)
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         """Run it in the caller's own task, on the loop that is running: asyncio or trio."""
         return (_run_here or _found())(self).__await__()
 
     def __repr__(self) -> str:
-        return f"<Request of {self.plan.title}>"  # arguments may hold secrets and are not shown
+        # arguments may hold secrets and are not shown; asyncio.run prints it where it gets one instead of a coroutine
+        return f"<Request of {self.plan.title}: await it, or call .run() or .arun()>"
 
 
-_run_here: Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]] | None = None
+_run_here: hooks.RunInPlace | None = None
 
 
-def _found() -> Callable[[Request[Any]], Coroutine[Any, Any, Outcome[Any]]]:
+def _found() -> hooks.RunInPlace:
     """Executors are imported when first used; this one is kept, as looking it up again costs as much as a task."""
     global _run_here  # noqa: PLW0603
     _run_here = hooks.facade.run_in_place()
     return _run_here
+
+
+if sys.flags.dev_mode:
+    from rio_chain.chain._never_run import warn_when_never_run
+
+    warn_when_never_run(Request)

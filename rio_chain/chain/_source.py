@@ -30,6 +30,7 @@ from rio_chain.chain._nodes import (
     unwrapped,
     walk,
 )
+from rio_chain.chain._record_class import is_record
 from rio_chain.policies import Chooser, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
 from rio_chain.policies._first import First
@@ -55,7 +56,8 @@ def source(node: Node) -> str:
 def _operands(node: Node) -> tuple[str, list[str]]:
     """An expression as its outermost operator and what that joins, loosest first: ``|``, then ``&``, then ``>>``."""
     if isinstance(node, Seq):
-        return " >> ", _steps(node)
+        steps = _steps(node)
+        return " >> " if len(steps) > 1 else "", steps
     if isinstance(node, FanOutNode) and not _is_call(node):
         return " & ", [_tight(branch) for branch in node.branches]
     either = _either(node)
@@ -67,7 +69,12 @@ def _operands(node: Node) -> tuple[str, list[str]]:
 
 def _steps(node: Seq) -> list[str]:
     """Two functions can't stand side by side at the front: ``f >> (g >> task)`` keeps Python from shifting them."""
-    texts = [_tight(step) for step in node.steps]
+    texts: list[str] = []
+    for before, step in zip((None, *node.steps), node.steps, strict=False):
+        if isinstance(before, FanOutNode) and is_record(step):
+            texts[-1] = _call(before, _single(step))
+        else:
+            texts.append(_tight(step))
     first = next((i for i, step in enumerate(node.steps) if not isinstance(step, Bridge)), 0)
     if first > 1:
         texts[: first + 1] = [" >> (".join(texts[:first]) + f" >> {texts[first]}" + ")" * (first - 1)]
@@ -149,9 +156,10 @@ def _used(node: Node) -> str:
     return text if len(text) <= USED else "..."
 
 
-def _call(node: FanOutNode) -> str:
+def _call(node: FanOutNode, record: str = "") -> str:
     texts = [_line(branch) for branch in parts(node)]
-    inside = ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
+    inside = f"{record}, " if record else ""
+    inside += ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
     need = "" if node.need is None else f", need={node.need}"
     return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.signatures import arity, signature_of
@@ -11,7 +12,7 @@ from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
 from rio_chain.chain._functions import is_async, written
-from rio_chain.chain._nodes import Node, given_names, name_twice
+from rio_chain.chain._nodes import Node, TaskNode, given_names, unique_names
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
 from rio_chain.policies._gate import GatePolicy
@@ -22,25 +23,24 @@ FIRST: Chooser = first()
 
 FEW = 64  # given names that a chain keeps at hand while it is built; with more of them its plan finds the double one
 
-Names = frozenset[str] | None
-"""The names given by hand in a chain; None: too many to carry along."""
+Names = Mapping[str, TaskNode | None] | None
+"""The names given by hand in a chain, and the tasks that have them; None: too many to carry along."""
+NO_NAMES: Names = MappingProxyType({})
 
 
 def joined(left: Names, right: Names) -> Names:
-    """The names of two parts that become one chain. Raises when one is given in both."""
+    """The names of two parts that become one chain. Raises when one is given in both, to different tasks."""
     if left is None or right is None:
         return None
     if not left or not right:
         return left or right
-    for name in left & right:
-        raise name_twice(name)
-    together = left | right
+    together = unique_names((*left.items(), *right.items()))
     return together if len(together) <= FEW else None
 
 
 def names_in(node: Node) -> Names:
     """The names given by hand in a chain that comes from elsewhere, such as a pickle."""
-    found = frozenset(given_names(node))
+    found = dict(given_names(node))
     return found if len(found) <= FEW else None
 
 

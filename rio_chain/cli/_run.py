@@ -14,7 +14,8 @@ from rio_chain.cli._target import HELP, Refused, chain_at
 from rio_chain.errors import describe_error
 from rio_chain.executors import NAMES
 from rio_chain.results._error_summary import ErrorSummary, class_of
-from rio_chain.results._outcome import Outcome, Response
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response
 
 EPILOG = """\
 examples:

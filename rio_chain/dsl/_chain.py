@@ -16,6 +16,8 @@ from rio_chain.chain import _compose, _validation
 from rio_chain.chain._bridge_checks import LEFT, LEFT_LAMBDA, RIGHT
 from rio_chain.chain._chain_signature import begins
 from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._methods import check_attribute
+from rio_chain.chain._node_checks import check_width
 from rio_chain.chain._nodes import FanOutNode, Named, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
@@ -50,7 +52,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         >>> chain
         Task(len) >> Task(str)
         >>> chain("four")
-        <Request of len >> str>
+        <Request of len >> str: await it, or call .run() or .arun()>
     """
 
     # --- looking ------------------------------------------------------------------------------------------------
@@ -196,8 +198,15 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     def or_else(  # type: ignore[overload-cannot-match]
         self, other: Callable[Concatenate[Any, P], B], /, *, on: Match = ...
     ) -> Chain[P, Out | B]: ...
+    # an empty list or the like is of the type of what it stands in for, where that is one
     @overload
-    def or_else(self, other: list[Any] | dict[Any, Any] | set[Any], /, *, on: Match = ...) -> Chain[P, Out]: ...
+    def or_else(self: Callable[Q, Request[list[A]]], other: list[A], /, *, on: Match = ...) -> Chain[Q, list[A]]: ...
+    @overload
+    def or_else(
+        self: Callable[Q, Request[dict[A, B]]], other: dict[A, B], /, *, on: Match = ...
+    ) -> Chain[Q, dict[A, B]]: ...
+    @overload
+    def or_else(self: Callable[Q, Request[set[A]]], other: set[A], /, *, on: Match = ...) -> Chain[Q, set[A]]: ...
     @overload
     def or_else(self, other: B, /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     def or_else(self: Any, other: Any, /, *, on: Match = Exception) -> Any:
@@ -230,7 +239,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     # --- names ---------------------------------------------------------------------------------------------------
 
     def named(self, name: str, /) -> Chain[P, Out]:
-        """The same under a name of its own, in reprs, diagrams and errors. A name stands once in a chain.
+        """The same under a name of its own, in reprs, diagrams and errors. No other part of a chain may have that name.
 
         Raises:
             ChainDefinitionError: not a string, empty, or given to a part of this chain already.
@@ -238,24 +247,29 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         name = _validation.name(name)
         node, names = self.node, self._names
         if isinstance(node, Named):
-            names = names - {node.name} if names is not None else None
-        named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, frozenset((name,))))
+            names = {key: task for key, task in names.items() if key != node.name} if names is not None else None
+        named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, {name: None}))
         return named
 
     # --- other functions ----------------------------------------------------------------------------------------
 
-    def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0) -> Self:
+    def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0, fresh: bool = True) -> Self:
         """The same chain over other functions: for tests, and to ask what would happen.
 
         Names, policies, order, ``.using`` and the arguments of the chain stay as they are; only the functions of the
         tasks that are named are others. They get what those got. They run in no lane, and in place only where they are
         plain and the task is ``.inline()``. Bridges, and chains that a function returns, are not replaced.
 
+        Breakers, limits, caches and the like are fresh ones, made as those of this chain were: what one test leaves in
+        them does not reach the next, and the real ones learn nothing of a test.
+
         Args:
             backends: for each name of a task what to call: a ``Script``, a ``LatencyModel`` (whose calls answer what
                 ``returning`` says), or any function, plain or async. A function that stands in the chain twice is
                 replaced at both places by its name, ``"f"``, and at one by ``"f#1"`` or ``"f#2"``, which wins.
             seed: of what the models draw, each in a row of its own. Default 0.
+            fresh: False: it shares the policies of this chain, with all that they have seen. Default True. A ``Gate``
+                of your own is always shared.
 
         Raises:
             ChainDefinitionError: a name that no task has; a value that can't be called as that task is.
@@ -272,8 +286,12 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         """
         from rio_chain.simulation._with_backends import with_backends  # noqa: PLC0415 - needed in tests
 
-        same: Self = with_backends(self, backends, seed)
+        same: Self = with_backends(self, backends, seed, fresh=fresh)
         return same
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Called when a class is made that has this chain as an attribute."""
+        check_attribute(self.node, owner)
 
     # --- slips --------------------------------------------------------------------------------------------------
 
@@ -308,6 +326,7 @@ class FanOut(Chain[P, tuple[*Ts]]):
         nodes, names = _compose.branches((self, other), "`&`")
         first = nodes[0]
         assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
+        check_width(len(first.branches) + 1, "`&`")
         wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
         return wider
 

@@ -1,89 +1,148 @@
-"""fan_out, settle, race and star: several chains on one input, and one function on several values."""
+"""fan_out and star: several chains on one input, and one function on several values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, TypeVar, TypeVarTuple, cast, overload
 
-from returns.result import Result
-
+from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count
 from rio_chain.chain._bridge_checks import function
 from rio_chain.chain._compose import branches as checked
-from rio_chain.chain._compose import made, raced
+from rio_chain.chain._compose import made
 from rio_chain.chain._functions import Star
-from rio_chain.chain._nodes import FanOutNode, RaceNode
+from rio_chain.chain._nodes import FanOutNode, Then
+from rio_chain.chain._record_class import record_bridge
 from rio_chain.chain._request import Request
-from rio_chain.chain._validation import FIRST
-from rio_chain.chain._validation import pick as checked_pick
+from rio_chain.chain._validation import NO_NAMES
 from rio_chain.dsl._chain import Chain, FanOut
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import Chooser
 
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
+K = TypeVar("K")
+L = TypeVar("L")
 X = TypeVar("X")
 Ts = TypeVarTuple("Ts")
 
+Branch = Callable[[X], Request[A]]
+"""A Task or Chain of one value."""
+
 
 @overload
-def fan_out(a: Callable[[X], Request[A]], /) -> FanOut[[X], A]: ...
+def fan_out(a: Branch[X, A], /) -> FanOut[[X], A]: ...
 @overload
-def fan_out(a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], /) -> FanOut[[X], A, B]: ...
+def fan_out(a: Branch[X, A], b: Branch[X, B], /) -> FanOut[[X], A, B]: ...
 @overload
-def fan_out(
-    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], c: Callable[[X], Request[C]], /
-) -> FanOut[[X], A, B, C]: ...
+def fan_out(a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], /) -> FanOut[[X], A, B, C]: ...
 @overload
-def fan_out(
-    a: Callable[[X], Request[A]],
-    b: Callable[[X], Request[B]],
-    c: Callable[[X], Request[C]],
-    d: Callable[[X], Request[D]],
-    /,
-) -> FanOut[[X], A, B, C, D]: ...
+def fan_out(a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], /) -> FanOut[[X], A, B, C, D]: ...
 @overload
 def fan_out(
-    a: Callable[[X], Request[A]],
-    b: Callable[[X], Request[B]],
-    c: Callable[[X], Request[C]],
-    d: Callable[[X], Request[D]],
-    e: Callable[[X], Request[E]],
-    /,
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], /
 ) -> FanOut[[X], A, B, C, D, E]: ...
 @overload
-def fan_out(*branches: Callable[[X], Request[A]]) -> Chain[[X], tuple[A, ...]]: ...
+def fan_out(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], f: Branch[X, F], /
+) -> FanOut[[X], A, B, C, D, E, F]: ...
 @overload
-def fan_out(**branches: Callable[[X], Request[A]]) -> Chain[[X], dict[str, A]]: ...
+def fan_out(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    /,
+) -> FanOut[[X], A, B, C, D, E, F, G]: ...
 @overload
-def fan_out(*branches: Callable[[X], Request[A]], need: int) -> Chain[[X], tuple[A, ...]]: ...
+def fan_out(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    /,
+) -> FanOut[[X], A, B, C, D, E, F, G, H]: ...
 @overload
-def fan_out(*, need: int, **branches: Callable[[X], Request[A]]) -> Chain[[X], dict[str, A]]: ...
+def fan_out(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    i: Branch[X, K],
+    /,
+) -> FanOut[[X], A, B, C, D, E, F, G, H, K]: ...
+@overload
+def fan_out(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    i: Branch[X, K],
+    j: Branch[X, L],
+    /,
+) -> FanOut[[X], A, B, C, D, E, F, G, H, K, L]: ...
+@overload
+def fan_out(*branches: Branch[X, A]) -> Chain[[X], tuple[A, ...]]: ...
+@overload
+def fan_out(**branches: Branch[X, A]) -> Chain[[X], dict[str, A]]: ...
+@overload
+def fan_out(*branches: Branch[X, A], need: int) -> Chain[[X], tuple[A, ...]]: ...
+@overload
+def fan_out(*, need: int, **branches: Branch[X, A]) -> Chain[[X], dict[str, A]]: ...
+@overload
+def fan_out(into: type[A], /, **branches: Branch[X, Any]) -> Chain[[X], A]: ...
 def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
     """Give every branch the same input, run them together, and hand on all their values.
 
-    ``fan_out(a, b)`` is ``a & b`` and hands on a tuple; ``fan_out(user=a, shops=b)`` hands on a dict. The first
-    failure stops the other branches and is the failure of the whole; to lose nothing see ``settle``.
+    ``fan_out(a, b)`` is ``a & b`` and hands on a tuple; ``fan_out(user=a, shops=b)`` hands on a dict, and
+    ``fan_out(Page, user=a, shops=b)`` a ``Page``: a dataclass, a NamedTuple, a TypedDict, or another class with fields
+    of these names. The first failure stops the other branches and is the failure of the whole; to lose nothing see
+    ``settle``.
+
+    Type checkers know the values of up to ten branches; of more of them write ``a & b & ...``. They do not compare
+    the branches of a class with its fields; that is done when the chain is composed. They do with
+    ``(a & b) >> star(Page)``.
 
     Args:
-        branches: Tasks and Chains, all with a key or all without.
+        branches: Tasks and Chains, at most 1,000, all with a key or all without; or the class, before branches with a
+            key.
         need: how many values are enough; default all. The first ``need`` that come are handed on, in the order of the
             branches; the rest is cancelled and awaited. When too many have failed, the first failure is that of the
             whole.
         named: branches with a key.
 
     Raises:
-        ChainDefinitionError: no branch, one that is not a Task or Chain, branches with and without a key, or a
-            ``need`` that is no whole number from 1 to the number of branches.
+        ChainDefinitionError: no branch, more than 1,000, one that is not a Task or Chain, branches with and without a
+            key, or a ``need`` that is no whole number from 1 to the number of branches; a class that has no field of
+            such a name, needs another one, or has one of another type than its branch returns.
 
     Example:
         >>> from rio_chain import Task, fan_out
         >>> fan_out(size=Task(len), text=Task(str))
         fan_out(size=Task(len), text=Task(str))
     """
+    if branches and isinstance(branches[0], type):
+        return _record(cast("tuple[type[Any], ...]", branches), need, named)
     if branches and named:
         raise ChainDefinitionError(
             "`fan_out` takes branches either all with a key (a dict) or all without (a tuple); got both"
@@ -95,6 +154,21 @@ def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
     return made(FanOut, FanOutNode(nodes), names)
 
 
+def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]) -> Any:
+    """``fan_out(Page, user=a)``: the dict, and the bridge that makes a Page of it."""
+    cls, name = given[0], name_of(given[0])
+    if len(given) > 1:
+        raise ChainDefinitionError(
+            f"after a class `fan_out` takes branches by the names of its fields, as in fan_out({name}, user=user); "
+            f"by their order write (a & b) >> star({name})"
+        )
+    if need is not None:
+        raise ChainDefinitionError(f"`need` hands on some of the values, and `{name}` is made of all of them")
+    nodes, names = checked(tuple(named.values()), "`fan_out`") if named else ((), NO_NAMES)
+    bridge = record_bridge(cls, list(zip(named, nodes, strict=True)))
+    return made(Chain, Then(FanOutNode(nodes, tuple(named)), bridge), names)
+
+
 def _enough(need: object, width: int) -> int | None:
     if isinstance(need, Chain):
         raise ChainDefinitionError("`need` is how many branches are enough, and can't be the key of one; got a Chain")
@@ -102,105 +176,6 @@ def _enough(need: object, width: int) -> int | None:
     if enough > width:
         raise ChainDefinitionError(f"`need` must be at most {width}, as there are no more branches; got {enough}")
     return None if enough == width else enough
-
-
-@overload
-def settle(a: Callable[[X], Request[A]], /) -> Chain[[X], tuple[Result[A, Any]]]: ...
-@overload
-def settle(
-    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], /
-) -> Chain[[X], tuple[Result[A, Any], Result[B, Any]]]: ...
-@overload
-def settle(
-    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], c: Callable[[X], Request[C]], /
-) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any]]]: ...
-@overload
-def settle(
-    a: Callable[[X], Request[A]],
-    b: Callable[[X], Request[B]],
-    c: Callable[[X], Request[C]],
-    d: Callable[[X], Request[D]],
-    /,
-) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any]]]: ...
-@overload
-def settle(
-    a: Callable[[X], Request[A]],
-    b: Callable[[X], Request[B]],
-    c: Callable[[X], Request[C]],
-    d: Callable[[X], Request[D]],
-    e: Callable[[X], Request[E]],
-    /,
-) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any]]]: ...
-@overload
-def settle(*branches: Callable[[X], Request[A]]) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
-def settle(*branches: Any) -> Any:
-    """As ``&``, but wait for all branches and hand on their Results, so that a failure stops nobody and is not lost.
-
-    Raises:
-        ChainDefinitionError: no branch, or one that is not a Task or Chain.
-
-    Example:
-        >>> from rio_chain import Task, settle
-        >>> settle(Task(len), Task(int))
-        settle(Task(len), Task(int))
-    """
-    nodes, names = checked(branches, "`settle`")
-    return made(Chain, FanOutNode(nodes, settle=True), names)
-
-
-@overload
-def race(a: Callable[[X], Request[A]], /, *, pick: Chooser = ...) -> Chain[[X], A]: ...
-@overload
-def race(
-    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], /, *, pick: Chooser = ...
-) -> Chain[[X], A | B]: ...
-@overload
-def race(
-    a: Callable[[X], Request[A]], b: Callable[[X], Request[B]], c: Callable[[X], Request[C]], /, *, pick: Chooser = ...
-) -> Chain[[X], A | B | C]: ...
-@overload
-def race(
-    a: Callable[[X], Request[A]],
-    b: Callable[[X], Request[B]],
-    c: Callable[[X], Request[C]],
-    d: Callable[[X], Request[D]],
-    /,
-    *,
-    pick: Chooser = ...,
-) -> Chain[[X], A | B | C | D]: ...
-@overload
-def race(
-    a: Callable[[X], Request[A]],
-    b: Callable[[X], Request[B]],
-    c: Callable[[X], Request[C]],
-    d: Callable[[X], Request[D]],
-    e: Callable[[X], Request[E]],
-    /,
-    *,
-    pick: Chooser = ...,
-) -> Chain[[X], A | B | C | D | E]: ...
-@overload
-def race(*branches: Callable[[X], Request[A]], pick: Chooser = ...) -> Chain[[X], A]: ...
-def race(*branches: Any, pick: Any = FIRST) -> Any:
-    """Give every branch the same input, run them together, and hand on one answer.
-
-    Branches that are not needed any more are cancelled and awaited; sync functions are abandoned. When all fail, the
-    failure is that of the first branch. To call one chain several times see ``.replica``.
-
-    Args:
-        branches: Tasks and Chains.
-        pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
-
-    Raises:
-        ChainDefinitionError: no branch, one that is not a Task or Chain, or fewer than ``pick`` needs.
-
-    Example:
-        >>> from rio_chain import Task, race
-        >>> race(Task(len), Task(int))
-        race(Task(len), Task(int))
-    """
-    nodes, names = checked(branches, "`race`")
-    return raced(Chain, RaceNode(nodes, len(nodes), 0.0, checked_pick(pick), hedge=False), names)
 
 
 def star(fn: Callable[[*Ts], B], /) -> Callable[[tuple[*Ts]], B]:

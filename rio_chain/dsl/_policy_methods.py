@@ -202,7 +202,7 @@ class PolicyMethods(Composed, Generic[P, Out]):
         failure is that of the first call.
 
         Args:
-            n: calls in all, the first one included; 1 or more. Default: one for each target, when ``to`` is given.
+            n: calls in all, the first one included; from 1 to 1,000. Default: one for each target, if ``to`` is given.
             after: milliseconds or a ``timedelta``, 0 or more; 0 starts all at once. A ``Quantile`` of live latencies;
                 None: only when one has failed.
             to: the same at other places: chains or functions that get the same input. Call ``i`` goes to target

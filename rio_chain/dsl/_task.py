@@ -9,9 +9,11 @@ from attrs import evolve, frozen
 from returns.result import Result
 
 from rio_chain.chain import _compose, _validation
-from rio_chain.chain._compose import NO_NAMES, made
-from rio_chain.chain._nodes import TaskNode, labelled
+from rio_chain.chain._compose import made
+from rio_chain.chain._methods import check_not_in_class
+from rio_chain.chain._nodes import TaskNode
 from rio_chain.chain._request import Request
+from rio_chain.chain._validation import NO_NAMES
 from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
 
@@ -33,7 +35,7 @@ class Task(Chain[P, Out]):
         fn: the function, not called: ``Task(fetch)``. Also as a decorator.
 
     Raises:
-        ChainDefinitionError: not a function that a chain can call.
+        ChainDefinitionError: not a function that a chain can call; a method, in the body of its class.
 
     Example:
         >>> from rio_chain import Task
@@ -57,22 +59,28 @@ class Task(Chain[P, Out]):
     def __init__(self, fn: Any, /) -> None:
         if isinstance(fn, Chain):
             raise ChainDefinitionError("`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        _compose.fill(self, _compose.call(fn, "`Task` takes a function"), NO_NAMES)
+        call = _compose.call(fn, "`Task` takes a function")
+        check_not_in_class(fn)
+        _compose.fill(self, call, NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
-        """The same task under a name of its own: that of its Response. A name stands once in a chain.
+        """The same task under a name of its own: that of its Response. No other task of a chain may have that name.
+
+        A task that occurs twice in a chain shows as ``name#1`` and ``name#2``.
 
         Raises:
             ChainDefinitionError: not a string, or empty.
         """
         name = _validation.name(name)
-        named: Task[P, Out] = made(Task, labelled(self.node, name), frozenset((name,)))
+        node = evolve(_call(self), name=name, explicit=True)
+        named: Task[P, Out] = made(Task, node, {name: node})
         return named
 
     def inline(self) -> Task[P, Out]:
         """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.
 
-        It can't be interrupted: a limit that passes meanwhile counts when it returns.
+        It can't be interrupted: a limit that passes meanwhile counts when it returns. It computes and calls no backend:
+        ``bounds`` counts no time for it, and ``simulate`` and ``advise`` run it as it is.
 
         Raises:
             ChainDefinitionError: the function is async.

@@ -17,7 +17,8 @@ from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain.policies._permit import Permit
 
 if TYPE_CHECKING:
-    from rio_chain.engine._current_run import Attempt, Strand
+    from rio_chain.engine._attempt import Attempt
+    from rio_chain.engine._current_run import Strand
     from rio_chain.engine._race import Contender
     from rio_chain.engine._race_frame import RaceFrame
     from rio_chain.engine._side_call import SideCall

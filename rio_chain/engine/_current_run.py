@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rio_chain._core.deadline import Deadline
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
+from rio_chain.engine._attempt import Attempt, always, way_to
 from rio_chain.engine._blocking_call import CALLING, GivenUp, HeldCall, SharedPermit
 from rio_chain.engine._race import Contender, Race
 from rio_chain.engine._runtime_protocol import Runtime, Slot
@@ -27,7 +29,18 @@ INF = float("inf")
 class Run:
     """The state of one run: its log, and why it was told to stop, if it was."""
 
-    __slots__ = ("abandon_after", "around", "dropped", "log", "origin", "plan", "priority", "root", "stop_error")
+    __slots__ = (
+        "abandon_after",
+        "around",
+        "dropped",
+        "log",
+        "origin",
+        "plan",
+        "priority",
+        "root",
+        "step",
+        "stop_error",
+    )
 
     observed = False
     """Whether it tells anybody what happens in it."""
@@ -38,6 +51,7 @@ class Run:
         self.abandon_after: float | None = None  # seconds, where that is its limit; else its limit is a deadline
         self.log: Log = [None] * len(plan.tasks)
         self.stop_error: Exception | None = None
+        self.step: object = None  # where the run around has this part; of a run that is no part, its random number
         self.dropped = False  # the call that was to run it was interrupted: it needs neither a slot nor a turn
         self.root: Strand | None = None  # its first line, while it runs
         self.priority: float | None = None  # what its balancer was given; None: that of the run around
@@ -48,7 +62,17 @@ class Run:
 
         ``item``: it is the run for that item of an ``each``; None: it is one of several calls made at once.
         """
-        return Run(self.plan, self)
+        part = Run(self.plan, self)
+        part.step = 0
+        return part
+
+    def nested(self, plan: Plan, pc: int, index: int | None) -> Run:  # noqa: ARG002 - for those who watch
+        """The state of the run of a Request that the function at this instruction has returned: that of the task
+        ``index``, or a bridge.
+        """
+        nested = Run(plan, self)
+        nested.step = f"request at {pc}"
+        return nested
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """A line of execution of this run."""
@@ -96,6 +120,9 @@ class Run:
 
     def given_up(self, low: int, high: int) -> None:
         """Nothing around one of these tasks alone will retry it, if it has ended."""
+
+    def branch_gave(self, name: str, value: Any) -> None:
+        """A branch of a fan-out, or an item, has a value. ``name``: its key or number in each fan-out around it."""
 
     def over(self, cause: Any = None) -> None:
         """Nothing will be noted in its log any more; ``cause`` is the error that ended it. It gets a plain log."""
@@ -166,14 +193,22 @@ class Strand:
         strand.kept = self.kept.copy()
         return strand
 
-    def attempt(self) -> Attempt:
+    def attempt(self, cancelled: Callable[[], bool]) -> Attempt:
         """Which call of the task whose turn it is; the first when it is over."""
         log: Log = self.run.log  # read first: it may be closed at any moment
         if not self.open:
             return Attempt(1)
         found: Any = log[self.at]
         before = 0 if found is None else found.calls if isinstance(found, TaskRecord) else 1
-        return Attempt(self.rounds + before + 1, self.replica)
+        return Attempt(self.rounds + before + 1, self.replica, way_to(self.run, self._place()), cancelled)
+
+    def _place(self) -> int:
+        """The number of the task; that of the first call, where it is a call of a hedge."""
+        task, race = self.at, self.in_race
+        while race is not None:
+            task -= race.shift(self.run, task)
+            race = race.outer
+        return task
 
     def begins(self, index: int) -> None:
         """The call of this task begins. For strands that are observed."""
@@ -186,7 +221,7 @@ class Strand:
     def give_up(self, held: HeldCall | None) -> None:
         """It was interrupted in a blocking call, and waits for that no more. ``held``: what has its places."""
         if CURRENT.get() is self:  # else a collector ends it, in the context of somebody else
-            self.given_up = (*self.given_up, GivenUp(CALLING.get(), self.rt.now(), self.attempt()))
+            self.given_up = (*self.given_up, GivenUp(CALLING.get(), self.rt.now(), self.attempt(always)))
             CALLING.set(object())  # what the strand does from here on is not in that body
         if held is not None:
             held.give_up(self.permits)
@@ -194,7 +229,7 @@ class Strand:
     def give_up_pinned(self, context: Context) -> None:
         """A call to a pinned value, whose context this is, is abandoned: no time remains in its body."""
         maker = context.get(CURRENT) or self
-        maker.given_up = (*maker.given_up, GivenUp(context.get(CALLING), self.rt.now(), maker.attempt()))
+        maker.given_up = (*maker.given_up, GivenUp(context.get(CALLING), self.rt.now(), maker.attempt(always)))
         if CURRENT.get() is self:
             CALLING.set(object())
 
@@ -216,52 +251,61 @@ class Strand:
 NOTHING: list[Any] = []  # that most strands keep
 _OVER = Run.__new__(Run)  # of nothing
 _OVER.log = []
-_OVER.around = _OVER.priority = None
+_OVER.around = _OVER.priority = _OVER.root = _OVER.stop_error = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
 RETRIES_WAIT: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
 """Whether a retry waits before it calls again; a test may not want to."""
 
 
-class Attempt(int):
-    """A number: which call of its task this is, 1 for the first; and which of the calls made at once.
-
-    Attributes:
-        replica: 0 for the first of the calls made at once.
-    """
-
-    replica: int
-
-    def __new__(cls, number: int, replica: int = 0) -> Self:
-        """As ``int``."""
-        self = super().__new__(cls, number)
-        self.replica = replica
-        return self
-
-
 def current_attempt() -> Attempt:
-    """Which call of its task, in this run, the body that asks is; and which replica. The first outside of any run.
+    """Which call of its task, in this run, the body that asks is. The first outside of any run.
 
-    In the body of an abandoned call it stays what it was.
+    It is a number. Its ``replica`` is which of the calls made at once it is, its ``key`` is the same for all attempts
+    and hedges of a task in one run, and ``cancelled`` says whether nobody waits for it any more. In the body of an
+    abandoned call number, replica and key stay what they were.
 
     Example:
         >>> from rio_chain import Task, current_attempt
         >>> Task(lambda: current_attempt() + 0)().run().unwrap()
         1
     """
-    strand, given_up = CURRENT.get(), abandoned()
+    strand, calling = CURRENT.get(), CALLING.get()
+    given_up = abandoned()
     if given_up is not None:
         return given_up.attempt
-    return Attempt(1) if strand is None else strand.attempt()
+    return Attempt(1) if strand is None else strand.attempt(partial(_cancelled, strand, calling))
 
 
 def abandoned() -> GivenUp | None:
     """The blocking call whose body asks, if it was abandoned."""
     strand = CURRENT.get()
-    if strand is None or not strand.given_up:
-        return None
-    calling = CALLING.get()
+    return None if strand is None else _given_up(strand, CALLING.get())
+
+
+def _given_up(strand: Strand, calling: object) -> GivenUp | None:
     return next((given_up for given_up in strand.given_up if given_up.calling is calling), None)
+
+
+def _cancelled(body: Strand, in_call: object) -> bool:
+    """Whether nobody waits for the call that has this in ``CALLING``, or for one around the run of that call."""
+    strand, calling = body, in_call
+    while True:
+        if _given_up(strand, calling) is not None:
+            return True
+        run: Run | None = strand.run
+        if run is not _OVER and strand.rt.now() >= strand.deadline:
+            return True
+        while run is not None and run.root is None:  # up to the run that these are parts of
+            run = run.around
+        root = None if run is None else run.root
+        if run is None or root is None:
+            return False
+        if run.stop_error is not None:
+            return True
+        if root.before is None:
+            return False
+        strand, calling = root.before
 
 
 def remaining() -> float:

@@ -37,6 +37,7 @@ class ClosingRuntime:
         self.later = later
         self.direct = rt.direct
         self.places = rt.places
+        self.policies = rt.policies
         self.checkpoints = rt.checkpoints
         self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
         self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds

@@ -31,7 +31,7 @@ async def run_expand(runner: ItemRunner, value: Any) -> Any:
     node = runner.op.node
     flow = Expansion(runner)
     [(key, item)] = await ask(runner.parent, "key", _Asked(node.key, None, [value], runner.parent.rt.now))
-    flow.offer(key, item, 0)
+    flow.offer(key, item, 0, None)
     await runner.run(flow, min(node.limit, MAX_WORKERS))
     return Success([work.value for work in flow.by_levels(key) if work.value is not DROPPED])
 
@@ -39,13 +39,22 @@ async def run_expand(runner: ItemRunner, value: Any) -> Any:
 class Piece(PendingItem):
     """A piece of work, and what it has asked for."""
 
-    __slots__ = ("depth", "ended", "links")
+    __slots__ = ("depth", "ended", "found_by", "links", "place")
 
-    def __init__(self, number: int, item: Any, depth: int) -> None:
+    def __init__(self, number: int, item: Any, depth: int, found_by: Piece | None, place: int) -> None:
         super().__init__(number, item)
+        self.found_by, self.place = found_by, place  # which piece asked for it first, and as its how manieth
         self.depth = depth  # the shortest way from the first piece, of those known so far
         self.ended = False
-        self.links: dict[Hashable, None] = {}  # in its order, each once
+        self.links: dict[Hashable, int] = {}  # in its order, each once
+
+    def __str__(self) -> str:
+        """Its way from the first piece: numbers depend on what comes first, and a retry would find others."""
+        way, piece = list[str](), self
+        while piece.found_by is not None:
+            way.append(str(piece.place))
+            piece = piece.found_by
+        return f"piece {'.'.join(way)}"
 
 
 class Expansion:
@@ -78,7 +87,7 @@ class Expansion:
                     seen.add(key)
                     waiting.append(key)
 
-    def offer(self, key: Hashable, item: Any, depth: int) -> bool:
+    def offer(self, key: Hashable, item: Any, depth: int, found_by: Piece | None) -> bool:
         """Work is found. False: there is no room for it, and so for nothing else that is new."""
         if key in self.known:
             self._nearer(self.known[key], depth)
@@ -91,7 +100,8 @@ class Expansion:
             return False
         else:
             self.beyond.pop(key, None)
-            self.known[key] = piece = Piece(len(self.known), item, depth)
+            place = 0 if found_by is None else found_by.links[key]
+            self.known[key] = piece = Piece(len(self.known), item, depth, found_by, place)
             self.above += self._is_above(depth)
             self.waiting.append(piece)
         return True
@@ -112,7 +122,7 @@ class Expansion:
                 if key in self.known:
                     shorter.append((self.known[key], depth + 1))
                 elif key in self.beyond:
-                    self.offer(key, self.beyond[key], depth + 1)
+                    self.offer(key, self.beyond[key], depth + 1, piece)
 
     async def take(self, strand: Strand) -> PendingItem | None:
         """As ``ItemFlow.take``."""
@@ -160,8 +170,8 @@ class Expansion:
         with self.lock:
             before = len(self.waiting)
             for key, item in found:
-                piece.links[key] = None
-                if not self.offer(key, item, piece.depth + 1):
+                piece.links.setdefault(key, len(piece.links))
+                if not self.offer(key, item, piece.depth + 1, piece):
                     return False
             self.gate.open(len(self.waiting) - before)
         return True

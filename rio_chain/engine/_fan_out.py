@@ -66,6 +66,8 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
         got = await part(own, branch, value)
         if type(got) is Failed:
             own.run.given_up(branch.low, branch.high)
+        elif own.observed:
+            own.run.branch_gave(branch.name, got)
         if decides(got):
             race.decided = True
     except RaceOver:

@@ -24,7 +24,7 @@ from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import close, new_round, record_of
+from rio_chain.results._task_record import GaveUp, close, new_round, record_of
 
 INF = float("inf")
 Position = tuple[int, int, Any]
@@ -238,7 +238,7 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
         frame.returned()
         if not _alone(frames):
             strand.run.given_up(frame.low, frame.high)
-        if type(layer) is Retry and await _called_again(strand, frames, layer, error):
+        if type(layer) is Retry and await _begins_again(strand, frames, layer, error):
             return frame.place
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
@@ -255,27 +255,31 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
     return None
 
 
-async def _called_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
-    """Whether the retry calls again; then another round has begun."""
-    frame = frames[-1]
-    if not await _wanted(strand, layer, frame, error):
-        return False
-    strand.pay()
-    if not await _begins_again(strand, frames, layer, error):
-        return False
-    frame.retries += 1
-    new_round(strand.run.log, frame.low, frame.high)
-    return True
-
-
 async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
-    """Wait as the backoff says, then ask the budget around. False: the wait does not fit, or the budget denies it."""
+    """Whether the retry makes another attempt, whose time has then come. Why not is recorded."""
+    frame, log = frames[-1], strand.run.log
+    reason = await _not_wanted(strand, layer, frame, error)
+    if reason is None:
+        strand.pay()
+        reason = await _no_new_attempt(strand, frames, layer, error)
+    if reason is None:
+        frame.retries += 1
+        new_round(log, frame.low, frame.high)
+        return True
+    for index in range(frame.low, frame.high):
+        if log[index] is not None:
+            record_of(log, index).retry_gave_up(reason)
+    return False
+
+
+async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> GaveUp | None:
+    """Wait as the backoff says, then ask the budget around. Why there is no new attempt after that; None: there is."""
     frame, budget = frames[-1], budget_of(strand, frames)
     if budget is not None:
         first_over(frames, budget)
     delay = await _delay(strand, layer, frame, error)
     if strand.rt.now() + delay >= frame.deadline:
-        return False
+        return "no_time"
     frame.delays.append(delay)
     alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
     status = None if alone is None else alone.status
@@ -285,17 +289,17 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         await close_refused(strand, error)
     await _sleep(strand, frame, delay)
     if budget is None:
-        return True
+        return None
     frame.extra = budget.extra()  # not before: a retry that rests must not deny others theirs
     if frame.extra is not None:
         if frame.alone:  # not before: where the budget denies the retry, the refused answer is the user's
             await close_refused(strand, error)
-        return True
+        return None
     if alone is not None:
         alone.status = status
     for index in range(frame.low, frame.high):
         record_of(strand.run.log, index).denied += 1
-    return False
+    return "budget"
 
 
 def first_over(frames: Sequence[Frame], budget: Budget) -> None:
@@ -322,13 +326,14 @@ def drop(frames: list[Frame]) -> None:
         frames.pop().drop()
 
 
-async def _wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> bool:
+async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> GaveUp | None:
+    """Why there is no retry after this error; None: there may be one."""
     if not layer.left(frame.retries):
-        return False
+        return "exhausted"
     matches = layer.matches(error)
     if matches is None:
-        return await predicate_holds(strand, "on", layer.on, error)  # type: ignore[arg-type]  # None: `on` is a predicate
-    return matches
+        matches = await predicate_holds(strand, "on", layer.on, error)  # type: ignore[arg-type]  # `on` is a predicate
+    return None if matches else "not_retried"
 
 
 async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:

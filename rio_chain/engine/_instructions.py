@@ -81,6 +81,7 @@ class Branch(NamedTuple):
     high: int
     shared: bool = False  # others may hold its answers too: a cache, or who follows in a flight
     keeps: tuple[int, ...] = ()  # the places of the values in it that later tasks use
+    name: str = ""  # in events: its key or number in each fan-out around it
 
 
 @frozen

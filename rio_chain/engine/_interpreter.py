@@ -25,7 +25,7 @@ from rio_chain.engine._classify_error import (
     RESERVED,
     record_failed_call,
 )
-from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._enter_policy import enter_policies
@@ -82,19 +82,16 @@ from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
+from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, note_call, record_of
 
 INF = float("inf")
-SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})
-"""The answers that stand for something else than themselves."""
-PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
-"""Types of answers that stand for themselves and need no look."""
+SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # answers that stand for something else
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # those that need no look
 NO_FRAMES = cast("list[Frame]", ())
-_PLAINLY = (PLACE, CALL)
-"""The routes of sync functions."""
-_AWAITED = (DIRECT, ASYNC)
-"""The routes of async functions: what one of those gives was awaited already."""
+_PLAINLY = (PLACE, CALL)  # the routes of sync functions
+_AWAITED = (DIRECT, ASYNC)  # those of async functions, whose answers were awaited already
 
 
 # The states of one step, ``phase``. The call of a task goes through them from top to bottom; all other instructions
@@ -117,8 +114,8 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     # Each name in here is 8 bytes of every run that is under way, so there are few.
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
-    frames = NO_FRAMES  # a list of its own is made when there is a first one
-    deadline = strand.parent_deadline  # the earliest limit open around the instruction
+    frames: list[Frame] = NO_FRAMES  # a list of its own is made when there is a first one
+    deadline: float = strand.parent_deadline  # the earliest limit open around the instruction
     depth = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
@@ -189,7 +186,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     ):
                         if kind is Refused:
                             phase = REFUSED
-                        got = await _plain(strand, got)
+                        got = await _plain(strand, got, pc, index)
                         route = DIRECT  # what is awaited holds nobody
                     t = now()
                     if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
@@ -216,6 +213,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                 began = t
                 if code == BRIDGE and op[1] in _PLAINLY:
                     if op[1] == PLACE:
+                        strand.deadline = deadline
                         got = op[2](value)
                     else:
                         _arm(strand, deadline)
@@ -226,7 +224,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     kind = kind_of(got)
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, deadline)
-                        got = await _plain(strand, got)
+                        got = await _plain(strand, got, pc)
                         began = INF  # what is awaited holds nobody
                     value = got
                     pc += 1
@@ -302,7 +300,7 @@ async def _step(  # noqa: PLR0911 - one for each instruction
         return pc + 1, keyword_values(strand, op, value)
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
-        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value))
+        return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
     if code == ADMIT:
@@ -315,11 +313,11 @@ async def _step(  # noqa: PLR0911 - one for each instruction
     elif code == CONSTANT:
         value = fresh(op.value)
     elif code == HANDLER:
-        call = _handled(strand, op, value)
+        call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
     else:
         bridge = BridgeOp.of(op)
-        value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value))
+        value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value), pc)
     return pc + 1, value
 
 
@@ -336,8 +334,8 @@ async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]
     return leave_at, hit.value
 
 
-async def _handled(strand: Strand, op: HandlerOp, value: Any) -> Any:
-    return await _plain(strand, await invoke(strand, op.route, op.fn, value))
+async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:
+    return await _plain(strand, await invoke(strand, op.route, op.fn, value), pc)
 
 
 def _arm(strand: Strand, deadline: float) -> None:
@@ -345,8 +343,8 @@ def _arm(strand: Strand, deadline: float) -> None:
     strand.slot.arm(deadline)
 
 
-async def _plain(strand: Strand, got: Any) -> Any:
-    """What an answer stands for: Results are opened, Requests are run, awaitables awaited, errors raised."""
+async def _plain(strand: Strand, got: Any, pc: int, index: int | None = None) -> Any:
+    """What the answer of instruction ``pc``, or of a task, means: Results are opened, Requests and awaitables run."""
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -361,7 +359,7 @@ async def _plain(strand: Strand, got: Any) -> Any:
             finally:
                 del got  # its traceback keeps this frame
         if kind is Request:
-            return await _nested(strand, got)
+            return await _nested(strand, got, pc, index)
         if kind is Pinned:
             if all(pinned.value is not got.value for pinned in strand.pinned):
                 strand.pinned = (*strand.pinned, got)
@@ -371,12 +369,14 @@ async def _plain(strand: Strand, got: Any) -> Any:
         got = await invoke(strand, DIRECT if strand.rt.direct else ASYNC, awaited, got)
 
 
-async def _nested(parent: Strand, request: Request[Any]) -> Any:
+async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | None) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
-    strand = Strand(Run(request.plan, parent.run), parent.rt, parent.slot, parent.deadline)
+    run, log, began = parent.run.nested(request.given[0], pc, index), parent.run.log, parent.rt.now()
+    strand = run.strand(parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender, strand.in_race = parent.permits, parent.contender, parent.in_race
     strand.depth = parent.depth
     token = CURRENT.set(strand)
+    got: Any = INTERRUPTED
     try:
         program, value = program_for(request, parent.rt)
         strand.kept = [None] * program.kept
@@ -384,6 +384,7 @@ async def _nested(parent: Strand, request: Request[Any]) -> Any:
     finally:
         strand.close()
         CURRENT.reset(token)
+        note_nested(log, index, run, (began, parent.rt.now()), got)
     if type(got) is Failed:
         raise NestedFail(got.error)
     return got

@@ -43,6 +43,10 @@ class PendingItem:
         self.item = item
         self.value: Any = DROPPED  # what is handed on for it
 
+    def __str__(self) -> str:
+        """Which one it is, also when the whole is done again; for ``way_to``."""
+        return f"item {self.number}"
+
 
 class Dropped:
     """Stands for a value that is not handed on."""
@@ -188,6 +192,7 @@ class ItemRunner:
 
     async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
         run = self.parent.run.part(item=work.number)
+        run.step = work
         strand = own.beside(run)
         token = CURRENT.set(strand)
         try:
@@ -202,6 +207,8 @@ class ItemRunner:
         close(run.log, self.low, self.high, got.error if failed else None)
         if failed:
             run.given_up(self.low, self.high)
+        elif run.observed:
+            run.branch_gave(self.branch.name, got)
         self._note(work, run.log)
         own.slot.arm(own.deadline)
         if failed and self.on_error == "raise":

@@ -15,6 +15,8 @@ from rio_chain.errors import UsageError
 def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     """The program that runs a request on a runtime, and its input."""
     plan, args, kwargs = request.given
+    if rt.policies is not None:
+        plan = rt.policies.plan(plan)
     if plan.lanes:
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)
@@ -29,7 +31,7 @@ def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
     Raises:
         UsageError: the text names the task, the lane, and what to write.
     """
-    for lane, task in request.plan.lanes.items():
+    for lane, task in request.given[0].lanes.items():
         if lane not in lanes:
             have = f"; this one has {', '.join(map(repr, lanes))}" if lanes else ""
             raise UsageError(

@@ -7,7 +7,7 @@ together with a depth (how many of its layers are still to be entered) is a plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
@@ -25,7 +25,6 @@ from rio_chain.chain._plan import (
     FanOutNode,
     Handler,
     Kept,
-    Named,
     Node,
     OrElse,
     Plan,
@@ -83,6 +82,7 @@ from rio_chain.engine._instructions import (
     UseOp,
 )
 from rio_chain.engine._iterables import gives_plain, runs_code
+from rio_chain.engine._layers import outside_uses, peeled
 from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
@@ -126,6 +126,7 @@ class _Compiler:
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
         self.bridges = 0
         self.joints = 0
+        self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies seen that give the same answer to several
         self.before: Node | None = None  # what stands right before the ``each`` that comes next
         self.work: list[_Item | Callable[[], None]] = []
@@ -140,13 +141,13 @@ class _Compiler:
                 item()
         length = len(self.ops)
         self.ops.append(EndOp())
-        layers, _ = _peel(self.plan.root)
+        layers, _ = peeled(self.plan.root)
         limited = bool(layers) and layers[-1].facts().limit < INF
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
         return Program(tuple(self.ops), length, limited, kept)
 
     def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
-        layers, inner = _peel(item.node)
+        layers, inner = peeled(item.node)
         if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: not layer.needs_task, layers))
             task = partial(self._task, inner, own, head=item.head, feeds=item.feeds)
@@ -170,7 +171,8 @@ class _Compiler:
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, FanOutNode):
-            self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner))
+            names = inner.keys or tuple(map(str, range(len(inner.branches))))
+            self._branches(inner.branches, head=item.head, done=partial(self._fan_out, inner), names=names)
         elif isinstance(inner, RaceNode):
             raced: list[int] = []
             done = partial(self._race, inner, raced)
@@ -213,7 +215,7 @@ class _Compiler:
     def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
         shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
-        outside = _outside(node) if shares else ()
+        outside = outside_uses(node) if shares else ()
         at, low = len(self.ops), self.tasks
         code = ADMIT if any(layer.asked for layer in layers) else ENTER
         self.ops.append(EndOp(code))  # completed when we know which tasks are inside
@@ -268,27 +270,31 @@ class _Compiler:
         feeds: int = 0,
         done: Callable[[int, tuple[Branch, ...]], None],
         raced: list[int] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before.
 
-        ``raced``: gets the places of the RACED after each.
+        ``raced``: gets the places of the RACED after each. ``names``: what the branches are called in events.
         """
         at = len(self.ops)
         self.ops.append(EndOp())
         branches: list[Branch] = []
         steps: list[_Item | Callable[[], None]] = []
-        for node in nodes:
+        for number, node in enumerate(nodes):
             mark: list[int] = []
 
-            def begin(mark: list[int] = mark) -> None:
-                mark.extend((len(self.ops), self.tasks))
+            def begin(mark: list[int] = mark, path: Sequence[str] = names[number : number + 1]) -> None:
+                mark.extend((len(self.ops), self.tasks, len(self.path)))
+                self.path.extend(path)
 
             def end(mark: list[int] = mark, node: Node = node) -> None:
-                start, low = mark
+                start, low, depth = mark
+                name = "/".join(self.path)
+                del self.path[depth:]
                 inside = list(walk(node))
                 shared = any(isinstance(n, Scope) and n.policy.facts().shares for n in inside)
                 keeps = tuple(n.place for n in inside if isinstance(n, Kept))
-                branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps))
+                branches.append(Branch(start, len(self.ops), low, self.tasks, shared, keeps, name))
                 if raced is not None:
                     raced.append(len(self.ops))
                     self.ops.append(EndOp(RACED))
@@ -378,22 +384,3 @@ class _Compiler:
         self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))
-
-
-def _outside(node: Node) -> tuple[int, ...]:
-    """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
-    inside = list(walk(node))
-    used = {use.kept for n in inside if isinstance(n, TaskNode) for use in n.uses}
-    return tuple(
-        sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
-    )
-
-
-def _peel(node: Node) -> tuple[tuple[Policy, ...], Node]:
-    """The policies around a node, innermost first, and the node itself without them and without labels."""
-    layers: list[Policy] = []
-    while isinstance(node, (Scope, Named)):
-        if isinstance(node, Scope):
-            layers.append(node.policy)
-        node = node.inner
-    return tuple(reversed(layers)), node

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from typing import Any, cast
 
 from rio_chain.engine._classify_error import classify
-from rio_chain.engine._current_run import Strand
+from rio_chain.engine._current_run import Run, Strand
 from rio_chain.engine._discarded_results import close_here
 from rio_chain.engine._frames import INF, RACE_LOST, Fail, Frame, Position, drop
 from rio_chain.engine._hedge import HedgeRace
@@ -22,7 +22,7 @@ from rio_chain.engine._runtime_protocol import Timer
 from rio_chain.engine._side_call import SideCall
 from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Retry
-from rio_chain.results._task_record import close, untouched
+from rio_chain.results._task_record import TaskRecord, close
 
 MOST_SPARE = 1_000
 """So many frames are kept to be used again."""
@@ -69,7 +69,7 @@ def enter_race(strand: Strand, frames: list[Frame], op: RaceOp, value: Any, now:
         delay = replica.delay()
     if delay is not None:
         frame.at = at = now + delay
-    if not quick or not (new or all(map(untouched, log[low:high]))) or strand.run.observed:
+    if not quick or not (new or all(map(_untouched, log[low:high]))) or strand.run.observed:
         _begin(frame, now)
     elif delay is not None and at < frame.deadline:
         frame.context = copy_context()
@@ -80,6 +80,11 @@ def enter_race(strand: Strand, frames: list[Frame], op: RaceOp, value: Any, now:
             timer.deadline = at
             if at < timer.entry_at:
                 rt.push_timer(timer, at)
+
+
+def _untouched(found: Any) -> bool:
+    """Whether nothing was noted of a task yet but that its turn has come."""
+    return found is None or (type(found) is TaskRecord and not found.calls and not found.errors and not found.started)
 
 
 def _retries(frames: list[Frame]) -> int:
@@ -97,7 +102,7 @@ def _begin(frame: RaceFrame, now: float) -> None:
     """Make it a race from the beginning."""
     frame.quick = False
     run, low, high = frame.strand.run, frame.low, frame.high
-    if run.observed or not all(map(untouched, run.log[low:high])):
+    if run.observed or not all(map(_untouched, run.log[low:high])):
         frame.saved = run.log[low:high]
         run.contend(low, high)
     frame.opened().begin(now)
@@ -319,6 +324,13 @@ class RaceFrame(Frame):
         """The same where nothing can be awaited."""
         if not self.won:
             self.opened().clean_up()
+
+    def shift(self, run: Run, task: int) -> int:
+        """How far this task is from that of the first call, where the strand makes the same call at another place."""
+        if run is not self.strand.run:
+            return 0
+        branch, first = self.op.branches[self.number % len(self.op.branches)], self.op.branches[0]
+        return branch.low - first.low if self.op.hedge and branch.low <= task < branch.high else 0
 
     # --- late answers --------------------------------------------------------------------------------------------
 

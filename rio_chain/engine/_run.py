@@ -24,8 +24,8 @@ NOBODYS = cast("Outcome[Any]", None)
 """The Outcome of such a run."""
 
 
-async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
-    """Run the request; ``run`` is its state, new. The deadline inherited from the run around it counts.
+async def execute(rt: Runtime, request: Request[Any], run: Run, deadline: Deadline | None = None) -> Outcome[Any]:
+    """Run the request; ``run`` is its state, new. The deadline inherited from the run around it counts as well.
 
     Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
     """
@@ -35,7 +35,7 @@ async def execute(rt: Runtime, request: Request[Any], run: Run) -> Outcome[Any]:
         await checkpoints.heed()
         passed = checkpoints.count()
     began = rt.now()
-    walking = begin(rt, request, run, began, None, ABANDON_AFTER)
+    walking = begin(rt, request, run, began, deadline, ABANDON_AFTER)
     del request
     got: Any = UNFINISHED
     try:

@@ -22,10 +22,14 @@ from rio_chain.results._task_record import TaskRecord
 class EventSink:
     """Who is told, and since when; all parts of a run share it. From ``close`` on nobody is told."""
 
-    __slots__ = ("_began", "_now", "_tell", "judged", "plan")
+    __slots__ = ("_began", "_now", "_tell", "_within", "judged", "plan", "values")
 
-    def __init__(self, plan: Plan, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, plan: Plan, tell: Callable[[Event], None], within: tuple[str, ...] = (), *, values: bool = False
+    ) -> None:
         self.plan = plan
+        self.values = values  # whether they are told
+        self._within = within  # tasks around
         self.judged = judged(plan.root)
         self._tell: Callable[[Event], None] | None = tell
         self._now: Callable[[], float] | None = None
@@ -33,17 +37,30 @@ class EventSink:
 
     def begin(self, now: Callable[[], float]) -> None:
         """The run begins; ``now`` is its clock."""
-        self._now, self._began = now, now()
+        if self._now is None:  # else it is a nested one, whose times are those of the run around it
+            self._now, self._began = now, now()
+
+    def inside(self, plan: Plan, name: str) -> EventSink:
+        """That of a Request which a call of this task returned."""
+        inner = EventSink(plan, self._pass_on, (*self._within, name), values=self.values)
+        inner._now, inner._began = self._now, self._began
+        return inner
+
+    def _pass_on(self, event: Event) -> None:
+        tell = self._tell  # read once: the run may be over at any moment
+        if tell is not None:
+            tell(event)
 
     def close(self) -> None:
         """Forget whom to tell: who keeps the Outcome must not keep that too."""
         self._tell = self._now = None
 
-    def tell(self, kind: Kind, index: int, item: int | None, **more: Any) -> None:
-        """Tell of one task. From any thread."""
+    def tell(self, kind: Kind, index: int | None, item: int | None, **more: Any) -> None:
+        """Tell of one task, or of a branch. From any thread."""
         tell, now = self._tell, self._now  # read once: the run may be over at any moment
         if tell is not None and now is not None:
-            tell(Event(kind, self.plan.tasks[index].name, milliseconds(now() - self._began), item=item, **more))
+            at, name = milliseconds(now() - self._began), None if index is None else self.plan.tasks[index].name
+            tell(Event(kind, name, at, item=item, within=self._within, **more))
 
 
 def judged(root: Node) -> frozenset[int]:
@@ -132,6 +149,8 @@ class ObservedPart:
         self._told[index] = end.status
         error = None if end.status == "succeeded" else end.value
         more = {"attempt": entry.calls, "replica": entry.winner, "status": end.status, "error": error}
+        if self.watch.values and end.status == "succeeded":
+            more["value"] = end.value
         self.watch.tell("finished", index, self.item, **more)
 
 
@@ -188,8 +207,22 @@ class ObservedRun(Run):
         """As ``Run.part``."""
         told = self.told
         if item is not None:
-            return ObservedRun(ObservedPart(told.watch, told, item=item), self)
-        return ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+            part = ObservedRun(ObservedPart(told.watch, told, item=item), self)
+        else:
+            part = ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+        part.step = 0
+        return part
+
+    def nested(self, plan: Plan, pc: int, index: int | None) -> Run:
+        """As ``Run.nested``. Of that of a bridge nothing is told."""
+        nested = super().nested(plan, pc, index)
+        if index is None:
+            return nested
+        name, item = self.plan.tasks[index].name, self.told.item
+        sink = self.told.watch.inside(plan, name if item is None else f"{name}[{item}]")
+        observed = ObservedRun(ObservedPart(sink), self)
+        observed.step = nested.step
+        return observed
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""
@@ -230,6 +263,12 @@ class ObservedRun(Run):
             entry: Any = self.log[index]
             if isinstance(entry, TaskRecord):
                 self.told.finished(index, entry)
+
+    def branch_gave(self, name: str, value: Any) -> None:
+        """As ``Run.branch_gave``."""
+        told = self.told
+        if told.watch.values and not told.contends:
+            told.watch.tell("value", None, told.item, branch=name, value=value)
 
     def over(self, cause: Any = None) -> None:
         """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
 from rio_chain._core.tracebacks import drop_frames
+from rio_chain.chain._fresh_policies import FreshPolicies
 
 T = TypeVar("T")
 kind_of = cast("Callable[[object], type[object]]", type)
@@ -221,6 +222,9 @@ class Runtime(Protocol):
 
     direct: bool
     """Whether an async function is awaited in place (the loops), or goes through ``call_async`` (threads)."""
+
+    policies: FreshPolicies | None
+    """What stands for the policies of the chains that run here; None: they themselves."""
 
     def now(self) -> float:
         """Seconds on the executor's own clock. From any thread."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rio_chain.engine._classify_error import EXITS
-from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._current_run import CURRENT, Run, Strand
 from rio_chain.engine._frames import Fail, OuterExpired
 from rio_chain.engine._race import Contender, RaceOver
 from rio_chain.errors import CallbackFailed
@@ -31,16 +31,9 @@ class SideCall:
 
     async def run(self) -> None:
         """What the strand runs. No error leaves it: those that end the race are raised where it is awaited."""
-        race, number = self.race, self.number
-        parent, branch, rt = race.parent, race.branch(number), race.rt
-        run = parent.run.part()
-        strand = run.strand(rt, rt.slot(), race.frame.deadline)
-        strand.budget, strand.replica, strand.rounds, strand.permits = race.budget, number, race.rounds, race.permits
-        strand.contender = Contender(race.race)
-        strand.in_race = self
-        if parent.kept:
-            strand.kept = parent.kept.copy()
-        CURRENT.set(strand)
+        race, number, rt = self.race, self.number, self.race.rt
+        branch, strand = race.branch(number), self._strand()
+        run = strand.run
         extra: Permit | None = None
         error: BaseException | None = None
         try:
@@ -68,6 +61,19 @@ class SideCall:
             strand.end()
             race.sides.ended(number, error)
             del error  # its traceback keeps this frame
+
+    def _strand(self) -> Strand:
+        race, number, parent = self.race, self.number, self.race.parent
+        run = parent.run.part()
+        if race.hedge:  # the same call at another place has the same idempotency key
+            run.step = race.branch(number).low - race.branches[0].low
+        strand = run.strand(race.rt, race.rt.slot(), race.frame.deadline)
+        strand.budget, strand.replica, strand.rounds, strand.permits = race.budget, number, race.rounds, race.permits
+        strand.contender, strand.in_race = Contender(race.race), self
+        if parent.kept:
+            strand.kept = parent.kept.copy()
+        CURRENT.set(strand)
+        return strand
 
     async def _answered(self, strand: Strand, value: Any, began: float) -> None:
         race, number = self.race, self.number
@@ -98,6 +104,10 @@ class SideCall:
             exc = own
         stopped = race.sides.stopped and not isinstance(exc, (Exception, *EXITS))
         return None if stopped else exc
+
+    def shift(self, run: Run, task: int) -> int:  # noqa: ARG002 - its run says it
+        """As ``RaceFrame.shift``."""
+        return 0
 
     def answered_late(self, value: Any) -> None:
         """As ``RaceFrame.answered_late``."""

@@ -41,6 +41,7 @@ class BaseLoopRuntime(ABC):
 
     direct = True
     places = True
+    policies = None
     draw = staticmethod(random.random)
 
     checkpoints: Checkpoints | None = None

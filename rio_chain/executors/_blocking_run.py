@@ -34,9 +34,12 @@ ALONE = frozenset({"virtual"})
 """Of these each blocking run has one of its own: a clock that others have moved would show in it."""
 
 
-def run_here(request: Request[Any]) -> Coroutine[Any, Any, Outcome[Any]]:
+def run_here(request: Request[Any], deadline: Deadline | Duration | None = None) -> Coroutine[Any, Any, Outcome[Any]]:
     """What runs a request in the caller's own task. Called there."""
-    return execute(runtime_here(), request, Run(request.given[0]))
+    rt = runtime_here()
+    if deadline is None:
+        return execute(rt, request, Run(request.given[0]))
+    return execute(rt, request, Run(request.given[0]), deadline_of(deadline, rt.now))
 
 
 # --- blocking runs ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from rio_chain._core.awaited import awaited
 from rio_chain.engine._current_run import CURRENT
+from rio_chain.engine._runtime_protocol import kind_of
 
 T = TypeVar("T")
 MOST = 10
@@ -32,7 +33,7 @@ def in_own_context(work: Callable[[], Awaitable[T]]) -> Generator[Any, Any, T]:
     ``frames_of`` looks for ``driven_coroutine``.
     """
     made: Any = work()
-    driven_coroutine: Coroutine[Any, Any, T] = made if type(made) is types.CoroutineType else awaited(made)
+    driven_coroutine: Coroutine[Any, Any, T] = made if kind_of(made) is types.CoroutineType else awaited(made)
     run, send = copy_context().run, driven_coroutine.send
     value: Any = None
     error: BaseException | None = None

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rio_chain._core.deadline import Deadline, deadline_of
-from rio_chain._core.units import Duration
+from rio_chain._core.units import Duration, flag
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run_events import EventSink, ObservedPart, ObservedRun
 from rio_chain.errors import UsageError
@@ -85,9 +85,15 @@ class Stream(Generic[Out]):
     """
 
     def __init__(
-        self, request: Request[Out], executor: str | Executor | None, deadline: Deadline | Duration | None
+        self,
+        request: Request[Out],
+        executor: str | Executor | None,
+        deadline: Deadline | Duration | None,
+        *,
+        values: bool = False,
     ) -> None:
         self._request = request
+        self._values = flag(values, "values")
         self._executor = None if executor is None else checked_executor(executor)
         deadline_of(deadline, time.monotonic)  # to refuse it here; it counts from the beginning of the run
         self._deadline = deadline
@@ -136,7 +142,7 @@ class Stream(Generic[Out]):
         now = host.runtime.now
         check_lanes(self._request, host.runtime.lanes)
         ticket = Ticket(self._request, host)
-        buffer = events_of(ticket)
+        buffer = events_of(ticket, values=self._values)
         limit = deadline_of(self._deadline, now)
         self._host, self._ticket = host, ticket
         host.spawn(TicketRun(host, ticket, now(), limit).serve, copy_context())
@@ -177,10 +183,10 @@ class Stream(Generic[Out]):
         return f"<Stream of {self._request.plan.title}: {state}>"
 
 
-def events_of(ticket: Ticket[Any]) -> EventBuffer:
+def events_of(ticket: Ticket[Any], *, values: bool = False) -> EventBuffer:
     """The events of a run that has not begun yet, as they come; None is the last of them."""
     buffer = EventBuffer()
-    watch = EventSink(ticket.request.plan, buffer.put)
+    watch = EventSink(ticket.request.plan, buffer.put, values=values)
     ticket.run = ObservedRun(ObservedPart(watch))
     ticket.add_waker(partial(_over, watch, buffer))
     return buffer

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._runtime_protocol import NO_LANES, Fires, Raised, Refused, SpawnedStrand, SpawnedWork, Waiter
 from rio_chain.executors._base import Lost
@@ -68,6 +69,7 @@ class ThreadRuntime:
 
     direct = False
     places = False
+    policies: FreshPolicies | None = None
     lanes = NO_LANES
     look_at = inf
     checkpoints = None

@@ -37,7 +37,7 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     def __init__(self, request: Request[Out], host: BlockingHost) -> None:
         self.request = request
-        self.run = Run(request.plan)
+        self.run = Run(request.given[0])
         self.host = host
         self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
         self._outcome: Outcome[Out] | None = None

@@ -100,6 +100,10 @@ class WorkerPool:  # also a ``ThreadPool``
         """Whether no further call may be started, because it might have to be abandoned as well."""
         return len(self._abandoned.calls) >= self.max_abandoned
 
+    def count_abandoned_of(self, before: WorkerPool) -> None:
+        """Count the calls that an older pool has abandoned and that still run. Before anything is submitted here."""
+        self._abandoned = before._abandoned
+
     def refusal(self) -> Refused:
         """The answer to a call that was not made because the pool is saturated."""
         return self._abandoned.refusal()

@@ -1,9 +1,9 @@
 """bounds(): what a chain can cost at most, from its policies alone: time, calls, and what a limit cuts off.
 
-Counted as taking no time: functions between tasks, predicates, and the chain's own work. Not counted: tasks of a
-Request that a function returns, and functions deaf to cancellation. A wait that a server asks for is counted where the
-retry says that servers do so, with ``retry_after=`` or ``Backoff(max_retry_after=)``; else it is not.
-Nobody knows how many items an ``each`` gets: only a limit around it bounds its time, and nothing the calls in it.
+Counted as taking no time: functions between tasks, tasks that are ``.inline()``, predicates, and the chain's own work.
+Not counted: tasks of a Request that a function returns, and functions deaf to cancellation. A wait that a server asks
+for is counted where the retry says that servers do so, with ``retry_after=`` or ``Backoff(max_retry_after=)``; else it
+is not. Nobody knows how many items an ``each`` gets: only a limit around it bounds its time, and nothing its calls.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from attrs import field, frozen
 
@@ -60,9 +61,11 @@ class Bounds:
         time: the longest that the chain can take.
         time_without_hedges: the same, without hedges.
         calls: for each task by name, how often it can be called in one run: a whole number, or ``inf`` for a task in
-            an ``each``. Nested retries multiply.
+            an ``each``. Nested retries multiply. Tasks that are ``.inline()`` call no backend and are not here.
         calls_without_hedges: the same, without hedges.
         cuts: retries and hedges that can't all begin before a limit around them is over.
+        unlimited: what makes ``time`` infinite: the names of tasks without a limit around them; and policies that may
+            wait for ever, or an ``each``, with the tasks inside, such as ``"limit of fetch"``.
 
     Example:
         >>> from rio_chain import Task
@@ -76,6 +79,7 @@ class Bounds:
     calls: Mapping[str, float] = field(hash=False)
     calls_without_hedges: Mapping[str, float] = field(hash=False)
     cuts: tuple[Cut, ...] = ()
+    unlimited: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -85,6 +89,8 @@ class Bounds:
     def _lines(self) -> Iterator[str]:
         time, without = _most(self.time), _most(self.time_without_hedges)
         yield time + (f", without hedges {without.removeprefix('at most ')}" if time != without else "")
+        if self.unlimited:
+            yield f"nothing limits {some(self.unlimited)}"
         for name, most in self.calls.items():
             less = self.calls_without_hedges[name]
             yield f"{name}: {_calls(most)}" + (f", without hedges {less}" * (most != less))
@@ -114,7 +120,7 @@ def bounds(plan: Plan) -> Bounds:
     stack: list[tuple[Part, float, float, float]] = [(root, 1, 1, INF)]
     while stack:
         part, times, first, limit = stack.pop()
-        if isinstance(part.node, TaskNode):
+        if isinstance(part.node, TaskNode) and not part.node.inline:
             hedged[part.low], plain[part.low] = times, first
         found = cut(part, limit, tuple(names[part.low : part.high]))
         cuts += [found] if found is not None else []
@@ -124,9 +130,10 @@ def bounds(plan: Plan) -> Bounds:
     return Bounds(
         milliseconds(root.slowest),
         milliseconds(root.unhedged),
-        dict(zip(names, hedged, strict=True)),
-        dict(zip(names, plain, strict=True)),
+        {name: most for name, most, task in zip(names, hedged, plan.tasks, strict=True) if not task.call.inline},
+        {name: most for name, most, task in zip(names, plain, plan.tasks, strict=True) if not task.call.inline},
         tuple(cuts),
+        tuple(dict.fromkeys(_unlimited(root, names))),
     )
 
 
@@ -145,6 +152,24 @@ class Part:
     unhedged: float
 
 
+def _unlimited(root: Part, names: list[str]) -> Iterator[str]:
+    """What in it takes any time: the innermost parts that do."""
+    stack = [root]
+    while stack:
+        part = stack.pop()
+        if part.slowest < INF:
+            continue
+        inner = [each for each in part.parts if each.slowest == INF]
+        if inner:
+            stack.extend(reversed(inner))
+        elif isinstance(part.node, TaskNode):
+            yield names[part.low]
+        else:
+            node: Any = part.node  # a policy, an `each`, or what joins branches
+            call = node.policy.builder_call if isinstance(node, Scope) else call_of(node)
+            yield f"{call} of {some(tuple(names[part.low : part.high]))}"
+
+
 def measured(node: Node, low: int = 0) -> Part:
     """The tree of a plan, with the longest time of every part."""
     inner: list[Part] = []
@@ -161,7 +186,7 @@ def measured(node: Node, low: int = 0) -> Part:
 
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
     if isinstance(node, (TaskNode, Each)):
-        return INF
+        return 0.0 if isinstance(node, TaskNode) and node.inline else INF  # that computes, and calls no backend
     if isinstance(node, (FanOutNode, Choose)):
         return max(inner)
     if isinstance(node, Expand):

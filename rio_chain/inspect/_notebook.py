@@ -20,7 +20,8 @@ from rio_chain.inspect._html import escape
 from rio_chain.inspect.pictures._status_marks import duration, error_text, short
 from rio_chain.inspect.pictures._svg_string import plan_of, scrolled, svg_of
 from rio_chain.inspect.pictures._theme import MONO, SANS
-from rio_chain.results._outcome import Outcome, Response
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response
 
 HTML, PLAIN = "text/html", "text/plain"
 ROWS = 200  # of a table

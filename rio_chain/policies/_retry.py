@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from rio_chain._core.source_text import fn_source, on_source
 from rio_chain._core.units import escape_nonprintable
@@ -129,6 +129,12 @@ class Retry(Policy):
         if asked is None:
             return own
         return max(own, min(asked, waits.most_asked) if isinstance(waits, Backoff) else asked)
+
+    def also_on(self, error: type[BaseException]) -> Retry:
+        """The same for one more class of errors. Not where a predicate says which."""
+        if isinstance(self.on, ByClass):
+            return evolve(self, on=ByClass((*self.on.cases, (error, self.on.cases[0][1]))))
+        return evolve(self, on=(*self.facts().repeats_after, error))
 
     # --- what it says of itself ---------------------------------------------------------------------------------
 

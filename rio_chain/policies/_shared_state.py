@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from itertools import count
 from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 
+next_number = count(1).__next__
+"""Numbers the objects in the order in which they are made."""
+
 
 class Shared:
     """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
 
-    __slots__ = ("_made_with",)
+    __slots__ = ("_made_with", "_serial")
+    _serial: int
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
     _renamed: ClassVar[Mapping[str, str]] = {}
     """Arguments that had another name: the old one, and that of today."""
@@ -26,6 +31,7 @@ class Shared:
                 raise ChainDefinitionError(f"`{old}=` of a {cls.__name__} is now `{new}=`: write {right}")
         self = super().__new__(cls)
         self._made_with = args, kwargs
+        self._serial = next_number()
         return self
 
     def fresh(self) -> Self:
@@ -48,3 +54,8 @@ class Shared:
     def __deepcopy__(self, memo: object) -> Any:
         """Refuse, as pickling does."""
         return self.__reduce__()
+
+
+def made_after(number: int, given: object) -> bool:
+    """Whether it has a state and was made after this number was given out."""
+    return isinstance(given, Shared) and given._serial > number  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no one else

@@ -11,7 +11,7 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.results._outcome import Outcome
 from rio_chain.results._task_record import Status
 
-Kind = Literal["started", "attempt_failed", "hedge_started", "finished", "ended"]
+Kind = Literal["started", "attempt_failed", "hedge_started", "finished", "value", "ended"]
 
 
 @frozen(eq=False, repr=False)  # errors are the users', and may be neither comparable nor hashable
@@ -24,6 +24,7 @@ class Event:
     | `attempt_failed` | an attempt has failed: one for each of `Response.errors` |
     | `hedge_started` | a call of `.replica` beside the first begins |
     | `finished` | the task's turn is over; a wider retry gives it another one, which starts and finishes again |
+    | `value` | with ``values=True``: a branch of a fan-out, or an item of an ``each``, has its value |
     | `ended` | the run is over; the last event |
 
     A success finishes at once. A failure finishes when nothing around the task alone can retry it any more; a task
@@ -31,15 +32,20 @@ class Event:
 
     Attributes:
         kind: which of these.
-        task: the task's name in the plan; None when the run has ended.
+        task: the task's name in the plan; None of a ``value``, and when the run has ended.
         at: milliseconds since the run began.
         attempt: which call of the task, 1 for the first, as ``current_attempt()`` tells it there; 0 before any call.
             Of ``finished``: how many calls were made.
         replica: which of the calls made at once, 0 for the first. Of ``finished``: the one that has won.
         item: the index of the item of an ``each`` or ``expand`` that it belongs to; None outside of these.
+        within: of a task of a Request that a function returned: the names of the tasks that returned it, the outermost
+            first; else empty. ``task`` is then its name in that Request.
         status: of ``finished``, as ``Response.status``.
         error: of ``attempt_failed``, and of ``finished`` without success.
         outcome: of ``ended``.
+        branch: of ``value``: the key of the branch, or its number as a text; of one within another ``outer/inner``.
+            Of an item that is in no fan-out it is empty.
+        value: of ``value``; and of ``finished`` with success, when the stream was asked for values.
 
     Example:
         >>> from rio_chain import Task
@@ -56,10 +62,15 @@ class Event:
     status: Status | None = None
     error: Any = None
     outcome: Outcome[Any] | None = None
+    within: tuple[str, ...] = ()
+    branch: str | None = None
+    value: Any = None
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"
-        whose = "" if self.task is None else f" {escape_nonprintable(self.task)}{item}"
+        path = "/".join((*self.within, self.task or ""))
+        path = path if self.branch is None else "/".join((*self.within, self.branch))
+        whose = "" if self.kind == "ended" else f" {escape_nonprintable(path)}{item}"
         return f"<Event {self.kind}{whose}{self._what()}, at {self.at:.1f} ms>"
 
     def _what(self) -> str:

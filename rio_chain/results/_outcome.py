@@ -1,217 +1,30 @@
-"""What one run gives: an Outcome, with one Response per task. Both are made from the run's log when somebody looks."""
+"""What one run gives: an Outcome, with one Response per task."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from attrs import frozen
 from returns.primitives.exceptions import UnwrapFailedError
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
 from rio_chain._core import hooks
 from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.tracebacks import as_kept
-from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
+from rio_chain._core.units import escape_nonprintable, flag, milliseconds, short_repr
+from rio_chain.chain._plan import hedged
 from rio_chain.errors import UnknownTask, describe_error
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
-from rio_chain.results._task_record import (
-    CallRecord,
-    ItemRecord,
-    ItemTotals,
-    Log,
-    Status,
-    TaskRecord,
-    by_status_order,
-    full_record,
-)
+from rio_chain.results._attempts_note import note_attempts
+from rio_chain.results._response import Response
+from rio_chain.results._task_record import Log
 
 if TYPE_CHECKING:
-    from rio_chain.chain._plan import Plan, hedged
+    from rio_chain.chain._plan import Plan
     from rio_chain.inspect.pictures._svg_string import Svg
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
-
-
-@frozen
-class Span:
-    """One call of a task: when it ran, in milliseconds since the run began, and how it ended.
-
-    The gap between two spans is a backoff; spans that overlap are calls made at once.
-
-    Attributes:
-        began: when it began.
-        ended: when it ended, or was no longer waited for.
-        attempt: which call it is, counted from 1, among those of the same replica.
-        replica: which of the calls made at once, counted from 0.
-        status: as that of a Response.
-        error: what it failed with, as in ``Response.errors``; None when it succeeded.
-    """
-
-    began: float
-    ended: float
-    attempt: int
-    replica: int
-    status: Status
-    error: Any = None
-
-    @property
-    def elapsed(self) -> float:
-        """Milliseconds."""
-        return self.ended - self.began
-
-
-class Response:
-    """One task's record of one run. Times are milliseconds.
-
-    Attributes:
-        name: the task's name in the plan.
-        status: ``succeeded``, ``failed``, ``timed_out``, ``abandoned``, ``skipped`` or ``cancelled``.
-        result: ``Success(value)`` or ``Failure(error)`` of the last round.
-        attempts: calls made in the whole run; 0 when it was skipped.
-        elapsed: from the start of its first call to the end of its last, waits between them included.
-        errors: the errors of all its attempts, in order: the first 10 and the last 10 as they are, those between as
-            ``ErrorSummary``. Of a task in an ``each`` or ``expand`` at most 10,000.
-        winner: which of the calls made at once gave the answer, counted from 0; None when none did.
-        started: how many replicas were started in the last round; 0 without ``.replica``.
-        wasted: how many of them were started in vain.
-        denied: how many retries and replicas a budget did not allow, in the whole run.
-        counts: of a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
-        index: of one of its ``items``: which one, counted from 0; else None.
-    """
-
-    __slots__ = ("_found", "_hedged", "_start", "index", "name")
-
-    def __init__(
-        self, name: str, found: Any, cause: Any, index: int | None = None, start: float = 0.0, *, hedged: bool = False
-    ) -> None:
-        self.name = name
-        self.index = index
-        self._hedged = hedged  # where no second call was due, the log says nothing of calls made at once
-        self._start = start  # of the run, on its clock
-        if type(found) is not tuple:
-            found = TaskRecord() if found is None else found
-            if found.status is None:
-                found.skip(cause)
-        # as in the log; what it means is read when it is asked
-        self._found: tuple[float, float, Any] | TaskRecord = found
-
-    @property
-    def _entry(self) -> TaskRecord:
-        found = self._found
-        return full_record(found) if type(found) is tuple else cast("TaskRecord", found)
-
-    @property
-    def status(self) -> Status:
-        """How it ended."""
-        found = self._found
-        return "succeeded" if type(found) is tuple else cast("Status", cast("TaskRecord", found).status)
-
-    @property
-    def attempts(self) -> int:
-        """Calls made in the whole run."""
-        found = self._found
-        return 1 if type(found) is tuple else cast("TaskRecord", found).calls
-
-    @property
-    def errors(self) -> tuple[Any, ...]:
-        """The errors of all attempts, in order; many of them as ``ErrorSummary``."""
-        return tuple(self._entry.errors)
-
-    @property
-    def started(self) -> int:
-        """How many replicas were started in the last round."""
-        return self._entry.started or int(self._hedged and self.attempts > 0 and not self.counts)
-
-    @property
-    def wasted(self) -> int:
-        """How many of them in vain."""
-        return self._entry.wasted
-
-    @property
-    def denied(self) -> int:
-        """How many retries and replicas a budget did not allow."""
-        return self._entry.denied
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How many items ended with which status."""
-        entry = self._entry
-        return by_status_order(entry.counts) if isinstance(entry, ItemTotals) else {}
-
-    @property
-    def _items(self) -> list[ItemRecord]:
-        entry = self._entry
-        return entry.items if isinstance(entry, ItemTotals) else []
-
-    @property
-    def items(self) -> tuple[Response, ...]:
-        """Of a task in an ``each`` or ``expand``: one Response for each item, by ``index``; else none.
-
-        There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them. Where
-        these have items in turn, those of the first ones are kept, about 10,000 in all; all are in ``counts``.
-        """
-        items = sorted(self._items, key=_number)
-        return tuple(
-            Response(self.name, item.found, None, item.number, self._start, hedged=self._hedged) for item in items
-        )
-
-    @property
-    def spans(self) -> tuple[Span, ...]:
-        """One Span for each of its calls, by when they began: the first 100. Where there are ``items``, theirs.
-
-        Example:
-            >>> from rio_chain import Task
-            >>> [span] = Task(len)("four").run().only.spans
-            >>> span.attempt, span.replica, span.status
-            (1, 0, 'succeeded')
-        """
-        if self.counts:
-            return ()
-        made: Counter[int] = Counter()
-        spans: list[Span] = []
-        for call_record in sorted(self._entry.call_records, key=_begins):
-            replica = call_record.replica or 0
-            made[replica] += 1
-            times = self._ms(call_record.began), self._ms(call_record.ended)
-            spans.append(Span(*times, made[replica], replica, call_record.status or "cancelled", call_record.error))
-        return tuple(spans)
-
-    def _ms(self, at: float) -> float:
-        """An instant of the run's clock as users see it."""
-        return milliseconds(at - self._start)
-
-    @property
-    def result(self) -> Result[Any, Any]:
-        """``Success(value)`` or ``Failure(error)``. Where there are ``items``, the value is the tuple of theirs."""
-        if self._items and self.status == "succeeded":
-            return Success(tuple(item.result.unwrap() for item in self.items if item.status == "succeeded"))
-        value = self._entry.value
-        return Success(value) if self.status == "succeeded" else Failure(value)
-
-    @property
-    def began(self) -> float:
-        """When its first call began, in milliseconds since the run did; 0 when there was none."""
-        return self._ms(self._entry.began) if self.attempts else 0.0
-
-    @property
-    def elapsed(self) -> float:
-        """Milliseconds."""
-        entry = self._entry
-        return milliseconds(entry.ended - entry.began)
-
-    @property
-    def winner(self) -> int | None:
-        """Which of the calls made at once answered."""
-        return self._entry.winner if self.status == "succeeded" else None
-
-    def __repr__(self) -> str:
-        tries = f", {self.attempts} attempts" if self.attempts > 1 else ""
-        items = f" ({', '.join(f'{n} {status}' for status, n in self.counts.items())})" if self.counts else ""
-        item = f"[{self.index}]" if self.index is not None else ""
-        return f"<Response {self.name}{item}: {self.status}{items}{tries}, {self.elapsed:.1f} ms>"
 
 
 def _several(counts: Mapping[str, int]) -> str:
@@ -219,12 +32,13 @@ def _several(counts: Mapping[str, int]) -> str:
     return f"  of {sum(counts.values())} items {', '.join(f'{n} {how}' for how, n in counts.items())}" if counts else ""
 
 
-def _number(item: ItemRecord) -> int:
-    return item.number
-
-
-def _begins(call_record: CallRecord) -> float:
-    return call_record.began
+def _rows(outcome: Outcome[Any], around: str = "", deep: int = 3) -> Iterator[tuple[str, Response]]:
+    """The Responses, and below each those of the Request that it returned."""
+    for response in outcome:
+        name = around + response.name
+        yield name, response
+        if deep and response.nested is not None:
+            yield from _rows(response.nested, f"{name}/", deep - 1)
 
 
 class Failed:
@@ -247,6 +61,8 @@ class Outcome(Renderable, Generic[Out]):
         >>> outcome = Task(len).named("size")("four").run()
         >>> outcome.unwrap(), outcome["size"].attempts
         (4, 1)
+        >>> outcome.ok, outcome.value, outcome.error
+        (True, 4, None)
     """
 
     __slots__ = ("_got", "_log", "_times", "plan")
@@ -268,17 +84,36 @@ class Outcome(Renderable, Generic[Out]):
         return got.error if type(got) is Failed else got
 
     @property
-    def result(self) -> Result[Out, Any]:
-        """``Success(value)``, or the ``Failure`` that ended the run."""
+    def result(self) -> Success[Out] | Failure[Any]:
+        """``Success(value)``, or the ``Failure`` that ended the run. A ``match`` of these two covers all cases."""
         got = self._got
         return Failure(got.error) if type(got) is Failed else Success(got)
 
+    @property
+    def ok(self) -> bool:
+        """Whether the run succeeded."""
+        return not self._failed
+
+    @property
+    def value(self) -> Out:
+        """The value; after a failure it raises what ``unwrap()`` raises."""
+        return self.unwrap()
+
+    @property
+    def error(self) -> Any:
+        """The error that ended the run; None when it succeeded."""
+        return self._value if self._failed else None
+
     def unwrap(self) -> Out:
-        """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception)."""
+        """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception).
+
+        The error is the very one that your function raised. After several attempts it has a note, "3 attempts: ...".
+        """
         if not self._failed:
             return self._got  # type: ignore[no-any-return]  # a run gives values of any type
         if not isinstance(self._value, BaseException):
             raise UnwrapFailedError(self.result)
+        note_attempts(self._value, self)
         try:
             raise as_kept(self._value)
         finally:
@@ -338,6 +173,15 @@ class Outcome(Renderable, Generic[Out]):
             )
         raise UnknownTask(f"no task is named {short_repr(name)}; this run has {', '.join(names)}")
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        from rio_chain.results._outcome_pickle import packed, unpacked  # noqa: PLC0415 - few are pickled
+
+        parts = self.plan, self._log, self._got, self._times
+        return unpacked, (type(self), packed(parts, failed=self._failed))
+
+    def __copy__(self) -> Self:
+        return self
+
     def __getitem__(self, key: int | str) -> Response:
         return self._response(self._index(key) if isinstance(key, str) else key)
 
@@ -353,15 +197,36 @@ class Outcome(Renderable, Generic[Out]):
 
     def summary(self) -> str:
         """A table: one line per task with its status, attempts and time, and what came out."""
-        width = max(len("task"), *(len(name) for name in self._names()), 4)
+        rows = list(_rows(self))
+        width = max(len("task"), *(len(name) for name, _ in rows), 4)
         lines = [f"{'task':{width}}  {'status':9}  attempts  {'elapsed':>10}"]
         lines += [
-            f"{r.name:{width}}  {r.status:9}  {r.attempts:8}  {r.elapsed:7.1f} ms{_several(r.counts)}"
-            for r in self.responses
+            f"{name:{width}}  {r.status:9}  {r.attempts:8}  {r.elapsed:7.1f} ms{_several(r.counts)}" for name, r in rows
         ]
         lines.append(f"{'failed' if self._failed else 'succeeded'} in {self.elapsed:.1f} ms: {self._short()}")
         lines += [ADVICE] if self._failed and is_advised(self._value) else []
         return "\n".join(lines)
+
+    def to_dict(self, *, values: bool = False) -> dict[str, Any]:
+        """The Outcome as plain data, which ``json.dumps`` takes as it is: for logs, tables and reports.
+
+        ``ok``, ``error``, ``elapsed_ms``, ``queued_ms``, and ``tasks``: a dict for each Response, with its status,
+        attempts, errors and spans. An error is its class and its text. ``version``, today 1, grows when a key changes
+        its name or goes away.
+
+        Args:
+            values: also what the tasks and the run gave, under ``value``, as it is. Default False, as values may be
+                large or secret.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> data = Task(len).named("size")("four").run().to_dict(values=True)
+            >>> data["ok"], data["value"], data["tasks"][0]["attempts"]
+            (True, 4, 1)
+        """
+        from rio_chain.results._outcome_data import to_dict  # noqa: PLC0415 - few ask for it
+
+        return to_dict(self, values=flag(values, "values"))
 
     def timeline(self) -> Svg:
         """A picture of where the time went: a row for each task, and in it a bar for each call.

@@ -10,6 +10,9 @@ from rio_chain.results._error_summary import KEPT, add_error, summary_of
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 
+GaveUp = Literal["exhausted", "no_time", "not_retried", "budget"]
+"""Why a retry made no further attempt."""
+
 _STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
     (TaskTimedOut, "timed_out"),
     (DeadlineExceeded, "timed_out"),
@@ -25,6 +28,8 @@ def _status_of(error: object) -> Status:
             return status
     return "failed"
 
+
+_FAILED = ("failed", "timed_out")
 
 KEPT_SPANS = 100
 
@@ -52,6 +57,8 @@ class TaskRecord:
         "denied",
         "ended",
         "errors",
+        "gave_up",
+        "nested",
         "started",
         "status",
         "turn",
@@ -70,6 +77,8 @@ class TaskRecord:
         self.started = self.denied = self.wasted = 0
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # which of them is the first of this turn
+        self.gave_up: GaveUp | None = None
+        self.nested: Any = None  # a NestedRun: that of a Request which the last call returned
 
     def succeeded(self, value: Any) -> None:
         """The call, or a policy in place of it, gave an answer."""
@@ -78,6 +87,7 @@ class TaskRecord:
 
     def failed(self, error: Any) -> None:
         """The call, or what was made of it, failed with ``error``."""
+        self._end_nested(error)
         self.status, self.value = _status_of(error), error
         self._end_call_records(self.status, error)
         self.add_error(error)
@@ -111,8 +121,17 @@ class TaskRecord:
 
     def new_turn(self) -> None:
         """It gets another turn: what it did counts, how it ended no longer does."""
-        self.status = None
+        self.status = self.gave_up = self.nested = None
         self.turn = len(self.call_records)
+
+    def retry_gave_up(self, reason: GaveUp) -> None:
+        """A retry made no further attempt. Of several, one that does not retry such errors says least."""
+        if self.status in _FAILED and (self.gave_up is None or reason != "not_retried"):
+            self.gave_up = reason
+
+    def _end_nested(self, error: Any) -> None:
+        if self.nested is not None:
+            self.nested.interrupted(error)
 
     def _end_call_records(self, status: Status, error: Any) -> None:
         """The last call of this turn ended so, and all that were interrupted."""
@@ -139,7 +158,8 @@ class TaskRecord:
         """End as another TaskRecord did."""
         if other.calls:
             self.ended = other.ended
-        self.status, self.value = other.status, other.value
+        self.status, self.value, self.gave_up = other.status, other.value, other.gave_up
+        self.nested = other.nested
 
     def skip(self, error: Any) -> None:
         """Its turn will not come, because of ``error``."""
@@ -151,6 +171,7 @@ class TaskRecord:
         if self.status is None:
             self.skip(error)
         elif sibling or _status_of(error) == "failed":
+            self._end_nested(error)
             self.status, self.value = "cancelled", Skipped(error)
             self._end_call_records("cancelled", self.value)
         else:
@@ -168,11 +189,6 @@ def record_of(log: Log, index: int) -> TaskRecord:
         return found
     entry = log[index] = full_record(found)
     return entry
-
-
-def untouched(found: Any) -> bool:
-    """Whether nothing was noted of a task yet but that its turn has come."""
-    return found is None or (type(found) is TaskRecord and not found.calls and not found.errors and not found.started)
 
 
 def full_record(found: tuple[float, float, Any] | None) -> TaskRecord:
@@ -249,7 +265,7 @@ def by_status_order(counts: Counter[str]) -> dict[str, int]:
 class ItemTotals(TaskRecord):
     """The log of a task that runs once for each item: counts of all, and what the first items and the failures left."""
 
-    __slots__ = ("counts", "dropped", "drops", "failures", "items", "last", "nested", "open")
+    __slots__ = ("counts", "dropped", "drops", "failures", "inner_items", "items", "last", "open")
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,11 +275,12 @@ class ItemTotals(TaskRecord):
     def restart(self) -> None:
         """Another round: calls go on counting, items begin anew."""
         self.status = "running"
+        self.gave_up = self.nested = None
         self.counts: Counter[str] = Counter()
         self.items: list[ItemRecord] = []
         self.open: list[ItemRecord] = []  # that were interrupted, and don't know yet by what
         self.failures = 0  # of the items beyond the first
-        self.nested = 0  # items of these
+        self.inner_items = 0  # items of these
         self.dropped = 0  # of the first items that failed
         self.last: deque[TaskRecord] = deque()  # of the last ones
 
@@ -317,17 +334,17 @@ class ItemTotals(TaskRecord):
 
     def _trim(self, inner: ItemTotals) -> None:
         """Items of items: a thousand times a thousand of them would be too many."""
-        self.nested += len(inner.items)
-        if self.nested > KEPT_FAILURES:
+        self.inner_items += len(inner.items)
+        if self.inner_items > KEPT_FAILURES:
             inner.items = []
 
     def done(self, failed: Any = None, error: Any = None) -> None:
         """All items have ended. ``error``: that of the whole; ``failed``: what the item left whose error that is."""
         if isinstance(failed, TaskRecord):
-            self.status, self.value = failed.status, failed.value
+            self.status, self.value, self.gave_up = failed.status, failed.value, failed.gave_up
         elif failed is None and self.counts and not self.counts["succeeded"]:
             first = min(self.items, key=_for_all).found
-            self.status, self.value = first.status, first.value
+            self.status, self.value, self.gave_up = first.status, first.value, first.gave_up
         elif self.counts:
             self.succeeded(None)
         else:

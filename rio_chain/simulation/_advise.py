@@ -19,10 +19,10 @@ from rio_chain.simulation._estimate import Estimate, short
 from rio_chain.simulation._extra import require_statistics
 from rio_chain.simulation._policy_changes import changed, written
 from rio_chain.simulation._search import Search, more_calls
-from rio_chain.simulation._settings import setting
+from rio_chain.simulation._settings import Setting, setting
 from rio_chain.simulation._simulate import check_load, checked_chain
 from rio_chain.simulation._simulation_result import percent
-from rio_chain.simulation._stage import Backend
+from rio_chain.simulation._stage import Backend, backends_of
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
@@ -141,7 +141,7 @@ def advise(
         backends: as for ``simulate``.
         goal: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"`` or ``"p99.9"``, until a request has succeeded.
         extra_load: how many more calls any backend may get, as a share of those that it gets now.
-        tasks: the names of those whose policies may be changed. Default: all.
+        tasks: the names of those whose policies may be changed. Default: all but those that are ``.inline()``.
         options: as for ``simulate``; ``requests``, default 5000, are those of the verdict.
 
     Raises:
@@ -158,14 +158,14 @@ def advise(
     """
     require_statistics("advise")
     checked_chain(chain)
-    wanted = [task.name for task in chain.plan().tasks] if tasks is None else _tasks(chain, tasks)
+    wanted = None if tasks is None else _tasks(chain, tasks)
     if goal not in PERCENTILES:
         raise ChainDefinitionError(f"`goal` must be one of {', '.join(map(repr, PERCENTILES))}; got {short_repr(goal)}")
     limit = number(extra_load, "extra_load", least=0)
     options.setdefault("requests", None if getattr(options.get("arrivals"), "limit", None) else SURE)
     given = setting(backends, **options)
     check_load(chain, given)
-    search = Search(chain, given, goal, limit, wanted)
+    search = Search(chain, given, goal, limit, _backed(chain, given, wanted))
     verdicts: list[Advice[P, Out]] = []
     for found in search.best():
         if not found and verdicts:
@@ -182,6 +182,18 @@ def advise(
         if helps:
             return verdicts[-1]
     return verdicts[0]
+
+
+def _backed(chain: Composed, given: Setting, tasks: list[str] | None) -> list[str]:
+    """The tasks that may be changed: those with a backend."""
+    planned = chain.plan().tasks
+    backed = [planned[index].name for index in backends_of(planned, given.backends)]
+    for name in tasks or ():
+        if name not in backed:
+            raise ChainDefinitionError(
+                f"`tasks` names {short_repr(name)}, which is `.inline()`: it calls no backend that a policy could help"
+            )
+    return backed if tasks is None else tasks
 
 
 def _tasks(chain: Composed, tasks: Iterable[str]) -> list[str]:

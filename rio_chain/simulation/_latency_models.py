@@ -192,6 +192,8 @@ class LatencyModel:
     def from_outcomes(outcomes: Iterable[Outcome[Any]], /) -> dict[str, LatencyModel]:
         """Learn a model for each task from runs that really happened: latencies as measured, failures by class.
 
+        Tasks that are ``.inline()`` call no backend, so they get none.
+
         It learns from ``Response.spans``, so retries, hedges and items count call by call, without the waits between:
 
         * a call that answered is a latency. Of more than 10,000 that many quantiles are kept.

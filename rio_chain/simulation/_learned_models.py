@@ -12,7 +12,8 @@ from returns.result import Failure
 from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._error_summary import class_of
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 from rio_chain.simulation._faults import Error
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def learned(outcomes: Iterable[Outcome[Any]], kind: type[LatencyModel]) -> dict[
         one: Any = outcome
         if not isinstance(one, Outcome):
             raise ChainDefinitionError(f"{rule}; got {short_repr(one)} in it")
+        in_place = {task.name for task in outcome.plan.tasks if task.call.inline}  # these call no backend
         for response in outcome:
+            if response.name in in_place:
+                continue
             seen.setdefault(response.name, []).extend(_spans(response))
     return {name: _model(spans, kind) for name, spans in seen.items() if spans}
 

@@ -124,7 +124,7 @@ class Play:
         given, ledger = self.given, self.ledger
         counted = number - given.warmup
         priority = given.priority(value) if callable(given.priority) else given.priority
-        visit = Visit(given.first + number, len(self.stage.loads), counted=counted >= 0)
+        visit = Visit(given.first + number, len(self.stage.tasks), counted=counted >= 0)
         request: Request[Any] = Request(self.stage.chain.plan()) if self._bare else self.stage.request(value)
         if counted >= 0:
             ledger.began = min(ledger.began, self.executor.loop.now())
@@ -149,15 +149,15 @@ class Play:
             self.ledger.broken = error
             return
         cause = outcome.result.failure() if isinstance(outcome.result, Failure) else None
-        self.ledger.broken = self.ledger.broken or self.stage.misuse(cause, numbers=self.given.inputs is None)
+        self.ledger.broken = self.ledger.broken or self.stage.misuse(cause, outcome, numbers=self.given.inputs is None)
         if counted < 0:
             return
         self.ledger.answered(counted, outcome, sum(visit.calls))
         self.ledger.ended = max(self.ledger.ended, self.executor.loop.now())
         if isinstance(outcome.result, Failure):
             self.ledger.fail(counted, cause)
-        for load, response in zip(self.stage.loads, outcome, strict=True):
-            load.blame(response.errors)
+        for load in self.stage.loads:
+            load.blame(outcome[load.index].errors)
 
 
 def _never() -> bool:

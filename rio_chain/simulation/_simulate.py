@@ -111,7 +111,8 @@ def simulate(
     Args:
         chain: what to simulate.
         backends: for every task by name how it behaves: a ``LatencyModel``, a ``Script``, or a function that is called
-            in its place. A model answers with what ``returning`` says; a script begins with its first step.
+            in its place. A model answers with what ``returning`` says; a script begins with its first step. A task that
+            is ``.inline()`` calls no backend: it runs as it is if it is not named here.
         requests: how many. Default 10,000, or all of a trace.
         arrivals: ``poisson(per_second)``, ``regular(per_second)`` or ``trace([ms])``. Default: one after the other, so
             that none waits: how long does one take?

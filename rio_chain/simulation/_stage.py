@@ -8,12 +8,14 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
+from returns.result import Failure
 
 from rio_chain._core.units import milliseconds, short_repr
 from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.chain._functions import is_async
-from rio_chain.chain._nodes import Node, RaceNode, Scope, flat, parts, with_parts
+from rio_chain.chain._nodes import flat
 from rio_chain.chain._plan import PlannedTask
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, current_attempt
@@ -25,10 +27,11 @@ from rio_chain.errors import (
     DeadlineExceeded,
     TaskTimedOut,
     UsageError,
+    describe_error,
 )
 from rio_chain.executors.virtual._real_io_guard import explain_real_io
-from rio_chain.policies import Policy, Quantile
 from rio_chain.results._error_summary import class_of
+from rio_chain.results._outcome import Outcome
 from rio_chain.simulation import _faults
 from rio_chain.simulation._call_lifetime import Lasting
 from rio_chain.simulation._latency_models import LatencyModel
@@ -66,6 +69,7 @@ class Load:
     """What is counted of a task's calls; ``busy`` in seconds."""
 
     name: str
+    index: int
     calls: int = 0
     extra: int = 0
     failed: int = 0
@@ -96,12 +100,16 @@ class Load:
 
 @frozen
 class Stage:
-    """A chain whose tasks call what stands for their backends, and what is counted of each."""
+    """A chain whose tasks call what stands for their backends, and what is counted of each.
+
+    A function that is ``.inline()`` computes and calls no backend. It runs as it is, unless it is given one.
+    """
 
     chain: Composed
     loads: tuple[Load, ...]
     mute: tuple[str, ...]
     """The tasks whose models don't say what they answer."""
+    tasks: tuple[PlannedTask, ...]
 
     @classmethod
     def of(cls, chain: Composed, backends: Mapping[str, Backend], draws: Draws) -> Stage:
@@ -111,47 +119,61 @@ class Stage:
             ChainDefinitionError: a backend is missing, or is not in the chain, or is none.
         """
         tasks = chain.plan().tasks
-        found = _backends(tasks, backends)
+        given = backends_of(tasks, backends)
+        found = list(given.values())
         for backend in found:
             if isinstance(backend, Script):
                 backend.reset()  # every chain meets it from its first step on
-        loads = tuple(Load(task.name) for task in tasks)
-        made_up = [_stand_in(*each, draws) for each in zip(tasks, found, loads, strict=True)]
-        own: Chain[..., Any] = made(type(chain), anew(flat(chain.node), {}), None)
+        loads = tuple(Load(tasks[index].name, index) for index in given)
+        made_up = [_stand_in(tasks[load.index], it, load, draws) for load, it in zip(loads, found, strict=True)]
+        own: Chain[..., Any] = made(type(chain), FreshPolicies().node(flat(chain.node)), None)
         fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
         mute = [
             load.name
             for load, it in zip(loads, found, strict=True)
             if isinstance(it, LatencyModel) and it.value is None
         ]
-        return cls(own.with_backends(fns), loads, tuple(mute))
+        return cls(own.with_backends(fns, fresh=False) if fns else own, loads, tuple(mute), tasks)
 
-    def misuse(self, error: Any, *, numbers: bool) -> Exception | None:
+    def misuse(self, error: Any, outcome: Outcome[Any], *, numbers: bool) -> Exception | None:
         """What to raise for an error that is none of a backend, and says that the simulation was written wrongly.
 
         ``numbers``: no inputs were given.
         """
         if isinstance(error, UsageError):
             return error
-        blamed = self.mute
-        if isinstance(error, BridgeFailed):
-            if error.before == "input" and numbers:
-                return ChainDefinitionError(f"{error}: it got 0, 1, 2, ...; give the simulation its `inputs`")
-            blamed = tuple(name for name in self.mute if name in error.before)
-        if not blamed or not isinstance(error, (BridgeFailed, CallbackFailed)):
+        blamed, text = self.mute, str(error)
+        at = self._failed_in_place(outcome)
+        if isinstance(error, BridgeFailed) or at is not None:
+            from_input = at == 0 if at is not None else error.before == "input"
+            text = (
+                text if at is None else f"{self.tasks[at].name}, which runs in place, failed: {describe_error(error)}"
+            )
+            if from_input and numbers:
+                return ChainDefinitionError(f"{text}: it got 0, 1, 2, ...; give the simulation its `inputs`")
+            if at is None:
+                blamed = tuple(name for name in self.mute if name in error.before)
+        if not blamed or (at is None and not isinstance(error, (BridgeFailed, CallbackFailed))):
             return None
         return ChainDefinitionError(
-            f"{error}: a LatencyModel answers None unless it says what; write "
+            f"{text}: a LatencyModel answers None unless it says what; write "
             f"{{{blamed[0]!r}: LatencyModel.lognormal(20, p99=150).returning(...)}} with what is needed there"
         )
+
+    def _failed_in_place(self, outcome: Outcome[Any]) -> int | None:
+        """The task that failed without a backend, if that is why the run failed."""
+        if not isinstance(outcome.result, Failure):
+            return None
+        own = {task.index for task in self.tasks} - {load.index for load in self.loads}
+        return next((index for index in sorted(own) if outcome[index].status == "failed"), None)
 
     def request(self, value: Any) -> Request[Any]:
         """The chain called with an input."""
         return cast("Any", self.chain)(value)  # type: ignore[no-any-return]
 
 
-def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> list[Backend]:
-    """One for each task."""
+def backends_of(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> dict[int, Backend]:
+    """One for each task that calls a backend, by its place. Inline functions may have one."""
     wrong: Any = given
     if not isinstance(wrong, Mapping):
         raise ChainDefinitionError(
@@ -164,15 +186,19 @@ def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> lis
             raise ChainDefinitionError(
                 f"`backends` names {short_repr(name)}, which is no task of this chain; it has {have}"
             )
-    missing = [task.name for task in tasks if task.name not in given and task.call.name not in given]
+    found = {
+        task.index: given[task.name] if task.name in given else given[task.call.name]
+        for task in tasks
+        if task.name in given or task.call.name in given
+    }
+    missing = [task.name for task in tasks if task.index not in found and not task.call.inline]
     if missing:
         raise ChainDefinitionError(
             f"`backends` must say how every task behaves; missing: {', '.join(missing)}. Give a LatencyModel, a Script "
-            "or a function; one that is quick and calls nothing may be given as it is"
+            "or a function; one that is quick and calls nothing may be given as it is, or be `.inline()`"
         )
-    found = [given[task.name] if task.name in given else given[task.call.name] for task in tasks]
-    for task, backend in zip(tasks, found, strict=True):
-        each: Any = backend
+    for index, backend in found.items():
+        task, each = tasks[index], cast("Any", backend)
         if not isinstance(each, LatencyModel) and (not callable(each) or isinstance(each, (Composed, type))):
             raise ChainDefinitionError(
                 f"`backends[{task.name!r}]` must be a LatencyModel, a Script or a function; got {short_repr(backend)}"
@@ -183,24 +209,6 @@ def _backends(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> lis
 def names_of(tasks: Iterable[PlannedTask]) -> set[str]:
     """By which a backend may be given: that of the task, and the one that several of them share."""
     return {name for task in tasks for name in (task.name, task.call.name)}
-
-
-def anew(node: Node, known: dict[int, Any]) -> Node:
-    """The same chain with policies that remember nothing: a simulation neither sees nor changes the state of real ones.
-
-    What shared one object shares one new object.
-    """
-
-    def own(given: Policy | Quantile) -> Any:
-        if id(given) not in known:
-            known[id(given)] = given.fresh()
-        return known[id(given)]
-
-    node = with_parts(node, tuple(anew(part, known) for part in parts(node)))
-    if isinstance(node, Scope):
-        return Scope(own(node.policy), node.inner)
-    quantile = node.after if isinstance(node, RaceNode) and isinstance(node.after, Quantile) else None
-    return node if quantile is None else evolve(node, after=own(quantile))
 
 
 def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:

@@ -9,9 +9,10 @@ from attrs import evolve
 
 from rio_chain._core.signatures import signature_of
 from rio_chain._core.source_text import name_of
-from rio_chain._core.units import escape_nonprintable, short_repr
+from rio_chain._core.units import escape_nonprintable, flag, short_repr
 from rio_chain.chain._bridge_checks import function
 from rio_chain.chain._compose import Composed, made
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.chain._functions import MISSING, Filled, StandIn, Star, is_async, is_generator, written
 from rio_chain.chain._nodes import Bridge, Node, TaskNode, flat, heads, parts, walk, with_parts
 from rio_chain.chain._plan import PlannedTask, numbered
@@ -24,13 +25,15 @@ RULE = "`with_backends` takes a dict of task names and what to call in their pla
 Backend = Callable[..., Any] | LatencyModel
 
 
-def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int) -> Any:
+def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int, *, fresh: bool) -> Any:
     """The chain with other functions in its tasks; see ``Chain.with_backends``."""
     if not isinstance(cast("object", backends), Mapping) or not backends:
         raise ChainDefinitionError(f'{RULE}, as {{"fetch_user": Script().always(5)}}; got {short_repr(backends)}')
     if isinstance(seed, bool) or not isinstance(cast("object", seed), int):
         raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
     root = flat(chain.node)
+    if flag(fresh, "fresh"):
+        root = FreshPolicies().node(root)
     nodes = list(walk(root))
     tasks = numbered(root, nodes)
     given = {_known(name, tasks, nodes): _backend(name, value, seed) for name, value in backends.items()}

@@ -13,7 +13,8 @@ from returns.result import Failure
 from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.results._error_summary import class_of
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 
 PLACES = 3
 """Times are told to the microsecond: to so many places of a millisecond."""

@@ -195,7 +195,7 @@ class World:
     def _bound(self, **options: Any) -> Balancer:
         balancer = Balancer(self.executor, **options)
         if not self.native:
-            balancer.__enter__()  # on threads of its own, and not on the loop of the test body
+            balancer._binding.get(here=False)  # on threads of its own, and not on the loop of the test body
         return balancer
 
     @asynccontextmanager

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import ChainDefinitionError, Outcome, QueueFull, Task, TicketCancelled
+from rio_chain import ChainDefinitionError, Outcome, QueueFull, Task
 
 
 class Pool:
@@ -380,115 +380,3 @@ async def test_stats_and_status_line(world: World) -> None:
             f"<Balancer {world.executor} open: 0/2 running, 0/5 queued, 0 abandoned, 0 rejected, 3 done, p50 wait <= "
         )
     assert f"<Balancer {world.executor} closed: " in repr(balancer)
-
-
-@pytest.mark.parametrize(("listed", "took"), [(True, 120), (False, 150)])
-async def test_while_an_input_of_a_map_is_slow_those_of_a_list_go_on(
-    world: World, *, listed: bool, took: float
-) -> None:
-    """Of 17 inputs the first takes 80 ms and the others 10; two at once."""
-
-    async def body(x: int) -> int:
-        await world.pause(10 if x else 80)
-        return x
-
-    inputs: Any = range(17) if listed else iter(range(17))
-    async with world.balancer(workers=2) as balancer:
-        began = world.now()
-        outcomes = [outcome async for outcome in balancer.amap(Task(body), inputs)]
-        assert [outcome.unwrap() for outcome in outcomes] == [*range(17)]
-        assert world.about(world.now() - began, took)
-
-
-async def test_a_request_of_higher_priority_goes_before_the_inputs_of_a_map(world: World) -> None:
-    order: list[object] = []
-
-    async def body(x: object) -> object:
-        order.append(x)
-        await world.pause(10)
-        return x
-
-    async with world.balancer(workers=1) as balancer:
-        source = balancer.amap(Task(body), range(6), priority=1)
-        assert (await anext(source)).unwrap() == 0
-        await world.until(lambda: order[-1] == 1)
-        high = balancer.post(Task(body)("high"), priority=2)
-        low = balancer.post(Task(body)("low"))
-        same = balancer.post(Task(body)("same"), priority=1)
-        assert [outcome.unwrap() async for outcome in source] == [*range(1, 6)]
-        for ticket in (high, low, same):
-            await ticket
-        assert order.index("high") == 2
-        assert order.index("same") == 3, "it has waited, and the next input comes later"
-        assert order[-1] == "low"
-        stats = balancer.stats()
-        assert (stats.done, stats.running, stats.queued) == (9, 0, 0)
-
-
-@pytest.mark.parametrize("grace", [30_000, 0])
-async def test_a_balancer_that_closes_answers_all_inputs_that_a_map_has_read(world: World, grace: float) -> None:
-    async def body(x: int) -> int:
-        await world.pause(5)
-        return x
-
-    async with world.balancer(workers=2) as balancer:
-        source = balancer.amap(Task(body), range(8))
-        assert (await anext(source)).unwrap() == 0
-        await balancer.aclose(grace=grace)
-        results = [outcome.result async for outcome in source]
-        assert len(results) == 7
-        if grace:
-            assert [result.unwrap() for result in results] == [*range(1, 8)]
-        else:
-            assert isinstance(results[-1].failure(), TicketCancelled)
-            assert not balancer.stats().running
-
-
-class Stops(BaseException):
-    """What ends a run as a cancellation would."""
-
-
-async def read(source: AsyncIterator[Outcome[Any]], got: list[Any]) -> None:
-    """Keep what comes, also where an error ends it."""
-    async for outcome in source:
-        got.append(outcome.result)  # noqa: PERF401 - a comprehension would lose it
-
-
-@pytest.mark.parametrize("as_completed", [False, True])
-async def test_a_base_exception_of_a_body_ends_a_map(world: World, *, as_completed: bool) -> None:
-    begun: list[int] = []
-
-    async def body(x: int) -> int:
-        begun.append(x)
-        await world.pause(5)
-        if x == 3:
-            raise Stops
-        return x
-
-    async with world.balancer(workers=2) as balancer:
-        source = balancer.amap(Task(body), range(100), as_completed=as_completed)
-        got: list[Any] = []
-        with pytest.raises(Stops):
-            await read(source, got)
-        assert {0, 1} <= {result.unwrap() for result in got} <= {0, 1, 2, 4}
-        await world.until(lambda: balancer.stats().running == 0)
-        assert len(begun) < 20
-        assert (await balancer.arun(Task(body)(0))).unwrap() == 0
-
-
-async def test_inputs_that_wait_behind_others_end_with_the_run_around(world: World, pool: Pool) -> None:
-    got: list[Any] = []
-    async with world.balancer(workers=1) as balancer:
-        holder = balancer.post(Task(pool.body)("holder"))
-        await world.until(lambda: pool.running == 1)
-
-        async def maps(_: object) -> None:
-            await read(balancer.amap(Task(echo), range(4)), got)
-
-        outcome = await world.run(Task(maps).timeout(20)(1))
-        assert type(outcome.result.failure()).__name__ == "TaskTimedOut"
-        await world.until(lambda: not balancer.stats().queued)
-        assert balancer.stats().running == 1
-        pool.gate.open()
-        await holder
-    assert {type(result.failure()).__name__ for result in got} <= {"DeadlineExceeded"}

@@ -50,7 +50,7 @@ async def echo(x: object) -> object:
 @pytest.mark.real_time
 @pytest.mark.parametrize("how", ["close", "aclose"])
 async def test_after_close_nothing_is_taken_and_it_says_why(world: World, how: str) -> None:
-    why = rf"^this balancer is closed; make a new one \(it was closed by {how}\(\)\)$"
+    why = rf"^this balancer is closed; `with` or `async with` opens it again \(it was closed by {how}\(\)\)$"
     async with world.balancer() as balancer:
         await balancer.arun(Task(echo)(7))
         if how == "aclose" or world.native:

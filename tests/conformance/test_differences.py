@@ -15,7 +15,7 @@ import trio
 from conformance.harness import World
 from returns.result import Success
 
-from rio_chain import Task, fan_out
+from rio_chain import Task, Ticket, fan_out
 from rio_chain.executors._current_strand import current_strand
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "differences.md"
@@ -225,6 +225,38 @@ async def others_have_their_turn(world: World) -> str:
 
     await world.run((Task(several) & Task(several).named("other"))(7))
     return "goes on" if len({*order[:3]}) == 1 else "checkpoint"
+
+
+@measures("the order in which requests start that get their slots together")
+async def starts(world: World) -> str:
+    """Posted by one body, so that also the loop of a driven balancer learns of all of them at once."""
+    started: list[int] = []
+    running: list[int] = []
+    together = []
+
+    def noted(n: int, stay: float) -> None:
+        started.append(n)
+        running.append(n)
+        world.block(stay)
+        together.append(len(running))
+        running.remove(n)
+
+    async with world.balancer(workers=10) as balancer:
+
+        async def posts(stay: float) -> None:
+            tickets.extend(balancer.post(Task(noted).inline()(n, stay)) for n in range(3))
+
+        orders = set[tuple[int, ...]]()
+        for stay in (10, *[0] * 40):  # in milliseconds; trio turns the order around in one of two rounds
+            tickets: list[Ticket[None]] = []
+            started.clear()
+            await balancer.arun(Task(posts)(stay))
+            for ticket in tickets:
+                await ticket
+            orders.add(tuple(started))
+            if max(together) > 1:
+                return "side by side"
+    return "posted" if orders == {(0, 1, 2)} else "any"
 
 
 @pytest.mark.real_time

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import pytest
 from conformance.harness import World
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, Skipped, Task, TaskTimedOut, fan_out, settle, star
+from rio_chain import BridgeFailed, Skipped, Task, TaskTimedOut, UnknownTask, fan_out, settle, star
+
+
+@dataclass
+class Both:
+    late: str
+    quick: str
 
 
 class Bodies:
@@ -63,6 +70,23 @@ async def test_keys_give_a_dict(world: World, bodies: Bodies) -> None:
     outcome = await world.run(fan_out(late=Task(bodies.late), quick=Task(bodies.quick))(1))
     assert outcome.result == Success({"late": "late", "quick": "quick"})
     assert list(outcome.unwrap()) == ["late", "quick"]
+
+
+async def test_one_task_with_a_given_name_may_occur_twice(world: World, bodies: Bodies) -> None:
+    page = Task(bodies.quick).named("page")
+    outcome = await world.run((page & page & Task(bodies.late))(1))
+    assert [r.name for r in outcome] == ["page#1", "page#2", "late"]
+    assert outcome["page#2"].attempts == 1
+    with pytest.raises(UnknownTask, match="page#1, page#2"):
+        outcome["page"]
+
+
+async def test_a_class_gives_an_object_of_it(world: World, bodies: Bodies) -> None:
+    outcome = await world.run(fan_out(Both, late=Task(bodies.late), quick=Task(bodies.quick))(1))
+    assert outcome.result == Success(Both("late", "quick"))
+    failed = await world.run(fan_out(Both, late=Task(bodies.slow), quick=Task(bodies.fails))(1))
+    assert [r.status for r in failed] == ["cancelled", "failed"], "the first failure stops the rest"
+    assert isinstance(failed.error, OSError)
 
 
 async def test_every_branch_gets_the_same_input(world: World) -> None:

@@ -15,6 +15,7 @@ from rio_chain import (
     Breaker,
     Cache,
     Chain,
+    ChainDefinitionError,
     CircuitOpen,
     DeadlineExceeded,
     Event,
@@ -352,12 +353,61 @@ async def test_what_a_policy_answers_or_refuses_was_not_started(world: World) ->
     assert type(events[0].error) is CircuitOpen
 
 
-async def test_a_request_that_a_function_returns_is_not_told(world: World) -> None:
+async def test_a_request_that_a_function_returns_is_told_within_its_task(world: World) -> None:
     async def decides(x: object) -> Request[Any]:
-        return (b(Flaky(1)).retry(1, backoff=None).replica(2) >> c())(x)
+        return (b(Flaky(1)).retry(1, backoff=None) >> a(decides_again))(x)
+
+    async def decides_again(x: object) -> Request[Any]:
+        return c()(x)
 
     events = await read(world, a(decides)(7))
-    assert words(events) == ["started a 1", "a succeeded", "ended"]
+    assert [(event.within, event.kind, event.task) for event in events] == [
+        ((), "started", "a"),
+        (("a",), "started", "b"),
+        (("a",), "attempt_failed", "b"),
+        (("a",), "started", "b"),
+        (("a",), "finished", "b"),
+        (("a",), "started", "a"),
+        (("a", "a"), "started", "c"),
+        (("a", "a"), "finished", "c"),
+        (("a",), "finished", "a"),
+        ((), "finished", "a"),
+        ((), "ended", None),
+    ]
+    assert repr(events[7]).startswith("<Event finished a/a/c: succeeded, at ")
+    assert [event.at for event in events] == sorted(event.at for event in events)
+
+
+async def test_what_a_nested_request_did_not_run_is_told_at_its_end(world: World) -> None:
+    async def decides(x: object) -> Request[Any]:
+        return (b(fails) >> c())(x)
+
+    events = await read(world, a(decides)(7))
+    assert [(*event.within, event.kind, event.task, event.status) for event in events[2:]] == [
+        ("a", "attempt_failed", "b", None),
+        ("a", "finished", "b", "failed"),
+        ("a", "finished", "c", "skipped"),
+        ("attempt_failed", "a", None),
+        ("finished", "a", "failed"),
+        ("ended", None, None),
+    ]
+    assert isinstance(events[4].error, Skipped)
+
+    async def slow(x: object) -> None:
+        await world.pause(10_000)
+
+    async def decides_slowly(x: object) -> Request[Any]:
+        return (b(slow) >> c())(x)
+
+    events = await read(world, a(decides_slowly).timeout(world.short)(7))
+    assert [(*event.within, event.kind, event.task, event.status) for event in events[2:]] == [
+        ("a", "attempt_failed", "b", None),
+        ("a", "finished", "b", "timed_out"),
+        ("a", "finished", "c", "skipped"),
+        ("attempt_failed", "a", None),
+        ("finished", "a", "timed_out"),
+        ("ended", None, None),
+    ]
 
 
 @pytest.mark.real_time
@@ -585,3 +635,61 @@ async def test_a_base_exception_of_a_body_is_raised_to_the_reader(world: World) 
         await anext(reading)
     with pytest.raises(Leave):
         _ = events.outcome
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+async def values_of(world: World, request: Request[Any]) -> list[tuple[Any, ...]]:
+    events = await read(world, request, values=True)
+    return [(*event.within, event.branch, event.item, event.value) for event in events if event.kind == "value"]
+
+
+async def test_values_of_branches_come_as_they_are_there(world: World) -> None:
+    async def late(x: int) -> str:
+        await world.pause(30)
+        return f"late {x}"
+
+    async def quick(x: int) -> str:
+        return f"quick {x}"
+
+    async def upper(text: str) -> str:
+        return text.upper()
+
+    page = fan_out(late=a(late) >> upper, quick=c(quick), instead=b(fails).or_else([5]))
+    found = await values_of(world, page(7))
+    assert sorted(found[:2]) == [("instead", None, [5]), ("quick", None, "quick 7")]
+    assert found[2:] == [("late", None, "LATE 7")]
+    nested = a(quick) & (b(quick) & c(late))
+    found = await values_of(world, nested(7))
+    assert sorted(found[:2]) == [("0", None, "quick 7"), ("1/0", None, "quick 7")]
+    assert found[2:] == [("1/1", None, "late 7"), ("1", None, ("quick 7", "late 7"))]
+    both = await values_of(world, settle(a(fails), b(quick))(7))
+    assert both == [("1", None, "quick 7")]
+
+
+async def test_values_of_items_and_in_nested_requests(world: World) -> None:
+    async def slower(x: int) -> int:
+        await world.pause(10 * x)
+        return x * x
+
+    assert await values_of(world, each(a(slower), on_error="drop")([3, 1, 2])) == [
+        ("", 1, 1),
+        ("", 2, 4),
+        ("", 0, 9),
+    ]
+
+    async def decides(x: object) -> Request[Any]:
+        return (b() & c())(x)
+
+    assert sorted(await values_of(world, a(decides)(7))) == [("a", "0", None, 7), ("a", "1", None, 7)]
+
+
+async def test_a_task_tells_its_value_only_when_asked(world: World) -> None:
+    told = [event.value for event in await read(world, (a() >> b())(7)) if event.kind == "finished"]
+    assert told == [None, None]
+    asked = await read(world, (a() >> b(fails).or_else(5))(7), values=True)
+    assert [(event.task, event.value) for event in asked if event.kind == "finished"] == [("a", 7), ("b", None)]
+    assert all("7" not in repr(event) for event in asked)
+    with pytest.raises(ChainDefinitionError, match="`values`"):
+        a()(7).stream(values=1)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from rio_chain import ChainDefinitionError, Task, choose, each, fan_out, when
 from rio_chain.inspect.pictures._build_picture import picture
 from rio_chain.inspect.pictures._canvas import PILL, SMALL
 from rio_chain.inspect.pictures._picture import Box, Edge, Picture
+from rio_chain.inspect.pictures._status_marks import marks
 from rio_chain.inspect.pictures._text_width import width
 
 FRAMES = ("frame", "items", "named")
@@ -125,6 +126,31 @@ def test_a_run_is_drawn_whatever_became_of_it(root: Part) -> None:
         range(len(outcome))
     )
     assert set(outcome._repr_mimebundle_()) == {"text/plain", "text/html"}
+
+
+@settings(deadline=None, max_examples=40)
+@given(recipes)
+def test_a_request_that_a_task_returned_is_drawn_behind_it(root: Part) -> None:
+    note(str(root))
+    try:
+        inner = chain_of(root)
+        inner.plan()
+    except ChainDefinitionError:  # what is used stands there twice
+        event("refused")
+        return
+
+    def route(value: Any) -> Any:
+        return inner(value)
+
+    chain = Task(route).inline().timeout(10_000) & (Task(route).inline().named("again") >> Task(repr).inline())
+    outcome, _ = on_asyncio(chain)
+    shown = picture(outcome.plan, marks(outcome))
+    check(shown)
+    returned = [box for box in shown.boxes if box.kind == "named" and box.text.endswith("returned")]
+    assert len(returned) >= 2
+    tasks = [box for box in shown.boxes if box.kind == "task" and box.task is not None]
+    assert sorted(box.name for box in tasks) == ["again", "repr", "route"]
+    ET.fromstring(outcome.timeline())  # noqa: S314 - our own
 
 
 # --- hostile ----------------------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ def test_a_closed_balancer_starts_no_thread(body: Bodies) -> None:
     balancer.close()
     with nothing_left():
         for call in (balancer.run, balancer.post):
-            with pytest.raises(BalancerClosed, match="closed; make a new one"):
+            with pytest.raises(BalancerClosed, match=r"this balancer is closed; .* opens it again"):
                 call(Task(body.answer)(1))
 
 

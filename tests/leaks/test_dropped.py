@@ -348,6 +348,6 @@ def test_a_line_of_a_user_is_found_behind_our_own() -> None:
     file, line = _warnings.users_line()
     assert (file, line) == (__file__, line)
     balancer = Balancer.from_env()
-    made = balancer._finalizer.peek()
+    made = balancer._lifetime.finalizer.peek()
     assert made is not None
     assert made[2][-1][0] == __file__

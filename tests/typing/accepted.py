@@ -1,13 +1,15 @@
 """What mypy --strict and pyright strict must infer. Both run over this file; nothing here runs."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Any, NamedTuple, TypedDict, TypeGuard, assert_type
 
-from returns.result import Failure, Result, Success
+from returns.result import Result
 
 from rio_chain import (
     Backoff,
+    Balancer,
     Bounds,
     Breaker,
     Budget,
@@ -15,6 +17,7 @@ from rio_chain import (
     Call,
     Chain,
     Chaos,
+    Failure,
     FanOut,
     Finding,
     Gate,
@@ -25,7 +28,10 @@ from rio_chain import (
     Quantile,
     Request,
     SingleFlight,
+    Stream,
+    Success,
     Task,
+    TaskTimedOut,
     at_least,
     best,
     choose,
@@ -114,6 +120,34 @@ def of_all(error: object, user_id: int, tries: int = 1) -> str:
     raise NotImplementedError
 
 
+@dataclass
+class Page:
+    orders: list[int]
+    shops: list[str]
+
+
+class PageTuple(NamedTuple):
+    orders: list[int]
+    shops: list[str]
+
+
+class PageDict(TypedDict):
+    orders: list[int]
+    shops: list[str]
+
+
+Six = tuple[list[int], list[str], list[int], list[str], list[int], bytes]
+Ten = tuple[list[int], list[str], list[int], list[str], list[int], list[str], list[int], list[str], list[int], bytes]
+
+
+def sizes(text: str) -> dict[str, int]:
+    raise NotImplementedError
+
+
+def letters(text: str) -> set[str]:
+    raise NotImplementedError
+
+
 user = Task(fetch_user).timeout(100).retry(3)
 orders = Task(fetch_orders).timeout(200).retry(2)
 nearby = Task(fetch_shops).timeout(80)
@@ -143,6 +177,28 @@ assert_type(decorated(1), Request[str])
 
 async def awaited() -> None:
     assert_type(await user(42), Outcome[User])
+
+
+# --- outcomes -------------------------------------------------------------------------------------------------------
+
+outcome = Task(fetch_shops)(1.0).run()
+assert_type(outcome.result, Success[list[str]] | Failure[Any])
+assert_type(outcome.value, list[str])
+assert_type(outcome.ok, bool)
+
+
+def answer(outcome: Outcome[str]) -> tuple[int, str]:  # a match of the two covers all cases
+    match outcome.result:
+        case Success(text):
+            return 200, text.upper()
+        case Failure(TaskTimedOut(name=name)):
+            return 504, name
+        case Failure(error):
+            return 502, str(error)
+
+
+def as_before(outcome: Outcome[str]) -> Result[str, Exception]:
+    return outcome.result
 
 
 # --- the flagship ---------------------------------------------------------------------------------------------------
@@ -177,6 +233,16 @@ assert_type(a & b & safely, FanOut[[User], list[int], list[str], bytes])
 assert_type((a & (b & safely))(User()), Request[tuple[list[int], tuple[list[str], bytes]]])
 assert_type(fan_out(a, b, safely), FanOut[[User], list[int], list[str], bytes])
 assert_type(fan_out(first=a, second=a), Chain[[User], dict[str, list[int]]])
+assert_type(fan_out(a, b, a, b, a, safely), FanOut[[User], *Six])
+assert_type(fan_out(a, b, a, b, a, b, a, b, a, safely), FanOut[[User], *Ten])
+assert_type(a & b & a & b & a & b & a & b & a & safely, FanOut[[User], *Ten])
+assert_type(race(a, b, a, b, a, b, a, b, a, safely), Chain[[User], list[int] | list[str] | bytes])
+assert_type(settle(a, a, a, a, a, a, safely)(User()).run().value[6], Result[bytes, Any])
+assert_type(fan_out(Page, orders=a, shops=b), Chain[[User], Page])
+assert_type(fan_out(PageTuple, orders=a, shops=b).timeout(10)(User()), Request[PageTuple])
+assert_type((user >> fan_out(PageDict, orders=a, shops=b))(1), Request[PageDict])
+assert_type((user >> (a & b) >> star(Page))(1), Request[Page])
+assert_type((user >> (a & b) >> star(PageTuple))(1), Request[PageTuple])
 assert_type((a & b).timeout(10)(User()), Request[tuple[list[int], list[str]]])
 assert_type(
     settle(a, b)(User()).run().unwrap(),
@@ -192,7 +258,6 @@ assert_type((safely | Task(order_query))(User()), Request[bytes | str])
 assert_type(safely.or_else(None), Chain[[User], bytes | None])
 assert_type(safely.or_else(of_error), Chain[[User], bytes])
 assert_type((safely | 0)(User()), Request[bytes | int])
-assert_type(Task(fetch_shops)(1.0).run().result, Result[list[str], Any])
 assert_type(Success(1).unwrap(), int)
 assert_type(safely.or_else(of_both), Chain[[User], bytes])
 assert_type(safely.or_else(of_both_async, on=OSError), Chain[[User], bytes | int])
@@ -203,6 +268,15 @@ assert_type((user | of_all)(1), Request[User | str])
 assert_type(Task(fetch_every).or_else(of_every)(1, 2), Request[User | str])
 assert_type(safely.or_else(None, on=OSError), Chain[[User], bytes | None])
 assert_type(safely.or_else(of_error, on=(OSError, ValueError))(User()), Request[bytes])
+
+no_shops: list[str] = []
+assert_type((safely | no_shops)(User()), Request[bytes | list[str]])  # of another type than what it stands in for
+assert_type((safely | {"a": 1})(User()), Request[bytes | dict[str, int]])
+assert_type((nearby | []).timeout(5)(1.0), Request[list[str]])
+assert_type((nearby | ["a"])(1.0), Request[list[str]])
+assert_type((nearby | [1])(1.0), Request[list[str] | list[int]])
+assert_type(Task(sizes).or_else({}, on=OSError)("a"), Request[dict[str, int]])
+assert_type((Task(letters) | set())("a"), Request[set[str]])
 
 # --- several calls, one winner --------------------------------------------------------------------------------------
 
@@ -257,6 +331,14 @@ def total(so_far: float, count: int) -> float:
     raise NotImplementedError
 
 
+def doubled_or(text: str, count: int) -> str:
+    raise NotImplementedError
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    raise NotImplementedError
+
+
 def is_known(user: User) -> bool:
     raise NotImplementedError
 
@@ -277,10 +359,17 @@ assert_type((Task(async_numbers) >> each(by_id, on_error="drop"))("1 2"), Reques
 assert_type(each(by_id, on_error=at_least(2))([1, 2]), Request[list[User]])
 assert_type(each(by_id, on_error="keep")([1, 2]), Request[list[Result[User, Any]]])
 assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(total, 0.0))("1"), Request[float])
+assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(lambda a, b: a + b, initial=0.0))("1"), Request[float])
+assert_type(each(Task(doubled)).then(reduce(lambda a, b: a + b, initial=0))([1]), Request[int])
+assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(doubled_or, initial=""))("1"), Request[str])
 assert_type(expand(Task(linked), limit=3, depth=2)("/"), Request[list[list[str]]])
 assert_type(expand(Task(linked), on_error="keep")("/"), Request[list[Result[list[str], Any]]])
 assert_type(choose(when(is_known, safely), otherwise=Task(order_query))(User()), Request[bytes | str])
 assert_type((user >> choose(when(User, safely), when(is_known, Task(to_location))))(1), Request[bytes | float])
+assert_type(
+    (user >> to_location >> choose(when(lambda x: x > 9, nearby), otherwise=Task(str)))(1), Request[list[str] | str]
+)
+assert_type(choose(when(is_text, Task(linked)), otherwise=Task(repr))("a"), Request[list[str] | str])
 assert_type(fan_out(safely, safely, safely, need=2)(User()), Request[tuple[bytes, ...]])
 assert_type(fan_out(a=safely, b=safely, need=1)(User()), Request[dict[str, bytes]])
 
@@ -320,3 +409,18 @@ class OneOf(Gate):
 
 assert_type(guarded.limit(OneOf(Limit(1))).breaker(OneOf(Limit(2))) >> len, Chain[[User], int])
 assert_type(Call(clock=float).priority, float)
+
+# --- many inputs, and streams ---------------------------------------------------------------------------------------
+
+
+async def mapped(balancer: Balancer) -> None:
+    for outcome in balancer.map(safely, [User()]):
+        assert_type(outcome, Outcome[bytes])
+    for one, outcome in balancer.map(safely, [User()], with_input=True, as_completed=True):
+        assert_type(one, User)
+        assert_type(outcome, Outcome[bytes])
+    async for two, outcome in balancer.amap(safely, [User()], with_input=True):
+        assert_type(two, User)
+        assert_type(outcome.value, bytes)
+    assert_type(balancer.stream(safely(User()), values=True), Stream[bytes])
+    assert_type(safely(User()).stream(values=True).outcome.value, bytes)

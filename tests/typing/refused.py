@@ -7,6 +7,7 @@ pyright honours ``type: ignore`` as well; a line that only it refuses says ``pyr
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
 import time
+from dataclasses import dataclass
 
 from rio_chain import (
     Breaker,
@@ -29,6 +30,12 @@ from rio_chain.testing import LatencyModel, Script
 
 
 class User: ...
+
+
+@dataclass
+class Page:
+    text: str
+    count: int
 
 
 async def fetch_user(user_id: int, tries: int = 1) -> User:
@@ -77,6 +84,8 @@ page(1, tires=2)  # type: ignore[call-arg]
 # the branches want different inputs (mypy makes a call's common input Never, which nobody can give)
 wrong_branches = orders & location  # type: ignore[operator]
 wrong_fan_out = fan_out(orders, location)  # pyright: ignore[reportCallIssue, reportArgumentType]
+wrong_page = fan_out(Page, text=orders, count=location)  # pyright: ignore[reportArgumentType]
+wrong_field = (location & location) >> star(Page)  # type: ignore[operator, arg-type, var-annotated]
 wrong_settle = settle(orders, location)  # pyright: ignore[reportCallIssue, reportArgumentType]
 wrong_wide = (location & location) & orders  # type: ignore[operator]
 # a function is no branch
@@ -105,7 +114,7 @@ wrong_items = Task(texts) >> each(user)  # type: ignore[operator]
 wrong_error = each(user, on_error="ignore")  # type: ignore[call-overload]
 wrong_choice = user >> choose(when(is_long, orders), otherwise=orders)  # type: ignore[operator]
 wrong_left_over = orders >> Task(two).using(y=user)  # type: ignore[operator]
-wrong_fold = each(user) >> reduce(joined, "")  # type: ignore[operator, arg-type, var-annotated]
+wrong_fold = each(user) >> reduce(joined, "")  # type: ignore[operator, var-annotated]
 orders.timeout(5).using(user=user)  # type: ignore[attr-defined]
 # other functions
 page.with_backends({"fetch_user": 5})  # type: ignore[dict-item]

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import pickle
 import re
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -135,7 +136,10 @@ class TestTask:
 
     def test_a_task_or_a_request(self) -> None:
         refused(lambda: Task(task), "`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
-        refused(lambda: Task(task(1)), "got <Request of one>, which is something to await: give the function itself")
+        refused(
+            lambda: Task(task(1)),
+            ".arun()>, which is something to await: give the function itself",
+        )
 
     @pytest.mark.parametrize("fn", [generator, async_generator, functools.partial(generator), Generating()])
     def test_a_generator_function(self, fn: Any) -> None:
@@ -271,27 +275,74 @@ class TestOrElse:
 
 
 class TestNames:
-    def test_twice_in_one_chain(self) -> None:
-        text = "`.named('x')` is used twice in one chain; a name given by hand must be unique"
-        x = task.named("x")
+    def test_of_two_different_parts_of_one_chain(self) -> None:
+        text = (
+            "`.named('x')` is used twice in one chain; a name given by hand must be unique, "
+            "unless it is that of one Task which occurs several times"
+        )
+        x, y = task.named("x"), Task(str).named("x")
         for write in (
-            lambda: x >> one >> x,
-            lambda: x & x,
-            lambda: fan_out(a=x, b=x),
-            lambda: settle(x, x),
-            lambda: x | x.timeout(5),
+            lambda: x >> one >> y,
+            lambda: x & y,
+            lambda: fan_out(a=x, b=y),
+            lambda: settle(x, x, y),
+            lambda: x | y.timeout(5),
             lambda: (x >> task).named("x"),
-            lambda: (task >> x).timeout(5) >> task.named("x"),
+            lambda: (task >> x).timeout(5) >> Task(str).named("x"),
         ):
             refused(write, text)
+        labelled = (x >> task).named("y")
+        refused(lambda: labelled & labelled, "`.named('y')` is used twice in one chain")
+
+    def test_of_one_task_that_occurs_several_times(self) -> None:
+        x = task.named("x")
+        for chain in (
+            x >> one >> x,
+            x & x,
+            fan_out(a=x, b=x),
+            settle(x.timeout(5), x),
+            x | x.timeout(5),
+            x >> Task(one).named("x"),  # as the source of such a chain writes it
+            pickle.loads(pickle.dumps(x >> x)),  # noqa: S301 - our own bytes
+        ):
+            assert [planned.name for planned in chain.plan().tasks] == ["x#1", "x#2"]
+        mixed = x >> Task(one).named("x#1") >> x >> Task(one)
+        assert [planned.name for planned in mixed.plan().tasks] == ["x#2", "x#1", "x#3", "one"]
 
     def test_of_very_many(self) -> None:
         chain = task
         for i in range(200):
             chain = chain >> task.named(f"n{i}")
         chain.plan()
-        twice = chain >> task.named("n7")
+        assert [planned.name for planned in (chain >> task.named("n7")).plan().tasks if "n7#" in planned.name] == [
+            "n7#1",
+            "n7#2",
+        ]
+        twice = chain >> Task(str).named("n7")
         refused(twice.plan, "`.named('n7')` is used twice in one chain")
+
+
+class TestWidth:
+    def test_more_branches_than_may_run_at_once(self) -> None:
+        for sign, write in {
+            "fan_out": lambda n: fan_out(*[task] * n),
+            "settle": lambda n: settle(*[task] * n),
+            "race": lambda n: race(*[task] * n),
+        }.items():
+            assert len(write(1_000).plan().tasks) == 1_000
+            refused(
+                lambda write=write: write(1_001),
+                f"`{sign}` runs all its branches at once, and takes at most 1,000; got 1,001; "
+                "for a call for each of many items write each(chain, limit=10)",
+            )
+        refused(lambda: fan_out(**{f"k{i}": task for i in range(1_001)}), "`fan_out` runs all its branches at once")
+        refused(lambda: fan_out(*[task] * 1_000) & task, "`&` runs all its branches at once, and takes at most 1,000")
+
+    def test_more_calls_than_one_request_may_make(self) -> None:
+        task.replica(1_000).plan()
+        text = "`n` is the number of calls of one request, and must be at most 1,000; got "
+        refused(lambda: task.replica(1_001, after=5), text + "1001")
+        refused(lambda: task.replica(10**9), text + "1000000000")
 
 
 class TestCalling:

@@ -101,9 +101,9 @@ class TestReplica:
         refused(lambda: task.replica(2, to="eu"), rule + "'eu'")
         refused(lambda: task.replica(2, to={"a": task}), rule + "{'a': ")
         refused(lambda: task.replica(to=[3]), rule + "3")
-        refused(lambda: task.replica(to=[task(1)]), rule + "<Request of one>")
+        refused(lambda: task.replica(to=[task(1)]), rule + "<Request of one: await it")
         refused(lambda: task.replica(to=[later(1)]), rule + "a coroutine, as `later` was called: write Task(later)")
-        refused(lambda: task.named("x").replica(to=[task.named("x")]), "`.named('x')` is used twice in one chain")
+        refused(lambda: task.named("x").replica(to=[Task(str).named("x")]), "`.named('x')` is used twice in one chain")
 
     def test_pick(self) -> None:
         rule = "`pick` must be a Chooser: first(), best(score, within=ms) or quorum(k); got "

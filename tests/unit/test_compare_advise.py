@@ -184,3 +184,12 @@ def test_failures_are_worse_than_any_latency() -> None:
     assert advice.before == math.inf
     assert advice.after < math.inf
     assert "never (more than 1 % of the requests fail)" in str(advice)
+
+
+def test_an_inline_function_is_neither_changed_nor_in_need_of_a_backend() -> None:
+    chain = Task(abs).inline() >> Task(fetch) >> Task(len).inline().or_else(0)
+    backends = {"fetch": LatencyModel.lognormal(20, p99=60).stalling(0.03, 400).returning([])}
+    advice = advise(chain, backends, requests=500)
+    assert set(advice.changes) == {"fetch"}
+    with pytest.raises(ChainDefinitionError, match=r"`tasks` names 'abs', which is `\.inline\(\)`"):
+        advise(chain, backends, tasks=["abs"])

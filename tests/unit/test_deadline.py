@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import email.message
+import io
+import itertools
 import time
 from datetime import timedelta
 from typing import Any
 
 import attrs
 import pytest
+import starlette.datastructures
 import trio
 
-from rio_chain import Balancer, ChainDefinitionError, Deadline, DeadlineExceeded, Request, Task, remaining
+from rio_chain import (
+    Balancer,
+    ChainDefinitionError,
+    Deadline,
+    DeadlineExceeded,
+    DeadlineHeaderError,
+    Request,
+    Task,
+    remaining,
+)
 from rio_chain._core.deadline import deadline_of
 
 
@@ -65,9 +78,28 @@ def test_what_may_be_written_for_one() -> None:
         deadline_of("soon")  # type: ignore[arg-type]
 
 
-def test_it_is_frozen_and_shows_no_clock() -> None:
+def test_it_shows_what_is_left() -> None:
+    clock = Clock(100)
+    for at, text in (
+        (100.25, "Deadline(250 ms left)"),
+        (100.0004, "Deadline(0.4 ms left)"),
+        (3700.0, "Deadline(3600000 ms left)"),
+        (100, "Deadline(passed 0 ms ago)"),
+        (99.5, "Deadline(passed 500 ms ago)"),
+        (float("inf"), "Deadline(no limit)"),
+    ):
+        assert repr(Deadline(at, clock)) == text
+
+
+def test_one_whose_clock_has_ended_still_has_a_repr() -> None:
+    def ended() -> float:
+        raise RuntimeError("the loop has ended")
+
+    assert repr(Deadline(1.0, ended)) == "Deadline(at=1.0)"
+
+
+def test_it_is_frozen() -> None:
     deadline = Deadline(1.0)
-    assert repr(deadline) == "Deadline(at=1.0)"
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         deadline.at = 2  # type: ignore[misc]
 
@@ -179,13 +211,13 @@ def test_a_header_of_ones_own() -> None:
 
 @pytest.mark.parametrize("value", ["", "m", "250", "123456789m", "-1m", "1.5S", "٣m", "1h"])
 def test_a_grpc_timeout_that_is_none_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match=r"`grpc-timeout` must be up to 8 digits and one of H M S m u n; got '"):
+    with pytest.raises(DeadlineHeaderError, match="`grpc-timeout` must be up to 8 digits and one of H M S m u n"):
         Deadline.from_headers({"grpc-timeout": value})
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "1e3", "٣", "9" * 16])
 def test_milliseconds_that_are_none_are_refused(value: str) -> None:
-    with pytest.raises(ValueError, match="`x-deadline-ms` must be a whole number of milliseconds; got '"):
+    with pytest.raises(DeadlineHeaderError, match="`x-deadline-ms` must be a whole number of milliseconds; got '"):
         Deadline.from_headers({"x-deadline-ms": value})
 
 
@@ -201,3 +233,135 @@ def test_headers_for_the_next_service_say_what_is_left() -> None:
     assert deadline.headers()["grpc-timeout"] == "0m"
     clock[0] = 5.0 - 1_000_000
     assert deadline.headers()["grpc-timeout"] == "1000002S"
+
+
+def test_without_a_limit_there_is_no_header() -> None:
+    assert Deadline(float("inf")).headers() == {}
+    assert Deadline(float("inf")).remaining() == float("inf")
+
+
+class Several(dict[str, str]):
+    """As the headers of Starlette and aiohttp: a mapping whose ``items`` has each value that was sent."""
+
+    def __init__(self, *pairs: tuple[str, str]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+    def items(self) -> Any:
+        return self.pairs
+
+
+def message(*pairs: tuple[str, str]) -> email.message.Message:
+    """As ``http.server`` has them."""
+    made = email.message.Message()
+    for name, value in pairs:
+        made[name] = value
+    return made
+
+
+ONCE: list[Any] = [
+    {"X-Deadline-Ms": "300"},
+    {"x-deadline-ms": b"300"},
+    {"X-Deadline-Ms": ["300"], "Accept": ["a", "b"]},  # AWS Lambda has lists
+    [("x-deadline-ms", "300"), ("accept", "a"), ("accept", "b")],
+    [[b"x-deadline-ms", b"300"], [b"host", b"a"]],  # ASGI
+    Several(("x-deadline-ms", "300"), ("accept", "a"), ("accept", "b")),
+    message(("X-Deadline-Ms", "300"), ("Accept", "a")),
+    starlette.datastructures.Headers({"X-Deadline-Ms": "300"}),
+    {"HTTP_X_DEADLINE_MS": "300", "wsgi.input": io.BytesIO(), "REMOTE_PORT": 8000},  # WSGI, and META of Django
+]
+TWICE: list[Any] = [
+    {"x-deadline-ms": "300, 300"},  # httpx and WSGI servers join them
+    {"HTTP_X_DEADLINE_MS": "300,200"},
+    {"x-deadline-ms": ["300", "200"]},
+    {"x-deadline-ms": "300", "X-Deadline-MS": "300"},
+    [("x-deadline-ms", "300"), ("X-Deadline-Ms", "300")],
+    [(b"x-deadline-ms", b"300"), (b"x-deadline-ms", b"200")],
+    Several(("x-deadline-ms", "300"), ("X-Deadline-Ms", "200")),
+    message(("X-Deadline-Ms", "300"), ("X-Deadline-Ms", "200")),
+    starlette.datastructures.Headers(raw=[(b"x-deadline-ms", b"300"), (b"x-deadline-ms", b"200")]),
+]
+
+
+@pytest.mark.parametrize("headers", ONCE, ids=lambda headers: type(headers).__name__)
+def test_the_headers_of_every_framework_are_read(headers: Any) -> None:
+    deadline = Deadline.from_headers(headers)
+    assert deadline is not None
+    assert 250 < deadline.remaining() <= 300
+
+
+@pytest.mark.parametrize("headers", TWICE, ids=lambda headers: type(headers).__name__)
+def test_a_header_that_is_sent_twice_is_refused(headers: Any) -> None:
+    with pytest.raises(DeadlineHeaderError, match="`x-deadline-ms` must be sent at most once; got") as caught:
+        Deadline.from_headers(headers, default=1_000)
+    assert caught.value.name == "x-deadline-ms"
+    assert not isinstance(caught.value, ChainDefinitionError)
+
+
+@pytest.mark.parametrize("value", [None, 300, 1.5, [None], b"\xff", "\ud800"])
+def test_a_value_of_another_type_is_an_error_of_the_header(value: Any) -> None:
+    for name in ("x-deadline-ms", "grpc-timeout"):
+        with pytest.raises(DeadlineHeaderError, match=f"`{name}` must be"):
+            Deadline.from_headers({name: value})
+
+
+def test_of_different_headers_the_earliest_counts() -> None:
+    sent = {"x-deadline-ms": "900", "grpc-timeout": "2S", "x-envoy-expected-rq-timeout-ms": "400"}
+    for names in itertools.permutations(sent):
+        deadline = Deadline.from_headers([(name, sent[name]) for name in names])
+        assert deadline is not None
+        assert 350 < deadline.remaining() <= 400
+    with pytest.raises(DeadlineHeaderError, match="grpc-timeout"):
+        Deadline.from_headers(sent | {"grpc-timeout": "2 S"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "limits", "ms"),
+    [
+        ({}, {"default": 1_000, "cap": 5_000}, 1_000),
+        ({}, {"default": timedelta(seconds=2)}, 2_000),
+        ({}, {"default": 5_000, "cap": 5_000}, 5_000),
+        ({"x-deadline-ms": "3000"}, {"default": 1_000, "cap": 5_000}, 3_000),
+        ({"x-deadline-ms": "9000"}, {"default": 1_000, "cap": 5_000}, 5_000),
+        ({"x-deadline-ms": "9000"}, {"cap": timedelta(seconds=4)}, 4_000),
+        ({"x-deadline-ms": "999999999999999", "grpc-timeout": "99999999H"}, {"cap": 1_500}, 1_500),
+        ({"x-deadline-ms": "0"}, {"default": 1_000, "cap": 5_000}, 0),
+    ],
+)
+def test_a_default_and_a_cap(headers: dict[str, str], limits: dict[str, Any], ms: float) -> None:
+    deadline = Deadline.from_headers(headers, **limits)
+    assert deadline is not None
+    assert ms - 50 < deadline.remaining() <= ms
+
+
+def test_a_cap_alone_makes_no_deadline() -> None:
+    assert Deadline.from_headers({}, cap=5_000) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"default": 0}, "`default` must be a finite number of milliseconds"),
+        ({"default": "1s"}, "`default` must be a finite number of milliseconds"),
+        ({"cap": -1}, "`cap` must be a finite number of milliseconds"),
+        ({"cap": True}, "`cap` must be a finite number of milliseconds"),
+        ({"default": 2_000, "cap": 1_000}, "`default` must be at most `cap`, which is 1000 ms; got 2000 ms"),
+        ({"name": ""}, "`name` must be the name of a header; got ''"),
+        ({"name": "a b"}, "`name` must be the name of a header; got 'a b'"),
+        ({"name": 3}, "`name` must be the name of a header; got 3"),
+    ],
+)
+def test_what_is_written_wrongly_is_refused_without_a_look_at_the_headers(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=text):
+        Deadline.from_headers({"x-deadline-ms": "soon"}, **given)
+
+
+@pytest.mark.parametrize("headers", [None, 3, "x-deadline-ms: 300", ["x"], [1, 2], {1: "300"}])
+def test_what_are_no_headers_is_refused(headers: Any) -> None:
+    with pytest.raises(ChainDefinitionError, match="`headers` must be the headers of a request"):
+        Deadline.from_headers(headers, default=1_000)
+
+
+def test_a_name_that_is_none_sends_no_headers() -> None:
+    with pytest.raises(ChainDefinitionError, match="`name` must be the name of a header"):
+        Deadline.after(100).headers(name="x\r\nevil")

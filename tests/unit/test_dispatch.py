@@ -73,6 +73,7 @@ class ByHand:
             reserve=lambda: None,
             call=self.call,
             direct=True,
+            policies=None,
             places=True,
             look_at=inf,
         )

@@ -202,7 +202,7 @@ class TestRequest:
         request = Task(fetch_user)(42, verbose=True)
         assert isinstance(request, Request)
         assert (request.args, request.kwargs) == ((42,), {"verbose": True})
-        assert repr(request) == "<Request of fetch_user>"
+        assert repr(request) == "<Request of fetch_user: await it, or call .run() or .arun()>"
 
     def test_the_whole_signature_of_the_first_function_is_kept(self) -> None:
         chain = (Task(fetch_user).retry(2) >> g).timeout(5)

@@ -17,6 +17,7 @@ from rio_chain.errors import (
     ChainDefinitionError,
     CircuitOpen,
     DeadlineExceeded,
+    DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
     NotAccepted,
@@ -51,6 +52,11 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (Saturated("20 run"), {}, "20 run"),
     (BalancerClosed("closed"), {}, "closed"),
     (UnknownTask("no task"), {}, "no task"),
+    (
+        DeadlineHeaderError("x-deadline-ms", "must be a whole number of milliseconds", "'soon'"),
+        {"name": "x-deadline-ms", "rule": "must be a whole number of milliseconds", "value": "'soon'"},
+        "`x-deadline-ms` must be a whole number of milliseconds; got 'soon'",
+    ),
     (TaskTimedOut("fetch", 100.0), {"name": "fetch", "ms": 100.0}, "fetch did not answer within 100 ms"),
     (TaskTimedOut("fetch", 0.25), {"name": "fetch", "ms": 0.25}, "fetch did not answer within 0.25 ms"),
     (DeadlineExceeded(), {"where": "while running"}, "the deadline passed while running"),
@@ -152,6 +158,7 @@ def test_it_is_a_rio_error_and_an_exception_only(error: RioError, known: dict[st
         (UsageError, RuntimeError),
         (BalancerClosed, RuntimeError),
         (UnknownTask, LookupError),
+        (DeadlineHeaderError, ValueError),
         (TaskTimedOut, TimeoutError),
         (DeadlineExceeded, TimeoutError),
         (Abandoned, TimeoutError),
@@ -166,7 +173,8 @@ def test_only_what_another_attempt_may_mend_is_retried() -> None:
     held = {TaskTimedOut, DeadlineExceeded, Abandoned, BridgeFailed, CallbackFailed, Skipped, CircuitOpen}
     held |= {LaneMessageTooLarge, LimitExceeded, NotAccepted, NotPicklable, ProcessDied, TicketCancelled}
     assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied}
-    assert set(errors.NEVER_RETRIED) - {ChainDefinitionError, UsageError} < held  # misuse is raised, also inside a body
+    raised = {ChainDefinitionError, DeadlineHeaderError, UsageError}  # also inside a body
+    assert set(errors.NEVER_RETRIED) - raised < held
 
 
 def test_what_it_holds_is_left_as_it_is() -> None:

@@ -226,3 +226,8 @@ def test_what_a_file_can_not_hold_is_refused_and_nothing_is_written(tmp_path: Pa
 def test_classes_of_errors_are_classes(path: Path, errors: Any) -> None:
     with pytest.raises(ChainDefinitionError, match="`errors` takes classes of exceptions; got"):
         LatencyModel.load(path, errors=errors)
+
+
+def test_an_inline_function_has_no_model() -> None:
+    outcomes = run((Task(abs).inline() >> Task(str))(-5))
+    assert list(LatencyModel.from_outcomes(outcomes)) == ["str"]

@@ -15,6 +15,7 @@ from rio_chain import (
     Limit,
     SingleFlight,
     Task,
+    TaskTimedOut,
     at_least,
     choose,
     each,
@@ -57,7 +58,13 @@ chaos, flights, limit, short = Chaos(0.5, latency=10), SingleFlight(), Limit(10)
 one, two, refusing, paced = Limit(1), Limit(2), Limit(1, wait=0), Limit(rate=1)
 
 
-NAMES = {**globals(), "at_least": at_least, "Abandoned": Abandoned, "CircuitOpen": CircuitOpen}
+NAMES = {
+    **globals(),
+    "at_least": at_least,
+    "Abandoned": Abandoned,
+    "CircuitOpen": CircuitOpen,
+    "TaskTimedOut": TaskTimedOut,
+}
 
 
 def read(code: str) -> AnyChain:
@@ -182,6 +189,51 @@ ODD = [
         "Task(f).replica(2, after=100, to=[Task(g)]).timeout(100)",
         "Task(f).replica(after=50, to=[Task(g)]).timeout(100)",
     ),
+    (
+        "timeout-not-retried",
+        "Task(f).timeout(100).retry(3, on=ConnectionError)",
+        "Task(f).timeout(100).retry(3, on=(ConnectionError, TaskTimedOut))",
+    ),
+    (
+        "timeout-not-retried",
+        "(Task(f).timeout(50) >> Task(g)).named('x').retry(2, on=(KeyError, IndexError)).or_else([])",
+        "(Task(f).timeout(50) >> Task(g)).named('x').retry(2, on=(KeyError, IndexError, TaskTimedOut)).or_else([])",
+    ),
+    (
+        "timeout-not-retried",
+        "Task(f).timeout(100).breaker(breaker).retry(3, on={IndexError: None, KeyError: None})",
+        "Task(f).timeout(100).breaker(breaker).retry(3, on={IndexError: None, KeyError: None, TaskTimedOut: None})",
+    ),
+    (
+        "timeout-not-retried",
+        "Task(f).retry(1).timeout(100).retry(3, on=ConnectionError, accept=is_good)",
+        "Task(f).retry(1).timeout(100).retry(3, on=(ConnectionError, TaskTimedOut), accept=is_good)",
+    ),
+    (
+        "timeout-not-retried",
+        "(Task(f).timeout(100) & Task(g)).retry(1, on=KeyError)",
+        "(Task(f).timeout(100) & Task(g)).retry(1, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-not-retried",
+        "Task(f).timeout(100).or_else([], on=KeyError).retry(1, on=KeyError)",
+        "Task(f).timeout(100).or_else([], on=KeyError).retry(1, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-not-retried",
+        "(Task(f) | Task(g).timeout(5)).retry(1, on=KeyError)",
+        "(Task(f) | Task(g).timeout(5)).retry(1, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-not-retried",
+        "each(Task(f).timeout(5)).retry(1, on=KeyError)",
+        "each(Task(f).timeout(5)).retry(1, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-not-retried",
+        "Task(f).timeout(5).replica(2).retry(1, on=KeyError)",
+        "Task(f).timeout(5).replica(2).retry(1, on=(KeyError, TaskTimedOut))",
+    ),
     ("hedge-in-place", "Task(f).inline().replica(2)", "Task(f).replica(2)"),
     (
         "shared-first-task",
@@ -268,6 +320,18 @@ FINE = [
     "Task(f).retry(3).budget(budget).retry(2)",
     "Task(f).retry(0).retry(2)",
     "Task(f).retry(2, on=(CircuitOpen, OSError))",
+    "Task(f).timeout(100).retry(2, on=TimeoutError)",
+    "Task(f).timeout(100).retry(2, on=OSError)",
+    "Task(f).timeout(100).retry(2, on=(KeyError, TaskTimedOut))",
+    "Task(f).timeout(100).retry(2, on={KeyError: None, Exception: None})",
+    "Task(f).timeout(100).retry(2, on=is_good)",
+    "Task(f).timeout(100).retry(0, on=KeyError)",
+    "Task(f).retry(2, on=KeyError).timeout(5000)",
+    "Task(f).timeout(100).or_else([], on=TimeoutError).retry(2, on=KeyError)",
+    "Task(f).timeout(100).or_else([], on=is_good).retry(2, on=KeyError)",
+    "settle(Task(f).timeout(5), Task(g)).retry(2, on=KeyError, accept=is_good)",
+    "each(Task(f).timeout(5), on_error='keep').retry(2, on=KeyError, accept=is_good)",
+    "each(Task(f).timeout(5), on_error=at_least(1)).retry(2, on=KeyError)",
     "Task(f).replica(2, after=None).timeout(100)",
     "Task(f).inline().retry(2)",
     "Task(user) >> (Task(f) & Task(g))",
@@ -343,6 +407,10 @@ class TestWhere:
             pass
 
         assert choose(when(Quiet, F), when(int, G)).lint() == ()
+
+    def test_what_runs_in_place_is_not_late(self) -> None:
+        assert codes(F.inline().replica(2, after=20)) == ["hedge-in-place"]
+        assert codes(F.inline().retry(9).timeout(50)) == ["retries-do-not-fit"], "the waits between take time"
 
     def test_knows_what_stands_around_a_fallback(self) -> None:
         fallback = G.timeout(500)

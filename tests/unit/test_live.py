@@ -18,7 +18,19 @@ from returns.result import Failure
 from rich.console import Console
 from screens import Kept
 
-from rio_chain import Chain, ChainDefinitionError, DeadlineExceeded, Event, Task, UsageError, each, fan_out, remaining
+from rio_chain import (
+    Balancer,
+    BalancerClosed,
+    Chain,
+    ChainDefinitionError,
+    DeadlineExceeded,
+    Event,
+    Task,
+    UsageError,
+    each,
+    fan_out,
+    remaining,
+)
 from rio_chain.inspect.live import _screen
 from rio_chain.inspect.live._rich_terminal import drawn
 from rio_chain.inspect.live._screen import LineOutput, Shown
@@ -115,6 +127,43 @@ CHAINS: dict[str, tuple[Callable[[], Chain[..., Any]], Any]] = {
     "tried again together": (lambda: (Task(abs) >> Task(failing(1))).retry(1, backoff=None), 1),
     "hedged": (lambda: Task(slow).replica(2, after=1) >> Task(str), 1),
 }
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_balancer_shows_a_run_as_well(executor: str, kept: Kept) -> None:
+    chain = Task(failing(1)).retry(1, backoff=None) >> Task(str)
+    with Balancer(executor, workers=1) as balancer:
+        outcome = balancer.run(chain(7), live=True)
+        assert (outcome.value, outcome[0].attempts) == ("7", 2)
+        assert kept.closed == 1
+        assert kept.last.startswith("succeeded in ")
+        assert [row[1].text for row in kept.seen[-1].rows] == ["succeeded", "succeeded"]
+        with pytest.raises(ChainDefinitionError, match="`live`"):
+            balancer.run(chain(7), live=1)  # type: ignore[arg-type]
+    with pytest.raises(BalancerClosed):
+        balancer.run(chain(7), live=True)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_balancer_streams_for_plain_code(executor: str) -> None:
+    with Balancer(executor, workers=1) as balancer:
+        with balancer.stream(Task(abs)(-7), values=True) as events:
+            told = [(event.kind, event.value) for event in events]
+        assert told == [("started", None), ("finished", 7), ("ended", None)]
+        assert events.outcome.value == 7
+        with balancer.stream(Task(slow)(1)) as events:
+            for _ in events:
+                break
+        assert events.outcome.only.status in ("cancelled", "succeeded")
+
+
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_a_map_gives_inputs_for_plain_code(*, as_completed: bool) -> None:
+    with Balancer("thread", workers=2) as balancer:
+        pairs = list(balancer.map(Task(int), ["1", "x", "3"], with_input=True, as_completed=as_completed))
+        assert sorted((text, outcome.value_or(None)) for text, outcome in pairs) == [("1", 1), ("3", 3), ("x", None)]
+        with pytest.raises(ChainDefinitionError, match="`with_input`"):
+            balancer.map(Task(int), ["1"], with_input=1)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,18 @@ import pytest
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, Outcome, Skipped, Task, TaskTimedOut, UnknownTask, settle
+import rio_chain
+from rio_chain import (
+    BridgeFailed,
+    ChainDefinitionError,
+    Outcome,
+    Skipped,
+    Task,
+    TaskTimedOut,
+    UnknownTask,
+    each,
+    settle,
+)
 
 
 def ok(x: Any) -> Any:
@@ -72,6 +84,24 @@ def test_one_that_failed() -> None:
         outcome.unwrap()
     assert caught.value is error
     assert outcome.value_or("default") == "default"
+
+
+def test_value_and_error_are_attributes() -> None:
+    good, failed = Task(ok)(7).run(), Task(bad)(7).run()
+    assert (good.ok, good.value, good.error) == (True, 7, None)
+    assert not failed.ok
+    assert failed.error is failed.result.failure()
+    with pytest.raises(ValueError, match="7") as caught:
+        _ = failed.value
+    assert caught.value is failed.error
+    sold_out: Outcome[Any] = Task(lambda: Failure("sold out"))().run()
+    assert (sold_out.ok, sold_out.error) == (False, "sold out")
+    with pytest.raises(UnwrapFailedError):
+        _ = sold_out.value
+
+
+def test_success_and_failure_are_those_of_returns() -> None:
+    assert (rio_chain.Success, rio_chain.Failure) == (Success, Failure)
 
 
 def test_an_error_value_that_is_no_exception() -> None:
@@ -168,3 +198,42 @@ def test_a_branch_has_its_response_too(join: Callable[[], Any]) -> None:
     assert [response.name for response in outcome] == ["bad", "ok"]
     assert outcome[0].status == "failed"
     assert outcome[1].status in ("succeeded", "cancelled", "skipped")
+
+
+def test_as_data() -> None:
+    chain = Task(ok).named("first") >> Task(bad).retry(1, backoff=None) >> Task(ok).named("last")
+    data = chain("secret").run().to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert (data["version"], data["chain"], data["ok"]) == (1, "first >> bad >> last", False)
+    assert data["error"] == {"type": "ValueError", "text": "secret"}
+    assert "value" not in data
+    first, failed, last = data["tasks"]
+    assert (first["name"], first["status"], first["error"], first["errors"]) == ("first", "succeeded", None, [])
+    assert "value" not in first
+    assert (failed["attempts"], failed["gave_up"], failed["errors"]) == (2, "exhausted", [data["error"]] * 2)
+    assert [(span["attempt"], span["replica"], span["status"]) for span in failed["spans"]] == [
+        (1, 0, "failed"),
+        (2, 0, "failed"),
+    ]
+    assert (last["status"], last["attempts"], last["error"]["type"]) == ("skipped", 0, "rio_chain.errors.Skipped")
+
+
+def test_as_data_with_values() -> None:
+    data = Task(ok)(7).run().to_dict(values=True)
+    assert (data["value"], data["tasks"][0]["value"]) == (7, 7)
+    failed = Task(bad)(7).run().to_dict(values=True)
+    assert "value" not in failed
+    assert "value" not in failed["tasks"][0]
+    with pytest.raises(ChainDefinitionError, match="`values`"):
+        Task(ok)(7).run().to_dict(values=1)  # type: ignore[arg-type]
+
+
+def test_items_as_data() -> None:
+    data = each(Task(int), on_error="keep")(["1", "x"]).run().to_dict(values=True)
+    [task] = data["tasks"]
+    assert task["counts"] == {"succeeded": 1, "failed": 1}
+    assert [(item["index"], item["status"], item.get("value")) for item in task["items"]] == [
+        (0, "succeeded", 1),
+        (1, "failed", None),
+    ]
+    assert task["items"][1]["error"]["type"] == "ValueError"

@@ -68,6 +68,59 @@ def test_leaky(leak_guard):
     threading.Thread(target=threading.Event().wait, args=(20,), daemon=True, name="left over").start()
 """
 
+SHARED = """
+import pytest
+
+from rio_chain import Breaker, CircuitOpen, Limit, Task
+from rio_chain.testing import VirtualExecutor
+
+calls = []
+
+
+def fetch(x):
+    calls.append(x)
+    raise OSError
+
+
+breaker = Breaker(failures=1)
+page = Task(fetch).breaker(breaker)
+
+
+def used(executor):
+    return type(page(1).run(executor=executor).result.failure())
+
+
+@pytest.mark.parametrize("nth", range(3))
+def test_a_breaker_that_another_test_has_opened_is_closed(virtual_time, nth):
+    assert [used(virtual_time), used(virtual_time)] == [OSError, CircuitOpen]
+    assert len(calls) == nth + 1
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("nth", range(3))
+def test_with_backends_as_well(script, nth):
+    chain = page.with_backends({"fetch": script().then_raises(OSError).forever()})
+    assert [type(chain(1).run().result.failure()) for _ in range(2)] == [OSError, CircuitOpen]
+
+
+def test_what_the_test_makes_itself_is_used_as_it_is(virtual_time):
+    own = Breaker(failures=1)
+    Task(fetch).breaker(own)(1).run(executor=virtual_time)
+    assert own.state == "open"
+
+
+@pytest.mark.parametrize("virtual_time", [{"fresh": False, "seed": 7}], indirect=True)
+def test_it_is_shared_where_that_is_asked_for(virtual_time):
+    assert "seed=7" in repr(virtual_time)
+    used(virtual_time)
+    assert breaker.state == "open"
+
+
+def test_nor_is_it_open_then(virtual_time):
+    assert used(virtual_time) is OSError
+    assert used(VirtualExecutor()) is CircuitOpen
+"""
+
 LIGHT = """
 import sys
 
@@ -118,6 +171,12 @@ def test_its_fixtures_do_what_they_say(folder: Path) -> None:
     assert "8 passed, 2 errors" in out, out
     assert "2 of 2 steps were not called: .then('ada').then_raises(OSError)" in out
     assert "thread left over" in out
+
+
+def test_its_fixtures_begin_with_fresh_policies(folder: Path) -> None:
+    (folder / "test_shared.py").write_text(SHARED)
+    out = run_pytest(folder)
+    assert "9 passed" in out, out
 
 
 def test_those_who_do_not_use_it_do_not_notice_it(folder: Path) -> None:

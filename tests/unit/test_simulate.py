@@ -157,6 +157,43 @@ def test_a_function_may_stand_for_a_task() -> None:
     assert list(simulation.latency.values) == pytest.approx([30, 31, 32])
 
 
+def test_an_inline_function_runs_as_it_is_and_is_no_backend() -> None:
+    seen: list[Any] = []
+
+    def double(value: int) -> int:
+        seen.append(value)
+        return 2 * value
+
+    chain = Task(double).inline().named("first") >> Task(fetch) >> Task(double).inline()
+    simulation = simulate(chain, {"fetch": EVERY(5).returning(20)}, requests=2)
+    assert list(simulation.backends) == ["fetch"]
+    assert list(simulation.latency.values) == [5, 5]
+    assert seen == [0, 20, 1, 20]
+    assert list(simulate(Task(double).inline(), {}, requests=2).backends) == []
+
+
+def test_an_inline_function_may_be_given_a_backend() -> None:
+    chain = Task(fetch) >> Task(store).inline()
+    simulation = simulate(chain, {"fetch": EVERY(5), "store": EVERY(1)}, requests=2)
+    assert list(simulation.backends) == ["fetch", "store"]
+    assert list(simulation.latency.values) == [6, 6]
+
+
+def test_calls_are_counted_for_the_right_task_beside_inline_ones() -> None:
+    chain = Task(abs).inline() >> Task(fetch).retry(1, backoff=None).or_else(1) >> Task(abs).inline() >> Task(store)
+    backends = {"fetch": EVERY(5).failing(1, OSError), "store": EVERY(1)}
+    loads = simulate(chain, backends, requests=3).backends
+    assert [(load.calls, load.extra, load.failed) for load in loads.values()] == [(6, 3, 6), (3, 0, 0)]
+
+
+def test_what_an_inline_function_misses_in_the_answer_of_a_model_is_told() -> None:
+    chain = Task(fetch) >> Task(str.upper).inline()
+    with pytest.raises(ChainDefinitionError, match=r"upper, which runs in place, failed: .*'fetch': .*returning"):
+        simulate(chain, {"fetch": EVERY(1)})
+    with pytest.raises(ChainDefinitionError, match=r"upper, which runs in place, failed: .* its `inputs`"):
+        simulate(Task(str.upper).inline() >> Task(fetch), {"fetch": EVERY(1)})
+
+
 def test_bridges_and_predicates_are_called_as_they_are() -> None:
     chain = Task(fetch) >> (lambda value: value + 1) >> Task(store)
     seen: list[Any] = []

@@ -158,6 +158,8 @@ def test_what_is_known_of_the_function() -> None:
     task: Any = Task(render)
     check(task.using, "`.using` needs at least one keyword, as in .using(user=user)")
     check(lambda: task.using(nobody=user), "`.using(nobody=...)` names no parameter of `render(x, user)`")
+    check(lambda: task.using(usr=user), "of `render(x, user)`; did you mean `.using(user=...)`?")
+    check(lambda: task.using(usr=user, user=user), "`.using(usr=...)` names no parameter of `render(x, user)`")
     check(
         lambda: task.using(user=fetch), "`.using(user=...)` takes the Task or Chain whose value is meant; got the fun"
     )

@@ -22,9 +22,11 @@ from rio_chain import (
     Abandoned,
     Backoff,
     Balancer,
+    Breaker,
     Call,
     Chain,
     ChainDefinitionError,
+    CircuitOpen,
     Gate,
     Limit,
     Outcome,
@@ -546,3 +548,23 @@ def test_its_repr() -> None:
     executor = VirtualExecutor(seed=3, shuffle=True)
     Task(slow)(20).run(executor=executor)
     assert repr(executor) == "<VirtualExecutor seed=3, shuffled, at 20 ms>"
+
+
+def test_on_an_executor_with_fresh_policies_older_ones_have_seen_nothing() -> None:
+    async def fails(_: Any) -> None:
+        raise OSError
+
+    async def nested(x: Any) -> Any:
+        return chain(x)
+
+    breaker = Breaker(failures=1)
+    chain = Task(fails).breaker(breaker)
+    for executor in (VirtualExecutor(fresh=True), VirtualExecutor(fresh=True)):
+        with Balancer(executor) as balancer:
+            for task, error in ((chain, OSError), (chain, CircuitOpen), (Task(nested), CircuitOpen)):
+                assert type(balancer.run(task(1)).result.failure()) is error
+    assert breaker.state == "closed"
+    assert type(chain(1).run(executor=VirtualExecutor()).result.failure()) is OSError
+    assert breaker.state == "open"
+    with pytest.raises(ChainDefinitionError, match="`fresh` must be True or False"):
+        VirtualExecutor(fresh=1)  # type: ignore[arg-type]

@@ -8,8 +8,27 @@ from typing import Any
 
 import pytest
 
-from rio_chain import Breaker, ChainDefinitionError, CircuitOpen, FanOut, Task, each, fan_out, settle, star
-from rio_chain.testing import LatencyModel, Script
+from rio_chain import (
+    Breaker,
+    Budget,
+    Cache,
+    ChainDefinitionError,
+    Chaos,
+    CircuitOpen,
+    FanOut,
+    Limit,
+    Quantile,
+    SingleFlight,
+    Task,
+    each,
+    fan_out,
+    settle,
+    star,
+)
+from rio_chain.chain._nodes import RaceNode, Scope, walk
+from rio_chain.policies._shared_state import Shared
+from rio_chain.simulation import simulate
+from rio_chain.testing import LatencyModel, Script, VirtualExecutor
 
 
 async def fetch_user(user_id: int, tries: int = 1) -> str:
@@ -163,11 +182,84 @@ def test_a_plain_function_in_the_place_of_an_inline_one_is_inline() -> None:
     assert not task.with_backends({"len": Script().always(5)}).plan().tasks[0].call.inline
 
 
-def test_shared_policies_stay_shared() -> None:
+def policies_of(chain: Any) -> list[Any]:
+    """The policies in it, and the quantiles of its hedges."""
+    nodes = list(walk(chain.plan().root))
+    quantiles = [node.after for node in nodes if isinstance(node, RaceNode) and isinstance(node.after, Quantile)]
+    return [node.policy for node in nodes if isinstance(node, Scope)] + quantiles
+
+
+def test_a_breaker_that_one_test_has_opened_is_closed_for_the_next() -> None:
+    breaker = Breaker(failures=1)
+    chain = orders.breaker(breaker)
+    broken = chain.with_backends({"fetch_orders": Script().then_raises(OSError).forever()})
+    assert isinstance(broken("q").run().result.failure(), OSError)
+    assert isinstance(broken("q").run().result.failure(), CircuitOpen), "within one chain it does what it does"
+    assert chain.with_backends({"fetch_orders": lambda q: [1]})("q").run().unwrap() == [1]
+    assert breaker.state == "closed", "the real one has learned nothing"
+
+
+def test_all_policies_with_a_state_are_fresh_or_shared() -> None:
+    quantile = Quantile(warmup=1)
+    chain = (
+        orders.replica(2, after=quantile)
+        .chaos(Chaos(0.0, error=OSError))
+        .limit(Limit(1))
+        .breaker(Breaker())
+        .retry(1)
+        .budget(Budget())
+        .single_flight(SingleFlight())
+        .cache(Cache(60_000))
+    )
+    backends = {"fetch_orders": Script().always([1])}
+    before, fresh = policies_of(chain), policies_of(chain.with_backends(backends))
+    stateful = [i for i, policy in enumerate(before) if isinstance(policy, Shared)]
+    assert len(stateful) == 7
+    assert [type(policy) for policy in fresh] == [type(policy) for policy in before]
+    assert [i for i, policy in enumerate(fresh) if policy is not before[i]] == stateful
+    shared = policies_of(chain.with_backends(backends, fresh=False))
+    assert all(one is other for one, other in zip(shared, before, strict=True))
+
+
+def test_policies_are_shared_where_that_is_asked_for() -> None:
     chain = orders.breaker(Breaker(failures=1))
-    chain.with_backends({"fetch_orders": Script().then_raises(OSError)})("q").run()
-    refused = chain.with_backends({"fetch_orders": Script().always([1])})("q").run()
+    chain.with_backends({"fetch_orders": Script().then_raises(OSError)}, fresh=False)("q").run()
+    refused = chain.with_backends({"fetch_orders": Script().always([1])}, fresh=False)("q").run()
     assert isinstance(refused.result.failure(), CircuitOpen)
+    for wrong in (1, None, "no"):
+        with pytest.raises(ChainDefinitionError, match="`fresh` must be True or False"):
+            chain.with_backends({"fetch_orders": len}, fresh=wrong)  # type: ignore[arg-type]
+
+
+def test_what_two_tasks_share_they_still_share() -> None:
+    breaker = Breaker(failures=1)
+    chain = user.breaker(breaker).or_else("nobody") >> orders.breaker(breaker)
+    scripted = chain.with_backends({"fetch_user": Script().then_raises(OSError).forever(), "fetch_orders": len})
+    one, other = (policy for policy in policies_of(scripted) if isinstance(policy, Breaker))
+    assert one is other is not breaker
+    assert isinstance(scripted(1).run()["fetch_orders"].result.failure(), CircuitOpen)
+
+
+def test_what_is_used_further_down_may_have_policies_with_a_state() -> None:
+    both_steps = (user.breaker(Breaker()) >> str.upper >> Task(str).cache(Cache(60_000))).limit(Limit(5))
+    chain = both_steps >> orders.breaker(Breaker()) >> Task(render).using(user=both_steps)
+    backends = {"fetch_user": lambda user_id: "ada", "fetch_orders": lambda q: [1], "render": lambda o, user: (o, user)}
+    assert chain.with_backends(backends)(1).run().unwrap() == ([1], "ADA")
+    assert chain.with_backends(backends)(1).run(executor=VirtualExecutor(fresh=True)).unwrap() == ([1], "ADA")
+    simulation = simulate(chain, {**backends, "str": lambda x: x}, requests=3)
+    assert simulation.failures == {}
+
+
+def test_a_long_line_of_values_that_use_each_other_takes_no_time() -> None:
+    def add(x: int, a: int = 0, b: int = 0) -> int:
+        return x + a + b
+
+    last: Any = Task(add).named("0").breaker(Breaker())
+    before, chain = last, last
+    for n in range(1, 40):
+        step = Task(add).using(a=last, b=before).named(str(n)) if n > 1 else Task(add).named("1")
+        before, last, chain = last, step, chain >> step
+    assert len(chain.with_backends({"0": lambda x: 0}).plan().tasks) == 40
 
 
 def test_functions_can_be_replaced_again() -> None:

@@ -12,6 +12,7 @@ and that ``on=`` takes it for what it is. So there are three ways, and each is t
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -91,6 +92,12 @@ def pack_error(error: BaseException, most: int, *, raised: bool = True) -> bytes
     if len(data) > most + MARGIN:
         raise TooLarge
     return data
+
+
+def portable(error: BaseException) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+    """A function and its arguments, which can be pickled, that make the error again, or a stand-in for it."""
+    notes: Any = getattr(error, "__notes__", ())
+    return rebuild, (_Packer(sys.maxsize).parts_of(error), tuple(map(str, notes)))
 
 
 def _cut(parts: ErrorParts) -> ErrorParts:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar, cast
 from rio_chain._core.forks import after_fork
 from rio_chain._core.suspended_frames import frames_of
 from rio_chain._core.unhandled_errors import surely
-from rio_chain._core.units import milliseconds, short_repr
+from rio_chain._core.units import flag, milliseconds, short_repr
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.engine._runtime_protocol import Lane, Raised, Runtime, Waiter, answer
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors._base import Executor, Lost, Main
@@ -48,6 +49,8 @@ class VirtualExecutor(Executor):
 
     Args:
         seed: of the random numbers that jitter draws, and of the order with ``shuffle``. Default 0.
+        fresh: True: breakers, limits, caches and the like that were made before this executor have seen nothing when a
+            chain runs on it, and what they see there stays there. Default False: chains use them as they are.
         shuffle: draw who goes first of those that are ready at the same instant, as a test that must not depend on it.
             Default: in the order in which they became ready, as asyncio does.
 
@@ -69,7 +72,7 @@ class VirtualExecutor(Executor):
 
     name = NAME
 
-    def __init__(self, seed: int = 0, *, shuffle: bool = False) -> None:
+    def __init__(self, seed: int = 0, *, shuffle: bool = False, fresh: bool = False) -> None:
         given: tuple[Any, Any] = seed, shuffle
         if type(given[0]) is not int:
             raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
@@ -78,6 +81,7 @@ class VirtualExecutor(Executor):
         self._seed, self._shuffle = seed, shuffle
         draw, pick = (random.Random(f"{seed}:{what}").random for what in ("draws", "order"))  # noqa: S311 - no secret
         self.loop = VirtualLoop(draw, pick if shuffle else None)
+        self.loop.policies = FreshPolicies(old_only=True) if flag(fresh, "fresh") else None
 
     @property
     def now(self) -> float:
@@ -160,6 +164,7 @@ class VirtualRuntime(ThreadRuntime):
         self._loop = loop
         self._lanes: Mapping[str, Lane] = {}
         self.draw = loop.draw
+        self.policies = loop.policies
         self.home = loop
         self.running = running
 

@@ -17,6 +17,7 @@ from typing import Any
 import sniffio
 
 from rio_chain._core.forks import after_fork, keep_alive
+from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.executors._current_strand import no_current_strand
 from rio_chain.executors._thread_kernel import Kernel
 from rio_chain.executors._timers import Deadlines, Timer
@@ -52,6 +53,9 @@ class InlinePool(WorkerPool):
         """As ``WorkerPool.submit``."""
         self._soon(item)
 
+    def count_abandoned_of(self, before: WorkerPool) -> None:
+        """As ``WorkerPool.count_abandoned_of``: all calls are made in place, and those of other loops don't count."""
+
 
 class VirtualLoop:
     """What is ready, what is due, and the clock. It is the ``Timers`` of its kernel.
@@ -67,6 +71,7 @@ class VirtualLoop:
         self._ready: deque[Callable[[], Any]] = deque()
         self._deadlines = Deadlines[Timer]()
         self._turn = threading.Lock()
+        self.policies: FreshPolicies | None = None  # of what runs here
         self.draw: Callable[[], float] = draw
         self.now: Callable[[], float] = lambda: self._at
         self.soon: Callable[[Callable[[], Any]], None] = self._ready.append

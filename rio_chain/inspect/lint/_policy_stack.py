@@ -186,6 +186,12 @@ def with_calls(node: Node, calls: int) -> Node:
     return evolve(node, policy=evolve(node.policy, retries=calls - 1))
 
 
+def retrying_also(node: Node, error: type[BaseException]) -> Node:
+    """A retry that is for one more class of errors."""
+    assert isinstance(node, Scope) and isinstance(node.policy, Retry)  # noqa: S101, PT018 - nothing else repeats
+    return evolve(node, policy=node.policy.also_on(error))
+
+
 def is_layer(node: Node) -> bool:
     """Whether it stands around one chain: a policy, a name, a hedge at one place, a fallback."""
     return isinstance(node, (Scope, Named, OrElse)) or is_hedge_of_one(node)

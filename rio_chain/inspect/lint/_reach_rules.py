@@ -9,12 +9,25 @@ from attrs import evolve
 
 from rio_chain._core.units import format_duration
 from rio_chain.chain._node_checks import open_end
-from rio_chain.chain._nodes import FanOutNode, Node, RaceNode, Scope, Seq, TaskNode, walk
-from rio_chain.errors import NEVER_RETRIED
+from rio_chain.chain._nodes import Each, Expand, FanOutNode, Node, OrElse, RaceNode, Scope, Seq, TaskNode, parts, walk
+from rio_chain.errors import NEVER_RETRIED, TaskTimedOut
 from rio_chain.inspect._bounds import cut
 from rio_chain.inspect.lint._order_rules import neat
-from rio_chain.inspect.lint._policy_stack import REPEATS, PolicyStack, Said, limits, with_calls
+from rio_chain.inspect.lint._policy_stack import (
+    REPEATS,
+    PolicyStack,
+    Said,
+    keeps_failures,
+    limits,
+    retrying_also,
+    with_calls,
+)
 from rio_chain.policies import Budget, SingleFlight, Timeout
+from rio_chain.policies._match_errors import matches
+from rio_chain.policies._policy import Facts
+
+TASK_TIMED_OUT = TaskTimedOut("", 0)
+"""One for all: whether a policy is for it depends on its class alone."""
 
 
 def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
@@ -82,13 +95,26 @@ def retry_never_matches(stack: PolicyStack) -> Iterator[Said]:
             yield Said("retry-never-matches", text, stack.without(i))
 
 
+def timeout_not_retried(stack: PolicyStack) -> Iterator[Said]:
+    """It is for some errors alone, and a time-out inside is none of them."""
+    for i, layer, facts in stack.of(REPEATS):
+        classes = facts.repeats_after
+        if not classes or facts.calls == 1 or all(issubclass(cls, NEVER_RETRIED) for cls in classes):
+            continue  # a predicate may be for it; the others have rules of their own
+        if any(issubclass(TaskTimedOut, cls) for cls in classes) or not times_out(layer.inner.node):
+            continue
+        many = " and ".join(cls.__name__ for cls in classes)
+        text = f"it is for {many} alone, so when the timeout inside has passed (TaskTimedOut) no other call is made"
+        yield Said("timeout-not-retried", text, stack.changed(i, retrying_also(layer.node, TaskTimedOut)))
+
+
 def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
     """What is late has been given up before."""
     for i, layer, race in stack.hedges():
         if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
             continue
         limit = min(layer.inner.slowest, layer.around.limit)
-        if race.after >= limit:
+        if race.after >= limit > 0:  # what takes no time at all has another rule
             text = (
                 f"no call begins {format_duration(race.after)} after another, as that "
                 f"is given up after {format_duration(limit)}"
@@ -124,6 +150,24 @@ def shared_first_task(stack: PolicyStack) -> Iterator[Said]:
         better = evolve(fan, branches=tuple(again))
     text = f"{many} branches begin with the same task, which is called for each of them"
     yield Said("shared-first-task", text, stack.build(stack.nodes(), better))
+
+
+def times_out(node: Node) -> bool:
+    """Whether it may fail with the error of a timeout in it, which no retry or fallback in it is for."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        facts = node.policy.facts() if isinstance(node, Scope) else Facts()
+        if limits(facts):
+            return True
+        kept = isinstance(node, (Each, Expand)) and node.on_error != "raise"
+        if facts.repeats or kept or keeps_failures(node) is not None:
+            continue
+        inner = list(parts(node))
+        if isinstance(node, OrElse) and matches(node.on, TASK_TIMED_OUT) is not False:
+            del inner[0]  # its primary: the fallback answers a time-out, or its predicate may say so
+        todo.extend(inner)
+    return False
 
 
 def called_again(node: Node) -> bool:
@@ -163,6 +207,7 @@ REACH: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     retries_do_not_fit,
     retries_multiply,
     retry_never_matches,
+    timeout_not_retried,
     hedge_too_late,
     hedge_in_place,
     shared_first_task,

@@ -14,7 +14,8 @@ from rio_chain.inspect.live._table import Cell, Tone
 from rio_chain.inspect.pictures._picture import Mark
 from rio_chain.inspect.pictures._status_marks import duration
 from rio_chain.results._events import Event
-from rio_chain.results._outcome import Outcome, Response
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response
 from rio_chain.results._task_record import Status, by_status_order
 
 State = Status | Literal["waiting", "running", "retrying"]
@@ -142,7 +143,7 @@ class Tasks:
 
     def take(self, event: Event) -> None:
         """Something has happened."""
-        if event.task is not None:
+        if event.task is not None and not event.within:
             self._tasks[event.task].take(event)
 
     def rows(self, now: float) -> list[TaskRow]:

@@ -106,7 +106,8 @@ def cut_lines(text: str, most: int) -> str:
 
 
 class _Builder:
-    def __init__(self, plan: Plan, marks: Marks) -> None:
+    def __init__(self, plan: Plan, marks: Marks, *, of_request: bool = False) -> None:
+        self.of_request = of_request  # that a task returned
         self.plan = plan
         self.marks = marks
         self.most = limit(plan.root)
@@ -114,6 +115,7 @@ class _Builder:
         self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
         self.ways: list[Way] = []
         self.waiting: list[tuple[TaskNode, LeafShape]] = []
+        self.inner: list[_Builder] = []  # of Requests that tasks returned
 
     def shape(self, node: Node, depth: int) -> Shape:
         """The shape of a node, with the policies around it."""
@@ -136,11 +138,14 @@ class _Builder:
         """All shapes are there: find ways for what is used."""
         for call, leaf in self.waiting:
             self.ways += [reserve(self.kept[use.kept], leaf, use.keyword) for use in call.uses]
+        for inner in self.inner:
+            inner.reserve()
+            self.ways += inner.ways
 
     def core(self, node: Node, layers: list[Badge], depth: int) -> Shape:
         """The shape of a node that is no policy."""
         if isinstance(node, TaskNode):
-            return self.task(node, layers)
+            return self.with_nested(self.tasks, self.task(node, layers), depth)
         if isinstance(node, Bridge):
             return self.bridge(node, layers)
         if depth >= DEEPEST:
@@ -177,12 +182,22 @@ class _Builder:
             layers=layers,
             places=[where] if where else [],
             mark=mark,
-            task=index,
+            task=None if self.of_request else index,
             name=name,
         )
         if call.uses:
             self.waiting.append((call, leaf))
         return leaf
+
+    def with_nested(self, index: int, leaf: LeafShape, depth: int) -> Shape:
+        """The task, and behind it the Request that it returned."""
+        if index not in self.marks.nested or depth >= DEEPEST:
+            return leaf
+        inner = _Builder(*self.marks.nested[index], of_request=True)
+        self.inner.append(inner)
+        name, shape = self.plan.tasks[index].name, inner.shape(inner.plan.root, depth + 1)
+        full = f"the Request that {name} returned"
+        return RowShape([leaf, FrameShape("named", shape, [], label=cut(f"{name} returned", NAMED), full=full)])
 
     def bridge(self, node: Bridge, layers: list[Badge]) -> LeafShape:
         """A bridge, maybe with a limit."""

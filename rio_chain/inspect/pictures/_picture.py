@@ -10,6 +10,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from rio_chain.chain._plan import Plan
+
 Kind = Literal["task", "bridge", "constant", "fold", "join", "fork", "choice", "frame", "items", "named", "end"]
 Line = Literal["flow", "else", "use"]
 State = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled", "running", "waiting"]
@@ -47,6 +49,8 @@ class Marks:
     bridges: Mapping[int, Mark] = field(factory=dict[int, Mark])
     joints: Mapping[int, Mark] = field(factory=dict[int, Mark])
     head: Mark | None = None
+    nested: Mapping[int, tuple[Plan, Marks]] = field(factory=dict[int, "tuple[Plan, Marks]"])
+    """Of tasks that returned a Request: what that was, and what became of it."""
 
 
 @frozen

@@ -12,10 +12,12 @@ from rio_chain.errors import BridgeFailed, describe_error
 from rio_chain.inspect.pictures._picture import Mark, Marks
 from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.results._error_summary import ErrorSummary
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 
 TOLD = 10  # attempts, or errors, in a title
 HEADLINE = 70
+NESTED = 3  # Requests within Requests that are shown
 LONG = 200  # characters of an error
 
 
@@ -51,8 +53,8 @@ def waited(outcome: Outcome[Any]) -> float:
     return outcome.queued if outcome.queued > max(1, 0.01 * outcome.elapsed) else 0.0
 
 
-def marks(outcome: Outcome[Any]) -> Marks:
-    """Those of a run that is over."""
+def marks(outcome: Outcome[Any], deep: int = NESTED) -> Marks:
+    """Those of a run that is over, with Requests that tasks returned, and that those returned, so ``deep``."""
     plan = outcome.plan
     failed = {(e.bridge, e.before, e.after): error_text(e.error) for e in _bridges_failed(outcome)}
 
@@ -61,7 +63,9 @@ def marks(outcome: Outcome[Any]) -> Marks:
         return {i: Mark("failed", "failed", text) for i, text in told_of if text is not None}
 
     tasks = {i: mark(response) for i, response in enumerate(outcome)}
-    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome))
+    returned = {i: inner for i, r in enumerate(outcome) if deep and (inner := r.nested) is not None}
+    nested = {i: (inner.plan, marks(inner, deep - 1)) for i, inner in returned.items()}
+    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome), nested)
 
 
 def mark(response: Response) -> Mark:

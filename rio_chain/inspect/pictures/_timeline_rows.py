@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from rio_chain.chain._nodes import Choose, FanOutNode, Node, OrElse, RaceNode, TaskNode, parts, walk
 from rio_chain.chain._plan import Plan
 from rio_chain.inspect.pictures._picture import Mark
-from rio_chain.inspect.pictures._status_marks import duration, headline, short, span_text, waited
-from rio_chain.results._outcome import Outcome, Response, Span
+from rio_chain.inspect.pictures._status_marks import NESTED, duration, headline, short, span_text, waited
+from rio_chain.results._outcome import Outcome
+from rio_chain.results._response import Response, Span
 from rio_chain.results._task_record import Status
 
 MOST = 60  # rows
@@ -71,9 +72,26 @@ def timeline(outcome: Outcome[Any]) -> Timeline:
     responses = outcome.responses
     path = critical(outcome.plan, responses)
     longest = sorted(range(len(responses)), key=lambda i: (i not in path, -responses[i].elapsed, i))
-    rows = tuple(row(responses[i], critical=i in path) for i in sorted(longest[:MOST]))
-    folded = len(responses) - len(rows)
-    return Timeline(outcome.plan.title, headline(outcome), waited(outcome), outcome.elapsed, rows, folded)
+    kept = sorted(longest[:MOST])
+    rows = [one for i in kept for one in (row(responses[i], critical=i in path), *_nested_rows(responses[i]))]
+    folded = len(responses) - len(kept) + max(0, len(rows) - MOST)
+    return Timeline(outcome.plan.title, headline(outcome), waited(outcome), outcome.elapsed, tuple(rows[:MOST]), folded)
+
+
+def _nested_rows(response: Response, deep: int = NESTED) -> Iterator[TimelineRow]:
+    """Those of the Request that a task returned, below its own, at the times of the run around it."""
+    nested = response.nested
+    if nested is None or not deep:
+        return
+    for one in nested:
+        for inner in (row(one, critical=False), *_nested_rows(one, deep - 1)):
+            yield _later(inner, f"{response.name}/{inner.name}", response.nested_began)
+
+
+def _later(row: TimelineRow, name: str, ms: float) -> TimelineRow:
+    bars = tuple(evolve(bar, began=bar.began + ms, ended=bar.ended + ms) for bar in row.bars)
+    rests = tuple(evolve(rest, began=rest.began + ms, ended=rest.ended + ms) for rest in row.rests)
+    return evolve(row, name=name, bars=bars, rests=rests, began=row.began + ms, ended=row.ended + ms)
 
 
 def row(response: Response, *, critical: bool) -> TimelineRow:

@@ -1,0 +1,189 @@
+"""From when a balancer opens until it has closed: its parts. A balancer that opens anew gets new ones.
+
+So nothing that was left over from the last time, such as a ticket, a loop that ends late or a finaliser, can reach what
+has been opened since.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+
+from rio_chain._core.units import flag, short_repr
+from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._close import Closing
+from rio_chain.balancer._dispatch import Dispatcher
+from rio_chain.balancer._dropped import dropped
+from rio_chain.balancer._host_binding import HostBinding
+from rio_chain.balancer._map_worker import MapRequests
+from rio_chain.balancer._mapping import Window
+from rio_chain.balancer._posted_request import RequestOptions, request_options
+from rio_chain.chain._request import Request
+from rio_chain.engine._prepare import check_lanes
+from rio_chain.errors import BalancerClosed, ChainDefinitionError, Saturated, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rio_chain._core.users_line import Line
+    from rio_chain.balancer._lanes import BalancerLanes
+    from rio_chain.executors._base import Executor, Host
+    from rio_chain.executors._ticket import Ticket
+
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+
+@frozen(eq=False)
+class Settings:
+    """What a ``Balancer`` was made with, checked; durations in seconds. ``made``: the user's line that made it."""
+
+    executor: str | Executor | None
+    workers: int
+    buffer: int
+    threads: int
+    abandon_after: float
+    max_abandoned: int
+    lanes: BalancerLanes
+    aging: float | None
+    made: Line
+
+
+class Lifetime:
+    """The parts of an open balancer.
+
+    Args:
+        balancer: when that is dropped, the parts are ended. They do not keep it.
+        settings: of the balancer.
+        before: the last time that it was open. Its counters go on, and its abandoned calls still count.
+    """
+
+    def __init__(self, balancer: object, settings: Settings, before: Lifetime | None = None) -> None:
+        self.settings = settings
+        lanes = settings.lanes.fresh()
+        self.admission = Admission(settings.workers, settings.buffer, settings.aging)
+        if before is not None:
+            self.admission.go_on_counting(before.admission)
+        self.dispatcher = Dispatcher(self.admission, settings.abandon_after, lanes.close)
+        host: Host | None = None if before is None else before.binding.host
+        self.binding: HostBinding = HostBinding(
+            settings.executor,
+            self.admission,
+            lanes,
+            threads=settings.threads,
+            max_abandoned=settings.max_abandoned,
+            abandon_after=settings.abandon_after,
+            lost=self.dispatcher.lost,
+            pool_before=None if host is None or host.pool.forked else host.pool,
+        )
+        self.finalizer = weakref.finalize(balancer, dropped, self.dispatcher, self.binding, settings.made)
+        self.finalizer.atexit = False
+        self.closing = Closing(self.dispatcher, self.binding, self.finalizer.detach)
+        # Popping from a list is atomic, so one thread alone gets what is in it. No lock: a fork could leave it locked.
+        self._may_enter = [None]
+        self._may_follow = [None]
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def check(self, host: Host, request: Request[Any]) -> None:
+        """Refuse what is no request, what its lanes can't run, and everything while too many abandoned calls run."""
+        given: Any = request
+        if type(given) is not Request:
+            got = short_repr(request)
+            raise ChainDefinitionError(
+                f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
+            )
+        if request.given[0].lanes:
+            check_lanes(request, host.runtime.lanes)
+        if host.pool.saturated and not self.admission.closed:
+            self.admission.rejected += 1
+            most = self.settings.max_abandoned
+            raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={most})")
+
+    def post(
+        self,
+        host: Host,
+        request: Request[Out],
+        options: RequestOptions,
+        observe: Callable[[Ticket[Any]], object] | None = None,
+    ) -> Ticket[Out]:
+        """As ``Dispatcher.post``, checked."""
+        self.check(host, request)
+        return self.dispatcher.post(host, request, options, observe)
+
+    def map_window(
+        self,
+        host: Host,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        priority: float,
+        *,
+        as_completed: bool,
+        with_input: bool,
+    ) -> Window[In, Out]:
+        """The inputs of a ``map`` on their way."""
+        options = request_options(host.runtime.now, priority)
+        workers = self.settings.workers
+        requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)
+
+        def request_for(value: In) -> Request[Out]:
+            request = chain(value)
+            self.check(host, request)
+            return request
+
+        with_input = flag(with_input, "with_input")
+        return Window(requests, request_for, inputs, in_order=not as_completed, with_input=with_input)
+
+    # --- blocks -----------------------------------------------------------------------------------------------------
+
+    def enter(self, *, here: bool) -> None:
+        """A ``with`` block begins. It is bound now.
+
+        Raises:
+            UsageError: it is in a block already. In a process forked since it was bound.
+        """
+        self.binding.bound()
+        try:
+            self._may_enter.pop()
+        except IndexError:
+            raise _entered_twice() from None
+        try:
+            self.binding.get(here=here)
+        except BaseException:
+            self._may_enter.append(None)
+            raise
+
+    def next(self, balancer: object) -> Lifetime:
+        """The parts for the next time. This one has closed.
+
+        Raises:
+            BalancerClosed: it is still closing.
+            UsageError: another thread is just opening it.
+        """
+        if not (self.closing.over or self.binding.forked):
+            self._end_if_lost()
+        try:
+            self._may_follow.pop()
+        except IndexError:
+            raise _entered_twice() from None
+        try:
+            return Lifetime(balancer, self.settings, self)
+        except BaseException:
+            self._may_follow.append(None)
+            raise
+
+    def _end_if_lost(self) -> None:
+        """Its loop has ended without a ``close``, so what that would have freed is freed now."""
+        if not (self.dispatcher.gone and self.dispatcher.idle):
+            raise BalancerClosed("this balancer is still closing; open it again when `close` or `aclose` has returned")
+        self.binding.close(wait=False)
+        self.finalizer.detach()
+
+
+def _entered_twice() -> UsageError:
+    return UsageError(
+        "this balancer is open: a `with` or `async with` block has it already; enter it once, as in the start-up of "
+        "the application, and use the same object everywhere"
+    )

@@ -1,0 +1,126 @@
+"""``balancer.map`` and ``amap``: a chain for every one of many inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from rio_chain.balancer import _mapping
+from rio_chain.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from rio_chain.balancer._lifetime import Lifetime
+    from rio_chain.chain._request import Request
+    from rio_chain.results._outcome import Outcome
+
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+
+class MapMethods:
+    """What a ``Balancer`` does with many inputs."""
+
+    _lifetime: Lifetime
+
+    @overload
+    def map(
+        self,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        *,
+        as_completed: bool = ...,
+        with_input: Literal[False] = ...,
+        priority: float = ...,
+        progress: bool = ...,
+    ) -> Iterator[Outcome[Out]]: ...
+    @overload
+    def map(
+        self,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        *,
+        as_completed: bool = ...,
+        with_input: Literal[True],
+        priority: float = ...,
+        progress: bool = ...,
+    ) -> Iterator[tuple[In, Outcome[Out]]]: ...
+    def map(
+        self,
+        chain: Callable[[Any], Request[Any]],
+        inputs: Iterable[Any],
+        *,
+        as_completed: bool = False,
+        with_input: bool = False,
+        priority: float = 0,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
+
+        Inputs are read as slots become free, so any number of them takes little memory. In order, while a slow one is
+        awaited, those after it go on: up to ``4 * workers`` of a list or a range, and half as many of anything else.
+        Leaving the loop early cancels what is under way.
+
+        Args:
+            chain: a chain of one argument, or a function that gives a Request.
+            inputs: what it is called with.
+            as_completed: give each Outcome when it is there, and not in the order of the inputs.
+            with_input: give pairs of an input, the object itself, and its Outcome.
+            priority: of each request.
+            progress: show how many are done, have failed and run, how many come in a second, and, where ``len(inputs)``
+                is known, how much time is left: in a notebook, in a terminal as a bar (with the extra
+                ``rio-chain[watch]``), elsewhere as lines on stderr.
+
+        Example:
+            >>> from rio_chain import Balancer, Task
+            >>> with Balancer(workers=2) as balancer:
+            ...     pairs = balancer.map(Task(int), ["1", "x"], with_input=True)
+            ...     [(text, outcome.ok) for text, outcome in pairs]
+            [('1', True), ('x', False)]
+        """
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=False)
+        if host.on_loop_thread():
+            raise UsageError(
+                "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
+            )
+        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
+        return _mapping.outcomes(window, inputs, progress=progress)
+
+    @overload
+    def amap(
+        self,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        *,
+        as_completed: bool = ...,
+        with_input: Literal[False] = ...,
+        priority: float = ...,
+        progress: bool = ...,
+    ) -> AsyncIterator[Outcome[Out]]: ...
+    @overload
+    def amap(
+        self,
+        chain: Callable[[In], Request[Out]],
+        inputs: Iterable[In],
+        *,
+        as_completed: bool = ...,
+        with_input: Literal[True],
+        priority: float = ...,
+        progress: bool = ...,
+    ) -> AsyncIterator[tuple[In, Outcome[Out]]]: ...
+    def amap(
+        self,
+        chain: Callable[[Any], Request[Any]],
+        inputs: Iterable[Any],
+        *,
+        as_completed: bool = False,
+        with_input: bool = False,
+        priority: float = 0,
+        progress: bool = False,
+    ) -> AsyncIterator[Any]:
+        """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
+        lifetime = self._lifetime
+        host = lifetime.binding.get(here=True)
+        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
+        return _mapping.async_outcomes(window, inputs, progress=progress)

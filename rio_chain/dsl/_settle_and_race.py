@@ -1,0 +1,269 @@
+"""settle and race: several chains on one input, whose failures are values, or of which one wins."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+from returns.result import Result
+
+from rio_chain.chain._compose import branches as checked
+from rio_chain.chain._compose import made, raced
+from rio_chain.chain._nodes import FanOutNode, RaceNode
+from rio_chain.chain._validation import FIRST
+from rio_chain.chain._validation import pick as checked_pick
+from rio_chain.dsl._chain import Chain
+from rio_chain.dsl._fan_out import Branch
+from rio_chain.policies import Chooser
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
+K = TypeVar("K")
+L = TypeVar("L")
+X = TypeVar("X")
+
+
+@overload
+def settle(a: Branch[X, A], /) -> Chain[[X], tuple[Result[A, Any]]]: ...
+@overload
+def settle(a: Branch[X, A], b: Branch[X, B], /) -> Chain[[X], tuple[Result[A, Any], Result[B, Any]]]: ...
+@overload
+def settle(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], /
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any]]]: ...
+@overload
+def settle(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], /
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any]]]: ...
+@overload
+def settle(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], /
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any]]]: ...
+@overload
+def settle(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], f: Branch[X, F], /
+) -> Chain[
+    [X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any], Result[F, Any]]
+]: ...
+@overload
+def settle(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    /,
+) -> Chain[
+    [X],
+    tuple[
+        Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any], Result[F, Any], Result[G, Any]
+    ],
+]: ...
+@overload
+def settle(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    /,
+) -> Chain[
+    [X],
+    tuple[
+        Result[A, Any],
+        Result[B, Any],
+        Result[C, Any],
+        Result[D, Any],
+        Result[E, Any],
+        Result[F, Any],
+        Result[G, Any],
+        Result[H, Any],
+    ],
+]: ...
+@overload
+def settle(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    i: Branch[X, K],
+    /,
+) -> Chain[
+    [X],
+    tuple[
+        Result[A, Any],
+        Result[B, Any],
+        Result[C, Any],
+        Result[D, Any],
+        Result[E, Any],
+        Result[F, Any],
+        Result[G, Any],
+        Result[H, Any],
+        Result[K, Any],
+    ],
+]: ...
+@overload
+def settle(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    i: Branch[X, K],
+    j: Branch[X, L],
+    /,
+) -> Chain[
+    [X],
+    tuple[
+        Result[A, Any],
+        Result[B, Any],
+        Result[C, Any],
+        Result[D, Any],
+        Result[E, Any],
+        Result[F, Any],
+        Result[G, Any],
+        Result[H, Any],
+        Result[K, Any],
+        Result[L, Any],
+    ],
+]: ...
+@overload
+def settle(*branches: Branch[X, A]) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
+def settle(*branches: Any) -> Any:
+    """As ``&``, but wait for all branches and hand on their Results, so that a failure stops nobody and is not lost.
+
+    Raises:
+        ChainDefinitionError: no branch, or one that is not a Task or Chain.
+
+    Example:
+        >>> from rio_chain import Task, settle
+        >>> settle(Task(len), Task(int))
+        settle(Task(len), Task(int))
+    """
+    nodes, names = checked(branches, "`settle`")
+    return made(Chain, FanOutNode(nodes, settle=True), names)
+
+
+@overload
+def race(a: Branch[X, A], /, *, pick: Chooser = ...) -> Chain[[X], A]: ...
+@overload
+def race(a: Branch[X, A], b: Branch[X, B], /, *, pick: Chooser = ...) -> Chain[[X], A | B]: ...
+@overload
+def race(a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], /, *, pick: Chooser = ...) -> Chain[[X], A | B | C]: ...
+@overload
+def race(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], /, *, pick: Chooser = ...
+) -> Chain[[X], A | B | C | D]: ...
+@overload
+def race(
+    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], /, *, pick: Chooser = ...
+) -> Chain[[X], A | B | C | D | E]: ...
+@overload
+def race(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D | E | F]: ...
+@overload
+def race(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D | E | F | G]: ...
+@overload
+def race(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D | E | F | G | H]: ...
+@overload
+def race(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    i: Branch[X, K],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D | E | F | G | H | K]: ...
+@overload
+def race(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    g: Branch[X, G],
+    h: Branch[X, H],
+    i: Branch[X, K],
+    j: Branch[X, L],
+    /,
+    *,
+    pick: Chooser = ...,
+) -> Chain[[X], A | B | C | D | E | F | G | H | K | L]: ...
+@overload
+def race(*branches: Branch[X, A], pick: Chooser = ...) -> Chain[[X], A]: ...
+def race(*branches: Any, pick: Any = FIRST) -> Any:
+    """Give every branch the same input, run them together, and hand on one answer.
+
+    Branches that are not needed any more are cancelled and awaited; sync functions are abandoned. When all fail, the
+    failure is that of the first branch. To call one chain several times see ``.replica``.
+
+    Args:
+        branches: Tasks and Chains, at most 1,000.
+        pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
+
+    Raises:
+        ChainDefinitionError: no branch, more than 1,000, one that is not a Task or Chain, or fewer than ``pick`` needs.
+
+    Example:
+        >>> from rio_chain import Task, race
+        >>> race(Task(len), Task(int))
+        race(Task(len), Task(int))
+    """
+    nodes, names = checked(branches, "`race`")
+    return raced(Chain, RaceNode(nodes, len(nodes), 0.0, checked_pick(pick), hedge=False), names)

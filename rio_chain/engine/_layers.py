@@ -1,0 +1,26 @@
+"""What is around a node of a plan, and what comes into it by the side."""
+
+from __future__ import annotations
+
+from rio_chain.chain._nodes import walk
+from rio_chain.chain._plan import Kept, Named, Node, Scope, TaskNode
+from rio_chain.policies import Policy
+
+
+def outside_uses(node: Node) -> tuple[int, ...]:
+    """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
+    inside = list(walk(node))
+    used = {use.kept for n in inside if isinstance(n, TaskNode) for use in n.uses}
+    return tuple(
+        sorted(place for place in used - {n.place for n in inside if isinstance(n, Kept)} if place is not None)
+    )
+
+
+def peeled(node: Node) -> tuple[tuple[Policy, ...], Node]:
+    """The policies around a node, innermost first, and the node itself without them and without labels."""
+    layers: list[Policy] = []
+    while isinstance(node, (Scope, Named)):
+        if isinstance(node, Scope):
+            layers.append(node.policy)
+        node = node.inner
+    return tuple(reversed(layers)), node

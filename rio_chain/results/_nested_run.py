@@ -1,0 +1,81 @@
+"""The run of a Request that a task returned, as the record of that task keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rio_chain.results._outcome import Failed, Outcome
+from rio_chain.results._task_record import Log, close, record_of
+
+if TYPE_CHECKING:
+    from rio_chain.chain._plan import Plan
+
+
+INTERRUPTED: Any = Failed(None)
+"""Stands for the value of one that did not end by itself, while its task has not ended yet."""
+
+
+class NestedRun:
+    """What is known of it. ``Response.nested`` gives the Outcome that is made of this.
+
+    It ends by itself, or with the task that it is a part of.
+    """
+
+    __slots__ = ("_got", "_log", "_over", "_plan", "_times")
+
+    def __init__(self, plan: Plan, log: Log, times: tuple[float, float], over: Callable[[Any], None] | None) -> None:
+        self._plan = plan
+        self._log = log
+        self._times = times  # began, ended
+        self._over = over  # to be called with the cause when it has ended
+        self._got: Any = INTERRUPTED
+
+    def end(self, got: Any) -> None:
+        """It ended with a value, or with ``Failed``."""
+        self._got = got
+        if self._over is not None:
+            over, self._over = self._over, None
+            over(got.error if type(got) is Failed else None)
+
+    def interrupted(self, error: Any) -> None:
+        """The task that it is a part of ended with ``error``."""
+        if self._got is INTERRUPTED:
+            close(self._log, 0, len(self._log), error)
+            self.end(Failed(error))
+
+    @property
+    def began(self) -> float:
+        """On the clock of the run."""
+        return self._times[0]
+
+    def outcome(self) -> Outcome[Any]:
+        """The Outcome."""
+        began, ended = self._times
+        return Outcome(self._plan, self._log, self._got, (began, began, ended))
+
+
+class _Run(Protocol):
+    """What is read of the state of a run."""
+
+    plan: Plan
+    log: Log
+
+    @property
+    def observed(self) -> bool:
+        """Whether it tells anybody what happens in it."""
+        ...
+
+    def over(self, cause: Any = None) -> None:
+        """Nothing more will happen in it."""
+        ...
+
+
+def note_nested(log: Log, index: int | None, run: _Run, times: tuple[float, float], got: Any) -> None:
+    """The task ``index``, or a bridge, returned a Request, whose run gave that, or was ``INTERRUPTED``."""
+    if index is None:
+        return  # a bridge has no record
+    nested = NestedRun(run.plan, run.log, times, run.over if run.observed else None)
+    record_of(log, index).nested = nested
+    if got is not INTERRUPTED:
+        nested.end(got)

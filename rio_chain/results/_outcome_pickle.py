@@ -1,0 +1,56 @@
+"""How an Outcome is pickled: whole, or with what can't be pickled left out.
+
+A chain has lambdas and locks, and errors of HTTP clients hold connections. None of them may keep a job from storing its
+Outcomes, so ``LeftOut`` is in their place. An error that can't be made again is replaced by one that has the same text
+and that the same ``except`` catches. Only the value of the Outcome itself must be picklable.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rio_chain._core import hooks
+from rio_chain._core.pickling import loads, plain_dumps, survives, tolerant_dumps
+from rio_chain.policies._shared_state import Shared
+from rio_chain.results._nested_run import NestedRun
+
+if TYPE_CHECKING:
+    from rio_chain.results._outcome import Outcome
+
+Parts = tuple[Any, Any, Any, Any]
+"""The plan, the log, the value or ``Failed``, and the times of an Outcome."""
+
+
+def packed(parts: Parts, *, failed: bool) -> bytes:
+    """The parts as bytes.
+
+    Raises:
+        Exception: whatever pickling raises, where the value can't be pickled.
+    """
+    try:
+        data, incomplete = tolerant_dumps(parts, _replaced)
+    except RecursionError:  # dozens of Requests that tasks returned, one within the other
+        data, incomplete = tolerant_dumps(parts, _without_nested)
+    if incomplete and not failed:
+        plain_dumps(parts[2])  # nobody wants an Outcome without its value
+    return data
+
+
+def unpacked(cls: type[Outcome[Any]], data: bytes) -> Outcome[Any]:
+    """The Outcome that was packed."""
+    return cls(*loads(data))
+
+
+def _without_nested(obj: object) -> Any:
+    return (type(None), ()) if isinstance(obj, NestedRun) else _replaced(obj)
+
+
+def _replaced(obj: object) -> Any:
+    """How to make something again that can't be pickled by itself."""
+    if isinstance(obj, Shared):
+        args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return partial(type(obj), *args, **kwargs), ()  # for pictures; what it has counted stays in its process
+    if isinstance(obj, BaseException) and not survives(obj):
+        return hooks.facade.portable_error(obj)
+    return None
