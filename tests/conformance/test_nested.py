@@ -168,3 +168,16 @@ async def test_it_is_shown(world: World) -> None:
     data = outcome.to_dict()
     assert [task["name"] for task in data["tasks"][0]["nested"]["tasks"]] == ["fetch", "fails", "upper", "joined"]
     assert "nested" not in data["tasks"][1]
+
+
+async def test_of_requests_that_are_nested_deeply_the_outermost_are_kept(world: World) -> None:
+    async def down(x: int) -> Any:
+        return chain(x - 1) if x else "end"
+
+    chain = Task(down)
+    outcome = await world.run(chain(150))
+    assert outcome.unwrap() == "end"
+    depth, here = 0, outcome.only.nested
+    while here is not None:
+        depth, here = depth + 1, here.only.nested
+    assert depth == 99
