@@ -80,7 +80,7 @@ class _Run(Protocol):
 
 def _is_deep(run: _Run | None) -> bool:
     """Whether it is nested so deeply that it is not kept: what ends all of them, goes through them one in the other."""
-    for _ in range(MOST_KEPT):
+    for _ in range(MOST_KEPT + 2):  # those around it, itself, and where there is none
         if run is None:
             return False
         run = run.around

@@ -180,4 +180,4 @@ async def test_of_requests_that_are_nested_deeply_the_outermost_are_kept(world: 
     depth, here = 0, outcome.only.nested
     while here is not None:
         depth, here = depth + 1, here.only.nested
-    assert depth == 99
+    assert depth == 100
