@@ -41,10 +41,16 @@ class NestedRun:
             over(got.error if type(got) is Failed else None)
 
     def interrupted(self, error: Any) -> None:
-        """The task that it is a part of ended with ``error``."""
-        if self._got is INTERRUPTED:
-            close(self._log, 0, len(self._log), error)
-            self.end(Failed(error))
+        """The task that it is a part of ended with ``error``. No recursion: a task may return its own Request."""
+        todo, found = [self], list[NestedRun]()
+        while todo:
+            one = todo.pop()
+            if one._got is INTERRUPTED:  # noqa: SLF001 - one of its own
+                found.append(one)
+                todo += [entry.nested for entry in one._log if getattr(entry, "nested", None) is not None]  # noqa: SLF001
+        for one in reversed(found):  # the innermost first, so that those around find them ended
+            close(one._log, 0, len(one._log), error)  # noqa: SLF001
+            one.end(Failed(error))
 
     @property
     def began(self) -> float:
