@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
 
 
-MOST_KEPT = 100
-"""Requests in Requests whose Outcomes are kept."""
 INTERRUPTED: Any = Failed(None)
 """Stands for the value of one that did not end by itself, while its task has not ended yet."""
 
@@ -70,11 +68,6 @@ class _Run(Protocol):
     log: Log
 
     @property
-    def around(self) -> _Run | None:
-        """The run that it is a part of, or in a body of which it was begun."""
-        ...
-
-    @property
     def observed(self) -> bool:
         """Whether it tells anybody what happens in it."""
         ...
@@ -84,18 +77,9 @@ class _Run(Protocol):
         ...
 
 
-def _is_deep(run: _Run | None) -> bool:
-    """Whether it is nested so deeply that it is not kept: what ends all of them, goes through them one in the other."""
-    for _ in range(MOST_KEPT + 2):  # those around it, itself, and where there is none
-        if run is None:
-            return False
-        run = run.around
-    return True
-
-
 def note_nested(log: Log, index: int | None, run: _Run, times: tuple[float, float], got: Any) -> None:
     """The task ``index``, or a bridge, returned a Request, whose run gave that, or was ``INTERRUPTED``."""
-    if index is None or _is_deep(run):
+    if index is None:
         return  # a bridge has no record
     nested = NestedRun(run.plan, run.log, times, run.over if run.observed else None)
     record_of(log, index).nested = nested

@@ -72,8 +72,7 @@ class Response:
             left; ``"no_time"``, the wait before it did not fit into a limit; ``"not_retried"``, the error is none of
             those that it retries; ``"budget"``, the budget denied it. None: there is no retry around it, the task did
             not fail, or something else ended it.
-        nested: the Outcome of the Request that its last call returned; None when it returned none, and where that would
-            be more than 100 deep.
+        nested: the Outcome of the Request that its last call returned; None when it returned none.
         counts: of a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
         index: of one of its ``items``: which one, counted from 0; else None.
     """
