@@ -115,6 +115,14 @@ class Frame:
         self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
         self.extra: Permit | None = None  # what the budget gave for the retry that runs
 
+    def over(self, now: float, value: Any) -> bool:
+        """As ``RaceFrame.over``; others never get this."""
+        raise NotImplementedError
+
+    async def answered(self, frames: list[Frame], value: Any) -> Position:
+        """As ``RaceFrame.answered``; others never get this."""
+        raise NotImplementedError
+
     async def failed(self, frames: list[Frame], error: Any) -> tuple[Position | None, Any]:
         """As ``RaceFrame.failed``; others never get this."""
         raise NotImplementedError

@@ -4,6 +4,9 @@
 for its limit, the call, a clock read and a log tuple. Frames, errors and all that is rare are handled outside of it.
 """
 
+# pyright gives up on so many branches in one loop, and calls types unknown that are declared. mypy infers them.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Awaitable
@@ -68,15 +71,15 @@ from rio_chain.engine._instructions import (
     USE,
     Branch,
     BridgeOp,
+    FanOutOp,
     HandlerOp,
     Op,
-    RaceOp,
     entering,
 )
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
 from rio_chain.engine._prepare import program_for
-from rio_chain.engine._race_frame import classified, enter_race
+from rio_chain.engine._race_frame import Interpret, classified, enter_race
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned
@@ -106,7 +109,7 @@ _AWAITED = (DIRECT, ASYNC)  # those of async functions, whose answers were await
 # | ANSWERED  | the answer is recorded                   | comes from a layer that looks at it; inner ones are left |
 #
 # `depth`: how many layers of the task are still to be entered (FULL: all; less after a retry). `limit`: when the step
-# has to be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames have to handle first.
+# has to be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames handle first.
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
@@ -116,12 +119,12 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     now = rt.now
     frames: list[Frame] = NO_FRAMES  # a list of its own is made when there is a first one
     deadline: float = strand.parent_deadline  # the earliest limit open around the instruction
-    depth = FULL
+    depth: int = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
     got: Any = None
     began = t
-    limit = deadline
+    limit: float = deadline
     while True:
         try:
             if problem is not None:
@@ -199,7 +202,8 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         note_call(log, index, began, t).succeeded(got)
                     if depth != FULL or not plain:  # frames were made, or have to be asked
                         phase = ANSWERED
-                        frames = frames or []
+                        if not frames:
+                            frames = []
                         enter(frames, strand.parent_deadline, began, op, (pc, depth, value))
                         await leave(strand, frames, pc, got)
                         deadline = frames[-1].deadline if frames else strand.parent_deadline
@@ -229,32 +233,31 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     value = got
                     pc += 1
                 elif code == RACE:
-                    frames = frames or []
-                    enter_race(strand, frames, cast("RaceOp", op), value, t, (interpret, ops))
+                    frames = enter_race(strand, frames, op, value, t, (_interpret, ops))
                     pc += 1
                     continue
                 elif code == RACED:
-                    race: Any = frames[-1]
-                    if race.over(t, value):
+                    if frames[-1].over(t, value):
                         frames.pop()
                         pc = op[1]
                         if t >= limit:
                             raise LimitPassed  # noqa: TRY301 - to the handler below
                         continue
-                    pc, depth, value = await race.answered(frames, value)
+                    pc, depth, value = await frames[-1].answered(frames, value)
                 elif code == ENTER:
-                    frames = frames or []
+                    if not frames:
+                        frames = []
                     enter(frames, strand.parent_deadline, t, op, (pc, depth, value))
                     deadline = limit = frames[-1].deadline
                     pc += 1
                 elif code == FAN:
                     _arm(strand, deadline)
-                    got = op
-                    value = await run_fan_out(strand, got, value, frames, partial(_part, ops))
-                    pc = got.after
+                    value = await run_fan_out(strand, cast("FanOutOp", op), value, frames, partial(_part, ops))
+                    pc = op[-1]  # its `after`
                 else:
                     _arm(strand, deadline)
-                    frames = frames or []
+                    if not frames:
+                        frames = []
                     pc, value = await _step(strand, ops, (pc, depth, value), frames)
                     deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
@@ -271,7 +274,8 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             if got is CALLED or isinstance(got, HeldCall):  # there was no answer to that call
                 strand.give_up(got if isinstance(got, HeldCall) else None)
             got = None  # what came may hold the error, whose traceback keeps this frame
-            frames = frames or []
+            if not frames:
+                frames = []
             if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
                 limit = frames[-1].deadline if frames else strand.parent_deadline
             if op[0] == TASK and problem is None:
@@ -393,3 +397,6 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
 def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Awaitable[Any]:
     """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
     return interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
+
+
+_interpret: Interpret = interpret  # for the calls of a race; the type of itself can't be inferred inside of it

@@ -31,11 +31,14 @@ _NO_FRAMES: list[Frame] = []
 _NO_RACE: Any = None
 _OVER = object()
 """Stands for a race that is over."""
-Part = tuple[Callable[[Strand, tuple[Op, ...], int, int, Any, float], Awaitable[Any]], tuple[Op, ...]]
+Interpret = Callable[[Strand, tuple[Op, ...], int, int, Any, float], Awaitable[Any]]
+Part = tuple[Interpret, tuple[Op, ...]]
 
 
-def enter_race(strand: Strand, frames: list[Frame], op: RaceOp, value: Any, now: float, part: Part) -> None:  # noqa: PLR0917 - on the hot path
-    """Enter a RACE: what follows is its first call."""
+def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: float, part: Part) -> list[Frame]:  # noqa: PLR0917 - on the hot path
+    """Enter a RACE: what follows is its first call. Gives the frames, with its own."""
+    if not frames:
+        frames = []
     rt = strand.rt
     _, _, replica, _, quick, delay, low, high = op
     try:
@@ -43,8 +46,8 @@ def enter_race(strand: Strand, frames: list[Frame], op: RaceOp, value: Any, now:
     except IndexError:
         frame = RaceFrame()
     if frame.op is not op:
-        frame.op, frame.part = op, part
-        frame.layer = cast("Any", replica)  # not one that a plan has as a policy
+        frame.op, frame.part = cast("RaceOp", op), part
+        frame.layer = replica
         frame.low, frame.high, frame.learned = low, high, delay is LEARNED
     frame.place = -1, FULL, value  # no instruction of the first call: that may be entered as well
     frame.entered = now
@@ -67,11 +70,12 @@ def enter_race(strand: Strand, frames: list[Frame], op: RaceOp, value: Any, now:
     new = log[low] is None if high - low == 1 else not any(log[low:high])
     if delay is LEARNED:
         delay = replica.delay()
+    at = INF
     if delay is not None:
         frame.at = at = now + delay
     if not quick or not (new or all(map(_untouched, log[low:high]))) or strand.run.observed:
         _begin(frame, now)
-    elif delay is not None and at < frame.deadline:
+    elif at < frame.deadline:
         frame.context = copy_context()
         timer = frame.timer
         if timer is None:
@@ -80,6 +84,7 @@ def enter_race(strand: Strand, frames: list[Frame], op: RaceOp, value: Any, now:
             timer.deadline = at
             if at < timer.entry_at:
                 rt.push_timer(timer, at)
+    return frames
 
 
 def _untouched(found: Any) -> bool:

@@ -13,7 +13,11 @@ from typing import Any, Protocol
 class Scope(Protocol):
     """A cancel scope."""
 
-    deadline: float
+    @property
+    def deadline(self) -> float: ...
+
+    @deadline.setter
+    def deadline(self, at: float, /) -> None: ...
 
     def __enter__(self) -> object: ...
 
