@@ -1,12 +1,10 @@
-"""The one interpreter: walks a program on any Runtime.
+"""The one interpreter: goes through a program on any Runtime. ``interpret`` is the hot path of the whole library.
 
-``walk`` is the hot path of the whole library. A task that answers in time costs one pass through its loop: one store
-for its limit, the call, a clock read and a log tuple. Frames, errors and all that is rare are handled outside of it.
+A task that answers in time costs one pass through its loop: one store for its limit, the call, a clock read and a log
+tuple. Frames, errors and all that is rare are handled outside of it. pyright calls some declared types in it unknown.
 """
 
-# pyright gives up on so many branches in one loop, and calls types unknown that are declared. mypy infers them.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
-
 from __future__ import annotations
 
 from collections.abc import Awaitable

@@ -35,7 +35,7 @@ Interpret = Callable[[Strand, tuple[Op, ...], int, int, Any, float], Awaitable[A
 Part = tuple[Interpret, tuple[Op, ...]]
 
 
-def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: float, part: Part) -> list[Frame]:  # noqa: PLR0917 - on the hot path
+def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: float, part: Part) -> list[Frame]:  # noqa: C901, PLR0917 - on the hot path
     """Enter a RACE: what follows is its first call. Gives the frames, with its own."""
     if not frames:
         frames = []
