@@ -46,7 +46,7 @@ class HedgeLog:
                 close(run.log, branch.low, branch.high, None, sibling=True)
             for task in range(branch.low, branch.high):
                 entry = record_of(run.log, task)
-                entry.started, entry.wasted = race.started, wasted
+                entry.started, entry.wasted = (race.started, wasted) if entry.calls else (0, 0)
                 entry.denied += race.denied
                 entry.winner = winner or 0
             run.merged(branch.low, branch.high, won=winner is not None)
