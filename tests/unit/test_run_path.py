@@ -54,7 +54,7 @@ def test_one_arun_takes_few_calls_in_few_files() -> None:
 
 
 def test_a_run_ends_in_one_function() -> None:
-    """An Outcome of a run that has begun is made in one place, and all three ways to run one call it."""
+    """An Outcome of a run that has begun is made in one place, and all four ways to run one call it."""
     made: list[str] = []
     ended: list[str] = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -62,7 +62,7 @@ def test_a_run_ends_in_one_function() -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 made += [path.name] * (node.func.id == "Outcome")
                 ended += [path.name] * (node.func.id == "finish")
-    assert sorted(ended) == ["_balancer.py", "_run.py", "_run_ticket.py"]
+    assert sorted(ended) == ["_balancer.py", "_map_worker.py", "_run.py", "_run_ticket.py"]
     assert set(made) <= {"_run.py"}, "of one that ran, and of one that never began"
 
 
