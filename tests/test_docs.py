@@ -125,7 +125,7 @@ def loaded(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_an_example_needs_no_way_around_its_types(page: Path) -> None:
     """``docs_build/typed_examples.py`` runs mypy and pyright over them, in CI."""
     code = loaded("typed_examples").code_of(page)

@@ -54,6 +54,12 @@ def test_the_commands_install_extras_that_exist() -> None:
     assert "pytest" in test
 
 
+def test_the_code_needs_no_way_around_its_types() -> None:
+    """``docs_build/typed_examples.py`` runs mypy and pyright over it, in CI."""
+    code = "\n".join(blocks("python"))
+    assert re.findall(r"\bAny\b|\bcast\(|# *type: *ignore|# *pyright:|# *mypy:", code) == []
+
+
 def test_links_lead_to_files() -> None:
     links = re.findall(r"\]\(([^)]+)\)", TEXT)
     assert links

@@ -23,6 +23,7 @@ from rio_chain.balancer._map_methods import MapMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.balancer._stats import Stats, WatchedBalancer
+from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
@@ -147,6 +148,8 @@ class Balancer(MapMethods, NotebookRepr):
             BalancerClosed: it is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
+        if DEV_MODE:
+            handed_over(request)
         lifetime = self._lifetime
         admission = lifetime.admission
         host = lifetime.binding.get(here=True)
@@ -206,6 +209,8 @@ class Balancer(MapMethods, NotebookRepr):
             Saturated: ``max_abandoned`` abandoned calls still run.
             UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
         """
+        if DEV_MODE:
+            handed_over(request)
         lifetime = self._lifetime
         host = lifetime.binding.get(here=False)
         if host.on_loop_thread():
@@ -236,6 +241,8 @@ class Balancer(MapMethods, NotebookRepr):
             BalancerClosed: it is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
+        if DEV_MODE:
+            handed_over(request)
         lifetime = self._lifetime
         host = lifetime.binding.get(here=False)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain.balancer._posted_request import RequestOptions, request_options
+from rio_chain.chain._never_run import handed_over
 from rio_chain.errors import UsageError
 from rio_chain.executors import warn_if_a_loop_runs
 from rio_chain.executors._stream import EventBuffer, Stream, events_of
@@ -36,6 +37,7 @@ class BalancerStream(Stream[Out]):
 
     def _plain_host(self) -> Host:
         self._once()
+        handed_over(self._request)
         host = self._lifetime().binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError("`for` would block the loop that has to run it; write `async for`")
@@ -44,6 +46,7 @@ class BalancerStream(Stream[Out]):
 
     def _async_host(self) -> Host:
         self._once()
+        handed_over(self._request)
         host = self._lifetime().binding.get(here=True)
         host.check_await()
         return host

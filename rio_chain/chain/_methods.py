@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from types import FunctionType
 
 from rio_chain._core.units import escape_nonprintable
@@ -16,12 +17,11 @@ def check_not_in_class(fn: object) -> None:
     Raises:
         ChainDefinitionError: it is one.
     """
-    frame = inspect.currentframe() if isinstance(fn, FunctionType) else None
-    caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
-    if not isinstance(fn, FunctionType) or caller is None or caller.f_code.co_flags & inspect.CO_OPTIMIZED:
+    if not isinstance(fn, FunctionType) or "." not in fn.__qualname__ or fn.__qualname__.endswith("<lambda>"):
         return
-    body = caller.f_locals.get("__qualname__")  # set in a class body alone
-    if isinstance(body, str):
+    caller = sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # that of this call would be a cycle
+    body = None if caller.f_code.co_flags & inspect.CO_OPTIMIZED else caller.f_locals.get("__qualname__")
+    if isinstance(body, str):  # set in a class body alone
         _check(fn, body)
 
 

@@ -13,6 +13,13 @@ from typing import Any
 
 from rio_chain._core.users_line import Line, users_line
 
+DEV_MODE = sys.flags.dev_mode
+
+
+def handed_over(request: object) -> None:
+    """It was given to something that runs it, whatever comes of that: an error of its own says why it did not run."""
+    getattr(request, "given", None)
+
 
 def warn_when_never_run(cls: Any) -> None:
     """Replace attributes of the class of Requests, so that one that is dropped without a run is reported."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -12,6 +11,7 @@ from attrs.exceptions import FrozenInstanceError
 from rio_chain._core import hooks
 from rio_chain._core.notebook_repr import Renderable
 from rio_chain._core.units import flag
+from rio_chain.chain._never_run import DEV_MODE, handed_over, warn_when_never_run
 
 if TYPE_CHECKING:
     from rio_chain._core.deadline import Deadline
@@ -93,6 +93,8 @@ class Request(Renderable, Generic[Out]):
             live: show the tasks while it goes on: in a notebook in one output of the cell, in a terminal as a table
                 (with the extra ``rio-chain[watch]``), elsewhere as lines on stderr. Drawn at most ten times a second.
         """
+        if DEV_MODE:
+            handed_over(self)
         shown = live is not False and flag(live, "live")
         return hooks.facade.blocking_run(live=shown)(self, executor, deadline)
 
@@ -162,7 +164,5 @@ def _found() -> hooks.RunInPlace:
     return _run_here
 
 
-if sys.flags.dev_mode:
-    from rio_chain.chain._never_run import warn_when_never_run
-
+if DEV_MODE:
     warn_when_never_run(Request)

@@ -17,7 +17,6 @@ from rio_chain.chain._bridge_checks import LEFT, LEFT_LAMBDA, RIGHT
 from rio_chain.chain._chain_signature import begins
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._methods import check_attribute
-from rio_chain.chain._node_checks import check_width
 from rio_chain.chain._nodes import FanOutNode, Named, labelled
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
@@ -326,7 +325,6 @@ class FanOut(Chain[P, tuple[*Ts]]):
         nodes, names = _compose.branches((self, other), "`&`")
         first = nodes[0]
         assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
-        check_width(len(first.branches) + 1, "`&`")
         wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
         return wider
 

@@ -29,6 +29,7 @@ from rio_chain.engine._classify_error import (
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
+from rio_chain.engine._end_races import classified
 from rio_chain.engine._enter_policy import enter_policies
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
@@ -77,7 +78,7 @@ from rio_chain.engine._instructions import (
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
 from rio_chain.engine._prepare import program_for
-from rio_chain.engine._race_frame import Interpret, classified, enter_race
+from rio_chain.engine._race_frame import Interpret, enter_race
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned

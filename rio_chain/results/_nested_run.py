@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from rio_chain.results._outcome import Failed, Outcome
+from rio_chain.results._failed import Failed
 from rio_chain.results._task_record import Log, close, record_of
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
+    from rio_chain.results._outcome import Outcome
 
 
 INTERRUPTED: Any = Failed(None)
@@ -23,6 +24,9 @@ class NestedRun:
     """
 
     __slots__ = ("_got", "_log", "_over", "_plan", "_times")
+
+    kind: ClassVar[type[Outcome[Any]]]
+    """What it is looked at as: the class of Outcomes, which is above this."""
 
     def __init__(self, plan: Plan, log: Log, times: tuple[float, float], over: Callable[[Any], None] | None) -> None:
         self._plan = plan
@@ -58,7 +62,7 @@ class NestedRun:
     def outcome(self) -> Outcome[Any]:
         """The Outcome."""
         began, ended = self._times
-        return Outcome(self._plan, self._log, self._got, (began, began, ended))
+        return self.kind(self._plan, self._log, self._got, (began, began, ended))
 
 
 class _Run(Protocol):

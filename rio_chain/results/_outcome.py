@@ -16,6 +16,8 @@ from rio_chain.chain._plan import hedged
 from rio_chain.errors import UnknownTask, describe_error
 from rio_chain.policies._wrong_loop_errors import ADVICE, is_advised
 from rio_chain.results._attempts_note import note_attempts
+from rio_chain.results._failed import Failed as Failed  # noqa: PLC0414 - as others import it from here
+from rio_chain.results._nested_run import NestedRun
 from rio_chain.results._response import Response
 from rio_chain.results._task_record import Log
 
@@ -39,15 +41,6 @@ def _rows(outcome: Outcome[Any], around: str = "", deep: int = 3) -> Iterator[tu
         yield name, response
         if deep and response.nested is not None:
             yield from _rows(response.nested, f"{name}/", deep - 1)
-
-
-class Failed:
-    """How a run, or a part of one, that failed ends: what stands in the place of its value."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: Any) -> None:
-        self.error = error
 
 
 class Outcome(Renderable, Generic[Out]):
@@ -253,3 +246,6 @@ class Outcome(Renderable, Generic[Out]):
         # values may be large or secret
         error = f" ({escape_nonprintable(type(self._value).__name__)})" if self._failed else ""
         return f"<Outcome {kind}{error} in {self.elapsed:.1f} ms, {len(self)} tasks>"
+
+
+NestedRun.kind = Outcome

@@ -336,7 +336,6 @@ class TestWidth:
                 "for a call for each of many items write each(chain, limit=10)",
             )
         refused(lambda: fan_out(**{f"k{i}": task for i in range(1_001)}), "`fan_out` runs all its branches at once")
-        refused(lambda: fan_out(*[task] * 1_000) & task, "`&` runs all its branches at once, and takes at most 1,000")
 
     def test_more_calls_than_one_request_may_make(self) -> None:
         task.replica(1_000).plan()

@@ -51,6 +51,35 @@ def test_each_way_to_run_one_counts() -> None:
     assert said(RUNS, "-X", "dev").count("never run") == 1, "the coroutine that was closed"
 
 
+REFUSED = """
+    from rio_chain import BalancerClosed, UsageError
+
+    closed = Balancer("thread")
+    with closed:
+        closed.run(Task(len)("four"))
+    arun = lambda request: asyncio.run(closed.arun(request))
+    for use in (closed.run, closed.post, arun, lambda request: list(closed.stream(request))):
+        try:
+            use(Task(len)("four"))
+        except BalancerClosed:
+            pass
+        else:
+            raise AssertionError(use)
+
+    async def blocks():
+        try:
+            Task(len)("four").run(executor="wrong")
+        except ValueError:
+            pass
+
+    asyncio.run(blocks())
+"""
+
+
+def test_one_that_is_refused_when_it_is_handed_over_has_an_error_of_its_own() -> None:
+    assert said(REFUSED, "-X", "dev") == ""
+
+
 @pytest.mark.parametrize("look", ["repr(page('four'))", "page('four').plan", "page('four').args", "page('four').svg()"])
 def test_to_look_at_one_does_not_run_it(look: str) -> None:
     assert said(f"page = Task(len)\n{look}\n", "-X", "dev").count("never run") == 1
