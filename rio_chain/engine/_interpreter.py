@@ -26,7 +26,7 @@ from rio_chain.engine._classify_error import (
     RESERVED,
     record_failed_call,
 )
-from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._end_races import classified
@@ -88,7 +88,6 @@ from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, note_call, record_of
 
-INF = float("inf")
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # answers that stand for something else
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # those that need no look
 NO_FRAMES = cast("list[Frame]", ())
