@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-from rio_chain.engine._classify_error import classify
+from rio_chain.engine._classify_error import EXITS, classify
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import INF, RACE_LOST, Frame, drop
 from rio_chain.engine._instructions import Op
@@ -22,8 +21,11 @@ async def classified(strand: Strand, frames: list[Frame], exc: BaseException, li
             error = classify(strand, frames, exc, limit, op)
         except BaseException:
             drop(frames)
-            with suppress(BaseException):  # the one that goes on is an interruption already
+            try:
                 await _all_gone(races, now=isinstance(exc, GeneratorExit))
+            except BaseException as again:  # the one that goes on is an interruption already
+                if isinstance(again, EXITS):
+                    raise
             raise
         finally:
             del exc  # its traceback keeps this frame

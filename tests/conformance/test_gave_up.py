@@ -55,7 +55,11 @@ async def test_the_reason(world: World, case: str) -> None:
     write, reason, attempts = CASES[case]
     outcome = await world.run(write(Task(fails))(1))
     found = outcome["fails"]
-    assert (found.status, found.gave_up, found.attempts) == ("failed", reason, attempts)
+    assert (found.status, found.gave_up) == ("failed", reason)
+    if case == "no time" and not world.virtual:
+        assert 1 <= found.attempts <= attempts  # a busy machine is late
+    else:
+        assert found.attempts == attempts
     if "answers" in [response.name for response in outcome]:
         assert outcome["answers"].gave_up is None
 
