@@ -18,6 +18,7 @@ from rio_chain.engine._hedge_log import HedgeLog
 from rio_chain.engine._instructions import Branch
 from rio_chain.engine._race import Contender, Race
 from rio_chain.engine._refused_answers import refused_by
+from rio_chain.engine._retries_in import retries_in
 from rio_chain.engine._runtime_protocol import Timer, Waiter
 from rio_chain.engine._side_call import SideCall
 from rio_chain.engine._side_strands import SideStrands
@@ -53,9 +54,9 @@ class HedgeRace:
         self.hedge = op.hedge  # whether its calls are replicas of one, and not chains of their own
         self.judges = op.replica.pick != _FIRST  # the chooser looks at the answers
         self.budget = budget_of(parent, frame.frames) if op.hedge else None
-        self.around = parent.contender
+        self.around = frame.contender  # the strand's may be that of a race inside of it by now
         self.race = Race(self.around, op.replica.count)
-        self.permits, self.rounds = parent.permits, parent.rounds
+        self.permits, self.rounds = parent.permits, frame.rounds + retries_in(frame.frames)
         self.log = HedgeLog(frame)
         self._lock = threading.RLock()  # on threads the calls run side by side
         self.sides = SideStrands(self.rt, self._lock, self.is_over, self._tell_strand)
@@ -336,9 +337,8 @@ class HedgeRace:
             raise Fail(error)
         for place in self.branch(winner).keeps:  # a branch beside the race may keep others
             self.parent.kept[place] = self.kept[winner][place]
-        after = self.replica.after
-        if isinstance(after, Quantile):
-            after.add(self.took[winner])
+        if isinstance(self.replica.after, Quantile):
+            self.replica.after.add(self.took[winner])
         self._forget()
         return won
 

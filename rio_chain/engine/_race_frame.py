@@ -16,10 +16,11 @@ from rio_chain.engine._discarded_results import close_here
 from rio_chain.engine._frames import INF, RACE_LOST, Fail, Frame, Position
 from rio_chain.engine._hedge import HedgeRace
 from rio_chain.engine._instructions import FULL, LEARNED, Op, RaceOp
+from rio_chain.engine._race import Contender
+from rio_chain.engine._retries_in import retries_in
 from rio_chain.engine._runtime_protocol import Timer
 from rio_chain.engine._side_call import SideCall
 from rio_chain.errors import CallbackFailed
-from rio_chain.policies import Retry
 from rio_chain.results._task_record import TaskRecord
 
 MOST_SPARE = 1_000
@@ -52,13 +53,14 @@ def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: flo
     frame.strand = strand
     frame.outer = strand.in_race
     frame.around = frames
+    frame.contender = strand.contender
     frame.replica = strand.replica
     frame.rounds = strand.rounds
     strand.in_race = frame
     if frames:
         frame.level = len(frames)
         frame.deadline = frames[-1].deadline
-        strand.rounds += _retries(frames)
+        strand.rounds += retries_in(frames)
     else:
         frame.level = 0
         frame.deadline = strand.parent_deadline
@@ -90,17 +92,6 @@ def _untouched(found: Any) -> bool:
     return found is None or (type(found) is TaskRecord and not found.calls and not found.errors and not found.started)
 
 
-def _retries(frames: list[Frame]) -> int:
-    """The retries between the race and one around it."""
-    found = 0
-    for around in reversed(frames):
-        if around.races:
-            break
-        if type(around.layer) is Retry:
-            found += around.retries
-    return found
-
-
 def _begin(frame: RaceFrame, now: float) -> None:
     """Make it a race from the beginning."""
     frame.quick = False
@@ -126,14 +117,14 @@ class RaceFrame(Frame):
         part: what runs a part of the program, and the program.
         outer: the race around it of which a call runs in this strand as well.
         quick: nothing but time and a failure can make it a race.
-        replica, rounds: those of the strand around it.
+        replica, rounds, contender: those of the strand around it.
         saved: what its tasks have logged in earlier rounds.
         won: the race is over, and its answer handed on.
     """
 
     __slots__ = (
-        "around", "at", "claim", "context", "given", "later", "learned", "level", "number", "op", "outer", "part",
-        "quick", "replica", "rounds", "saved", "strand", "timer", "won",
+        "around", "at", "claim", "contender", "context", "given", "later", "learned", "level", "number", "op", "outer",
+        "part", "quick", "replica", "rounds", "saved", "strand", "timer", "won",
     )  # fmt: skip
 
     races = True
@@ -145,6 +136,7 @@ class RaceFrame(Frame):
     level: int
     replica: int
     rounds: int
+    contender: Contender | None
 
     def __init__(self) -> None:
         # all that a first call in time leaves as it is: such a frame is used again

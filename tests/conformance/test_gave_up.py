@@ -21,7 +21,7 @@ from rio_chain import (
     settle,
 )
 
-STEADY = Backoff(base=20, factor=1, jitter="none")
+STEADY = Backoff(base=5_000, cap=5_000, factor=1, jitter="none")
 
 
 async def fails(x: Any) -> Any:
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Callable[[Task[[Any], Any]], Any], str | None, int]] = {
     "no retry": (lambda task: task.timeout(10_000), None, 1),
     "none left": (lambda task: task.retry(2, backoff=None), "exhausted", 3),
     "none asked for": (lambda task: task.retry(0), "exhausted", 1),
-    "no time": (lambda task: task.retry(5, backoff=STEADY).timeout(50), "no_time", 3),
+    "no time": (lambda task: task.retry(5, backoff=STEADY).timeout(1_000), "no_time", 1),
     "another error": (lambda task: task.retry(5, on=ValueError), "not_retried", 1),
     "a predicate": (lambda task: task.retry(5, on=lambda error: "no" not in str(error)), "not_retried", 1),
     "a budget": (lambda task: task.retry(5, backoff=None).budget(Budget(0, floor=0)), "budget", 1),
@@ -55,11 +55,7 @@ async def test_the_reason(world: World, case: str) -> None:
     write, reason, attempts = CASES[case]
     outcome = await world.run(write(Task(fails))(1))
     found = outcome["fails"]
-    assert (found.status, found.gave_up) == ("failed", reason)
-    if case == "no time" and not world.virtual:
-        assert 1 <= found.attempts <= attempts  # a busy machine is late
-    else:
-        assert found.attempts == attempts
+    assert (found.status, found.gave_up, found.attempts) == ("failed", reason, attempts)
     if "answers" in [response.name for response in outcome]:
         assert outcome["answers"].gave_up is None
 

@@ -164,6 +164,17 @@ async def test_a_call_of_the_outer_hedge_wins_over_both_of_the_inner(
     assert len(back.calls) == 4
 
 
+async def test_a_hedge_that_is_due_while_the_one_inside_of_it_races(world: World) -> None:
+    back, next_one = backend(world, *[(HANG, "x")] * 3, (1, "d")), backend(world, (1, "n"))
+    short = world.short
+    hedged = Task(back.fetch).replica(2, after=short).replica(2, after=1.5 * short)
+    outcome = await world.run((hedged >> Task(next_one.fetch).named("next").retry(1))(7))
+    assert outcome.unwrap() == "n"
+    assert next_one.calls[0].given == "d"
+    assert back.ends == ["cancelled"] * 3 + ["answered"]
+    assert outcome[0].attempts == 4
+
+
 async def test_a_hedge_inside_of_a_call_that_lost_ends_with_it(world: World) -> None:
     back = backend(world, (HANG, "a"), cleanup=5)
     quick = backend(world, (6 * world.short, "q"))

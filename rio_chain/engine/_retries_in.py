@@ -1,0 +1,19 @@
+"""How many retries are around a race."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rio_chain.engine._frames import Frame
+from rio_chain.policies import Retry
+
+
+def retries_in(frames: Sequence[Frame]) -> int:
+    """The retries between here and the next race around."""
+    found = 0
+    for around in reversed(frames):
+        if around.races:
+            break
+        if type(around.layer) is Retry:
+            found += around.retries
+    return found
