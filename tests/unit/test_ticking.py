@@ -11,7 +11,7 @@ import pytest
 import trio
 from conformance.harness import AutojumpLoop
 
-from rio_chain import Chain, Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, settle, when
+from rio_chain import Backoff, Chain, Task, TaskTimedOut, choose, each, expand, fan_out, race, reduce, settle, when
 
 TICK = 0.001  # seconds
 
@@ -137,3 +137,20 @@ def test_what_fails_about_when_its_limit_is_over_has_failed_or_timed_out(shape: 
         assert type(error) in {type(None), OSError, TaskTimedOut}, f"{limit} ms: {error!r}"
         statuses = {r.status for r in outcome}
         assert statuses <= {"succeeded", "failed", "timed_out", "cancelled"}, f"{limit} ms: {statuses}"
+
+
+def test_a_limit_that_passes_just_before_another_attempt_ends_the_task_and_does_not_skip_it() -> None:
+    async def fails(_: object) -> None:
+        raise OSError
+
+    steady = Backoff(base=10, factor=1, jitter="none")
+    found: set[str] = set()
+    with asyncio.Runner(loop_factory=Ticking) as runner:
+        for limit in range(10, 200):
+
+            async def run(limit: int = limit) -> Any:
+                return await Task(fails).retry(50, backoff=steady).timeout(limit)(7)
+
+            found.add(runner.run(run()).only.status)
+    assert found <= {"failed", "timed_out"}
+    assert "timed_out" in found
