@@ -19,9 +19,8 @@ from rio_chain.policies._permit import Permit
 if TYPE_CHECKING:
     from rio_chain.engine._attempt import Attempt
     from rio_chain.engine._current_run import Strand
+    from rio_chain.engine._late_answers import LateAnswers
     from rio_chain.engine._race import Contender
-    from rio_chain.engine._race_frame import RaceFrame
-    from rio_chain.engine._side_call import SideCall
 
 NO_KWARGS: dict[str, Any] = {}
 
@@ -76,7 +75,7 @@ class HeldCall:
 
     __slots__ = ("_answer", "_fn", "_gone", "_kept", "_race", "_running")
 
-    def __init__(self, fn: Callable[..., Any], race: RaceFrame | SideCall | None = None) -> None:
+    def __init__(self, fn: Callable[..., Any], race: LateAnswers | None = None) -> None:
         self._fn: Callable[..., Any] | None = fn
         self._race = race  # gets the answer of a call that was given up
         self._answer: list[Any] = []

@@ -18,8 +18,7 @@ from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.results._task_record import Log, TaskRecord
 
 if TYPE_CHECKING:
-    from rio_chain.engine._race_frame import RaceFrame
-    from rio_chain.engine._side_call import SideCall
+    from rio_chain.engine._late_answers import LateAnswers
     from rio_chain.engine._thread_bound_values import Pinned
     from rio_chain.policies import Budget
 
@@ -156,7 +155,7 @@ class Strand:
         self.replica = 0  # which of the calls made at once this is
         self.rounds = 0  # retries around them
         self.contender: Contender | None = None  # what it is in a race
-        self.in_race: RaceFrame | SideCall | None = None  # the call of a race that runs in it
+        self.in_race: LateAnswers | None = None  # the call of a race that runs in it
         self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
         self.permits: tuple[SharedPermit, ...] = ()  # that it has, or those around it
         self.pinned: tuple[Pinned, ...] = ()  # values that it has made on threads of their own, for an `each`
@@ -172,12 +171,11 @@ class Strand:
         """Whether it is not over."""
         return self.run is not _OVER
 
-    def fork(self, run: Run | None = None, rt: Runtime | None = None, race: Race | None = None) -> Strand:
+    def fork(self, run: Run | None = None, race: Race | None = None) -> Strand:
         """A strand beside this one, under the same limits, for who calls it; with a ``run`` of its own it keeps
         what it finds to itself. ``race``: the race that it is in.
         """
-        rt = rt or self.rt
-        strand = (run or self.run).strand(rt, rt.slot(), self.deadline)
+        strand = (run or self.run).strand(self.rt, self.rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.depth, strand.in_race = self.permits, self.depth + 1, self.in_race
         strand.contender = None if race is None else Contender(race)

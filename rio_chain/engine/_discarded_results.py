@@ -7,100 +7,18 @@ answer its cancellation. It is closed, so that a connection is not lost with it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from contextvars import Context
 from typing import Any, TypeVar
 
 from rio_chain._core.awaited import awaited
 from rio_chain.engine._blocking_call import NO_KWARGS, call_blocking, opened
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._runtime_protocol import Fires, Raised, Running, Runtime, Slot, Timer, Waiter
+from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.engine._thread_bound_values import Pinned, claim
 
 T = TypeVar("T")
 Late = Callable[[Any], None]
-
-
-class ClosingRuntime:
-    """A runtime for those who may lose: answers of their calls that reach nobody are handed on.
-
-    Args:
-        rt: the runtime that it stands for.
-        here: gets an answer that comes after its caller has gone, on the thread where it comes.
-        later: gets one that had come just when its caller was interrupted.
-    """
-
-    def __init__(self, rt: Runtime, here: Late, later: Late) -> None:
-        self._rt = rt
-        self._here = here
-        self.later = later
-        self.direct = rt.direct
-        self.places = rt.places
-        self.policies = rt.policies
-        self.checkpoints = rt.checkpoints
-        self.lanes = rt.lanes  # what comes out of a process is a copy, and the process that loses is killed
-        self.now, self.draw, self.sleep, self.holds = rt.now, rt.draw, rt.sleep, rt.holds
-        self.reserve, self.unreserve = rt.reserve, rt.unreserve
-        self.spare = rt.spare
-        self.spawn = rt.spawn  # what it begins does not belong to those who may lose
-
-    @property
-    def look_at(self) -> float:
-        """As ``Runtime.look_at``."""
-        return self._rt.look_at
-
-    async def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """As ``Runtime.call``."""
-        parcel = _Parcel(self._here, self.later)
-
-        def kept(*args: Any, **kwargs: Any) -> Any:
-            return parcel.sent(fn(*args, **kwargs))
-
-        return await parcel.awaited(self._rt.call(kept, args, kwargs))
-
-    async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """As ``Runtime.call_async``."""
-        parcel = _Parcel(self._here, self.later)
-
-        async def kept(*args: Any, **kwargs: Any) -> Any:
-            return parcel.sent(await fn(*args, **kwargs))
-
-        return await parcel.awaited(self._rt.call_async(kept, args, kwargs))
-
-    def slot(self) -> Slot:
-        """As ``Runtime.slot``."""
-        return self._rt.slot()
-
-    def race(self, works: Sequence[Callable[[], Awaitable[T]]], until: Callable[[T], bool]) -> Awaitable[list[Any]]:
-        """As ``Runtime.race``."""
-        return self._rt.race(works, until)
-
-    def start_side(
-        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context, ended: Callable[..., None]
-    ) -> Running:
-        """As ``Runtime.start_side``."""
-        return self._rt.start_side(main, context, ended)
-
-    def timer(self, target: Fires, at: float) -> Timer:
-        """As ``Runtime.timer``."""
-        return self._rt.timer(target, at)
-
-    def push_timer(self, timer: Timer, at: float) -> None:
-        """As ``Runtime.push_timer``."""
-        self._rt.push_timer(timer, at)
-
-    def free_timer(self, timer: Timer) -> None:
-        """As ``Runtime.free_timer``."""
-        self._rt.free_timer(timer)
-
-    def waiter(self) -> Waiter:
-        """As ``Runtime.waiter``."""
-        return self._rt.waiter()
-
-    def async_waiter(self) -> Waiter:
-        """As ``Runtime.async_waiter``."""
-        return self._rt.async_waiter()
 
 
 class _Parcel:
@@ -178,8 +96,6 @@ def close_interrupted(strand: Strand, value: Any) -> None:
     """Close what an interrupted strand had: the race around it does it later, else what can be closed at once."""
     if strand.in_race is not None:
         strand.in_race.answered_just_now(value)
-    elif isinstance(strand.rt, ClosingRuntime):
-        strand.rt.later(value)
     else:
         close_here((value,))
 

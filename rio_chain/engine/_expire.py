@@ -28,7 +28,7 @@ def _outermost_lost(strand: Strand, frames: list[Frame]) -> int | None:
     """Which frame is of a race that has interrupted the strand; -1: one around the walk."""
     around = strand.in_race
     while around is not None:
-        if around.lost and around not in frames:
+        if around.lost and id(around) not in map(id, frames):
             return -1
         around = around.outer
     return next((k for k, frame in enumerate(frames) if frame.lost), None)

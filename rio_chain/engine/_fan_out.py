@@ -10,17 +10,18 @@ from typing import Any
 from returns.result import Failure, Success
 
 from rio_chain.engine._current_run import CURRENT, Strand
-from rio_chain.engine._discarded_results import ClosingRuntime, close_all, close_here
+from rio_chain.engine._discarded_results import close_all, close_here
 from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
 from rio_chain.engine._instructions import Branch, FanOutOp
+from rio_chain.engine._late_answers import LateAnswers
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused, refused_by
-from rio_chain.engine._runtime_protocol import STOPPED, Runtime, no_winner
+from rio_chain.engine._runtime_protocol import STOPPED, no_winner
 from rio_chain.policies import Budget
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close
 
-RunBranch = Callable[[Branch, Runtime | None, Callable[[Any], bool]], Awaitable[Any]]
+RunBranch = Callable[[Branch, LateAnswers | None, Callable[[Any], bool]], Awaitable[Any]]
 """Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
 
 
@@ -56,11 +57,13 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
     part: RunPart,
     value: Any,
     branch: Branch,
-    rt: Runtime | None,
+    late: LateAnswers | None,
     decides: Callable[[Any], bool],
 ) -> Any:
-    own = strand.fork(rt=rt, race=race)
+    own = strand.fork(race=race)
     own.budget = budget
+    if late is not None:
+        own.in_race = late
     CURRENT.set(own)  # every branch has a context of its own
     try:
         got = await part(own, branch, value)
@@ -140,8 +143,7 @@ class _FirstSuccesses:
     async def branch(self, number: int, run: RunBranch) -> None:
         """One of the works."""
         branch = self.branches[number]
-        rt = ClosingRuntime(self.strand.rt, partial(self._gone, branch), partial(self._late, branch))
-        await run(branch, rt, partial(self._ended, number))
+        await run(branch, _LateOfBranch(self, branch), partial(self._ended, number))
 
     def _ended(self, number: int, got: Any) -> bool:
         """A branch has ended. Whether that decides it."""
@@ -172,12 +174,22 @@ class _FirstSuccesses:
         """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
         self.came, self.failures, self.late = [], [], []
 
-    def _gone(self, branch: Branch, value: Any) -> None:
-        """An answer came after its branch had been stopped."""
-        if not branch.shared:
+
+class _LateOfBranch(LateAnswers):
+    """Gets the answers of a branch that come when it has been stopped, or just then."""
+
+    __slots__ = ("_branch", "_crossing")
+
+    def __init__(self, crossing: _FirstSuccesses, branch: Branch) -> None:
+        self._crossing = crossing
+        self._branch = branch
+
+    def answered_late(self, value: Any) -> None:
+        """As ``LateAnswers.answered_late``."""
+        if not self._branch.shared:
             close_here([value])
 
-    def _late(self, branch: Branch, value: Any) -> None:
-        """An answer came just when its branch was stopped."""
-        if not branch.shared:
-            self.late.append(value)
+    def answered_just_now(self, value: Any) -> None:
+        """As ``LateAnswers.answered_just_now``."""
+        if not self._branch.shared:
+            self._crossing.late.append(value)

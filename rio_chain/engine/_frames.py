@@ -274,7 +274,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         frame.retries += 1
         new_round(log, frame.low, frame.high)
         if frame.high - frame.low == 1:
-            record_of(log, frame.low).status = "running"  # a limit that has passed by now ends the task, and not its turn
+            record_of(log, frame.low).status = "running"  # a limit that has passed by now ends the task
         return True
     for index in range(frame.low, frame.high):
         if log[index] is not None:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine._current_run import INF, Strand
+from rio_chain.engine._current_run import INF
 from rio_chain.engine._discarded_results import close_all, close_here
-from rio_chain.engine._frames import Fail, ask, budget_of, first_over
+from rio_chain.engine._frames import Fail, budget_of, first_over
 from rio_chain.engine._hedge_log import HedgeLog
 from rio_chain.engine._instructions import Branch
 from rio_chain.engine._race import Contender, Race
@@ -60,7 +60,6 @@ class HedgeRace:
         self.log = HedgeLog(frame)
         self._lock = threading.RLock()  # on threads the calls run side by side
         self.sides = SideStrands(self.rt, self._lock, self.is_over, self._tell_strand)
-        # the calls
         self.started = self.running = 1
         self.denied = self.ended = 0
         self.cut = False  # one has failed as any further call would
@@ -77,9 +76,9 @@ class HedgeRace:
         self._at = frame.at  # when, if nothing happens before
         least = op.replica.pick.least
         self._allowed = op.replica.starts(started=0, running=0, missing=least) - 1  # so many need not wait
-        # the call in the strand
-        self.in_place: Contender | None = Contender(self.race)
+        self.in_place: Contender | None = Contender(self.race)  # the call in the strand
         self.lost = False  # it was interrupted
+        self._dropped: Contender | None = None  # it was left without an answer
         self._began = frame.entered
         self._extra: Permit | None = None
         self._over = False  # the strand was told, or need not be
@@ -114,7 +113,7 @@ class HedgeRace:
             timer, self._timer = self._timer, None
             if timer is not None:
                 self.rt.free_timer(timer)
-            if at < INF and not self._over:
+            if at < INF and not self._over and not self.race.over:
                 self._timer = self.rt.timer(self, at)
 
     def fire(self) -> None:
@@ -164,16 +163,6 @@ class HedgeRace:
         self.kept[number] = kept
         return True
 
-    async def judged(self, strand: Strand, number: int, value: Any) -> tuple[Any, bool]:
-        """What the chooser's function makes of an answer, and whether that answer may win."""
-        pick = self.replica.pick
-        try:
-            mark = None if pick.ask is None else await ask(strand, pick.ask.role, pick.ask.fn, value)
-            return mark, await ask(strand, "pick", pick.good, mark)  # that may ask the mark whether it is true
-        except BaseException:
-            self.unneeded(number, value)
-            raise
-
     def answered(self, number: int, value: Any, mark: Any, times: tuple[float, float], log: Log, *, good: bool) -> None:
         """This call has answered. ``times``: when it began and ended."""
         if not good:
@@ -209,18 +198,27 @@ class HedgeRace:
         """The call in the strand has answered."""
         number, log = self.frame.number, self.parent.run.log
         contender = self._out_of_place()
+        self._take_log()
         self.answered(number, value, mark, (self._began, ended), log if good else self.log.own[number], good=good)
         contender.ended()
 
     def failed_in_place(self, error: Any) -> None:
         """The call in the strand has failed."""
         contender = self._out_of_place()
+        self._take_log()
         self.failed(self.frame.number, error)
         contender.ended()
 
     def lost_in_place(self) -> None:
         """It was interrupted, as the race is over."""
-        self._out_of_place().ended()
+        contender = self._out_of_place()
+        self._take_log()
+        contender.ended()
+
+    def _take_log(self) -> None:
+        parent, number = self.parent, self.frame.number
+        self.log.take(number)
+        self.kept[number] = parent.kept.copy() if parent.kept else parent.kept
 
     def _out_of_place(self) -> Contender:
         """The call in the strand is over, and interrupts nothing any more."""
@@ -231,8 +229,6 @@ class HedgeRace:
             parent.contender = self.around
         if lost:
             parent.slot.settle(None)
-        self.log.take(frame.number)
-        self.kept[frame.number] = parent.kept.copy() if parent.kept else parent.kept
         extra, self._extra = self._extra, None
         if extra is not None:
             extra.dropped()
@@ -348,7 +344,7 @@ class HedgeRace:
             self.race.decided = True
             running = self.in_place is not None
         if running:
-            self._out_of_place().ended()
+            self._dropped = self._out_of_place()
         self._stop()
 
     async def gone(self) -> None:
@@ -359,7 +355,11 @@ class HedgeRace:
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Nobody gets an answer."""
+        """Nobody gets an answer. Races inside of it were cleaned up before: what they owe and have logged is there."""
+        dropped, self._dropped = self._dropped, None
+        if dropped is not None:
+            self._take_log()
+            dropped.ended()
         if not self.log.merged:
             close_here(self.unwanted())
             self.log.merge(self)

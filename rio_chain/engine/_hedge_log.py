@@ -33,6 +33,8 @@ class HedgeLog:
         """Make one log of those of all calls. The winner's says how it ended; else that of one that failed."""
         self.merged = True
         frame, branches = self.frame, race.branches
+        if isinstance(frame.outer, type(frame)):
+            frame.outer.quick = False  # what is written here of calls made at once, is for that race to say
         run, op = frame.strand.run, frame.op
         if frame.saved is not None:
             run.log[op.low : op.high] = frame.saved

@@ -16,10 +16,11 @@ from rio_chain.engine._discarded_results import close_here
 from rio_chain.engine._frames import INF, RACE_LOST, Fail, Frame, Position
 from rio_chain.engine._hedge import HedgeRace
 from rio_chain.engine._instructions import FULL, LEARNED, Op, RaceOp
+from rio_chain.engine._judge_answer import judged
+from rio_chain.engine._late_answers import LateAnswers
 from rio_chain.engine._race import Contender
 from rio_chain.engine._retries_in import retries_in
 from rio_chain.engine._runtime_protocol import Timer
-from rio_chain.engine._side_call import SideCall
 from rio_chain.errors import CallbackFailed
 from rio_chain.results._task_record import TaskRecord
 
@@ -102,7 +103,7 @@ def _begin(frame: RaceFrame, now: float) -> None:
     frame.opened().begin(now)
 
 
-class RaceFrame(Frame):
+class RaceFrame(Frame, LateAnswers):
     """The frame of a RACE, from there to its RACED.
 
     Attributes:
@@ -131,7 +132,7 @@ class RaceFrame(Frame):
 
     part: Part
     strand: Strand
-    outer: RaceFrame | SideCall | None
+    outer: LateAnswers | None
     around: list[Frame]
     level: int
     replica: int
@@ -248,7 +249,7 @@ class RaceFrame(Frame):
             raise
         try:
             if race.judges:
-                mark, good = await race.judged(strand, self.number, value)
+                mark, good = await judged(race, strand, self.number, value)
         except CallbackFailed as exc:
             race.failed_in_place(exc)
         else:

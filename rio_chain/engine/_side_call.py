@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rio_chain.engine._classify_error import EXITS
-from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._frames import Fail, OuterExpired
+from rio_chain.engine._judge_answer import judged
+from rio_chain.engine._late_answers import LateAnswers
 from rio_chain.engine._race import Contender, RaceOver
 from rio_chain.errors import CallbackFailed
 from rio_chain.results._outcome import Failed
@@ -16,14 +18,10 @@ if TYPE_CHECKING:
     from rio_chain.policies._permit import Permit
 
 
-class SideCall:
-    """One such call. It also gets the answers of its blocking calls that were given up, as ``RaceFrame`` does."""
+class SideCall(LateAnswers):
+    """One such call."""
 
     __slots__ = ("number", "race")
-
-    lost = False
-    """It is cancelled when it is not needed."""
-    outer = None
 
     def __init__(self, race: HedgeRace, number: int) -> None:
         self.race = race
@@ -83,7 +81,7 @@ class SideCall:
         mark, good = None, True
         if race.judges:
             try:
-                mark, good = await race.judged(strand, number, value)
+                mark, good = await judged(race, strand, number, value)
             except CallbackFailed as exc:
                 race.failed(number, exc)
                 return
@@ -105,14 +103,10 @@ class SideCall:
         stopped = race.sides.stopped and not isinstance(exc, (Exception, *EXITS))
         return None if stopped else exc
 
-    def shift(self, run: Run, task: int) -> int:  # noqa: ARG002 - its run says it
-        """As ``RaceFrame.shift``."""
-        return 0
-
     def answered_late(self, value: Any) -> None:
-        """As ``RaceFrame.answered_late``."""
+        """As ``LateAnswers.answered_late``."""
         self.race.closed_late(self.number, value)
 
     def answered_just_now(self, value: Any) -> None:
-        """As ``RaceFrame.answered_just_now``."""
+        """As ``LateAnswers.answered_just_now``."""
         self.race.unneeded(self.number, value)

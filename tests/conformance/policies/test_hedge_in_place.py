@@ -10,7 +10,7 @@ from conformance.harness import World
 from conformance.policies.backends import HANG, Closable, backend
 from returns.result import Success
 
-from rio_chain import Budget, Chain, Quantile, Task, best, each, fan_out, quorum, race
+from rio_chain import Budget, Chain, Limit, Quantile, Task, TaskTimedOut, best, each, fan_out, quorum, race
 from rio_chain.engine import _hedge, _race_frame
 
 AnyChain = Chain[..., Any]
@@ -173,6 +173,55 @@ async def test_a_hedge_that_is_due_while_the_one_inside_of_it_races(world: World
     assert next_one.calls[0].given == "d"
     assert back.ends == ["cancelled"] * 3 + ["answered"]
     assert outcome[0].attempts == 4
+
+
+async def test_a_limit_inside_of_a_hedge_in_a_race_that_ends_is_free_again(world: World) -> None:
+    limit = Limit(2)
+    back = backend(world, (HANG, "x"))
+    raced = race(Task(back.fetch).limit(limit).replica(2), Task(back.fetch).named("other"))
+    outcome = await world.run(raced.timeout(world.short)(7))
+    assert type(outcome.error) is TaskTimedOut
+    await world.until(lambda: (limit.running, limit.waiting) == (0, 0))
+
+
+async def test_a_hedge_whose_race_is_over_does_not_fire_while_it_cleans_up(world: World) -> None:
+    slow, fast = backend(world, (HANG, "s"), cleanup=3 * world.short), backend(world, (7, "f"))
+    outcome = await world.run(race(Task(slow.fetch).replica(3, after=5), Task(fast.fetch).named("fast"))(7))
+    assert outcome.unwrap() == "f"
+    assert len(slow.calls) <= 2
+
+
+async def test_what_a_hedge_in_a_branch_that_is_not_needed_answers_is_closed_once(world: World) -> None:
+    made: list[Closable] = []
+    fast = backend(world, (5, "f"))
+
+    async def opens(_: object) -> Closable:
+        try:
+            await world.pause(HANG)
+        except BaseException:  # noqa: BLE001 - as one that has just got its connection
+            made.append(Closable("c"))
+            return made[-1]
+        raise AssertionError
+
+    outcome = await world.run(fan_out(Task(fast.fetch), Task(opens).replica(2, after=5_000), need=1)(7))
+    assert outcome.unwrap() == ("f",)
+    assert [one.closed for one in made] in ([1], [])
+
+
+@pytest.mark.parametrize("inner", [None, 5_000])
+async def test_calls_of_earlier_rounds_are_counted_where_hedges_nest_in_a_retry(
+    world: World, inner: float | None
+) -> None:
+    back = backend(world, (HANG, "x"))
+    hedged = Task(back.fetch).replica(2, after=inner).replica(2, after=None)
+    outcome = await world.run(hedged.timeout(world.short).retry(2, backoff=None)(7))
+    assert outcome.only.attempts == len(back.calls) == 3
+
+
+async def test_the_outer_of_two_says_how_many_were_started(world: World) -> None:
+    back = backend(world, (1, "a"))
+    outcome = await world.run(Task(back.fetch).replica(2).replica(2, after=5_000)(7))
+    assert (outcome.only.started, outcome.only.wasted) == (1, 0)
 
 
 async def test_a_hedge_inside_of_a_call_that_lost_ends_with_it(world: World) -> None:

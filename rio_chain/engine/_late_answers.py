@@ -1,0 +1,38 @@
+"""Who gets the answers of calls that were given up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rio_chain.engine._current_run import Run
+
+
+class LateAnswers(ABC):
+    """Gets the answers of a strand's calls that nobody waits for, so that they are closed. The innermost one gets them.
+
+    A strand runs a call of a hedge or race, or a branch of which not all are needed.
+    """
+
+    __slots__ = ()
+
+    outer: LateAnswers | None = None
+    """The one around it, where that is of a race of which a call runs in the same strand."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the call in its strand is not needed any more, and was interrupted because of that."""
+        return False
+
+    def shift(self, run: Run, task: int) -> int:  # noqa: ARG002 - as RaceFrame
+        """How far this task is from that of the first call, where the strand makes the same call at another place."""
+        return 0
+
+    @abstractmethod
+    def answered_late(self, value: Any) -> None:
+        """A call that was given up has answered, on whatever thread that comes."""
+
+    @abstractmethod
+    def answered_just_now(self, value: Any) -> None:
+        """A call has answered just when it was interrupted."""
