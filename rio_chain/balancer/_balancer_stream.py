@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain.balancer._posted_request import RequestOptions, request_options
@@ -47,7 +47,7 @@ class BalancerStream(Stream[Out]):
             return super().__aiter__()
 
     @contextlib.contextmanager
-    def _noting_refusal(self) -> Iterator[None]:
+    def _noting_refusal(self) -> Generator[None]:
         """Keep why it did not begin for who asks for the Outcome: a new error, as the one raised holds frames."""
         try:
             yield

@@ -181,3 +181,13 @@ async def test_requests_that_are_nested_deeply(world: World) -> None:
     while here is not None:
         depth, here = depth + 1, here.only.nested
     assert depth == 150
+
+
+async def test_events_of_a_request_in_an_item_name_the_item(world: World) -> None:
+    async def route(text: str) -> Request[str]:
+        return Task(upper)(text)
+
+    async with world.balancer() as balancer:
+        events = [event async for event in balancer.stream(each(Task(route))(["a", "b"]))]
+    within = [(event.within, event.item) for event in events if event.task == "upper"]
+    assert sorted(set(within)) == [(("route[0]",), None), (("route[1]",), None)]
