@@ -129,7 +129,7 @@ class DeadlineHeaderError(RioError, ValueError):
         return f"`{self.name}` {self.rule}; got {self.value}"
 
 
-class UnknownTask(RioError, LookupError):
+class UnknownTask(RioError, IndexError):
     """An Outcome was asked for a task that it does not have, or has more than once."""
 
 

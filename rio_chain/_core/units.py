@@ -9,14 +9,28 @@ from __future__ import annotations
 import math
 import reprlib
 from datetime import timedelta
+from itertools import islice
 from numbers import Real
+from typing import Any
 
 from rio_chain.errors import ChainDefinitionError
 
 Duration = float | timedelta
 """What a user may write for a duration: milliseconds, or a ``timedelta``."""
 
-_SHORT = reprlib.Repr()
+
+class _Repr(reprlib.Repr):
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """As that of ``Repr``, which sorts the keys; this keeps their order."""
+        if not x:
+            return "{}"
+        if level <= 0:
+            return "{...}"
+        pairs = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in islice(x, self.maxdict)]
+        return "{" + ", ".join([*pairs, *["..."] * (len(x) > self.maxdict)]) + "}"
+
+
+_SHORT = _Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
 

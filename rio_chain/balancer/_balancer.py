@@ -263,7 +263,8 @@ class Balancer(MapMethods, NotebookRepr):
         The request is posted when the loop over the stream begins, and may wait for its turn before the first event.
         Leaving the loop cancels it. Times of events count from the beginning of the run.
 
-        ``values`` is as for ``Request.stream``. What ``arun`` raises is raised when the loop begins.
+        ``values`` is as for ``Request.stream``. What ``arun`` raises is raised when the loop begins, before the first
+        event, and again by ``outcome``.
 
         Example:
             >>> from rio_chain import Balancer, Task

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.chain._never_run import handed_over
-from rio_chain.errors import UsageError
+from rio_chain.errors import BalancerClosed, QueueFull, Saturated, UsageError
 from rio_chain.executors import warn_if_a_loop_runs
-from rio_chain.executors._stream import EventBuffer, Stream, events_of
+from rio_chain.executors._stream import AsyncEventIterator, EventBuffer, EventIterator, Stream, events_of
 from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
@@ -34,6 +35,25 @@ class BalancerStream(Stream[Out]):
 
     def _made(self, now: Callable[[], float]) -> RequestOptions:
         return request_options(now, *self._options)
+
+    def __iter__(self) -> EventIterator:
+        """As ``Stream.__iter__``; raises what ``arun`` does."""
+        with self._noting_refusal():
+            return super().__iter__()
+
+    def __aiter__(self) -> AsyncEventIterator:
+        """As ``Stream.__aiter__``; raises what ``arun`` does."""
+        with self._noting_refusal():
+            return super().__aiter__()
+
+    @contextlib.contextmanager
+    def _noting_refusal(self) -> Generator[None]:
+        """Keep why it did not begin for who asks for the Outcome: a new error, as the one raised holds frames."""
+        try:
+            yield
+        except (QueueFull, Saturated, BalancerClosed) as error:
+            self._refusal = type(error)(*error.args)
+            raise
 
     def _plain_host(self) -> Host:
         self._once()

@@ -85,6 +85,7 @@ class MapMethods:
                 "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
             )
         window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
+        window.balancer = self
         return _mapping.outcomes(window, inputs, progress=progress)
 
     @overload
@@ -123,4 +124,9 @@ class MapMethods:
         lifetime = self._lifetime
         host = lifetime.binding.get(here=True)
         window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
+        window.balancer = self
         return _mapping.async_outcomes(window, inputs, progress=progress)
+
+
+for _call in (MapMethods.map, MapMethods.amap):
+    _call.__qualname__ = f"Balancer.{_call.__name__}"  # which Python's own errors say; users know that name alone

@@ -48,6 +48,7 @@ class Window(Generic[In, Out]):
         in_order: bool,
         with_input: bool,
     ) -> None:
+        self.balancer: object = None  # which lives as long as the one that reads: a dropped one would be closed
         self.requests = requests
         self.in_order = in_order
         self._with_input = with_input

@@ -161,6 +161,16 @@ class PolicyMethods(Composed, Generic[P, Out]):
         /,
         *,
         after: Duration | Quantile | None = ...,
+        to: Iterable[Callable[[X], Awaitable[Request[B]]]],
+        pick: Chooser = ...,
+    ) -> Chain[[X], A | B]: ...
+    @overload
+    def replica(
+        self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
+        n: int | None = ...,
+        /,
+        *,
+        after: Duration | Quantile | None = ...,
         to: Iterable[Callable[[X], Awaitable[Result[B, Any]]]],
         pick: Chooser = ...,
     ) -> Chain[[X], A | B]: ...

@@ -14,18 +14,12 @@ from typing import Any, cast
 from returns.result import Failure, Success
 
 from rio_chain._core.awaited import awaited
+from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall
 from rio_chain.engine._choose import chosen_branch, keyword_values
-from rio_chain.engine._classify_error import (
-    ANSWERED,
-    FLYING,
-    NOT_BEGUN,
-    REFUSED,
-    RESERVED,
-    record_failed_call,
-)
+from rio_chain.engine._classify_error import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, record_failed_call
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
@@ -183,7 +177,8 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         got = await call_async(strand, fn, value)
                     kind = kind_of(got)
                     if kind not in PLAIN and (
-                        kind in SPECIAL or (route not in _AWAITED and hasattr(kind, "__await__"))
+                        kind in SPECIAL
+                        or (issubclass(kind, ChainBase) if route in _AWAITED else hasattr(kind, "__await__"))
                     ):
                         if kind is Refused:
                             phase = REFUSED

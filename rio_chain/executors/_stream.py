@@ -99,6 +99,7 @@ class Stream(Generic[Out]):
         self._deadline = deadline
         self._host: Host | None = None
         self._ticket: Ticket[Out] | None = None  # None: the run has not begun
+        self._refusal: Exception | None = None  # why it did not begin, if a balancer did not take it
 
     @property
     def outcome(self) -> Outcome[Out]:
@@ -106,8 +107,13 @@ class Stream(Generic[Out]):
 
         Raises:
             UsageError: the run is not over, or has not begun.
+            QueueFull: the balancer refused it, so it never began. So do ``Saturated`` and ``BalancerClosed``.
         """
-        if self._ticket is None or not self._ticket.done:
+        if self._ticket is None:
+            if self._refusal is not None:
+                raise type(self._refusal)(*self._refusal.args)
+            raise UsageError("the run is not over, it has not begun; read its events, as in `for event in events`")
+        if not self._ticket.done:
             raise UsageError("the run is not over; read its events to the end, or ask behind the `with` around them")
         return self._ticket.wait()
 

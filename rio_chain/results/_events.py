@@ -39,7 +39,7 @@ class Event:
         replica: which of the calls made at once, 0 for the first. Of ``finished``: the one that has won.
         item: the index of the item of an ``each`` or ``expand`` that it belongs to; None outside of these.
         within: of a task of a Request that a function returned: the names of the tasks that returned it, the outermost
-            first; else empty. ``task`` is then its name in that Request.
+            first, one in an ``each`` as ``name[item]``; else empty. ``task`` is then its name in that Request.
         status: of ``finished``, as ``Response.status``.
         error: of ``attempt_failed``, and of ``finished`` without success.
         outcome: of ``ended``.

@@ -154,8 +154,15 @@ class Outcome(Renderable, Generic[Out]):
     def _names(self) -> list[str]:
         return [task.name for task in self.plan.tasks]
 
-    def _index(self, name: str) -> int:
+    def _index(self, name: str | int) -> int:
         names = self._names()
+        if not isinstance(name, str):
+            try:
+                return range(len(names))[name]
+            except IndexError:
+                raise UnknownTask(
+                    f"no task is at {name}; this run has {len(names)}, from 0: {', '.join(names)}"
+                ) from None
         name = name if name in names else escape_nonprintable(name)  # names are kept as printable ASCII
         if name in names:
             return names.index(name)
@@ -176,7 +183,7 @@ class Outcome(Renderable, Generic[Out]):
         return self
 
     def __getitem__(self, key: int | str) -> Response:
-        return self._response(self._index(key) if isinstance(key, str) else key)
+        return self._response(self._index(key))
 
     def __len__(self) -> int:
         return len(self.plan.tasks)

@@ -107,12 +107,25 @@ async def test_values_deadlines_and_what_is_refused(world: World) -> None:
         running = balancer.post(Task(waits)(1))
         await world.until(lambda: balancer.stats().running == 1)
         full = balancer.stream(Task(echo)(7), on_full="reject")
-        with pytest.raises(QueueFull):
+        with pytest.raises(UsageError, match="it has not begun"):
+            _ = full.outcome
+        with pytest.raises(QueueFull) as refused:
             _ = [event async for event in full]
+        for _ in range(2):
+            with pytest.raises(QueueFull) as told:
+                _ = full.outcome
+            assert str(told.value) == str(refused.value)
+        assert repr(full).endswith(": not begun>")
         gate.open()
         await running
+        await world.until(lambda: balancer.stats().running == 0)
+        assert [event.kind async for event in full][-1] == "ended", "there is room now"
+        assert full.outcome.value == 7
+    closed = balancer.stream(Task(echo)(7))
     with pytest.raises(BalancerClosed):
-        _ = [event async for event in balancer.stream(Task(echo)(7))]
+        _ = [event async for event in closed]
+    with pytest.raises(BalancerClosed):
+        _ = closed.outcome
 
 
 async def test_leaving_it_cancels_what_runs_and_what_waits(world: World) -> None:

@@ -20,12 +20,15 @@ from rio_chain import (
     Backoff,
     Balancer,
     Breaker,
+    BridgeFailed,
+    ChainDefinitionError,
     DeadlineExceeded,
     Limit,
     Outcome,
     Task,
     TaskTimedOut,
     current_attempt,
+    each,
     fan_out,
     race,
     remaining,
@@ -40,6 +43,10 @@ class Final(BaseException):
 
 async def echo(x: object) -> object:
     return x
+
+
+async def always_fails(_: object) -> object:
+    raise OSError
 
 
 async def others_are_well(world: World, balancer: Balancer) -> None:
@@ -328,14 +335,32 @@ async def test_a_task_that_returns_its_own_request_ends(world: World) -> None:
 
 
 async def test_tasks_functions_and_exceptions_are_values_like_others(world: World) -> None:
-    task = Task(echo)
     for value in (echo, ValueError("a value"), ValueError, type, ...):
         assert (await world.run(Task(lambda _, v=value: v).inline()(1))).result == Success(value)
         assert (await world.run(Task(as_async(value))(1))).result == Success(value)
-    for chain in (task, task >> task):
-        assert (await world.run(Task(as_async(chain))(1))).unwrap() is chain
-        outcome = await world.run(Task(lambda _, chain=chain: chain).inline()(1))
-        assert "call the chain first" in str(outcome.result.failure()), "a chain is no Request yet"
+
+
+async def test_a_chain_that_was_not_called_is_refused_as_an_answer(world: World) -> None:
+    task = Task(echo)
+    for chain in (task, task >> task, task & task, task.timeout(100)):
+        sync = Task(lambda _, chain=chain: chain)
+        for forgot in (
+            sync,
+            sync.inline(),
+            Task(as_async(chain)),
+            Task(as_async(chain)) & task,
+            Task(as_async(chain)).replica(2, after=50),
+            Task(as_async(chain)).timeout(100).retry(2, on=OSError),
+            task >> (lambda _, chain=chain: chain) >> task,
+            task >> as_async(chain) >> task,
+            each(Task(as_async(chain))).named("items"),
+            Task(always_fails).or_else(as_async(chain)),
+        ):
+            request = forgot([1])
+            failure = (await world.run(request)).result.failure()
+            error = failure.error if isinstance(failure, BridgeFailed) else failure
+            assert isinstance(error, ChainDefinitionError), (forgot, failure)
+            assert str(error).startswith("call the chain first, as in `await page(42)`"), forgot
 
 
 def as_async(value: object) -> Any:

@@ -181,3 +181,37 @@ async def test_requests_that_are_nested_deeply(world: World) -> None:
     while here is not None:
         depth, here = depth + 1, here.only.nested
     assert depth == 150
+
+
+async def test_events_of_a_request_in_an_item_name_the_item(world: World) -> None:
+    async def route(text: str) -> Request[str]:
+        return Task(upper)(text)
+
+    async with world.balancer() as balancer:
+        events = [event async for event in balancer.stream(each(Task(route))(["a", "b"]))]
+    within = [(event.within, event.item) for event in events if event.task == "upper"]
+    assert sorted(set(within)) == [(("route[0]",), None), (("route[1]",), None)]
+
+
+async def test_a_request_of_an_async_function_is_run_wherever_it_may_stand(world: World) -> None:
+    async def resolve(text: str) -> Request[str]:
+        return Task(upper)(text)
+
+    async def of_error(error: Exception) -> Request[str]:
+        assert str(error) == "no a"
+        return Task(upper)("a")
+
+    async def instead(error: Exception, text: str) -> Request[str]:
+        assert str(error) == "no a"
+        return Task(upper)(text)
+
+    for chain in (
+        Task(resolve) >> str.strip,
+        resolve >> Task(str.strip).inline(),
+        Task(str.strip).inline() >> resolve,
+        Task(str.strip).inline().then(resolve),
+        Task(fails) | of_error,
+        Task(fails).or_else(instead),
+        Task(fails).replica(to=[resolve], after=None),
+    ):
+        assert (await world.run(chain("a"))).value == "A", chain

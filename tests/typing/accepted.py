@@ -224,6 +224,29 @@ def chosen(u: User) -> Request[bytes]:  # a chain decided at run time
 assert_type((user >> Task(chosen))(1), Request[bytes])
 assert_type((user >> chosen)(1), Request[bytes])
 
+
+async def chosen_async(u: User) -> Request[bytes]:  # the same, chosen by what has to be awaited
+    raise NotImplementedError
+
+
+def decode(b: bytes) -> str:
+    raise NotImplementedError
+
+
+async def of_both_in_a_request(error: Exception, user: User) -> Request[int]:
+    raise NotImplementedError
+
+
+assert_type((Task(chosen_async) >> decode)(User()), Request[str])
+assert_type((user >> Task(chosen_async))(1), Request[bytes])
+assert_type((user >> chosen_async >> decode)(1), Request[str])
+assert_type(user.then(chosen_async)(1), Request[bytes])
+assert_type((chosen_async >> Task(decode))(User()), Request[str])
+assert_type((chosen >> Task(decode))(User()), Request[str])
+assert_type((Task(order_query) | chosen_async)(User()), Request[str | bytes])
+assert_type((Task(order_query) | of_both_in_a_request)(User()), Request[str | int])
+assert_type(Task(order_query).replica(to=[chosen_async])(User()), Request[str | bytes])
+
 # --- side by side ---------------------------------------------------------------------------------------------------
 
 a = order_query >> orders

@@ -157,7 +157,7 @@ def test_it_is_a_rio_error_and_an_exception_only(error: RioError, known: dict[st
         (ChainDefinitionError, (TypeError, ValueError)),
         (UsageError, RuntimeError),
         (BalancerClosed, RuntimeError),
-        (UnknownTask, LookupError),
+        (UnknownTask, (LookupError, IndexError)),
         (DeadlineHeaderError, ValueError),
         (TaskTimedOut, TimeoutError),
         (DeadlineExceeded, TimeoutError),

@@ -20,6 +20,7 @@ from rio_chain import (
     TaskTimedOut,
     UnknownTask,
     each,
+    fan_out,
     settle,
 )
 
@@ -152,8 +153,9 @@ def test_it_is_asked_by_place_or_by_name() -> None:
         outcome["ok"]
     with pytest.raises(UnknownTask, match=r"^no task is named 'nope'; this run has ok#1, ok#2, x$"):
         outcome["nope"]
-    with pytest.raises(IndexError):
-        outcome[3]
+    for index in (3, -4, 10**30):
+        with pytest.raises(UnknownTask, match=rf"^no task is at {index}; this run has 3, from 0: ok#1, ok#2, x$"):
+            outcome[index]
     with pytest.raises(UnknownTask, match=r"^`only` needs a chain of one task; this one has 3: ok#1, ok#2, x$"):
         outcome.only  # noqa: B018 - it raises
 
@@ -190,6 +192,7 @@ def test_the_summary_is_a_table() -> None:
         r"failed in 0.0 ms: ValueError: x\x1b[2J\ny",
     ]
     assert masked(Task(ok)(1).run().summary()).endswith("succeeded in 0.0 ms: 1")
+    assert fan_out(user=Task(ok), a=Task(ok))(1).run().summary().endswith(": {'user': 1, 'a': 1}")
 
 
 @pytest.mark.parametrize("join", [lambda: Task(bad) & Task(ok), lambda: settle(Task(bad), Task(ok))])

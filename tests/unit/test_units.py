@@ -126,6 +126,14 @@ def test_a_value_is_shown_on_one_short_line_whatever_it_is() -> None:
     assert short_repr(Spoofed()) == r"\x1b[2J<script>\n\u202eevil"
     assert len(short_repr("x" * 10_000)) < 80
     assert len(short_repr(list(range(10_000)))) < 80
+    assert len(short_repr(dict.fromkeys(range(10_000)))) < 80
+
+
+def test_a_dict_is_shown_in_its_own_order() -> None:
+    assert short_repr({"user": 1, "a": {"z": 2, "b": 3}}) == "{'user': 1, 'a': {'z': 2, 'b': 3}}"
+    assert short_repr({9: 1, 8: 2, 7: 3, 6: 4, 5: 5}) == "{9: 1, 8: 2, 7: 3, 6: 4, ...}"
+    deep = {1: {}, 0: {1: {1: {1: {1: {1: {1: {}}}}}}}}
+    assert short_repr(deep) == "{1: {}, 0: {1: {1: {1: {1: {1: {...}}}}}}}"
 
 
 @given(st.text())
