@@ -21,6 +21,7 @@ from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.balancer._posted_request import PostedRequest, RequestOptions
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
+from rio_chain.engine._run_events import new_run
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors._run_ticket import LOST
 from rio_chain.executors._ticket import Ticket
@@ -91,7 +92,7 @@ class MapRequests(Generic[Out]):
         Raises:
             BalancerClosed: it is closed.
         """
-        run = Run(request.plan)
+        run = new_run(request.plan, self.dispatcher.observers)
         run.priority = self.options.priority
         item = MapItem(request, run, self.host.runtime.now())
         with self._lock:
@@ -274,6 +275,7 @@ class MapWorker(PostedRequest):
         self.turn = turn
         self.ticket.withdraw = partial(dispatcher.withdraw, self, turn)
         until = several.options.until(rt, item.posted)
+        item.run.report("request_queued", None)
         if await dispatcher.turn_came(rt, turn, until):
             return True
         error = item.run.stop_error or dispatcher.passed_over(rt, until)
