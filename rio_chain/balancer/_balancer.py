@@ -175,7 +175,9 @@ class Balancer(MapMethods, NotebookRepr):
             if not admission.take(run):
                 error = await lifetime.dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
-                    return outcome_of_unbegun(request, run, error, posted, rt.now())
+                    outcome = outcome_of_unbegun(request, run, error, posted, rt.now())
+                    admission.unbegun(outcome)
+                    return outcome
                 began = rt.now()
             try:  # as ``execute`` does it, without one more coroutine for each request that is under way
                 walking = begin(rt, request, run, began, options.deadline, lifetime.settings.abandon_after)
@@ -183,7 +185,7 @@ class Balancer(MapMethods, NotebookRepr):
                 got = await walking
             finally:
                 outcome = finish(run, got, (posted, began, rt.now()))
-                admission.leave(run, began - posted, rt.now() - began)
+                admission.leave(run, began - posted, rt.now() - began, outcome)
         except BaseException as error:  # an interruption may come anywhere
             lifetime.refused(plan, error)
             run.dropped = admission.torn = True

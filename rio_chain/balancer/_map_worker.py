@@ -179,7 +179,10 @@ class MapRequests(Generic[Out]):
 
     def unbegun(self, item: MapItem[Out], error: Exception) -> None:
         """Answer an item that will not run, or not on."""
-        self.answer(item, outcome_of_unbegun(item.request, item.run, error, item.posted, self.host.runtime.now()))
+        outcome = outcome_of_unbegun(item.request, item.run, error, item.posted, self.host.runtime.now())
+        if not item.done:
+            self.dispatcher.admission.unbegun(outcome)
+        self.answer(item, outcome)
 
     def ended(self, worker: MapWorker, error: Exception | None = None) -> None:
         """A worker is over. With an ``error`` it takes those with it that waited for it."""
@@ -248,16 +251,16 @@ class MapWorker(PostedRequest):
                 ended = now()
                 outcome = finish(run, got, (posted, began, ended))
                 if got is UNFINISHED:
-                    admission.leave(run, began - posted, ended - began)
+                    admission.leave(run, began - posted, ended - began, outcome)
             following = several.take(self)
             turn: Turn | None = None
             try:
                 if following is None:
-                    admission.leave(run, began - posted, ended - began)
+                    admission.leave(run, began - posted, ended - began, outcome)
                 else:
                     self.item, self.ticket.run = following, following.run
                     turn = admission.pass_on(
-                        run, following.run, priority, following.posted, began - posted, ended - began
+                        run, following.run, priority, following.posted, began - posted, ended - began, outcome
                     )
             finally:
                 several.answer(item, outcome)

@@ -33,7 +33,6 @@ from rio_chain.results._task_record import Log, record_of
 if TYPE_CHECKING:
     from rio_chain.engine._race_frame import RaceFrame
 
-
 _FIRST = First()
 
 
@@ -246,6 +245,7 @@ class HedgeRace:
                 self._extra = self.budget.extra()
                 if self._extra is None:
                     self._ended(denied=True)
+                    self.log.denied(self, number)
                     continue
             with self._lock:
                 self.started += 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -173,6 +174,17 @@ def next_number() -> int:
 def calling() -> bool:
     """Whether the code that asks was called by an observer."""
     return getattr(_calling, "deep", 0) > 0
+
+
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """What begins in this block, on this thread, is observed by nobody: the runs of a simulation."""
+    deep = getattr(_calling, "deep", 0)
+    _calling.deep = deep + 1
+    try:
+        yield
+    finally:
+        _calling.deep = deep
 
 
 def deliver(observers: Sequence[Observer], event: Event) -> None:
