@@ -308,9 +308,11 @@ def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> t
 def _breaker_changed(policy: str, state: str) -> None:
     """A change goes to the observers of the run that caused it; one without a run, to those of the process."""
     strand = CURRENT.get()
+    if calling():  # an observer has changed it, and would be called for ever
+        return
     if isinstance(strand, ObservedStrand):
         strand.watch.tell("breaker_changed", None, None, policy=policy, reason=state)
-    elif OBSERVERS and (strand is None or not strand.open) and not calling():
+    elif OBSERVERS and (strand is None or not strand.open):
         deliver(tuple(OBSERVERS), Event("breaker_changed", None, 0.0, policy=policy, reason=state))
 
 
