@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import get_meter
+from opentelemetry.metrics import get_meter, get_meter_provider
 
 from rio_chain.contrib._metrics import BUCKETS, Labels, Metric, Recorder, label_names
+from rio_chain.contrib._otel_providers import ProviderWatch
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -27,6 +28,11 @@ def opentelemetry_metrics(provider: MeterProvider | None) -> Recorder:
         return lambda labels: partial(made.add, 1, attributes(metric, labels))
 
     return Recorder(histogram, counter)
+
+
+def watch_meters(provider: MeterProvider | None) -> ProviderWatch:
+    """Whether metrics go anywhere."""
+    return ProviderWatch(provider, get_meter_provider, "_METER_PROVIDER")
 
 
 def attributes(metric: Metric, labels: Labels) -> dict[str, str]:

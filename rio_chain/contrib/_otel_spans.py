@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Link, Span, SpanContext, StatusCode, get_current_span, get_tracer, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    StatusCode,
+    get_current_span,
+    get_tracer,
+    get_tracer_provider,
+    set_span_in_context,
+)
 
 from rio_chain._core.lane_wrapper import LANE_WRAPPER, CallInLane
+from rio_chain.contrib._otel_providers import ProviderWatch
 from rio_chain.results._events import Event
 
 if TYPE_CHECKING:
@@ -99,6 +109,11 @@ class OpenTelemetrySpans:
         if task is not None:
             task.span.set_attribute("rio_chain.attempts", event.attempt)
             end_span(task.span, event)
+
+
+def watch_tracers(provider: TracerProvider | None) -> ProviderWatch:
+    """Whether spans go anywhere."""
+    return ProviderWatch(provider, get_tracer_provider, "_TRACER_PROVIDER")
 
 
 class RunSpans:

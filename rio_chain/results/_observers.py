@@ -21,6 +21,16 @@ from rio_chain.results._events import ErrorName, Event
 Observe = Callable[[Event], object]
 
 
+class PausingObserver:
+    """An observer that may have nothing to do. It is asked before each run, and need not observe that."""
+
+    __slots__ = ()
+
+    def idle(self) -> bool:
+        """Whether it wants no events of a run that begins now."""
+        raise NotImplementedError
+
+
 class Observer:
     """A function that is called with every Event, and what it may see. ``Balancer(observers=[...])`` takes one.
 
@@ -43,7 +53,7 @@ class Observer:
         [4]
     """
 
-    __slots__ = ("_reported", "errors", "fn", "removed", "values")
+    __slots__ = ("_reported", "errors", "fn", "idle", "removed", "values")
 
     def __init__(self, fn: Observe, *, errors: bool = False, values: bool = False) -> None:
         given: Any = fn
@@ -54,6 +64,7 @@ class Observer:
                 f"`async def`, and let it post to a queue what has to be awaited"
             )
         self.fn: Observe = callback(given, "observer", "a plain function of one Event, as in add_observer(seen.append)")
+        self.idle = given.idle if isinstance(given, PausingObserver) else None
         self.errors = flag(errors, "errors")
         self.values = flag(values, "values")
         self.removed = False
@@ -162,8 +173,11 @@ def observers_now(own: Sequence[Observer] = ()) -> tuple[Observer, ...]:
     """Those of a run that begins here. None for one that an observer itself begins, or it would observe that again."""
     if calling():
         return ()
-    everywhere = tuple(OBSERVERS)
-    return (*everywhere, *(one for one in own if all(one.fn is not other.fn for other in everywhere)))
+    everywhere = [one for one in OBSERVERS if one.idle is None or not one.idle()]
+    for one in own:
+        if all(one.fn is not other.fn for other in everywhere) and (one.idle is None or not one.idle()):
+            everywhere.append(one)
+    return tuple(everywhere)
 
 
 def next_number() -> int:

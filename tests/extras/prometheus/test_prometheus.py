@@ -135,7 +135,7 @@ for _ in range(int(sys.argv[1])):
 
 
 def test_processes_of_one_server_are_summed(tmp_path: Path) -> None:
-    """As under gunicorn: each worker writes files, and the one that is scraped adds them up, also those of dead ones."""
+    """As under gunicorn: each worker writes files. The one that is scraped adds them up, also those of dead ones."""
     from prometheus_client import generate_latest, multiprocess  # noqa: PLC0415 - needs the extra
 
     for calls in ("2", "3"):
