@@ -11,7 +11,7 @@ from returns.result import Failure
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._instructions import CALL, DIRECT, LANE, PLACE
-from rio_chain.engine._runtime_protocol import Raised
+from rio_chain.engine._runtime_protocol import Raised, kind_of
 from rio_chain.results._task_record import Status
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ObservedCall:
         except BaseException as error:
             self._ends(error)
             raise
-        if not self._blocking and hasattr(got, "__await__") and type(got) is not Request:
+        if not self._blocking and hasattr(got, "__await__") and kind_of(got) is not Request:
             return self._rest(got)  # its body has not begun yet, and runs in this context
         self._ends(None, got)
         return got
@@ -103,7 +103,7 @@ class ObservedCall:
             error = None
         elif isinstance(got, Raised):
             error = got.error
-        elif isinstance(got, Failure):
+        elif kind_of(got) is Failure:
             error = got.failure()
         self._tell("attempt_ended", status=status, error=error, elapsed=elapsed)
         if given_up:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import count
 from types import TracebackType
@@ -191,7 +191,7 @@ def calling() -> bool:
 
 
 @contextmanager
-def unobserved() -> Iterator[None]:
+def unobserved() -> Generator[None]:
     """What begins in this block, on this thread, is observed by nobody: the runs of a simulation."""
     deep = getattr(_calling, "deep", 0)
     _calling.deep = deep + 1
