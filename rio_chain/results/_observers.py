@@ -53,7 +53,7 @@ class Observer:
         [4]
     """
 
-    __slots__ = ("_reported", "errors", "fn", "idle", "removed", "values")
+    __slots__ = ("_reported", "errors", "fn", "removed", "values")
 
     def __init__(self, fn: Observe, *, errors: bool = False, values: bool = False) -> None:
         given: Any = fn
@@ -64,7 +64,6 @@ class Observer:
                 f"`async def`, and let it post to a queue what has to be awaited"
             )
         self.fn: Observe = callback(given, "observer", "a plain function of one Event, as in add_observer(seen.append)")
-        self.idle = given.idle if isinstance(given, PausingObserver) else None
         self.errors = flag(errors, "errors")
         self.values = flag(values, "values")
         self.removed = False
@@ -173,11 +172,9 @@ def observers_now(own: Sequence[Observer] = ()) -> tuple[Observer, ...]:
     """Those of a run that begins here. None for one that an observer itself begins, or it would observe that again."""
     if calling():
         return ()
-    everywhere = [one for one in OBSERVERS if one.idle is None or not one.idle()]
-    for one in own:
-        if all(one.fn is not other.fn for other in everywhere) and (one.idle is None or not one.idle()):
-            everywhere.append(one)
-    return tuple(everywhere)
+    everywhere = tuple(OBSERVERS)
+    found = (*everywhere, *(one for one in own if all(one.fn is not other.fn for other in everywhere)))
+    return tuple([one for one in found if not (isinstance(one.fn, PausingObserver) and one.fn.idle())])
 
 
 def next_number() -> int:
