@@ -6,7 +6,6 @@ down is wrong for ever when an observer is added or removed in the middle of a r
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -83,13 +82,12 @@ class Series(Generic[Instrument]):
     never labels.
     """
 
-    __slots__ = ("_known", "_lock", "_make", "_metric")
+    __slots__ = ("_known", "_make", "_metric")
 
     def __init__(self, metric: Metric, make: Callable[[Labels], Instrument]) -> None:
         self._metric = metric
         self._make = make
         self._known: dict[Labels, Instrument] = {}
-        self._lock = threading.Lock()
 
     def of(self, event: Event, status: str | None) -> Instrument:
         """What records this event, made once for each combination of labels."""
@@ -99,13 +97,11 @@ class Series(Generic[Instrument]):
         return self._new(labels) if found is None else found
 
     def _new(self, labels: Labels) -> Instrument:
-        with self._lock:  # several threads may come with the last one that fits
-            if len(self._known) >= MOST_SERIES:
-                labels = (*(OTHER for _ in labels[:-1]), labels[-1])  # there are few statuses
-            found = self._known.get(labels)
-            if found is None:
-                found = self._known[labels] = self._make(labels)
-            return found
+        """There is no lock, which a fork might copy held: threads that come at once may make a few series more."""
+        if len(self._known) >= MOST_SERIES:
+            labels = (*(OTHER for _ in labels[:-1]), labels[-1])  # there are few statuses
+        found = self._known.get(labels)
+        return self._known.setdefault(labels, self._make(labels)) if found is None else found
 
 
 class Recorder:

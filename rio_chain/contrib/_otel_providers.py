@@ -19,12 +19,13 @@ class ProviderWatch:
             longer than a whole run of a quick function. Without such a variable ``get`` is called.
     """
 
-    __slots__ = ("_active", "_get", "_given", "_name")
+    __slots__ = ("_active", "_get", "_given", "_name", "_variables")
 
     def __init__(self, given: object, get: Callable[[], Any], name: str) -> None:
         self._given = given
         self._get = get
         self._name = name
+        self._variables: dict[str, object] = getattr(get, "__globals__", {})
         self._active = False
         self.idle()
 
@@ -34,8 +35,7 @@ class ProviderWatch:
             return False
         provider = self._given
         if provider is None:
-            variables: dict[str, object] = getattr(self._get, "__globals__", {})
-            provider = variables.get(self._name, _UNKNOWN)
+            provider = self._variables.get(self._name, _UNKNOWN)
             if provider is None:
                 return True
             if provider is _UNKNOWN:

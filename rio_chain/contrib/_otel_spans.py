@@ -127,7 +127,7 @@ class RunSpans:
         self._wrapper = LANE_WRAPPER.get()
         self.context = set_span_in_context(span, self._outside)
         self._tasks: dict[Path, TaskSpan] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         attach(self.context)
         LANE_WRAPPER.set(headers_for_lane)
 

@@ -70,7 +70,10 @@ class OpenTelemetryObserver(PausingObserver):
 
     def idle(self) -> bool:
         """Whether no provider is set, so that a run need not be observed."""
-        return all(provider.idle() for provider in self._providers)
+        for provider in self._providers:  # noqa: SIM110 - asked before each run, and `all` takes twice as long
+            if not provider.idle():
+                return False
+        return True
 
     def __call__(self, event: Event, /) -> None:
         """Take one event."""

@@ -172,8 +172,9 @@ def observers_now(own: Sequence[Observer] = ()) -> tuple[Observer, ...]:
     """Those of a run that begins here. None for one that an observer itself begins, or it would observe that again."""
     if calling():
         return ()
-    everywhere = tuple(OBSERVERS)
-    found = (*everywhere, *(one for one in own if all(one.fn is not other.fn for other in everywhere)))
+    found = tuple(OBSERVERS)
+    if own:
+        found = (*found, *(one for one in own if all(one.fn is not other.fn for other in found)))
     return tuple([one for one in found if not (isinstance(one.fn, PausingObserver) and one.fn.idle())])
 
 

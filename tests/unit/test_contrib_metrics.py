@@ -108,22 +108,22 @@ def test_after_a_thousand_series_names_are_other() -> None:
     assert kept.counts["rio_chain.hedge", ("page", "one more", "won")] == 1
 
 
-def test_threads_that_come_at_once_make_a_series_once() -> None:
-    made: list[Labels] = []
-    series = Series(COUNTS["cache_hit"].metric, lambda labels: made.append(labels) or labels)
+def test_threads_that_come_at_once_get_the_same_series() -> None:
+    series: Series[list[Labels]] = Series(COUNTS["cache_hit"].metric, lambda labels: [labels])
     gate = threading.Barrier(8)
+    got: list[list[int]] = []
 
     def work() -> None:
         gate.wait()
-        for number in range(200):
-            series.of(event("cache_hit", task=f"task {number}"), "hit")
+        got.append([id(series.of(event("cache_hit", task=f"task {number}"), "hit")) for number in range(200)])
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == len(set(made)) == 200
+    assert got == [got[0]] * 8
+    assert len(set(got[0])) == 200
 
 
 def test_the_page_about_metrics_has_every_metric() -> None:
