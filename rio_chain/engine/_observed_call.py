@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +54,33 @@ class ObservedCall:
         return self._async, route
 
     def _sync(self, value: Any) -> Any:
+        if not self._blocking and self._strand.rt.direct:
+            got = self._called(value)
+            return self._rest(got) if is_awaitable(got) else got  # what it awaits runs in this context, too
+        context = copy_context()  # this thread leaves it when the function returns, and what that awaits goes on in it
+        got = context.run(self._called, value)
+        if not is_awaitable(got):
+            return got
+        if self._blocking:
+            try:
+                self._running.pop()
+            except IndexError:  # it was given up
+                context.run(self._ends, None, got)
+                return got
+            self._blocking = False
+            self._running.append(None)
+        return AwaitedInContext(context, got, self._ends)
+
+    def _called(self, value: Any) -> Any:
+        """Call the function. If it gives something to await, it has not ended."""
         self._starts()
         try:
             got = self._fn(value)
         except BaseException as error:
             self._ends(error)
             raise
-        if not self._blocking and hasattr(got, "__await__") and kind_of(got) is not Request:
-            return self._rest(got)  # its body has not begun yet, and runs in this context
-        self._ends(None, got)
+        if not is_awaitable(got):
+            self._ends(None, got)
         return got
 
     async def _async(self, value: Any) -> Any:
@@ -137,6 +156,65 @@ class ObservedCall:
     def _tell(self, kind: Any, **more: Any) -> None:
         part = self._part
         part.watch.tell(kind, self._index, part.item, **self._attempt, **more)
+
+
+class AwaitedInContext:
+    """What a sync function gave to be awaited, such as the coroutine of ``lambda url: client.get(url)``.
+
+    Each step of it runs in the context in which the function was called, whichever thread or task awaits it.
+
+    Args:
+        context: that context.
+        awaitable: what the function gave.
+        ends: called in the context, with the error or None, and with the answer.
+    """
+
+    __slots__ = ("_awaitable", "_context", "_ends")
+
+    def __init__(self, context: Context, awaitable: Any, ends: Callable[[BaseException | None, Any], None]) -> None:
+        self._context = context
+        self._awaitable = awaitable
+        self._ends = ends
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run = self._context.run
+        try:
+            steps: Any = run(self._awaitable.__await__)
+            asked = run(next, steps)
+            while True:
+                try:
+                    sent = yield asked
+                except GeneratorExit:
+                    run(getattr(steps, "close", _nothing))
+                    raise
+                except BaseException as error:
+                    if not hasattr(steps, "throw"):
+                        raise
+                    asked = run(steps.throw, error)
+                else:
+                    asked = run(next, steps) if sent is None else run(steps.send, sent)
+        except StopIteration as over:
+            got = over.value
+        except BaseException as error:
+            run(self._ends, error, None)
+            raise
+        run(self._ends, None, got)
+        return got
+
+    def close(self) -> None:
+        """Nobody awaits it."""
+        self._context.run(self._ends, GeneratorExit(), None)
+        getattr(self._awaitable, "close", _nothing)()
+
+
+def is_awaitable(got: Any) -> bool:
+    """Whether the interpreter awaits it. It runs a Request, and that is no part of the attempt."""
+    kind = kind_of(got)
+    return kind is not Request and hasattr(kind, "__await__")
+
+
+def _nothing() -> None:
+    pass
 
 
 _SYNC = (PLACE, CALL)

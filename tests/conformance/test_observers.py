@@ -649,6 +649,58 @@ async def test_an_attempt_starts_and_ends_in_the_context_of_its_sync_body(world:
 
 
 @pytest.mark.real_time
+async def test_what_a_sync_function_gives_to_await_runs_in_the_context_of_its_attempt(world: World, seen: Seen) -> None:
+    """As ``lambda url: client.get(url)`` does."""
+    found: list[str] = []
+
+    async def rest(x: int) -> int:
+        found.append(inside.get())
+        await world.pause(1)
+        found.append(inside.get())
+        if current_attempt() == 1:
+            raise OSError
+        return x
+
+    def body(x: int) -> object:
+        return rest(x)
+
+    chain = a(body).retry(1, backoff=None) >> (lambda _: 7) >> Task(body).inline().named("b").retry(1, backoff=None)
+    await attached(world, chain.named("run"))
+    calls = [f"nothing > run 0.0 > {name} {number}.0" for name in "ab" for number in (1, 2)]
+    assert found == [call for call in calls for _ in range(2)]
+    async with world.balancer(observers=[seen]) as balancer:
+        assert (await balancer.arun(chain(1))).unwrap() == 7
+    started_and_ended = ("attempt_started", "attempt_ended")
+    assert [(event.kind, event.task, event.status) for event in seen.events if event.kind in started_and_ended] == [
+        (kind, name, status if kind == "attempt_ended" else None)
+        for name in "ab"
+        for status in ("failed", "succeeded")
+        for kind in started_and_ended
+    ]
+
+
+@pytest.mark.real_time
+async def test_what_a_sync_function_gives_to_await_is_timed_out(world: World, seen: Seen) -> None:
+    ended: list[str] = []
+
+    async def rest(_: int) -> None:
+        try:
+            await world.pause(10_000)
+        finally:
+            ended.append(inside.get())
+
+    def body(x: int) -> object:
+        return rest(x)
+
+    await attached(world, a(body).timeout(world.short).named("run"))
+    assert ended == ["nothing > run 0.0 > a 1.0"]
+    async with world.balancer(observers=[seen]) as balancer:
+        await balancer.arun(a(body).timeout(world.short)(1))
+    assert [event.status for event in seen.of("attempt_ended")] == ["timed_out"]
+    assert not seen.of("call_abandoned")
+
+
+@pytest.mark.real_time
 async def test_an_abandoned_call_keeps_its_context_to_its_end(world: World) -> None:
     world.not_virtual("a sync function takes no time")
     found: list[str] = []

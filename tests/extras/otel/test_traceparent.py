@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -108,6 +108,10 @@ class Bodies:
             client.get(self.url(item), headers=self.headers(item)).raise_for_status()
         return item
 
+    def awaitable(self, item: object) -> Awaitable[object]:
+        """As ``lambda url: client.get(url)``."""
+        return self.asynchronous(item)
+
     async def asynchronous(self, item: object) -> object:
         self.inside(item)
         async with httpx2.AsyncClient() as client:
@@ -153,7 +157,7 @@ def seen_by_all(traced: Traced, backend: Backend, calls: set[str]) -> None:
     assert len({span.context.trace_id for span in traced.runs() if span.name != "abs"}) == 1
 
 
-@pytest.mark.parametrize("kind", ["sync", "asynchronous"])
+@pytest.mark.parametrize("kind", ["sync", "asynchronous", "awaitable"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("run", RUNS)
 def test_a_backend_and_an_inner_span_see_the_attempt(
@@ -168,10 +172,11 @@ def test_a_backend_and_an_inner_span_see_the_attempt(
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_an_inline_body_sees_its_attempt(traced: Traced, backend: Backend, run: str) -> None:
-    bodies = Bodies(traced, backend)
+@pytest.mark.parametrize("kind", ["sync", "awaitable"])
+def test_an_inline_body_sees_its_attempt(traced: Traced, backend: Backend, run: str, kind: str) -> None:
+    body = getattr(Bodies(traced, backend), kind)
     with add_observer(OpenTelemetryObserver(tracer_provider=traced.provider)):
-        RUNS[run](Task(bodies.sync).inline().named("call")("here")).unwrap()
+        RUNS[run](Task(body).inline().named("call")("here")).unwrap()
     seen_by_all(traced, backend, {"1/0/here"})
 
 
