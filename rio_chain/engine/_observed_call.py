@@ -59,7 +59,7 @@ class ObservedCall:
         except BaseException as error:
             self._ends(error)
             raise
-        if not self._blocking and hasattr(got, "__await__") and kind_of(got) is not Request:
+        if not self._blocking and hasattr(kind_of(got), "__await__") and kind_of(got) is not Request:
             return self._rest(got)  # its body has not begun yet, and runs in this context
         self._ends(None, got)
         return got
