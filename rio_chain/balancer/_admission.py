@@ -136,7 +136,10 @@ class Admission(DeferringLock):
 
     def _leave(self, run: Run, waited: float, lasted: float, outcome: Outcome[Any] | None) -> None:
         self.done += 1
-        self.ends.add(outcome)
+        if outcome is not None and outcome.ok:
+            self.ends.succeeded += 1
+        else:
+            self.ends.add(outcome)
         self.waits.add(waited)
         self.lasted.add(lasted)
         self._hand_over(run)
@@ -163,7 +166,10 @@ class Admission(DeferringLock):
         self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float, outcome: Outcome[Any]
     ) -> Turn | None:
         self.done += 1
-        self.ends.add(outcome)
+        if outcome.ok:
+            self.ends.succeeded += 1
+        else:
+            self.ends.add(outcome)
         self.waits.add(waited)
         self.lasted.add(lasted)
         if not self.queue.waiting and (self.runs.pop(run, self) is not self or self.queue.take()):

@@ -18,10 +18,10 @@ def check_not_in_class(fn: object) -> None:
     """
     frame = inspect.currentframe() if isinstance(fn, FunctionType) else None
     caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
-    if not isinstance(fn, FunctionType) or caller is None or caller.f_code.co_flags & inspect.CO_OPTIMIZED:
-        return
-    body = caller.f_locals.get("__qualname__")  # set in a class body alone
-    if isinstance(body, str):
+    optimized = caller is None or caller.f_code.co_flags & inspect.CO_OPTIMIZED
+    body = None if optimized or caller is None else caller.f_locals.get("__qualname__")  # set in a class body alone
+    del frame, caller  # the frame would keep itself, and the arguments of the function that makes the Task
+    if isinstance(fn, FunctionType) and isinstance(body, str):
         _check(fn, body)
 
 

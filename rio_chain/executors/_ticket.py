@@ -13,11 +13,13 @@ from rio_chain._core.tracebacks import as_kept, drop_frames
 from rio_chain._core.unhandled_errors import call_once, report_unhandled, surely
 from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
+from rio_chain.engine._current_run import Run
 from rio_chain.engine._run_events import new_run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.executors._blocking_wait import BlockingHost, release_once
 from rio_chain.executors._running_loop import waiter_here
 from rio_chain.policies._checks import callback as function
+from rio_chain.results._observers import OBSERVERS
 
 if TYPE_CHECKING:
     from rio_chain.results._observers import Observer
@@ -38,7 +40,8 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     def __init__(self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = ()) -> None:
         self.request = request
-        self.run = new_run(request.given[0], observers)
+        plan = request.given[0]
+        self.run = new_run(plan, observers) if OBSERVERS or observers else Run(plan)
         self.host = host
         self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
         self._outcome: Outcome[Out] | None = None
