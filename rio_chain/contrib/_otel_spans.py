@@ -43,13 +43,16 @@ Path = tuple[str, ...]
 class OpenTelemetrySpans:
     """An observer that opens and ends spans."""
 
-    __slots__ = ("_attempt", "_handlers", "_runs", "_tracer")
+    __slots__ = ("_attempt", "_handlers", "_item", "_runs", "_tracer")
 
     def __init__(self, provider: TracerProvider | None) -> None:
         self._tracer = get_tracer(NAME, tracer_provider=provider)
         self._runs: dict[int, RunSpans] = {}  # by ``Event.run``; setting and removing one is atomic
         self._attempt: ContextVar[AttemptSpan | None] = ContextVar("rio_chain_otel_attempt", default=None)
+        # The task that an item is at, in the context of the item. Items of an `each` in an `each` have the same path.
+        self._item: ContextVar[TaskSpan | None] = ContextVar("rio_chain_otel_item", default=None)
         self._handlers: dict[str, Callable[[Event], None]] = {
+            "started": self._started,
             "request_started": self._request_started,
             "request_ended": self._request_ended,
             "attempt_started": self._attempt_started,
@@ -74,16 +77,22 @@ class OpenTelemetrySpans:
         if run is None:
             return
         run.leave()
-        for task in run.all_tasks():  # the run was cancelled in the midst of them
-            task.span.set_attribute("rio_chain.outcome", "cancelled")
+        for task in run.all_tasks():
+            if event.status == "cancelled":  # in the midst of them
+                task.span.set_attribute("rio_chain.outcome", "cancelled")
             task.span.end()
         end_span(run.span, event)
+
+    def _started(self, event: Event) -> None:
+        run = self._runs.get(event.run)
+        if run is not None and event.item is not None and event.attempt == 1 and not event.replica:
+            self._item.set(run.begin(event, self._tracer.start_span))
 
     def _attempt_started(self, event: Event) -> None:
         run = self._runs.get(event.run)
         if run is None:
             return
-        task = run.task(event, self._tracer.start_span)
+        task = self._item_at(event) or run.find(event) or run.begin(event, self._tracer.start_span)
         links = [Link(task.first)] if event.replica and task.first is not None else None
         attributes: dict[str, str | int] = {"rio_chain.task": event.task or "", "rio_chain.attempt": event.attempt}
         if event.replica:
@@ -91,7 +100,9 @@ class OpenTelemetrySpans:
         if event.item is not None:
             attributes["rio_chain.item"] = event.item
         span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes, links=links)
-        if not event.replica:
+        if event.replica:
+            task.hedged = True
+        else:
             task.first = span.get_span_context()
         self._attempt.set(AttemptSpan(span, event, self._attempt.get()))
 
@@ -105,10 +116,20 @@ class OpenTelemetrySpans:
 
     def _finished(self, event: Event) -> None:
         run = self._runs.get(event.run)
-        task = None if run is None else run.take(event)
-        if task is not None:
+        if run is None:
+            return
+        task = self._item_at(event)
+        if task is None:
+            task = run.find(event)
+            if task is not None and event.item is not None and not task.hedged:
+                return  # an item of the `each` around, which has the number of one in it that goes on
+        if task is not None and run.remove(task):
             task.span.set_attribute("rio_chain.attempts", event.attempt)
             end_span(task.span, event)
+
+    def _item_at(self, event: Event) -> TaskSpan | None:
+        task = self._item.get() if event.item is not None else None
+        return task if task is not None and task.open and task.key == (event.run, path_of(event)) else None
 
 
 def watch_tracers(provider: TracerProvider | None) -> ProviderWatch:
@@ -119,13 +140,14 @@ def watch_tracers(provider: TracerProvider | None) -> ProviderWatch:
 class RunSpans:
     """The spans of a run. Its own is current from its beginning to its end."""
 
-    __slots__ = ("_lock", "_outside", "_tasks", "_wrapper", "context", "span")
+    __slots__ = ("_lock", "_open", "_outside", "_tasks", "_wrapper", "context", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self._outside = get_current()
         self._wrapper = LANE_WRAPPER.get()
         self.context = set_span_in_context(span, self._outside)
+        self._open: dict[TaskSpan, None] = {}
         self._tasks: dict[Path, TaskSpan] = {}
         self._lock = threading.RLock()
         attach(self.context)
@@ -137,39 +159,55 @@ class RunSpans:
             attach(self._outside)
             LANE_WRAPPER.set(self._wrapper)
 
-    def task(self, event: Event, start: Callable[..., Span]) -> TaskSpan:
-        """The span of the task that the event is about; a new one where none is open."""
+    def find(self, event: Event) -> TaskSpan | None:
+        """The span of the task that the event is about, if one is open: the last that began."""
+        return self._tasks.get(path_of(event))
+
+    def begin(self, event: Event, start: Callable[..., Span]) -> TaskSpan:
+        """A new span for this task. Of a task that is no item there is one at a time."""
         path = path_of(event)
         with self._lock:  # hedges begin on several threads at once
-            task = self._tasks.get(path)
-            if task is None:
-                parent = self._tasks.get(path[:-1])  # the task that returned the Request in which this one runs
-                context = self.context if parent is None else parent.context
-                attributes: dict[str, str | int] = {"rio_chain.task": event.task or ""}
-                if event.item is not None:
-                    attributes["rio_chain.item"] = event.item
-                task = self._tasks[path] = TaskSpan(start(event.task or "", context, attributes=attributes), context)
+            if event.item is None and path in self._tasks:
+                return self._tasks[path]
+            parent = self._tasks.get(path[:-1])  # the task that returned the Request in which this one runs
+            context = self.context if parent is None else parent.context
+            attributes: dict[str, str | int] = {"rio_chain.task": event.task or ""}
+            if event.item is not None:
+                attributes["rio_chain.item"] = event.item
+            span = start(event.task or "", context, attributes=attributes)
+            task = self._tasks[path] = TaskSpan(span, context, (event.run, path))
+            self._open[task] = None
             return task
 
-    def take(self, event: Event) -> TaskSpan | None:
-        """The span of a task that has finished."""
+    def remove(self, task: TaskSpan) -> bool:
+        """The task has finished. False: that was known."""
         with self._lock:
-            return self._tasks.pop(path_of(event), None)
+            found, task.open = task.open, False
+            self._open.pop(task, None)
+            if self._tasks.get(task.key[1]) is task:
+                del self._tasks[task.key[1]]
+            return found
 
     def all_tasks(self) -> list[TaskSpan]:
         """Those that are still open."""
         with self._lock:
-            tasks, self._tasks = self._tasks, {}
-            return [*tasks.values()]
+            found = [*self._open]
+            for task in found:
+                task.open = False
+            self._open, self._tasks = {}, {}
+            return found
 
 
 class TaskSpan:
     """The span of a task, around its attempts."""
 
-    __slots__ = ("context", "first", "span")
+    __slots__ = ("context", "first", "hedged", "key", "open", "span")
 
-    def __init__(self, span: Span, context: Context) -> None:
+    def __init__(self, span: Span, context: Context, key: tuple[int, Path]) -> None:
         self.span = span
+        self.key = key
+        self.open = True
+        self.hedged = False  # hedges of an item run in contexts of their own
         self.context = set_span_in_context(span, context)
         self.first: SpanContext | None = None  # of the call that hedges are made beside
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rio_chain import Balancer, Failure, Task, add_observer, current_attempt, each
+from rio_chain import Balancer, Event, Failure, Task, add_observer, current_attempt, each, expand, fan_out, race
 from rio_chain.contrib.otel import OpenTelemetryObserver
 from rio_chain.testing import run_virtual, sleep
 
@@ -160,6 +160,106 @@ def test_each_item_has_a_task_of_its_own(traced: Traced, executor: Executors) ->
     assert sorted(span.attributes["rio_chain.item"] for span in attempts) == [0, 1, 2]
     for span in attempts:
         assert traced.parent(span).attributes["rio_chain.item"] == span.attributes["rio_chain.item"]
+
+
+async def slow(number: int) -> int:
+    await sleep(20 if current_attempt().replica == 0 else 5)
+    return number
+
+
+async def unsure(number: int) -> int:
+    if current_attempt() == 1:
+        raise OSError
+    return number
+
+
+def more(number: int) -> list[int]:
+    return [number - 1] if number > 1 else []
+
+
+SHAPES: dict[str, tuple[Any, Any]] = {
+    "at once": (Task(slow).replica(2), 1),
+    "hedged items at once": (each(Task(slow).replica(2), limit=3), [1, 2, 3]),
+    "hedged and retried items": (each(Task(unsure).retry(2, backoff=None).replica(2, after=5), limit=3), [1, 2, 3]),
+    "race": (race(Task(slow).named("left"), Task(slow).named("right")), 1),
+    "fan_out": (fan_out(Task(slow), Task(unsure).retry(1, backoff=None), need=1), 1),
+    "fallback": (Task(unsure) | Task(slow), 1),
+    "retry around two": ((Task(abs).inline() >> Task(unsure)).retry(2, backoff=None), 1),
+    "expand": (expand(Task(more).inline(), limit=3), 3),
+    "not accepted": (Task(slow).accept(lambda value: value > 1).or_else(0), 1),
+    "failing items": (each(Task(unsure), on_error="keep", limit=2), [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_attempt_is_below_its_task_which_has_an_outcome(
+    traced: Traced, executor: Executors, shape: str
+) -> None:
+    chain, argument = SHAPES[shape]
+    started: list[tuple[object, ...]] = []
+
+    def note(event: Event) -> None:
+        if event.kind == "attempt_started":
+            started.append((event.task, event.item, event.attempt, event.replica))
+
+    with add_observer(note):
+        executor.run(chain(argument), OpenTelemetryObserver(tracer_provider=traced.provider)).unwrap()
+    attempts = [span for span in traced.spans if "rio_chain.attempt" in span.attributes]
+    found = [facts(span)[2] for span in attempts]
+    assert sorted(map(str, started)) == sorted(
+        str((one["task"], one.get("item"), one["attempt"], one.get("replica", 0))) for one in found
+    )
+    for span in attempts:
+        task = traced.parent(span)
+        assert task.name == span.attributes["rio_chain.task"]
+        assert task.attributes.get("rio_chain.item") == span.attributes.get("rio_chain.item")
+        assert task.attributes["rio_chain.outcome"]
+    tasks = [span for span in traced.spans if "rio_chain.attempts" in span.attributes]
+    assert len({span.context.span_id for span in tasks}) == len(
+        {traced.parent(one).context.span_id for one in attempts}
+    )
+
+
+def test_a_hedged_item_has_one_task(traced: Traced, executor: Executors) -> None:
+    async def price(number: int) -> int:
+        await sleep(1 if current_attempt().replica else 500)
+        return number
+
+    page = each(Task(price).replica(2, after=10), limit=2)
+    executor.run(page([1, 2]), OpenTelemetryObserver(tracer_provider=traced.provider)).unwrap()
+    tasks = traced.named("price")
+    assert [facts(task)[2] for task in tasks] == [
+        {"task": "price", "item": number, "attempts": 2, "outcome": "succeeded"} for number in (0, 1)
+    ]
+    for task in tasks:
+        attempts = [span for span in traced.named("price attempt") if traced.parent(span) is task]
+        assert [facts(span)[2]["outcome"] for span in attempts] == ["cancelled", "succeeded"]
+        assert [link.context for link in attempts[1].links] == [attempts[0].context]
+
+
+def test_items_of_an_each_in_an_each_are_apart(traced: Traced, executor: Executors) -> None:
+    """All of them run at once, and an item of one list has the number of one in the other."""
+    tried: list[int] = []
+
+    async def price(number: int) -> int:
+        tried.append(number)
+        await sleep(number % 7)
+        if tried.count(number) == 1:
+            raise OSError
+        return number
+
+    page = each(each(Task(price).retry(1, backoff=None), limit=5), limit=5)
+    lists = [[1, 2, 3], [14, 15, 16], [27, 28, 29]]
+    assert executor.run(page(lists), OpenTelemetryObserver(tracer_provider=traced.provider)).unwrap() == lists
+    tasks = [span for span in traced.named("price") if "rio_chain.task" in span.attributes]
+    assert sorted(span.attributes["rio_chain.item"] for span in tasks) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    for task in tasks:
+        attempts = [span for span in traced.named("price attempt") if traced.parent(span) is task]
+        assert [facts(span)[2]["outcome"] for span in attempts] == ["failed", "succeeded"]
+        assert {span.attributes["rio_chain.item"] for span in attempts} == {task.attributes["rio_chain.item"]}
+        assert task.start_time <= attempts[0].start_time
+        assert attempts[1].end_time <= task.end_time
+        assert facts(task)[2]["outcome"] == "succeeded"
 
 
 def test_a_request_that_a_task_returns_is_below_that_task(traced: Traced, executor: Executors) -> None:
