@@ -45,7 +45,10 @@ class EventSink:
         self.number = next_number() if observers else 0
         self.outer = True  # it is not that of a Request which a function returned
         self._within = within  # tasks around
-        self.judged = judged(plan.root)
+        known: frozenset[int] | None = plan.programs.get("judged")
+        if known is None:
+            known = plan.programs["judged"] = judged(plan.root)
+        self.judged = known
         self._tell = tell
         self._now: Callable[[], float] | None = None
         self._began = 0.0

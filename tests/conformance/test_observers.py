@@ -232,7 +232,7 @@ async def test_a_hedge_that_wins(world: World, seen: Seen) -> None:
         await world.pause(1 if current_attempt().replica else 10_000)
         return x
 
-    await watched(world, seen, a(call).replica(2, after=20)(1))
+    await watched(world, seen, a(call).replica(2, after=world.short)(1))
     assert seen.words() == [
         "request_started", "attempt_started a 1", "hedge_started a 1.1", "attempt_started a 1.1",
         "attempt_ended a 1.1 succeeded", "attempt_ended a 1 cancelled", "hedge_won a 1.1", "request_ended succeeded",
@@ -249,7 +249,7 @@ async def test_a_hedge_that_is_late(world: World, seen: Seen) -> None:
         await began.passed()
         return x
 
-    await watched(world, seen, a(call).replica(2, after=1)(1))
+    await watched(world, seen, a(call).replica(2, after=world.short / 2)(1))
     assert seen.words() == [
         "request_started", "attempt_started a 1", "hedge_started a 1.1", "attempt_started a 1.1",
         "attempt_ended a 1 succeeded", "attempt_ended a 1.1 cancelled", "hedge_wasted a 1.1", "request_ended succeeded",
@@ -265,10 +265,10 @@ async def test_a_hedge_in_time_is_not_made(world: World, seen: Seen) -> None:
 
 async def test_a_hedge_that_the_budget_denies(world: World, seen: Seen) -> None:
     async def call(x: object) -> object:
-        await world.pause(40)
+        await world.pause(world.short)
         return x
 
-    await watched(world, seen, a(call).replica(2, after=1).budget(Budget(0, floor=0))(1))
+    await watched(world, seen, a(call).replica(2, after=world.short / 2).budget(Budget(0, floor=0))(1))
     assert seen.words() == [
         "request_started", "attempt_started a 1", "hedge_denied a 1.1", "budget_denied a 1.1",
         "attempt_ended a 1 succeeded", "request_ended succeeded",
@@ -518,13 +518,16 @@ async def test_requests_that_are_queued_withdrawn_and_refused(world: World, seen
         balancer.post(b().named("fifth")(1))
     with pytest.raises(BalancerClosed):
         await balancer.arun(b().named("sixth")(1))
+    with pytest.raises(BalancerClosed):
+        [event async for event in balancer.stream(b().named("seventh")(1))]
     said = [f"{event.chain} {in_short(event)}" for event in seen.events if event.kind.startswith("request_")]
     assert said == [
         "a request_started", "second request_queued", "third request_rejected full", "second request_ended cancelled",
         "fourth request_queued", "a request_ended succeeded", "fourth request_started",
         "fourth request_ended succeeded", "fifth request_rejected closed", "sixth request_rejected closed",
+        "seventh request_rejected closed",
     ]  # fmt: skip
-    assert [event.error for event in seen.of("request_rejected")] == ["QueueFull", "BalancerClosed", "BalancerClosed"]
+    assert [event.error for event in seen.of("request_rejected")] == ["QueueFull", *["BalancerClosed"] * 3]
 
 
 async def test_a_request_whose_time_is_over_in_the_queue(world: World, seen: Seen) -> None:
