@@ -42,7 +42,7 @@ class EventSink:
         self.plan = plan
         self.streams_values = values  # whether the stream is told them
         self.observers = observers
-        self.number = next_number() if observers else 0
+        self.number = next_number()
         self.outer = True  # it is not that of a Request which a function returned
         self._within = within  # tasks around
         known: frozenset[int] | None = plan.programs.get("judged")

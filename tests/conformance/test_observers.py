@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from conformance.harness import World
+from conformance.lane_bodies import halve
 
 from rio_chain import (
     Backoff,
@@ -450,6 +452,20 @@ async def test_a_call_that_joins_a_flight(world: World, seen: Seen) -> None:
     assert seen.words("flight_joined", "attempt_started") == ["attempt_started a 1", "flight_joined a"]
     first, second_ = [event.run for event in seen.of("request_started")]
     assert (seen.of("attempt_started")[0].run, seen.of("flight_joined")[0].run) == (first, second_)
+
+
+@pytest.mark.real_time
+async def test_calls_in_a_lane(world: World, seen: Seen) -> None:
+    world.not_virtual("no process is started for it")
+    async with observed(world, seen, lanes={"cpu": 1}) as balancer:
+        await balancer.arun(Task(halve).named("a").lane("cpu")(4))
+        await balancer.arun(Task(halve).named("a").lane("cpu")(3))
+        await balancer.arun(Task(time.sleep).named("b").lane("cpu").timeout(20)(30))
+    assert seen.words("attempt_started", "attempt_ended", "call_abandoned") == [
+        "attempt_started a 1", "attempt_ended a 1 succeeded", "attempt_started a 1", "attempt_ended a 1 failed",
+        "attempt_started b 1", "attempt_ended b 1 timed_out",
+    ]  # fmt: skip
+    assert seen.of("attempt_ended")[1].error == "str"  # it returned a Failure that holds a text
 
 
 # --- Requests in Requests -----------------------------------------------------------------------------------------
