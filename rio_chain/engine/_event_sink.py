@@ -42,10 +42,13 @@ class EventSink:
         self.plan = plan
         self.streams_values = values  # whether the stream is told them
         self.observers = observers
-        self.number = next_number() if observers else 0
+        self.number = next_number()
         self.outer = True  # it is not that of a Request which a function returned
         self._within = within  # tasks around
-        self.judged = judged(plan.root)
+        known: frozenset[int] | None = plan.programs.get("judged")
+        if known is None:
+            known = plan.programs["judged"] = judged(plan.root)
+        self.judged = known
         self._tell = tell
         self._now: Callable[[], float] | None = None
         self._began = 0.0

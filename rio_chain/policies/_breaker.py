@@ -98,8 +98,8 @@ class Breaker(Shared, Policy):
             probe = _Pass(self, clock, self._round) if left <= 0 and self._probe is None else None
             if probe is None:
                 return self._refusal(left)
-            self._probe = probe
-        self._report("half_open")
+            self._probe, state = probe, self._new("half_open")
+        self._report(state)
         return probe
 
     def ended(self, call: _Pass, *, success: bool | None) -> None:
@@ -162,17 +162,21 @@ class Breaker(Shared, Policy):
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _change(self, until: float | None) -> State:
+    def _change(self, until: float | None) -> State | None:
         self._round += 1
         self._until = until
         self._probe = None
         self._counts.clear()
-        return "closed" if until is None else "open"
+        return self._new("closed" if until is None else "open")
 
-    def _report(self, state: State) -> None:
+    def _new(self, state: State) -> State | None:
+        """The state, if observers have not heard of it yet."""
+        known, self._reported = self._reported, state
+        return None if known == state else state
+
+    def _report(self, state: State | None) -> None:
         """Observers hear of a new state when the lock is free."""
-        if state != self._reported:
-            self._reported = state
+        if state is not None:
             breaker_changed(self._name or self.builder_call, state)
 
     def _renew(self) -> None:

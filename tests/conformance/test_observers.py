@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from conformance.harness import World
+from conformance.lane_bodies import halve
 
 from rio_chain import (
     Backoff,
@@ -232,7 +234,7 @@ async def test_a_hedge_that_wins(world: World, seen: Seen) -> None:
         await world.pause(1 if current_attempt().replica else 10_000)
         return x
 
-    await watched(world, seen, a(call).replica(2, after=20)(1))
+    await watched(world, seen, a(call).replica(2, after=world.short)(1))
     assert seen.words() == [
         "request_started", "attempt_started a 1", "hedge_started a 1.1", "attempt_started a 1.1",
         "attempt_ended a 1.1 succeeded", "attempt_ended a 1 cancelled", "hedge_won a 1.1", "request_ended succeeded",
@@ -249,7 +251,7 @@ async def test_a_hedge_that_is_late(world: World, seen: Seen) -> None:
         await began.passed()
         return x
 
-    await watched(world, seen, a(call).replica(2, after=1)(1))
+    await watched(world, seen, a(call).replica(2, after=world.short / 2)(1))
     assert seen.words() == [
         "request_started", "attempt_started a 1", "hedge_started a 1.1", "attempt_started a 1.1",
         "attempt_ended a 1 succeeded", "attempt_ended a 1.1 cancelled", "hedge_wasted a 1.1", "request_ended succeeded",
@@ -265,10 +267,10 @@ async def test_a_hedge_in_time_is_not_made(world: World, seen: Seen) -> None:
 
 async def test_a_hedge_that_the_budget_denies(world: World, seen: Seen) -> None:
     async def call(x: object) -> object:
-        await world.pause(40)
+        await world.pause(world.short)
         return x
 
-    await watched(world, seen, a(call).replica(2, after=1).budget(Budget(0, floor=0))(1))
+    await watched(world, seen, a(call).replica(2, after=world.short / 2).budget(Budget(0, floor=0))(1))
     assert seen.words() == [
         "request_started", "attempt_started a 1", "hedge_denied a 1.1", "budget_denied a 1.1",
         "attempt_ended a 1 succeeded", "request_ended succeeded",
@@ -452,6 +454,20 @@ async def test_a_call_that_joins_a_flight(world: World, seen: Seen) -> None:
     assert (seen.of("attempt_started")[0].run, seen.of("flight_joined")[0].run) == (first, second_)
 
 
+@pytest.mark.real_time
+async def test_calls_in_a_lane(world: World, seen: Seen) -> None:
+    world.not_virtual("no process is started for it")
+    async with observed(world, seen, lanes={"cpu": 1}) as balancer:
+        await balancer.arun(Task(halve).named("a").lane("cpu")(4))
+        await balancer.arun(Task(halve).named("a").lane("cpu")(3))
+        await balancer.arun(Task(time.sleep).named("b").lane("cpu").timeout(20)(30))
+    assert seen.words("attempt_started", "attempt_ended", "call_abandoned") == [
+        "attempt_started a 1", "attempt_ended a 1 succeeded", "attempt_started a 1", "attempt_ended a 1 failed",
+        "attempt_started b 1", "attempt_ended b 1 timed_out",
+    ]  # fmt: skip
+    assert seen.of("attempt_ended")[1].error == "str"  # it returned a Failure that holds a text
+
+
 # --- Requests in Requests -----------------------------------------------------------------------------------------
 
 
@@ -518,13 +534,16 @@ async def test_requests_that_are_queued_withdrawn_and_refused(world: World, seen
         balancer.post(b().named("fifth")(1))
     with pytest.raises(BalancerClosed):
         await balancer.arun(b().named("sixth")(1))
+    with pytest.raises(BalancerClosed):
+        [event async for event in balancer.stream(b().named("seventh")(1))]
     said = [f"{event.chain} {in_short(event)}" for event in seen.events if event.kind.startswith("request_")]
     assert said == [
         "a request_started", "second request_queued", "third request_rejected full", "second request_ended cancelled",
         "fourth request_queued", "a request_ended succeeded", "fourth request_started",
         "fourth request_ended succeeded", "fifth request_rejected closed", "sixth request_rejected closed",
+        "seventh request_rejected closed",
     ]  # fmt: skip
-    assert [event.error for event in seen.of("request_rejected")] == ["QueueFull", "BalancerClosed", "BalancerClosed"]
+    assert [event.error for event in seen.of("request_rejected")] == ["QueueFull", *["BalancerClosed"] * 3]
 
 
 async def test_a_request_whose_time_is_over_in_the_queue(world: World, seen: Seen) -> None:
