@@ -6,6 +6,7 @@ context. The span of an attempt is current in the context in which the body runs
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import (
-    Link,
     Span,
     SpanContext,
     StatusCode,
@@ -86,24 +86,25 @@ class OpenTelemetrySpans:
     def _started(self, event: Event) -> None:
         run = self._runs.get(event.run)
         if run is not None and event.item is not None and event.attempt == 1 and not event.replica:
-            self._item.set(run.begin(event, self._tracer.start_span))
+            self._item.set(run.begin(event, self._tracer.start_span, first=True))
 
     def _attempt_started(self, event: Event) -> None:
         run = self._runs.get(event.run)
         if run is None:
             return
-        task = self._item_at(event) or run.find(event) or run.begin(event, self._tracer.start_span)
-        links = [Link(task.first)] if event.replica and task.first is not None else None
+        task = self._item_at(event) or run.begin(event, self._tracer.start_span, first=False)
         attributes: dict[str, str | int] = {"rio_chain.task": event.task or "", "rio_chain.attempt": event.attempt}
         if event.replica:
             attributes["rio_chain.replica"] = event.replica
         if event.item is not None:
             attributes["rio_chain.item"] = event.item
-        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes, links=links)
+        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes)
         if event.replica:
             task.hedged = True
+            task.unlinked.append(span)
         else:
             task.first = span.get_span_context()
+        task.link()
         self._attempt.set(AttemptSpan(span, event, self._attempt.get()))
 
     def _attempt_ended(self, event: Event) -> None:
@@ -163,19 +164,21 @@ class RunSpans:
         """The span of the task that the event is about, if one is open: the last that began."""
         return self._tasks.get(path_of(event))
 
-    def begin(self, event: Event, start: Callable[..., Span]) -> TaskSpan:
-        """A new span for this task. Of a task that is no item there is one at a time."""
+    def begin(self, event: Event, start: Callable[..., Span], *, first: bool) -> TaskSpan:
+        """The span of the task that the event is about, or a new one. ``first``: the first call of an item begins."""
         path = path_of(event)
         with self._lock:  # hedges begin on several threads at once
-            if event.item is None and path in self._tasks:
-                return self._tasks[path]
+            found = self._tasks.get(path)
+            if found is not None and not (first and found.begun):
+                found.begun = found.begun or first  # a hedge may come before the call that it is made beside
+                return found
             parent = self._tasks.get(path[:-1])  # the task that returned the Request in which this one runs
             context = self.context if parent is None else parent.context
             attributes: dict[str, str | int] = {"rio_chain.task": event.task or ""}
             if event.item is not None:
                 attributes["rio_chain.item"] = event.item
             span = start(event.task or "", context, attributes=attributes)
-            task = self._tasks[path] = TaskSpan(span, context, (event.run, path))
+            task = self._tasks[path] = TaskSpan(span, context, (event.run, path), begun=first)
             self._open[task] = None
             return task
 
@@ -201,15 +204,24 @@ class RunSpans:
 class TaskSpan:
     """The span of a task, around its attempts."""
 
-    __slots__ = ("context", "first", "hedged", "key", "open", "span")
+    __slots__ = ("begun", "context", "first", "hedged", "key", "open", "span", "unlinked")
 
-    def __init__(self, span: Span, context: Context, key: tuple[int, Path]) -> None:
+    def __init__(self, span: Span, context: Context, key: tuple[int, Path], *, begun: bool) -> None:
         self.span = span
         self.key = key
+        self.begun = begun  # of an item: its first call has begun
         self.open = True
         self.hedged = False  # hedges of an item run in contexts of their own
         self.context = set_span_in_context(span, context)
         self.first: SpanContext | None = None  # of the call that hedges are made beside
+        self.unlinked: list[Span] = []  # hedges; on threads one may begin before that call
+
+    def link(self) -> None:
+        """Give each hedge a link to the call that it is made beside. Popping is atomic, so there is one."""
+        first = self.first
+        while first is not None and self.unlinked:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                self.unlinked.pop().add_link(first)
 
 
 class AttemptSpan:

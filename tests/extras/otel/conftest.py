@@ -39,6 +39,10 @@ class Traced:
         found = [] if span.parent is None else [one for one in self.spans if one.context == span.parent]
         return found[0] if found else None
 
+    def with_context(self, context: Any) -> Any:
+        (found,) = [one for one in self.spans if one.context == context]
+        return found
+
     def with_id(self, traceparent: str) -> Any:
         """The span that a ``traceparent`` names."""
         _, trace, number, _ = traceparent.split("-")

@@ -192,9 +192,7 @@ SHAPES: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_attempt_is_below_its_task_which_has_an_outcome(
-    traced: Traced, executor: Executors, shape: str
-) -> None:
+def test_every_attempt_is_below_its_task_which_has_an_outcome(traced: Traced, executor: Executors, shape: str) -> None:
     chain, argument = SHAPES[shape]
     started: list[tuple[object, ...]] = []
 
@@ -214,6 +212,9 @@ def test_every_attempt_is_below_its_task_which_has_an_outcome(
         assert task.name == span.attributes["rio_chain.task"]
         assert task.attributes.get("rio_chain.item") == span.attributes.get("rio_chain.item")
         assert task.attributes["rio_chain.outcome"]
+        linked = [traced.with_context(link.context) for link in span.links]
+        assert len(linked) == ("rio_chain.replica" in span.attributes and shape != "race")  # whose tasks are different
+        assert all(traced.parent(one) is task and "rio_chain.replica" not in one.attributes for one in linked)
     tasks = [span for span in traced.spans if "rio_chain.attempts" in span.attributes]
     assert len({span.context.span_id for span in tasks}) == len(
         {traced.parent(one).context.span_id for one in attempts}
