@@ -51,6 +51,14 @@ class Traced:
         return found
 
 
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """OpenTelemetry logs its errors: a span that is detached in another context than it was attached in, for one."""
+    yield
+    errors = [record for record in caplog.get_records("call") if record.name.startswith("opentelemetry")]
+    assert [record.getMessage() for record in errors] == []
+
+
 @pytest.fixture
 def traced() -> Iterator[Traced]:
     trace = pytest.importorskip("opentelemetry.sdk.trace", reason="needs opentelemetry-sdk")
