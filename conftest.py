@@ -7,6 +7,8 @@ change at hand.
 import gc
 import os
 from collections.abc import Generator
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,9 +20,23 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+
+def missing(module: str) -> bool:
+    """For pages: ``<!-- skip: start if(missing("prometheus_client"), reason="needs rio-chain[prometheus]") -->``."""
+    try:
+        return find_spec(module) is None
+    except ModuleNotFoundError:  # the package around it is missing
+        return True
+
+
+def give_helpers(namespace: dict[str, Any]) -> None:
+    """What the pages may use without an import."""
+    namespace["missing"] = missing
+
+
 pytest_collect_file = (
     Sybil(parsers=[DocTestParser()], patterns=["*.py"], path="rio_chain")
-    + Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"], path="docs")
+    + Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"], path="docs", setup=give_helpers)
 ).pytest()
 
 

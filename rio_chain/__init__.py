@@ -13,9 +13,11 @@ The map, from the bottom up. Each file may import from those above it, never fro
     balancer/    the priority queue, its slots, and how it shares an executor
     inspect/     what shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
     simulation/  backends that are scripted or drawn, and what would happen with them
+    observers    what is called with everything that happens, and its line in the log
     _facade      what .run(), .svg() and the like of data do
     dsl/         what a user writes: Task, >>, the policy calls, fan_out, each, choose
     testing/     what users need to test their chains
+    contrib/     adapters to other libraries, which are extras: OpenTelemetry, Prometheus
     demo/        what rio-chain demo runs
     cli/         the command rio-chain
 
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.results._error_summary import ErrorSummary
     from rio_chain.results._events import Event
+    from rio_chain.results._observers import add_observer
     from rio_chain.results._outcome import Outcome
     from rio_chain.results._response import Response, Span
     from rio_chain.simulation import Simulation, advise, compare, simulate
@@ -153,6 +156,7 @@ __all__ = [
     "UnknownTask",
     "Unstable",
     "UsageError",
+    "add_observer",
     "advise",
     "at_least",
     "best",
@@ -180,6 +184,7 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "balancer": ("Balancer", "Ticket"),
         "inspect._bounds": ("Bounds",),
         "results._events": ("Event",),
+        "results._observers": ("add_observer",),
         "executors._stream": ("Stream",),
         "results._error_summary": ("ErrorSummary",),
         "inspect.lint": ("Finding",),

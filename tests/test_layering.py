@@ -26,7 +26,12 @@ COMMANDS = ["demo", "cli", "__main__"]
 LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS]
 
 ONE_FILE = {"asyncio": "executors/_asyncio.py", "trio": "executors/_trio.py"}
-EXTRA = {"numpy": "simulation/_confidence_intervals.py"}  # which is imported inside functions
+EXTRAS = {  # their files are imported inside functions
+    ("numpy", "simulation/_confidence_intervals.py"),
+    ("opentelemetry", "contrib/_otel_metrics.py"),
+    ("opentelemetry", "contrib/_otel_spans.py"),
+    ("prometheus_client", "contrib/_prometheus_metrics.py"),
+}
 CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
 
 
@@ -175,7 +180,7 @@ def test_a_concurrency_library_is_imported_in_one_file(library: str) -> None:
 def test_only_core_dependencies_are_imported() -> None:
     known = sys.stdlib_module_names | CORE_DEPENDENCIES | {"rio_chain"}
     others = {(found.module.split(".")[0], found.file) for found in IMPORTS if not found.typing_only}
-    assert {(module, file) for module, file in others if module not in known} == set(EXTRA.items())
+    assert {(module, file) for module, file in others if module not in known} == EXTRAS
 
 
 def test_threads_are_started_in_one_file() -> None:

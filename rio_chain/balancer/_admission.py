@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from rio_chain._core.deferring_lock import DeferringLock
 from rio_chain._core.forks import keep_alive
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.balancer._priority_queue import Turn, TurnQueue
-from rio_chain.balancer._stats import HistogramCounter, Stats
+from rio_chain.balancer._stats import EndCounter, HistogramCounter, Stats
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.errors import BalancerClosed, QueueFull
+
+if TYPE_CHECKING:
+    from rio_chain.results._outcome import Outcome
 
 
 class Admission(DeferringLock):
@@ -35,6 +39,7 @@ class Admission(DeferringLock):
         self.why = ""  # it is closed
         self.rejected = 0
         self.done = 0
+        self.ends = EndCounter()
         self.waits = HistogramCounter()
         self.lasted = HistogramCounter()
         self._idle: list[Callable[[], None]] = []
@@ -91,6 +96,7 @@ class Admission(DeferringLock):
     def go_on_counting(self, before: Admission) -> None:
         """Take over the counters of one that has closed."""
         self.rejected, self.done, self.waits, self.lasted = before.rejected, before.done, before.waits, before.lasted
+        self.ends = before.ends
 
     def _admit_late(self, turn: Turn) -> None:
         """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
@@ -105,12 +111,12 @@ class Admission(DeferringLock):
         self.runs[turn.run] = None
         self.after(turn.tell)
 
-    def leave(self, run: Run, waited: float, lasted: float) -> None:
+    def leave(self, run: Run, waited: float, lasted: float, outcome: Outcome[Any] | None = None) -> None:
         """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
-        if self._inside and self.defer(lambda: self.leave(run, waited, lasted)):  # a coroutine was collected
+        if self._inside and self.defer(lambda: self.leave(run, waited, lasted, outcome)):  # a coroutine was collected
             return
         try:
-            self.decide(self._leave, run, waited, lasted)
+            self.decide(self._leave, run, waited, lasted, outcome)
         except BaseException:
             self._drop(run)
             raise
@@ -122,8 +128,18 @@ class Admission(DeferringLock):
         with contextlib.suppress(BaseException):  # what this can't do, the next decision does
             surely(self.settle)
 
-    def _leave(self, run: Run, waited: float, lasted: float) -> None:
+    def unbegun(self, outcome: Outcome[Any]) -> None:
+        """A request has its Outcome, and never had a slot."""
+        if self._inside and self.defer(lambda: self.unbegun(outcome)):
+            return
+        self.decide(self.ends.add, outcome)
+
+    def _leave(self, run: Run, waited: float, lasted: float, outcome: Outcome[Any] | None) -> None:
         self.done += 1
+        if outcome is not None and outcome.ok:
+            self.ends.succeeded += 1
+        else:
+            self.ends.add(outcome)
         self.waits.add(waited)
         self.lasted.add(lasted)
         self._hand_over(run)
@@ -134,22 +150,26 @@ class Admission(DeferringLock):
             self.queue.leave(self._granted)
 
     def pass_on(  # noqa: PLR0917 - called for every item of a map
-        self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float
+        self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float, outcome: Outcome[Any]
     ) -> Turn | None:
         """As ``leave``; then a slot for another run, which was accepted before: the balancer may be closed by now.
 
         None: it has the slot. Else its turn, as others wait; ``at`` is the instant that it was posted.
         """
         try:
-            return self.decide(self._pass_on, run, following, priority, at, waited, lasted)
+            return self.decide(self._pass_on, run, following, priority, at, waited, lasted, outcome)
         except BaseException:
             self._drop(run)
             raise
 
     def _pass_on(  # noqa: PLR0917 - as above
-        self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float
+        self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float, outcome: Outcome[Any]
     ) -> Turn | None:
         self.done += 1
+        if outcome.ok:
+            self.ends.succeeded += 1
+        else:
+            self.ends.add(outcome)
         self.waits.add(waited)
         self.lasted.add(lasted)
         if not self.queue.waiting and (self.runs.pop(run, self) is not self or self.queue.take()):
@@ -253,7 +273,9 @@ class Admission(DeferringLock):
 
     def _stats(self, abandoned: int) -> Stats:
         counts = self.queue.running, self.queue.waiting, abandoned, self.done, self.rejected
-        return Stats(*counts, self.waits.frozen(), self.lasted.frozen())
+        ends = self.ends
+        ended = ends.succeeded, ends.failed, ends.timed_out, ends.cancelled
+        return Stats(*counts, self.waits.frozen(), self.lasted.frozen(), *ended)
 
     def _after(self) -> None:
         """What has to be done when a decision is complete and the lock is free."""

@@ -27,13 +27,15 @@ from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import INF, Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
+from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
+from rio_chain.results._observers import OBSERVERS, Observe, Observer, checked_observers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from rio_chain.balancer._admission import Admission
@@ -77,6 +79,8 @@ class Balancer(MapMethods, NotebookRepr):
             the one for whom the instant it was queued, less ``priority * aging``, is earliest. With priorities from
             ``a`` to ``b`` nobody is overtaken by anyone who came more than ``(b - a) * aging`` later. Default None:
             the highest priority goes first, however long the others wait.
+        observers: functions that are called with every ``Event`` of its requests, as those of ``add_observer`` are, or
+            ``rio_chain.observers.Observer`` with more of what they may see. Default none.
 
     Raises:
         ChainDefinitionError: an argument out of its range.
@@ -100,6 +104,7 @@ class Balancer(MapMethods, NotebookRepr):
         lanes: Mapping[str, int] | None = None,
         lane_bytes: int = 256 * 1024 * 1024,
         aging: Duration | None = None,
+        observers: Iterable[Observe | Observer] = (),
     ) -> None:
         given = None if executor is None else checked_executor(executor)
         workers = count(workers, "workers", least=1)
@@ -112,6 +117,7 @@ class Balancer(MapMethods, NotebookRepr):
             lanes=BalancerLanes(lanes, lane_bytes),
             buffer=count(buffer, "buffer"),
             aging=checked_aging(aging),
+            observers=checked_observers(observers),
             made=users_line(),
         )
         self._lifetime = Lifetime(self, self._settings)
@@ -151,14 +157,15 @@ class Balancer(MapMethods, NotebookRepr):
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
-        admission = lifetime.admission
-        host = lifetime.binding.get(here=True)
+        admission, observers = lifetime.admission, lifetime.settings.observers
+        host = lifetime.host(request, here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
             host.check_await()
             return await wait_in_place(lifetime.post(host, request, options))
         lifetime.check(host, request)
-        rt, run = host.runtime, Run(request.given[0])
+        plan = request.given[0]
+        rt, run = host.runtime, new_run(plan, observers) if OBSERVERS or observers else Run(plan)
         run.priority = options.priority
         checkpoints = rt.checkpoints
         passed = 0
@@ -171,7 +178,9 @@ class Balancer(MapMethods, NotebookRepr):
             if not admission.take(run):
                 error = await lifetime.dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
-                    return outcome_of_unbegun(request, run, error, posted, rt.now())
+                    outcome = outcome_of_unbegun(request, run, error, posted, rt.now())
+                    admission.unbegun(outcome)
+                    return outcome
                 began = rt.now()
             try:  # as ``execute`` does it, without one more coroutine for each request that is under way
                 walking = begin(rt, request, run, began, options.deadline, lifetime.settings.abandon_after)
@@ -179,8 +188,9 @@ class Balancer(MapMethods, NotebookRepr):
                 got = await walking
             finally:
                 outcome = finish(run, got, (posted, began, rt.now()))
-                admission.leave(run, began - posted, rt.now() - began)
-        except BaseException:  # an interruption may come anywhere
+                admission.leave(run, began - posted, rt.now() - began, outcome)
+        except BaseException as error:  # an interruption may come anywhere
+            lifetime.refused(plan, error)
             run.dropped = admission.torn = True
             with contextlib.suppress(BaseException):  # what this can't do, the next decision does
                 surely(admission.settle)
@@ -212,7 +222,7 @@ class Balancer(MapMethods, NotebookRepr):
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
-        host = lifetime.binding.get(here=False)
+        host = lifetime.host(request, here=False)
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
@@ -244,7 +254,7 @@ class Balancer(MapMethods, NotebookRepr):
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
-        host = lifetime.binding.get(here=False)
+        host = lifetime.host(request, here=False)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
         return lifetime.post(host, request, options)
 

@@ -58,7 +58,7 @@ class BalancerStream(Stream[Out]):
     def _plain_host(self) -> Host:
         self._once()
         handed_over(self._request)
-        host = self._lifetime().binding.get(here=False)
+        host = self._lifetime().host(self._request, here=False)
         if host.on_loop_thread():
             raise UsageError("`for` would block the loop that has to run it; write `async for`")
         warn_if_a_loop_runs("async for event in balancer.stream(...)")
@@ -67,7 +67,7 @@ class BalancerStream(Stream[Out]):
     def _async_host(self) -> Host:
         self._once()
         handed_over(self._request)
-        host = self._lifetime().binding.get(here=True)
+        host = self._lifetime().host(self._request, here=True)
         host.check_await()
         return host
 

@@ -22,6 +22,7 @@ from rio_chain.executors._ticket import Ticket
 if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors._base import Host, Main
+    from rio_chain.results._observers import Observer
 
 Out = TypeVar("Out")
 
@@ -33,10 +34,18 @@ class Dispatcher:
         admission: order and counts.
         abandon_after: seconds, for runs that nothing else limits.
         on_loss: called when the host's loop has ended and everything has been answered.
+        observers: those of the balancer.
     """
 
-    def __init__(self, admission: Admission, abandon_after: float, on_loss: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        abandon_after: float,
+        on_loss: Callable[[], None],
+        observers: tuple[Observer, ...] = (),
+    ) -> None:
         self.admission = admission
+        self.observers = observers
         self.abandon_after = abandon_after
         self.posted: set[PostedRequest] = set()  # started on the host and not answered
         self._on_loss = on_loss
@@ -62,7 +71,7 @@ class Dispatcher:
             BalancerClosed: it is closed.
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
-        ticket = Ticket(request, host)
+        ticket = Ticket(request, host, self.observers)
         if observe is not None:
             observe(ticket)
         ticket.run.priority = options.priority
@@ -124,7 +133,9 @@ class Dispatcher:
             turn.wake = partial(self._start_woken, posted_request, turn)
         if self.admission.admit(turn, bounded=options.bounded):
             self._start_woken(posted_request, turn, accepted=False)  # it need not wait, so it can't wait too long
-        elif until < INF:
+            return
+        posted_request.ticket.run.report("request_queued", None)
+        if until < INF:
             self._start(posted_request, partial(self._wait_and_serve, posted_request, turn, until))
 
     def _start_woken(self, posted_request: PostedRequest, turn: Turn, *, accepted: bool = True) -> None:
@@ -179,7 +190,10 @@ class Dispatcher:
         turn = Turn(run, options.priority, posted)
         until = options.until(rt, posted)
         try:
-            came = self.admission.admit(turn, bounded=options.bounded) or await self.turn_came(rt, turn, until)
+            came = self.admission.admit(turn, bounded=options.bounded)
+            if not came:
+                run.report("request_queued", None)
+                came = await self.turn_came(rt, turn, until)
         except BaseException:
             run.dropped = self.admission.torn = True
             self.admission.give_up(turn)

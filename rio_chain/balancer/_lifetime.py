@@ -7,7 +7,7 @@ has been opened since.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import frozen
 
@@ -22,16 +22,21 @@ from rio_chain.balancer._mapping import Window
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.chain._request import Request
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.errors import BalancerClosed, ChainDefinitionError, Saturated, UsageError
+from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
+from rio_chain.results._events import Event
+from rio_chain.results._observers import deliver, observers_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rio_chain._core.users_line import Line
     from rio_chain.balancer._lanes import BalancerLanes
+    from rio_chain.chain._plan import Plan
     from rio_chain.executors._base import Executor, Host
     from rio_chain.executors._ticket import Ticket
+    from rio_chain.results._observers import Observer
 
+REFUSALS: dict[type[BaseException], str] = {QueueFull: "full", BalancerClosed: "closed", Saturated: "saturated"}
 Out = TypeVar("Out")
 In = TypeVar("In")
 
@@ -48,6 +53,7 @@ class Settings:
     max_abandoned: int
     lanes: BalancerLanes
     aging: float | None
+    observers: tuple[Observer, ...]
     made: Line
 
 
@@ -66,7 +72,7 @@ class Lifetime:
         self.admission = Admission(settings.workers, settings.buffer, settings.aging)
         if before is not None:
             self.admission.go_on_counting(before.admission)
-        self.dispatcher = Dispatcher(self.admission, settings.abandon_after, lanes.close)
+        self.dispatcher = Dispatcher(self.admission, settings.abandon_after, lanes.close, settings.observers)
         host: Host | None = None if before is None else before.binding.host
         self.binding: HostBinding = HostBinding(
             settings.executor,
@@ -100,7 +106,9 @@ class Lifetime:
         if host.pool.saturated and not self.admission.closed:
             self.admission.rejected += 1
             most = self.settings.max_abandoned
-            raise Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={most})")
+            error = Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={most})")
+            self.refused(request.given[0], error)
+            raise error
 
     def post(
         self,
@@ -111,7 +119,28 @@ class Lifetime:
     ) -> Ticket[Out]:
         """As ``Dispatcher.post``, checked."""
         self.check(host, request)
-        return self.dispatcher.post(host, request, options, observe)
+        try:
+            return self.dispatcher.post(host, request, options, observe)
+        except (BalancerClosed, QueueFull) as error:
+            self.refused(request.given[0], error)
+            raise
+
+    def host(self, request: Request[Any], *, here: bool) -> Host:
+        """As ``HostBinding.get``, for this request."""
+        try:
+            return self.binding.get(here=here)
+        except BalancerClosed as error:
+            if type(cast("Any", request)) is Request:
+                self.refused(request.given[0], error)
+            raise
+
+    def refused(self, plan: Plan, error: BaseException) -> None:
+        """Observers hear of a request that was not accepted."""
+        reason = REFUSALS.get(type(error))
+        if reason is not None:
+            observers = observers_now(self.settings.observers)
+            event = Event("request_rejected", None, 0.0, error=error, chain=plan.title, reason=reason)
+            deliver(observers, event)
 
     def map_window(
         self,

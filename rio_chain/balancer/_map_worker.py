@@ -21,6 +21,7 @@ from rio_chain._core.unhandled_errors import report_unhandled, surely
 from rio_chain.balancer._posted_request import PostedRequest, RequestOptions
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
+from rio_chain.engine._run_events import new_run
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors._run_ticket import LOST
 from rio_chain.executors._ticket import Ticket
@@ -91,7 +92,7 @@ class MapRequests(Generic[Out]):
         Raises:
             BalancerClosed: it is closed.
         """
-        run = Run(request.plan)
+        run = new_run(request.plan, self.dispatcher.observers)
         run.priority = self.options.priority
         item = MapItem(request, run, self.host.runtime.now())
         with self._lock:
@@ -178,7 +179,10 @@ class MapRequests(Generic[Out]):
 
     def unbegun(self, item: MapItem[Out], error: Exception) -> None:
         """Answer an item that will not run, or not on."""
-        self.answer(item, outcome_of_unbegun(item.request, item.run, error, item.posted, self.host.runtime.now()))
+        outcome = outcome_of_unbegun(item.request, item.run, error, item.posted, self.host.runtime.now())
+        if not item.done:
+            self.dispatcher.admission.unbegun(outcome)
+        self.answer(item, outcome)
 
     def ended(self, worker: MapWorker, error: Exception | None = None) -> None:
         """A worker is over. With an ``error`` it takes those with it that waited for it."""
@@ -247,16 +251,16 @@ class MapWorker(PostedRequest):
                 ended = now()
                 outcome = finish(run, got, (posted, began, ended))
                 if got is UNFINISHED:
-                    admission.leave(run, began - posted, ended - began)
+                    admission.leave(run, began - posted, ended - began, outcome)
             following = several.take(self)
             turn: Turn | None = None
             try:
                 if following is None:
-                    admission.leave(run, began - posted, ended - began)
+                    admission.leave(run, began - posted, ended - began, outcome)
                 else:
                     self.item, self.ticket.run = following, following.run
                     turn = admission.pass_on(
-                        run, following.run, priority, following.posted, began - posted, ended - began
+                        run, following.run, priority, following.posted, began - posted, ended - began, outcome
                     )
             finally:
                 several.answer(item, outcome)
@@ -274,6 +278,7 @@ class MapWorker(PostedRequest):
         self.turn = turn
         self.ticket.withdraw = partial(dispatcher.withdraw, self, turn)
         until = several.options.until(rt, item.posted)
+        item.run.report("request_queued", None)
         if await dispatcher.turn_came(rt, turn, until):
             return True
         error = item.run.stop_error or dispatcher.passed_over(rt, until)

@@ -18,6 +18,7 @@ from rio_chain.executors._run_ticket import TicketRun
 if TYPE_CHECKING:
     from rio_chain.balancer._admission import Admission
     from rio_chain.engine._runtime_protocol import Runtime
+    from rio_chain.results._outcome import Outcome
 
 CLOSED = "the balancer closed"
 ENDED = "its loop has ended"
@@ -81,9 +82,13 @@ class PostedRequest(TicketRun):
     turn: Turn | None = field(default=None, init=False)
     """Its place in the line, if it had to come there."""
 
-    def left(self, began: float) -> None:
+    counted: bool = field(default=False, init=False)
+    """How it ended is in the counts of the balancer."""
+
+    def left(self, began: float, outcome: Outcome[Any] | None) -> None:
         """As ``TicketRun.left``: its slot goes on."""
-        self.admission.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began)
+        self.counted = True
+        self.admission.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began, outcome)
 
     def answered(self) -> None:
         """As ``TicketRun.answered``."""
@@ -93,4 +98,8 @@ class PostedRequest(TicketRun):
 
     def cancelled(self, error: Exception) -> None:
         """Answer it without running it, or not on."""
-        self.ticket.resolve(self.unbegun(error))
+        outcome = self.unbegun(error)
+        if not (self.ticket.done or self.counted):
+            self.counted = True
+            self.admission.unbegun(outcome)
+        self.ticket.resolve(outcome)

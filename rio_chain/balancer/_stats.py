@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from rio_chain._core.quantiles import nearest_rank
-from rio_chain._core.units import format_duration, milliseconds
+from rio_chain._core.units import format_duration
+from rio_chain.results._task_record import status_of
+
+if TYPE_CHECKING:
+    from rio_chain.results._outcome import Outcome
+
+INF = float("inf")
+STEPS = tuple(float(f"{digit}e{power}") for power in range(-6, 6) for digit in (1, 2, 5))
+"""Seconds: 0.001, 0.002, 0.005, 0.01 ms and so on, up to 500,000 s, which are almost six days."""
+SIZE = len(STEPS) + 1
+_MILLISECONDS = tuple(float(f"{digit}e{power}") for power in range(-3, 9) for digit in (1, 2, 5))
 
 
 @frozen(repr=False)
 class Histogram:
-    """How many durations fell below each power of two of a microsecond.
+    """How many durations took up to 0.001, 0.002, 0.005, 0.01 ms and so on: 1, 2 and 5 in each power of ten.
 
     Attributes:
-        buckets: ``buckets[i]`` counts those from ``2**(i-1)`` up to ``2**i`` microseconds; the last one all above.
+        buckets: ``buckets[i]`` counts those of more than ``steps[i - 1]``, up to ``steps[i]``; the last one all above.
     """
 
     buckets: tuple[int, ...]
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """The upper bounds of the buckets, in milliseconds. The last bucket has none."""
+        return _MILLISECONDS
 
     @property
     def count(self) -> int:
@@ -28,18 +44,14 @@ class Histogram:
         return sum(self.buckets)
 
     def quantile(self, share: float) -> float:
-        """An upper bound, in milliseconds, that ``share`` (0 to 1) of them did not pass; exact to a factor of two."""
+        """An upper bound, in milliseconds, that ``share`` (0 to 1) of them did not pass: one of ``steps``."""
         if not self.count:
             return 0.0
         bucket = bisect_right([*accumulate(self.buckets)], nearest_rank(share, self.count))
-        return milliseconds(2.0**bucket / 1e6)
+        return _MILLISECONDS[bucket] if bucket < len(_MILLISECONDS) else INF
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.count}: p50 <= {self.quantile(0.5):g} ms, p99 <= {self.quantile(0.99):g} ms>"
-
-
-SIZE = 40
-"""Buckets: 2**39 microseconds are six days."""
 
 
 class HistogramCounter:
@@ -52,11 +64,35 @@ class HistogramCounter:
 
     def add(self, seconds: float) -> None:
         """One more duration."""
-        self.buckets[min(int(seconds * 1e6).bit_length(), SIZE - 1)] += 1
+        self.buckets[bisect_left(STEPS, seconds)] += 1
 
     def frozen(self) -> Histogram:
         """The histogram as it is now."""
         return Histogram(tuple(self.buckets))
+
+
+class EndCounter:
+    """How requests have ended."""
+
+    __slots__ = ("cancelled", "failed", "succeeded", "timed_out")
+
+    def __init__(self) -> None:
+        self.succeeded = self.failed = self.timed_out = self.cancelled = 0
+
+    def add(self, outcome: Outcome[Any] | None) -> None:
+        """One more has ended so; None: by an exception, which is no Outcome."""
+        if outcome is None:
+            self.cancelled += 1
+        elif outcome.ok:
+            self.succeeded += 1
+        else:
+            status = status_of(outcome.error)
+            if status in ("timed_out", "abandoned"):
+                self.timed_out += 1
+            elif status == "cancelled":
+                self.cancelled += 1
+            else:
+                self.failed += 1
 
 
 @frozen
@@ -67,10 +103,14 @@ class Stats:
         running: requests that run now.
         queued: requests that wait for a slot.
         abandoned: calls of sync functions that nobody waits for any more and that still run.
-        done: requests that ended with an Outcome, since the balancer was made.
+        done: requests that had a slot and have ended, since the balancer was made.
         rejected: posts refused because the buffer was full or too many calls were abandoned.
         waits: how long requests waited for their slot.
         runs: how long they ran.
+        succeeded: requests that ended with a value.
+        failed: those that ended with an error that is none of the following.
+        timed_out: those whose time was over, also while they waited for a slot.
+        cancelled: those that were cancelled, also while they waited, and those that a BaseException ended.
     """
 
     running: int
@@ -80,6 +120,10 @@ class Stats:
     rejected: int
     waits: Histogram = field(repr=False)
     runs: Histogram = field(repr=False)
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    cancelled: int = 0
 
 
 @frozen

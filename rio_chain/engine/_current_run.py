@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rio_chain.engine._late_answers import LateAnswers
     from rio_chain.engine._thread_bound_values import Pinned
     from rio_chain.policies import Budget
+    from rio_chain.results._events import Kind
+    from rio_chain.results._task_record import Status
 
 INF = float("inf")
 
@@ -123,6 +125,12 @@ class Run:
     def branch_gave(self, name: str, value: Any) -> None:
         """A branch of a fan-out, or an item, has a value. ``name``: its key or number in each fan-out around it."""
 
+    def report(self, kind: Kind, index: int | None, **more: Any) -> None:
+        """Something has happened at this task, or at none: the fields of its ``Event``."""
+
+    def ended(self, status: Status, error: Any, elapsed: float) -> None:
+        """It is over, or will never begin. Only a run that is observed is asked to report that."""
+
     def over(self, cause: Any = None) -> None:
         """Nothing will be noted in its log any more; ``cause`` is the error that ended it. It gets a plain log."""
 
@@ -208,8 +216,9 @@ class Strand:
             race = race.outer
         return task
 
-    def begins(self, index: int) -> None:
-        """The call of this task begins. For strands that are observed."""
+    def begins(self, index: int, fn: Any, route: int) -> tuple[Any, int]:  # noqa: ARG002 - for those who watch
+        """The call of this task begins. Gives what is called, and by which route."""
+        return fn, route
 
     def pay(self) -> None:
         """It goes on, so its race is not decided by what has ended: give back the places kept for that."""

@@ -16,6 +16,7 @@ from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
+from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Policy
@@ -40,13 +41,18 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
     _, depth, value = place
     _, layers, low, high, _, outside, _ = entering(op)
     used = tuple(strand.kept[place] for place in outside)
+    index = low if high - low == 1 else None
     only = record_of(strand.run.log, low) if high - low == 1 else None
     for k in reversed(range(len(layers) if depth == FULL else depth)):
         layer = layers[k]
         if only is not None:
             only.status = "running"  # its turn has come, even if it is only to wait
         try:
-            got = await _enter_policy(strand, layer, value, used) if isinstance(layer, Policy) and layer.asked else None
+            got = (
+                await _enter_policy(strand, layer, value, used, index)
+                if isinstance(layer, Policy) and layer.asked
+                else None
+            )
         except Exception as exc:
             if only is not None:
                 only.failed(exc.error if isinstance(exc, Fail) else exc)
@@ -65,7 +71,9 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
 # --- asking ------------------------------------------------------------------------------------------------------
 
 
-async def _enter_policy(strand: Strand, policy: Policy, value: Any, used: Used) -> Permit | Hit | None:
+async def _enter_policy(
+    strand: Strand, policy: Policy, value: Any, used: Used, index: int | None
+) -> Permit | Hit | None:
     """Ask one policy, and wait if it says so."""
     key = (
         None
@@ -81,7 +89,8 @@ async def _enter_policy(strand: Strand, policy: Policy, value: Any, used: Used) 
     if isinstance(got, InjectedFault):
         await _hold_up(strand, got)
         return None
-    return _held(strand, policy, await _let_in(strand, policy, got))
+    let_in = _observed_let_in(strand, policy, got, index) if strand.observed else _let_in(strand, policy, got)
+    return _held(strand, policy, await let_in)
 
 
 async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
@@ -121,6 +130,21 @@ async def _let_in(strand: Strand, policy: Policy, got: Permit | PendingPermit | 
     if got.failed:
         raise Fail(got.value)
     return Hit(got.value)
+
+
+async def _observed_let_in(strand: Strand, policy: Policy, got: Any, index: int | None) -> Permit | Hit:
+    run, now = strand.run, strand.rt.now
+    report_asked(run, policy, got, index)
+    if not isinstance(got, PendingPermit):
+        return await _let_in(strand, policy, got)
+    began = now()
+    try:
+        let_in = await _let_in(strand, policy, got)
+    except Fail as refusal:
+        report_waited(run, policy, index, now() - began, refusal.error)
+        raise
+    report_waited(run, policy, index, now() - began)
+    return let_in
 
 
 async def _granted(strand: Strand, policy: Policy, pending: PendingPermit) -> Permit | Answer:

@@ -18,6 +18,7 @@ from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
 from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op, TaskOp, entering
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
+from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
 from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
@@ -279,6 +280,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
     for index in range(frame.low, frame.high):
         if log[index] is not None:
             record_of(log, index).retry_gave_up(reason)
+    report_retry_gave_up(strand.run, frame, reason)
     return False
 
 
@@ -309,6 +311,7 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
         alone.status = status
     for index in range(frame.low, frame.high):
         record_of(strand.run.log, index).denied += 1
+    report_budget_denied(strand.run, frame, budget)
     return "budget"
 
 

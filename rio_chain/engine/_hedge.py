@@ -34,7 +34,6 @@ from rio_chain.results._task_record import Log, record_of
 if TYPE_CHECKING:
     from rio_chain.engine._race_frame import RaceFrame
 
-
 _FIRST = First()
 
 
@@ -243,6 +242,7 @@ class HedgeRace:
                 self._extra = self.budget.extra()
                 if self._extra is None:
                     self._ended(denied=True)
+                    self.log.denied(self, number)
                     continue
             with self._lock:
                 self.started += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rio_chain.engine._reports import report_hedge_denied, report_hedges
 from rio_chain.errors import NotAccepted
 from rio_chain.results._task_record import Log, close, merge, record_of
 
@@ -29,6 +30,11 @@ class HedgeLog:
         self.own[number] = own
         log[op.low : op.high] = [run.blank(index) for index in range(op.low, op.high)]
 
+    def denied(self, race: HedgeRace, number: int) -> None:
+        """A budget did not allow this call."""
+        run = self.frame.strand.run
+        report_hedge_denied(run, race.branch(number).low, race.rounds + 1, number, race.budget)
+
     def merge(self, race: HedgeRace) -> None:
         """Make one log of those of all calls. The winner's says how it ended; else that of one that failed."""
         self.merged = True
@@ -52,6 +58,9 @@ class HedgeLog:
                 entry.denied += race.denied
                 entry.winner = winner or 0
             run.merged(branch.low, branch.high, won=winner is not None)
+        if race.hedge and run.observed:
+            calls = [(number, race.branch(number).low) for number in sorted(self.own)]
+            report_hedges(run, calls, race.rounds + 1, winner)
 
     def _speaker(self, race: HedgeRace) -> int | None:
         """The call whose log says how it ended; None: nobody's, as it was interrupted."""

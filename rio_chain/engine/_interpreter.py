@@ -154,7 +154,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                             raise LimitPassed  # noqa: TRY301 - to the handler below
                     strand.at = index
                     if strand.observed:
-                        strand.begins(index)
+                        fn, route = strand.begins(index, fn, route)
                     strand.deadline = alarm.deadline = limit
                     if limit < alarm.entry_at:
                         strand.slot.arm(limit)

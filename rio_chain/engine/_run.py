@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from rio_chain._core.deadline import Deadline
+from rio_chain._core.units import milliseconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
@@ -14,7 +15,7 @@ from rio_chain.engine._prepare import program_for
 from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.results._outcome import Failed, Outcome
-from rio_chain.results._task_record import close
+from rio_chain.results._task_record import Status, close, status_of
 
 ABANDON_AFTER = 30.0
 """Seconds; the limit of a run that nothing else limits."""
@@ -115,11 +116,14 @@ def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any
         strand.before = None
         strand.end()
     if got is UNFINISHED:
+        if run.observed:
+            run.ended("cancelled", None, milliseconds(times[2] - times[1]))
         return NOBODYS
     if run.stop_error is not None and type(got) is not Failed:
         got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
     if run.observed:
         run.over(got.error if type(got) is Failed else None)
+        _report_end(run, got, times[2] - times[1])
     return Outcome(run.plan, run.log, got, times)
 
 
@@ -130,7 +134,16 @@ def _until(rt: Runtime, *deadlines: Deadline | None) -> float:
 
 def outcome_of_unbegun(request: Request[Any], run: Run, error: Exception, posted: float, now: float) -> Outcome[Any]:
     """The Outcome of a request that ended while it waited."""
-    return Outcome(request.plan, run.log, _answered(run, error), (posted, now, now))
+    got = _answered(run, error)
+    if run.observed:
+        _report_end(run, got, 0.0)
+    return Outcome(request.plan, run.log, got, (posted, now, now))
+
+
+def _report_end(run: Run, got: Any, seconds: float) -> None:
+    status: Status
+    status, error = (status_of(got.error), got.error) if type(got) is Failed else ("succeeded", None)
+    run.ended(status, error, milliseconds(seconds))
 
 
 def _answered(run: Run, error: Exception) -> Failed:

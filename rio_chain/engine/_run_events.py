@@ -1,4 +1,4 @@
-"""A run that reports what happens in it, for ``request.stream()``.
+"""A run that reports what happens in it, for ``request.stream()`` and for observers.
 
 An observed run has types of its own, and a run that nobody observes pays next to nothing. Its log is full of records
 from the start, so the interpreter finds one where it would else write a tuple. Its strands are asked to report each
@@ -7,73 +7,19 @@ call that begins (``Strand.begins``). The other events are the hooks of ``Run``,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rio_chain._core.units import milliseconds
-from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
+from rio_chain._core.policy_changes import listen
 from rio_chain.chain._plan import Plan
-from rio_chain.engine._current_run import Run, Strand
+from rio_chain.engine._blocking_call import HeldCall
+from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.engine._event_sink import EventSink
+from rio_chain.engine._observed_call import ObservedCall
 from rio_chain.engine._runtime_protocol import Runtime, Slot
 from rio_chain.results._events import Event, Kind
-from rio_chain.results._task_record import TaskRecord
-
-
-class EventSink:
-    """Who is told, and since when; all parts of a run share it. From ``close`` on nobody is told."""
-
-    __slots__ = ("_began", "_now", "_tell", "_within", "judged", "plan", "values")
-
-    def __init__(
-        self, plan: Plan, tell: Callable[[Event], None], within: tuple[str, ...] = (), *, values: bool = False
-    ) -> None:
-        self.plan = plan
-        self.values = values  # whether they are told
-        self._within = within  # tasks around
-        self.judged = judged(plan.root)
-        self._tell: Callable[[Event], None] | None = tell
-        self._now: Callable[[], float] | None = None
-        self._began = 0.0
-
-    def begin(self, now: Callable[[], float]) -> None:
-        """The run begins; ``now`` is its clock."""
-        if self._now is None:  # else it is a nested one, whose times are those of the run around it
-            self._now, self._began = now, now()
-
-    def inside(self, plan: Plan, name: str) -> EventSink:
-        """That of a Request which a call of this task returned."""
-        inner = EventSink(plan, self._pass_on, (*self._within, name), values=self.values)
-        inner._now, inner._began = self._now, self._began
-        return inner
-
-    def _pass_on(self, event: Event) -> None:
-        tell = self._tell  # read once: the run may be over at any moment
-        if tell is not None:
-            tell(event)
-
-    def close(self) -> None:
-        """Forget whom to tell: who keeps the Outcome must not keep that too."""
-        self._tell = self._now = None
-
-    def tell(self, kind: Kind, index: int | None, item: int | None, **more: Any) -> None:
-        """Tell of one task, or of a branch. From any thread."""
-        tell, now = self._tell, self._now  # read once: the run may be over at any moment
-        if tell is not None and now is not None:
-            at, name = milliseconds(now() - self._began), None if index is None else self.plan.tasks[index].name
-            tell(Event(kind, name, at, item=item, within=self._within, **more))
-
-
-def judged(root: Node) -> frozenset[int]:
-    """The tasks whose answer something around them alone may still refuse, so that they have not finished with it."""
-    found: set[int] = set()
-    seen = 0  # tasks, in plan order
-    for node in walk(root):
-        if isinstance(node, Scope) and node.policy.facts().refuses_values:
-            tasks = (inner for inner in walk(node.inner) if isinstance(inner, TaskNode))
-            if next(tasks, None) is not None and next(tasks, None) is None:
-                found.add(seen)
-        seen += isinstance(node, TaskNode)
-    return frozenset(found)
+from rio_chain.results._observers import OBSERVERS, Observer, calling, deliver, observers_now
+from rio_chain.results._task_record import Status, TaskRecord
 
 
 class ObservedPart:
@@ -193,7 +139,7 @@ class ObservedRecord(TaskRecord):
 class ObservedRun(Run):
     """A run, or a part of one, that is watched."""
 
-    __slots__ = ("_begun", "told")
+    __slots__ = ("_begun", "_ended", "told")
 
     observed = True
 
@@ -202,6 +148,7 @@ class ObservedRun(Run):
         self.told = told
         self.log = [ObservedRecord(told, index) for index in range(len(self.log))]
         self._begun = False
+        self._ended = [None]  # popped by the first that reports its end
 
     def part(self, item: int | None = None) -> ObservedRun:
         """As ``Run.part``."""
@@ -214,12 +161,13 @@ class ObservedRun(Run):
         return part
 
     def nested(self, plan: Plan, pc: int, index: int | None) -> Run:
-        """As ``Run.nested``. Of that of a bridge nothing is told."""
+        """As ``Run.nested``. Of that of a bridge a stream is told nothing."""
         nested = super().nested(plan, pc, index)
-        if index is None:
+        watch, item = self.told.watch, self.told.item
+        if index is None and not watch.observers:
             return nested
-        name, item = self.plan.tasks[index].name, self.told.item
-        sink = self.told.watch.inside(plan, name if item is None else f"{name}[{item}]")
+        name = None if index is None else self.plan.tasks[index].name
+        sink = watch.inside(plan, name if item is None or name is None else f"{name}[{item}]")
         observed = ObservedRun(ObservedPart(sink), self)
         observed.step = nested.step
         return observed
@@ -228,7 +176,10 @@ class ObservedRun(Run):
         """As ``Run.strand``."""
         root = self.told.above is None and not self._begun
         if root:
-            self.told.watch.begin(rt.now)
+            watch = self.told.watch
+            watch.begin(rt.now)
+            if watch.outer:
+                watch.tell("request_started", None, None)
         first, self._begun = not (root or self._begun), True
         return ObservedStrand(self, rt, slot, parent_deadline, first=first)
 
@@ -270,6 +221,19 @@ class ObservedRun(Run):
         if told.watch.values and not told.contends:
             told.watch.tell("value", None, told.item, branch=name, value=value)
 
+    def report(self, kind: Kind, index: int | None, **more: Any) -> None:
+        """As ``Run.report``."""
+        told = self.told
+        told.watch.tell(kind, index, told.item, **more)
+
+    def ended(self, status: Status, error: Any, elapsed: float) -> None:
+        """As ``Run.ended``: the first time it is reported."""
+        try:
+            self._ended.pop()
+        except IndexError:
+            return
+        self.report("request_ended", None, status=status, error=error, elapsed=elapsed)
+
     def over(self, cause: Any = None) -> None:
         """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
         told = self.told
@@ -285,23 +249,71 @@ class ObservedRun(Run):
 class ObservedStrand(Strand):
     """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
 
-    __slots__ = ("_first",)
+    __slots__ = ("_call", "_first", "watch")
 
     observed = True
 
     def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
         super().__init__(run, rt, slot, parent_deadline)
+        self.watch = run.told.watch  # also when it is over
         self._first = first
+        self._call: ObservedCall | None = None  # the last one
 
-    def begins(self, index: int) -> None:
+    def begins(self, index: int, fn: Any, route: int) -> tuple[Any, int]:
         """As ``Strand.begins``."""
         run = self.run
-        if isinstance(run, ObservedRun):
-            run.told.begins(index, self.rounds + run.log[index].calls + 1, self.replica)
+        if not isinstance(run, ObservedRun):
+            return fn, route
+        attempt = self.rounds + run.log[index].calls + 1
+        run.told.begins(index, attempt, self.replica)
+        if not self.watch.observers:
+            return fn, route
+        self._call = ObservedCall(self, run.told, index, attempt, fn)
+        return self._call.routed(route)
+
+    def give_up(self, held: HeldCall | None) -> None:
+        """As ``Strand.give_up``."""
+        super().give_up(held)
+        if self._call is not None:
+            self._call.given_up()
 
     def close(self) -> None:
         """As ``Strand.close``."""
         if self._first:
             self._first = False
             self.run.over()
+        self._call = None
         super().close()
+
+    def end(self) -> None:
+        """As ``Strand.end``."""
+        self._call = None
+        super().end()
+
+
+def new_run(plan: Plan, own: Sequence[Observer] = ()) -> Run:
+    """The state of a run that begins; ``own``: the observers of its balancer. It is observed if there are any."""
+    observers = observers_now(own) if OBSERVERS or own else ()
+    return ObservedRun(ObservedPart(EventSink(plan, None, observers=observers))) if observers else Run(plan)
+
+
+def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> tuple[Run, Callable[[], None]]:
+    """The state to use for a run that has not begun, which tells a stream as well; and what ends the telling."""
+    observed = run if isinstance(run, ObservedRun) else ObservedRun(ObservedPart(EventSink(run.plan, None)))
+    watch = observed.told.watch
+    watch.stream_to(tell, values=values)
+    return observed, watch.close
+
+
+def _breaker_changed(policy: str, state: str) -> None:
+    """A change goes to the observers of the run that caused it; one without a run, to those of the process."""
+    strand = CURRENT.get()
+    if calling():  # an observer has changed it, and would be called for ever
+        return
+    if isinstance(strand, ObservedStrand):
+        strand.watch.tell("breaker_changed", None, None, policy=policy, reason=state)
+    elif OBSERVERS and (strand is None or not strand.open):
+        deliver(tuple(OBSERVERS), Event("breaker_changed", None, 0.0, policy=policy, reason=state))
+
+
+listen(_breaker_changed)

@@ -47,6 +47,8 @@ class SideCall(LateAnswers):
                     race.failed(number, value.error)
                 else:
                     await self._answered(strand, value, began)
+            else:
+                race.log.denied(race, number)
             race.start_due(rt.now())
         except RaceOver as exc:
             if not race.race.decided:  # one around it is over

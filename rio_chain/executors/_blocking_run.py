@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.forks import after_fork
 from rio_chain._core.units import Duration
-from rio_chain.engine._current_run import Run
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.engine._run import execute
+from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
 from rio_chain.executors._base import Executor
 from rio_chain.executors._by_name import checked_executor, default_name, module_of
@@ -38,8 +38,8 @@ def run_here(request: Request[Any], deadline: Deadline | Duration | None = None)
     """What runs a request in the caller's own task. Called there."""
     rt = runtime_here()
     if deadline is None:
-        return execute(rt, request, Run(request.given[0]))
-    return execute(rt, request, Run(request.given[0]), deadline_of(deadline, rt.now))
+        return execute(rt, request, new_run(request.given[0]))
+    return execute(rt, request, new_run(request.given[0]), deadline_of(deadline, rt.now))
 
 
 # --- blocking runs ----------------------------------------------------------------------------------------------

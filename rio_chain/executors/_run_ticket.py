@@ -52,7 +52,7 @@ class TicketRun:
                 got = await begin(rt, ticket.request, run, began, self.deadline, self.abandon_after)
             finally:
                 finished = finish(run, got, (self.posted, began, rt.now()))
-                self.left(began)
+                self.left(began, finished)
             outcome = finished
         except host.cancelled as exc:
             if host.cancelling():
@@ -76,8 +76,8 @@ class TicketRun:
             self.ticket.fail(error)
         self.answered()
 
-    def left(self, began: float) -> None:
-        """Its run, which began then, is over; the answer comes next."""
+    def left(self, began: float, outcome: Outcome[Any] | None) -> None:
+        """Its run, which began then, is over; the answer comes next. None: an exception goes on."""
 
     def answered(self) -> None:
         """It has its answer."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration, flag
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.engine._run_events import EventSink, ObservedPart, ObservedRun
+from rio_chain.engine._run_events import stream_events
 from rio_chain.errors import UsageError
 from rio_chain.executors._blocking_run import shared_host, warn_if_a_loop_runs
 from rio_chain.executors._blocking_wait import BlockingHost, wait_until_done
@@ -192,14 +192,13 @@ class Stream(Generic[Out]):
 def events_of(ticket: Ticket[Any], *, values: bool = False) -> EventBuffer:
     """The events of a run that has not begun yet, as they come; None is the last of them."""
     buffer = EventBuffer()
-    watch = EventSink(ticket.request.plan, buffer.put, values=values)
-    ticket.run = ObservedRun(ObservedPart(watch))
-    ticket.add_waker(partial(_over, watch, buffer))
+    ticket.run, close = stream_events(ticket.run, buffer.put, values=values)
+    ticket.add_waker(partial(_over, close, buffer))
     return buffer
 
 
-def _over(watch: EventSink, buffer: EventBuffer) -> None:
-    watch.close()
+def _over(close: Callable[[], None], buffer: EventBuffer) -> None:
+    close()
     buffer.put(None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,12 +14,15 @@ from rio_chain._core.unhandled_errors import call_once, report_unhandled, surely
 from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import Run
+from rio_chain.engine._run_events import new_run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.executors._blocking_wait import BlockingHost, release_once
 from rio_chain.executors._running_loop import waiter_here
 from rio_chain.policies._checks import callback as function
+from rio_chain.results._observers import OBSERVERS
 
 if TYPE_CHECKING:
+    from rio_chain.results._observers import Observer
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
@@ -35,9 +38,10 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
 
-    def __init__(self, request: Request[Out], host: BlockingHost) -> None:
+    def __init__(self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = ()) -> None:
         self.request = request
-        self.run = Run(request.given[0])
+        plan = request.given[0]
+        self.run = new_run(plan, observers) if OBSERVERS or observers else Run(plan)
         self.host = host
         self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
         self._outcome: Outcome[Out] | None = None

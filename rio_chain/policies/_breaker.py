@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from rio_chain._core.forks import after_fork, renewed
+from rio_chain._core.policy_changes import breaker_changed
 from rio_chain._core.units import Duration, count, format_duration, seconds
 from rio_chain.errors import NEVER_RETRIED, CircuitOpen
 from rio_chain.policies._checks import label, share
@@ -22,6 +23,7 @@ from rio_chain.policies._shared_state import Shared
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 _SLICES = 10
+State = Literal["closed", "open", "half_open"]
 
 
 _FACTS = Facts(counts_failures=True)
@@ -80,6 +82,7 @@ class Breaker(Shared, Policy):
         self._time = Timeline()
         self._round = 0  # one more whenever it opens or closes
         self._until: float | None = None  # when it stops to be open; None: it is closed
+        self._reported: State = "closed"  # to observers
         self._probe: _Pass | None = None
         after_fork(self._renew)
 
@@ -92,10 +95,12 @@ class Breaker(Shared, Policy):
             if self._until is None:
                 return _Pass(self, clock, self._round)
             left = self._until - self._time.now(clock)
-            if left <= 0 and self._probe is None:
-                self._probe = _Pass(self, clock, self._round)
-                return self._probe
-        return self._refusal(left)
+            probe = _Pass(self, clock, self._round) if left <= 0 and self._probe is None else None
+            if probe is None:
+                return self._refusal(left)
+            self._probe, state = probe, self._new("half_open")
+        self._report(state)
+        return probe
 
     def ended(self, call: _Pass, *, success: bool | None) -> None:
         """A call that was let in is over; None: it does not count."""
@@ -108,9 +113,12 @@ class Breaker(Shared, Policy):
                 return
             now = self._time.now(call.clock)
             if probe and success:
-                self._change(None)
+                state = self._change(None)
             elif probe or self._counts.add(now, failed=not success):
-                self._change(now + self._open_for)
+                state = self._change(now + self._open_for)
+            else:
+                return
+        self._report(state)
 
     def counts(self, error: object) -> bool | None:
         """Whether a call that failed with this error has failed (False) or succeeded; None: it does not count."""
@@ -121,7 +129,7 @@ class Breaker(Shared, Policy):
     # --- what users ask -----------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> Literal["closed", "open", "half_open"]:
+    def state(self) -> State:
         """``"closed"``, ``"open"``, or ``"half_open"`` from the moment on when a probe may go."""
         with self._lock:
             if self._until is None:
@@ -132,12 +140,14 @@ class Breaker(Shared, Policy):
         """Open it now, for ``open_for``; with ``hold`` until ``close()``."""
         clock = clock_here()  # of the code that opens it: that of the last call may be another one, or over
         with self._lock:
-            self._change(math.inf if hold else self._time.now(clock) + self._open_for)
+            state = self._change(math.inf if hold else self._time.now(clock) + self._open_for)
+        self._report(state)
 
     def close(self) -> None:
         """Close it now, and forget what was counted."""
         with self._lock:
-            self._change(None)
+            state = self._change(None)
+        self._report(state)
 
     # --- what it says of itself ---------------------------------------------------------------------------------
 
@@ -152,11 +162,22 @@ class Breaker(Shared, Policy):
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _change(self, until: float | None) -> None:
+    def _change(self, until: float | None) -> State | None:
         self._round += 1
         self._until = until
         self._probe = None
         self._counts.clear()
+        return self._new("closed" if until is None else "open")
+
+    def _new(self, state: State) -> State | None:
+        """The state, if observers have not heard of it yet."""
+        known, self._reported = self._reported, state
+        return None if known == state else state
+
+    def _report(self, state: State | None) -> None:
+        """Observers hear of a new state when the lock is free."""
+        if state is not None:
+            breaker_changed(self._name or self.builder_call, state)
 
     def _renew(self) -> None:
         """In a forked child: it is open or closed as it was, and the calls that are under way are the parent's."""

@@ -21,8 +21,11 @@ _STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
 )
 
 
-def _status_of(error: object) -> Status:
-    """By identity: a user's class of errors may be neither hashable nor comparable."""
+def status_of(error: object) -> Status:
+    """How a run or task ended that failed with this error.
+
+    By identity: a user's class of errors may be neither hashable nor comparable.
+    """
     for kind, status in _STATUS_OF:
         if type(error) is kind:
             return status
@@ -88,7 +91,7 @@ class TaskRecord:
     def failed(self, error: Any) -> None:
         """The call, or what was made of it, failed with ``error``."""
         self._end_nested(error)
-        self.status, self.value = _status_of(error), error
+        self.status, self.value = status_of(error), error
         self._end_call_records(self.status, error)
         self.add_error(error)
 
@@ -170,7 +173,7 @@ class TaskRecord:
         """``error`` ended its turn; ``sibling``: it is that of a branch beside it."""
         if self.status is None:
             self.skip(error)
-        elif sibling or _status_of(error) == "failed":
+        elif sibling or status_of(error) == "failed":
             self._end_nested(error)
             self.status, self.value = "cancelled", Skipped(error)
             self._end_call_records("cancelled", self.value)

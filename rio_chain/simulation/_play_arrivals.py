@@ -16,6 +16,7 @@ from rio_chain.chain._request import Request
 from rio_chain.errors import QueueFull
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors.virtual._executor import VirtualExecutor, VirtualHost
+from rio_chain.results._observers import unobserved
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation._estimate import INF
 from rio_chain.simulation._random_draws import Draws
@@ -131,7 +132,8 @@ class Play:
             ledger.priorities.setdefault(priority, []).append(counted)
         token = VISIT.set(visit)
         try:
-            ticket = self.balancer.post(request, priority=priority, **self._terms)
+            with unobserved():
+                ticket = self.balancer.post(request, priority=priority, **self._terms)
         except QueueFull as error:
             if counted >= 0:
                 ledger.refused(counted, error)

@@ -10,12 +10,15 @@ import time
 from dataclasses import dataclass
 
 from rio_chain import (
+    Balancer,
     Breaker,
     Call,
+    Event,
     Gate,
     Limit,
     Permit,
     Task,
+    add_observer,
     choose,
     each,
     fan_out,
@@ -136,3 +139,18 @@ class OfBefore(Gate):
 
 async def forgotten() -> None:
     await page  # type: ignore[misc]
+
+
+# --- observers ------------------------------------------------------------------------------------------------------
+
+
+def of_a_task(task: Task[..., int]) -> None: ...
+
+
+def misspelt(event: Event) -> bool:
+    return event.kind == "attempt_finished"  # type: ignore[comparison-overlap]
+
+
+add_observer(of_a_task)  # type: ignore[arg-type]
+Balancer(observers=[of_a_task])  # type: ignore[list-item]
+Balancer(observers=print)  # type: ignore[arg-type]

@@ -6,19 +6,67 @@ import asyncio
 
 import pytest
 
-from rio_chain import Balancer, Task
+from rio_chain import Balancer, QueueFull, Task
 from rio_chain.balancer._stats import SIZE, HistogramCounter, Stats, status_line
 
 
-@pytest.mark.parametrize("power", range(SIZE - 2))
-def test_each_bucket_ends_at_a_power_of_two_of_a_microsecond(power: int) -> None:
+def test_the_steps_are_1_2_5_in_each_power_of_ten() -> None:
+    steps = HistogramCounter().frozen().steps
+    assert steps[:7] == (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+    assert [step for step in steps if 1 <= step <= 1_000] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000]
+    assert steps[-1] == 500_000_000
+    assert len(steps) == SIZE - 1
+
+
+@pytest.mark.parametrize("place", range(1, SIZE - 2))
+def test_a_bucket_counts_up_to_its_step(place: int) -> None:
     tally = HistogramCounter()
-    tally.add((2**power + 0.1) / 1e6)
-    assert tally.buckets.index(1) == power + 1
-    if power:
-        tally.add((2**power - 0.1) / 1e6)
-        assert tally.buckets.index(1) == power
-        assert tally.frozen().quantile(0) == 2**power / 1e3
+    step = tally.frozen().steps[place]
+    tally.add(step / 1000 * 1.01)
+    assert tally.buckets.index(1) == place + 1
+    tally.add(step / 1000 * 0.99)
+    assert tally.buckets.index(1) == place
+    assert tally.frozen().quantile(0) == step
+
+
+def test_stats_say_how_requests_have_ended() -> None:
+    async def main() -> None:
+        release, began = asyncio.Event(), asyncio.Event()
+
+        async def held(_: int) -> None:
+            began.set()
+            await release.wait()
+
+        def fail(_: int) -> None:
+            raise OSError
+
+        def leave(_: int) -> None:
+            raise SystemExit
+
+        async with Balancer(workers=1, buffer=2) as balancer:
+            await balancer.arun(Task(abs).inline()(1))
+            await balancer.arun(Task(fail).inline()(1))
+            await balancer.arun(Task(held).timeout(1)(1))
+            with pytest.raises(SystemExit):
+                await balancer.arun(Task(leave).inline()(1))
+            began.clear()
+            ticket = balancer.post(Task(held)(1))
+            await began.wait()
+            late = balancer.post(Task(abs).inline()(1), queue_timeout=1)
+            await late
+            withdrawn = balancer.post(Task(abs).inline()(1))
+            withdrawn.cancel()
+            waiting = [balancer.post(Task(abs).inline()(1)) for _ in range(2)]
+            with pytest.raises(QueueFull):
+                balancer.post(Task(abs).inline()(1))
+            ticket.cancel()
+            for one in (ticket, *waiting):
+                await one
+            got = balancer.stats()
+            assert (got.succeeded, got.failed, got.timed_out, got.cancelled, got.rejected) == (3, 1, 2, 3, 1)
+            assert got.done == 7
+
+    asyncio.run(main())
 
 
 def test_the_status_line_tells_both_medians() -> None:
@@ -29,7 +77,7 @@ def test_the_status_line_tells_both_medians() -> None:
     line = status_line("trio open", 2, 5, Stats(1, 2, 3, 4, 5, waits.frozen(), runs.frozen()))
     assert line == (
         "<Balancer trio open: 1/2 running, 2/5 queued, 3 abandoned, 5 rejected, 4 done, "
-        "p50 wait <= 0.128 ms, run <= 131.072 ms>"
+        "p50 wait <= 0.1 ms, run <= 100 ms>"
     )
 
 

@@ -17,7 +17,8 @@ from returns.result import Success
 import rio_chain.executors._blocking_run as runners
 from rio_chain import ChainDefinitionError, Event, Outcome, Task, UsageError
 from rio_chain._core.units import seconds
-from rio_chain.engine._run_events import EventSink, ObservedPart, ObservedRun, judged
+from rio_chain.engine._event_sink import EventSink, judged
+from rio_chain.engine._run_events import ObservedPart, ObservedRun
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import TaskRecord, close, note_call
 

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from rio_chain._core.forks import after_fork
+from rio_chain._core.lane_wrapper import CallInLane, call_in_lane
 from rio_chain._core.pickling import dumps, plain_dumps
 from rio_chain.engine._runtime_protocol import Raised, Refused, Waiter
 from rio_chain.errors import LaneMessageTooLarge, LimitExceeded, ProcessDied
@@ -84,7 +85,7 @@ class Lane:
         if self.closed:
             self.unreserve()
             return Refused(LimitExceeded(f"lane {self.name!r} was closed; this call was not made"))
-        job = _LaneCall(waiter, name, fn, value)
+        job = _LaneCall(waiter, name, fn, value, call_in_lane())
         place = self._free.pop()
         place.jobs.put(job)
         try:
@@ -142,13 +143,16 @@ class Lane:
 class _LaneCall:
     """One call."""
 
-    __slots__ = ("answer", "fn", "given_up", "name", "value", "waiter")
+    __slots__ = ("answer", "fn", "given_up", "name", "value", "waiter", "wrapper")
 
-    def __init__(self, waiter: Waiter, name: str, fn: Callable[..., Any], value: Any) -> None:
+    def __init__(
+        self, waiter: Waiter, name: str, fn: Callable[..., Any], value: Any, wrapper: CallInLane | None
+    ) -> None:
         self.waiter = waiter
         self.name = name
         self.fn = fn
         self.value = value
+        self.wrapper = wrapper
         self.answer: Any = None
         self.given_up = False
 
@@ -212,7 +216,7 @@ class _LaneWorker:
     def _do(self, job: _LaneCall) -> Any:
         """Make the call. Raises where the process can't be asked again."""
         try:
-            parts = question(job.name, job.fn, job.value, self.lane.most)
+            parts = question(job.name, job.fn, job.value, self.lane.most, job.wrapper)
         except Exception as error:  # noqa: BLE001 - nothing was sent, so the process stays as it is
             return Raised(_alone(error))
         self.lane.remember(parts[1])

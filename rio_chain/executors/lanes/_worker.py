@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from returns.result import Failure
 
+from rio_chain._core.lane_wrapper import CallInLane
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of
 from rio_chain.engine._runtime_protocol import Raised, kind_of
 from rio_chain.errors import LaneMessageTooLarge, NotPicklable
@@ -44,8 +45,10 @@ class Start(NamedTuple):
 # --- questions and answers ----------------------------------------------------------------------------------------
 
 
-def question(name: str, fn: Callable[..., Any], value: Any, most: int) -> tuple[bytes, bytes, bytes]:
-    """The parts of a message that asks for ``fn(value)``. The second one is the function.
+def question(
+    name: str, fn: Callable[..., Any], value: Any, most: int, wrapper: CallInLane | None = None
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """The parts of a message that asks for ``fn(value)``, or for ``wrapper(fn, value)``. The second is the function.
 
     Raises:
         NotPicklable: one of them can't be pickled.
@@ -57,13 +60,15 @@ def question(name: str, fn: Callable[..., Any], value: Any, most: int) -> tuple[
         function = dumps(fn, most)
         what = "argument"
         argument = dumps(value, most - len(function))
+        wrapped = b"" if wrapper is None else plain_dumps(wrapper)
     except TooLarge:
         raise LaneMessageTooLarge(name, what, most) from None
     except MemoryError:
         raise
     except Exception as error:
         raise NotPicklable(name, what, reason_of(error)) from error
-    return len(function).to_bytes(_SIZE, "big"), function, argument
+    sizes = len(function).to_bytes(_SIZE, "big") + len(wrapped).to_bytes(_SIZE, "big")
+    return sizes, function, wrapped, argument
 
 
 def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
@@ -71,10 +76,13 @@ def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
     what = "function"
     try:
         view = memoryview(body)
-        size = int.from_bytes(view[:_SIZE], "big")
-        fn = loads(view[_SIZE : _SIZE + size])
+        end = 2 * _SIZE + int.from_bytes(view[:_SIZE], "big")
+        after = end + int.from_bytes(view[_SIZE : 2 * _SIZE], "big")
+        fn = loads(view[2 * _SIZE : end])
+        if after > end:
+            fn = partial(loads(view[end:after]), fn)
         what = "argument"
-        value = loads(view[_SIZE + size :])
+        value = loads(view[after:])
     except BaseException as error:  # noqa: BLE001 - importing a module may raise anything
         return UNFIT, plain_dumps((what, reason_of(error)))
     code, got = _called(fn, value)

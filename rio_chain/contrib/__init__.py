@@ -1,0 +1,1 @@
+"""Adapters to other libraries, each an extra of its own: ``contrib.otel``, ``contrib.prometheus``."""

@@ -1,0 +1,143 @@
+"""The metrics that the adapters give, as data: which event is counted or timed, under which name and labels.
+
+There are no gauges. How many requests run or wait right now is in ``Balancer.stats()``; a gauge that is counted up and
+down is wrong for ever when an observer is added or removed in the middle of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from rio_chain.results._events import Event
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds: what OpenTelemetry advises for the durations of HTTP requests."""
+MOST_SERIES = 1_000
+"""Combinations of labels per metric. A name that comes after them is ``other``."""
+OTHER = "other"
+
+
+class Metric(NamedTuple):
+    """One metric. Its labels are the chain, the task if ``of_task``, and the status."""
+
+    name: str
+    """As OpenTelemetry writes it: ``rio_chain.attempt.duration``."""
+    description: str
+    of_task: bool = True
+
+
+class Count(NamedTuple):
+    """How an event counts."""
+
+    metric: Metric
+    status: str | None
+    """The label; None: the event's ``reason``."""
+
+
+REQUEST_DURATION = Metric(
+    "rio_chain.request.duration", "How long requests ran, without their time in the queue.", of_task=False
+)
+ATTEMPT_DURATION = Metric("rio_chain.attempt.duration", "How long single calls of tasks ran.")
+REJECTED = Metric("rio_chain.request.rejected", "Requests that a balancer did not take.", of_task=False)
+HEDGE = Metric("rio_chain.hedge", "Hedged calls: started, won, wasted, denied.")
+GAVE_UP = Metric("rio_chain.retry.gave_up", "Failures that a retry did not retry, by reason.")
+BREAKER = Metric("rio_chain.breaker.change", "Changes of breakers, by the state after them.")
+LIMIT = Metric("rio_chain.limit", "Calls that waited for a limit or were refused by it.")
+CACHE = Metric("rio_chain.cache", "Lookups in caches: hit, miss.")
+FLIGHT = Metric("rio_chain.single_flight", "Calls that joined one that was under way.")
+BUDGET = Metric("rio_chain.budget", "Retries and hedges that a budget denied.")
+CALL = Metric("rio_chain.call", "Calls that were abandoned while they ran, and those of them that returned.")
+
+DURATIONS = {"request_ended": REQUEST_DURATION, "attempt_ended": ATTEMPT_DURATION}
+"""By the kind of event: what its ``elapsed`` is recorded in."""
+
+COUNTS = {
+    "request_rejected": Count(REJECTED, None),
+    "hedge_started": Count(HEDGE, "started"),
+    "hedge_won": Count(HEDGE, "won"),
+    "hedge_wasted": Count(HEDGE, "wasted"),
+    "hedge_denied": Count(HEDGE, "denied"),
+    "retry_gave_up": Count(GAVE_UP, None),
+    "breaker_changed": Count(BREAKER, None),
+    "limit_waited": Count(LIMIT, "waited"),
+    "limit_refused": Count(LIMIT, "refused"),
+    "cache_hit": Count(CACHE, "hit"),
+    "cache_miss": Count(CACHE, "miss"),
+    "flight_joined": Count(FLIGHT, "joined"),
+    "budget_denied": Count(BUDGET, "denied"),
+    "call_abandoned": Count(CALL, "abandoned"),
+    "call_returned": Count(CALL, "returned"),
+}
+"""By the kind of event: what it adds 1 to."""
+
+Labels = tuple[str, ...]
+Instrument = TypeVar("Instrument")
+
+
+class Series(Generic[Instrument]):
+    """What records each combination of labels of a metric; of these there are so many, whatever names a program has.
+
+    Labels are the chain's given name, the task and the status. Keys, numbers of runs and items, and texts of errors are
+    never labels.
+    """
+
+    __slots__ = ("_known", "_make", "_metric")
+
+    def __init__(self, metric: Metric, make: Callable[[Labels], Instrument]) -> None:
+        self._metric = metric
+        self._make = make
+        self._known: dict[Labels, Instrument] = {}
+
+    def of(self, event: Event, status: str | None) -> Instrument:
+        """What records this event, made once for each combination of labels."""
+        said = status or ""
+        labels = (event.chain, event.task or "", said) if self._metric.of_task else (event.chain, said)
+        found = self._known.get(labels)
+        return self._new(labels) if found is None else found
+
+    def _new(self, labels: Labels) -> Instrument:
+        """There is no lock, which a fork might copy held: threads that come at once may make a few series more."""
+        if len(self._known) >= MOST_SERIES:
+            labels = (*(OTHER for _ in labels[:-1]), labels[-1])  # there are few statuses
+        found = self._known.get(labels)
+        return self._known.setdefault(labels, self._make(labels)) if found is None else found
+
+
+class Recorder:
+    """An observer that records metrics.
+
+    Args:
+        histogram: gives for a metric what gives for labels what records seconds.
+        counter: the same for what adds 1.
+    """
+
+    __slots__ = ("_counts", "_durations")
+
+    def __init__(
+        self,
+        histogram: Callable[[Metric], Callable[[Labels], Callable[[float], object]]],
+        counter: Callable[[Metric], Callable[[Labels], Callable[[], object]]],
+    ) -> None:
+        self._durations = {kind: Series(metric, histogram(metric)) for kind, metric in DURATIONS.items()}
+        counters = {
+            metric: Series(metric, counter(metric)) for metric in {count.metric: 0 for count in COUNTS.values()}
+        }
+        self._counts = {kind: (counters[count.metric], count.status) for kind, count in COUNTS.items()}
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        duration = self._durations.get(event.kind)
+        if duration is not None:
+            if event.elapsed is not None:
+                duration.of(event, event.status)(event.elapsed / 1000)
+            return
+        count = self._counts.get(event.kind)
+        if count is not None:
+            counter, status = count
+            counter.of(event, status or event.reason)()
+
+
+def label_names(metric: Metric) -> tuple[str, ...]:
+    """The labels of a metric, in their order."""
+    return ("chain", "task", "status") if metric.of_task else ("chain", "status")

@@ -1,0 +1,146 @@
+"""Observers: what is refused, how they are removed, what they may see, and the line in the log."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from rio_chain import Balancer, Breaker, ChainDefinitionError, Event, Task, add_observer, simulate
+from rio_chain.observers import Observer, Remover, log_failures
+from rio_chain.results._observers import OBSERVERS
+from rio_chain.testing import LatencyModel
+
+
+async def later(_: Event) -> None: ...
+
+
+class Later:
+    async def __call__(self, _: Event) -> None: ...
+
+
+def fail(_: object) -> None:
+    raise OSError("secret")
+
+
+@pytest.mark.parametrize("fn", [later, Later(), functools.partial(later)], ids=["function", "object", "partial"])
+def test_a_coroutine_function_is_refused_with_the_right_code(fn: Any) -> None:
+    for add in (add_observer, Observer, lambda fn: Balancer(observers=[fn])):
+        with pytest.raises(ChainDefinitionError, match=r"write `def \w+\(event\): ...` in place of `async def`"):
+            add(fn)
+    assert not OBSERVERS
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [(7, "got 7"), (lambda: 0, "just one argument"), (Task(len), "got a Chain")]
+)
+def test_what_is_no_function_of_one_event_is_refused(given: Any, text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=text):
+        add_observer(given)
+
+
+def test_observers_of_a_balancer_are_a_list() -> None:
+    wrong: Any = print
+    with pytest.raises(ChainDefinitionError, match=r"as in Balancer\(observers=\[fn\]\)"):
+        Balancer(observers=wrong)
+
+
+def test_errors_and_values_are_flags() -> None:
+    wrong: Any = 1
+    with pytest.raises(ChainDefinitionError, match="errors"):
+        add_observer(print, errors=wrong)
+
+
+def test_a_removed_observer_is_called_no_more_also_by_runs_that_go_on() -> None:
+    seen: list[str] = []
+    remove = add_observer(lambda event: seen.append(event.kind))
+
+    def body(_: object) -> None:
+        remove()
+
+    with Balancer("thread") as balancer:
+        balancer.run(Task(body)(1))
+        assert seen == ["request_started", "started", "attempt_started"]
+        remove()
+        balancer.run(Task(abs)(1))
+    assert len(seen) == 3
+    assert not OBSERVERS
+
+
+def test_the_same_function_may_be_added_twice() -> None:
+    seen: list[str] = []
+    with add_observer(lambda event: seen.append(event.kind)) as first:
+        assert isinstance(first, Remover)
+        observe = OBSERVERS[0].fn
+        with add_observer(observe):
+            Task(abs).inline()(1).run()
+        assert seen.count("request_started") == 2
+    assert "removed" in repr(first)
+
+
+def test_what_an_observer_raises_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    calls: list[Event] = []
+
+    def broken(event: Event) -> None:
+        calls.append(event)
+        raise ZeroDivisionError
+
+    with Balancer("thread", observers=[broken]) as balancer:
+        assert balancer.run(Task(abs)(-1)).unwrap() == 1
+    assert [args.exc_type for args in reported] == [ZeroDivisionError]
+    assert len(calls) > 3
+
+
+def test_an_observer_does_not_observe_what_it_runs_itself() -> None:
+    seen: list[str] = []
+    breaker = Breaker()
+
+    def runs(event: Event) -> None:
+        seen.append(event.kind)
+        breaker.open()
+        breaker.close()
+        assert Task(abs).inline()(-1).run().unwrap() == 1
+
+    with add_observer(runs):
+        Task(abs).inline()(1).run(executor="thread")
+    assert seen == ["request_started", "started", "attempt_started", "attempt_ended", "finished", "request_ended"]
+
+
+def test_simulated_runs_are_not_observed() -> None:
+    seen: list[Event] = []
+    with add_observer(seen.append):
+        simulate(Task(abs), backends={"abs": LatencyModel.constant(10)}, requests=20)
+    assert not seen
+
+
+def test_one_line_is_logged_for_a_run_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    with Balancer("thread", observers=[log_failures()]) as balancer, caplog.at_level(logging.DEBUG):
+        balancer.run(Task(abs)(1))
+        balancer.run(Task(fail).named("page").retry(1, backoff=None)("argument"))
+    with pytest.raises(Exception, match="closed"):
+        balancer.run(Task(abs)(1))
+    first, second = caplog.records
+    assert (first.name, first.levelname) == ("rio_chain", "WARNING")
+    assert first.getMessage().startswith("page failed (OSError) after ")
+    assert "secret" not in caplog.text
+    assert "argument" not in caplog.text
+    assert second.getMessage() == "abs was refused: closed"
+
+
+def test_nothing_is_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        Task(fail)(1).run(executor="thread")
+    assert not [record for record in caplog.records if record.name.startswith("rio_chain")]
+
+
+def test_the_logger_and_the_level_can_be_chosen(caplog: pytest.LogCaptureFixture) -> None:
+    observer = log_failures(logging.getLogger("shop"), level=logging.ERROR)
+    with Balancer("thread", observers=[observer]) as balancer:
+        balancer.run(Task(fail)(1))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("shop", "ERROR")
