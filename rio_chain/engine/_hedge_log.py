@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rio_chain.engine._reports import report_hedge_denied, report_hedges
 from rio_chain.errors import NotAccepted
-from rio_chain.results._task_record import Log, close, merge, record_of
+from rio_chain.results._task_record import Log, close, full_record, merge, record_of
 
 if TYPE_CHECKING:
     from rio_chain.engine._hedge import HedgeRace
@@ -45,6 +45,7 @@ class HedgeLog:
             run.contended(op.low, op.high)
         winner = race.decision.winner
         wasted = race.started - (winner is not None)
+        alone = winner is not None and race.started == 1 and not race.denied
         for index, branch in enumerate(branches):
             own = [(i, self.own[i]) for i in sorted(self.own) if i % len(branches) == index]
             merge(run.log, branch.low, branch.high, own, self._speaker(race))
@@ -52,6 +53,11 @@ class HedgeLog:
                 close(run.log, branch.low, branch.high, None, sibling=True)
             for task in range(branch.low, branch.high):
                 entry = record_of(run.log, task)
+                if alone:  # as where the first call was in time and no race was made: races in it keep their counts
+                    inner = full_record(None) if self.own[0][task] is None else record_of(self.own[0], task)
+                    entry.started, entry.wasted = inner.started or min(inner.calls, 1), inner.wasted
+                    entry.winner = inner.winner
+                    continue
                 entry.started, entry.wasted = race.started, wasted
                 entry.denied += race.denied
                 entry.winner = winner or 0
