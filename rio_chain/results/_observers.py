@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -116,7 +116,7 @@ class Remover:
     def __call__(self) -> None:
         """Remove it, also from the runs that go on. A second call does nothing."""
         self._observer.removed = True
-        if self._observer in OBSERVERS:
+        with suppress(ValueError):  # it was removed before
             OBSERVERS.remove(self._observer)
 
     def __enter__(self) -> Self:

@@ -265,6 +265,23 @@ async def test_a_hedge_in_time_is_not_made(world: World, seen: Seen) -> None:
     ]  # fmt: skip
 
 
+async def test_a_limit_around_a_hedge_is_one_failed_attempt(world: World, seen: Seen) -> None:
+    async def slow(_: object) -> None:
+        await world.pause(10_000)
+
+    await watched(world, seen, a(slow).replica(2, after=None).timeout(20)(1))
+    assert seen.words("attempt_failed", "attempt_ended") == ["attempt_ended a 1 timed_out", "attempt_failed a 1"]
+
+
+async def test_observing_a_hedge_that_is_not_needed_changes_no_count(world: World, seen: Seen) -> None:
+    chain = (a() | b()).replica(2, after=10_000)
+    async with world.balancer() as plain:
+        first = await plain.arun(chain(1))
+    second = await watched(world, seen, chain(1))
+    counts = [[(r.started, r.wasted, r.winner) for r in outcome] for outcome in (first, second)]
+    assert counts[0] == counts[1] == [(1, 0, 0), (0, 0, None)]
+
+
 async def test_a_hedge_that_the_budget_denies(world: World, seen: Seen) -> None:
     async def call(x: object) -> object:
         await world.pause(world.short)
