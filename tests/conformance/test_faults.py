@@ -340,6 +340,7 @@ async def test_tasks_functions_and_exceptions_are_values_like_others(world: Worl
         assert (await world.run(Task(as_async(value))(1))).result == Success(value)
 
 
+@pytest.mark.real_time
 async def test_a_chain_that_was_not_called_is_refused_as_an_answer(world: World) -> None:
     task = Task(echo)
     for chain in (task, task >> task, task & task, task.timeout(100)):

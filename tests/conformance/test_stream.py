@@ -690,6 +690,6 @@ async def test_a_task_tells_its_value_only_when_asked(world: World) -> None:
     assert told == [None, None]
     asked = await read(world, (a() >> b(fails).or_else(5))(7), values=True)
     assert [(event.task, event.value) for event in asked if event.kind == "finished"] == [("a", 7), ("b", None)]
-    assert all("7" not in repr(event) for event in asked)
+    assert all("7" not in repr(event).rpartition(", at ")[0] for event in asked)
     with pytest.raises(ChainDefinitionError, match="`values`"):
         a()(7).stream(values=1)  # type: ignore[arg-type]
