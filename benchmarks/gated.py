@@ -131,9 +131,12 @@ def on_asyncio_alone(on: Callable[[Once], Timed], balancer: Balancer) -> list[Pa
 def on_threads_alone(pool: ThreadPoolExecutor, calls: ThreadPoolExecutor, balancer: Balancer) -> list[Pair]:
     """Many blocking chains posted at once, beside as many functions submitted; branches, and map beside each."""
 
-    def submit() -> None:
-        for future in [pool.submit(whole, 1) for _ in range(POSTS)]:
-            future.result()
+    def submitted(fn: Callable[..., int], *args: object) -> Timed:
+        def once() -> None:
+            for future in [pool.submit(fn, *args, 1) for _ in range(POSTS)]:
+                future.result()
+
+        return lambda many: plain_times(once, many)
 
     def post(chain: Chain[[int], int]) -> Timed:
         def once() -> None:
@@ -142,23 +145,21 @@ def on_threads_alone(pool: ThreadPoolExecutor, calls: ThreadPoolExecutor, balanc
 
         return lambda many: plain_times(once, many)
 
-    def by_hand(many: int) -> float:
-        return plain_times(submit, many)
-
     def mapped() -> None:
         for outcome in balancer.map(guarded, range(POSTS)):
             outcome.unwrap()
 
-    shapes: tuple[ours.Shape, ...] = ("bare", "guarded")
     step = ours.blocking_step
     guarded, both = ours.with_policies(step, "guarded"), ours.side_by_side(step)
     listed = Task(range).inline() >> each(guarded, limit=10)
     single = Task(step)
     hedged = single.replica(2, after=1000)
     return [
-        *(
-            Pair(f"threads, {shape}, posted", post(ours.chain_of(ours.blocking_step, shape)), by_hand)
-            for shape in shapes
+        Pair("threads, bare, posted", post(ours.chain_of(step, "bare")), submitted(whole)),
+        Pair(
+            "threads, guarded, posted, to a pool in a pool",
+            post(ours.chain_of(step)),
+            submitted(on_threads.chain, calls, step),
         ),
         Pair(
             "threads, two guarded branches",

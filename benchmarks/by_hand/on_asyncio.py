@@ -51,6 +51,17 @@ async def fan_out(step: Step, value: int, branches: int) -> list[int]:
     return [task.result() for task in tasks]
 
 
+async def gathered(step: Step, number: int, limit: int) -> int:
+    """Guarded steps on many values, so many at once."""
+    room = asyncio.Semaphore(limit)
+
+    async def one(value: int) -> int:
+        async with room:
+            return await guarded_call(step, value)
+
+    return sum(await asyncio.gather(*map(one, range(number))))
+
+
 async def staggered(step: Step, value: int, after: float) -> int:
     """A second call if the first is not back in ``after`` seconds; the first answer wins, the other is stopped."""
     tasks = [asyncio.create_task(step(value))]

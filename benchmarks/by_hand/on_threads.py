@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
+from benchmarks.ours import bridge
+
 
 def guarded_call(calls: ThreadPoolExecutor, step: Callable[[int], int], value: int) -> int:
     """One step: 1 s for each attempt, up to 3 retries. A thread of ``calls`` runs it while this one waits."""
@@ -15,6 +17,13 @@ def guarded_call(calls: ThreadPoolExecutor, step: Callable[[int], int], value: i
             if not retries_left:
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def chain(calls: ThreadPoolExecutor, step: Callable[[int], int], value: int) -> int:
+    """4 guarded steps and 3 bridges."""
+    for _ in range(3):
+        value = bridge(guarded_call(calls, step, value))
+    return guarded_call(calls, step, value)
 
 
 def fan_out(

@@ -57,6 +57,20 @@ async def fan_out(step: Step, value: int, branches: int) -> list[int]:
     return found
 
 
+async def gathered(step: Step, number: int, limit: int) -> int:
+    """Guarded steps on many values, so many at once."""
+    room, found = trio.Semaphore(limit), [0] * number
+
+    async def one(value: int) -> None:
+        async with room:
+            found[value] = await guarded_call(step, value)
+
+    async with trio.open_nursery() as nursery:
+        for value in range(number):
+            nursery.start_soon(one, value)
+    return sum(found)
+
+
 async def staggered(step: Step, value: int, after: float) -> int:
     """A second call if the first is not back in ``after`` seconds; the first answer wins, the other is stopped."""
     found: list[int] = []

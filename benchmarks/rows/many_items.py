@@ -18,6 +18,7 @@ from benchmarks.table import Table
 from rio_chain import Chain, Task, each, reduce
 
 LIMIT = 100
+GATHERED = "by hand, all at once through a semaphore, guarded"
 LONG = 3_600_000
 """Milliseconds."""
 
@@ -65,8 +66,11 @@ async def on_a_loop(name: str, loop: ModuleType, workers: Callable[[int], Awaita
         return total
 
     mine = [Case(f"rio_chain, each {shape}", case(chain_over(loop.suspending_step, shape)), number) for shape in shapes]
-    cases = [Case("by hand, 100 standing workers, bare", lambda: workers(number), number), *mine]
-    return Table(f"{name}: {number:,} items, for each", await on_loop(cases, settings.effort), cases[0].name)
+    gathered = Case(GATHERED, lambda: loop.gathered(loop.suspending_step, number, LIMIT), number)
+    cases = [Case("by hand, 100 standing workers, bare", lambda: workers(number), number), gathered, *mine]
+    table = Table(f"{name}: {number:,} items, for each", await on_loop(cases, settings.effort), cases[0].name)
+    table.bar("rio_chain, each guarded", GATHERED, 0.6)
+    return table
 
 
 def on_threads(settings: Settings) -> Table:
