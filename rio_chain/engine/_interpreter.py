@@ -276,7 +276,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             # from here on the frames say all; an interruption of the unwinding must not enter them twice
             around = None if problem is not None else op
             problem = Failed(await classified(strand, frames, exc, limit, around))
-            in_log = flight is not None and log[index] is flight  # else a race that was dropped has taken it out
+            in_log = flight is not None and log[op[3]] is flight  # else a race that was dropped has taken it out
             if flight is not None and in_log and flight.status == "running" and problem.error is not RACE_LOST:
                 flight.failed(problem.error)
             phase = NOT_BEGUN
