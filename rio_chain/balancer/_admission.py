@@ -128,8 +128,8 @@ class Admission(DeferringLock):
         with contextlib.suppress(BaseException):  # what this can't do, the next decision does
             surely(self.settle)
 
-    def unbegun(self, outcome: Outcome[Any]) -> None:
-        """A request has its Outcome, and never had a slot."""
+    def unbegun(self, outcome: Outcome[Any] | None) -> None:
+        """A request has ended, and never began. None: an exception goes on, and nobody gets its Outcome."""
         if self._inside and self.defer(lambda: self.unbegun(outcome)):
             return
         self.decide(self.ends.add, outcome)

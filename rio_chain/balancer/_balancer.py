@@ -298,7 +298,7 @@ class Balancer(MapMethods, NotebookRepr):
 
         Raises:
             UsageError: on the thread of the loop it is bound to; write ``await balancer.aclose()`` there. In a body
-                that it runs itself. In a process forked since it was bound.
+                that it runs itself, or in an observer that is called there. In a process forked since it was bound.
         """
         self._lifetime.closing.close(grace)
 

@@ -12,6 +12,7 @@ from rio_chain.engine._current_run import CURRENT, INF
 from rio_chain.errors import UsageError
 from rio_chain.executors import runtime_here
 from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
+from rio_chain.results._observers import calling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +103,12 @@ class Closing:
         self._warn_of_calls("aclose()", left)
 
     def _refuse_inside(self, call: str) -> None:
-        """Refuse to close in what this balancer runs: it would wait for itself."""
+        """Refuse to close in what this balancer runs, or in an observer of that: it would wait for itself."""
         host, strand = self._binding.host, CURRENT.get()
+        if host is not None and calling() and host.drives_here():  # ``CURRENT`` is empty as a run begins and ends
+            raise UsageError(
+                f"`{call}` in an observer of a run of this balancer would wait for itself; close it outside"
+            )
         run = strand.run if strand is not None and strand.open else None
         while run is not None:
             if run in self._admission.runs or (host is not None and host.spawned.runs(run)):

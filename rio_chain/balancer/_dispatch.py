@@ -189,14 +189,19 @@ class Dispatcher:
         """
         turn = Turn(run, options.priority, posted)
         until = options.until(rt, posted)
+        queued = False
         try:
             came = self.admission.admit(turn, bounded=options.bounded)
             if not came:
+                queued = True
                 run.report("request_queued", None)
                 came = await self.turn_came(rt, turn, until)
         except BaseException:
             run.dropped = self.admission.torn = True
             self.admission.give_up(turn)
+            if queued:
+                self.admission.unbegun(None)
+                run.ended("cancelled", None, 0.0)
             raise
         return None if came else self.passed_over(rt, until)
 

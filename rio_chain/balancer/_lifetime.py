@@ -20,6 +20,7 @@ from rio_chain.balancer._host_binding import HostBinding
 from rio_chain.balancer._map_worker import MapRequests
 from rio_chain.balancer._mapping import Window
 from rio_chain.balancer._posted_request import RequestOptions, request_options
+from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
@@ -139,7 +140,7 @@ class Lifetime:
         reason = REFUSALS.get(type(error))
         if reason is not None:
             observers = observers_now(self.settings.observers)
-            event = Event("request_rejected", None, 0.0, error=error, chain=plan.title, reason=reason)
+            event = Event("request_rejected", None, 0.0, error=error, chain=public_name(plan), reason=reason)
             deliver(observers, event)
 
     def map_window(

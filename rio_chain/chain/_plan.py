@@ -41,7 +41,7 @@ from rio_chain.chain._nodes import (
     walk,
 )
 from rio_chain.chain._plan_edges import edges_of, sides_of
-from rio_chain.chain._title import title
+from rio_chain.chain._title import public_title, title
 from rio_chain.errors import ChainDefinitionError
 
 __all__ = [
@@ -183,6 +183,14 @@ def compile_plan(node: Node) -> Plan:
     bridges = tuple(PlannedBridge(name, *side) for name, side in zip(names, between, strict=True))
     joints = tuple(PlannedBridge(title(node), *side) for node, side in sides if not isinstance(node, Bridge))
     return Plan(root, tasks, bridges, joints, title(root))
+
+
+def public_name(plan: Plan) -> str:
+    """What events call the chain: its name, or its title without the values of constants."""
+    known: str | None = plan.programs.get("public name")
+    if known is None:
+        known = plan.programs["public name"] = public_title(plan.root)
+    return known
 
 
 def hedged(plan: Plan) -> frozenset[int]:

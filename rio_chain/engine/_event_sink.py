@@ -9,7 +9,7 @@ from attrs import evolve
 
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
-from rio_chain.chain._plan import Plan
+from rio_chain.chain._plan import Plan, public_name
 from rio_chain.results._events import STREAMED, Event, Kind
 from rio_chain.results._observers import Observer, deliver, next_number
 
@@ -94,8 +94,8 @@ class EventSink:
             return
         at = 0.0 if now is None else milliseconds(now() - self._began)
         name = None if index is None else self.plan.tasks[index].name
-        title = self.plan.title
-        event = Event(kind, name, at, item=item, within=self._within, run=self.number, chain=title, **more)
+        chain = public_name(self.plan)
+        event = Event(kind, name, at, item=item, within=self._within, run=self.number, chain=chain, **more)
         if tell is not None and kind in STREAMED and (self.streams_values or kind != "value"):
             tell(event if self.streams_values or event.value is None else evolve(event, value=None))
         if observers:

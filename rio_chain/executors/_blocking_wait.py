@@ -73,6 +73,10 @@ class BlockingHost(Protocol):
         """Whether blocking the thread that asks would block the host."""
         return False
 
+    def drives_here(self) -> bool:
+        """Whether the thread that asks is at work on a strand of the host, which does not go on meanwhile."""
+        return False
+
     def forked(self) -> bool:
         """Whether the process was forked since it was made: what runs there goes on in the parent alone."""
         return False

@@ -19,7 +19,7 @@ from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._runtime_protocol import NO_LANES, Fires, Raised, Refused, SpawnedStrand, SpawnedWork, Waiter
 from rio_chain.executors._base import Lost
 from rio_chain.executors._blocking_wait import BlockingHost
-from rio_chain.executors._current_strand import current_strand
+from rio_chain.executors._current_strand import current_strand, driven_strand
 from rio_chain.executors._process_resources import keep_for_process
 from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
 from rio_chain.executors._strand import ThreadStrand
@@ -109,6 +109,10 @@ class ThreadRuntime:
     def ends(self, error: BaseException) -> bool:  # noqa: ARG002 - as ``OwningRuntime``
         """As ``OwningRuntime.ends``: there is no loop that could."""
         return False
+
+    def drives_here(self) -> bool:
+        """As ``BlockingHost.drives_here``."""
+        return driven_strand() in self._kernel.strands
 
     def serves(self, host: ThreadHost) -> None:
         """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
@@ -239,6 +243,10 @@ class ThreadHost(BlockingHost):
     def spawned(self) -> SpawnedStrands:
         """As ``Host.spawned``."""
         return self.runtime.spawned
+
+    def drives_here(self) -> bool:
+        """As ``BlockingHost.drives_here``."""
+        return self.runtime.drives_here()
 
     def forked(self) -> bool:
         """As ``BlockingHost.forked``."""

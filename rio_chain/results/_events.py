@@ -107,7 +107,7 @@ class Event:
         value: of ``value``; and of ``finished`` with success, when the stream was asked for values.
         run: a number that all events of one run have in common, also those of Requests that its functions return. A
             Request that a body runs itself has a number of its own. 0: it belongs to no run.
-        chain: the title of the chain, or the name it was given.
+        chain: the name the chain was given, or its title with ``...`` in place of each constant.
         elapsed: milliseconds that it took, of what has ended; None otherwise.
         reason: see the kinds.
         policy: which policy it is about: the name it was given, else that of its call, as ``limit``.

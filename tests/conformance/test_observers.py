@@ -583,6 +583,61 @@ async def test_a_request_whose_time_is_over_in_the_queue(world: World, seen: See
     assert "request_started" not in said
 
 
+async def test_arun_that_is_cancelled_in_the_queue_has_ended(world: World, seen: Seen) -> None:
+    release, begun, queued = world.gate(), world.gate(), world.gate()
+
+    async def held(x: object) -> object:
+        begun.open()
+        await release.passed()
+        return x
+
+    def tell(event: Event) -> None:
+        seen(event)
+        if event.kind == "request_queued":
+            queued.open()
+
+    async with world.balancer(observers=[tell], workers=1) as balancer:
+        first = balancer.post(a(held)(1))
+        await begun.passed()
+        child = world.start(lambda: balancer.arun(b()(1)))
+        await queued.passed()
+        child.stop()
+        await child.ended()
+        said = [in_short(event) for event in seen.events if event.chain == "b"]
+        assert said == ["request_queued", "request_ended cancelled"]
+        release.open()
+        await first
+        stats = balancer.stats()
+    assert (stats.succeeded, stats.cancelled, stats.done) == (1, 1, 1)
+
+
+class Secret:
+    def __repr__(self) -> str:
+        return "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("chain", "name"),
+    [
+        (a().or_else("s3cret"), "a | ..."),
+        (a().or_else(Secret()), "a | ..."),
+        (a() >> b().or_else("s3cret").timeout(9_000), "a >> (b | ...)"),
+        (fan_out(left=a().or_else(Secret()), right=b()), "fan_out(left=a | ..., right=b)"),
+        ((a() >> b()).named("page").or_else("s3cret"), "page | ..."),
+        (a().or_else("s3cret").named("page"), "page"),
+        (a().or_else("s3cret").named("page").retry(1, backoff=None), "page"),
+    ],
+)
+async def test_events_show_no_constants_of_the_chain(world: World, seen: Seen, chain: Any, name: str) -> None:
+    async with observed(world, seen) as balancer:
+        assert (await balancer.arun(chain(1))).ok
+    with pytest.raises(BalancerClosed):
+        await balancer.arun(chain(1))
+    assert seen.events[-1].kind == "request_rejected"
+    assert {event.chain for event in seen.events} == {name}
+    assert "s3cret" not in "".join(map(repr, seen.events))
+
+
 @pytest.mark.real_time
 async def test_a_saturated_balancer_rejects(world: World, seen: Seen) -> None:
     world.not_virtual("a sync function takes no time")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rio_chain import Balancer, ChainDefinitionError, QueueFull, Task, UsageError
+from rio_chain import Balancer, BalancerClosed, ChainDefinitionError, Event, QueueFull, Task, UsageError
 
 on_each = pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
 
@@ -138,6 +138,34 @@ def test_nor_can_an_async_one(executor: str) -> None:
     with Balancer(executor) as balancer:
         said = balancer.run(Task(closes)(1)).unwrap()
         assert said == "`aclose` in a body that this balancer runs would wait for itself; close it outside"
+
+
+@on_each
+@pytest.mark.parametrize("kind", ["request_started", "attempt_started", "attempt_ended", "request_ended"])
+def test_nor_can_an_observer_of_what_runs_there(executor: str, kind: str) -> None:
+    said: list[str] = []
+
+    def closes(event: Event) -> None:
+        if event.kind == kind:
+            with pytest.raises(UsageError, match="`close`") as caught:
+                balancer.close(grace=2_000)
+            said.append(str(caught.value))
+
+    with Balancer(executor, workers=1, observers=[closes]) as balancer:
+        assert balancer.run(Task(same)(1)).unwrap() == 1
+        assert balancer.run(Task(same)(2)).unwrap() == 2, "it is open"
+    assert len(said) == 2
+    assert executor != "thread" or "close it outside" in said[0]
+
+
+@on_each
+def test_an_observer_may_close_another_balancer(executor: str) -> None:
+    other = Balancer("thread")
+    other.run(Task(same)(1))
+    with Balancer(executor, observers=[lambda event: other.close() if event.kind == "request_ended" else None]) as one:
+        assert one.run(Task(same)(1)).unwrap() == 1
+    with pytest.raises(BalancerClosed):
+        other.post(Task(same)(1))
 
 
 @on_each
