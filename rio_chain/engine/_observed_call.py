@@ -107,7 +107,11 @@ class ObservedCall:
         strand = self._strand
         self._limit, self._began = strand.deadline, strand.rt.now()
         self._running.append(None)
-        self._tell("attempt_started")
+        try:
+            self._tell("attempt_started")
+        except KeyboardInterrupt as error:  # in one observer; the others hear of its end
+            self._ends(error)
+            raise
 
     def _ends(self, error: Any, got: Any = None) -> None:
         now = self._strand.rt.now()
