@@ -128,9 +128,11 @@ class ObservedCall:
             error = got.error
         elif kind_of(got) is Failure:
             error = got.failure()
-        self._tell("attempt_ended", status=status, error=error, elapsed=elapsed)
-        if given_up:
-            self._returned(elapsed)
+        try:
+            self._tell("attempt_ended", status=status, error=error, elapsed=elapsed)
+        finally:  # also after Ctrl-C in an observer
+            if given_up:
+                self._returned(elapsed)
 
     def _status(self, error: Any, got: Any, now: float, *, given_up: bool) -> Status:
         if given_up:
@@ -150,8 +152,10 @@ class ObservedCall:
         except IndexError:
             return
         elapsed = milliseconds(self._strand.rt.now() - self._began)
-        self._tell("call_abandoned", elapsed=elapsed)
-        self._returned(elapsed)
+        try:
+            self._tell("call_abandoned", elapsed=elapsed)
+        finally:
+            self._returned(elapsed)
 
     def _returned(self, elapsed: float) -> None:
         if next(self._seen):
