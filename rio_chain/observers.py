@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from rio_chain.results._events import Event
+from rio_chain.results._events import Event, error_name
 from rio_chain.results._observers import Observe, Observer, Remover, add_observer
 
 __all__ = ["Event", "Observe", "Observer", "Remover", "add_observer", "log_failures"]
@@ -35,7 +35,7 @@ def log_failures(logger: logging.Logger | None = None, *, level: int = logging.W
         if event.kind == "request_rejected":
             to.log(level, "%s was refused: %s", event.chain, event.reason)
         elif event.kind == "request_ended" and event.status != "succeeded":
-            error = "" if event.error is None else f" ({event.error})"
+            error = "" if event.error is None else f" ({error_name(event.error)})"
             to.log(level, "%s %s%s after %.1f ms", event.chain, event.status, error, event.elapsed or 0.0)
 
     return log_failure

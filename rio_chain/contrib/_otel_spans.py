@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 
 from rio_chain._core.lane_wrapper import LANE_WRAPPER, CallInLane
 from rio_chain.contrib._otel_providers import ProviderWatch
-from rio_chain.results._events import Event
+from rio_chain.results._events import Event, error_name
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -257,8 +257,7 @@ def end_span(span: Span, event: Event) -> None:
         span.set_attribute("rio_chain.abandoned", True)  # noqa: FBT003 - its value
     span.set_attribute("rio_chain.outcome", status)
     if status not in NO_ERROR:
-        error = event.error if isinstance(event.error, str) else type(event.error).__name__
-        span.set_attribute("error.type", status if event.error is None else error)
+        span.set_attribute("error.type", status if event.error is None else error_name(event.error))
         span.set_status(StatusCode.ERROR)
     span.end()
 

@@ -107,7 +107,11 @@ class ObservedCall:
         strand = self._strand
         self._limit, self._began = strand.deadline, strand.rt.now()
         self._running.append(None)
-        self._tell("attempt_started")
+        try:
+            self._tell("attempt_started")
+        except KeyboardInterrupt as error:  # in one observer; the others hear of its end
+            self._ends(error)
+            raise
 
     def _ends(self, error: Any, got: Any = None) -> None:
         now = self._strand.rt.now()
@@ -124,9 +128,11 @@ class ObservedCall:
             error = got.error
         elif kind_of(got) is Failure:
             error = got.failure()
-        self._tell("attempt_ended", status=status, error=error, elapsed=elapsed)
-        if given_up:
-            self._returned(elapsed)
+        try:
+            self._tell("attempt_ended", status=status, error=error, elapsed=elapsed)
+        finally:  # also after Ctrl-C in an observer
+            if given_up:
+                self._returned(elapsed)
 
     def _status(self, error: Any, got: Any, now: float, *, given_up: bool) -> Status:
         if given_up:
@@ -146,8 +152,10 @@ class ObservedCall:
         except IndexError:
             return
         elapsed = milliseconds(self._strand.rt.now() - self._began)
-        self._tell("call_abandoned", elapsed=elapsed)
-        self._returned(elapsed)
+        try:
+            self._tell("call_abandoned", elapsed=elapsed)
+        finally:
+            self._returned(elapsed)
 
     def _returned(self, elapsed: float) -> None:
         if next(self._seen):

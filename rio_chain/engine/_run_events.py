@@ -179,7 +179,11 @@ class ObservedRun(Run):
             watch = self.told.watch
             watch.begin(rt.now)
             if watch.outer:
-                watch.tell("request_started", None, None)
+                try:
+                    watch.tell("request_started", None, None)
+                except KeyboardInterrupt:  # in one observer; the others hear that it has ended
+                    self.ended("cancelled", None, 0.0)
+                    raise
         first, self._begun = not (root or self._begun), True
         return ObservedStrand(self, rt, slot, parent_deadline, first=first)
 

@@ -49,6 +49,11 @@ class ErrorName(str):
     __slots__ = ()
 
 
+def error_name(error: object) -> str:
+    """The name of the class of what an event has as its error. That of a text is ``str``, as it may be a secret."""
+    return error if isinstance(error, ErrorName) else type(error).__name__
+
+
 @frozen(eq=False, repr=False)  # errors are the users', and may be neither comparable nor hashable
 class Event:
     """One thing that has happened in a run. Times are milliseconds.
@@ -156,7 +161,6 @@ class Event:
             calls = f", attempt {self.attempt}" + (f" of replica {self.replica}" if self.replica else "")
         if self.reason is not None:
             return f": {self.reason}{calls}"
-        name = error if isinstance(error, ErrorName) else type(error).__name__
-        kind = "" if error is None else escape_nonprintable(name)
+        kind = "" if error is None else escape_nonprintable(error_name(error))
         told = kind if status is None else f"{status} ({kind})" if kind else status
         return (f": {told}" if told else "") + calls

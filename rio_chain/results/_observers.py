@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +17,7 @@ from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import flag, short_repr
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._checks import callback
-from rio_chain.results._events import ErrorName, Event
+from rio_chain.results._events import ErrorName, Event, error_name
 
 Observe = Callable[[Event], object]
 
@@ -37,6 +38,7 @@ class Observer:
     Args:
         fn: a plain function of one ``Event``. It is called in place, by whatever thread something happens on, and must
             be quick. An error that it raises goes to ``threading.excepthook`` once, and it goes on being called.
+            An ``Observer`` may be given, too: the new one calls the same function, and sees what that one sees as well.
         errors: events have the errors themselves. Default: the names of their classes.
         values: events have the answers of tasks, branches and items. Default: they have none.
 
@@ -53,10 +55,10 @@ class Observer:
         [4]
     """
 
-    __slots__ = ("_reported", "errors", "fn", "removed", "values")
+    __slots__ = ("_reported", "errors", "fn", "values")
 
-    def __init__(self, fn: Observe, *, errors: bool = False, values: bool = False) -> None:
-        given: Any = fn
+    def __init__(self, fn: Observe | Observer, *, errors: bool = False, values: bool = False) -> None:
+        given: Any = fn.fn if isinstance(fn, Observer) else fn
         if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 - its kind is asked for
             name = getattr(given, "__name__", type(given).__name__)
             raise ChainDefinitionError(
@@ -66,13 +68,12 @@ class Observer:
         self.fn: Observe = callback(given, "observer", "a plain function of one Event, as in add_observer(seen.append)")
         self.errors = flag(errors, "errors")
         self.values = flag(values, "values")
-        self.removed = False
         self._reported: list[None] = [None]  # popped by the first error
+        if isinstance(fn, Observer):
+            self.errors, self.values = self.errors or fn.errors, self.values or fn.values
 
     def __call__(self, event: Event) -> None:
         """Call it with what it may see of the event. Only Ctrl-C in it goes on."""
-        if self.removed:
-            return
         try:
             self.fn(self._visible(event))
         except KeyboardInterrupt:
@@ -83,7 +84,7 @@ class Observer:
     def _visible(self, event: Event) -> Event:
         hidden: dict[str, Any] = {}
         if event.error is not None and not self.errors:
-            hidden["error"] = ErrorName(type(event.error).__name__)
+            hidden["error"] = ErrorName(error_name(event.error))
         if event.value is not None and not self.values:
             hidden["value"] = None
         return evolve(event, **hidden) if hidden else event
@@ -101,12 +102,14 @@ class Observer:
 
 OBSERVERS: list[Observer] = []
 """Those of the whole process. Adding to a list and removing from it are atomic, so there is no lock."""
+ENDS: frozenset[str] = frozenset({"attempt_ended", "request_ended"})
+"""Kinds whose observers are called in reverse, so that what each has attached to the context is detached in order."""
 _numbers = count(1)
 _calling = threading.local()
 
 
 class Remover:
-    """What ``add_observer`` gives: call it, or leave the block of its ``with``, and the function is called no more."""
+    """What ``add_observer`` gives: call it, or leave the block of its ``with``, and later runs are not observed."""
 
     __slots__ = ("_observer",)
 
@@ -114,8 +117,7 @@ class Remover:
         self._observer = observer
 
     def __call__(self) -> None:
-        """Remove it, also from the runs that go on. A second call does nothing."""
-        self._observer.removed = True
+        """Remove it. A run that has begun is observed to its end. A second call does nothing."""
         with suppress(ValueError):  # it was removed before
             OBSERVERS.remove(self._observer)
 
@@ -126,20 +128,21 @@ class Remover:
         self()
 
     def __repr__(self) -> str:
-        return f"<Remover of {self._observer!r}{', removed' if self._observer.removed else ''}>"
+        return f"<Remover of {self._observer!r}{'' if self._observer in OBSERVERS else ', removed'}>"
 
 
-def add_observer(fn: Observe, *, errors: bool = False, values: bool = False) -> Remover:
+def add_observer(fn: Observe | Observer, *, errors: bool = False, values: bool = False) -> Remover:
     """Call a function with every ``Event`` of every run that begins in this process from now on.
 
     Args:
-        fn: a plain function of one ``Event``. It is called in place, by whatever thread something happens on, and must
-            be quick. An error that it raises goes to ``threading.excepthook`` once, and it goes on being called.
+        fn: a plain function of one ``Event``, or an ``Observer``. It is called in place, by whatever thread something
+            happens on, and must be quick. An error that it raises goes to ``threading.excepthook`` once, and it goes on
+            being called.
         errors: events have the errors themselves. Default: the names of their classes.
         values: events have the answers of tasks, branches and items. Default: they have none.
 
     Returns:
-        What removes it: call it, or use it as a context manager.
+        What removes it: call it, or use it as a context manager. Runs that have begun are observed to their end.
 
     Raises:
         ChainDefinitionError: ``fn`` is no plain function of one argument.
@@ -174,8 +177,20 @@ def observers_now(own: Sequence[Observer] = ()) -> tuple[Observer, ...]:
         return ()
     found = tuple(OBSERVERS)
     if own:
-        found = (*found, *(one for one in own if all(one.fn is not other.fn for other in found)))
+        known = [other.fn for other in found]
+        found = (*(_joined(one, own) for one in found), *(one for one in own if not any(one.fn is fn for fn in known)))
     return tuple([one for one in found if not (isinstance(one.fn, PausingObserver) and one.fn.idle())])
+
+
+def _joined(observer: Observer, own: Sequence[Observer]) -> Observer:
+    """Its function is called once for each event, and sees what it may see by any of these."""
+    same = [observer, *(one for one in own if one.fn is observer.fn)]
+    errors, values = any(one.errors for one in same), any(one.values for one in same)
+    if (errors, values) == (observer.errors, observer.values):
+        return observer
+    both = copy(observer)  # an error in it is still reported once
+    both.errors, both.values = errors, values
+    return both
 
 
 def next_number() -> int:
@@ -200,11 +215,21 @@ def unobserved() -> Generator[None]:
 
 
 def deliver(observers: Sequence[Observer], event: Event) -> None:
-    """Call the observers with an event, in the thread and context of the code that calls this."""
+    """Call the observers with an event, in the thread and context of the code that calls this.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C in one of them, the first. All were called.
+    """
+    interrupt: KeyboardInterrupt | None = None
     deep = getattr(_calling, "deep", 0)
     _calling.deep = deep + 1
     try:
-        for observer in observers:
-            observer(event)
+        for observer in reversed(observers) if event.kind in ENDS else observers:
+            try:
+                observer(event)
+            except KeyboardInterrupt as error:
+                interrupt = interrupt or error
     finally:
         _calling.deep = deep
+    if interrupt is not None:
+        raise interrupt

@@ -155,6 +155,52 @@ async def test_an_observer_in_both_places_is_called_once(world: World, seen: See
     assert [event.kind for event in seen.events if event.chain == "twice"].count("request_started") == 1
 
 
+async def test_an_observer_in_both_places_sees_what_it_may_see_by_either(world: World, seen: Seen) -> None:
+    own = Observer(seen, errors=True)
+    async with world.balancer(observers=[own]) as balancer:
+        with add_observer(seen, values=True):
+            await balancer.arun((a() >> b(fails))(1))
+            assert (await balancer.arun(a()(2))).ok
+        await balancer.arun(b(fails)(1))
+    ends = [event for event in seen.of("finished") if event.task == "b"]
+    assert [type(event.error) for event in ends] == [OSError, OSError]
+    assert [event.value for event in seen.of("finished") if event.task == "a"] == [1, 2]
+    assert len(seen.of("request_ended")) == 3
+    assert (own.errors, own.values) == (True, False)
+
+
+async def test_a_run_keeps_its_observers_when_they_are_removed(world: World, seen: Seen) -> None:
+    removers = [add_observer(seen)]
+
+    async def removes(x: object) -> object:
+        removers[0]()
+        await world.pause(5)
+        return x
+
+    async with world.balancer(observers=[Observer(seen, errors=True)]) as balancer:
+        await balancer.arun((a(removes) >> b())(1))
+    assert seen.words() == [
+        "request_started", "attempt_started a 1", "attempt_ended a 1 succeeded",
+        "attempt_started b 1", "attempt_ended b 1 succeeded", "request_ended succeeded",
+    ]  # fmt: skip
+
+
+@pytest.mark.real_time
+async def test_an_abandoned_call_ends_for_an_observer_that_was_removed(world: World, seen: Seen) -> None:
+    world.not_virtual("a sync function takes no time")
+    leave = threading.Event()
+
+    def stuck(_: object) -> None:
+        leave.wait(5)
+
+    async with world.balancer() as balancer:
+        with add_observer(seen):
+            await balancer.arun(a(stuck).timeout(20)(1))
+        leave.set()
+        await world.until(lambda: seen.of("call_returned"))
+    assert seen.words("attempt_started", "attempt_ended") == ["attempt_started a 1", "attempt_ended a 1 abandoned"]
+
+
 async def test_errors_and_values_are_given_where_they_are_asked_for(world: World, seen: Seen) -> None:
     full = Seen()
     observers = [seen, Observer(full, errors=True, values=True)]
@@ -710,6 +756,32 @@ async def attached(world: World, chain: Any, *, runs: int = 1) -> None:
             assert inside.get() == "nothing"
         await world.until(lambda: not attaching.tokens)
     assert attaching.errors == []
+
+
+async def test_observers_that_set_the_same_context_variable_undo_it_in_reverse(world: World) -> None:
+    left: list[str] = []
+
+    def sets(name: str, begin: str, end: str) -> Any:
+        tokens: dict[Any, Token[str]] = {}
+
+        def observe(event: Event) -> None:
+            key = event.run, event.task, event.attempt
+            if event.kind == begin:
+                tokens[key] = inside.set(name)
+            elif event.kind == end:
+                left.append(f"{name} ends in {inside.get()}")
+                inside.reset(tokens.pop(key))
+                left.append(inside.get())
+
+        return observe
+
+    for begin, end in (("request_started", "request_ended"), ("attempt_started", "attempt_ended")):
+        everywhere, own = sets("everywhere", begin, end), sets("own", begin, end)
+        async with world.balancer(observers=[own]) as balancer:
+            with add_observer(everywhere):
+                await balancer.arun(a()(1))
+        assert left == ["own ends in own", "everywhere", "everywhere ends in everywhere", "nothing"], begin
+        left.clear()
 
 
 async def test_an_attempt_starts_and_ends_in_the_context_of_its_async_body(world: World) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from rio_chain import Balancer, Breaker, ChainDefinitionError, Event, Task, add_observer, simulate
+from rio_chain import Balancer, Breaker, ChainDefinitionError, Event, Failure, Task, add_observer, simulate
 from rio_chain.observers import Observer, Remover, log_failures
 from rio_chain.results._observers import OBSERVERS
 from rio_chain.testing import LatencyModel
@@ -54,7 +56,7 @@ def test_errors_and_values_are_flags() -> None:
         add_observer(print, errors=wrong)
 
 
-def test_a_removed_observer_is_called_no_more_also_by_runs_that_go_on() -> None:
+def test_a_removed_observer_hears_of_no_later_run_and_of_one_that_goes_on_to_its_end() -> None:
     seen: list[str] = []
     remove = add_observer(lambda event: seen.append(event.kind))
 
@@ -63,11 +65,41 @@ def test_a_removed_observer_is_called_no_more_also_by_runs_that_go_on() -> None:
 
     with Balancer("thread") as balancer:
         balancer.run(Task(body)(1))
-        assert seen == ["request_started", "started", "attempt_started"]
+        kinds = ["request_started", "started", "attempt_started", "attempt_ended", "finished", "request_ended"]
+        assert seen == kinds
         remove()
         balancer.run(Task(abs)(1))
-    assert len(seen) == 3
+    assert seen == kinds
     assert not OBSERVERS
+
+
+def test_an_observer_that_is_added_keeps_what_it_may_see() -> None:
+    seen: list[Event] = []
+    with add_observer(Observer(seen.append, errors=True)):
+        Task(fail).or_else(1)(1).run(executor="thread")
+    assert {type(event.error) for event in seen if event.kind == "attempt_ended"} == {OSError}
+    both = Observer(Observer(seen.append, values=True), errors=True)
+    assert (both.fn, both.errors, both.values) == (seen.append, True, True)
+
+
+def test_a_text_that_is_an_error_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Event] = []
+
+    def refuse(_: object) -> Failure[str]:
+        return Failure("secret")
+
+    with (
+        add_observer(seen.append),
+        add_observer(log_failures(), errors=True),
+        add_observer(log_failures()),
+        caplog.at_level(logging.DEBUG),
+    ):
+        Task(refuse)(1).run(executor="thread")
+        Task(fail)(1).run(executor="thread")
+    assert [event.error for event in seen if event.kind == "attempt_ended"] == ["str", "OSError"]
+    lines = [record.getMessage().partition(" after ")[0] for record in caplog.records]
+    assert lines == ["refuse failed (str)"] * 2 + ["fail failed (OSError)"] * 2
+    assert "secret" not in caplog.text
 
 
 def test_the_same_function_may_be_added_twice() -> None:
@@ -94,6 +126,39 @@ def test_what_an_observer_raises_is_reported_once(monkeypatch: pytest.MonkeyPatc
         assert balancer.run(Task(abs)(-1)).unwrap() == 1
     assert [args.exc_type for args in reported] == [ZeroDivisionError]
     assert len(calls) > 3
+
+
+@pytest.mark.parametrize("kind", ["request_started", "attempt_started", "attempt_ended", "request_ended"])
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread", "await"])
+def test_ctrl_c_in_one_observer_is_raised_when_the_others_were_called(kind: str, executor: str) -> None:
+    before: list[str] = []
+    after: list[str] = []
+
+    def interrupted(event: Event) -> None:
+        if event.kind == kind:
+            raise KeyboardInterrupt
+
+    async def body(number: int) -> int:
+        return number
+
+    request = Task(body)(1)
+    with (
+        add_observer(lambda event: before.append(event.kind)),
+        add_observer(interrupted),
+        add_observer(lambda event: after.append(event.kind)),
+        suppress(KeyboardInterrupt),
+    ):
+        if executor == "await":
+            with pytest.raises(KeyboardInterrupt):
+                asyncio.run(request.arun())
+        else:
+            request.run(executor=executor)
+    assert before == after
+    began = kind != "request_started"
+    assert before[0] == "request_started"
+    assert [before.count(one) for one in ("attempt_started", "attempt_ended")] == [began, began]
+    assert before.count("request_ended") == 1
+    assert kind in before
 
 
 def test_an_observer_does_not_observe_what_it_runs_itself() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from rio_chain import Balancer, Event, Failure, Task, add_observer, current_attempt, each, expand, fan_out, race
 from rio_chain.contrib.otel import OpenTelemetryObserver
+from rio_chain.observers import Observer
 from rio_chain.testing import run_virtual, sleep
 
 pytest.importorskip("opentelemetry.sdk", reason="needs rio-chain[otel] and opentelemetry-sdk")
@@ -48,6 +49,10 @@ def facts(span: Any) -> tuple[str, StatusCode, dict[str, object]]:
 def tree(traced: Traced, parent: Any = None) -> list[Any]:
     """The facts of each span below this one, in the order in which they began, and what is below each."""
     return [(*facts(span), tree(traced, span)) for span in traced.spans if traced.parent(span) is parent]
+
+
+async def identity(number: int) -> int:
+    return number
 
 
 async def fetch(number: int) -> int:
@@ -305,6 +310,62 @@ def test_a_request_that_never_ran_has_no_span(traced: Traced) -> None:
         gate.set()
         first.wait()
     assert [span.name for span in traced.runs()] == ["first"]
+
+
+def test_an_observer_that_is_removed_in_the_middle_of_a_run_ends_its_spans(traced: Traced) -> None:
+    before = trace.get_current_span()
+    remove = add_observer(OpenTelemetryObserver(tracer_provider=traced.provider))
+
+    async def removes(number: int) -> int:
+        remove()
+        return number
+
+    assert (Task(removes) >> Task(abs))(1).run(executor="asyncio").unwrap() == 1
+    assert [span.name for span in traced.spans] == [
+        "removes >> abs", "removes", "removes attempt", "abs", "abs attempt",
+    ]  # fmt: skip
+
+    async def here() -> None:
+        nonlocal remove
+        remove = add_observer(OpenTelemetryObserver(tracer_provider=traced.provider))
+        await Task(removes)(2)
+        assert trace.get_current_span() is before
+
+    asyncio.run(here())
+    assert len(traced.spans) == 8
+
+
+def test_two_observers_leave_the_span_current_that_was_so_before(traced: Traced) -> None:
+    found: list[Any] = []
+
+    def between(number: int) -> int:
+        found.append(trace.get_current_span())
+        return number
+
+    async def here() -> None:
+        own = OpenTelemetryObserver(tracer_provider=traced.provider)
+        async with Balancer(observers=[own]) as balancer:
+            with add_observer(OpenTelemetryObserver(tracer_provider=traced.provider)):
+                before = trace.get_current_span()
+                await (Task(identity) >> between >> Task(abs)).named("page")(1)
+                assert trace.get_current_span() is before
+                await balancer.arun((Task(identity) >> between >> Task(abs)).named("page")(1))
+                assert trace.get_current_span() is before
+
+    asyncio.run(here())
+    assert [(span.name, span.is_recording()) for span in found] == [("page", False)] * 2  # it has ended by now
+    outer, inner = traced.named("page")[1:]
+    assert traced.parent(inner) is outer
+    assert found[1].get_span_context() == inner.context
+
+
+def test_a_text_that_is_an_error_is_not_shown(executor: Executors, traced: Traced) -> None:
+    def refuse(_: int) -> Failure[str]:
+        return Failure("secret")
+
+    observer = Observer(OpenTelemetryObserver(tracer_provider=traced.provider), errors=True)
+    executor.run(Task(refuse)(1), observer)
+    assert {span.attributes["error.type"] for span in traced.spans} == {"str"}
 
 
 def test_an_observer_that_is_added_in_the_middle_of_a_run_leaves_it_alone(traced: Traced) -> None:
