@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rio_chain.engine._reports import report_hedge_denied, report_hedges
 from rio_chain.errors import NotAccepted
-from rio_chain.results._task_record import Log, close, merge, record_of
+from rio_chain.results._task_record import Log, TaskRecord, close, merge, record_of
 
 if TYPE_CHECKING:
     from rio_chain.engine._hedge import HedgeRace
@@ -49,6 +49,8 @@ class HedgeLog:
         wasted = race.started - (winner is not None)
         for index, branch in enumerate(branches):
             own = [(i, self.own[i]) for i in sorted(self.own) if i % len(branches) == index]
+            if run.observed:
+                own = [(i, [None if _is_blank(found) else found for found in log]) for i, log in own]
             merge(run.log, branch.low, branch.high, own, self._speaker(race))
             if winner is not None and winner % len(branches) != index:
                 close(run.log, branch.low, branch.high, None, sibling=True)
@@ -94,3 +96,8 @@ class HedgeLog:
     def forget(self) -> None:
         """All is over."""
         self.own = {}
+
+
+def _is_blank(found: Any) -> bool:
+    """Whether nothing was noted of a task; a run that is observed has records from the start."""
+    return isinstance(found, TaskRecord) and found.status is None and not found.calls

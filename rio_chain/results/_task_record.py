@@ -229,15 +229,10 @@ def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -
             record_of(log, index).end(error, sibling=sibling)
 
 
-def _noted(found: Any) -> bool:
-    """Whether anything was noted of a task; a run that is observed has records from the start."""
-    return isinstance(found, tuple) or (found is not None and (found.status is not None or found.calls > 0))
-
-
 def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: int | None) -> None:
     """Add what several calls made at once have logged, each in a log of its own; the winner says how it ended."""
     for index in range(low, high):
-        ran = [(number, record_of(own, index)) for number, own in logs if _noted(own[index])]
+        ran = [(number, record_of(own, index)) for number, own in logs if own[index] is not None]
         if not ran:
             continue
         last = min(ran, key=lambda one: (one[0] != winner, one[1].status != "running", one[0]))[1]

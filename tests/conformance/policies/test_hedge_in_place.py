@@ -10,7 +10,20 @@ from conformance.harness import World
 from conformance.policies.backends import HANG, Closable, backend
 from returns.result import Success
 
-from rio_chain import Budget, Chain, Limit, Quantile, Task, TaskTimedOut, best, each, fan_out, quorum, race
+from rio_chain import (
+    Budget,
+    Chain,
+    Limit,
+    Quantile,
+    Task,
+    TaskTimedOut,
+    add_observer,
+    best,
+    each,
+    fan_out,
+    quorum,
+    race,
+)
 from rio_chain.engine import _hedge, _race_frame
 
 AnyChain = Chain[..., Any]
@@ -269,3 +282,15 @@ async def test_many_at_once(world: World) -> None:
     chain = Task(list).inline() >> each(Task(fetch).replica(2, after=world.short), limit=50)
     assert (await world.run(chain(range(100)))).unwrap() == [*range(100)]
     assert len(calls) == 100 + sum(x % 3 == 0 for x in range(100))
+
+
+async def test_a_run_that_is_observed_has_the_same_responses_where_calls_fail_at_different_tasks(world: World) -> None:
+    async def run() -> list[tuple[str, str, int]]:
+        head, tail = backend(world, (1, OSError("head")), (1, "h")), backend(world, (1, ValueError("tail")))
+        chain = Task(head.fetch).named("head") >> Task(tail.fetch).named("tail")
+        outcome = await world.run(chain.replica(2, after=None)(7))
+        return [(response.name, response.status, response.attempts) for response in outcome]
+
+    plain = await run()
+    with add_observer(lambda _: None):
+        assert await run() == plain == [("head", "failed", 2), ("tail", "failed", 1)]
