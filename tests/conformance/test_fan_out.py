@@ -317,7 +317,9 @@ async def test_branches_begin_in_their_order(world: World) -> None:
         return Task(begins).named(f"b{number}")
 
     await world.run(fan_out(*map(branch, range(3)))(1))
-    assert began == [0, 1, 2] or world.mode in ("trio", "trio-driven"), "trio shuffles those that are ready"
+    assert sorted(began) == [0, 1, 2]
+    # trio shuffles those that are ready, and of several threads any may be first
+    assert began == [0, 1, 2] or world.mode in ("trio", "trio-driven", "thread")
 
 
 @pytest.mark.parametrize("late", [False, True])
