@@ -191,8 +191,12 @@ class AsyncioRace:
         surely(partial(self.ended, index, STOPPED))
 
 
-async def race(
+def race(
     works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool], own: Task | None, loop: Loop
-) -> list[Any]:
+) -> Awaitable[list[Any]]:
     """As ``Runtime.race``, for the task ``own``."""
-    return [] if own is None or not works else await AsyncioRace(works, until, own, loop).run()
+    return _nothing() if own is None or not works else AsyncioRace(works, until, own, loop).run()
+
+
+async def _nothing() -> list[Any]:
+    return []

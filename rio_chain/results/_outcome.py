@@ -155,14 +155,15 @@ class Outcome(Renderable, Generic[Out]):
         return [task.name for task in self.plan.tasks]
 
     def _index(self, name: str | int) -> int:
-        names = self._names()
         if not isinstance(name, str):
             try:
-                return range(len(names))[name]
+                return range(len(self.plan.tasks))[name]
             except IndexError:
+                names = self._names()
                 raise UnknownTask(
                     f"no task is at {name}; this run has {len(names)}, from 0: {', '.join(names)}"
                 ) from None
+        names = self._names()
         name = name if name in names else escape_nonprintable(name)  # names are kept as printable ASCII
         if name in names:
             return names.index(name)
