@@ -179,15 +179,13 @@ class Strand:
         """Whether it is not over."""
         return self.run is not _OVER
 
-    def fork(self, run: Run | None = None, race: Race | None = None) -> Strand:
-        """A strand beside this one, under the same limits, for who calls it; with a ``run`` of its own it keeps
-        what it finds to itself. ``race``: the race that it is in.
-        """
-        strand = (run or self.run).strand(self.rt, self.rt.slot(), self.deadline)
+    def fork(self, race: Race | None = None) -> Strand:
+        """A strand beside this one, under the same limits, for the code that calls it; ``race``: that it is in."""
+        strand = self.run.strand(self.rt, self.rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.depth, strand.in_race = self.permits, self.depth + 1, self.in_race
         strand.contender = None if race is None else Contender(race)
-        strand.kept = self.kept if run is None or not self.kept else self.kept.copy()
+        strand.kept = self.kept
         return strand
 
     def beside(self, run: Run) -> Strand:

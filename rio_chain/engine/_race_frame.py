@@ -201,8 +201,8 @@ class RaceFrame(Frame, LateAnswers):
         """Its race is over. An abandoned call may keep it for long, and must not keep the input or the race."""
         self.given = given
         self.claim[0] = _OVER
-        self.place = -1, FULL, None
-        self.around, self.level = [], 0
+        self.place = _NOWHERE
+        self.around, self.level = _NO_FRAMES, 0
         self.context = None
 
     # --- the end of a call in the strand -------------------------------------------------------------------------

@@ -215,13 +215,6 @@ class TimerThread:
             return None
 
 
-class Interruptible(Protocol):
-    """The slot of a task on a loop, or what else a timer calls."""
-
-    def fire(self) -> None:
-        """The time has come: interrupt the task."""
-
-
 class _Handle(Protocol):
     """A timer of a loop."""
 
@@ -252,7 +245,7 @@ class SlotDeadline:
 
     def __init__(self) -> None:
         self.deadline = self.entry_at = inf
-        self.slot: Interruptible | None = None
+        self.slot: Fires | None = None
 
 
 class LoopDeadlines(Generic[L]):
@@ -270,7 +263,7 @@ class LoopDeadlines(Generic[L]):
         if self._deadlines.push(alarm, at):
             self._set(at)
 
-    def timer(self, target: Interruptible, at: float) -> SlotDeadline:
+    def timer(self, target: Fires, at: float) -> SlotDeadline:
         """As ``Runtime.timer``."""
         alarm = self.free.pop() if self.free else SlotDeadline()
         alarm.slot = target
