@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rio_chain._core.deadline import Deadline
+from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._attempt import Attempt, always, way_to
@@ -250,7 +251,12 @@ class Strand:
         if self.contender is not None:
             self.contender.ended()
         self.run, self.kept, self.pinned = _OVER, NOTHING, ()  # as ``close``
-        self.slot.release()
+        try:
+            self.slot.release()
+        except BaseException as error:
+            surely(self.slot.release)  # a scope of trio that stays open breaks the task around it
+            if not isinstance(error, MemoryError):
+                raise
 
 
 NOTHING: list[Any] = []  # that most strands keep

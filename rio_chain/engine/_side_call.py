@@ -30,11 +30,12 @@ class SideCall(LateAnswers):
     async def run(self) -> None:
         """What the strand runs. No error leaves it: those that end the race are raised where it is awaited."""
         race, number, rt = self.race, self.number, self.race.rt
-        branch, strand = race.branch(number), self._strand()
-        run = strand.run
+        strand: Strand | None = None
         extra: Permit | None = None
         error: BaseException | None = None
         try:
+            branch, strand = race.branch(number), self._strand()
+            run = strand.run
             if race.budget is not None:
                 extra = race.budget.extra()
             if race.begins(number, run.log, strand.kept, denied=race.budget is not None and extra is None):
@@ -58,7 +59,8 @@ class SideCall(LateAnswers):
         finally:
             if extra is not None:
                 extra.dropped()
-            strand.end()
+            if strand is not None:
+                strand.end()
             race.sides.ended(number, error)
             del error  # its traceback keeps this frame
 
@@ -93,12 +95,13 @@ class SideCall(LateAnswers):
         race.pinned[number] = strand.pinned
         race.answered(number, value, mark, (began, ended), strand.run.log, good=good)
 
-    def _error(self, strand: Strand, exc: BaseException) -> BaseException | None:
+    def _error(self, strand: Strand | None, exc: BaseException) -> BaseException | None:
         """What ends the race. Its own cancellation does not."""
         race = self.race
         race.race.decided = True  # or it is broken
         try:
-            if strand.slot.settle(exc):  # a limit around the race is over, and who keeps it may not know yet
+            # a limit around the race is over, and the strand that keeps it may not know yet
+            if strand is not None and strand.slot.settle(exc):
                 return OuterExpired()
         except BaseException as own:  # noqa: BLE001 - somebody else's cancellation
             exc = own

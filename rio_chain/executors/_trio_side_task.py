@@ -9,6 +9,8 @@ from math import inf
 from types import TracebackType
 from typing import Any, Protocol
 
+from rio_chain._core.unhandled_errors import report_unhandled
+
 
 class Scope(Protocol):
     """A cancel scope."""
@@ -43,10 +45,12 @@ class SideTask:
         self._scope = scope
 
     async def run(self) -> None:
-        """What the task runs. Only a cancellation of the loop leaves it."""
+        """What the task runs. Only a cancellation of the loop leaves it: any other error would end the loop."""
         try:
             with self._scope:
                 await self._main()
+        except Exception as error:  # noqa: BLE001 - nobody awaits the task
+            report_unhandled(error)
         finally:
             self._ended()
 
