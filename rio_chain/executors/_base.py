@@ -13,6 +13,7 @@ from contextvars import Context
 from time import perf_counter
 from typing import Any, Protocol, cast
 
+from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, SpawnedStrand, SpawnedWork, Waiter
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
@@ -113,7 +114,7 @@ class BaseLoopRuntime(ABC):
 
     def unreserve(self) -> None:
         """As ``Runtime.unreserve``."""
-        self.pool.permits.release()
+        surely(self.pool.permits.release)
 
     def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
         """As ``Runtime.call``."""

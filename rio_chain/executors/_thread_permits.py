@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import Waiter
@@ -49,8 +50,8 @@ class ThreadPermits:
         try:
             await turn.waiter.wait()
         except BaseException:
-            if self._quit(turn):
-                self.release()  # it came too late for us
+            if surely(partial(self._quit, turn)):
+                surely(self.release)  # it came too late for us
             raise
 
     def _quit(self, turn: _PermitWaiter) -> bool:

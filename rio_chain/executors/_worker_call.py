@@ -116,7 +116,7 @@ async def pooled_call(
     and raises the interruption.
     """
     if pool.saturated:
-        pool.permits.release()
+        surely(pool.permits.release)
         return pool.refusal()
     job = None
     try:
@@ -125,7 +125,7 @@ async def pooled_call(
         pool.submit(job)
     except BaseException as error:
         if job is None:
-            pool.permits.release()
+            surely(pool.permits.release)
         elif job.give_up():
             raise
         if isinstance(error, (RuntimeError, MemoryError)):  # no thread can be started, and none is there
