@@ -32,6 +32,8 @@ GRPC = "grpc-timeout"
 ENVOY = "x-envoy-expected-rq-timeout-ms"
 OWN = "x-deadline-ms"
 _WSGI = "HTTP_"
+AN_HOUR = 3600.0
+"""Seconds. An instant further back than this may be a number of milliseconds that was given for an instant."""
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _GRPC_DIGITS = 8
 _MS_DIGITS = 15  # what a float holds exactly
@@ -47,6 +49,8 @@ def _instant(value: float) -> float:
 @frozen(repr=False)
 class Deadline:
     """The instant ``at`` (seconds) of ``clock``. Every executor has its own clock, so an instant needs to name one.
+
+    For "so many milliseconds from now" write ``Deadline.after(ms)``.
 
     Example:
         >>> from rio_chain import Deadline
@@ -163,7 +167,14 @@ class Deadline:
         if left == math.inf:
             return "Deadline(no limit)"
         text = format_duration(round(abs(left), 4))
-        return f"Deadline({text} left)" if left > 0 else f"Deadline(passed {text} ago)"
+        if left > 0:
+            return f"Deadline({text} left)"
+        hint = (
+            f"; write Deadline.after({self.at:g}) for {self.at:g} ms from now"
+            if self.at >= 0 and left < -AN_HOUR
+            else ""
+        )
+        return f"Deadline(passed {text} ago{hint})"
 
 
 def _named(name: object) -> str:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rio_chain._core.chain_base import not_a_chain
+from rio_chain._core.chain_base import ChainBase, not_a_chain
 from rio_chain._core.signatures import arity
 from rio_chain._core.source_text import name_of
 from rio_chain._core.units import escape_nonprintable, short_repr
@@ -37,9 +37,16 @@ def bridge(value: object, rule: str, hint: str = "") -> Bridge:
     if isinstance(value, Request):
         raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
     if not callable(value):
+        if has_chains(value):
+            hint = ". For several that get the same value write `a & b`, or fan_out(a, b)"
         raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
     fn = function(value, rule, generators=True)
     return Bridge(fn, name_of(fn), is_async(fn), is_generator(fn))
+
+
+def has_chains(value: object) -> bool:
+    """Whether it is a list or tuple with a Task or Chain in it."""
+    return isinstance(value, (list, tuple)) and any(isinstance(one, ChainBase) for one in value)
 
 
 def function(value: object, rule: str, *, generators: bool = False) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from rio_chain._core.copied_constants import copyable
 from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
-from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, not_a_chain_text
+from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, has_chains, not_a_chain_text
 from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
 from rio_chain.chain._functions import Filled, filled, is_async, is_generator
 from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope, check_width
@@ -169,8 +169,12 @@ def operand(value: object, sign: str) -> Composed:
     if isinstance(value, Composed):
         return value
     got = not_a_chain_text(value)
-    hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
-    raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint if sign == '`&`' else ''}")
+    hint = ""
+    if sign == "`&`":
+        hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
+    elif has_chains(value):
+        hint = f". Give them one by one, as in {sign.strip('`')}(a, b); of a list: {sign.strip('`')}(*chains)"
+    raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint}")
 
 
 def one_value(value: object, sign: str) -> Composed:
@@ -205,6 +209,11 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
     elif isinstance(other, Request):
         raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, it gets the same input")
     elif callable(other) or hasattr(type(other), "__await__"):
+        if isinstance(other, type) and issubclass(other, BaseException):
+            raise ChainDefinitionError(
+                f"{rule}; got the error class {other.__name__}. To say for which errors: "
+                f".or_else(value, on={other.__name__})"
+            )
         fn = function(other, rule)
         fallback = Handler(fn, name_of(fn), is_async(fn), gets_input(fn, entry(primary)))
     else:

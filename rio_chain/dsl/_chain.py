@@ -18,6 +18,7 @@ from rio_chain.chain._chain_signature import begins
 from rio_chain.chain._compose import Composed, made
 from rio_chain.chain._methods import check_attribute
 from rio_chain.chain._nodes import FanOutNode, Named, labelled
+from rio_chain.chain._other_names import no_such_method
 from rio_chain.chain._request import Request
 from rio_chain.dsl._policy_methods import PolicyMethods, set_wrapped_class
 from rio_chain.errors import ChainDefinitionError
@@ -312,13 +313,9 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
             raise ChainDefinitionError(f"call the chain first, as in `await page(42)`; {_begins(self)}")
 
         def __getattr__(self, name: str) -> NoReturn:
-            if name in ("using", "inline", "lane"):
-                raise AttributeError(
-                    f"`.{name}` belongs to the Task: write it before the policies, as in Task(fn).{name}(...)"
-                )
             if name == "run":
                 raise AttributeError(f"call the chain first, as in `page(42).run()`; {_begins(self)}")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            raise AttributeError(no_such_method(type(self).__name__, name), name=name, obj=self)
 
         def __rand__(self, other: object) -> NoReturn:
             _compose.operand(other, "`&`")

@@ -220,8 +220,19 @@ class TestFanOut:
         refused(make, f"`{make.__name__}` needs at least one Task or Chain; got none")
         refused(lambda: make(task, 3), f"`{make.__name__}` takes Tasks and Chains; got 3")
         refused(lambda: make(task, one), "got the function `one`: write Task(one)")
+        refused(
+            lambda: make([task, task]),
+            f". Give them one by one, as in {make.__name__}(a, b); of a list: {make.__name__}(*chains)",
+        )
         refused(lambda: make(task(1)), "got a Request; give the chain itself, without its arguments")
         refused(lambda: make(fetch(1)), "a coroutine, as `fetch` was called")
+
+    def test_several_chains_right_of_an_arrow(self) -> None:
+        for several in ([task, task], (task, one)):
+            refused(
+                lambda several=several: task >> several,
+                ". For several that get the same value write `a & b`, or fan_out(a, b)",
+            )
 
     def test_branches_with_and_without_a_key(self) -> None:
         refused(lambda: fan_out(task, a=task), "`fan_out` takes branches either all with a key (a dict) or all without")
@@ -235,6 +246,10 @@ class TestOrElse:
         rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant; got "
         refused(lambda: task | task(1), rule + "a Request: give the chain itself, it gets the same input")
         refused(lambda: task.or_else(fetch(1)), rule + "a coroutine, as `fetch` was called")
+        refused(
+            lambda: task.or_else(OSError),
+            rule + "the error class OSError. To say for which errors: .or_else(value, on=OSError)",
+        )
         refused(lambda: task.or_else(generator), rule + "the generator function `generator`")
         refused(lambda: task.or_else(none), "`or_else` hands a function the error, and `none()` can't be called with")
 
@@ -387,3 +402,18 @@ def test_what_is_got_is_shown_inert() -> None:
             return "\x1b[2J\n<b>"
 
     refused(lambda: task >> Hostile(), r"got \x1b[2J\n<b>")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hedge", "'Task' object has no attribute 'hedge'; write .replica(n, after=ms)"),
+        ("fallback", "'Task' object has no attribute 'fallback'; write .or_else(value)"),
+        ("retries", "'Task' object has no attribute 'retries'; write .retry(n)"),
+        ("nothing_like_it", "'Task' object has no attribute 'nothing_like_it'"),
+    ],
+)
+def test_a_method_that_has_another_name_in_other_libraries(name: str, text: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(task, name)
+    assert str(caught.value) == text

@@ -98,6 +98,11 @@ def test_one_whose_clock_has_ended_still_has_a_repr() -> None:
     assert repr(Deadline(1.0, ended)) == "Deadline(at=1.0)"
 
 
+def test_its_repr_names_the_right_code_for_a_number_of_milliseconds() -> None:
+    text = "Deadline(passed 9900000 ms ago; write Deadline.after(100) for 100 ms from now)"
+    assert repr(Deadline(100, lambda: 10_000.0)) == text
+
+
 def test_it_is_frozen() -> None:
     deadline = Deadline(1.0)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):

@@ -29,6 +29,8 @@ from rio_chain.policies._policy import Facts
 TASK_TIMED_OUT = TaskTimedOut("", 0)
 """One for all: whether a policy is for it depends on its class alone."""
 
+ONE_MS = 0.001
+
 
 def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
     """A limit with a smaller one around it."""
@@ -48,6 +50,16 @@ def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
             nodes[i], nodes[timeout] = nodes[timeout], nodes[i]
             better = stack.build(nodes)
         yield Said("timeout-unreachable", text, better)
+
+
+def timeout_below_1_ms(stack: PolicyStack) -> Iterator[Said]:
+    """A limit that no call can keep, as of one that was written in seconds."""
+    for i, layer, facts in stack.of(limits):
+        if 0 < facts.limit < ONE_MS:
+            limit = format_duration(facts.limit)
+            text = f"the limit is {limit}: times are in milliseconds, and this one looks like seconds"
+            better = Scope(Timeout(facts.limit * 1000), layer.inner.node)
+            yield Said("timeout-below-1-ms", text, stack.changed(i, better))
 
 
 def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
@@ -204,6 +216,7 @@ def in_a_row(steps: tuple[Node, ...]) -> Node:
 
 REACH: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     timeout_unreachable,
+    timeout_below_1_ms,
     retries_do_not_fit,
     retries_multiply,
     retry_never_matches,
