@@ -24,7 +24,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     not_a_chain(value, text)
     called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - what runs when it is called
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
-        raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")
+        raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, which nothing awaits here")
     if any(inspect.isgeneratorfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the generator function `{title(value)}`")
     if one and not arity(value).takes(1):

@@ -57,5 +57,5 @@ def first(accept: Callable[[Any], bool] | None = None) -> First:
         >>> first(accept=bool)
         first(accept=bool)
     """
-    rule = "a function of the value that says True or False"
+    rule = "a function of the value that returns True or False"
     return First(None if accept is None else callback(accept, "accept", rule))

@@ -36,7 +36,7 @@ class Replica:
     def __attrs_post_init__(self) -> None:
         if self.pick.least > self.count:
             raise ChainDefinitionError(
-                f"`pick` must be content with {self.count} answers, as there are no more replicas; got {self.pick!r}"
+                f"`pick` must not need more than {self.count} answers, as there are no more replicas; got {self.pick!r}"
             )
 
     def delay(self) -> float | None:

@@ -203,10 +203,10 @@ def test_a_decorated_function_is_judged_by_what_is_called() -> None:
     ("make", "text"),
     [
         (lambda: first(accept=of_two), "and `len` can't be called with just one argument"),
-        (lambda: first(accept=3), "`accept` must be a function of the value that says True or False; got 3"),
+        (lambda: first(accept=3), "`accept` must be a function of the value that returns True or False; got 3"),
         (
             lambda: first(accept=later),
-            "`accept` must be a function of the value that says True or False; got the async",
+            "`accept` must be a function of the value that returns True or False; got the async",
         ),
         (lambda: first(accept=two), "and `two` can't be called with just one argument"),
         (lambda: best("len", 5), "`score` must be a function of the value that gives a number; got 'len'"),
@@ -217,7 +217,7 @@ def test_a_decorated_function_is_judged_by_what_is_called() -> None:
         (lambda: Replica(0), "`n` must be a whole number, 1 or more; got 0"),
         (
             lambda: Replica(2, pick=quorum(3)),
-            "`pick` must be content with 2 answers, as there are no more replicas; got quorum(3)",
+            "`pick` must not need more than 2 answers, as there are no more replicas; got quorum(3)",
         ),
         (lambda: Quantile(1), "`q` must be more than 0 and less than 1; got 1"),
         (lambda: Quantile(0), "`q` must be a finite number, more than 0; got 0"),
