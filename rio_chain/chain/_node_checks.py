@@ -71,7 +71,7 @@ def check_open(node: Node) -> None:
         found = open_end(part)
         if found is not None:
             raise ChainDefinitionError(
-                f"{_yields(found)}; put the policy, or other chain around it, around `{found.name} >> each(...)`"
+                f"{_yields(found)}; the policy or operator around it must be around `{found.name} >> each(...)`"
             )
 
 

@@ -150,7 +150,7 @@ class TestTask:
         refused(made, text)
         refused(lambda: made >> Task(one), text)
         refused(lambda: made & task, text)
-        refused(lambda: made.timeout(5), "put the policy, or other chain around it, around `")
+        refused(lambda: made.timeout(5), "the policy or operator around it must be around `")
         refused(lambda: made.or_else(0), text)
         refused(lambda: race(task, made), text)
         refused(made.plan, text)
