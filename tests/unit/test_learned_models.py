@@ -163,13 +163,13 @@ def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(version=2), "it is of version 2, and this rio_chain reads version 1"),
-    (lambda d: d.update(format="x"), "it has no 'rio_chain.LatencyModel' for its format"),
-    (lambda d: d.update(more=1), "it says something unknown: 'more'"),
+    (lambda d: d.update(version=2), "its version is 2, and this rio_chain reads version 1"),
+    (lambda d: d.update(format="x"), "its format is not 'rio_chain.LatencyModel'"),
+    (lambda d: d.update(more=1), "it has unknown keys: 'more'"),
     (lambda d: d.pop("models"), "'models' is missing"),
-    (lambda d: d.update(models=[]), r"\[\] stands where an object should"),
-    (lambda d: d["models"]["uniform"].update(hedge=1), "something unknown: 'hedge'"),
-    (lambda d: d["models"]["uniform"]["latency"].update(p99_ms=1), "something unknown: 'p99_ms'"),
+    (lambda d: d.update(models=[]), r"it has \[\] where an object must be"),
+    (lambda d: d["models"]["uniform"].update(hedge=1), "unknown keys: 'hedge'"),
+    (lambda d: d["models"]["uniform"]["latency"].update(p99_ms=1), "unknown keys: 'p99_ms'"),
     (lambda d: d["models"]["uniform"]["latency"].update(kind="cauchy"), "no latency is of the kind 'cauchy'"),
     (lambda d: d["models"]["uniform"]["latency"].pop("low_ms"), "'low_ms' is missing"),
     (lambda d: d["models"]["uniform"]["latency"].update(low_ms=-1), "`low` must be a finite number"),
@@ -178,7 +178,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d["models"]["exponential"]["faults"][0]["error"].update({"class": "os.system"}), "'os.system'"),
     (lambda d: d["models"]["exponential"]["faults"][0]["error"].update({"class": "builtins.SystemExit"}), "SystemExit"),
     (lambda d: d["models"]["exponential"]["faults"][0]["error"].update({"class": ["a"]}), "unhashable"),
-    (lambda d: d["models"].update(uniform=5), "5 stands where an object should"),
+    (lambda d: d["models"].update(uniform=5), "it has 5 where an object must be"),
 ]
 
 

@@ -372,7 +372,7 @@ def test_what_run_refuses_is_refused_and_nothing_is_shown(kept: Kept) -> None:
         Task(abs)(1).run(executor="dask", live=True)
 
     async def inside(_: int) -> None:
-        with pytest.raises(UsageError, match="would block the loop that has to run it"):
+        with pytest.raises(UsageError, match="would block the loop that runs the request"):
             Task(abs)(1).run(live=True)
 
     Task(inside)(1).run().unwrap()

@@ -333,7 +333,10 @@ def test_a_burst_is_no_rate() -> None:
     ("call", "says"),
     [
         (lambda: simulate(page, {"fetch": EVERY(1)}), "missing: store"),
-        (lambda: simulate(page, {**BACKENDS, "fetsch": EVERY(1)}), "'fetsch', which is no task of this chain; it has"),
+        (
+            lambda: simulate(page, {**BACKENDS, "fetsch": EVERY(1)}),
+            "'fetsch', which is not a task of this chain; it has",
+        ),
         (lambda: simulate(page, {**BACKENDS, "fetch": 20}), "`backends['fetch']` must be a LatencyModel"),
         (lambda: simulate(page, {**BACKENDS, "fetch": LatencyModel}), "`backends['fetch']`"),
         (lambda: simulate(page, [EVERY(1)]), "`backends` must be a dict"),

@@ -165,7 +165,7 @@ def test_a_thread_is_named_with_the_line_where_it_is(gate: threading.Event) -> N
     assert line.startswith("thread my\\nthread in block, ")
     assert line.endswith(": gate.wait(20)")
     assert __file__ in line
-    assert str(caught.value).splitlines() == ["left over at the end, and not there at the beginning:", f"  {line}"]
+    assert str(caught.value).splitlines() == ["left over at the end, but not there at the beginning:", f"  {line}"]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
