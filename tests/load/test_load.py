@@ -123,7 +123,7 @@ def test_posts_beyond_the_buffer_are_refused(executor: str) -> None:
                     refused.append(str(error))
 
         in_threads(20, poster)
-        assert set(refused) == {"2 requests wait already (buffer=2); this one was not accepted"}
+        assert set(refused) == {"2 requests are waiting already (buffer=2); this one was not accepted"}
         assert (len(waiting), len(refused), balancer.stats().rejected) == (2, 400, 400)
         body.open.set()
         assert [ticket.wait().unwrap() for ticket in running + waiting] == [*range(10), 0, 1]

@@ -167,7 +167,7 @@ def test_async_with_binds_the_loop_that_runs(name: str) -> None:
 
 @pytest.mark.parametrize("use", ["with", "run", "post"])
 @pytest.mark.parametrize("inside_a_loop", [False, True])
-@pytest.mark.filterwarnings("ignore:this blocking call stops the loop:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:this call blocks the running loop:RuntimeWarning")
 def test_with_run_and_post_give_it_a_thread_of_its_own(use: str, inside_a_loop: bool) -> None:
     def ask() -> str:
         if use == "with":
@@ -286,7 +286,9 @@ def test_time_in_the_queue_does_not_count_for_abandon_after(executor: str, gate:
 def test_the_buffer_bounds_posts_only(executor: str, gate: Gate) -> None:
     with Balancer(executor, workers=1, buffer=1) as balancer:
         tickets = [balancer.post(Task(gate.stay)(0)), balancer.post(Task(same)(1))]
-        with pytest.raises(QueueFull, match=r"^1 requests wait already \(buffer=1\); this one was not accepted$"):
+        with pytest.raises(
+            QueueFull, match=r"^1 requests are waiting already \(buffer=1\); this one was not accepted$"
+        ):
             balancer.post(Task(same)(2))
         got: list[int] = []
         caller = threading.Thread(target=lambda: got.append(balancer.run(Task(same)(3)).unwrap()))

@@ -213,7 +213,7 @@ def test_rates_are_those_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_loop_it_would_stop_refuses(run: Callable[[Any], None]) -> None:
     async def main() -> None:
         async with Balancer() as balancer:
-            with pytest.raises(UsageError, match="would stop the loop it looks at"):
+            with pytest.raises(UsageError, match="would block the loop it watches"):
                 balancer.watch()
 
     run(main()) if run is asyncio.run else run(main)
