@@ -119,5 +119,5 @@ def test_only_a_strand_of_a_run_spawns_another_one() -> None:
     with Balancer("thread") as balancer:
         balancer.run(Task(len)("four"))
         host: Any = balancer._host
-        with pytest.raises(RuntimeError, match="only a strand of a run that goes on can spawn another one"):
+        with pytest.raises(RuntimeError, match="only a strand of an open run can spawn another one"):
             host.runtime.spawn(runtime)

@@ -153,13 +153,13 @@ def test_a_stream_is_read_once() -> None:
     assert len(list(events)) == 3
     with pytest.raises(UsageError, match=r"call `.stream\(\)` again"):
         iter(events)
-    with pytest.raises(UsageError, match="read once"):
+    with pytest.raises(UsageError, match="read only once"):
         aiter(events)
 
 
 def test_there_is_no_outcome_before_the_end() -> None:
     events = Task(echo)(7).stream()
-    with pytest.raises(UsageError, match="the run is not over"):
+    with pytest.raises(UsageError, match="the run has not"):
         _ = events.outcome
 
 
