@@ -1,8 +1,8 @@
 """Reads an async iterator in a strand that does nothing else.
 
-A generator may open a scope, a timeout or a task group and yield inside of it. That is only right as long as the same
-task goes on with it, no limit of ours is armed in that task meanwhile, and what interrupts the task between two items
-is thrown in at the ``yield``: a timeout that the generator opened must come out where the generator closes it.
+A generator may open a scope, a timeout or a task group and yield inside of it. This works only under three conditions:
+the same task continues the generator, the engine arms no limit in that task meanwhile, and an interruption between two
+items is thrown in at the ``yield``. Then a timeout that the generator opened is raised where the generator closes it.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from rio_chain.engine._frames import Fail
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winner
 
 PATIENCE = 0.001
-"""Seconds after which a batch of items ends, so that it does not go on when more is not needed."""
+"""Seconds after which a batch of items ends, so that no items are read which are not needed."""
 LONGEST_PAUSE = 0.05
-"""Seconds between two looks at an iterator that was interrupted and has not ended."""
+"""The longest pause, in seconds, between two checks of an iterator that was interrupted and has not ended."""
 
 
 class AsyncReader:
     """One async iterator that is being read.
 
     Args:
-        iterator: it.
-        end: what stands for its end.
+        iterator: the iterator.
+        end: the value that marks its end.
         put: called with each item, with ``Raised`` for an error, and with ``end``.
-        broke: called with the ``Raised`` of an iterator that fails while nobody wants an item.
+        broke: called with the ``Raised`` of an iterator that fails while no item is wanted.
     """
 
     def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
         self._iterator = iterator
-        self._generates = isinstance(iterator, AsyncGenerator)  # so that it can be closed, and something thrown in
+        self._generates = isinstance(iterator, AsyncGenerator)  # it has `aclose` and `athrow`
         self._end = end
         self._put = put
         self._broke = broke
-        self._wanted = 0  # so many items
-        self._left = False  # nobody wants any more
+        self._wanted = 0  # the number of items that are wanted
+        self._left = False  # no more items are wanted
         self._reads = False  # it waits for an item
-        self._stopping = False  # it is about to be interrupted in that
+        self._stopping = False  # that wait is about to be interrupted
         self._lock = threading.RLock()
         self._over = False
         self._driver: Strand | None = None
-        self._idle: Waiter | None = None  # where it waits until an item is wanted
+        self._idle: Waiter | None = None  # the reader waits here until an item is wanted
         self._puller: Waiter | None = None
 
     # --- the strands that take items ------------------------------------------------------------------------------
 
     async def pull(self, strand: Strand, count: int) -> None:
-        """Wait until there is at least one item more. It reads as many as ``count``, as long as they come quickly."""
+        """Wait until at least one more item is read. Up to ``count`` are read, as long as they come quickly."""
         self._puller = waiter = strand.rt.waiter()
         self._wanted = count
         self._wake()
@@ -69,7 +69,7 @@ class AsyncReader:
                 await work()
             except Fail as fail:  # the iterator is closed first, and its clean-up is not cancelled
                 failed.append(fail)
-            except BaseException:  # the race interrupts the iterator: a second time would meet its clean-up
+            except BaseException:  # the race interrupts the iterator: a second interruption would hit its clean-up
                 self._left = True
                 self._wake()
                 raise
@@ -87,7 +87,7 @@ class AsyncReader:
                 failed.clear()  # its traceback keeps this frame
 
     def _leave(self) -> None:
-        """No more is wanted: end the wait for an item, or close the iterator where it is."""
+        """No more items are wanted: end the wait for an item, or close the iterator."""
         driver = self._driver
         with self._lock:
             self._left = True
@@ -97,7 +97,7 @@ class AsyncReader:
         self._wake()
 
     async def _until_stopped(self, strand: Strand) -> None:
-        """Until it has ended; or until it waits for an interruption that the iterator has swallowed, which goes on."""
+        """Wait until the reader has ended. If the iterator has swallowed the interruption, let the reader go on."""
         pause = PATIENCE
         while self._stopping and self._driver is not None:
             reads = self._reads
@@ -117,7 +117,7 @@ class AsyncReader:
     async def _drive(self, parent: Strand) -> None:
         self._driver = own = parent.fork()
         CURRENT.set(own)
-        own.slot.arm(INF)  # before the generator begins, so that all it opens is inside of this
+        own.slot.arm(INF)  # before the generator begins, so that everything it opens is inside of this
         rt = own.rt
         try:
             got = await (
@@ -135,7 +135,7 @@ class AsyncReader:
             own.end()
 
     async def _read(self, waiter: Callable[[], Waiter]) -> None:
-        """Read what is wanted, where async functions run."""
+        """Read the items that are wanted. It runs where async functions run."""
         thrown: BaseException | None = None
         while not self._over:
             try:
@@ -151,17 +151,17 @@ class AsyncReader:
             thrown = None
 
     async def _room(self, waiter: Callable[[], Waiter]) -> None:
-        """Wait until an item is wanted, or none any more."""
+        """Wait until an item is wanted, or no more items are wanted."""
         while not self._goes_on():
             self._idle = idle = waiter()
             if not self._goes_on():
                 await idle.wait()
 
     def _goes_on(self) -> bool:
-        return bool(self._wanted or self._left) and not self._stopping  # an interruption must not meet the clean-up
+        return bool(self._wanted or self._left) and not self._stopping  # an interruption must not hit the clean-up
 
     async def _several(self, thrown: BaseException | None) -> None:
-        """Read what is wanted, or as much of it as comes quickly. What interrupted the wait for that is thrown in."""
+        """Read the wanted items, or those of them that come quickly. ``thrown`` interrupted the wait: throw it in."""
         until = perf_counter() + PATIENCE
         wanted, self._wanted = self._wanted, 0
         goes_on = True
@@ -203,7 +203,7 @@ class AsyncReader:
         if self._generates:
             try:
                 await self._iterator.aclose()
-            except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
+            except Exception:  # noqa: BLE001 - an error of the clean-up; the run has ended for another reason
                 return
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
                 if group.split((Exception, GeneratorExit))[1] is not None:

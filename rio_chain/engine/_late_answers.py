@@ -1,4 +1,4 @@
-"""Who gets the answers of calls that were given up."""
+"""Handles the late answers of calls that were given up."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ if TYPE_CHECKING:
 
 
 class LateAnswers(ABC):
-    """Gets the answers of a strand's calls that nobody waits for, so that they are closed. The innermost one gets them.
+    """Gets the unused answers of a strand's calls, so that they are closed. If there are several, the innermost does.
 
-    A strand runs a call of a hedge or race, or a branch of which not all are needed.
+    Such a strand runs a call of a hedge or race, or a branch of a fan-out that does not need all branches.
     """
 
     __slots__ = ()
 
     outer: LateAnswers | None = None
-    """The one around it, where that is of a race of which a call runs in the same strand."""
+    """The one around it, if that belongs to a race whose call runs in the same strand."""
 
     @property
     def lost(self) -> bool:
-        """Whether the call in its strand is not needed any more, and was interrupted because of that."""
+        """Whether the call in its strand is no longer needed, and was interrupted for that reason."""
         return False
 
     def shift(self, run: Run, task: int) -> int:  # noqa: ARG002 - as RaceFrame
-        """How far this task is from that of the first call, where the strand makes the same call at another place."""
+        """The distance of this task from the task of the first call, if the strand makes the same call elsewhere."""
         return 0
 
     @abstractmethod
     def answered_late(self, value: Any) -> None:
-        """A call that was given up has answered, on whatever thread that comes."""
+        """A call that was given up has answered. This may run on any thread."""
 
     @abstractmethod
     def answered_just_now(self, value: Any) -> None:
-        """A call has answered just when it was interrupted."""
+        """A call has answered at the moment when it was interrupted."""

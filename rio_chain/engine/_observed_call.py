@@ -1,4 +1,4 @@
-"""One call of a task's function in an observed run: it is reported in the context in which the function runs."""
+"""One call of a task's function in an observed run. It is reported in the context in which the function runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from rio_chain.engine._run_events import ObservedPart, ObservedStrand
 
 MOMENT = 1e-6
-"""Seconds. A timer of a loop may fire so much before its time."""
+"""Seconds. A timer of a loop may fire this much too early."""
 
 
 class ObservedCall:
-    """It is called in place of a function, and reports ``attempt_started`` and ``attempt_ended``.
+    """Called in place of a function. It reports ``attempt_started`` and ``attempt_ended``.
 
-    Which thread ends a call and which one gives it up is decided by who pops the token in ``_running``: a list's append
-    and pop are atomic.
+    The call may end on one thread while another gives it up. The one that pops the token in ``_running`` is first: a
+    list's append and pop are atomic.
     """
 
     __slots__ = ("_attempt", "_began", "_blocking", "_fn", "_index", "_limit", "_part", "_running", "_seen", "_strand")
@@ -40,12 +40,15 @@ class ObservedCall:
         self._began = self._limit = 0.0
         self._blocking = False
         self._running: list[None] = []
-        self._seen = count()  # of the two that report an abandoned call, the second reports that it has returned
+        self._seen = count()  # two places report an abandoned call; the second reports that it has returned
 
-    # --- how it is called ----------------------------------------------------------------------------------------
+    # --- the call ------------------------------------------------------------------------------------------------
 
     def routed(self, route: int) -> tuple[Any, int]:
-        """What the interpreter calls, and by which route. A function in a lane is awaited like an async one."""
+        """The function for the interpreter to call, and the route.
+
+        A function in a lane is awaited like an async one.
+        """
         if route == LANE:
             return self._in_lane, DIRECT
         if route in _SYNC:
@@ -56,15 +59,15 @@ class ObservedCall:
     def _sync(self, value: Any) -> Any:
         if not self._blocking and self._strand.rt.direct:
             got = self._called(value)
-            return self._rest(got) if is_awaitable(got) else got  # what it awaits runs in this context, too
-        context = copy_context()  # this thread leaves it when the function returns, and what that awaits goes on in it
+            return self._rest(got) if is_awaitable(got) else got  # its steps run in this context, too
+        context = copy_context()  # this thread leaves it when the function returns; what is awaited stays in it
         got = context.run(self._called, value)
         if not is_awaitable(got):
             return got
         if self._blocking:
             try:
                 self._running.pop()
-            except IndexError:  # it was given up
+            except IndexError:  # the call was given up
                 context.run(self._ends, None, got)
                 return got
             self._blocking = False
@@ -72,7 +75,7 @@ class ObservedCall:
         return AwaitedInContext(context, got, self._ends)
 
     def _called(self, value: Any) -> Any:
-        """Call the function. If it gives something to await, it has not ended."""
+        """Call the function. If it returns an awaitable, the attempt has not ended."""
         self._starts()
         try:
             got = self._fn(value)
@@ -101,7 +104,7 @@ class ObservedCall:
         self._ends(None, got)
         return got
 
-    # --- what it reports -----------------------------------------------------------------------------------------
+    # --- the reports ---------------------------------------------------------------------------------------------
 
     def _starts(self) -> None:
         strand = self._strand
@@ -109,7 +112,7 @@ class ObservedCall:
         self._running.append(None)
         try:
             self._tell("attempt_started")
-        except KeyboardInterrupt as error:  # in one observer; the others hear of its end
+        except KeyboardInterrupt as error:  # in one observer; the others get the end of the attempt
             self._ends(error)
             raise
 
@@ -144,7 +147,7 @@ class ObservedCall:
         return "failed" if error is not None or isinstance(got, (Raised, Failure)) else "succeeded"
 
     def given_up(self) -> None:
-        """The strand waits for it no more. It is abandoned if it still runs."""
+        """The strand waits no longer. If the call still runs, it is abandoned."""
         if not self._blocking:
             return
         try:
@@ -167,13 +170,13 @@ class ObservedCall:
 
 
 class AwaitedInContext:
-    """What a sync function gave to be awaited, such as the coroutine of ``lambda url: client.get(url)``.
+    """An awaitable that a sync function returned, such as the coroutine of ``lambda url: client.get(url)``.
 
-    Each step of it runs in the context in which the function was called, whichever thread or task awaits it.
+    Each step of it runs in the context in which the function was called, on whichever thread or task it is awaited.
 
     Args:
         context: that context.
-        awaitable: what the function gave.
+        awaitable: the awaitable that the function returned.
         ends: called in the context, with the error or None, and with the answer.
     """
 
@@ -210,13 +213,13 @@ class AwaitedInContext:
         return got
 
     def close(self) -> None:
-        """Nobody awaits it."""
+        """Close it without awaiting it."""
         self._context.run(self._ends, GeneratorExit(), None)
         getattr(self._awaitable, "close", _nothing)()
 
 
 def is_awaitable(got: Any) -> bool:
-    """Whether the interpreter awaits it. It runs a Request, and that is no part of the attempt."""
+    """Whether the interpreter awaits it. A Request is run instead, and is not part of the attempt."""
     kind = kind_of(got)
     return kind is not Request and hasattr(kind, "__await__")
 
@@ -227,4 +230,4 @@ def _nothing() -> None:
 
 _SYNC = (PLACE, CALL)
 _OURS = ("abandoned", "timed_out", "cancelled")
-"""How a call ends for reasons of the run, whatever came out of its function."""
+"""The statuses that the run causes, whatever the function returned or raised."""

@@ -265,7 +265,7 @@ class TestRun:
         assert [mark.text for mark in marks(outcome).joints.values()] == ["failed"]
         [choice] = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "choice"]
         assert choice.mark is not None
-        assert "failed: LookupError: no `when` is true of int" in choice.full
+        assert "failed: LookupError: no `when` matches a value of type int" in choice.full
         outcome = (each(named("a")) >> each(named("b") >> each(named("c"))))([1]).run()
         frames = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "items"]
         assert sorted(tuple(badge.text for badge in box.badges) for box in frames) == [(), (), ("failed",)]
