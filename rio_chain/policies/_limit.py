@@ -101,18 +101,18 @@ class Limit(Shared, Policy):
 
     def enter(self, call: Call) -> LimitPermit | QueuedCall | LimitExceeded:
         """Let a call through, put it in the queue, or refuse it."""
-        given, told = self._lock.decide(self._enter, hashed(call.key), call.clock)
-        _tell(told)
+        given, changed = self._lock.decide(self._enter, hashed(call.key), call.clock)
+        _tell(changed)
         return given
 
     def _enter(self, key: Hashable, clock: Clock) -> tuple[LimitPermit | QueuedCall | LimitExceeded, list[QueuedCall]]:
         now = self._time.now(clock)
         line = self._line(key, now)
-        told = self._serve(line, now)
+        changed = self._serve(line, now)
         if not line.waiting and line.take(now):
             line.total.running += 1
-            return LimitPermit(self, line, clock), told
-        return self._queue(line, clock, now), told
+            return LimitPermit(self, line, clock), changed
+        return self._queue(line, clock, now), changed
 
     def _queue(self, line: LimitQueue, clock: Clock, now: float) -> QueuedCall | LimitExceeded:
         due = line.due(now)
@@ -139,31 +139,31 @@ class Limit(Shared, Policy):
 
     def ask(self, place: QueuedCall, clock: Clock) -> None:
         """As ``PendingPermit.ask``."""
-        told = self._lock.decide(self._ask, place, clock)
-        _tell(other for other in told if other is not place)
+        changed = self._lock.decide(self._ask, place, clock)
+        _tell(other for other in changed if other is not place)
 
     def _ask(self, place: QueuedCall, clock: Clock) -> list[QueuedCall]:
         if place.state != "waiting":
             return []
         line, now = place.line, self._time.now(clock)
-        told = self._serve(line, now)
+        changed = self._serve(line, now)
         if place in line.waiting:
             if place.until is not None and now >= place.until - EARLY:
                 line.total.waiting -= 1
                 line.give_up(place, self._refusal(line, 0.0, now - place.since))
-                told += self._serve(line, now)
+                changed += self._serve(line, now)
             else:
                 line.look(place, now)
-        return told
+        return changed
 
     def quit(self, place: QueuedCall) -> None:
         """As ``PendingPermit.quit``."""
         if self._lock.defer(lambda: self.quit(place)):
             return
-        granted, told = self._lock.decide(self._quit, place)
+        granted, changed = self._lock.decide(self._quit, place)
         if granted and place.permit is not None:
             place.permit.dropped()
-        _tell(told)
+        _tell(changed)
 
     def _quit(self, place: QueuedCall) -> tuple[bool, list[QueuedCall]]:
         state, place.state = place.state, "gone"
@@ -189,11 +189,11 @@ class Limit(Shared, Policy):
         return self._serve(line, self._time.now(permit.clock)) if line.waiting else []
 
     def _serve(self, line: LimitQueue, now: float) -> list[QueuedCall]:
-        told = line.serve(now) if line.waiting else []
-        granted = sum(place.state == "granted" for place in told)
+        changed = line.serve(now) if line.waiting else []
+        granted = sum(place.state == "granted" for place in changed)
         line.total.waiting -= granted
         line.total.running += granted
-        return told
+        return changed
 
     # --- keys ---------------------------------------------------------------------------------------------------
 
@@ -266,6 +266,6 @@ class Limit(Shared, Policy):
         return text + (f", waiting {format_duration(self.patience)} at most" if self.patience else ", no waiting")
 
 
-def _tell(told: Iterable[QueuedCall]) -> None:
-    for place in told:
+def _tell(changed: Iterable[QueuedCall]) -> None:
+    for place in changed:
         place.tell()

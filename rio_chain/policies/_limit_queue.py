@@ -113,20 +113,20 @@ class LimitQueue:
 
     def serve(self, now: float) -> list[QueuedCall]:
         """Let waiting calls through if possible. Returns those to wake: they are in, or wait only for a token."""
-        told: list[QueuedCall] = []
+        changed: list[QueuedCall] = []
         while self.waiting:
             place = next(iter(self.waiting))
             if not self.take(now):
                 if not place.first and self.room():
                     place.first = True
                     self.look(place, now)
-                    told.append(place)
+                    changed.append(place)
                 break
             del self.waiting[place]
             place.permit = LimitPermit(place.owner, self, place.clock)
             place.state = "granted"
-            told.append(place)
-        return told
+            changed.append(place)
+        return changed
 
     def look(self, place: QueuedCall, now: float) -> None:
         """Set when the call asks again: when its token comes, or when its patience ends."""

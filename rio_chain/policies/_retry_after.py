@@ -18,11 +18,11 @@ def retry_after_of(error: object) -> object:
         return None
 
 
-def parse_retry_after(told: object, today: datetime | None = None) -> float | None:
-    """Seconds to wait, 0 or more; None if ``told`` can't be read. A date in the past gives 0.
+def parse_retry_after(value: object, today: datetime | None = None) -> float | None:
+    """Seconds to wait, 0 or more; None if ``value`` can't be read. A date in the past gives 0.
 
     Args:
-        told: seconds, a ``timedelta``, a ``datetime`` (without a zone: local time), or the text of a header.
+        value: seconds, a ``timedelta``, a ``datetime`` (without a zone: local time), or the text of a header.
         today: what a date is compared with; default is now.
 
     Example:
@@ -30,21 +30,21 @@ def parse_retry_after(told: object, today: datetime | None = None) -> float | No
         (2.0, 120.0, None, None)
     """
     try:
-        seconds = _seconds(told, today)
+        seconds = _seconds(value, today)
     except Exception:  # noqa: BLE001 - it comes from a server or from the user's class: it may raise anything
         return None
     return seconds if seconds is not None and 0 <= seconds < math.inf else None
 
 
-def _seconds(told: object, today: datetime | None) -> float | None:
-    if isinstance(told, str):
-        told = _header(told)
-    if isinstance(told, datetime):
+def _seconds(value: object, today: datetime | None) -> float | None:
+    if isinstance(value, str):
+        value = _header(value)
+    if isinstance(value, datetime):
         now = today or datetime.now(UTC)
-        return max(0.0, told.timestamp() - now.timestamp())
-    if isinstance(told, timedelta):
-        return told.total_seconds()
-    return None if isinstance(told, bool) or not isinstance(told, Real) else float(told)
+        return max(0.0, value.timestamp() - now.timestamp())
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return None if isinstance(value, bool) or not isinstance(value, Real) else float(value)
 
 
 def _header(text: str) -> float | datetime:

@@ -89,15 +89,15 @@ class Progress:
     def _line(self) -> str:
         running = sum(item.run.root is not None for item in self._running())
         rate = self.rate()
-        told = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
-        told += [f"{self.failed} failed"] if self.failed else []
-        told += [f"{running} running"] if running else []
-        told += [f"{rate:.1f}/s"] if rate else []
+        parts = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{running} running"] if running else []
+        parts += [f"{rate:.1f}/s"] if rate else []
         if self.total is not None and rate and self.done < self.total:
-            told.append(f"{rough((self.total - self.done) / rate)} left")
+            parts.append(f"{rough((self.total - self.done) / rate)} left")
         else:
-            told.append(f"{rough(self._now - self._began)}")
-        return ", ".join(told)
+            parts.append(f"{rough(self._now - self._began)}")
+        return ", ".join(parts)
 
     def rate(self) -> float:
         """How many inputs are done in a second: recently, or overall when all are done."""

@@ -43,7 +43,7 @@ from rio_chain.inspect.pictures._wrapped_row import WrappedRow
 
 NAMED = 28  # characters of a name
 LABEL = 22  # characters of a label at an edge
-TOLD = 20  # names of folded tasks that are listed
+LISTED = 20  # names of folded tasks that are listed
 MARGIN = 10.0
 HEAD = 24.0  # the height of the line with the result of the run
 END = 12.0  # the size of the dots at the ends of a chain
@@ -236,11 +236,11 @@ class _Builder:
                 if isinstance(inner, Kept):
                     kept.append(inner.place)
         count = self.tasks - start
-        names = [task.name for task in islice(self.plan.tasks, start, min(self.tasks, start + TOLD))]
+        names = [task.name for task in islice(self.plan.tasks, start, min(self.tasks, start + LISTED))]
         text = f"... {count} more tasks" if count != 1 else "... 1 more task"
         if not count:
             text = f"... {len(nodes)} more"
-        full = ", ".join(cut(name, 60) for name in names) + (f" and {count - TOLD} more" if count > TOLD else "")
+        full = ", ".join(cut(name, 60) for name in names) + (f" and {count - LISTED} more" if count > LISTED else "")
         leaf = LeafShape("fold", text, full or text, mark=self.folded_mark(start, self.tasks))
         self.kept.update(dict.fromkeys(kept, leaf))
         return leaf
@@ -263,7 +263,7 @@ class _Builder:
         words = self.words(node)
         labels = [cut(words[i], LABEL) if i >= 0 and words else "" for i in numbers]
         if isinstance(node, Choose):
-            full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:TOLD])
+            full = "the first that fits: " + ", ".join(cut(word, 100) for word in words[:LISTED])
             return FanShape(branches, labels=labels, choice=True, full=full, mark=mark)
         return FanShape(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
 
@@ -295,7 +295,7 @@ def _few(layers: list[Badge]) -> list[Badge]:
     if len(layers) <= PILLS:
         return layers
     rest = layers[PILLS:]
-    return [*layers[:PILLS], Badge(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:TOLD]), "place")]
+    return [*layers[:PILLS], Badge(f"{len(rest)} more", "\n".join(layer.full for layer in rest[:LISTED]), "place")]
 
 
 def _gives(node: FanOutNode | RaceNode) -> str:

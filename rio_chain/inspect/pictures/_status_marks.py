@@ -15,7 +15,7 @@ from rio_chain.results._error_summary import ErrorSummary
 from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response, Span
 
-TOLD = 10  # attempts, or errors, in a tooltip
+LISTED = 10  # attempts, or errors, in a tooltip
 HEADLINE = 70
 NESTED = 3  # levels of Requests within Requests that are shown
 LONG = 200  # characters of an error
@@ -93,13 +93,13 @@ def _story(response: Response) -> Iterator[str]:
         yield f"{response.attempts} {'call' if response.attempts == 1 else 'calls'} in {duration(response.elapsed)}"
     if response.counts:
         yield "items: " + ", ".join(f"{n} {status}" for status, n in response.counts.items())
-        for item in [one for one in response.items if one.status not in ("succeeded", "skipped")][:TOLD]:
+        for item in [one for one in response.items if one.status not in ("succeeded", "skipped")][:LISTED]:
             yield f"item {item.index}: {error_text(item.result.failure())}"
         return
     if response.attempts > 1:
-        yield from (span_text(span) for span in response.spans[:TOLD])
-        if response.attempts > TOLD:
-            yield f"and {response.attempts - TOLD} more"
+        yield from (span_text(span) for span in response.spans[:LISTED])
+        if response.attempts > LISTED:
+            yield f"and {response.attempts - LISTED} more"
     elif response.status != "succeeded":
         yield error_text(response.result.failure())
 
