@@ -24,6 +24,7 @@ PILL, PILL_PAD, PILL_GAP = 18.0, 8.0, 5.0
 WIDEST_ROW = 250.0  # of badges
 MARK = 18.0  # the line that says what became of a task
 LANE = 20.0
+SAMPLE = 20.0  # of a ring, in the legend
 CHANNEL = 8.0
 LEAD = 10.0  # to a choice
 

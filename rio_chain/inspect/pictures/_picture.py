@@ -42,13 +42,14 @@ class Mark:
 class Marks:
     """What became of a run. Tasks, bridges, and joints (``each``, ``expand``, ``choose``) by their number in the plan.
 
-    ``head``: how the run ended, if it has.
+    ``head``: how the run ended, if it has. ``fallbacks``: the numbers of those ``or_else`` whose fallback was used.
     """
 
     tasks: Mapping[int, Mark] = field(factory=dict[int, Mark])
     bridges: Mapping[int, Mark] = field(factory=dict[int, Mark])
     joints: Mapping[int, Mark] = field(factory=dict[int, Mark])
     head: Mark | None = None
+    fallbacks: frozenset[int] = frozenset()
     nested: Mapping[int, tuple[Plan, Marks]] = field(factory=dict[int, "tuple[Plan, Marks]"])
     """Of tasks that returned a Request: what that was, and what became of it."""
 
@@ -94,6 +95,16 @@ class Edge:
 
 
 @frozen
+class LegendEntry:
+    """What the rings of one tone mean."""
+
+    x: float
+    y: float
+    tone: str
+    text: str
+
+
+@frozen
 class Picture:
     """Frames first, then what is in them."""
 
@@ -104,3 +115,4 @@ class Picture:
     boxes: tuple[Box, ...] = field(repr=False)
     edges: tuple[Edge, ...] = field(repr=False)
     head: Mark | None = None  # how the run ended
+    legend: tuple[LegendEntry, ...] = field(default=(), repr=False)
