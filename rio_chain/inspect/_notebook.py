@@ -1,6 +1,6 @@
-"""What a notebook shows: HTML with the picture and all there is to read, and always plain text.
+"""What a notebook shows: HTML with the picture and all texts, and always plain text too.
 
-With ``RIO_DISPLAY=text`` in the environment it is the text alone.
+With ``RIO_DISPLAY=text`` in the environment it shows only the text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response
 
 HTML, PLAIN = "text/html", "text/plain"
-ROWS = 200  # of a table
+ROWS = 200  # the most rows of a table
 STYLE = (
     f".rio-chain-look{{font:13px/1.5 {SANS};color:var(--jp-content-font-color1,inherit)}}"
     ".rio-chain-look details{margin:4px 0}"
@@ -44,24 +44,24 @@ STYLE = (
 
 
 def bundle(thing: Any, include: Container[str] | None, exclude: Container[str] | None) -> dict[str, str]:
-    """What IPython shows of an object, by MIME type. A picture that fails leaves the text."""
+    """The representations of an object for IPython, by MIME type. If the picture fails, only the text is given."""
     found = {PLAIN: plain(thing)}
     wanted = (include is None or HTML in include) and (exclude is None or HTML not in exclude)
     if wanted and not text_alone():
         try:
             found[HTML] = html(thing)
-        except Exception:  # noqa: BLE001 - somebody who looks wants to see something
+        except Exception:  # noqa: BLE001 - the text is better than an error
             return found
     return found
 
 
 def text_alone() -> bool:
-    """Whether somebody wants no pictures."""
+    """Whether the user wants no pictures."""
     return os.environ.get("RIO_DISPLAY", "").strip().lower() == "text"
 
 
 def plain(thing: Any) -> str:
-    """The text: of a chain or plan its tree below its repr, of an Outcome its summary."""
+    """The object as text: the repr and the tree of a chain, the tree of a plan, the summary of an Outcome."""
     bare = object.__repr__(thing)
     try:
         text = repr(thing)
@@ -72,13 +72,13 @@ def plain(thing: Any) -> str:
         if isinstance(thing, (ChainBase, Request)):
             tree = explain(plan_of(thing))
             return f"{text}\n\n{tree}" if "\n" in tree else text
-    except Exception:  # noqa: BLE001 - of an object that can't be drawn there is still something to say
+    except Exception:  # noqa: BLE001 - the default repr is better than an error
         return bare
     return text
 
 
 def html(thing: Any) -> str:
-    """The picture, and what there is to read, folded up."""
+    """The object as HTML: the picture, and all texts, folded."""
     inner = next(make(thing) for kind, make in _MADE if isinstance(thing, kind))
     return f'<div class="rio-chain-look"><style>{STYLE}</style>{"".join(inner)}</div>'
 
@@ -87,11 +87,11 @@ def html(thing: Any) -> str:
 
 
 def _described(thing: Any) -> Iterator[str]:
-    """A chain, a plan, a Request: the picture, the tree, what it can cost, what is odd about it."""
+    """A chain, a plan or a Request: the picture, the tree, the bounds, the findings of lint."""
     plan = plan_of(thing)
     yield scrolled(svg_of(thing))
     for look in (_tree, _bounds, _lint):
-        with suppress(Exception):  # what can't be told of it hides nothing else
+        with suppress(Exception):  # the failure of one part must not hide the others
             yield look(plan)
 
 

@@ -625,6 +625,6 @@ def test_a_screen_that_fails_is_given_up_and_the_run_goes_on(
         raise OSError("the pipe is closed")
 
     monkeypatch.setattr(kept, step, fail)
-    with pytest.warns(RuntimeWarning, match=r"the live view was given up: OSError\('the pipe is closed'\)") as told:
+    with pytest.warns(RuntimeWarning, match=r"the live view stopped: OSError\('the pipe is closed'\)") as told:
         assert Task(slow)(1).run(live=True).unwrap() == 1
     assert len(told) == 1

@@ -1,4 +1,4 @@
-"""From a Plan to a Picture: each node becomes a shape, the shapes find their places."""
+"""Makes a Picture from a Plan: each node becomes a shape, and the shapes are placed."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ from rio_chain.inspect.pictures._using_lines import Way, draw, reserve
 from rio_chain.inspect.pictures._wrapped_row import WrappedRow
 
 NAMED = 28  # characters of a name
-LABEL = 22  # of a word at an edge
-TOLD = 20  # names of what is folded
+LABEL = 22  # characters of a label at an edge
+TOLD = 20  # names of folded tasks that are listed
 MARGIN = 10.0
 HEAD = 24.0  # the line that says how the run ended
 LEGEND_HIGH = 22.0
 END = 12.0  # of the dots where a chain begins and ends
 ABOUT = 4_000  # characters of the description
 NO_MARKS = Marks()
-PILLS = 12  # around one thing
+PILLS = 12  # badges around one shape
 WORST: tuple[State, ...] = (
     "failed",
     "timed_out",
@@ -116,12 +116,12 @@ def legend(boxes: Sequence[Box], y: float) -> tuple[LegendEntry, ...]:
 
 
 def still(text: str) -> str:
-    """The text without the addresses of objects, which are others in every process."""
+    """The text without the addresses of objects, which differ between processes."""
     return re.sub(r" at 0x[0-9a-fA-F.]+", "", text)
 
 
 def cut_lines(text: str, most: int) -> str:
-    """The first lines of a text, as many as fit."""
+    """As many of the first lines as fit."""
     if len(text) <= most:
         return text
     return text[:most].rpartition("\n")[0] + "\n..."
@@ -129,15 +129,15 @@ def cut_lines(text: str, most: int) -> str:
 
 class _Builder:
     def __init__(self, plan: Plan, marks: Marks, *, of_request: bool = False) -> None:
-        self.of_request = of_request  # that a task returned
+        self.of_request = of_request  # whether this is the chain of a Request that a task returned
         self.plan = plan
         self.marks = marks
         self.most = limit(plan.root)
-        self.tasks = self.bridges = self.joints = self.fallbacks = 0  # that have been met
+        self.tasks = self.bridges = self.joints = self.fallbacks = 0  # how many were seen so far
         self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
         self.ways: list[Way] = []
         self.waiting: list[tuple[TaskNode, LeafShape]] = []
-        self.inner: list[_Builder] = []  # of Requests that tasks returned
+        self.inner: list[_Builder] = []  # builders of Requests that tasks returned
 
     def shape(self, node: Node, depth: int) -> Shape:
         """The shape of a node, with the policies around it."""
@@ -159,7 +159,7 @@ class _Builder:
         return shape
 
     def reserve(self) -> None:
-        """All shapes are there: find ways for what is used."""
+        """Reserve room for the lines of used values. All shapes must exist."""
         for call, leaf in self.waiting:
             self.ways += [reserve(self.kept[use.kept], leaf, use.keyword) for use in call.uses]
         for inner in self.inner:
@@ -167,7 +167,7 @@ class _Builder:
             self.ways += inner.ways
 
     def core(self, node: Node, layers: list[Badge], depth: int) -> Shape:
-        """The shape of a node that is no policy."""
+        """The shape of a node that is not a policy."""
         if isinstance(node, TaskNode):
             return self.with_nested(self.tasks, self.task(node, layers), depth)
         if isinstance(node, Bridge):
@@ -191,7 +191,7 @@ class _Builder:
         return FrameShape("frame", shape, layers) if layers else shape
 
     def task(self, call: TaskNode, layers: list[Badge]) -> LeafShape:
-        """A task with its policies."""
+        """The shape of a task with its policies."""
         index = self.tasks
         self.tasks += 1
         name = self.plan.tasks[index].name
@@ -214,7 +214,7 @@ class _Builder:
         return leaf
 
     def with_nested(self, index: int, leaf: LeafShape, depth: int) -> Shape:
-        """The task, and behind it the Request that it returned."""
+        """The shape of a task, followed by that of the Request that it returned."""
         if index not in self.marks.nested or depth >= DEEPEST:
             return leaf
         inner = _Builder(*self.marks.nested[index], of_request=True)
@@ -224,7 +224,7 @@ class _Builder:
         return RowShape([leaf, FrameShape("named", shape, [], label=cut(f"{name} returned", NAMED), full=full)])
 
     def bridge(self, node: Bridge, layers: list[Badge]) -> LeafShape:
-        """A bridge, maybe with a limit."""
+        """The shape of a bridge, which may have policies."""
         index = self.bridges
         self.bridges += 1
         name = self.plan.bridges[index].name
@@ -232,16 +232,16 @@ class _Builder:
         mark = self.marks.bridges.get(index)
         how = [f"bridge {name}", *([source] if source else []), *(layer.full for layer in layers)]
         full = [*how, *([mark.full] if mark is not None else [])]
-        assert isinstance(node, Bridge)  # noqa: S101 - whoever calls has looked
+        assert isinstance(node, Bridge)  # noqa: S101 - the caller has checked
         return LeafShape("bridge", cut(source or name, NAMED), "\n".join(full), layers=layers, mark=mark)
 
     def joint(self) -> Mark | None:
-        """What became of the next ``each``, ``expand`` or ``choose``."""
+        """The mark of the next ``each``, ``expand`` or ``choose``."""
         self.joints += 1
         return self.marks.joints.get(self.joints - 1)
 
     def some(self, nodes: Sequence[Node], depth: int) -> tuple[list[Shape], list[int]]:
-        """The shapes of nodes, those in the middle as one where they are many; and the numbers of those shown."""
+        """The shapes of nodes, with one shape for the middle ones if there are many; and the indexes of those shown."""
         first, last = ends(len(nodes), self.most)
         shapes = [self.shape(node, depth + 1) for node in nodes[:first]]
         numbers = list(range(first))
@@ -252,7 +252,7 @@ class _Builder:
         return shapes, numbers
 
     def folded(self, nodes: Sequence[Node]) -> LeafShape:
-        """One box in place of many."""
+        """One shape in place of several nodes."""
         start, kept = self.tasks, list[int]()
         for node in nodes:
             for inner in walk(node):
@@ -273,7 +273,7 @@ class _Builder:
         return leaf
 
     def folded_mark(self, low: int, high: int) -> Mark | None:
-        """What became of the tasks that are folded: the worst of it."""
+        """The mark of folded tasks: the worst status among them."""
         found: list[State] = [self.marks.tasks[i].state for i in range(low, high) if i in self.marks.tasks]
         if not found:
             return None
@@ -281,10 +281,10 @@ class _Builder:
         return Mark(worst, f"{found.count(worst)} {worst.replace('_', ' ')}")
 
     def fan(self, node: Node, depth: int) -> FanShape:
-        """What has branches."""
+        """The shape of a node with branches."""
         if isinstance(node, OrElse):
             return self.or_else(node, depth)
-        assert isinstance(node, (FanOutNode, RaceNode, Choose))  # noqa: S101 - a Plan holds no Then
+        assert isinstance(node, (FanOutNode, RaceNode, Choose))  # noqa: S101 - a Plan has no Then
         mark = self.joint() if isinstance(node, Choose) else None
         branches, numbers = self.some(node.branches, depth)
         words = self.words(node)
@@ -295,7 +295,7 @@ class _Builder:
         return FanShape(branches, labels=labels, gives=_badges.gives(node), full=_gives(node))
 
     def words(self, node: FanOutNode | RaceNode | Choose) -> list[str]:
-        """What a node calls its branches; none if it has no words for them."""
+        """The labels of a node's branches; empty if it has none."""
         if isinstance(node, FanOutNode):
             return list(node.keys or ())
         if isinstance(node, Choose):
@@ -309,7 +309,7 @@ class _Builder:
 
     def constant(self, node: OrElse) -> Badge:
         """A constant as the fallback."""
-        assert isinstance(node.fallback, Constant)  # noqa: S101 - whoever calls has looked
+        assert isinstance(node.fallback, Constant)  # noqa: S101 - the caller has checked
         return _badges.constant(node, still(short_repr(node.fallback.value)), used=self.used())
 
     def or_else(self, node: OrElse, depth: int) -> FanShape:

@@ -1,4 +1,4 @@
-"""Svg: a picture as text; and which picture an object has."""
+"""Svg: a picture as text; and the picture of each kind of object."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ is more to the right."""
 
 
 class Svg(str):
-    """The text of an SVG document, which notebooks show as the picture. Print it, or ``str()`` it, for the text."""
+    """The text of an SVG document. Notebooks display the picture; ``print`` or ``str()`` gives the text."""
 
     __slots__ = ("_of",)
     _of: str
 
     def __new__(cls, text: str, of: str = "") -> Self:
-        """``of``: what is to be seen on it."""
+        """``of``: the name of what the picture shows."""
         self = super().__new__(cls, text)
         self._of = of
         return self
@@ -37,7 +37,7 @@ class Svg(str):
         return str(self)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        # as HTML it is a part of the page and takes its colours; as an image it would not
+        # HTML is part of the page and takes its colours; an image would not
         return {"text/html": scrolled(self), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ class Svg(str):
 
 
 def scrolled(svg: str) -> str:
-    """A picture as HTML, in a place that scrolls where the window is narrower than can be read."""
+    """A picture as HTML that scrolls if the window is too narrow to read it."""
     size = re.search(r'width="([\d.]+)"', svg)
     least = 0.75 * float(size[1]) if size else 0
     inner = f'<div style="min-width:{least:.0f}px">{svg}</div>'
@@ -55,7 +55,7 @@ def scrolled(svg: str) -> str:
 
 
 def plan_of(drawn: Any) -> Plan:
-    """The plan of a chain, of a Request, of an Outcome, or of itself."""
+    """The plan of a chain, a Request, an Outcome or a Plan."""
     if isinstance(drawn, Plan):
         return drawn
     plan = drawn.plan

@@ -1,4 +1,4 @@
-"""Where the time of a run went, as plain data: a row for each task, a bar for each call. Milliseconds."""
+"""Where the time of a run went, as plain data: a row for each task, a bar for each call. Times are milliseconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EPS = 1e-6
 
 @frozen
 class Bar:
-    """Something that took time. ``lane``: beside which others; calls made at once stand below each other."""
+    """A call. ``lane``: its line in the row, as calls made at once are below each other."""
 
     began: float
     ended: float
@@ -43,7 +43,7 @@ class Rest:
 
 @frozen
 class TimelineRow:
-    """A task. ``lanes``: how many calls stand below each other."""
+    """A task. ``lanes``: how many lines of calls it has."""
 
     name: str
     status: Status
@@ -60,18 +60,18 @@ class TimelineRow:
 
 @frozen
 class Timeline:
-    """A run. It waited ``queued`` before it began, at 0."""
+    """A run. It waited ``queued`` before it began at 0."""
 
     title: str
     head: Mark
     queued: float
     elapsed: float
     rows: tuple[TimelineRow, ...] = field(repr=False)
-    folded: int = 0  # tasks that have no row
+    folded: int = 0  # the number of tasks without a row
 
 
 def timeline(outcome: Outcome[Any]) -> Timeline:
-    """The rows of a run, in plan order; of very many tasks, those that took longest."""
+    """The rows of a run, in plan order. If there are too many tasks, those that took longest are shown."""
     responses = outcome.responses
     path = critical(outcome.plan, responses)
     longest = sorted(range(len(responses)), key=lambda i: (i not in path, -responses[i].elapsed, i))
@@ -104,7 +104,7 @@ def _item_rows(response: Response) -> Iterator[TimelineRow]:
 
 
 def _nested_rows(response: Response, deep: int = NESTED) -> Iterator[TimelineRow]:
-    """Those of the Request that a task returned, below its own, at the times of the run around it."""
+    """The rows of the Request that a task returned. Their times are those of the run around it."""
     nested = response.nested
     if nested is None or not deep:
         return
@@ -155,20 +155,20 @@ def rest_text(rest: Rest) -> str:
 
 @frozen
 class _Path:
-    """The tasks that a part of a chain had to wait for, and when it ended."""
+    """The tasks that a part of a chain had to wait for, and when the last of them ended."""
 
     tasks: tuple[int, ...]
     ended: float
-    stopped: bool  # others have ended it
+    stopped: bool  # another part has ended it
 
 
 _NONE = _Path((), -1.0, stopped=True)
 
 
 def critical(plan: Plan, responses: Sequence[Response]) -> frozenset[int]:
-    """The tasks that say how long the run took: had one of them been faster, it would have been over earlier.
+    """The tasks that determine how long the run took: if one of them had been faster, the run would have been too.
 
-    Of branches it is the one that was waited for longest; of calls made at once the one that won.
+    Of several branches it is the one that ended last; of calls made at once the one that won.
     """
     made: list[_Path] = []
     index = len(plan.tasks)
