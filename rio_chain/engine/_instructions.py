@@ -87,13 +87,14 @@ class Branch(NamedTuple):
 @frozen
 class Fallback:
     """The layer that catches: on a failure the run goes on at ``handler``; with ``error`` its input is the error, and
-    with ``both`` the error and what the primary was called with.
+    with ``both`` the error and what the primary was called with. ``number``: which ``or_else`` it is, in plan order.
     """
 
     handler: int
     error: bool
     on: Any = Exception
     both: bool = False
+    number: int = 0
 
     def given(self, error: Any, value: Any) -> Any:
         """What the handler gets; ``value`` is the input of the primary."""

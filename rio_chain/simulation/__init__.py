@@ -11,6 +11,7 @@ _random_draws                  random numbers that belong to a place, so that tw
 _stage                         the chain over backends that are drawn, with policies that remember nothing
 _settings                      the load, the workers and the limits
 _play_arrivals, _call_lifetime one simulation under way, and the blocking calls that it gave up
+_offered_load                  whether the workers can serve what comes
 _simulate                      simulate: plays a chain in virtual time
 _estimate                      a number that knows how sure it is
 _confidence_intervals          how sure a figure is, by numpy and scipy

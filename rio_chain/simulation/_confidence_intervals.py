@@ -37,12 +37,16 @@ DRAWS = 200
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean, with Student's interval of the means of batches; of fewer than two values a batch nothing is known."""
+    """The mean, with Student's interval of the means of batches; of fewer than two values a batch nothing is known.
+
+    The mean of values of which none is negative is not negative either.
+    """
     middle = math.fsum(values) / len(values)
+    least = 0.0 if min(values) >= 0 else -INF
     if len(values) < 2 * BATCHES:
-        return Estimate(middle, -INF, INF)
+        return Estimate(middle, least, INF)
     half = stats.t.ppf(TAILS[1], BATCHES - 1) * stats.sem(_batch_means(values))
-    return Estimate(middle, middle - float(half), middle + float(half))
+    return Estimate(middle, max(least, middle - float(half)), middle + float(half))
 
 
 def quantile(ordered: Sequence[float], arrived: Sequence[float], q: float) -> Estimate:

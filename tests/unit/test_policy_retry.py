@@ -248,7 +248,7 @@ class TestWaitsMadeElsewhere:
         async def wait(_: object) -> float:
             return 1.0
 
-        refused(lambda: Retry(1, backoff=wait), "got the async function `wait`, whose answer would need an await")
+        refused(lambda: Retry(1, backoff=wait), "got the async function `wait`, which nothing awaits here")
 
     def test_what_it_is_told(self) -> None:
         seen: list[Any] = []

@@ -166,7 +166,7 @@ def test_its_type_and_its_arguments_are_kept() -> None:
     wide = (orders & orders.named("other")).with_backends({"other": script})
     assert isinstance(wide, FanOut)
     assert len((wide & orders.named("third")).plan().tasks) == 3
-    with pytest.raises(ChainDefinitionError, match=r"`fetch_user\(user_id, tries=1\)` is where this chain begins"):
+    with pytest.raises(ChainDefinitionError, match=r"this chain begins with `fetch_user\(user_id, tries=1\)`"):
         page.with_backends({"fetch_user": script})(1, 2, 3)  # type: ignore[call-arg]
 
 

@@ -18,7 +18,7 @@ STEADY = Backoff(base=10, factor=1, cap=10, jitter="none")
 
 
 class Told(Exception):
-    """An error that says how long to wait."""
+    """An error that returns how long to wait."""
 
     def __init__(self, retry_after: Any) -> None:
         self.retry_after = retry_after
