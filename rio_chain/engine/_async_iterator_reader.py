@@ -8,7 +8,7 @@ is thrown in at the ``yield``: a timeout that the generator opened must come out
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -20,8 +20,6 @@ from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winne
 
 PATIENCE = 0.001
 """Seconds after which a batch of items ends, so that it does not go on when more is not needed."""
-LONGEST_PAUSE = 0.05
-"""Seconds between two looks at an iterator that was interrupted and has not ended."""
 
 
 class AsyncReader:
@@ -43,7 +41,8 @@ class AsyncReader:
         self._wanted = 0  # so many items
         self._left = False  # nobody wants any more
         self._reads = False  # it waits for an item
-        self._stopping = False  # it is about to be interrupted in that
+        self._interrupted = False  # an interruption has come to where it waits
+        self._stopping = False  # one is still to come
         self._lock = threading.RLock()
         self._over = False
         self._driver: Strand | None = None
@@ -70,11 +69,12 @@ class AsyncReader:
             except Fail as fail:  # the iterator is closed first, and its clean-up is not cancelled
                 failed.append(fail)
             except BaseException:  # the race interrupts the iterator: a second time would meet its clean-up
-                self._left = True
+                with self._lock:
+                    self._left = True
+                    self._stopping = not self._interrupted
                 self._wake()
                 raise
             self._leave()
-            await self._until_stopped(strand)
 
         async def read() -> None:
             await self._drive(strand)
@@ -96,17 +96,6 @@ class AsyncReader:
             surely(driver.slot.stop)
         self._wake()
 
-    async def _until_stopped(self, strand: Strand) -> None:
-        """Until it has ended; or until it waits for an interruption that the iterator has swallowed, which goes on."""
-        pause = PATIENCE
-        while self._stopping and self._driver is not None:
-            reads = self._reads
-            await strand.rt.sleep(pause)
-            if not (reads or self._reads):
-                self._stopping = False
-                self._wake()
-            pause = min(2 * pause, LONGEST_PAUSE)
-
     def _wake(self) -> None:
         idle = self._idle
         if idle is not None:
@@ -121,7 +110,7 @@ class AsyncReader:
         rt = own.rt
         try:
             got = await (
-                self._read(rt.async_waiter) if rt.direct else rt.call_async(self._read, (rt.async_waiter,), {})
+                self._watched(rt.async_waiter) if rt.direct else rt.call_async(self._watched, (rt.async_waiter,), {})
             )
             if isinstance(got, Raised):
                 checked(got)
@@ -133,6 +122,14 @@ class AsyncReader:
         finally:
             self._driver = None
             own.end()
+
+    async def _watched(self, waiter: Callable[[], Waiter]) -> None:
+        await _Interruptible(self._read(waiter), self._notice)
+
+    def _notice(self) -> None:
+        with self._lock:
+            self._interrupted = True
+            self._stopping = False
 
     async def _read(self, waiter: Callable[[], Waiter]) -> None:
         """Read what is wanted, where async functions run."""
@@ -208,3 +205,31 @@ class AsyncReader:
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
                 if group.split((Exception, GeneratorExit))[1] is not None:
                     raise
+
+
+class _Interruptible:
+    """Awaits a coroutine, and calls ``notice`` when an interruption is thrown into it.
+
+    A generator may swallow its interruption. Nothing else shows then that none is still to come.
+    """
+
+    __slots__ = ("_notice", "cr_await", "send")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], notice: Callable[[], None]) -> None:
+        self.cr_await = coroutine  # where ``frames_of`` looks for it
+        self._notice = notice
+        self.send = coroutine.send
+
+    def __await__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def throw(self, error: BaseException) -> Any:
+        if not isinstance(error, Exception):
+            self._notice()
+        return self.cr_await.throw(error)
+
+    def close(self) -> None:
+        self.cr_await.close()
