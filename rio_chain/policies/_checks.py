@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rio_chain._core.chain_base import not_a_chain
@@ -22,7 +23,10 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
-    called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - what runs when it is called
+    inner: Any = value
+    while isinstance(inner, partial):
+        inner = inner.func
+    called = (inner, getattr(type(inner), "__call__", None))  # noqa: B004 - what runs when it is called
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")
     if any(inspect.isgeneratorfunction(fn) for fn in called):
