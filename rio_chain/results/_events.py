@@ -119,7 +119,7 @@ class Event:
         reason: see the kinds.
         policy: which policy it is about: the name it was given, else that of its call, as ``limit``.
         beside: of the ``attempt_started`` of a hedge, or of a call of a ``race`` beside the first: the task of the
-            first call. That is the same task, or the same at another place; of a race, with which its first chain begins.
+            first call. That is the same task, or the same at another place; of a race, that with which it begins.
 
     Example:
         >>> from rio_chain import Task

@@ -139,10 +139,14 @@ async def test_an_observer_that_did_not_ask_for_values_gets_no_event_about_one(w
 
 
 async def test_an_answered_ticket_and_a_stream_that_was_read_keep_no_observer(world: World) -> None:
+    contexts: list[Any] = []  # as a task has that a body starts, and that lives on
+
     async def fails(_: object) -> None:
+        contexts.append(copy_context())
         raise OSError
 
     async def hedged(x: object) -> object:
+        contexts.append(copy_context())
         await world.pause(1 if current_attempt().replica else 5_000)
         return x
 
@@ -264,6 +268,7 @@ async def test_a_request_that_a_function_returns_counts_for_the_chain_of_its_run
     assert {event.chain for event in seen.events} == {"page"}
 
 
+@pytest.mark.real_time
 async def test_the_body_of_a_generator_runs_in_the_context_of_its_attempt(world: World) -> None:
     found: list[str] = []
     tokens: dict[Any, Any] = {}
