@@ -203,7 +203,7 @@ class RaceFrame(Frame, LateAnswers):
         self.claim[0] = _OVER
         self.place = _NOWHERE
         self.around, self.level = _NO_FRAMES, 0
-        self.context = None
+        self.context = self.saved = None
 
     # --- the end of a call in the strand -------------------------------------------------------------------------
 
