@@ -148,7 +148,12 @@ class ObservedRecord(TaskRecord):
         """The same for who does not watch; None where nothing was noted."""
         if not (self.calls or self.status or self.errors or self.denied or self.started):
             return None
-        return self.copied()
+        plain = TaskRecord.__new__(TaskRecord)  # written out, as each task of an observed run is copied
+        plain.calls, plain.began, plain.ended, plain.errors = self.calls, self.began, self.ended, self.errors
+        plain.status, plain.value, plain.winner, plain.turn = self.status, self.value, self.winner, self.turn
+        plain.started, plain.denied, plain.wasted = self.started, self.denied, self.wasted
+        plain.call_records, plain.gave_up, plain.nested = self.call_records, self.gave_up, self.nested
+        return plain
 
 
 class ObservedRun(Run):

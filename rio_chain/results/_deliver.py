@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from itertools import count
+from types import BuiltinMethodType, MethodType
 
 from rio_chain.results._events import Event
-from rio_chain.results._observers import OBSERVERS, Observer, PausingObserver
+from rio_chain.results._observers import OBSERVERS, Observe, Observer, PausingObserver
 
 ENDS: frozenset[str] = frozenset({"attempt_ended", "request_ended"})
 """Kinds whose observers are called in reverse, so that what each has attached to the context is detached in order."""
+_METHODS = (MethodType, BuiltinMethodType)
 _numbers = count(1)
 
 
@@ -50,12 +53,31 @@ def observers_now(own: Sequence[Observer] = ()) -> tuple[Observer, ...]:
 def _once(observers: Sequence[Observer]) -> tuple[Observer, ...]:
     same: list[list[Observer]] = []
     for one in observers:
-        group = next((group for group in same if group[0].same_as(one)), None)
+        group = next((group for group in same if _same(group[0].fn, one.fn)), None)
         if group is None:
             same.append([one])
         else:
             group.append(one)
-    return tuple([group[0].joined(group[1:]) for group in same])
+    return tuple([group[0] if len(group) == 1 else _joined(group) for group in same])
+
+
+def _same(fn: Observe, other: Observe) -> bool:
+    """Whether it is one object, or one method of one object: a method is made anew each time that it is asked for.
+
+    No other objects are compared: they may be equal and still be two.
+    """
+    return fn is other or (type(fn) in _METHODS and type(other) is type(fn) and fn == other)
+
+
+def _joined(observers: Sequence[Observer]) -> Observer:
+    """The first of them, which sees what any of them may see."""
+    first = observers[0]
+    errors, values = any(one.errors for one in observers), any(one.values for one in observers)
+    if (errors, values) == (first.errors, first.values):
+        return first
+    both = copy(first)  # an error in it is still reported once
+    both.errors, both.values = errors, values
+    return both
 
 
 def next_number() -> int:

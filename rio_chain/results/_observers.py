@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from copy import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -87,23 +86,6 @@ class Observer:
         except BaseException as error:  # noqa: BLE001 - what happens in a run does not depend on its observers
             self._report(error)
 
-    def same_as(self, other: Observer) -> bool:
-        """Whether both call the same function: one object, or one method of one object."""
-        fn: Any = self.fn
-        # only methods are compared, which are made anew each time; objects may be equal and still be two
-        return fn is other.fn or (type(fn) in _METHODS and type(other.fn) is type(fn) and fn == other.fn)
-
-    def joined(self, others: Iterable[Observer]) -> Observer:
-        """One that sees what this one or any of the others may see."""
-        errors, values = self.errors, self.values
-        for other in others:
-            errors, values = errors or other.errors, values or other.values
-        if (errors, values) == (self.errors, self.values):
-            return self
-        both = copy(self)  # an error in it is still reported once
-        both.errors, both.values = errors, values
-        return both
-
     def _visible(self, event: Event) -> Event:
         hidden: dict[str, Any] = {}
         if event.error is not None and not self.errors:
@@ -133,7 +115,6 @@ class Observer:
 
 OBSERVERS: list[Observer] = []
 """Those of the whole process. Adding to a list and removing from it are atomic, so there is no lock."""
-_METHODS = (type(OBSERVERS.append), type(Observer(print).__call__))
 
 
 class Remover:

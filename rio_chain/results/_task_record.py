@@ -83,15 +83,6 @@ class TaskRecord:
         self.gave_up: GaveUp | None = None
         self.nested: Any = None  # a NestedRun: that of a Request which the last call returned
 
-    def copied(self) -> TaskRecord:
-        """One with the same contents, for a subclass. Written out, as each task of an observed run has one copied."""
-        other = TaskRecord.__new__(TaskRecord)
-        other.calls, other.began, other.ended, other.errors = self.calls, self.began, self.ended, self.errors
-        other.status, other.value, other.winner, other.turn = self.status, self.value, self.winner, self.turn
-        other.started, other.denied, other.wasted = self.started, self.denied, self.wasted
-        other.call_records, other.gave_up, other.nested = self.call_records, self.gave_up, self.nested
-        return other
-
     def succeeded(self, value: Any) -> None:
         """The call, or a policy in place of it, gave an answer."""
         self.status, self.value = "succeeded", value
