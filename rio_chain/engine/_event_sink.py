@@ -145,7 +145,8 @@ class SilentSink(EventSink):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.observers, self.values, self.judged = (), False, frozenset()
+        self.observers, self.values = (), False
+        self.judged = frozenset[int]()
         self._tell = self._now = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Runtime
@@ -12,5 +12,6 @@ def is_interruption(rt: Runtime, error: BaseException | None) -> bool:
     """Whether this is a cancellation, or Ctrl-C, and no error such as ``SystemExit``; of a group, all that is in it."""
     kinds: tuple[type[BaseException], ...] = (KeyboardInterrupt, GeneratorExit, *rt.cancellations)
     if isinstance(error, BaseExceptionGroup):
-        return error.split(kinds)[1] is None
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.split(kinds)[1] is None
     return isinstance(error, kinds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Any, cast
+from typing import Any
 from weakref import ref
 
 from rio_chain._core.policy_changes import listen
@@ -93,7 +93,7 @@ class ObservedPart:
 
     def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
         """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
-        end = entry
+        end: TaskRecord = entry
         if at_last and entry.status is None:
             end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
             end.skip(cause)
@@ -106,7 +106,7 @@ class ObservedPart:
             error = end.value
         elif watch.values:
             value = end.value
-        status = cast("Status", end.status)
+        status: Any = end.status  # "running" was left out above
         watch.tell("finished", index, self.item, entry.calls, entry.winner, status, error, value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.signatures import arity
@@ -23,10 +23,11 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
-    inner: Any = value
+    inner = value
     while isinstance(inner, partial):
-        inner = inner.func
-    called = (inner, getattr(type(inner), "__call__", None))  # noqa: B004 - what runs when it is called
+        inner = cast("object", inner.func)
+    kind: type[object] = type(inner)
+    called = (inner, getattr(kind, "__call__", None))  # noqa: B004 - what runs when it is called
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")
     if any(inspect.isgeneratorfunction(fn) for fn in called):

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from attrs import evolve
 
@@ -78,9 +78,9 @@ class Observer:
                 if event.kind == "value" and not self.values:
                     return
                 event = self._visible(event)
-            got = self.fn(event)
+            got: Any = self.fn(event)
             if got is not None and isinstance(got, Coroutine):
-                self._returned(got)
+                self._returned(cast("Any", got))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - what happens in a run does not depend on its observers
@@ -94,7 +94,7 @@ class Observer:
             hidden["value"] = None
         return evolve(event, **hidden) if hidden else event
 
-    def _returned(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _returned(self, coroutine: Any) -> None:
         """It is a plain function, and has given a coroutine all the same. Nobody awaits that."""
         coroutine.close()
         raise ChainDefinitionError(
