@@ -224,8 +224,9 @@ class Pinned:
             thread.end()
 
     def _close_here(self) -> None:
-        if self.context is not None:
-            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+        context = self.body or self.context
+        if context is not None:
+            answer(context, close_generator, (self.value,), NO_KWARGS)
 
     def __del__(self) -> None:
         thread = getattr(self, "thread", None)
