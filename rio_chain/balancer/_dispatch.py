@@ -71,7 +71,7 @@ class Dispatcher:
             BalancerClosed: it is closed.
             QueueFull: the terms say that it is not to wait for room, and there is none.
         """
-        ticket = Ticket(request, host, self.observers)
+        ticket = Ticket(request, host, self.observers, self.admission)
         if observe is not None:
             observe(ticket)
         ticket.run.priority = options.priority

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextvars import Context
 from time import perf_counter
 from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
+from rio_chain.engine._awaited_in_context import AwaitedInContext
 from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail
@@ -30,14 +32,23 @@ class AsyncReader:
         end: what stands for its end.
         put: called with each item, with ``Raised`` for an error, and with ``end``.
         broke: called with the ``Raised`` of an iterator that fails while nobody wants an item.
+        context: in which its body runs; None: that of the strand.
     """
 
-    def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
+    def __init__(
+        self,
+        iterator: Any,
+        end: Any,
+        put: Callable[[Any], None],
+        broke: Callable[[Raised], None],
+        context: Context | None = None,
+    ) -> None:
         self._iterator = iterator
         self._generates = isinstance(iterator, AsyncGenerator)  # so that it can be closed, and something thrown in
         self._end = end
         self._put = put
         self._broke = broke
+        self._context = context
         self._wanted = 0  # so many items
         self._left = False  # nobody wants any more
         self._reads = False  # it waits for an item
@@ -106,6 +117,8 @@ class AsyncReader:
     async def _drive(self, parent: Strand) -> None:
         self._driver = own = parent.fork()
         CURRENT.set(own)
+        if self._context is not None:
+            self._context.run(CURRENT.set, own)
         own.slot.arm(INF)  # before the generator begins, so that all it opens is inside of this
         rt = own.rt
         try:
@@ -181,8 +194,8 @@ class AsyncReader:
         self._reads = True
         try:
             if thrown is None:
-                return await anext(self._iterator, self._end)
-            return await self._iterator.athrow(thrown)
+                return await self._inside(anext(self._iterator, self._end))
+            return await self._inside(self._iterator.athrow(thrown))
         except StopAsyncIteration:
             return self._end
         except Exception as error:  # noqa: BLE001 - raised where it is taken
@@ -192,6 +205,10 @@ class AsyncReader:
                 self._reads = False
             del thrown  # its traceback keeps this frame
 
+    def _inside(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+        """What runs the body of the iterator."""
+        return awaitable if self._context is None else AwaitedInContext(self._context, awaitable)
+
     def _hand_on(self, item: Any) -> None:
         self._over = self._over or item is self._end or isinstance(item, Raised)
         self._put(item)
@@ -199,7 +216,7 @@ class AsyncReader:
     async def _close(self) -> None:
         if self._generates:
             try:
-                await self._iterator.aclose()
+                await self._inside(self._iterator.aclose())
             except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
                 return
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit

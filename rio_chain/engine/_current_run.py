@@ -219,6 +219,10 @@ class Strand:
         """The call of this task begins. Gives what is called, and by which route."""
         return fn, route
 
+    def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - for those who watch
+        """The context in which the body of this generator is to run; None: that of the code that reads it."""
+        return None
+
     def pay(self) -> None:
         """It goes on, so its race is not decided by what has ended: give back the places kept for that."""
         if self.contender is not None:

@@ -144,21 +144,23 @@ class Pinned:
 
     Attributes:
         value: what was returned. Only ``call`` uses it.
+        body: the context of the attempt that has made it, in an observed run: the calls are made in that.
         context: in which it was made.
         thread: which makes the calls. None where calls are made in place, as in virtual time.
     """
 
-    __slots__ = ("context", "thread", "value")
+    __slots__ = ("body", "context", "thread", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        self.body: Context | None = None
         self.context: Context | None = None
         self.thread: PinnedThread | None = None
 
     def detach(self, context: Context, pool: ThreadPool, worker: object) -> PinnedThread:
         """Bind it to the thread that calls this, which will then ``serve`` what it gets."""
         self.context = context
-        self.thread = thread = PinnedThread(self.value, context, pool, worker)
+        self.thread = thread = PinnedThread(self.value, self.body or context, pool, worker)
         return thread
 
     async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -182,7 +184,8 @@ class Pinned:
             raise
 
     def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
-        return fn(*args) if self.context is None else self.context.run(fn, *args)
+        context = self.body or self.context
+        return fn(*args) if context is None else context.run(fn, *args)
 
     def became(self, value: Any) -> Pinned:
         """Another value that was made from it, on the same thread, takes its place."""
@@ -221,8 +224,9 @@ class Pinned:
             thread.end()
 
     def _close_here(self) -> None:
-        if self.context is not None:
-            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+        context = self.body or self.context
+        if context is not None:
+            answer(context, close_generator, (self.value,), NO_KWARGS)
 
     def __del__(self) -> None:
         thread = getattr(self, "thread", None)
@@ -257,12 +261,13 @@ def close_generator(value: Any) -> None:
 class Pinning:
     """A function whose value is ``Pinned`` if ``pins`` says so of it.
 
-    ``plain``: it is clear before the call that its value needs no thread.
+    ``plain``: it is clear before the call that its value needs no thread. ``body``: that of the ``Pinned``.
     """
 
     fn: Callable[..., Any]
     pins: Callable[[Any], bool]
     plain: bool = False
+    body: Context | None = None
 
     @property
     def __name__(self) -> str:
@@ -273,7 +278,11 @@ class Pinning:
         """Call it."""
         got = self.fn(*args)
         inner: Any = got.unwrap() if kind_of(got) is Success else got
-        return Pinned(inner) if self.pins(inner) else got
+        if not self.pins(inner):
+            return got
+        pinned = Pinned(inner)
+        pinned.body = self.body
+        return pinned
 
 
 async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:

@@ -45,6 +45,7 @@ class BaseLoopRuntime(ABC):
     policies = None
     draw = staticmethod(random.random)
 
+    cancellations: tuple[type[BaseException], ...] = ()
     checkpoints: Checkpoints | None = None
 
     home: object
