@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,10 +16,16 @@ _PAUSES = 0.0, 0.001, 0.01
 
 
 def report_unhandled(error: BaseException) -> None:
-    """Pass an error that nothing else handles to ``threading.excepthook``. Never raises."""
+    """Pass an error that nothing else handles to ``threading.excepthook``. Never raises.
+
+    Python's own hook ignores ``SystemExit``, by which a thread ends itself. Here no thread ends, so it is shown.
+    """
     with contextlib.suppress(BaseException):
-        args = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(args))
+        hook, thread = threading.excepthook, threading.current_thread()
+        hook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+        if type(error) is SystemExit and hook is threading.__excepthook__ and sys.stderr is not None:
+            print(f"Exception in thread {thread.name}:", file=sys.stderr)  # noqa: T201
+            traceback.print_exception(error)
 
 
 def call_once(cell: list[Callable[[], object]]) -> None:

@@ -169,7 +169,7 @@ class Balancer(MapMethods, NotebookRepr):
             return await wait_in_place(lifetime.post(host, request, options))
         lifetime.check(host, request)
         plan = request.given[0]
-        rt, run = host.runtime, new_run(plan, observers) if OBSERVERS or observers else Run(plan)
+        rt, run = host.runtime, new_run(plan, observers, admission) if OBSERVERS or observers else Run(plan)
         run.priority = options.priority
         checkpoints = rt.checkpoints
         passed = 0

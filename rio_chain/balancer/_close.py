@@ -12,7 +12,7 @@ from rio_chain.engine._current_run import CURRENT, INF
 from rio_chain.errors import UsageError
 from rio_chain.executors import runtime_here
 from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
-from rio_chain.results._observers import calling
+from rio_chain.results._deliver import calling, calling_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,8 @@ class Closing:
     def _refuse_inside(self, call: str) -> None:
         """Refuse to close in a function that this balancer runs, or in an observer: it would wait for itself."""
         host, strand = self._binding.host, CURRENT.get()
-        if host is not None and calling() and host.drives_here():  # ``CURRENT`` is empty while a run begins or ends
+        # ``CURRENT`` is empty while a run waits, begins and ends
+        if calling_for(self._admission) or (host is not None and calling() and host.drives_here()):
             raise UsageError(
                 f"`{call}` in an observer of a run of this balancer would wait for that run; call it outside"
             )

@@ -71,7 +71,7 @@ class Dispatcher:
             BalancerClosed: the balancer is closed.
             QueueFull: the queue is full, and the options say not to wait for room.
         """
-        ticket = Ticket(request, host, self.observers)
+        ticket = Ticket(request, host, self.observers, self.admission)
         if observe is not None:
             observe(ticket)
         ticket.run.priority = options.priority

@@ -24,8 +24,8 @@ from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
 from rio_chain.engine._prepare import check_lanes
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
+from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
-from rio_chain.results._observers import deliver, observers_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -92,7 +92,7 @@ class MapRequests(Generic[Out]):
         Raises:
             BalancerClosed: the balancer is closed.
         """
-        run = new_run(request.plan, self.dispatcher.observers)
+        run = new_run(request.plan, self.dispatcher.observers, self.dispatcher.admission)
         run.priority = self.options.priority
         item = MapItem(request, run, self.host.runtime.now())
         with self._lock:

@@ -8,11 +8,13 @@ items is thrown in at the ``yield``. Then a timeout that the generator opened is
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextvars import Context
 from time import perf_counter
 from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
+from rio_chain.engine._awaited_in_context import AwaitedInContext
 from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail
@@ -20,8 +22,6 @@ from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winne
 
 PATIENCE = 0.001
 """Seconds after which a batch of items ends, so that no items are read which are not needed."""
-LONGEST_PAUSE = 0.05
-"""The longest pause, in seconds, between two checks of an iterator that was interrupted and has not ended."""
 
 
 class AsyncReader:
@@ -32,18 +32,28 @@ class AsyncReader:
         end: the value that marks its end.
         put: called with each item, with ``Raised`` for an error, and with ``end``.
         broke: called with the ``Raised`` of an iterator that fails while no item is wanted.
+        context: the context in which its body runs; None: that of the strand.
     """
 
-    def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
+    def __init__(
+        self,
+        iterator: Any,
+        end: Any,
+        put: Callable[[Any], None],
+        broke: Callable[[Raised], None],
+        context: Context | None = None,
+    ) -> None:
         self._iterator = iterator
         self._generates = isinstance(iterator, AsyncGenerator)  # it has `aclose` and `athrow`
         self._end = end
         self._put = put
         self._broke = broke
+        self._context = context
         self._wanted = 0  # the number of items that are wanted
         self._left = False  # no more items are wanted
         self._reads = False  # it waits for an item
-        self._stopping = False  # that wait is about to be interrupted
+        self._interrupted = False  # the wait was interrupted
+        self._stopping = False  # the interruption has not come yet
         self._lock = threading.RLock()
         self._over = False
         self._driver: Strand | None = None
@@ -70,11 +80,12 @@ class AsyncReader:
             except Fail as fail:  # the iterator is closed first, and its clean-up is not cancelled
                 failed.append(fail)
             except BaseException:  # the race interrupts the iterator: a second interruption would hit its clean-up
-                self._left = True
+                with self._lock:
+                    self._left = True
+                    self._stopping = not self._interrupted
                 self._wake()
                 raise
             self._leave()
-            await self._until_stopped(strand)
 
         async def read() -> None:
             await self._drive(strand)
@@ -96,17 +107,6 @@ class AsyncReader:
             surely(driver.slot.stop)
         self._wake()
 
-    async def _until_stopped(self, strand: Strand) -> None:
-        """Wait until the reader has ended. If the iterator has swallowed the interruption, let the reader go on."""
-        pause = PATIENCE
-        while self._stopping and self._driver is not None:
-            reads = self._reads
-            await strand.rt.sleep(pause)
-            if not (reads or self._reads):
-                self._stopping = False
-                self._wake()
-            pause = min(2 * pause, LONGEST_PAUSE)
-
     def _wake(self) -> None:
         idle = self._idle
         if idle is not None:
@@ -117,11 +117,13 @@ class AsyncReader:
     async def _drive(self, parent: Strand) -> None:
         self._driver = own = parent.fork()
         CURRENT.set(own)
+        if self._context is not None:
+            self._context.run(CURRENT.set, own)
         own.slot.arm(INF)  # before the generator begins, so that everything it opens is inside of this
         rt = own.rt
         try:
             got = await (
-                self._read(rt.async_waiter) if rt.direct else rt.call_async(self._read, (rt.async_waiter,), {})
+                self._watched(rt.async_waiter) if rt.direct else rt.call_async(self._watched, (rt.async_waiter,), {})
             )
             if isinstance(got, Raised):
                 checked(got)
@@ -133,6 +135,14 @@ class AsyncReader:
         finally:
             self._driver = None
             own.end()
+
+    async def _watched(self, waiter: Callable[[], Waiter]) -> None:
+        await _Interruptible(self._read(waiter), self._notice)
+
+    def _notice(self) -> None:
+        with self._lock:
+            self._interrupted = True
+            self._stopping = False
 
     async def _read(self, waiter: Callable[[], Waiter]) -> None:
         """Read the items that are wanted. It runs where async functions run."""
@@ -184,8 +194,8 @@ class AsyncReader:
         self._reads = True
         try:
             if thrown is None:
-                return await anext(self._iterator, self._end)
-            return await self._iterator.athrow(thrown)
+                return await self._inside(anext(self._iterator, self._end))
+            return await self._inside(self._iterator.athrow(thrown))
         except StopAsyncIteration:
             return self._end
         except Exception as error:  # noqa: BLE001 - raised where it is taken
@@ -195,6 +205,10 @@ class AsyncReader:
                 self._reads = False
             del thrown  # its traceback keeps this frame
 
+    def _inside(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+        """What runs the body of the iterator."""
+        return awaitable if self._context is None else AwaitedInContext(self._context, awaitable)
+
     def _hand_on(self, item: Any) -> None:
         self._over = self._over or item is self._end or isinstance(item, Raised)
         self._put(item)
@@ -202,9 +216,37 @@ class AsyncReader:
     async def _close(self) -> None:
         if self._generates:
             try:
-                await self._iterator.aclose()
+                await self._inside(self._iterator.aclose())
             except Exception:  # noqa: BLE001 - an error of the clean-up; the run has ended for another reason
                 return
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
                 if group.split((Exception, GeneratorExit))[1] is not None:
                     raise
+
+
+class _Interruptible:
+    """Awaits a coroutine, and calls ``notice`` when an interruption is thrown into it.
+
+    A generator may swallow its interruption. Nothing else shows then that none is still to come.
+    """
+
+    __slots__ = ("_notice", "cr_await", "send")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], notice: Callable[[], None]) -> None:
+        self.cr_await = coroutine  # where ``frames_of`` looks for it
+        self._notice = notice
+        self.send = coroutine.send
+
+    def __await__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def throw(self, error: BaseException) -> Any:
+        if not isinstance(error, Exception):
+            self._notice()
+        return self.cr_await.throw(error)
+
+    def close(self) -> None:
+        self.cr_await.close()

@@ -219,6 +219,10 @@ class Strand:
         """A call of this task begins. Returns the function to call, and the route."""
         return fn, route
 
+    def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - for those who watch
+        """The context in which the body of this generator is to run; None: that of the code that reads it."""
+        return None
+
     def pay(self) -> None:
         """The strand goes on, so its race is not decided yet: give back the places that it kept for that case."""
         if self.contender is not None:

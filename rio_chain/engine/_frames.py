@@ -25,7 +25,7 @@ from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import GaveUp, close, new_round, record_of
+from rio_chain.results._task_record import GaveUp, close, fell_back, new_round, record_of
 
 INF = float("inf")
 Position = tuple[int, int, Any]
@@ -252,6 +252,7 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
+            fell_back(strand.run.log, frame.low, frame.high, layer.number)
             if not _alone(frames):
                 strand.run.given_up(frame.low, frame.high)
             if frame.alone and not layer.error:

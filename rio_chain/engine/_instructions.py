@@ -87,13 +87,14 @@ class Branch(NamedTuple):
 @frozen
 class Fallback:
     """The layer of an ``or_else``: on a failure the run goes on at ``handler``. With ``error`` its input is the error,
-    and with ``both`` the error and the input of the primary.
+    and with ``both`` the error and the input of the primary. ``number``: its number among those of the plan.
     """
 
     handler: int
     error: bool
     on: Any = Exception
     both: bool = False
+    number: int = 0
 
     def given(self, error: Any, value: Any) -> Any:
         """The input of the handler; ``value`` is the input of the primary."""

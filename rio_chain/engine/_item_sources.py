@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from time import perf_counter
 from typing import Any
 
@@ -139,10 +140,10 @@ class Iterated(Items):
 class AsyncIterated(Items):
     """The items of an async iterable. One strand reads it."""
 
-    def __init__(self, op: ItemsOp, iterator: Any) -> None:
+    def __init__(self, op: ItemsOp, iterator: Any, context: Context | None) -> None:
         super().__init__(op)
         self.iterator = iterator
-        self._reader = AsyncReader(iterator, END, self._put, self._broke)
+        self._reader = AsyncReader(iterator, END, self._put, self._broke, context)
         self._came: Callable[[], object] = list
         self.broke: Callable[[Any], object] = list
         """Called with the error of an iterator that fails while all workers are busy."""
@@ -176,7 +177,9 @@ async def items_of(strand: Strand, op: ItemsOp, value: Any) -> Items:
     if is_used_up(value):
         raise Fail(on_edge(joint, RuntimeError("this generator was read before, and has no items left")))
     try:
-        return AsyncIterated(op, aiter(value)) if is_async(value) else await _iterated(strand, op, value)
+        if is_async(value):
+            return AsyncIterated(op, aiter(value), strand.context_of(value))
+        return await _iterated(strand, op, value)
     except Exception as error:  # noqa: BLE001 - the user's
         raise Fail(on_edge(joint, error)) from None
 
@@ -190,7 +193,7 @@ async def _iterated(strand: Strand, op: ItemsOp, value: Any) -> Iterated:
             pinned.drop()
             raise checked(got)
         return Iterated(op, pinned.became(got), got)
-    made: Any = await call_reserved(strand, Pinning(iter, _always), (value,))
+    made: Any = await call_reserved(strand, Pinning(iter, _always, body=strand.context_of(value)), (value,))
     if isinstance(made, Pinned):
         return Iterated(op, made, made.value)
     raise checked(made)

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rio_chain.engine._current_run import Run
+    from rio_chain.engine._instructions import Branch
 
 
 class LateAnswers(ABC):
@@ -29,6 +32,10 @@ class LateAnswers(ABC):
         """The distance of this task from the task of the first call, if the strand makes the same call elsewhere."""
         return 0
 
+    def first_task(self, task: int) -> int | None:  # noqa: ARG002 - as those of a race
+        """The task of the first call that corresponds to this one; of a race, with which that call begins."""
+        return None
+
     @abstractmethod
     def answered_late(self, value: Any) -> None:
         """A call that was given up has answered. This may run on any thread."""
@@ -36,3 +43,11 @@ class LateAnswers(ABC):
     @abstractmethod
     def answered_just_now(self, value: Any) -> None:
         """A call has answered at the moment when it was interrupted."""
+
+
+def beside_first(branches: Sequence[Branch], number: int, task: int, *, hedge: bool) -> int | None:
+    """``first_task`` of this call of a race."""
+    branch, first = branches[number % len(branches)], branches[0]
+    if hedge:  # the same call, maybe in another branch
+        return task - branch.low + first.low
+    return first.low if first.high > first.low else None

@@ -123,6 +123,7 @@ class _Compiler:
         self.places = places
         self.spread = spread
         self.ops: list[Op] = []
+        self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
         self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
         self.bridges = 0
         self.joints = 0
@@ -232,6 +233,7 @@ class _Compiler:
     def _or_else(self, node: OrElse, *, head: bool, feeds: int) -> None:
         """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER gets the place where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
+        number, self.fallbacks = self.fallbacks, self.fallbacks + 1
         self.ops.append(EndOp(ENTER))
 
         def handler() -> None:
@@ -241,7 +243,7 @@ class _Compiler:
             self.ops.append(EndOp(JUMP))
             other = node.fallback
             error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
-            catch = Fallback(len(self.ops), error, node.on, both)
+            catch = Fallback(len(self.ops), error, node.on, both, number)
             self.ops[at] = EnterOp(ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
 
             def end() -> None:

@@ -17,7 +17,7 @@ from rio_chain.engine._frames import INF, RACE_LOST, Fail, Frame, Position
 from rio_chain.engine._hedge import HedgeRace
 from rio_chain.engine._instructions import FULL, LEARNED, Op, RaceOp
 from rio_chain.engine._judge_answer import judged
-from rio_chain.engine._late_answers import LateAnswers
+from rio_chain.engine._late_answers import LateAnswers, beside_first
 from rio_chain.engine._race import Contender
 from rio_chain.engine._retries_in import retries_in
 from rio_chain.engine._runtime_protocol import Timer
@@ -203,7 +203,7 @@ class RaceFrame(Frame, LateAnswers):
         self.claim[0] = _OVER
         self.place = _NOWHERE
         self.around, self.level = _NO_FRAMES, 0
-        self.context = None
+        self.context = self.saved = None
 
     # --- the end of a call in the strand -------------------------------------------------------------------------
 
@@ -327,6 +327,10 @@ class RaceFrame(Frame, LateAnswers):
             return 0
         branch, first = self.op.branches[self.number % len(self.op.branches)], self.op.branches[0]
         return branch.low - first.low if self.op.hedge and branch.low <= task < branch.high else 0
+
+    def first_task(self, task: int) -> int | None:
+        """As ``LateAnswers.first_task``."""
+        return beside_first(self.op.branches, self.number, task, hedge=self.op.hedge)
 
     # --- late answers --------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine._interpreter import interpret
+from rio_chain.engine._interruptions import is_interruption
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
@@ -22,7 +24,16 @@ ABANDON_AFTER = 30.0
 UNFINISHED: Any = object()
 """The value of a run that an exception ends."""
 NOBODYS = cast("Outcome[Any]", None)
-"""The Outcome of such a run. It is never returned."""
+"""The Outcome of a run that was cancelled. It is never returned."""
+
+
+class _Failed:
+    ok = False
+    error = None
+
+
+FAILED = cast("Outcome[Any]", _Failed())
+"""The Outcome of a run that a body has ended by ``SystemExit`` or the like. It counts as failed, and is not returned."""
 
 
 async def execute(rt: Runtime, request: Request[Any], run: Run, deadline: Deadline | None = None) -> Outcome[Any]:
@@ -116,15 +127,21 @@ def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any
         strand.before = None
         strand.end()
     if got is UNFINISHED:
-        if run.observed:
-            run.ended("cancelled", None, milliseconds(times[2] - times[1]))
-        return NOBODYS
+        return _broken(run, None if strand is None else strand.rt, sys.exception(), times[2] - times[1])
     if run.stop_error is not None and type(got) is not Failed:
         got = _answered(run, run.stop_error)  # the body ignored the stop, or had nothing more to wait for
     if run.observed:
         run.over(got.error if type(got) is Failed else None)
         _report_end(run, got, times[2] - times[1])
     return Outcome(run.plan, run.log, got, times)
+
+
+def _broken(run: Run, rt: Runtime | None, error: BaseException | None, seconds: float) -> Outcome[Any]:
+    """The Outcome of a run that an exception ends: a cancellation, or a BaseException of a body."""
+    failed = error is not None and rt is not None and not is_interruption(rt, error)
+    if run.observed:
+        run.ended("failed" if failed else "cancelled", error if failed else None, milliseconds(seconds))
+    return FAILED if failed else NOBODYS
 
 
 def _until(rt: Runtime, *deadlines: Deadline | None) -> float:

@@ -223,6 +223,11 @@ class Runtime(Protocol):
     direct: bool
     """Whether an async function is awaited in place (the loops), or through ``call_async`` (threads)."""
 
+    @property
+    def cancellations(self) -> tuple[type[BaseException], ...]:
+        """What a body gets when it is cancelled."""
+        ...
+
     policies: FreshPolicies | None
     """Replaces the policies of the chains that run here; None: the policies themselves are used."""
 

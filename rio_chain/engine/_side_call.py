@@ -8,7 +8,7 @@ from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._frames import Fail, OuterExpired
 from rio_chain.engine._judge_answer import judged
-from rio_chain.engine._late_answers import LateAnswers
+from rio_chain.engine._late_answers import LateAnswers, beside_first
 from rio_chain.engine._race import Contender, RaceOver
 from rio_chain.errors import CallbackFailed
 from rio_chain.results._outcome import Failed
@@ -107,6 +107,10 @@ class SideCall(LateAnswers):
             exc = own
         stopped = race.sides.stopped and not isinstance(exc, (Exception, *EXITS))
         return None if stopped else exc
+
+    def first_task(self, task: int) -> int | None:
+        """As ``LateAnswers.first_task``."""
+        return beside_first(self.race.branches, self.number, task, hedge=self.race.hedge)
 
     def answered_late(self, value: Any) -> None:
         """As ``LateAnswers.answered_late``."""

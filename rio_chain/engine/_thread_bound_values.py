@@ -144,21 +144,23 @@ class Pinned:
 
     Attributes:
         value: the returned value. Only ``call`` uses it.
+        body: in an observed run, the context of the attempt that has made it; the calls are made in it.
         context: the context in which it was made.
         thread: the thread that makes the calls. None where calls are made in place, as in virtual time.
     """
 
-    __slots__ = ("context", "thread", "value")
+    __slots__ = ("body", "context", "thread", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        self.body: Context | None = None
         self.context: Context | None = None
         self.thread: PinnedThread | None = None
 
     def detach(self, context: Context, pool: ThreadPool, worker: object) -> PinnedThread:
         """Bind the value to the calling thread, which then has to call ``serve``."""
         self.context = context
-        self.thread = thread = PinnedThread(self.value, context, pool, worker)
+        self.thread = thread = PinnedThread(self.value, self.body or context, pool, worker)
         return thread
 
     async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -182,7 +184,8 @@ class Pinned:
             raise
 
     def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
-        return fn(*args) if self.context is None else self.context.run(fn, *args)
+        context = self.body or self.context
+        return fn(*args) if context is None else context.run(fn, *args)
 
     def became(self, value: Any) -> Pinned:
         """Replace the value by one that was made from it, on the same thread."""
@@ -221,8 +224,9 @@ class Pinned:
             thread.end()
 
     def _close_here(self) -> None:
-        if self.context is not None:
-            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+        context = self.body or self.context
+        if context is not None:
+            answer(context, close_generator, (self.value,), NO_KWARGS)
 
     def __del__(self) -> None:
         thread = getattr(self, "thread", None)
@@ -257,12 +261,13 @@ def close_generator(value: Any) -> None:
 class Pinning:
     """A function that returns its value as ``Pinned`` if ``pins`` is true of the value.
 
-    ``plain``: the value surely needs no thread. This is known before the call.
+    ``plain``: the value surely needs no thread. This is known before the call. ``body``: the one of the ``Pinned``.
     """
 
     fn: Callable[..., Any]
     pins: Callable[[Any], bool]
     plain: bool = False
+    body: Context | None = None
 
     @property
     def __name__(self) -> str:
@@ -273,7 +278,11 @@ class Pinning:
         """Call it."""
         got = self.fn(*args)
         inner: Any = got.unwrap() if kind_of(got) is Success else got
-        return Pinned(inner) if self.pins(inner) else got
+        if not self.pins(inner):
+            return got
+        pinned = Pinned(inner)
+        pinned.body = self.body
+        return pinned
 
 
 async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:

@@ -171,6 +171,8 @@ class AsyncioWaiter:
 class AsyncioRuntime(BaseLoopRuntime):
     """``Runtime`` on the loop that was running when it was made."""
 
+    cancellations = (asyncio.CancelledError,)
+
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: WorkerPool) -> None:
         self.loop = loop
         super().__init__(pool)

@@ -46,6 +46,7 @@ class BaseLoopRuntime(ABC):
     policies = None
     draw = staticmethod(random.random)
 
+    cancellations: tuple[type[BaseException], ...] = ()
     checkpoints: Checkpoints | None = None
 
     home: object

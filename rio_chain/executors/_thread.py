@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
@@ -24,7 +25,7 @@ from rio_chain.executors._process_resources import keep_for_process
 from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_race import race
-from rio_chain.executors._strand_slot import StrandCancelled
+from rio_chain.executors._strand_slot import Expired, StrandCancelled
 from rio_chain.executors._thread_kernel import Kernel, Timers
 from rio_chain.executors._thread_waiter import ThreadWaiter, sleep
 from rio_chain.executors._timers import MonotonicClock, StrandTimer, TimerThread
@@ -84,6 +85,12 @@ class ThreadRuntime:
         self.now = self._kernel.timers.now
         self.spare: list[Any] = []
         self.push_timer: Any = self._kernel.timers.push
+
+    @property
+    def cancellations(self) -> tuple[type[BaseException], ...]:
+        """As ``Runtime.cancellations``; async functions get those of their loop, whose module is there if one runs."""
+        loop = sys.modules.get("asyncio")
+        return StrandCancelled, Expired, getattr(loop, "CancelledError", StrandCancelled)
 
     @property
     def live(self) -> int:

@@ -38,10 +38,12 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
 
-    def __init__(self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = (), owner: object = None
+    ) -> None:
         self.request = request
         plan = request.given[0]
-        self.run = new_run(plan, observers) if OBSERVERS or observers else Run(plan)
+        self.run = new_run(plan, observers, owner) if OBSERVERS or observers else Run(plan)
         self.host = host
         self.withdraw: Callable[[Exception], None] | None = None  # takes it out of the queue
         self._outcome: Outcome[Out] | None = None

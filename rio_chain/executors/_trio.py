@@ -194,6 +194,7 @@ def _running() -> trio.lowlevel.TrioToken | None:
 class TrioRuntime(BaseLoopRuntime):
     """``Runtime`` on the trio loop that was running when it was made."""
 
+    cancellations = (trio.Cancelled,)
     checkpoints = TrioCheckpoints()
 
     def __init__(self, pool: WorkerPool) -> None:

@@ -17,7 +17,12 @@ from rio_chain.chain._request import Request
 from rio_chain.inspect._bounds import bounds
 from rio_chain.inspect._explain import explain
 from rio_chain.inspect._html import escape
-from rio_chain.inspect.pictures._status_marks import duration, error_text, short
+from rio_chain.inspect._shown_live import shown_live
+from rio_chain.inspect.pictures._balancer_picture import balancer_picture
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._paint_svg import paint
+from rio_chain.inspect.pictures._picture import Mark, Marks
+from rio_chain.inspect.pictures._status_marks import NESTED, duration, error_text, short
 from rio_chain.inspect.pictures._svg_string import plan_of, scrolled, svg_of
 from rio_chain.inspect.pictures._theme import MONO, SANS
 from rio_chain.results._outcome import Outcome
@@ -105,30 +110,36 @@ def _lint(plan: Plan) -> str:
     return _details(f"Lint: {len(found)} to look at", _pre("\n".join(map(str, found))), opened=True) if found else ""
 
 
-def _outcome(outcome: Outcome[Any]) -> Iterator[str]:
-    """A run: the picture with the result of each task, the timeline, and the Responses."""
-    yield scrolled(svg_of(outcome))
+def _outcome(outcome: Outcome[Any], deep: int = NESTED) -> Iterator[str]:
+    """A run: what became of each task, where the time went, and the Responses.
+
+    In a cell in which a live view has ended with the picture, it is not there twice.
+    """
+    if not shown_live(outcome):
+        yield scrolled(svg_of(outcome))
     yield _details("Timeline", scrolled(outcome.timeline()), opened=True)
     yield _details("Responses", _table(list(outcome.responses[:ROWS]), len(outcome)))
+    for response in outcome.responses[:ROWS]:
+        nested = response.nested
+        if nested is not None and deep:
+            yield _details(f"What {response.name} returned", "".join(_outcome(nested, deep - 1)))
 
 
 def _ticket(ticket: Ticket[Any]) -> Iterator[str]:
-    """A ticket: its Outcome if there is one, else the picture of its request."""
-    yield _line(repr(ticket))
+    """Its Outcome, once it is there; until then what it will run."""
     outcome = ticket.outcome
-    yield from _outcome(outcome) if outcome is not None else [scrolled(svg_of(ticket.request))]
+    if outcome is not None:
+        yield from _outcome(outcome)
+        return
+    open_ = Marks(head=Mark("waiting", "no answer yet"))
+    yield scrolled(paint(picture(ticket.request.plan, open_)))
 
 
 def _balancer(balancer: Balancer) -> Iterator[str]:
-    """A balancer: its numbers."""
-    stats = balancer.stats()
-    rows = [(name, f"{getattr(stats, name)}") for name in ("running", "queued", "abandoned", "rejected", "done")]
-    for name, times in (("waited", stats.waits), ("ran", stats.runs)):
-        half, most = duration(times.quantile(0.5)), duration(times.quantile(0.99))
-        rows.append((name, f"half of them at most {half}, 99 % at most {most}" if times.count else "-"))
-    yield _line(repr(balancer))
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(said)}</td></tr>" for name, said in rows)
-    yield f"<table>{cells}</table>"
+    """What waits, what runs, and how requests have ended."""
+    bounds = balancer._settings  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    text = repr(balancer).strip("<>").partition(":")[0]
+    yield scrolled(paint(balancer_picture(text, balancer.stats(), workers=bounds.workers, buffer=bounds.buffer)))
 
 
 _MADE: tuple[tuple[type | tuple[type, ...], Callable[[Any], Iterator[str]]], ...] = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.signatures import arity
@@ -23,7 +24,11 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
-    called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - the function that a call runs
+    inner = value
+    while isinstance(inner, partial):
+        inner = cast("object", inner.func)
+    kind: type[object] = type(inner)
+    called = (inner, getattr(kind, "__call__", None))  # noqa: B004 - what runs when it is called
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, which nothing awaits here")
     if any(inspect.isgeneratorfunction(fn) for fn in called):

@@ -136,6 +136,10 @@ class Response:
         return self._entry.gave_up
 
     @property
+    def _fallbacks(self) -> int:
+        return self._entry.fallbacks
+
+    @property
     def nested(self) -> Outcome[Any] | None:
         """The Outcome of the Request that its last call returned. Its times count from its own start."""
         nested = self._entry.nested

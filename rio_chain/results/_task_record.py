@@ -54,21 +54,9 @@ class TaskRecord:
     """The record of one task in one run. ``status`` None: its turn has not come; "running": it has no answer yet."""
 
     __slots__ = (
-        "began",
-        "call_records",
-        "calls",
-        "denied",
-        "ended",
-        "errors",
-        "gave_up",
-        "nested",
-        "started",
-        "status",
-        "turn",
-        "value",
-        "wasted",
-        "winner",
-    )
+        "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "started",
+        "status", "turn", "value", "wasted", "winner",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = 0
@@ -81,6 +69,7 @@ class TaskRecord:
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # the index of the first call of this turn
         self.gave_up: GaveUp | None = None
+        self.fallbacks = 0  # a bit for each `or_else`, in plan order, whose primary ends with this task and has failed
         self.nested: Any = None  # the NestedRun of the Request that the last call returned
 
     def succeeded(self, value: Any) -> None:
@@ -125,6 +114,7 @@ class TaskRecord:
     def new_turn(self) -> None:
         """It gets another turn. The earlier calls still count, but their result does not."""
         self.status = self.gave_up = self.nested = None
+        self.fallbacks = 0
         self.turn = len(self.call_records)
 
     def retry_gave_up(self, reason: GaveUp) -> None:
@@ -162,7 +152,7 @@ class TaskRecord:
         if other.calls:
             self.ended = other.ended
         self.status, self.value, self.gave_up = other.status, other.value, other.gave_up
-        self.nested = other.nested
+        self.nested, self.fallbacks = other.nested, other.fallbacks
 
     def skip(self, error: Any) -> None:
         """It will not run, because of ``error``."""
@@ -216,6 +206,12 @@ def new_round(log: Log, low: int, high: int) -> None:
     for index in range(low, high):
         if log[index] is not None:
             record_of(log, index).new_turn()
+
+
+def fell_back(log: Log, low: int, high: int, number: int) -> None:
+    """The fallback of this ``or_else`` is used, as tasks ``low`` up to ``high``, or a bridge there, failed."""
+    if low < high:  # else they are bridges alone, which have no record
+        record_of(log, high - 1).fallbacks |= 1 << number
 
 
 def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -> None:
@@ -279,6 +275,7 @@ class ItemTotals(TaskRecord):
         """Begin another round: calls are still counted, and items begin anew."""
         self.status = "running"
         self.gave_up = self.nested = None
+        self.fallbacks = 0
         self.counts: Counter[str] = Counter()
         self.items: list[ItemRecord] = []
         self.open: list[ItemRecord] = []  # items that were interrupted, and whose error is not known yet
@@ -300,6 +297,7 @@ class ItemTotals(TaskRecord):
         else:
             self._keep(ItemRecord(number, entry), entry.status)
         self._count(entry.calls, entry.began, entry.ended)
+        self.fallbacks |= entry.fallbacks
         for error in entry.errors:
             self.add_error(error)
             if len(self.errors) > KEPT_FAILURES:

@@ -11,6 +11,7 @@ _random_draws                  random numbers that depend on a place, so that tw
 _stage                         the chain over simulated backends, with new policies
 _settings                      the load, the workers and the limits
 _play_arrivals, _call_lifetime a running simulation, and the blocking calls that it abandoned
+_offered_load                  whether the workers can serve the requests that arrive
 _simulate                      simulate: runs a chain in virtual time
 _estimate                      a number with its confidence interval
 _confidence_intervals          confidence intervals, with numpy and scipy

@@ -17,10 +17,11 @@ from rio_chain.simulation._compare import Comparison, compared, figures
 from rio_chain.simulation._distribution import PERCENTILES, plain_estimate, plain_number
 from rio_chain.simulation._estimate import Estimate, short
 from rio_chain.simulation._extra import require_statistics
+from rio_chain.simulation._offered_load import offered_load
 from rio_chain.simulation._policy_changes import changed, written
 from rio_chain.simulation._search import Search, more_calls
 from rio_chain.simulation._settings import Setting, setting
-from rio_chain.simulation._simulate import check_load, checked_chain
+from rio_chain.simulation._simulate import checked_chain
 from rio_chain.simulation._simulation_result import percent
 from rio_chain.simulation._stage import Backend, backends_of
 
@@ -166,7 +167,7 @@ def advise(
     limit = number(extra_load, "extra_load", least=0)
     options.setdefault("requests", None if getattr(options.get("arrivals"), "limit", None) else SURE)
     given = setting(backends, **options)
-    check_load(chain, given)
+    offered_load(chain, given)
     search = Search(chain, given, goal, limit, _backed(chain, given, wanted))
     verdicts: list[Advice[P, Out]] = []
     for found in search.best():

@@ -18,8 +18,9 @@ from rio_chain.simulation import _charts
 from rio_chain.simulation._distribution import PERCENTILES, Distribution, plain_estimate
 from rio_chain.simulation._estimate import INF, Estimate, short
 from rio_chain.simulation._extra import require_statistics
+from rio_chain.simulation._offered_load import offered_load
 from rio_chain.simulation._settings import Setting, setting
-from rio_chain.simulation._simulate import check_load, checked_chain, played
+from rio_chain.simulation._simulate import checked_chain, played
 from rio_chain.simulation._simulation_result import Simulation, columns
 from rio_chain.simulation._stage import Backend, names_of
 
@@ -199,9 +200,8 @@ def compare(
 def compared(variants: Mapping[str, Composed], given: Setting) -> Comparison:
     """Simulate each variant with the backends of its tasks."""
     settings = {name: evolve(given, backends=_own(chain, given.backends)) for name, chain in variants.items()}
-    for name, chain in variants.items():
-        check_load(chain, settings[name])
-    return Comparison({name: played(chain, settings[name]) for name, chain in variants.items()})
+    loads = {name: offered_load(chain, settings[name]) for name, chain in variants.items()}
+    return Comparison({name: played(chain, settings[name], loads[name]) for name, chain in variants.items()})
 
 
 def _own(chain: Composed, backends: Mapping[str, Backend]) -> Mapping[str, Backend]:

@@ -38,12 +38,16 @@ DRAWS = 200
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean, with Student's interval of batch means. With fewer than two values a batch the interval is infinite."""
+    """The mean, with Student's interval of batch means. With fewer than two values a batch the interval is infinite.
+
+    If no value is negative, the interval does not go below 0.
+    """
     middle = math.fsum(values) / len(values)
+    least = 0.0 if min(values) >= 0 else -INF
     if len(values) < 2 * BATCHES:
-        return Estimate(middle, -INF, INF)
+        return Estimate(middle, least, INF)
     half = stats.t.ppf(TAILS[1], BATCHES - 1) * stats.sem(_batch_means(values))
-    return Estimate(middle, middle - float(half), middle + float(half))
+    return Estimate(middle, max(least, middle - float(half)), middle + float(half))
 
 
 def quantile(ordered: Sequence[float], arrived: Sequence[float], q: float) -> Estimate:

@@ -16,7 +16,7 @@ from rio_chain.chain._request import Request
 from rio_chain.errors import QueueFull
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors.virtual._executor import VirtualExecutor, VirtualHost
-from rio_chain.results._observers import unobserved
+from rio_chain.results._deliver import unobserved
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation._estimate import INF
 from rio_chain.simulation._random_draws import Draws

@@ -10,9 +10,10 @@ from attrs import evolve
 from rio_chain._core.quantiles import nearest_rank, quantile
 from rio_chain.chain._compose import Composed
 from rio_chain.simulation._distribution import PERCENTILES
+from rio_chain.simulation._offered_load import FAR
 from rio_chain.simulation._policy_changes import Change, Changes, TaskPolicies, changed, task_policies
 from rio_chain.simulation._settings import Setting
-from rio_chain.simulation._simulate import FAR, played
+from rio_chain.simulation._simulate import played
 from rio_chain.simulation._simulation_result import Simulation
 
 LOOK, CLOSER = 300, 1_000

@@ -59,6 +59,9 @@ class Simulation:
         failures: how many failed, by the class of error; the most frequent first.
         workers: how many requests could run at once.
         arrivals: how they arrived, as text; None: one after the other, each when the one before had ended.
+        offered_load: the share of the workers' time that the requests need. It is measured before the simulation, with
+            other requests, and its interval is wider than 95 %. None if no queue can grow without end: requests came
+            one after the other or at given times, or the queue has a bound.
         lasted: milliseconds from the first arrival to the last Outcome, of the requests that count.
         busy: worker-milliseconds in which a request ran.
         seed: repeats the simulation, byte by byte.
@@ -73,6 +76,7 @@ class Simulation:
     failures: Mapping[str, int]
     workers: int
     arrivals: str | None
+    offered_load: Estimate | None
     lasted: float
     busy: float
     seed: int
@@ -90,6 +94,14 @@ class Simulation:
         from rio_chain.simulation._confidence_intervals import share_of  # noqa: PLC0415 - it imports numpy
 
         return share_of([each < INF for each in self.ended])
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the workers may or may not be able to serve what comes: the interval of the offered load includes 1.
+
+        If they are not, waits grow with the number of requests, and the figures say little.
+        """
+        return self.offered_load is not None and self.offered_load.high >= 1
 
     @property
     def goodput(self) -> float:
@@ -131,6 +143,8 @@ class Simulation:
             "succeeded": plain_estimate(self.succeeded),
             "failures": dict(self.failures),
             "goodput_per_second": plain_number(self.goodput),
+            "offered_load": None if self.offered_load is None else plain_estimate(self.offered_load),
+            "undecided": self.undecided,
             "utilisation": None if self.utilisation is None else plain_number(self.utilisation),
             "lasted_ms": plain_number(self.lasted),
             "backends": {
@@ -191,7 +205,11 @@ class Simulation:
         kinds = "; failed: " + ", ".join(f"{n} {kind}" for kind, n in self.failures.items()) if self.failures else ""
         lines = [f"succeeded {percent(share)} ({percent(share.low)} .. {percent(share.high)}){kinds}"]
         busy = "" if self.utilisation is None else f", workers busy {percent(self.utilisation)}"
-        return [*lines, f"goodput {short(self.goodput)} per second{busy}"]
+        lines.append(f"goodput {short(self.goodput)} per second{busy}")
+        if self.undecided:
+            load = f"the offered load is {self.offered_load}, and from 1 on the queue grows without end"
+            lines.append(f"undecided whether {self.workers} workers can serve this: {load}")
+        return lines
 
     def __repr__(self) -> str:
         failed = sum(self.failures.values()) / self.requests

@@ -568,6 +568,21 @@ def test_in_a_notebook_one_output_is_changed_in_place(cell: Cellular) -> None:
     assert str(outcome.svg()) in last["text/html"]
 
 
+def test_a_live_run_at_the_end_of_a_cell_shows_one_picture(cell: Cellular, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace(execution_count=3)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    outcome = Task(abs)(1).run(live=True)
+    picture = str(outcome.svg())
+    assert picture in cell.bundles[-1]["text/html"]
+    of_the_cell = outcome._repr_mimebundle_()["text/html"]
+    assert picture not in of_the_cell
+    assert "<summary>Timeline</summary>" in of_the_cell
+    another = Task(abs)(1).run()
+    assert str(another.svg()) in another._repr_mimebundle_()["text/html"]
+    shell.execution_count = 4
+    assert picture in outcome._repr_mimebundle_()["text/html"]
+
+
 def test_a_notebook_shows_what_there_is_as_text_where_pictures_are_off(
     cell: Cellular, monkeypatch: pytest.MonkeyPatch
 ) -> None:

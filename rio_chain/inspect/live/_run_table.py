@@ -17,6 +17,7 @@ from rio_chain.executors import run_blocking
 from rio_chain.executors._blocking_wait import wait_until_done
 from rio_chain.executors._stream import events_of
 from rio_chain.executors._ticket import Ticket
+from rio_chain.inspect._shown_live import note_shown_live
 from rio_chain.inspect.live._screen import Shown
 from rio_chain.inspect.live._table import Cell, Sheet
 from rio_chain.inspect.live._task_rows import HEAD, TaskRow, Tasks, ended, folded
@@ -84,6 +85,7 @@ class Running:
         """The plan with the state of each task."""
         outcome, plan = self._outcome, self._ticket.request.plan
         if outcome is not None:
+            note_shown_live(outcome)
             return scrolled(svg_of(outcome))
         so_far = Marks({i: row.mark() for i, row in enumerate(rows)}, head=Mark("running", note.text))
         return scrolled(paint(picture(plan, so_far)))

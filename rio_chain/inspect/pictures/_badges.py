@@ -9,7 +9,7 @@ from attrs import frozen
 from rio_chain._core.source_text import on_source
 from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
-from rio_chain.inspect._words import race_words, words
+from rio_chain.inspect._words import fails, race_words, words
 from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.policies import Policy, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
@@ -67,6 +67,15 @@ def gives(node: FanOutNode | RaceNode) -> str:
 def items(node: Each | Expand) -> str:
     """An ``each`` or ``expand`` in a few words."""
     return cut(f"{'each item' if isinstance(node, Each) else 'expand'}, {node.limit} at once", LONGEST)
+
+
+def constant(node: OrElse, value: str, *, used: bool) -> Badge:
+    """A constant as the fallback. ``used``: in this run."""
+    text = f"{otherwise(node)} {value}"
+    full = f"{fails(node)}: the constant {value}"
+    if used:
+        return Badge(f"{cut(text, LONGEST - 6)}, used", f"{full}\nused in this run", "else")
+    return Badge(cut(text, LONGEST), full, "else")
 
 
 def otherwise(node: OrElse) -> str:

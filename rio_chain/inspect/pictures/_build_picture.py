@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import islice
+from typing import TypeGuard
 
 from rio_chain._core.units import short_repr
 from rio_chain.chain._nodes import (
@@ -30,14 +31,16 @@ from rio_chain.chain._nodes import (
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._explain import explain
+from rio_chain.inspect._lambda_source import lambda_source
 from rio_chain.inspect._words import each_words, expand_words, fails, race_words
 from rio_chain.inspect.pictures import _badges
 from rio_chain.inspect.pictures._badges import Badge
-from rio_chain.inspect.pictures._canvas import LANE, SMALL, Canvas, Shape, straight
+from rio_chain.inspect.pictures._canvas import LANE, SAMPLE, SMALL, Canvas, Shape, straight
 from rio_chain.inspect.pictures._fold import DEEPEST, ends, limit
 from rio_chain.inspect.pictures._layout import FanShape, FrameShape, LeafShape, RowShape
-from rio_chain.inspect.pictures._picture import Box, Mark, Marks, Picture, State
+from rio_chain.inspect.pictures._picture import Box, LegendEntry, Line, Mark, Marks, Picture, State
 from rio_chain.inspect.pictures._text_width import cut, width
+from rio_chain.inspect.pictures._theme import LEGEND
 from rio_chain.inspect.pictures._using_lines import Way, draw, reserve
 from rio_chain.inspect.pictures._wrapped_row import WrappedRow
 
@@ -45,8 +48,9 @@ NAMED = 28  # characters of a name
 LABEL = 22  # characters of a label at an edge
 LISTED = 20  # names of folded tasks that are listed
 MARGIN = 10.0
-HEAD = 24.0  # the height of the line with the result of the run
-END = 12.0  # the size of the dots at the ends of a chain
+HEAD = 24.0  # the line that says how the run ended
+LEGEND_HIGH = 22.0
+END = 12.0  # of the dots where a chain begins and ends
 ABOUT = 4_000  # characters of the description
 NO_MARKS = Marks()
 PILLS = 12  # badges around one shape
@@ -63,10 +67,14 @@ WORST: tuple[State, ...] = (
 
 
 def picture(plan: Plan, marks: Marks = NO_MARKS) -> Picture:
-    """The picture of a plan. With marks of a run it shows the result of each part."""
-    head = marks.head
+    """The picture of a plan. For a run, it also shows what became of each part."""
     builder = _Builder(plan, marks)
     root = builder.shape(plan.root, 0)
+    return framed(root, still(plan.title), cut_lines(still(explain(plan)), ABOUT), marks.head, builder.ways)
+
+
+def framed(root: Shape, title: str, about: str, head: Mark | None = None, ways: Sequence[Way] = ()) -> Picture:
+    """A picture of one shape between two dots, with a line above it and a legend below it."""
     root.measure()
     canvas = Canvas()
     x, y = MARGIN, MARGIN + (HEAD if head is not None else 0)
@@ -81,16 +89,30 @@ def picture(plan: Plan, marks: Marks = NO_MARKS) -> Picture:
     canvas.edges.append(straight(x, x + 22, out, tip=True))
     x += 22
     canvas.boxes.append(Box("end", x, out - END / 2, END, END, "output", "output"))
-    for way in builder.ways:
+    for way in ways:
         draw(way, canvas)
-    about = cut_lines(still(explain(plan)), ABOUT)
     height = level - root.axis + root.height + LANE * len(root.lanes) + MARGIN
     wide = x + END + MARGIN
-    title = still(plan.title)
+    entries = legend(canvas.boxes, height)
+    if entries:
+        height += LEGEND_HIGH
+        wide = max(wide, entries[-1].x + SAMPLE + width(entries[-1].text, SMALL) + 2 * MARGIN)
     if head is not None:
         title = f"{title}: {head.text}"
         wide = max(wide, width(head.text, SMALL + 1) + 3 * MARGIN + 16)
-    return Picture(wide, height, title, about, tuple(canvas.boxes), tuple(canvas.edges), head)
+    return Picture(wide, height, title, about, tuple(canvas.boxes), tuple(canvas.edges), head, entries)
+
+
+def legend(boxes: Sequence[Box], y: float) -> tuple[LegendEntry, ...]:
+    """What the rings mean, if there are several tones of them."""
+    there = {tone for box in boxes for tone in box.rings}
+    found: list[LegendEntry] = []
+    x = MARGIN + END
+    for tone, text in LEGEND.items():
+        if tone in there:
+            found.append(LegendEntry(x, y + 6, tone, text))
+            x += SAMPLE + width(text, SMALL) + 22
+    return tuple(found) if len(found) > 1 else ()
 
 
 def still(text: str) -> str:
@@ -111,8 +133,8 @@ class _Builder:
         self.plan = plan
         self.marks = marks
         self.most = limit(plan.root)
-        self.tasks = self.bridges = self.joints = 0  # how many were seen so far
-        self.kept: dict[int | None, Shape] = {}  # the shapes that kept values come from
+        self.tasks = self.bridges = self.joints = self.fallbacks = 0  # how many were seen so far
+        self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
         self.ways: list[Way] = []
         self.waiting: list[tuple[TaskNode, LeafShape]] = []
         self.inner: list[_Builder] = []  # builders of Requests that tasks returned
@@ -121,9 +143,11 @@ class _Builder:
         """The shape of a node, with the policies around it."""
         layers: list[Badge] = []
         kept: list[int] = []
-        while isinstance(node, (Scope, Kept)) or is_hedge_of_one(node):
+        while isinstance(node, (Scope, Kept)) or is_hedge_of_one(node) or _has_constant(node):
             if isinstance(node, Kept):
                 kept.append(node.place)
+            elif isinstance(node, OrElse):
+                layers.insert(0, self.constant(node))
             else:
                 layers.insert(0, _badges.layer(node.policy) if isinstance(node, Scope) else _badges.hedge(node))
             node = parts(node)[0]
@@ -204,10 +228,12 @@ class _Builder:
         index = self.bridges
         self.bridges += 1
         name = self.plan.bridges[index].name
+        source = lambda_source(node.fn)
         mark = self.marks.bridges.get(index)
-        full = [f"bridge {name}", *(layer.full for layer in layers), *([mark.full] if mark is not None else [])]
+        how = [f"bridge {name}", *([source] if source else []), *(layer.full for layer in layers)]
+        full = [*how, *([mark.full] if mark is not None else [])]
         assert isinstance(node, Bridge)  # noqa: S101 - the caller has checked
-        return LeafShape("bridge", cut(name, NAMED), "\n".join(full), layers=layers, mark=mark)
+        return LeafShape("bridge", cut(source or name, NAMED), "\n".join(full), layers=layers, mark=mark)
 
     def joint(self) -> Mark | None:
         """The mark of the next ``each``, ``expand`` or ``choose``."""
@@ -233,6 +259,7 @@ class _Builder:
                 self.tasks += isinstance(inner, TaskNode)
                 self.bridges += isinstance(inner, Bridge)
                 self.joints += isinstance(inner, (Each, Expand, Choose))
+                self.fallbacks += isinstance(inner, OrElse)
                 if isinstance(inner, Kept):
                     kept.append(inner.place)
         count = self.tasks - start
@@ -275,20 +302,34 @@ class _Builder:
             return tests_words(node)
         return ["", *["or"] * (len(node.branches) - 1)] if node.hedge else []
 
+    def used(self) -> bool:
+        """Whether the fallback of the next ``or_else`` was used in this run."""
+        self.fallbacks += 1
+        return self.fallbacks - 1 in self.marks.fallbacks
+
+    def constant(self, node: OrElse) -> Badge:
+        """A constant as the fallback."""
+        assert isinstance(node.fallback, Constant)  # noqa: S101 - the caller has checked
+        return _badges.constant(node, still(short_repr(node.fallback.value)), used=self.used())
+
     def or_else(self, node: OrElse, depth: int) -> FanShape:
-        """The shape of a fallback: the line goes straight through the primary, and the fallback is below."""
+        """The primary goes straight on, what stands in for it is below."""
+        used = self.used()
         primary = self.shape(node.primary, depth + 1)
-        if isinstance(node.fallback, Constant):
-            text = still(short_repr(node.fallback.value))
-            other: Shape = LeafShape("constant", cut(text, NAMED), f"{fails(node)}: the constant {text}")
-        elif isinstance(node.fallback, Handler):
-            text = str(node.fallback)
-            other = LeafShape("bridge", cut(text, NAMED), f"{fails(node)}: {text}")
+        if isinstance(node.fallback, Handler):
+            text = lambda_source(node.fallback.fn) or str(node.fallback)
+            mark = Mark("succeeded", "used", "used in this run") if used else None
+            other: Shape = LeafShape("bridge", cut(text, NAMED), f"{fails(node)}: {text}", mark=mark)
         else:
+            assert not isinstance(node.fallback, Constant)  # noqa: S101 - that is a badge
             other = self.shape(node.fallback, depth + 1)
-        return FanShape(
-            [primary, other], labels=["", _badges.otherwise(node)], lines=["flow", "else"], straight_on=True
-        )
+        line: Line = "flow" if used else "else"
+        label = _badges.otherwise(node) + (", used" if used else "")
+        return FanShape([primary, other], labels=["", label], lines=["flow", line], straight_on=True)
+
+
+def _has_constant(node: Node) -> TypeGuard[OrElse]:
+    return isinstance(node, OrElse) and isinstance(node.fallback, Constant)
 
 
 def _few(layers: list[Badge]) -> list[Badge]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from rio_chain.inspect._html import escape
-from rio_chain.inspect.pictures._canvas import NAME, PILL, RING, SMALL, n
-from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Mark, Picture
+from rio_chain.inspect.pictures._canvas import NAME, PILL, RING, SAMPLE, SMALL, n
+from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, LegendEntry, Mark, Picture
 from rio_chain.inspect.pictures._text_width import width
 from rio_chain.inspect.pictures._theme import MONO, SANS, sheet
 
@@ -60,6 +60,7 @@ def paint(picture: Picture) -> str:
             *(_edge(edge) for edge in picture.edges),
             *(_box(box) for box in boxes),
             *(_label(edge) for edge in picture.edges if edge.label),
+            *map(_legend_entry, picture.legend),
         ]
     )
     return document((picture.width, picture.height), picture.title, picture.about, body, RULES)
@@ -107,6 +108,11 @@ def icon(state: str, x: float, y: float) -> str:
 
 
 # --- the parts --------------------------------------------------------------------------------------------------
+
+
+def _legend_entry(entry: LegendEntry) -> str:
+    sample = rect(f"r t-{entry.tone}", (entry.x, entry.y, 14, 10), 3)
+    return f"<g>{sample}{words('', entry.x + SAMPLE, entry.y + 5, entry.text)}</g>\n"
 
 
 def _frame(box: Box) -> str:

@@ -42,13 +42,14 @@ class Mark:
 class Marks:
     """The results of a run, by index in the plan: tasks, bridges, and joints (``each``, ``expand``, ``choose``).
 
-    ``head``: the result of the run, if it has ended.
+    ``head``: how the run ended, if it has. ``fallbacks``: the numbers of those ``or_else`` whose fallback was used.
     """
 
     tasks: Mapping[int, Mark] = field(factory=dict[int, Mark])
     bridges: Mapping[int, Mark] = field(factory=dict[int, Mark])
     joints: Mapping[int, Mark] = field(factory=dict[int, Mark])
     head: Mark | None = None
+    fallbacks: frozenset[int] = frozenset()
     nested: Mapping[int, tuple[Plan, Marks]] = field(factory=dict[int, "tuple[Plan, Marks]"])
     """For tasks that returned a Request: its plan and its marks."""
 
@@ -94,6 +95,16 @@ class Edge:
 
 
 @frozen
+class LegendEntry:
+    """What the rings of one tone mean."""
+
+    x: float
+    y: float
+    tone: str
+    text: str
+
+
+@frozen
 class Picture:
     """All boxes and edges. Frames come before what is in them."""
 
@@ -103,4 +114,5 @@ class Picture:
     about: str
     boxes: tuple[Box, ...] = field(repr=False)
     edges: tuple[Edge, ...] = field(repr=False)
-    head: Mark | None = None  # the result of the run
+    head: Mark | None = None  # how the run ended
+    legend: tuple[LegendEntry, ...] = field(default=(), repr=False)

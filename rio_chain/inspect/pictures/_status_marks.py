@@ -65,7 +65,15 @@ def marks(outcome: Outcome[Any], deep: int = NESTED) -> Marks:
     tasks = {i: mark(response) for i, response in enumerate(outcome)}
     returned = {i: inner for i, r in enumerate(outcome) if deep and (inner := r.nested) is not None}
     nested = {i: (inner.plan, marks(inner, deep - 1)) for i, inner in returned.items()}
-    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome), nested)
+    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome), _fallbacks(outcome), nested)
+
+
+def _fallbacks(outcome: Outcome[Any]) -> frozenset[int]:
+    """The numbers of those ``or_else`` whose fallback was used, in plan order."""
+    bits = 0
+    for response in outcome:
+        bits |= response._fallbacks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # of interest to pictures alone
+    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
 
 
 def mark(response: Response) -> Mark:
@@ -79,10 +87,13 @@ def short(response: Response) -> str:
     status = response.status.replace("_", " ")
     if response.counts:
         done, total = response.counts.get("succeeded", 0), sum(response.counts.values())
-        return ("1 item" if total == 1 else f"{total} items") if done == total else f"{done} of {total} items"
+        items = ("1 item" if total == 1 else f"{total} items") if done == total else f"{done} of {total} items"
+        return f"{items}, {duration(response.elapsed)}" if response.attempts else items
     if not response.attempts:
         return "without a call" if response.status == "succeeded" else status
-    text = duration(response.elapsed) if response.status == "succeeded" else status
+    text = duration(response.elapsed)
+    if response.status != "succeeded":
+        text = f"{status} after {text}"
     text += f", {response.attempts} calls" if response.attempts > 1 else ""
     return text + (f", replica {response.winner} won" if response.winner and response.started else "")
 

@@ -12,6 +12,14 @@ from rio_chain.inspect.pictures._paint_svg import paint
 from rio_chain.inspect.pictures._status_marks import marks
 from rio_chain.results._outcome import Outcome
 
+SCROLLBAR = (
+    ".rio-chain-scroll::-webkit-scrollbar{height:10px}"
+    ".rio-chain-scroll::-webkit-scrollbar-thumb{background:#7d8590;border-radius:5px}"
+    ".rio-chain-scroll::-webkit-scrollbar-track{background:#7d859033;border-radius:5px}"
+)
+"""Some systems hide scroll bars until one scrolls. One that is styled is always shown, so that readers see that there
+is more to the right."""
+
 
 class Svg(str):
     """The text of an SVG document. Notebooks display the picture; ``print`` or ``str()`` gives the text."""
@@ -42,7 +50,8 @@ def scrolled(svg: str) -> str:
     """A picture as HTML that scrolls if the window is too narrow to read it."""
     size = re.search(r'width="([\d.]+)"', svg)
     least = 0.75 * float(size[1]) if size else 0
-    return f'<div style="overflow-x:auto"><div style="min-width:{least:.0f}px">{svg}</div></div>'
+    inner = f'<div style="min-width:{least:.0f}px">{svg}</div>'
+    return f'<style>{SCROLLBAR}</style><div class="rio-chain-scroll" style="overflow-x:auto">{inner}</div>'
 
 
 def plan_of(drawn: Any) -> Plan:

@@ -13,8 +13,20 @@ TONES = {
     "guard": "#e5484d",
     "share": "#0d9488",
     "chaos": "#d6409f",
+    "else": "#9a6b3f",
     "place": "#7d8590",
 }
+LEGEND = {
+    "time": "time limit",
+    "again": "retry",
+    "hedge": "hedge",
+    "guard": "guard",
+    "share": "shared answer",
+    "chaos": "faults on purpose",
+    "else": "fallback",
+    "place": "other",
+}
+"""What the rings of each tone mean, in the order in which the legend has them."""
 STATES = {
     "succeeded": "#2b9a56",
     "failed": "#e5484d",

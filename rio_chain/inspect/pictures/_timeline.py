@@ -30,6 +30,7 @@ TIME_RULES = (
 & .z{stroke:#57606a;stroke:color-mix(in srgb,var(--fg) 62%,var(--bg));stroke-dasharray:1 3;stroke-width:1.5}
 & .v{fill:none;stroke:#1f2328;stroke:var(--fg);stroke-width:2}
 & .vb{font-weight:700}
+& .y{fill:#57606a;fill:color-mix(in srgb,var(--fg) 70%,var(--bg))}
 """
 )
 
@@ -108,9 +109,14 @@ class _Painter:
         self.y += HIGH + BETWEEN
 
     def row(self, row: TimelineRow) -> None:
-        """The row of a task."""
+        """One task, or one item of one."""
         middle = self.y + HIGH / 2
-        name = words("b e vb" if row.critical else "b e", self.left - 12, middle, cut(row.name, NAMED))
+        if row.folded:
+            self.parts.append(words("y", self.left, middle, row.said) + "\n")
+            self.y += HIGH + BETWEEN
+            return
+        kind = "b e vb" if row.critical else "b e y" if row.inner else "b e"
+        name = words(kind, self.left - 12, middle, cut(row.name, NAMED))
         inner = "".join([*map(self.rest, row.rests), *map(self.bar, row.bars)])
         right = self.left + PLOT
         said = icon(row.status, right + 15, middle) + words("", right + 26, middle, row.said)

@@ -15,7 +15,8 @@ from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response, Span
 from rio_chain.results._task_record import Status
 
-MOST = 60  # rows of a timeline
+MOST = 60  # rows
+ITEMS = 3  # of an ``each`` that failed, and as many that took longest
 EPS = 1e-6
 
 
@@ -53,6 +54,8 @@ class TimelineRow:
     critical: bool = False
     began: float = 0.0
     ended: float = 0.0
+    inner: bool = False  # of an item of the task above
+    folded: bool = False  # of all other items: it has words alone
 
 
 @frozen
@@ -73,9 +76,31 @@ def timeline(outcome: Outcome[Any]) -> Timeline:
     path = critical(outcome.plan, responses)
     longest = sorted(range(len(responses)), key=lambda i: (i not in path, -responses[i].elapsed, i))
     kept = sorted(longest[:MOST])
-    rows = [one for i in kept for one in (row(responses[i], critical=i in path), *_nested_rows(responses[i]))]
+    rows = [
+        one
+        for i in kept
+        for one in (row(responses[i], critical=i in path), *_item_rows(responses[i]), *_nested_rows(responses[i]))
+    ]
     folded = len(responses) - len(kept) + max(0, len(rows) - MOST)
     return Timeline(outcome.plan.title, headline(outcome), waited(outcome), outcome.elapsed, tuple(rows[:MOST]), folded)
+
+
+def _item_rows(response: Response) -> Iterator[TimelineRow]:
+    """Of a task in an ``each`` or ``expand``: the first items that failed, and those that took longest."""
+    ran = [item for item in response.items if item.attempts and not item.counts]
+    if len(ran) <= 1:
+        return
+    failed = [item for item in ran if item.status != "succeeded"][:ITEMS]
+    others = [item for item in ran if item not in failed]
+    slowest = sorted(others, key=lambda item: (-item.elapsed, item.index or 0))[:ITEMS]
+    total = sum(response.counts.values())
+    for item in sorted([*failed, *slowest], key=lambda item: item.index or 0):
+        one = row(item, critical=False)
+        yield evolve(one, name=f"{response.name}[{item.index}]", inner=True)
+    left = total - len(failed) - len(slowest)
+    if left:
+        text = f"and {left} more {'item' if left == 1 else 'items'}"
+        yield TimelineRow("", response.status, text, inner=True, folded=True)
 
 
 def _nested_rows(response: Response, deep: int = NESTED) -> Iterator[TimelineRow]:
