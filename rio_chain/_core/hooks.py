@@ -77,7 +77,7 @@ class Facade(Protocol):
         ...
 
     def watch(self, watched: WatchedBalancer, limit: float, /) -> None:
-        """As ``Balancer.watch``, for so many seconds."""
+        """As ``Balancer.watch``, for this many seconds."""
         ...
 
     def mime_bundle(

@@ -112,7 +112,7 @@ class Admission(DeferringLock):
         self.after(turn.tell)
 
     def leave(self, run: Run, waited: float, lasted: float, outcome: Outcome[Any] | None = None) -> None:
-        """A run ends after waiting and lasting so many seconds. Its slot goes to the next turn in the queue."""
+        """A run ends. It has waited and run for this many seconds. Its slot goes to the next turn in the queue."""
         if self._inside and self.defer(lambda: self.leave(run, waited, lasted, outcome)):  # a coroutine was collected
             return
         try:

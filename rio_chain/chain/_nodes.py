@@ -307,7 +307,7 @@ def unique_names(given: Iterable[Given]) -> dict[str, TaskNode | None]:
         if name in found and not _same_task(found[name], task):
             raise ChainDefinitionError(
                 f"`.named({name!r})` is used twice in one chain; a name that you give must be unique, "
-                "unless it is that of one Task that occurs several times"
+                "unless it names one Task that occurs several times"
             )
         found[name] = task
     return found

@@ -206,7 +206,7 @@ class AsyncReader:
             del thrown  # its traceback keeps this frame
 
     def _inside(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
-        """What runs the body of the iterator."""
+        """The awaitable, with its steps in the context of the iterator's body."""
         return awaitable if self._context is None else AwaitedInContext(self._context, awaitable)
 
     def _hand_on(self, item: Any) -> None:
@@ -227,7 +227,7 @@ class AsyncReader:
 class _Interruptible:
     """Awaits a coroutine, and calls ``notice`` when an interruption is thrown into it.
 
-    A generator may swallow its interruption. Nothing else shows then that none is still to come.
+    A generator may swallow its interruption. Only this call shows then that the interruption has come.
     """
 
     __slots__ = ("_notice", "cr_await", "send")

@@ -1,4 +1,4 @@
-"""Awaits something in a context that is not that of the code which awaits it."""
+"""Awaits an awaitable in another context than that of the code which awaits it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def _nothing(*_: Any) -> None:
 
 
 class AwaitedInContext:
-    """What a sync function gave to be awaited, such as the coroutine of ``lambda url: client.get(url)``.
+    """An awaitable that a sync function returned, such as the coroutine of ``lambda url: client.get(url)``.
 
-    Each step of it runs in the context in which the function was called, whichever thread or task awaits it.
+    Each step of it runs in the context in which the function was called, on whichever thread or task it is awaited.
 
     Args:
         context: that context.
-        awaitable: what the function gave.
+        awaitable: the awaitable that the function returned.
         ends: called in the context, with the error or None, and with the answer.
     """
 
@@ -55,6 +55,6 @@ class AwaitedInContext:
         return got
 
     def close(self) -> None:
-        """Nobody awaits it."""
+        """Close it without awaiting it."""
         self._context.run(self._ends, GeneratorExit(), None)
         getattr(self._awaitable, "close", _nothing)()

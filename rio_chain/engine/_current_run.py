@@ -219,8 +219,8 @@ class Strand:
         """A call of this task begins. Returns the function to call, and the route."""
         return fn, route
 
-    def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - for those who watch
-        """The context in which the body of this generator is to run; None: that of the code that reads it."""
+    def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - an observed strand uses it
+        """The context in which the body of this generator has to run; None: that of the code that reads it."""
         return None
 
     def pay(self) -> None:

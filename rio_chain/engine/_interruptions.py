@@ -1,4 +1,4 @@
-"""Tells what interrupts a body from what the body itself raises to end more than its run."""
+"""Distinguishes an interruption of a body from an error that the body itself raises to end more than its run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def is_interruption(rt: Runtime, error: BaseException | None) -> bool:
-    """Whether this is a cancellation, or Ctrl-C, and no error such as ``SystemExit``; of a group, all that is in it."""
+    """Whether the error is a cancellation or Ctrl-C, and not ``SystemExit`` or the like. Of a group, all its errors."""
     kinds: tuple[type[BaseException], ...] = (KeyboardInterrupt, GeneratorExit, *rt.cancellations)
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)

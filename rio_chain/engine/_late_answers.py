@@ -32,8 +32,8 @@ class LateAnswers(ABC):
         """The distance of this task from the task of the first call, if the strand makes the same call elsewhere."""
         return 0
 
-    def first_task(self, task: int) -> int | None:  # noqa: ARG002 - as those of a race
-        """The task of the first call that corresponds to this one; of a race, with which that call begins."""
+    def first_task(self, task: int) -> int | None:  # noqa: ARG002 - as RaceFrame
+        """In a hedge, the same task in the first call; in a race, the first task of the first call."""
         return None
 
     @abstractmethod

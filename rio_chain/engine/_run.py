@@ -33,7 +33,7 @@ class _Failed:
 
 
 FAILED = cast("Outcome[Any]", _Failed())
-"""The Outcome of a run that a body has ended by ``SystemExit`` or the like. It counts as failed, and is not returned."""
+"""The Outcome of a run that a ``SystemExit`` or the like of a body ends. It counts as failed; it is never returned."""
 
 
 async def execute(rt: Runtime, request: Request[Any], run: Run, deadline: Deadline | None = None) -> Outcome[Any]:

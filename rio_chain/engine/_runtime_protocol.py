@@ -225,7 +225,7 @@ class Runtime(Protocol):
 
     @property
     def cancellations(self) -> tuple[type[BaseException], ...]:
-        """What a body gets when it is cancelled."""
+        """The exceptions that are raised in a body when it is cancelled."""
         ...
 
     policies: FreshPolicies | None

@@ -23,7 +23,7 @@ class Loop(Protocol):
     """An asyncio loop."""
 
     def call_later(self, delay: float, callback: Callable[..., object], /, *args: Any, context: Context) -> _Handle:
-        """Make a call after so many seconds, in that context."""
+        """Make a call after this many seconds, in that context."""
         ...
 
 

@@ -88,7 +88,7 @@ class ThreadRuntime:
 
     @property
     def cancellations(self) -> tuple[type[BaseException], ...]:
-        """As ``Runtime.cancellations``; async functions get those of their loop, whose module is there if one runs."""
+        """As ``Runtime.cancellations``. Async functions get those of their loop; a running loop has its module."""
         loop = sys.modules.get("asyncio")
         return StrandCancelled, Expired, getattr(loop, "CancelledError", StrandCancelled)
 

@@ -57,7 +57,7 @@ class ThreadSleep(ThreadWaiter):
 
 
 async def sleep(seconds: float) -> None:
-    """Park the calling strand for so many seconds."""
+    """Park the calling strand for this many seconds."""
     timers = current_strand().kernel.timers
     sleeper = ThreadSleep(current_strand(), timers.now() + seconds)
     timers.push(sleeper, sleeper.deadline)

@@ -113,7 +113,7 @@ class Clock(Protocol):
         ...
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> None:
-        """Wait on the condition, which is held, until it is notified or so many seconds of this clock have passed."""
+        """Wait on the condition, which is held, until it is notified or this many seconds of this clock have passed."""
         ...
 
 

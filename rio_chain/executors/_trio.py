@@ -32,7 +32,7 @@ NAME = "trio"
 INF = float("inf")
 TIMEKEEPER = "rio_chain timekeeper"
 SLACK = 1e-4
-"""A limit may fire early by this part of it, and never by more than so many seconds."""
+"""A limit may fire early by this part of it, and never by more than this many seconds."""
 
 
 class TrioSlot:

@@ -9,14 +9,14 @@ from rio_chain._core.source_text import Wrapper
 from rio_chain._core.units import escape_nonprintable
 
 MOST = 200
-"""Characters."""
+"""The most characters of a source."""
 
 
 def lambda_source(fn: object) -> str | None:
-    """A lambda in one line. None: it is no lambda, or its source can't be read.
+    """A lambda in one line. None: it is not a lambda, or its source can't be read.
 
-    The code says where in its file each of its instructions comes from; from the first to the last is the body (PEP
-    657).
+    The code object has the position of each instruction in its file (PEP 657). The body reaches from the first to the
+    last position.
     """
     while isinstance(fn, Wrapper):
         fn = fn.fn
@@ -31,7 +31,7 @@ def lambda_source(fn: object) -> str | None:
     lines = [linecache.getline(code.co_filename, number).encode() for number in range(first[0], last[0] + 1)]
     if not all(lines):
         return None
-    lines[-1] = lines[-1][: last[1]]  # first: the two may be of one line; columns count bytes
+    lines[-1] = lines[-1][: last[1]]  # cut the end first: both may be on one line; columns count bytes
     lines[0] = lines[0][first[1] :]
     body = " ".join(b" ".join(lines).decode(errors="replace").split())
     names = ", ".join(code.co_varnames[: code.co_argcount])

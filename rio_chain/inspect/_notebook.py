@@ -111,9 +111,9 @@ def _lint(plan: Plan) -> str:
 
 
 def _outcome(outcome: Outcome[Any], deep: int = NESTED) -> Iterator[str]:
-    """A run: what became of each task, where the time went, and the Responses.
+    """A run: the picture with the result of each task, the timeline, and the Responses.
 
-    In a cell in which a live view has ended with the picture, it is not there twice.
+    If a live view in the same cell has ended with the picture, the picture is not shown again.
     """
     if not shown_live(outcome):
         yield scrolled(svg_of(outcome))
@@ -126,7 +126,7 @@ def _outcome(outcome: Outcome[Any], deep: int = NESTED) -> Iterator[str]:
 
 
 def _ticket(ticket: Ticket[Any]) -> Iterator[str]:
-    """Its Outcome, once it is there; until then what it will run."""
+    """A ticket: its Outcome if there is one, else the picture of its request."""
     outcome = ticket.outcome
     if outcome is not None:
         yield from _outcome(outcome)
@@ -136,7 +136,7 @@ def _ticket(ticket: Ticket[Any]) -> Iterator[str]:
 
 
 def _balancer(balancer: Balancer) -> Iterator[str]:
-    """What waits, what runs, and how requests have ended."""
+    """A balancer: how many requests wait and run, and how requests have ended."""
     bounds = balancer._settings  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     text = repr(balancer).strip("<>").partition(":")[0]
     yield scrolled(paint(balancer_picture(text, balancer.stats(), workers=bounds.workers, buffer=bounds.buffer)))

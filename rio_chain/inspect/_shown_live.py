@@ -1,4 +1,4 @@
-"""Which Outcome a live view has shown in this cell of a notebook, so that the cell shows one picture of it, not two."""
+"""Remembers the Outcome that a live view has shown in a notebook cell, so that the cell shows its picture only once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _last: tuple[int, int] | None = None
 
 
 def note_shown_live(outcome: object) -> None:
-    """A live view has ended with the picture of this Outcome."""
+    """Note that a live view has ended with the picture of this Outcome."""
     global _last  # noqa: PLW0603 - a process has one notebook
     cell = _cell()
     _last = None if cell is None else (id(outcome), cell)
 
 
 def shown_live(outcome: object) -> bool:
-    """Whether a live view in this cell ended with its picture."""
+    """Whether a live view in this cell has ended with the picture of this Outcome."""
     return _last is not None and _last == (id(outcome), _cell())
 
 
 def _cell() -> int | None:
-    """The number of the cell that runs. None: this is no notebook."""
+    """The number of the running cell. None: this is not a notebook."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     number = getattr(shell, "execution_count", None)

@@ -36,7 +36,7 @@ class _Score:
         got = self.fn(value)
         if got is None or isinstance(got, Real):
             return None if got is None or math.isnan(got) else float(got)
-        raise TypeError(f"a score must be a number, or None for what is not acceptable; got {short_repr(got)}")
+        raise TypeError(f"a score must be a number, or None for an unacceptable answer; got {short_repr(got)}")
 
 
 @frozen(repr=False)

@@ -28,7 +28,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     while isinstance(inner, partial):
         inner = cast("object", inner.func)
     kind: type[object] = type(inner)
-    called = (inner, getattr(kind, "__call__", None))  # noqa: B004 - what runs when it is called
+    called = (inner, getattr(kind, "__call__", None))  # noqa: B004 - the function that a call runs
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, which nothing awaits here")
     if any(inspect.isgeneratorfunction(fn) for fn in called):

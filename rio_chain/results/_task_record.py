@@ -69,7 +69,7 @@ class TaskRecord:
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # the index of the first call of this turn
         self.gave_up: GaveUp | None = None
-        self.fallbacks = 0  # a bit for each `or_else`, in plan order, whose primary ends with this task and has failed
+        self.fallbacks = 0  # a bit for each `or_else` whose primary ends with this task and has failed
         self.nested: Any = None  # the NestedRun of the Request that the last call returned
 
     def succeeded(self, value: Any) -> None:
@@ -209,8 +209,8 @@ def new_round(log: Log, low: int, high: int) -> None:
 
 
 def fell_back(log: Log, low: int, high: int, number: int) -> None:
-    """The fallback of this ``or_else`` is used, as tasks ``low`` up to ``high``, or a bridge there, failed."""
-    if low < high:  # else they are bridges alone, which have no record
+    """Note that this ``or_else`` uses its fallback, as one of the tasks ``low`` up to ``high`` failed, or a bridge."""
+    if low < high:  # else its primary has only bridges, which have no record
         record_of(log, high - 1).fallbacks |= 1 << number
 
 

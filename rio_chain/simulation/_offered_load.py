@@ -1,9 +1,9 @@
-"""Whether the workers can serve what comes: how much of their time the requests need, measured before a simulation.
+"""Measures, before a simulation, how much of the workers' time the requests need.
 
 The offered load is the rate of arrivals times the mean time that a request takes, divided by the number of workers
 (Harchol-Balter, *Performance Modeling and Design of Computer Systems*, section 6.3). From 1 on the queue grows without
-end. Rare stalls make the mean uncertain, so the pilot goes on until its interval is clear of 1, or until it has had
-``MOST`` requests.
+end. Rare stalls make the mean uncertain. So the pilot goes on until its interval does not include 1, or until it has
+run ``MOST`` requests.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from rio_chain.simulation._play_arrivals import Play
 from rio_chain.simulation._settings import Setting
 
 LEAST, MOST = 1_000, 32_000
-"""Requests of a pilot. They run one after the other."""
+"""The fewest and the most requests of a pilot. They run one after the other."""
 BATCHES = 20
 SURE = 3.0
-"""Standard errors on each side of the mean. The pilot looks up to six times, and each time may be wrong."""
+"""Standard errors on each side of the mean. More than usual, as the pilot checks up to six times."""
 FAR = 1 << 40
-"""The number of its first request, so that no request of the simulation has the same draws."""
+"""The number of its first request. No request of the simulation has the same random numbers."""
 
 
 def offered_load(chain: Composed, given: Setting) -> Estimate | None:
-    """The share of the workers' time that the requests need. None: they come no such way, or the queue has a bound.
+    """The share of the workers' time that the requests need. None: there is no constant rate, or the wait has a limit.
 
-    Where the interval includes 1 nothing is decided.
+    If the interval includes 1, the workers may or may not be enough.
 
     Raises:
         Unstable: the whole interval is 1 or more. The text has the figures, and what to change.
@@ -54,9 +54,9 @@ def offered_load(chain: Composed, given: Setting) -> Estimate | None:
 
 
 def _pilot(chain: Composed, given: Setting, done: int, requests: int) -> Sequence[float]:
-    """How long so many further requests take, in milliseconds, one after the other."""
+    """The times of further requests, in milliseconds. They run one after the other."""
     inputs = given.inputs
-    if inputs is not None:  # it goes on where the requests before it have ended
+    if inputs is not None:  # continue after the inputs of the earlier requests
         at = done % len(inputs)
         inputs = (*inputs[at:], *inputs[:at])
     alone = evolve(given, requests=requests, arrivals=None, warmup=0, first=FAR + done, workers=1, inputs=inputs)
@@ -64,7 +64,7 @@ def _pilot(chain: Composed, given: Setting, done: int, requests: int) -> Sequenc
 
 
 def _standard_error(took: Sequence[float]) -> float:
-    """That of the mean. Requests that share a breaker or a cache are not independent: then their batches vary more."""
+    """The standard error of the mean. Requests that share a breaker or cache are not independent: batches vary more."""
     size = len(took) // BATCHES
     means = [fmean(took[at : at + size]) for at in range(0, size * BATCHES, size)]
     return max(stdev(took) / math.sqrt(len(took)), stdev(means) / math.sqrt(BATCHES))

@@ -55,7 +55,7 @@ class Ledger:
         self.fail(number, error)
 
     def answered(self, number: int, outcome: Outcome[Any], calls: int) -> None:
-        """The request was answered, with any result, after so many calls."""
+        """The request was answered, with any result, after this many calls."""
         self.calls[number] = calls
         self.wait[number] = outcome.queued
         self.latency[number] = outcome.queued + outcome.elapsed

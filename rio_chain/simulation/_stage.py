@@ -78,7 +78,7 @@ class Load:
     took: array[float] = field(factory=partial(array, "d"))
 
     def ended(self, seconds: float) -> None:
-        """A call has ended, or was given up, after so many seconds."""
+        """A call has ended, or was given up, after this many seconds."""
         self.busy += seconds
         self.took.append(seconds)
 

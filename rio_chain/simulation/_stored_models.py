@@ -170,7 +170,7 @@ def _distribution(data: dict[str, Any], cls: type[LatencyModel]) -> LatencyModel
     }
     kind = data["kind"]
     if kind not in kinds:
-        raise ValueError(f"no latency is of the kind {short_repr(kind)}")
+        raise ValueError(f"there is no latency of the kind {short_repr(kind)}")
     model = kinds[kind]()
     _keys(data, _latency(model.latency).keys())
     return model

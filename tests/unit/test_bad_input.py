@@ -298,7 +298,7 @@ class TestNames:
     def test_of_two_different_parts_of_one_chain(self) -> None:
         text = (
             "`.named('x')` is used twice in one chain; a name that you give must be unique, "
-            "unless it is that of one Task that occurs several times"
+            "unless it names one Task that occurs several times"
         )
         x, y = task.named("x"), Task(str).named("x")
         for write in (

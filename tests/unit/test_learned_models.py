@@ -170,7 +170,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d.update(models=[]), r"it has \[\] where an object must be"),
     (lambda d: d["models"]["uniform"].update(hedge=1), "unknown keys: 'hedge'"),
     (lambda d: d["models"]["uniform"]["latency"].update(p99_ms=1), "unknown keys: 'p99_ms'"),
-    (lambda d: d["models"]["uniform"]["latency"].update(kind="cauchy"), "no latency is of the kind 'cauchy'"),
+    (lambda d: d["models"]["uniform"]["latency"].update(kind="cauchy"), "there is no latency of the kind 'cauchy'"),
     (lambda d: d["models"]["uniform"]["latency"].pop("low_ms"), "'low_ms' is missing"),
     (lambda d: d["models"]["uniform"]["latency"].update(low_ms=-1), "`low` must be a finite number"),
     (lambda d: d["models"]["uniform"]["latency"].update(low_ms=float("nan")), "`low` must be a finite number"),

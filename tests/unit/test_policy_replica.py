@@ -71,7 +71,7 @@ class TestBest:
         ask = best(str, within=1).ask  # type: ignore[arg-type]  # the point
         assert ask is not None
         assert (ask.role, ask.fn.__name__) == ("score", "str")
-        with pytest.raises(TypeError, match="a score must be a number, or None for what is not acceptable; got '7'"):
+        with pytest.raises(TypeError, match="a score must be a number, or None for an unacceptable answer; got '7'"):
             ask.fn(7)
 
 

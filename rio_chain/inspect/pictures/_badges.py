@@ -70,7 +70,7 @@ def items(node: Each | Expand) -> str:
 
 
 def constant(node: OrElse, value: str, *, used: bool) -> Badge:
-    """A constant as the fallback. ``used``: in this run."""
+    """The badge of a constant fallback. ``used``: whether the run has used it."""
     text = f"{otherwise(node)} {value}"
     full = f"{fails(node)}: the constant {value}"
     if used:

@@ -11,7 +11,7 @@ from rio_chain.inspect.pictures._status_marks import duration
 
 
 def balancer_picture(text: str, stats: Stats, *, workers: int, buffer: int) -> Picture:
-    """What a balancer does now. ``text``: how it is called."""
+    """The picture of a balancer as it is now. ``text``: its title."""
     queue = [f"{stats.queued} of {buffer} wait", *_times("waited", stats.waits)]
     slots = [f"{stats.running} of {workers} run", *_times("ran", stats.runs)]
     steps = [LeafShape("task", "queue", "requests that wait for a worker", places=_plain(queue))]
@@ -23,7 +23,7 @@ def balancer_picture(text: str, stats: Stats, *, workers: int, buffer: int) -> P
 
 
 def _ends(stats: Stats) -> tuple[tuple[str, int, str], ...]:
-    """How requests have ended, how many, and the tone of that."""
+    """The ends of requests: the words, the number of requests, and the tone of the badge."""
     return (
         ("succeeded", stats.succeeded, "succeeded"),
         ("failed", stats.failed, "failed"),

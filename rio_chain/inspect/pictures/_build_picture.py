@@ -48,9 +48,9 @@ NAMED = 28  # characters of a name
 LABEL = 22  # characters of a label at an edge
 LISTED = 20  # names of folded tasks that are listed
 MARGIN = 10.0
-HEAD = 24.0  # the line that says how the run ended
+HEAD = 24.0  # the height of the line with the result of the run
 LEGEND_HIGH = 22.0
-END = 12.0  # of the dots where a chain begins and ends
+END = 12.0  # the size of the dots at the ends of a chain
 ABOUT = 4_000  # characters of the description
 NO_MARKS = Marks()
 PILLS = 12  # badges around one shape
@@ -67,7 +67,7 @@ WORST: tuple[State, ...] = (
 
 
 def picture(plan: Plan, marks: Marks = NO_MARKS) -> Picture:
-    """The picture of a plan. For a run, it also shows what became of each part."""
+    """The picture of a plan. With marks of a run it shows the result of each part."""
     builder = _Builder(plan, marks)
     root = builder.shape(plan.root, 0)
     return framed(root, still(plan.title), cut_lines(still(explain(plan)), ABOUT), marks.head, builder.ways)
@@ -104,7 +104,7 @@ def framed(root: Shape, title: str, about: str, head: Mark | None = None, ways: 
 
 
 def legend(boxes: Sequence[Box], y: float) -> tuple[LegendEntry, ...]:
-    """What the rings mean, if there are several tones of them."""
+    """The legend of the rings, if they have several tones."""
     there = {tone for box in boxes for tone in box.rings}
     found: list[LegendEntry] = []
     x = MARGIN + END
@@ -134,7 +134,7 @@ class _Builder:
         self.marks = marks
         self.most = limit(plan.root)
         self.tasks = self.bridges = self.joints = self.fallbacks = 0  # how many were seen so far
-        self.kept: dict[int | None, Shape] = {}  # where the value of a kept node comes from
+        self.kept: dict[int | None, Shape] = {}  # the shapes that kept values come from
         self.ways: list[Way] = []
         self.waiting: list[tuple[TaskNode, LeafShape]] = []
         self.inner: list[_Builder] = []  # builders of Requests that tasks returned
@@ -308,12 +308,12 @@ class _Builder:
         return self.fallbacks - 1 in self.marks.fallbacks
 
     def constant(self, node: OrElse) -> Badge:
-        """A constant as the fallback."""
+        """The badge of a constant fallback."""
         assert isinstance(node.fallback, Constant)  # noqa: S101 - the caller has checked
         return _badges.constant(node, still(short_repr(node.fallback.value)), used=self.used())
 
     def or_else(self, node: OrElse, depth: int) -> FanShape:
-        """The primary goes straight on, what stands in for it is below."""
+        """The shape of a fallback: the line goes straight through the primary, and the fallback is below."""
         used = self.used()
         primary = self.shape(node.primary, depth + 1)
         if isinstance(node.fallback, Handler):

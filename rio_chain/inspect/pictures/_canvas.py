@@ -24,7 +24,7 @@ PILL, PILL_PAD, PILL_GAP = 18.0, 8.0, 5.0
 WIDEST_ROW = 250.0  # the width of a row of badges
 MARK = 18.0  # the height of the line with the status of a task
 LANE = 20.0
-SAMPLE = 20.0  # of a ring, in the legend
+SAMPLE = 20.0  # the width of a sample ring in the legend
 CHANNEL = 8.0
 LEAD = 10.0  # the line to a choice
 

@@ -42,7 +42,7 @@ class Mark:
 class Marks:
     """The results of a run, by index in the plan: tasks, bridges, and joints (``each``, ``expand``, ``choose``).
 
-    ``head``: how the run ended, if it has. ``fallbacks``: the numbers of those ``or_else`` whose fallback was used.
+    ``head``: the result of the run, if it has ended. ``fallbacks``: numbers of each ``or_else`` that used its fallback.
     """
 
     tasks: Mapping[int, Mark] = field(factory=dict[int, Mark])
@@ -96,7 +96,7 @@ class Edge:
 
 @frozen
 class LegendEntry:
-    """What the rings of one tone mean."""
+    """The meaning of one tone of rings."""
 
     x: float
     y: float
@@ -114,5 +114,5 @@ class Picture:
     about: str
     boxes: tuple[Box, ...] = field(repr=False)
     edges: tuple[Edge, ...] = field(repr=False)
-    head: Mark | None = None  # how the run ended
+    head: Mark | None = None  # the result of the run
     legend: tuple[LegendEntry, ...] = field(default=(), repr=False)

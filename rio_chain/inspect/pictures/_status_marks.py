@@ -69,7 +69,7 @@ def marks(outcome: Outcome[Any], deep: int = NESTED) -> Marks:
 
 
 def _fallbacks(outcome: Outcome[Any]) -> frozenset[int]:
-    """The numbers of those ``or_else`` whose fallback was used, in plan order."""
+    """The number of each ``or_else`` whose fallback was used. They are numbered in plan order."""
     bits = 0
     for response in outcome:
         bits |= response._fallbacks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # of interest to pictures alone

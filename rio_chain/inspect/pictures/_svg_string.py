@@ -17,8 +17,8 @@ SCROLLBAR = (
     ".rio-chain-scroll::-webkit-scrollbar-thumb{background:#7d8590;border-radius:5px}"
     ".rio-chain-scroll::-webkit-scrollbar-track{background:#7d859033;border-radius:5px}"
 )
-"""Some systems hide scroll bars until one scrolls. One that is styled is always shown, so that readers see that there
-is more to the right."""
+"""Some systems hide a scroll bar until the reader scrolls. A styled scroll bar is always shown. So readers see that the
+picture goes on to the right."""
 
 
 class Svg(str):

@@ -26,7 +26,7 @@ LEGEND = {
     "else": "fallback",
     "place": "other",
 }
-"""What the rings of each tone mean, in the order in which the legend has them."""
+"""The meaning of each tone of rings, in the order of the legend."""
 STATES = {
     "succeeded": "#2b9a56",
     "failed": "#e5484d",

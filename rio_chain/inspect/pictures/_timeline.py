@@ -109,7 +109,7 @@ class _Painter:
         self.y += HIGH + BETWEEN
 
     def row(self, row: TimelineRow) -> None:
-        """One task, or one item of one."""
+        """The row of a task, or of an item of a task."""
         middle = self.y + HIGH / 2
         if row.folded:
             self.parts.append(words("y", self.left, middle, row.said) + "\n")

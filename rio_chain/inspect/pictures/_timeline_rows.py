@@ -15,8 +15,8 @@ from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response, Span
 from rio_chain.results._task_record import Status
 
-MOST = 60  # rows
-ITEMS = 3  # of an ``each`` that failed, and as many that took longest
+MOST = 60  # rows of a timeline
+ITEMS = 3  # items of an ``each``: this many that failed, and this many that took longest
 EPS = 1e-6
 
 
@@ -54,8 +54,8 @@ class TimelineRow:
     critical: bool = False
     began: float = 0.0
     ended: float = 0.0
-    inner: bool = False  # of an item of the task above
-    folded: bool = False  # of all other items: it has words alone
+    inner: bool = False  # it is an item of the task above
+    folded: bool = False  # it is for all other items, and has text only
 
 
 @frozen
@@ -86,7 +86,7 @@ def timeline(outcome: Outcome[Any]) -> Timeline:
 
 
 def _item_rows(response: Response) -> Iterator[TimelineRow]:
-    """Of a task in an ``each`` or ``expand``: the first items that failed, and those that took longest."""
+    """Rows of a task in an ``each`` or ``expand``: its first items that failed, and those that took longest."""
     ran = [item for item in response.items if item.attempts and not item.counts]
     if len(ran) <= 1:
         return
