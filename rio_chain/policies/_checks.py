@@ -24,7 +24,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
-    inner = value
+    inner: object = value
     while isinstance(inner, partial):
         inner = cast("object", inner.func)
     kind: type[object] = type(inner)
