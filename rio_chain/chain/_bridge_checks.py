@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from rio_chain._core.chain_base import ChainBase, not_a_chain
 from rio_chain._core.signatures import arity
@@ -48,7 +48,10 @@ def bridge(value: object, rule: str, hint: str = "") -> Bridge:
 
 def has_chains(value: object) -> bool:
     """Whether it is a list or tuple with a Task or Chain in it."""
-    return isinstance(value, (list, tuple)) and any(isinstance(one, ChainBase) for one in value)
+    several: Any = value
+    return isinstance(several, (list, tuple)) and any(
+        isinstance(one, ChainBase) for one in cast("list[object]", several)
+    )
 
 
 def function(value: object, rule: str, *, generators: bool = False) -> Callable[..., Any]:

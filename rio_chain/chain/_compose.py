@@ -209,10 +209,11 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
     elif isinstance(other, Request):
         raise ChainDefinitionError(f"{rule}; got a Request: write the chain without its arguments")
     elif callable(other) or hasattr(type(other), "__await__"):
-        if isinstance(other, type) and issubclass(other, BaseException):
+        kind: Any = other
+        if isinstance(kind, type) and issubclass(kind, BaseException):
             raise ChainDefinitionError(
-                f"{rule}; got the error class {other.__name__}. To choose the errors write "
-                f".or_else(value, on={other.__name__})"
+                f"{rule}; got the error class {kind.__name__}. To choose the errors write "
+                f".or_else(value, on={kind.__name__})"
             )
         fn = function(other, rule)
         fallback = Handler(fn, name_of(fn), is_async(fn), gets_input(fn, entry(primary)))

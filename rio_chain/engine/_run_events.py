@@ -153,6 +153,7 @@ class ObservedRecord(TaskRecord):
         plain.status, plain.value, plain.winner, plain.turn = self.status, self.value, self.winner, self.turn
         plain.started, plain.denied, plain.wasted = self.started, self.denied, self.wasted
         plain.call_records, plain.gave_up, plain.nested = self.call_records, self.gave_up, self.nested
+        plain.fallbacks = self.fallbacks
         return plain
 
 

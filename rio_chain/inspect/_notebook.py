@@ -161,10 +161,6 @@ def _pre(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def _line(text: str) -> str:
-    return f"<div>{escape(text)}</div>"
-
-
 def _table(responses: list[Response], total: int) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("task", "status", "calls", "elapsed", "errors"))
     rows = "".join(f"<tr>{_row(response)}</tr>" for response in responses)

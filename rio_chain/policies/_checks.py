@@ -24,9 +24,7 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
-    inner = value
-    while isinstance(inner, partial):
-        inner = cast("object", inner.func)
+    inner = _without_partial(value)
     kind: type[object] = type(inner)
     called = (inner, getattr(kind, "__call__", None))  # noqa: B004 - the function that a call runs
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
@@ -36,6 +34,12 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     if one and not arity(value).takes(1):
         raise ChainDefinitionError(f"{text}, and `{title(value)}` can't be called with just one argument")
     return value
+
+
+def _without_partial(fn: object) -> object:
+    while isinstance(fn, partial):
+        fn = cast("object", fn.func)
+    return fn
 
 
 def title(fn: object) -> str:

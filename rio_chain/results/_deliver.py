@@ -147,6 +147,7 @@ def deliver(observers: Sequence[Observer], event: Event, owner: object = None) -
                 interrupt = interrupt or error
     finally:
         mark.calling = False
+        mark.owner = mark.outer = None  # a task that an observer has started may keep the mark for long
         _MARK.reset(token)
     if interrupt is not None:
         raise interrupt

@@ -10,13 +10,14 @@ import threading
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from rio_chain import Balancer, Breaker, ChainDefinitionError, Event, Failure, Task, add_observer, simulate
 from rio_chain.observers import Observer, Remover, log_failures, unobserved
 from rio_chain.results._observers import OBSERVERS
+from rio_chain.results._task_record import TaskRecord
 from rio_chain.testing import LatencyModel
 
 
@@ -346,3 +347,17 @@ def test_the_logger_and_the_level_can_be_chosen(caplog: pytest.LogCaptureFixture
         balancer.run(Task(fail)(1))
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("shop", "ERROR")
+
+
+def test_the_plain_copy_of_a_record_has_all_its_fields() -> None:
+    copies: list[Any] = []
+
+    def fails(_: object) -> NoReturn:
+        raise OSError
+
+    with add_observer(bool):
+        copies += Task(fails).or_else(1)(1).run()._log
+    [copied] = copies
+    assert type(copied) is TaskRecord
+    assert all(hasattr(copied, name) for name in TaskRecord.__slots__)
+    assert copied.fallbacks == 1
