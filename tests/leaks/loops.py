@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import trio
-from leaks.baseline import SPARE, pause
+from leaks.baseline import pause
+from waiting import SPARE
 
 Work = Callable[[], Awaitable[Any]]
 

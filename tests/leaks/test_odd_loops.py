@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import SPARE, Bodies, eventually, is_idle, nothing_left
+from leaks.baseline import Bodies, is_idle, nothing_left
+from waiting import SPARE, eventually
 
 from rio_chain import (
     Balancer,

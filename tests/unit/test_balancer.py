@@ -8,13 +8,14 @@ import itertools
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 import trio
+from waiting import eventually
 
 from rio_chain import (
     Balancer,
@@ -69,13 +70,6 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.open.set()
-
-
-def eventually(truth: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not truth():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------

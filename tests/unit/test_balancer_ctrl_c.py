@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from interrupting import SIGNALS, Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually
+from leaks.baseline import EXECUTORS
+from waiting import eventually
 
 from rio_chain import Balancer, Task, Ticket
 from rio_chain.balancer._dispatch import Dispatcher

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from conformance.spawning import Door, Spawning, runtime
 from interrupting import Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually
+from leaks.baseline import EXECUTORS
+from waiting import eventually
 
 from rio_chain import Balancer, Task
 from rio_chain.errors import TicketCancelled
