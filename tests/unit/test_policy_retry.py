@@ -1,26 +1,21 @@
 """Retry, Backoff, told delays, waits made elsewhere, and which errors ``on=`` means."""
 
 import math
-import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from conformance.policies.backends import RetryAfter
+from refusals import refused
 
-from rio_chain import BridgeFailed, CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
+from rio_chain import BridgeFailed, CallbackFailed, CircuitOpen, LimitExceeded, TaskTimedOut
 from rio_chain.policies import Accept, Backoff, ByClass, Retry, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._retry_after import parse_retry_after
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 FLAT = Backoff(base=10, factor=1, cap=10, jitter="none")
-
-
-class Told(Exception):
-    def __init__(self, retry_after: object) -> None:
-        self.retry_after = retry_after
 
 
 class Odd(float):
@@ -43,11 +38,6 @@ class OddZone(tzinfo):
 
 
 OddZone.date = datetime(2026, 1, 1, tzinfo=OddZone())
-
-
-def refused(make: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
-        make()
 
 
 class TestBackoff:
@@ -148,29 +138,33 @@ class TestTold:
         assert parse_retry_after(datetime.min, TODAY) in (None, 0.0)  # noqa: DTZ901 - the point
 
     def test_it_is_waited_without_jitter_where_it_is_the_longer_wait(self) -> None:
-        assert [Retry(1).delay(0, Told(told), draw=lambda: 0.5) for told in (0.7, "0.7", 0.01)] == [0.7, 0.7, 0.025]
-        assert Retry(1, backoff=None).delay(0, Told("3")) == 3.0
+        assert [Retry(1).delay(0, RetryAfter(told), draw=lambda: 0.5) for told in (0.7, "0.7", 0.01)] == [
+            0.7,
+            0.7,
+            0.025,
+        ]
+        assert Retry(1, backoff=None).delay(0, RetryAfter("3")) == 3.0
 
     def test_the_wait_of_the_backoff_is_the_least(self) -> None:
-        assert Retry(1, backoff=FLAT).delay(0, Told(0)) == 0.01
-        assert Retry(1, backoff=lambda _: 2.0).delay(0, Told(0)) == 2.0
-        assert Retry(1, backoff=lambda _: 2.0).delay(0, Told(9)) == 9.0
-        assert Retry(1, on={Told: FLAT}).delay(0, Told("Wed, 21 Oct 2015 07:28:00 GMT")) == 0.01
+        assert Retry(1, backoff=FLAT).delay(0, RetryAfter(0)) == 0.01
+        assert Retry(1, backoff=lambda _: 2.0).delay(0, RetryAfter(0)) == 2.0
+        assert Retry(1, backoff=lambda _: 2.0).delay(0, RetryAfter(9)) == 9.0
+        assert Retry(1, on={RetryAfter: FLAT}).delay(0, RetryAfter("Wed, 21 Oct 2015 07:28:00 GMT")) == 0.01
 
     def test_the_cap_is_the_most_unless_more_is_allowed(self) -> None:
         patient = Backoff(cap=100, jitter="none", max_retry_after=timedelta(seconds=60))
-        assert Retry(1).delay(0, Told(3600)) == 1.0
-        assert [Retry(1, backoff=patient).delay(0, Told(told)) for told in (20, 3600)] == [20.0, 60.0]
-        assert Retry(1, on={Told: patient}, backoff=None).delay(0, Told(20)) == 20.0
-        assert Retry(1, backoff=Backoff(jitter="none", max_retry_after=0)).delay(0, Told(20)) == 0.05
+        assert Retry(1).delay(0, RetryAfter(3600)) == 1.0
+        assert [Retry(1, backoff=patient).delay(0, RetryAfter(told)) for told in (20, 3600)] == [20.0, 60.0]
+        assert Retry(1, on={RetryAfter: patient}, backoff=None).delay(0, RetryAfter(20)) == 20.0
+        assert Retry(1, backoff=Backoff(jitter="none", max_retry_after=0)).delay(0, RetryAfter(20)) == 0.05
 
     def test_nonsense_leaves_it_to_the_backoff(self) -> None:
-        assert Retry(1, backoff=FLAT).delay(0, Told(-1)) == 0.01
+        assert Retry(1, backoff=FLAT).delay(0, RetryAfter(-1)) == 0.01
 
     def test_what_a_function_said_wins_over_the_attribute(self) -> None:
         retry = Retry(1, backoff=Backoff(base=10, jitter="none", cap=5_000), retry_after=lambda _: None)
-        assert retry.delay(0, Told(7), told=timedelta(seconds=2)) == 2.0
-        assert retry.delay(0, Told(7), told=None) == 0.01
+        assert retry.delay(0, RetryAfter(7), told=timedelta(seconds=2)) == 2.0
+        assert retry.delay(0, RetryAfter(7), told=None) == 0.01
 
     def test_an_attribute_that_raises_is_none(self) -> None:
         class Odd(Exception):
