@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -16,12 +15,3 @@ def eventually(truth: Callable[[], object], what: str = "it", seconds: float = 2
     while not truth():
         assert time.monotonic() < until, f"{what} never came true"
         time.sleep(0.001)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance.lane_bodies import is_gone
 from returns.result import Success
-from waiting import eventually, is_gone
+from waiting import eventually
 
 from rio_chain import Balancer, ChainDefinitionError, NotPicklable, ProcessDied, Request, Task, UsageError
 from rio_chain._core import pickling

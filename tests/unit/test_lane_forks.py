@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conformance.lane_bodies import is_gone
 from forking import forks
-from waiting import eventually, is_gone
+from waiting import eventually
 
 pytestmark = forks
 ROOT = Path(__file__).parents[2]
