@@ -140,7 +140,12 @@ def lifespan(
             f"got {short_repr(around)}"
         )
     seconds(grace, "grace", zero=True)
-    return Lifespan(balancer, around, grace, tuple(signals))
+    wanted: Any = signals
+    numbers = tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
+    if not isinstance(wanted, Iterable) or not all(isinstance(number, int) for number in numbers):
+        wrong = next((number for number in numbers if not isinstance(number, int)), wanted)
+        raise ChainDefinitionError(f"`signals` must be numbers of signals; got {short_repr(wrong)}")
+    return Lifespan(balancer, around, grace, numbers)
 
 
 def readiness(balancer: Balancer) -> Reply:
