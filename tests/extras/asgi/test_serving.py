@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-for package in ("starlette", "uvicorn", "hypercorn", "wsproto"):
-    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test-extras]'")
+pytest.importorskip("starlette", reason="needs .[test-extras]")
+pytest.importorskip("uvicorn", reason="needs .[test-extras]")
+pytest.importorskip("hypercorn", reason="needs .[test-extras]")
 
 from extras.asgi.servers import Served, Site, free_port, serving
 
@@ -166,7 +167,11 @@ def test_a_start_up_that_fails_ends_the_server(serve: Any, kind: str, capfd: pyt
 
 
 def errors_in(error: BaseException) -> list[BaseException]:
-    return [one for part in error.exceptions for one in errors_in(part)] if isinstance(error, BaseExceptionGroup) else [error]
+    return (
+        [one for part in error.exceptions for one in errors_in(part)]
+        if isinstance(error, BaseExceptionGroup)
+        else [error]
+    )
 
 
 PROGRAM = """
@@ -221,8 +226,22 @@ PROGRAM = """
 """
 COMMANDS = {
     "uvicorn": ["uvicorn", "main:app", "--log-level=warning", "--port={}"],
-    "hypercorn": ["hypercorn", "main:app", "--log-level=warning", "--graceful-timeout=5", "--workers=0", "-b=127.0.0.1:{}"],
-    "hypercorn-trio": ["hypercorn", "main:app", "--log-level=warning", "--graceful-timeout=5", "-k=trio", "-b=127.0.0.1:{}"],
+    "hypercorn": [
+        "hypercorn",
+        "main:app",
+        "--log-level=warning",
+        "--graceful-timeout=5",
+        "--workers=0",
+        "-b=127.0.0.1:{}",
+    ],
+    "hypercorn-trio": [
+        "hypercorn",
+        "main:app",
+        "--log-level=warning",
+        "--graceful-timeout=5",
+        "-k=trio",
+        "-b=127.0.0.1:{}",
+    ],
 }
 
 
@@ -252,7 +271,7 @@ def program(folder: Path, server: str, *, wait: bool) -> Iterator[tuple[subproce
 
 @pytest.mark.parametrize("server", COMMANDS)
 def test_at_sigterm_it_is_not_ready_then_drains_then_closes(tmp_path: Path, server: str) -> None:
-    """A worker of hypercorn with trio gets no signal: the process above it does, and shuts it down when it has drained."""
+    """A worker of hypercorn with trio gets no signal: the process above it does, and shuts it down in the end."""
     hears = server != "hypercorn-trio"
     with program(tmp_path, server, wait=hears) as (process, port):
         served = Served(Site(), port)
