@@ -6,8 +6,8 @@ what it has read is kept as long as the request's ``receive`` is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
 from rio_chain._core.units import short_repr
@@ -81,7 +81,7 @@ class ClientWatch:
             self._waiters.remove(waiter)
 
     def _take(self, message: Any) -> None:
-        kind = message.get("type") if isinstance(message, dict) else None
+        kind = cast("Mapping[str, object]", message).get("type") if isinstance(message, Mapping) else None
         if kind == "http.disconnect":
             self.gone = True
         elif kind == "http.request":
@@ -91,7 +91,7 @@ class ClientWatch:
                 "`handle` is for HTTP requests, and this is a WebSocket; there, write `await balancer.arun(...)`"
             )
         else:
-            got = short_repr(message)
+            got = short_repr(cast("object", message))
             self._refuse(f"`receive` must give the messages of an HTTP request, as request.receive does; got {got}")
 
     def _refuse(self, why: str) -> NoReturn:

@@ -141,10 +141,12 @@ def lifespan(
         )
     seconds(grace, "grace", zero=True)
     wanted: Any = signals
-    numbers = tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
-    if not isinstance(wanted, Iterable) or not all(isinstance(number, int) for number in numbers):
-        wrong = next((number for number in numbers if not isinstance(number, int)), wanted)
-        raise ChainDefinitionError(f"`signals` must be numbers of signals; got {short_repr(wrong)}")
+    try:
+        numbers = tuple(signal.Signals(number) for number in wanted)
+    except (TypeError, ValueError):
+        raise ChainDefinitionError(
+            f"`signals` must be signals, as in signals=[signal.SIGTERM]; got {short_repr(wanted)}"
+        ) from None
     return Lifespan(balancer, around, grace, numbers)
 
 

@@ -140,11 +140,10 @@ def _limited(
     if deadline_header is not None:
         if headers is None:
             raise ChainDefinitionError("`deadline_header` needs the headers too; write `headers=request.headers`")
-        given: Any = deadline_header
-        names = (given,) if isinstance(given, str) else given
-        if not isinstance(names, (tuple, list)):
+        names: Any = (deadline_header,) if isinstance(deadline_header, str) else deadline_header
+        if type(names) not in (tuple, list):
             raise ChainDefinitionError(
-                f"`deadline_header` must be the name of a header, or names; got {short_repr(given)}"
+                f"`deadline_header` must be the name of a header, or names; got {short_repr(names)}"
             )
         try:
             sent = seconds_sent(headers, names)
