@@ -16,6 +16,7 @@ from rio_chain._core.deadline import Deadline, Headers, deadline_of, seconds_sen
 from rio_chain._core.units import Duration, seconds, short_repr
 from rio_chain.balancer import Balancer
 from rio_chain.balancer._posted_request import OnFull
+from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.contrib._client_watch import Receive, watch_of
 from rio_chain.contrib._lifespan import Lifespan, lifespan, liveness, readiness
@@ -86,6 +87,8 @@ async def handle(
         ...     outcome = await handle(request.receive, balancer, Task(len)("four"), deadline=1_000)
         ...     status, headers, detail = respond_to(outcome)
     """
+    if DEV_MODE:
+        handed_over(request)
     given: Any = receive
     if not callable(given):
         raise ChainDefinitionError(
