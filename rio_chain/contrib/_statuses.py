@@ -1,4 +1,4 @@
-"""The one table of HTTP statuses: which error of a request becomes which answer. ``asgi`` and ``wsgi`` share it."""
+"""The one table of HTTP statuses, by error. ``contrib.asgi`` and ``contrib.wsgi`` share it."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def respond_to(
     ``DeadlineExceeded``, ``TaskTimedOut``, ``Abandoned``                504
     ===================================================================  ======
 
-    Answers with 429 and 503 have a ``Retry-After``, in whole seconds: what the queue, the limit or the breaker knows,
-    and then some seconds more, drawn at random, so that clients don't come back all at once.
+    Replies with 429 and 503 have a ``Retry-After`` in whole seconds: the estimate of the queue, the limit or the
+    breaker, plus some seconds drawn at random, so that clients don't all come back at once.
 
     Args:
         got: an Outcome, a ``Success`` or ``Failure``, or an exception.
@@ -133,7 +133,7 @@ def respond_to(
 
 
 def retry_after(known: object = None) -> str:
-    """What ``Retry-After`` says: at least the seconds that are known, rounded up, and some more at random."""
+    """The value of ``Retry-After``: at least ``known`` seconds, rounded up, and some more at random."""
     least = float(known) if isinstance(known, (int, float)) and math.isfinite(known) else 0.0
     least = min(max(least, 0.0), LONGEST_WAIT)
     more = random.random() * max(SPREAD, least / 2)  # noqa: S311 - it spreads clients, and hides nothing

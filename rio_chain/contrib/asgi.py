@@ -1,8 +1,8 @@
 """ASGI: requests of a web application whose client may leave. It needs no framework and imports none.
 
-``handle`` runs a request until it is done or its client has left, ``respond_to`` says which HTTP status an Outcome or
-an error becomes, and ``lifespan`` opens and closes a balancer with the application. It works on asyncio and trio, below
-FastAPI, Starlette and any other application, on uvicorn, hypercorn and any other server.
+``handle`` runs a request until it is done or its client has left. ``respond_to`` gives the HTTP status for an Outcome
+or an error. ``lifespan`` opens and closes a balancer with the application. All of it works on asyncio and trio, in
+FastAPI, Starlette and plain ASGI applications, on uvicorn, hypercorn and other servers.
 """
 
 from __future__ import annotations
