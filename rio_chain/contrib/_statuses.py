@@ -98,7 +98,8 @@ def respond_to(
     breaker, plus some seconds drawn at random, so that clients don't all come back at once.
 
     Args:
-        got: an Outcome, a ``Success`` or ``Failure``, or an exception.
+        got: an Outcome, a ``Success`` or ``Failure``, or an exception. Of an ExceptionGroup, as from a TaskGroup, the
+            first exception counts.
         statuses: statuses for errors of yours, as ``{OrderNotFound: 404}``. They come before the table, also for
             classes that inherit from these. Default: none.
         expose: whether the text has the error's own, which may hold what a client should not see. Default: one sentence
@@ -123,6 +124,8 @@ def respond_to(
         return Reply(200, {}, "OK")
     in_run = isinstance(result, Failure)
     error: object = cast("Any", result).failure() if in_run else given
+    while isinstance(error, BaseExceptionGroup) and not in_run:
+        error = cast("BaseExceptionGroup[Any]", error).exceptions[0]
     while isinstance(error, Skipped) and error.cause is not None:
         error = error.cause
     status, detail = _found(error, own, BACKEND if in_run else UNKNOWN)
