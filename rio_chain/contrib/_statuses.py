@@ -30,6 +30,7 @@ from rio_chain.errors import (
     TicketCancelled,
     describe_error,
 )
+from rio_chain.executors._cancellation_in_errors import first_error
 from rio_chain.results._outcome import Outcome
 
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -124,8 +125,8 @@ def respond_to(
         return Reply(200, {}, "OK")
     in_run = isinstance(result, Failure)
     error: object = cast("Any", result).failure() if in_run else given
-    while isinstance(error, BaseExceptionGroup) and not in_run:
-        error = cast("BaseExceptionGroup[Any]", error).exceptions[0]
+    if not in_run and _is_group(error):
+        error = first_error(cast("BaseExceptionGroup[BaseException]", error))
     while isinstance(error, Skipped) and error.cause is not None:
         error = error.cause
     status, detail = _found(error, own, BACKEND if in_run else UNKNOWN)
@@ -133,6 +134,10 @@ def respond_to(
         detail = f"{type(error).__name__}: {escape_nonprintable(describe_error(error, str))}"
     known = error.retry_after if isinstance(error, (QueueFull, Saturated, CircuitOpen, LimitExceeded)) else None
     return Reply(status, {"Retry-After": retry_after(known)} if status in (429, 503) else {}, detail)
+
+
+def _is_group(error: object) -> bool:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def retry_after(known: object = None) -> str:
