@@ -710,9 +710,7 @@ def test_an_async_function_is_refused() -> None:
 
     async def main(balancer: Balancer) -> None:
         given: Any = paid
-        with pytest.raises(
-            ChainDefinitionError, match="got the async function `paid`, whose answer would need an await"
-        ):
+        with pytest.raises(ChainDefinitionError, match="got the async function `paid`, which nothing awaits here"):
             await handle(Client().receive, balancer, Task(sleep)(1), priority=given)
 
     drive(main, "asyncio")
