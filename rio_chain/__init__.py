@@ -17,7 +17,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     _facade      what .run(), .svg() and similar methods of data call
     dsl/         what a user writes: Task, >>, the policy methods, fan_out, each, choose
     testing/     helpers for users' tests
-    contrib/     adapters to other libraries (extras): OpenTelemetry, Prometheus
+    contrib/     adapters: ASGI and WSGI; OpenTelemetry and Prometheus, which are extras
     demo/        what `rio-chain demo` runs
     cli/         the command `rio-chain`
 
@@ -51,6 +51,7 @@ from rio_chain.errors import (
     CallbackFailed,
     ChainDefinitionError,
     CircuitOpen,
+    ClientGone,
     DeadlineExceeded,
     DeadlineHeaderError,
     LaneMessageTooLarge,
@@ -117,6 +118,7 @@ __all__ = [
     "Chaos",
     "Chooser",
     "CircuitOpen",
+    "ClientGone",
     "Deadline",
     "DeadlineExceeded",
     "DeadlineHeaderError",

@@ -162,7 +162,8 @@ def test_these_modules_call_up_through_hooks() -> None:
         "_core/notebook_repr.py",  # a Plan, an Outcome or a Balancer draws itself, and the layers below make them
         "results/_outcome.py",  # and so does the timeline of a run
         "results/_outcome_pickle.py",  # how errors travel is known to the lanes
-        "balancer/_balancer.py",  # it is watched
+        "balancer/_balancer.py",
+        "balancer/_observe_methods.py",  # it is watched
         "balancer/_mapping.py",  # a map shows its progress
     }
 

@@ -24,7 +24,7 @@ def report_unhandled(error: BaseException) -> None:
         hook, thread = threading.excepthook, threading.current_thread()
         hook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
         if type(error) is SystemExit and hook is threading.__excepthook__ and sys.stderr is not None:
-            print(f"Exception in thread {thread.name}:", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(f"Exception in thread {thread.name}:\n")
             traceback.print_exception(error)
 
 

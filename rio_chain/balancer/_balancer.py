@@ -16,16 +16,16 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
 from rio_chain.balancer._balancer_stream import BalancerStream
-from rio_chain.balancer._dropped import described, snapshot, state
+from rio_chain.balancer._dropped import described
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
 from rio_chain.balancer._map_methods import MapMethods
+from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
-from rio_chain.balancer._stats import Stats, WatchedBalancer
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
-from rio_chain.engine._current_run import INF, Run
+from rio_chain.engine._current_run import Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
 from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
@@ -49,7 +49,7 @@ Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-class Balancer(MapMethods, NotebookRepr):
+class Balancer(MapMethods, ObserveMethods, NotebookRepr):
     """A pool that runs a number of requests at once.
 
     The others wait in one queue: higher ``priority`` first, then arrival.
@@ -352,48 +352,6 @@ class Balancer(MapMethods, NotebookRepr):
     @property
     def _host(self) -> Host | None:
         return self._lifetime.binding.host
-
-    # --- observation ---------------------------------------------------------------------------------------------
-
-    def stats(self) -> Stats:
-        """The present gauges, counters and histograms."""
-        return snapshot(self._binding, self._admission)
-
-    def watch(self, *, duration: Duration | None = None) -> None:
-        """Show it as a live table until Ctrl-C, or until it is closed and idle. Blocks the caller.
-
-        The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. If stdout is
-        neither, it prints a line every second. Rates and recent quantiles cover the last five seconds.
-
-        Args:
-            duration: the longest time to watch, in milliseconds or as a ``timedelta``. Default: no limit.
-
-        Raises:
-            UsageError: it is called on the thread of the loop it is bound to (call it on another thread, as with
-                ``await asyncio.to_thread(balancer.watch)``), or in a process that was forked since it was bound.
-            ImportError: in a terminal, if rich is not installed.
-
-        Example:
-            >>> from rio_chain import Balancer, Task
-            >>> with Balancer(workers=2) as balancer:
-            ...     outcome = balancer.run(Task(len)("four"))
-            >>> balancer.watch()
-            Balancer asyncio closed: running 0/2, queued 0/1000, abandoned 0/4, rejected 0, done 1
-        """
-        limit = INF if duration is None else seconds(duration, "duration")
-        self._binding.bound()
-        if self._host is not None and self._host.on_loop_thread():
-            raise UsageError("`watch` would block the loop it watches; write `await asyncio.to_thread(balancer.watch)`")
-        bounds = self._settings.workers, self._settings.buffer, self._settings.max_abandoned
-        hooks.facade.watch(
-            WatchedBalancer(
-                *bounds,
-                lambda: f"Balancer {state(self._binding, self._admission)}",
-                lambda: self._admission.closed,
-                self.stats,
-            ),
-            limit,
-        )
 
     def __repr__(self) -> str:
         return described(self._binding, self._admission)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, bodies, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, bodies, is_idle, nothing_left, pause
 from returns.pipeline import is_successful
+from waiting import eventually
 
 from rio_chain import Balancer, QueueFull, Task, TicketCancelled
 

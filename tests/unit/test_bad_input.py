@@ -5,11 +5,12 @@ import functools
 import pickle
 import re
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from refusals import refused
 
 from rio_chain import Backoff, Chain, ChainDefinitionError, Task, each, fan_out, race, settle, star
 
@@ -53,13 +54,6 @@ class Generating:
 
 task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
 other: Any = Task(fetch)
-
-
-def refused(write: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)) as caught:
-        write()
-    assert isinstance(caught.value, (TypeError, ValueError))
-    assert "\n" not in str(caught.value)
 
 
 DURATION = "`ms` must be a finite number of milliseconds (or a timedelta), more than 0; got "

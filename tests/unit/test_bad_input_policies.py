@@ -1,16 +1,14 @@
 """What is written wrongly about a policy is refused at that call: name, rule, value, and the right code."""
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from refusals import refused
 
 from rio_chain import (
     Breaker,
     Budget,
     Cache,
-    ChainDefinitionError,
     Chaos,
     Limit,
     Quantile,
@@ -39,12 +37,6 @@ async def later(x: Any) -> Any:
 
 task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
 wrong: Any = race
-
-
-def refused(write: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)) as caught:
-        write()
-    assert "\n" not in str(caught.value)
 
 
 class TestState:

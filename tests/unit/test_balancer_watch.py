@@ -17,7 +17,7 @@ import pytest
 import trio
 from attrs import evolve
 from rich.console import Console
-from screens import Kept
+from screens import Kept, Terminal
 
 from rio_chain import Balancer, ChainDefinitionError, Task, UsageError
 from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats, WatchedBalancer
@@ -57,11 +57,6 @@ def drawn(view: BalancerView, width: int = 80) -> list[str]:
 def line(view: BalancerView) -> str:
     (only,) = view.news()
     return only
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------

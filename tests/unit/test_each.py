@@ -2,13 +2,13 @@
 
 import pickle
 import re
-from collections.abc import Callable
 from operator import add
 from typing import Any
 
 import pytest
+from refusals import refused
 
-from rio_chain import Cache, ChainDefinitionError, Task, at_least, choose, each, expand, fan_out, reduce, when
+from rio_chain import Cache, Task, at_least, choose, each, expand, fan_out, reduce, when
 
 
 def one(x: Any) -> Any:
@@ -29,11 +29,6 @@ def yields(x: Any) -> Any:
 
 task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
 f: Any = one
-
-
-def refused(write: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
-        write()
 
 
 class TestEach:

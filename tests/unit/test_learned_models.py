@@ -9,9 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 from returns.result import Failure
+from virtual_loops import on_trio
 
 from rio_chain import Backoff, ChainDefinitionError, Outcome, Request, Task, TaskTimedOut, each
 from rio_chain.simulation._learned_models import KEPT, distribution
@@ -31,7 +30,7 @@ def run(*requests: Request[Any]) -> list[Outcome[Any]]:
     async def main() -> list[Outcome[Any]]:
         return [await request for request in requests]
 
-    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    return on_trio(main)
 
 
 def samples(model: LatencyModel) -> list[float]:

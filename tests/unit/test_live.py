@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from returns.result import Failure
 from rich.console import Console
-from screens import Kept
+from screens import Kept, Terminal
 
 from rio_chain import (
     Balancer,
@@ -40,18 +40,6 @@ from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
 HOSTILE = '[red]</td><script>alert(1)</script>\x1b[2J\n"\u202e'
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    kept = Kept()
-    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
-    return kept
 
 
 def failing(times: int) -> Callable[[Any], Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conformance.spawning import Door, Spawning, runtime
-from interrupting import Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually
+from interrupting import Interruption, arrives, everywhere
+from leaks.baseline import EXECUTORS
+from waiting import eventually
 
 from rio_chain import Balancer, Task
 from rio_chain.errors import TicketCancelled
@@ -30,13 +30,6 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     found: list[BaseException] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
     return found
-
-
-def arrives(error: type[BaseException]) -> Callable[[], None]:
-    def arrive() -> None:
-        raise error
-
-    return arrive
 
 
 class Interrupted(Spawning):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from fake_clock import FakeClock
+from refusals import refused
 
-from rio_chain import ChainDefinitionError
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Limit, Quantile, SingleFlight
 from rio_chain.policies._keys import Key, key_of
 from rio_chain.policies._number_format import exact_ms, exact_number
@@ -27,12 +27,6 @@ OBJECTS: list[Any] = [
     Quantile(),
     Chaos(0.1, latency=3),
 ]
-
-
-def refused(make: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)) as caught:
-        make()
-    assert "\n" not in str(caught.value)
 
 
 class TestTimeline:
