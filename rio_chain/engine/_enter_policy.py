@@ -40,29 +40,36 @@ async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Pos
     """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
     _, depth, value = place
     _, layers, low, high, _, outside, _ = entering(op)
-    used = tuple(strand.kept[place] for place in outside)
-    index = low if high - low == 1 else None
-    only = record_of(strand.run.log, low) if high - low == 1 else None
-    for k in reversed(range(len(layers) if depth == FULL else depth)):
+    log, alone = strand.run.log, high - low == 1
+    # the record of the only task; a call that is let in right away needs none
+    only = record_of(log, low) if alone and log[low] is not None else None
+    for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
         layer = layers[k]
-        if only is not None:
-            only.status = "running"  # its turn has come, even if it is only to wait
-        try:
-            got = (
-                await _enter_policy(strand, layer, value, used, index)
-                if isinstance(layer, Policy) and layer.asked
-                else None
-            )
-        except Exception as exc:
-            if only is not None:
-                only.failed(exc.error if isinstance(exc, Fail) else exc)
-            raise
-        if isinstance(got, Hit):
-            return got
+        got: Permit | Hit | Entered = None
+        if isinstance(layer, Policy) and layer.asked:
+            quick = layer.key is None and layer.held == "run" and not (layer.users_code or strand.observed)
+            if quick:
+                got = layer.enter(Call(clock=strand.rt.now, priority=strand.run.urgency()))
+            if not quick or not isinstance(got, Permit):
+                if alone:
+                    only = record_of(log, low)
+                    only.status = "running"  # its turn has come, even if it is only to wait
+                strand.deadline = frames[-1].deadline if frames else strand.parent_deadline
+                strand.slot.arm(strand.deadline)
+                try:
+                    if quick:
+                        got = await _answered(strand, layer, got)
+                    else:
+                        used = tuple([strand.kept[place] for place in outside])
+                        got = await _enter_policy(strand, layer, value, used, low if alone else None)
+                except Exception as exc:
+                    if only is not None:
+                        only.failed(exc.error if isinstance(exc, Fail) else exc)
+                    raise
+                if isinstance(got, Hit):
+                    return got
         frame = push(frames, strand.parent_deadline, strand.rt.now(), op, (place[0], k, value))
         frame.permit = got
-        strand.deadline = frame.deadline
-        strand.slot.arm(frame.deadline)
     if only is not None:
         only.status = None
     return None
@@ -91,6 +98,14 @@ async def _enter_policy(
         return None
     let_in = _observed_let_in(strand, policy, got, index) if strand.observed else _let_in(strand, policy, got)
     return _held(strand, policy, await let_in)
+
+
+async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:
+    """What a policy that is no user's, and that nobody observes, has answered."""
+    if isinstance(got, InjectedFault):
+        await _hold_up(strand, got)
+        return None
+    return await _let_in(strand, policy, got)
 
 
 async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
