@@ -24,6 +24,7 @@ __all__ = [
     "CallbackFailed",
     "ChainDefinitionError",
     "CircuitOpen",
+    "ClientGone",
     "DeadlineExceeded",
     "DeadlineHeaderError",
     "LaneMessageTooLarge",
@@ -101,15 +102,29 @@ class UsageError(RioError, RuntimeError):
 
 
 class QueueFull(RioError):
-    """``post`` found the balancer's buffer full. Nothing was accepted."""
+    """``post`` found the balancer's buffer full. Nothing was accepted.
+
+    ``retry_after``: seconds until those that wait now may have had their turn, if any request has ended yet.
+    """
+
+    retry_after: float | None = None
 
 
 class Saturated(RioError):
-    """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns."""
+    """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns.
+
+    ``retry_after``: as that of ``QueueFull``.
+    """
+
+    retry_after: float | None = None
 
 
 class BalancerClosed(RioError, RuntimeError):
     """The balancer was closed, or the loop it lived on has ended; the text says which. Nothing was accepted."""
+
+
+class ClientGone(RioError):
+    """The client of a web application has left, so its request was cancelled. There is no one to answer."""
 
 
 class DeadlineHeaderError(RioError, ValueError):
@@ -215,9 +230,13 @@ class CircuitOpen(RioError):
 
 
 class LimitExceeded(RioError):
-    """A limit refused the call without making it. ``retry_after``: seconds until it may let one in, if known."""
+    """A limit refused the call without making it. ``retry_after``: seconds until it may let one in, if known.
+
+    ``keyed``: whether it is a ``Limit`` with a ``key``, so that others may still have room.
+    """
 
     retry_after: float | None = None
+    keyed: bool = False
 
 
 class NotAccepted(RioError):

@@ -125,9 +125,8 @@ class Deadline:
             raise ChainDefinitionError(
                 f"`default` must be at most `cap`, which is {format_duration(most)}; got {format_duration(usual)}"
             )
-        readers = {_named(name).lower(): _of_milliseconds, ENVOY: _of_milliseconds, GRPC: _of_grpc}
-        lasts = [readers[key](key, value) for key, value in _sent(headers, readers).items()]
-        last = min(lasts) if lasts else usual
+        sent = seconds_sent(headers, (name, ENVOY, GRPC))
+        last = usual if sent is None else sent
         return None if last is None else cls(now + min(last, most))
 
     def headers(self, *, name: str = OWN) -> dict[str, str]:
@@ -172,6 +171,17 @@ def _named(name: object) -> str:
     return name
 
 
+def seconds_sent(headers: object, names: Iterable[object]) -> float | None:
+    """The least that these headers say is left, in seconds; None: none of them was sent.
+
+    Raises:
+        DeadlineHeaderError: one of them can't be read, or was sent more than once.
+        ChainDefinitionError: ``headers`` are none, or a name is none.
+    """
+    readers = {key: _READERS.get(key, _of_milliseconds) for key in (_named(name).lower() for name in names)}
+    return min((readers[key](key, value) for key, value in _sent(headers, readers).items()), default=None)
+
+
 def _sent(headers: object, wanted: Iterable[str]) -> dict[str, Any]:
     """The values of these headers, each by its name in lower case."""
     names, found = frozenset(wanted), dict[str, Any]()
@@ -206,22 +216,30 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
+def _stripped(value: object) -> str:
+    """Without the blanks that a header's value may have around it. No line break: that is how headers are injected."""
+    return _text(value).strip(" \t") if isinstance(value, (str, bytes)) else ""
+
+
 def _digits(value: str, most: int) -> bool:
     return value.isascii() and value.isdigit() and len(value) <= most
 
 
 def _of_grpc(name: str, value: object) -> float:
-    text = _text(value).strip() if isinstance(value, (str, bytes)) else ""
+    text = _stripped(value)
     if text[-1:] not in _GRPC_UNITS or not _digits(text[:-1], _GRPC_DIGITS):
         raise DeadlineHeaderError(name, "must be up to 8 digits and one of H M S m u n", short_repr(value))
     return int(text[:-1]) * _GRPC_UNITS[text[-1]]
 
 
 def _of_milliseconds(name: str, value: object) -> float:
-    text = _text(value).strip() if isinstance(value, (str, bytes)) else ""
+    text = _stripped(value)
     if not _digits(text, _MS_DIGITS):
         raise DeadlineHeaderError(name, "must be a whole number of milliseconds", short_repr(value))
     return int(text) / 1000
+
+
+_READERS = {GRPC: _of_grpc}
 
 
 def deadline_of(value: Deadline | Duration | None, clock: Callable[[], float] = time.monotonic) -> Deadline | None:

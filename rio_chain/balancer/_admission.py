@@ -85,9 +85,16 @@ class Admission(DeferringLock):
             return True
         if self.queue.waiting >= buffer:
             self.rejected += 1
-            return QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
+            full = QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
+            full.retry_after = self.expected_wait()
+            return full
         self.queue.enter(turn)
         return False
+
+    def expected_wait(self) -> float | None:
+        """Seconds until a request that comes now would have its slot, as long as others ran; None: none has run."""
+        mean = self.lasted.mean()
+        return None if mean is None else mean * (self.queue.waiting + 1) / self.queue.workers
 
     def refusal(self) -> BalancerClosed:
         """What a closed balancer says."""

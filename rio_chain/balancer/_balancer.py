@@ -17,6 +17,7 @@ from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
 from rio_chain.balancer._balancer_stream import BalancerStream
 from rio_chain.balancer._dropped import described, snapshot, state
+from rio_chain.balancer._health import Health, health_of
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
 from rio_chain.balancer._map_methods import MapMethods
@@ -351,6 +352,10 @@ class Balancer(MapMethods, NotebookRepr):
     def stats(self) -> Stats:
         """Gauges, counters and histograms, as they are now."""
         return snapshot(self._binding, self._admission)
+
+    def health(self) -> Health:
+        """Whether it would take a request now, and whether it can serve again. From any thread; waits for nothing."""
+        return health_of(self._lifetime)
 
     def watch(self, *, duration: Duration | None = None) -> None:
         """Show it as a live table, until Ctrl-C or until it is closed and idle. Blocks the caller.

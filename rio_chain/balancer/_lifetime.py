@@ -108,6 +108,7 @@ class Lifetime:
             self.admission.rejected += 1
             most = self.settings.max_abandoned
             error = Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={most})")
+            error.retry_after = self.admission.expected_wait()
             self.refused(request.given[0], error)
             raise error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -20,6 +21,7 @@ INF = float("inf")
 STEPS = tuple(float(f"{digit}e{power}") for power in range(-6, 6) for digit in (1, 2, 5))
 """Seconds: 0.001, 0.002, 0.005, 0.01 ms and so on, up to 500,000 s, which are almost six days."""
 SIZE = len(STEPS) + 1
+_BOUNDS = (*STEPS, STEPS[-1])
 _MILLISECONDS = tuple(float(f"{digit}e{power}") for power in range(-3, 9) for digit in (1, 2, 5))
 
 
@@ -65,6 +67,12 @@ class HistogramCounter:
     def add(self, seconds: float) -> None:
         """One more duration."""
         self.buckets[bisect_left(STEPS, seconds)] += 1
+
+    def mean(self) -> float | None:
+        """An upper bound of their mean, in seconds; None where there are none."""
+        total = sum(self.buckets)
+        took: float = sum(map(mul, self.buckets, _BOUNDS))
+        return took / total if total else None
 
     def frozen(self) -> Histogram:
         """The histogram as it is now."""

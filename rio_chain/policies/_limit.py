@@ -131,7 +131,7 @@ class Limit(Shared, Policy):
         text += f", after {format_duration(waited)} in line" if waited else ""
         text += f"; the next may begin in {format_duration(due)}" if due else ""
         error = LimitExceeded(text)
-        error.retry_after = due or None
+        error.retry_after, error.keyed = due or None, self.key is not None
         return error
 
     # --- what places and permits ask ----------------------------------------------------------------------------

@@ -1,0 +1,118 @@
+"""Who has left: the one reader of each HTTP request's ``receive``, which all its ``handle`` calls share.
+
+Some servers give the message of a disconnect to one reader only, and only once. So there is one reader at a time, and
+what it has read is kept as long as the request's ``receive`` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
+
+from rio_chain._core.units import short_repr
+from rio_chain.engine._runtime_protocol import Runtime, Waiter
+from rio_chain.errors import UsageError
+
+Receive = Callable[[], Awaitable[Any]]
+"""The ``receive`` of ASGI."""
+
+READ_FIRST = (
+    "`handle` met a part of the request's body; read the body first, as in `await request.body()`, also where it is "
+    "empty, and then call `handle`"
+)
+
+
+class ClientWatch:
+    """Waits for the client of one request to leave. One of those who wait reads; the others wait for it.
+
+    Attributes:
+        gone: the client has left.
+    """
+
+    __slots__ = ("__weakref__", "_held", "_reading", "_refusal", "_users", "_waiters", "gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self._reading = False
+        self._refusal: str | None = None  # why those who wait must stop: a message that should not have come
+        self._waiters: list[Waiter] = []
+        self._users = 0
+        self._held: Receive | None = None
+
+    @contextmanager
+    def used(self, receive: Receive) -> Generator[None]:
+        """Keep it, and what it is found by, while one uses it: ``receive`` may be a bound method made for the call."""
+        if not self._users:
+            self._held = receive
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._held = self._refusal = None
+
+    async def left(self, rt: Runtime, receive: Receive) -> None:
+        """Wait until the client has left.
+
+        Raises:
+            UsageError: another message came.
+        """
+        while not self.gone:
+            if self._refusal is not None:
+                raise UsageError(self._refusal)
+            if self._reading:
+                await self._reader_has_stopped(rt)
+            else:
+                await self._read(receive)
+
+    async def _read(self, receive: Receive) -> None:
+        self._reading = True
+        try:
+            self._take(await receive())
+        finally:
+            self._reading = False
+            for waiter in self._waiters:  # all have to stop, or one of them has to read
+                waiter.wake()
+
+    async def _reader_has_stopped(self, rt: Runtime) -> None:
+        waiter = rt.waiter()
+        self._waiters.append(waiter)
+        try:
+            await waiter.wait()
+        finally:
+            self._waiters.remove(waiter)
+
+    def _take(self, message: Any) -> None:
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "http.disconnect":
+            self.gone = True
+        elif kind == "http.request":
+            self._refuse(READ_FIRST)
+        elif isinstance(kind, str) and kind.startswith("websocket."):
+            self._refuse(
+                "`handle` is for HTTP requests, and this is a WebSocket; there, write `await balancer.arun(...)`"
+            )
+        else:
+            got = short_repr(message)
+            self._refuse(f"`receive` must give the messages of an HTTP request, as request.receive does; got {got}")
+
+    def _refuse(self, why: str) -> NoReturn:
+        self._refusal = why
+        raise UsageError(why)
+
+
+_watches: WeakKeyDictionary[Receive, ClientWatch] = WeakKeyDictionary()
+
+
+def watch_of(receive: Receive) -> ClientWatch:
+    """The watch of this request. Bound methods of one object that are equal are the same ``receive``."""
+    try:
+        found = _watches.get(receive)
+        if found is None:
+            found = _watches[receive] = ClientWatch()
+    except TypeError:  # it can't be hashed or weakly referenced, so no second call could know it
+        return ClientWatch()
+    return found
