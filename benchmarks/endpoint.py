@@ -23,7 +23,7 @@ from attrs import define, field
 
 from examples.shop.start_backends import Places, backends, process
 
-APPS = {"rio_chain": "examples.shop.fastapi_app:benchmarked", "by hand": "benchmarks.by_hand.endpoint:app"}
+APPS = {"rio_chain": "benchmarks.endpoint_app:app", "by hand": "benchmarks.by_hand.endpoint:app"}
 CLIENTS = 200
 PRODUCTS = 900
 
@@ -129,7 +129,10 @@ def measured(options: argparse.Namespace) -> dict[str, list[Round]]:
     with backends() as places:
         places.set_faults(errors=options.errors, stalls=options.stalls, latency=options.latency)
         names = list(APPS)
-        with server(APPS[names[0]], places, options.loop) as first, server(APPS[names[1]], places, options.loop) as other:
+        with (
+            server(APPS[names[0]], places, options.loop) as first,
+            server(APPS[names[1]], places, options.loop) as other,
+        ):
             ports = dict(zip(names, (first, other), strict=True))
             for name in names:
                 asyncio.run(load(ports[name], 500, CLIENTS))
@@ -154,7 +157,12 @@ def table(rounds: dict[str, list[Round]]) -> str:
         ratio = statistics.median(pairs)
         lines.append(f"{name:28}{mine:12.2f}{theirs:12.2f}{ratio:8.3f}x   {min(pairs):.3f} .. {max(pairs):.3f}")
     for name, some in rounds.items():
-        lines.append(f"{name}: " + ", ".join(f"{many} x {status}" for status, many in sum((one.statuses for one in some), Counter()).most_common()))
+        lines.append(
+            f"{name}: "
+            + ", ".join(
+                f"{many} x {status}" for status, many in sum((one.statuses for one in some), Counter()).most_common()
+            )
+        )
     return "\n".join(lines)
 
 

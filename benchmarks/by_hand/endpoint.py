@@ -359,4 +359,3 @@ async def cpu() -> dict[str, float]:
     """Seconds of processor time so far, of this process."""
     times = os.times()
     return {"seconds": times.user + times.system}
-

@@ -10,9 +10,9 @@ import aiohttp
 import aiosqlite
 
 from examples.shop.chains import BackendDown, Chains, Review
-from examples.shop.functions import REVIEWS, AsyncFunctions, checked
+from examples.shop.functions import REVIEWS, AsyncFunctions, checked, time_left
 from examples.shop.start_backends import Places
-from rio_chain import Deadline, Task
+from rio_chain import Task
 
 
 class AsyncioClient:
@@ -27,7 +27,7 @@ class AsyncioClient:
     async def get(self, url: str) -> Any:
         """One call. What is left of its limits goes along as a header."""
         try:
-            async with self._web.get(url, headers=Deadline.current().headers()) as answer:
+            async with self._web.get(url, headers=time_left()) as answer:
                 return checked(answer.status, await answer.read())
         except aiohttp.ClientError as error:
             raise BackendDown(str(error)) from error

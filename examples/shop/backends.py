@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -120,7 +121,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature of Protocol
         """The client has left. A call that is not answered yet is not answered any more."""
-        self.backend.connections.discard(self.transport)  # type: ignore[arg-type]
+        if self.transport is not None:
+            self.backend.connections.discard(self.transport)
         if self.late is not None:
             self.late.cancel()
             self.backend.stats.disconnected += 1
@@ -190,10 +192,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     backend = Backend(ANSWERS[asked.name], random.Random(f"{asked.name}/{asked.seed}"))  # noqa: S311 - no secret
-    try:
-        asyncio.run(serve(backend))
-    except KeyboardInterrupt:  # Ctrl-C in the terminal goes to all processes; the parent ends this one
-        pass
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the shop drains first
+    asyncio.run(serve(backend))
 
 
 if __name__ == "__main__":

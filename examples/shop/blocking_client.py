@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 
 from examples.shop.chains import BackendDown, Chains
-from examples.shop.functions import BlockingFunctions, checked
+from examples.shop.functions import BlockingFunctions, checked, time_left
 from examples.shop.start_backends import Places
-from rio_chain import Deadline, remaining
+from rio_chain import remaining
 
 POOL = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
@@ -28,7 +28,7 @@ class BlockingClient:
         without it an abandoned call would keep its thread for as long as the backend stalls.
         """
         try:
-            answer = self._web.get(url, headers=Deadline.current().headers(), timeout=remaining() / 1000)
+            answer = self._web.get(url, headers=time_left(), timeout=remaining() / 1000)
         except httpx2.HTTPError as error:
             raise BackendDown(str(error)) from error
         return checked(answer.status_code, answer.content)

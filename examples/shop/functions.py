@@ -16,7 +16,7 @@ from attrs import frozen
 
 from examples.shop.chains import BackendDown, Chains, Missing, Price, Product, Review, Stock, shop_chains
 from examples.shop.start_backends import Places
-from rio_chain import Task
+from rio_chain import Task, remaining
 
 REVIEWS = "select stars, text from reviews where product = ?"
 
@@ -28,6 +28,11 @@ def checked(status: int, body: bytes) -> Any:
     if status != 200:
         raise BackendDown(f"status {status}")
     return json.loads(body)
+
+
+def time_left() -> dict[str, str]:
+    """What is left of the limits around a call, for its backend. ``Deadline.current().headers()`` has more dialects."""
+    return {"x-deadline-ms": str(max(0, int(remaining())))}
 
 
 @frozen

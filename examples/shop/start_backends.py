@@ -99,7 +99,7 @@ def first_line(started: subprocess.Popen[str]) -> str:
     assert started.stdout is not None  # noqa: S101 - it is a pipe
     line = started.stdout.readline().strip()
     if not line:
-        raise RuntimeError(f"a backend did not start: {started.args}")
+        raise RuntimeError(f"a backend did not start: {started.args!r}")
     return line
 
 

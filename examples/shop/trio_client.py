@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 
 from examples.shop.chains import BackendDown, Chains
-from examples.shop.functions import AsyncFunctions, BlockingReviews, checked
+from examples.shop.functions import AsyncFunctions, BlockingReviews, checked, time_left
 from examples.shop.start_backends import Places
-from rio_chain import Deadline, Task
+from rio_chain import Task
 
 POOL = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
@@ -27,7 +27,7 @@ class TrioClient:
     async def get(self, url: str) -> Any:
         """One call. What is left of its limits goes along as a header."""
         try:
-            answer = await self._web.get(url, headers=Deadline.current().headers())
+            answer = await self._web.get(url, headers=time_left())
         except httpx2.HTTPError as error:
             raise BackendDown(str(error)) from error
         return checked(answer.status_code, answer.content)

@@ -1,0 +1,20 @@
+"""The page of ``examples/shop`` with nothing around it: what ``benchmarks.endpoint`` holds against the one by hand."""
+
+from __future__ import annotations
+
+import os
+
+from examples.shop.asyncio_client import AsyncioClient
+from examples.shop.limits import BUFFER, WORKERS
+from examples.shop.start_backends import Places
+from examples.shop.web import Shop, application
+from rio_chain import Balancer
+
+app = application(Shop(AsyncioClient(Places.from_env()), Balancer(workers=WORKERS, buffer=BUFFER)))
+
+
+@app.get("/cpu")
+async def cpu() -> dict[str, float]:
+    """Seconds of processor time so far, of this process."""
+    times = os.times()
+    return {"seconds": times.user + times.system}
