@@ -14,7 +14,7 @@ from attrs import frozen
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
@@ -36,42 +36,63 @@ class Hit:
     value: Any
 
 
-async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Position) -> Hit | None:
-    """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
-    _, depth, value = place
-    _, layers, low, high, _, outside, _ = entering(op)
-    log, alone = strand.run.log, high - low == 1
-    # the record of the only task; a call that is let in right away needs none
-    only = record_of(log, low) if alone and log[low] is not None else None
+def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) -> tuple[int, Entered | None]:
+    """Enter the layers of an ADMIT, the outermost first, up to one that does not let the call in right away.
+
+    Gives the number of that layer, and what it has answered, None: it was not asked yet. -1: all were entered.
+    """
+    pc, depth, value = place
+    _, layers, low, high, _, _, shared = op
+    deadline = frames[-1].deadline if frames else strand.parent_deadline
+    now = strand.rt.now
     for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
         layer = layers[k]
-        got: Permit | Hit | Entered = None
+        permit: Permit | None = None
         if isinstance(layer, Policy) and layer.asked:
-            quick = layer.key is None and layer.held == "run" and not (layer.users_code or strand.observed)
-            if quick:
-                got = layer.enter(Call(clock=strand.rt.now, priority=strand.run.urgency()))
-            if not quick or not isinstance(got, Permit):
-                if alone:
-                    only = record_of(log, low)
-                    only.status = "running"  # its turn has come, even if it is only to wait
-                strand.deadline = frames[-1].deadline if frames else strand.parent_deadline
-                strand.slot.arm(strand.deadline)
-                try:
-                    if quick:
-                        got = await _answered(strand, layer, got)
-                    else:
-                        used = tuple([strand.kept[place] for place in outside])
-                        got = await _enter_policy(strand, layer, value, used, low if alone else None)
-                except Exception as exc:
-                    if only is not None:
-                        only.failed(exc.error if isinstance(exc, Fail) else exc)
-                    raise
-                if isinstance(got, Hit):
-                    return got
-        frame = push(frames, strand.parent_deadline, strand.rt.now(), op, (place[0], k, value))
-        frame.permit = got
-    if only is not None:
-        only.status = None
+            if layer.key is not None or layer.held != "run" or layer.users_code or strand.observed:
+                return k, None
+            got = layer.enter(Call(clock=now, priority=strand.run.urgency()))
+            if not isinstance(got, Permit):
+                return k, got
+            permit = got
+        frame = Frame(layer, (pc, k, value), low, high, k <= shared, now(), deadline)
+        frame.permit = permit
+        deadline = frame.deadline
+        frames.append(frame)
+    if high - low == 1 and strand.run.log[low] is not None:
+        record_of(strand.run.log, low).status = None  # it waited before, for another attempt
+    return -1, None
+
+
+async def enter_policies(  # noqa: PLR0917
+    strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None
+) -> Hit | None:
+    """Go on where ``enter_at_once`` was stuck, and enter the layers that are left."""
+    pc, _, value = place
+    _, layers, low, high, _, outside, shared = entering(op)
+    alone = high - low == 1
+    while stuck >= 0:
+        layer = cast("Policy", layers[stuck])
+        strand.deadline = deadline = frames[-1].deadline if frames else strand.parent_deadline
+        strand.slot.arm(deadline)
+        if alone:
+            record_of(strand.run.log, low).status = "running"  # its turn has come, even if it is only to wait
+        try:
+            if got is not None:
+                permit = await _answered(strand, layer, got)
+            else:
+                used = tuple([strand.kept[place] for place in outside])
+                permit = await _enter_policy(strand, layer, value, used, low if alone else None)
+        except Exception as exc:
+            if alone:
+                record_of(strand.run.log, low).failed(exc.error if isinstance(exc, Fail) else exc)
+            raise
+        if isinstance(permit, Hit):
+            return permit
+        frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
+        frame.permit = permit
+        frames.append(frame)
+        stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
 
 

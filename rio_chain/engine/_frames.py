@@ -16,7 +16,7 @@ from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
-from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op, TaskOp, entering
+from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
@@ -103,16 +103,30 @@ class Frame:
         """Whether it is of a race that needs no further answer."""
         return False
 
-    def __init__(self, layer: Layer, place: Position, low: int, high: int, *, alone: bool) -> None:
+    def __init__(  # noqa: PLR0917 - one is made for each policy of a run
+        self,
+        layer: Layer,
+        place: Position,
+        low: int,
+        high: int,
+        alone: bool,
+        entered: float,
+        deadline: float,  # noqa: FBT001
+    ) -> None:
         self.layer = layer
         self.place = place  # where what it wraps begins
         self.alone = alone  # nobody else may hold the answers of what it wraps
         self.low = low
         self.high = high
-        self.until = self.deadline = INF
+        self.entered = entered
+        self.until = INF
+        self.deadline = deadline
+        if type(layer) is Timeout:
+            self.until = until = entered + layer.seconds
+            if until < deadline:
+                self.deadline = until
         self.retries = 0
         self.delays: list[float] = []  # the waits between its attempts
-        self.entered = 0.0
         self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
         self.extra: Permit | None = None  # what the budget gave for the retry that runs
 
@@ -155,29 +169,40 @@ class Frame:
 
 def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
     """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
-    _, depth, _ = place
-    layers = TaskOp.of(op).layers if op[0] == TASK else entering(op).layers
-    for k in reversed(range(len(layers) if depth == FULL else depth)):
-        push(frames, parent_deadline, entered, op, (place[0], k, place[2]))
-
-
-def push(frames: list[Frame], parent_deadline: float, entered: float, op: Op, inside: Position) -> Frame:
-    """Enter one layer; ``inside`` is the place where what it wraps begins."""
+    pc, depth, value = place
     if op[0] == TASK:
-        task = TaskOp.of(op)
-        layer = task.layers[inside[1]]
-        frame = Frame(layer, inside, task.task, task.task + 1, alone=True)
+        layers, low = op[5], op[3]
+        high, shared = low + 1, len(layers)
     else:
-        scope = entering(op)
-        layer = scope.layers[inside[1]]
-        frame = Frame(layer, inside, scope.low, scope.high, alone=inside[1] <= scope.alone)
-    frame.entered = entered
-    frame.deadline = frames[-1].deadline if frames else parent_deadline
-    if type(layer) is Timeout:
-        frame.until = entered + layer.seconds
-        frame.deadline = min(frame.deadline, frame.until)
-    frames.append(frame)
-    return frame
+        _, layers, low, high, _, _, shared = op
+    deadline = frames[-1].deadline if frames else parent_deadline
+    for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
+        frame = Frame(layers[k], (pc, k, value), low, high, k <= shared, entered, deadline)
+        deadline = frame.deadline
+        frames.append(frame)
+
+
+def leave_in_place(strand: Strand, frames: list[Frame], pc: int, value: Any) -> bool:
+    """As ``leave``, if no policy of the instruction has to look at the value. False: nothing was left."""
+    for k in range(len(frames) - 1, -1, -1):
+        frame = frames[k]
+        if frame.place[0] != pc:
+            break
+        layer = frame.layer
+        if (layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None) is not None:
+            return False
+    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
+    while frames and frames[-1].place[0] == pc:
+        _left(frames.pop(), value)
+    if high - low == 1 and not _alone(frames):
+        strand.run.given_up(low, high)
+    return True
+
+
+def _left(frame: Frame, value: Any) -> None:
+    frame.returned()
+    if frame.permit is not None:
+        frame.permit.succeeded(value)
 
 
 async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
@@ -194,9 +219,7 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
             if strand.rt.now() >= frame.deadline:  # where it was asked in place, nothing interrupted it
                 raise LimitPassed
         frames.pop()
-        frame.returned()
-        if frame.permit is not None:
-            frame.permit.succeeded(value)
+        _left(frame, value)
     if high - low == 1 and not _alone(frames):
         strand.run.given_up(low, high)
 

@@ -24,7 +24,7 @@ from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._end_races import classified
-from rio_chain.engine._enter_policy import enter_policies
+from rio_chain.engine._enter_policy import enter_at_once, enter_policies
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
 from rio_chain.engine._frames import (
@@ -36,6 +36,7 @@ from rio_chain.engine._frames import (
     Position,
     enter,
     leave,
+    leave_in_place,
     reported,
     unwind,
 )
@@ -78,6 +79,7 @@ from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
+from rio_chain.policies._policy import Entered
 from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, note_call, record_of
@@ -248,10 +250,13 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     value = await run_fan_out(strand, cast("FanOutOp", op), value, frames, partial(_part, ops))
                     pc = op[-1]  # its `after`
                 else:
-                    _arm(strand, deadline)
                     if not frames:
                         frames = []
-                    pc, value = await _step(strand, ops, (pc, depth, value), frames)
+                    got = _step(strand, ops, (pc, depth, value), frames)
+                    if type(got) is not tuple:  # it may have to wait
+                        _arm(strand, deadline)
+                        got = await got
+                    pc, value = got
                     deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
                         limit = deadline  # the one that was left in time is not asked again
@@ -284,32 +289,45 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             return value
 
 
-async def _step(  # noqa: PLR0911 - one for each instruction
+def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
-) -> tuple[int, Any]:
-    """One of the rarer instructions: where to go on, and with what."""
+) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
+    """One of the rarer instructions: where to go on, and with what. To be awaited, if it has to wait for something."""
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
-    if code == KEEP:
+    if code == LEAVE:
+        if leave_in_place(strand, frames, op.entered_at, value):
+            return pc + 1, value
+    elif code == ADMIT:
+        stuck, got = enter_at_once(strand, frames, op, place)
+        return (pc + 1, value) if stuck < 0 else _admitted(strand, op, place, frames, stuck, got)
+    elif code == JUMP:
+        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
+        return op.to, value
+    elif code == KEEP:
         strand.kept[op.place] = value
         return pc + 1, value
-    if code == USE:
+    elif code == USE:
         return pc + 1, keyword_values(strand, op, value)
+    elif code == CONSTANT:
+        return pc + 1, fresh(op.value)
+    return _step_that_waits(strand, ops, place, frames)
+
+
+async def _step_that_waits(
+    strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
+) -> tuple[int, Any]:
+    pc, _, value = place
+    op: Any = ops[pc]
+    code = op[0]
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
-    if code == ADMIT:
-        return await _admitted(strand, op, place, frames)
-    if code == JUMP:
-        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
-        return op.to, value
     if code == LEAVE:
         await leave(strand, frames, op.entered_at, value)
-    elif code == CONSTANT:
-        value = fresh(op.value)
     elif code == HANDLER:
         call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
@@ -319,9 +337,11 @@ async def _step(  # noqa: PLR0911 - one for each instruction
     return pc + 1, value
 
 
-async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]) -> tuple[int, Any]:
+async def _admitted(  # noqa: PLR0917
+    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
+) -> tuple[int, Any]:
     """Enter policies that may have to wait. Where one of them has an answer, what it wraps is not called."""
-    hit = await enter_policies(strand, frames, op, place)
+    hit = await enter_policies(strand, frames, op, place, stuck, got)
     if hit is None:
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = entering(op)
