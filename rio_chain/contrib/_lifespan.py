@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import partial
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -40,6 +39,13 @@ class Lifespan:
         """A block in which the balancer is open, as FastAPI and Starlette want it."""
         return self._open(app)
 
+    def retire(self) -> None:
+        """From now on ``readiness`` says no; requests are still served. For an orchestrator that asks before it stops.
+
+        From any thread and any signal handler. A start of the application takes it back.
+        """
+        _stopping.add(self._balancer)
+
     @asynccontextmanager
     async def _open(self, app: object) -> AsyncGenerator[Any]:
         if self._around is None:
@@ -54,11 +60,11 @@ class Lifespan:
         balancer = self._balancer
         _stopping.discard(balancer)
         async with balancer:
-            with _at_signals(self._signals, partial(_stopping.add, balancer)):
+            with _at_signals(self._signals, self.retire):
                 try:
                     yield
                 finally:
-                    _stopping.add(balancer)
+                    self.retire()
             await balancer.aclose(self._grace)
 
     async def serve(
@@ -134,7 +140,12 @@ def lifespan(
             f"got {short_repr(around)}"
         )
     seconds(grace, "grace", zero=True)
-    return Lifespan(balancer, around, grace, tuple(signals))
+    wanted: Any = signals
+    numbers = tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
+    if not isinstance(wanted, Iterable) or not all(isinstance(number, int) for number in numbers):
+        wrong = next((number for number in numbers if not isinstance(number, int)), wanted)
+        raise ChainDefinitionError(f"`signals` must be numbers of signals; got {short_repr(wrong)}")
+    return Lifespan(balancer, around, grace, numbers)
 
 
 def readiness(balancer: Balancer) -> Reply:

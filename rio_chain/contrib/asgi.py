@@ -92,10 +92,15 @@ async def handle(
             f"`receive` must be the `receive` of an ASGI request, as in handle(request.receive, ...); "
             f"got {short_repr(given)}"
         )
+    whose: Any = balancer
+    if not isinstance(whose, Balancer):
+        raise ChainDefinitionError(f"`balancer` must be a Balancer; got {short_repr(whose)}")
     rt = runtime_here()
     limit = _limited(rt.now, deadline, cap, headers, deadline_header)
     urgency = 0 if priority is None else callback(priority, "priority", _PRIORITY, one=False)()
     watch = watch_of(receive)
+    if watch.gone:
+        raise ClientGone(_GONE)
 
     async def run() -> Outcome[Out]:
         return await balancer.arun(
@@ -105,11 +110,14 @@ async def handle(
     with watch.used(receive):
         _, outcome = await rt.race([partial(watch.left, rt, receive), run], _decided)
     if outcome is STOPPED:
-        raise ClientGone("the client has left, so its request was cancelled")
+        raise ClientGone(_GONE)
     return outcome  # type: ignore[no-any-return]  # a race gives values of any type
 
 
 _PRIORITY = "a plain function without arguments that gives a number, as in priority=lambda: 5 if user.paid else 0"
+
+
+_GONE = "the client has left, so its request was cancelled"
 
 
 def _decided(_: object) -> bool:
@@ -131,7 +139,12 @@ def _limited(
     if deadline_header is not None:
         if headers is None:
             raise ChainDefinitionError("`deadline_header` needs the headers too; write `headers=request.headers`")
-        names = (deadline_header,) if isinstance(deadline_header, str) else tuple(deadline_header)
+        given: Any = deadline_header
+        names = (given,) if isinstance(given, str) else given
+        if not isinstance(names, (tuple, list)):
+            raise ChainDefinitionError(
+                f"`deadline_header` must be the name of a header, or names; got {short_repr(given)}"
+            )
         try:
             sent = seconds_sent(headers, names)
         except DeadlineHeaderError as error:
