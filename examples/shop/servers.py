@@ -55,18 +55,18 @@ def on_threads(places: Places, listening: socket.socket) -> None:
     from examples.shop.flask_app import application  # noqa: PLC0415
 
     client = BlockingClient(places)
+    host, port = listening.getsockname()
     with Balancer("thread", workers=WORKERS, buffer=BUFFER) as balancer:
         app = application(client.chains, balancer)
-        host, port = listening.getsockname()
         server = make_server(host, port, app, threaded=True, fd=listening.fileno())
+        server.daemon_threads = False  # type: ignore[attr-defined]  # so that closing it waits for its requests
         before = signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
         try:
             server.serve_forever()
         finally:
             signal.signal(signal.SIGTERM, before)
-            balancer.close(1_000 * DRAIN)  # the threads of requests that have been accepted get their answers
             server.server_close()
-            client.close()
+    client.close()
 
 
 SERVERS: dict[str, Callable[[Places, socket.socket], None]] = {

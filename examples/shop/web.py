@@ -14,6 +14,7 @@ from examples.shop.chains import Chains, Missing
 from examples.shop.limits import DEADLINE, QUEUE_TIMEOUT, urgency
 from rio_chain import Balancer, Outcome, RioError
 from rio_chain import Request as Wanted
+from rio_chain.balancer import Stats
 from rio_chain.contrib.asgi import Reply, handle, lifespan, liveness, readiness, respond_to
 
 Out = TypeVar("Out")
@@ -97,7 +98,17 @@ def application(shop: Shop) -> FastAPI:
     async def live() -> Response:
         return plain(liveness(shop.balancer))
 
+    @app.get("/stats")
+    async def stats() -> dict[str, int]:
+        return counts(shop.balancer.stats())
+
     return app
+
+
+def counts(stats: Stats) -> dict[str, int]:
+    """How many requests run, wait, and have ended, and how."""
+    names = ("running", "queued", "abandoned", "done", "rejected", "succeeded", "failed", "timed_out", "cancelled")
+    return {name: getattr(stats, name) for name in names}
 
 
 def plain(reply: Reply) -> Response:

@@ -7,6 +7,7 @@ FastAPI, Starlette and any other application, on uvicorn, hypercorn and any othe
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -97,7 +98,7 @@ async def handle(
         raise ChainDefinitionError(f"`balancer` must be a Balancer; got {short_repr(whose)}")
     rt = runtime_here()
     limit = _limited(rt.now, deadline, cap, headers, deadline_header)
-    urgency = 0 if priority is None else callback(priority, "priority", _PRIORITY, one=False)()
+    urgency = 0 if priority is None else _urgency(priority)
     watch = watch_of(receive)
     if watch.gone:
         raise ClientGone(_GONE)
@@ -118,6 +119,17 @@ _PRIORITY = "a plain function without arguments that gives a number, as in prior
 
 
 _GONE = "the client has left, so its request was cancelled"
+
+
+def _urgency(priority: Callable[[], float]) -> float:
+    """What the function gives. Whether it is a plain function is looked at only if that is no number."""
+    got: Any = priority() if callable(priority) else None
+    if isinstance(got, (int, float)):
+        return got
+    if inspect.iscoroutine(got):
+        got.close()
+    checked: float = callback(priority, "priority", _PRIORITY, one=False)()
+    return checked
 
 
 def _decided(_: object) -> bool:
