@@ -89,11 +89,20 @@ def line(event: Event) -> str:
         "attempt": event.attempt,
         "replica": event.replica,
         "status": event.status,
-        "error": None if event.error is None else f"{type(event.error).__name__}: {event.error}",
+        "error": None if event.error is None else described(event.error),
     }
     if event.outcome is not None:
-        told |= {"status": "succeeded" if event.outcome.ok else "failed", "value": event.outcome.value_or(None)}
+        told |= (
+            {"status": "succeeded", "value": event.outcome.value}
+            if event.outcome.ok
+            else {"status": "failed", "value": None, "error": described(event.outcome.error)}
+        )
     return f"data: {json.dumps(told)}\n\n"
+
+
+def described(error: object) -> str:
+    """An error, for those who run the shop. Its customers are told less."""
+    return f"{type(error).__name__}: {error}"
 
 
 def as_row(outcome: Outcome[Any]) -> dict[str, Any]:
@@ -104,6 +113,6 @@ def as_row(outcome: Outcome[Any]) -> dict[str, Any]:
         "elapsed": round(outcome.elapsed, 1),
         "queued": round(outcome.queued, 1),
         "attempts": sum(response.attempts for response in outcome),
-        "error": None if outcome.ok else f"{type(outcome.error).__name__}: {outcome.error}",
+        "error": None if outcome.ok else described(outcome.error),
         "timeline": str(outcome.timeline()),
     }

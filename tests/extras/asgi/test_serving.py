@@ -166,7 +166,11 @@ def test_a_start_up_that_fails_ends_the_server(serve: Any, kind: str, capfd: pyt
 
 
 def errors_in(error: BaseException) -> list[BaseException]:
-    return [one for part in error.exceptions for one in errors_in(part)] if isinstance(error, BaseExceptionGroup) else [error]
+    return (
+        [one for part in error.exceptions for one in errors_in(part)]
+        if isinstance(error, BaseExceptionGroup)
+        else [error]
+    )
 
 
 PROGRAM = """
@@ -221,8 +225,22 @@ PROGRAM = """
 """
 COMMANDS = {
     "uvicorn": ["uvicorn", "main:app", "--log-level=warning", "--port={}"],
-    "hypercorn": ["hypercorn", "main:app", "--log-level=warning", "--graceful-timeout=5", "--workers=0", "-b=127.0.0.1:{}"],
-    "hypercorn-trio": ["hypercorn", "main:app", "--log-level=warning", "--graceful-timeout=5", "-k=trio", "-b=127.0.0.1:{}"],
+    "hypercorn": [
+        "hypercorn",
+        "main:app",
+        "--log-level=warning",
+        "--graceful-timeout=5",
+        "--workers=0",
+        "-b=127.0.0.1:{}",
+    ],
+    "hypercorn-trio": [
+        "hypercorn",
+        "main:app",
+        "--log-level=warning",
+        "--graceful-timeout=5",
+        "-k=trio",
+        "-b=127.0.0.1:{}",
+    ],
 }
 
 

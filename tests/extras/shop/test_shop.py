@@ -20,7 +20,6 @@ WORKERS, BUFFER, QUEUE_TIMEOUT = 32, 200, 500
 PRODUCTS = 1_000
 
 
-
 @pytest.fixture(scope="module", params=["uvicorn", "hypercorn"])
 def shop(request: pytest.FixtureRequest) -> Iterator[ShopProcess]:
     with running(request.param) as process:
