@@ -17,7 +17,7 @@ The map, from the bottom up. Each file may import from those above it, never fro
     _facade      what .run(), .svg() and the like of data do
     dsl/         what a user writes: Task, >>, the policy calls, fan_out, each, choose
     testing/     what users need to test their chains
-    contrib/     adapters to other libraries, which are extras: OpenTelemetry, Prometheus
+    contrib/     adapters to what a program uses: ASGI, WSGI; OpenTelemetry and Prometheus, which are extras
     demo/        what rio-chain demo runs
     cli/         the command rio-chain
 

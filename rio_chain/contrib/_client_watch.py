@@ -6,8 +6,7 @@ what it has read is kept as long as the request's ``receive`` is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -41,18 +40,17 @@ class ClientWatch:
         self._users = 0
         self._held: Receive | None = None
 
-    @contextmanager
-    def used(self, receive: Receive) -> Generator[None]:
-        """Keep it, and what it is found by, while one uses it: ``receive`` may be a bound method made for the call."""
+    def enter(self, receive: Receive) -> None:
+        """One more uses it, so it is kept, and found by ``receive``: that may be a bound method made for the call."""
         if not self._users:
             self._held = receive
         self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._held = self._refusal = None
+
+    def leave(self) -> None:
+        """One that has entered uses it no more."""
+        self._users -= 1
+        if not self._users:
+            self._held = self._refusal = None
 
     async def left(self, rt: Runtime, receive: Receive) -> None:
         """Wait until the client has left.
@@ -65,17 +63,14 @@ class ClientWatch:
                 raise UsageError(self._refusal)
             if self._reading:
                 await self._reader_has_stopped(rt)
-            else:
-                await self._read(receive)
-
-    async def _read(self, receive: Receive) -> None:
-        self._reading = True
-        try:
-            self._take(await receive())
-        finally:
-            self._reading = False
-            for waiter in self._waiters:  # all have to stop, or one of them has to read
-                waiter.wake()
+                continue
+            self._reading = True
+            try:
+                self._take(await receive())
+            finally:
+                self._reading = False
+                for waiter in self._waiters:  # all have to stop, or one of them has to read
+                    waiter.wake()
 
     async def _reader_has_stopped(self, rt: Runtime) -> None:
         waiter = rt.waiter()

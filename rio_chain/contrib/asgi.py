@@ -103,13 +103,14 @@ async def handle(
     if watch.gone:
         raise ClientGone(_GONE)
 
-    async def run() -> Outcome[Out]:
-        return await balancer.arun(
-            request, priority=urgency, deadline=limit, queue_timeout=queue_timeout, on_full=on_full
-        )
-
-    with watch.used(receive):
+    run = partial(
+        balancer.arun, request, priority=urgency, deadline=limit, queue_timeout=queue_timeout, on_full=on_full
+    )
+    watch.enter(receive)
+    try:
         _, outcome = await rt.race([partial(watch.left, rt, receive), run], _decided)
+    finally:
+        watch.leave()
     if outcome is STOPPED:
         raise ClientGone(_GONE)
     return outcome  # type: ignore[no-any-return]  # a race gives values of any type

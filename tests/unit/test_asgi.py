@@ -1,4 +1,4 @@
-"""``handle``: a request runs until it is done or its client has left, and nothing that came over the wire is trusted."""
+"""``handle``: a request runs until it is done or its client has left, and nothing of the HTTP request is trusted."""
 
 from __future__ import annotations
 
@@ -232,10 +232,13 @@ def test_a_watch_is_found_as_long_as_a_call_uses_it() -> None:
     assert watch_of(client.receive) is not watch
     held = client.receive
     watch = watch_of(held)
-    with watch.used(held):
-        del held
-        gc.collect()
-        assert watch_of(client.receive) is watch
+    watch.enter(held)
+    del held
+    gc.collect()
+    assert watch_of(client.receive) is watch
+    watch.leave()
+    gc.collect()
+    assert watch_of(client.receive) is not watch
 
 
 @each
@@ -377,9 +380,8 @@ def test_a_balancer_on_threads_is_told_too(run: Callable[[Any], None]) -> None:
         await main()
 
     async def main() -> None:
-        with Balancer("thread", workers=2) as balancer:
-            with pytest.raises(ClientGone):
-                await handle(Client(10).receive, balancer, Task(backend.take)(30_000))
+        with Balancer("thread", workers=2) as balancer, pytest.raises(ClientGone):
+            await handle(Client(10).receive, balancer, Task(backend.take)(30_000))
         assert backend.notes == ["began", "cancelled"]
 
     backend = Backend()
@@ -603,7 +605,9 @@ def test_the_priority_is_what_the_function_gives(executor: str) -> None:
 def test_a_priority_that_is_no_function_is_refused(priority: Any) -> None:
     async def main(balancer: Balancer) -> None:
         client = Client()
-        with pytest.raises(ChainDefinitionError, match="`priority` must be a plain function without arguments .*=lambda"):
+        with pytest.raises(
+            ChainDefinitionError, match=r"`priority` must be a plain function without arguments .*=lambda"
+        ):
             await handle(client.receive, balancer, Task(sleep)(1), priority=priority)
         assert client.reads == 0
 

@@ -354,5 +354,3 @@ def test_in_a_forked_child_it_is_not_live() -> None:
         os.close(write)
         assert "ready=False, live=False" in said
         assert balancer.health().ready
-
-

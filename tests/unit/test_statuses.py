@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from returns.result import Failure, Success
 
-import rio_chain.contrib.asgi as asgi
-import rio_chain.contrib.wsgi as wsgi
 from rio_chain import (
     Abandoned,
     Balancer,
@@ -43,11 +41,12 @@ from rio_chain import (
     UsageError,
     errors,
 )
+from rio_chain.contrib import asgi, wsgi
 from rio_chain.contrib._statuses import LONGEST_WAIT, SPREAD, TABLE, retry_after
 from rio_chain.contrib.asgi import Reply, respond_to
 from rio_chain.testing import run_virtual, sleep
 
-SECRET = "postgres://admin:hunter2@db"
+SECRET = "postgres://admin:hunter2@db"  # noqa: S105 - it stands for one
 
 
 def keyed() -> LimitExceeded:
@@ -142,13 +141,17 @@ def test_success_is_200() -> None:
         assert respond_to(got) == (200, {}, "OK")
 
 
-@pytest.mark.parametrize("error", [ValueError(SECRET), OSError(SECRET), TimeoutError(SECRET), KeyError(SECRET), SECRET, None, 5])
+@pytest.mark.parametrize(
+    "error", [ValueError(SECRET), OSError(SECRET), TimeoutError(SECRET), KeyError(SECRET), SECRET, None, 5]
+)
 def test_what_ended_a_run_is_the_error_of_a_backend(error: Any) -> None:
     for got in (failed(error), Failure(error)):
         assert respond_to(got) == (502, {}, "A backend failed.")
 
 
-@pytest.mark.parametrize("error", [ValueError(SECRET), OSError(SECRET), KeyError(SECRET), TimeoutError(SECRET), SECRET, None, 5])
+@pytest.mark.parametrize(
+    "error", [ValueError(SECRET), OSError(SECRET), KeyError(SECRET), TimeoutError(SECRET), SECRET, None, 5]
+)
 def test_what_comes_alone_is_unknown(error: Any) -> None:
     assert respond_to(error) == (500, {}, "Internal server error.")
 

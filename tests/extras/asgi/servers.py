@@ -10,11 +10,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from attrs import define, field
-
 import anyio
 import trio
 import uvicorn
+from attrs import define, field
 from hypercorn.asyncio import serve as serve_on_asyncio
 from hypercorn.config import Config
 from hypercorn.trio import serve as serve_on_trio
@@ -161,7 +160,7 @@ def config_of(port: int) -> Config:
 
 def on_hypercorn(app: Any, port: int, stop: threading.Event) -> None:
     async def stopped() -> None:
-        while not stop.is_set():
+        while not stop.is_set():  # noqa: ASYNC110 - another thread sets it
             await asyncio.sleep(0.01)
 
     asyncio.run(serve_on_asyncio(app, config_of(port), shutdown_trigger=stopped))
@@ -169,7 +168,7 @@ def on_hypercorn(app: Any, port: int, stop: threading.Event) -> None:
 
 def on_hypercorn_with_trio(app: Any, port: int, stop: threading.Event) -> None:
     async def stopped() -> None:
-        while not stop.is_set():
+        while not stop.is_set():  # noqa: ASYNC110 - as above
             await trio.sleep(0.01)
 
     async def main() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-for package in ("starlette", "uvicorn", "hypercorn", "wsproto"):
-    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test-extras]'")
+pytest.importorskip("starlette", reason="needs .[test-extras]")
+pytest.importorskip("uvicorn", reason="needs .[test-extras]")
+pytest.importorskip("hypercorn", reason="needs .[test-extras]")
 
 from extras.asgi.servers import LONG, Served
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-for package in ("starlette", "uvicorn", "hypercorn", "wsproto"):
-    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test-extras]'")
+pytest.importorskip("starlette", reason="needs .[test-extras]")
+pytest.importorskip("uvicorn", reason="needs .[test-extras]")
+pytest.importorskip("hypercorn", reason="needs .[test-extras]")
 
 from extras.asgi.servers import Served, Site, free_port, serving
 
@@ -270,7 +271,7 @@ def program(folder: Path, server: str, *, wait: bool) -> Iterator[tuple[subproce
 
 @pytest.mark.parametrize("server", COMMANDS)
 def test_at_sigterm_it_is_not_ready_then_drains_then_closes(tmp_path: Path, server: str) -> None:
-    """A worker of hypercorn with trio gets no signal: the process above it does, and shuts it down when it has drained."""
+    """A worker of hypercorn with trio gets no signal: the process above it does, and shuts it down in the end."""
     hears = server != "hypercorn-trio"
     with program(tmp_path, server, wait=hears) as (process, port):
         served = Served(Site(), port)
