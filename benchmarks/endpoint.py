@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import socket
 import statistics
 import sys
@@ -26,6 +27,7 @@ from examples.shop.start_backends import Places, backends, process
 APPS = {"rio_chain": "benchmarks.endpoint_app:app", "by hand": "benchmarks.by_hand.endpoint:app"}
 CLIENTS = 200
 PRODUCTS = 900
+LEAST, TRIES = 0.98, 5
 
 
 @define
@@ -125,6 +127,18 @@ def server(app: str, places: Places, loop: str) -> Iterator[int]:
         yield port
 
 
+def undisturbed(port: int, requests: int, clients: int) -> Round:
+    """A round in which nearly all were answered. Where the machine stops for a moment, breakers open, and what is
+    refused costs nothing.
+    """
+    for _ in range(TRIES):
+        found = asyncio.run(load(port, requests, clients))
+        if found.statuses[200] >= LEAST * requests:
+            return found
+        time.sleep(3)  # until the breakers have closed
+    raise SystemExit(f"this machine is too busy: {dict(found.statuses)}")
+
+
 def measured(options: argparse.Namespace) -> dict[str, list[Round]]:
     with backends() as places:
         places.set_faults(errors=options.errors, stalls=options.stalls, latency=options.latency)
@@ -135,11 +149,11 @@ def measured(options: argparse.Namespace) -> dict[str, list[Round]]:
         ):
             ports = dict(zip(names, (first, other), strict=True))
             for name in names:
-                asyncio.run(load(ports[name], 500, CLIENTS))
+                asyncio.run(load(ports[name], 500, options.clients))
             rounds: dict[str, list[Round]] = {name: [] for name in names}
             for number in range(options.rounds):
                 for name in names if number % 2 else reversed(names):
-                    rounds[name].append(asyncio.run(load(ports[name], options.requests, CLIENTS)))
+                    rounds[name].append(undisturbed(ports[name], options.requests, options.clients))
     return rounds
 
 
@@ -170,13 +184,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.endpoint", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--requests", type=int, default=4_000, help="in one round of one application")
+    parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="uvloop")
     parser.add_argument("--errors", type=float, default=0.02)
     parser.add_argument("--stalls", type=float, default=0.002)
     parser.add_argument("--latency", type=float, default=6)
-    parser.add_argument("--ours", default=APPS["rio_chain"])
+    parser.add_argument("--attempt", type=int, default=300, help="ms; more where the machine is busy")
     options = parser.parse_args()
-    APPS["rio_chain"] = options.ours
+    os.environ["SHOP_ATTEMPT"] = str(options.attempt)
     print(table(measured(options)))
     return 0
 

@@ -10,7 +10,8 @@ from examples.shop.start_backends import Places
 from examples.shop.web import Shop, application
 from rio_chain import Balancer
 
-app = application(Shop(AsyncioClient(Places.from_env()), Balancer(workers=WORKERS, buffer=BUFFER)))
+client = AsyncioClient(Places.from_env(), float(os.environ.get("SHOP_ATTEMPT", "300")))
+app = application(Shop(client, Balancer(workers=WORKERS, buffer=BUFFER)))
 
 
 @app.get("/cpu")

@@ -30,6 +30,7 @@ from fastapi import FastAPI, Request, Response
 WORKERS, BUFFER, QUEUE_TIMEOUT = 32, 200, 0.5
 DEADLINE, MOST, PAGE = 5.0, 30.0, 2.0
 BACKOFF, LONGEST_BACKOFF = 0.02, 0.2
+ATTEMPT = float(os.environ.get("SHOP_ATTEMPT", "300")) / 1000
 MEMBERS = frozenset({"Bearer ada", "Bearer grace"})
 DIGITS = 15
 
@@ -166,7 +167,7 @@ class Shop:
 
     async def reviews(self, number: int) -> list[dict[str, Any]]:
         try:
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(ATTEMPT):
                 rows = await self.database.execute_fetchall(
                     "select stars, text from reviews where product = ?", (number,)
                 )
@@ -231,19 +232,22 @@ class Shop:
                 task.cancel()
             if running:
                 await asyncio.wait(running)
+            for task in tasks:
+                if not task.cancelled():
+                    task.exception()  # or asyncio logs that nobody has looked at it
 
     async def stock(self, get: Get, number: int, until: float) -> Any:
         try:
             return await self.guarded(
-                self.breakers["stock"], lambda key, at: self.hedged(get, key, at), number, 0.3, until
+                self.breakers["stock"], lambda key, at: self.hedged(get, key, at), number, ATTEMPT, until
             )
         except (TimeoutError, Broken, Open, Missing, aiohttp.ClientError):
             return None
 
     async def page(self, number: int, until: float) -> bytes:
-        product = await self.guarded(self.breakers["catalogue"], get_product, number, 0.3, until)
+        product = await self.guarded(self.breakers["catalogue"], get_product, number, ATTEMPT, until)
         async with asyncio.TaskGroup() as group:
-            price = group.create_task(self.guarded(self.breakers["prices"], get_price, number, 0.3, until))
+            price = group.create_task(self.guarded(self.breakers["prices"], get_price, number, ATTEMPT, until))
             stock = group.create_task(self.stock(get_stock, number, until))
             reviews = group.create_task(self.reviews(number))
         found = stock.result()

@@ -18,8 +18,8 @@ from rio_chain import Task
 class AsyncioClient:
     """Connections that ``open`` opens, on the loop that uses them. The chains can be built and shown before that."""
 
-    def __init__(self, places: Places) -> None:
-        self.chains: Chains = AsyncFunctions(places, self.get).chains(Task(self.read_reviews))
+    def __init__(self, places: Places, attempt: float = 300) -> None:
+        self.chains: Chains = AsyncFunctions(places, self.get).chains(Task(self.read_reviews), attempt)
         self._places = places
         self._web: aiohttp.ClientSession
         self._database: aiosqlite.Connection

@@ -99,17 +99,18 @@ def shop_chains(
     fetch_price: Task[[int], Price],
     fetch_stock: Task[[int], Stock],
     read_reviews: Task[[int], list[Review]],
+    attempt: float = 300,
 ) -> Chains:
     """The chains over four functions, which may be sync or async.
 
-    Each attempt has its limit, each backend its breaker, and faults are tried again. A stock that is late is asked a
+    Each attempt has ``attempt`` milliseconds, each backend its breaker, and faults are tried again. A stock that is late is asked a
     second time. Without stock or reviews there is a page all the same; without product or price there is none.
     """
-    product = fetch_product.timeout(300).breaker(breaker("catalogue")).retry(2, on=FAULTS, backoff=QUICK)
-    price = fetch_price.timeout(300).breaker(breaker("prices")).retry(2, on=FAULTS, backoff=QUICK)
-    hedged = fetch_stock.replica(2, after=60).timeout(300).breaker(breaker("stock"))
+    product = fetch_product.timeout(attempt).breaker(breaker("catalogue")).retry(2, on=FAULTS, backoff=QUICK)
+    price = fetch_price.timeout(attempt).breaker(breaker("prices")).retry(2, on=FAULTS, backoff=QUICK)
+    hedged = fetch_stock.replica(2, after=60).timeout(attempt).breaker(breaker("stock"))
     stock = hedged.retry(2, on=FAULTS, backoff=QUICK).or_else(None)
-    reviews = read_reviews.timeout(300).or_else([])
+    reviews = read_reviews.timeout(attempt).or_else([])
     parts = number_of >> (price & stock & reviews)
     page = (product >> parts >> Task(render).inline().using(product=product)).timeout(2_000)
     return Chains(product, price, stock, reviews, page.named("page"))

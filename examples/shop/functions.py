@@ -57,9 +57,10 @@ class AsyncFunctions:
         found: Stock = await self.get(f"{self.places.stock}/stock/{number}")
         return found
 
-    def chains(self, read_reviews: Task[[int], list[Review]]) -> Chains:
+    def chains(self, read_reviews: Task[[int], list[Review]], attempt: float = 300) -> Chains:
         """The chains over these functions; the database needs one of its own."""
-        return shop_chains(Task(self.fetch_product), Task(self.fetch_price), Task(self.fetch_stock), read_reviews)
+        product, price, stock = Task(self.fetch_product), Task(self.fetch_price), Task(self.fetch_stock)
+        return shop_chains(product, price, stock, read_reviews, attempt)
 
 
 @frozen

@@ -23,7 +23,7 @@ from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
 from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, PendingPermit, Permit
 from rio_chain.policies._policy import Entered
-from rio_chain.results._task_record import record_of
+from rio_chain.results._task_record import close, record_of
 
 Used = tuple[Any, ...]
 """What the tasks inside get by ``.using`` from tasks outside."""
@@ -64,10 +64,10 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
     return -1, None
 
 
-async def enter_policies(  # noqa: PLR0917
+async def _enter_policies(  # noqa: PLR0917
     strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None
 ) -> Hit | None:
-    """Go on where ``enter_at_once`` was stuck, and enter the layers that are left."""
+    """Enter the layers that are left."""
     pc, _, value = place
     _, layers, low, high, _, outside, shared = entering(op)
     alone = high - low == 1
@@ -94,6 +94,24 @@ async def enter_policies(  # noqa: PLR0917
         frames.append(frame)
         stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
+
+
+async def admitted(  # noqa: PLR0917
+    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
+) -> tuple[int, Any]:
+    """Go on where ``enter_at_once`` was stuck: where the walk goes on, and with what.
+
+    Where one of the policies has an answer, what it wraps is not called.
+    """
+    hit = await _enter_policies(strand, frames, op, place, stuck, got)
+    if hit is None:
+        return place[0] + 1, place[2]
+    _, _, low, high, leave_at, _, _ = entering(op)
+    if high - low == 1:
+        record_of(strand.run.log, low).succeeded(hit.value)
+    else:
+        close(strand.run.log, low, high, None)
+    return leave_at, hit.value
 
 
 # --- asking ------------------------------------------------------------------------------------------------------

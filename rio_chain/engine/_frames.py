@@ -15,13 +15,12 @@ from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
-from rio_chain.engine._discarded_results import close_all, close_interrupted
 from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
-from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
+from rio_chain.errors import CallbackFailed, TaskTimedOut
+from rio_chain.policies import Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
 from rio_chain.results._outcome import Failed
@@ -109,9 +108,9 @@ class Frame:
         place: Position,
         low: int,
         high: int,
-        alone: bool,
+        alone: bool,  # noqa: FBT001
         entered: float,
-        deadline: float,  # noqa: FBT001
+        deadline: float,
     ) -> None:
         self.layer = layer
         self.place = place  # where what it wraps begins
@@ -182,69 +181,9 @@ def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, p
         frames.append(frame)
 
 
-def leave_in_place(strand: Strand, frames: list[Frame], pc: int, value: Any) -> bool:
-    """As ``leave``, if no policy of the instruction has to look at the value. False: nothing was left."""
-    for k in range(len(frames) - 1, -1, -1):
-        frame = frames[k]
-        if frame.place[0] != pc:
-            break
-        layer = frame.layer
-        if (layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None) is not None:
-            return False
-    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
-    while frames and frames[-1].place[0] == pc:
-        _left(frames.pop(), value)
-    if high - low == 1 and not _alone(frames):
-        strand.run.given_up(low, high)
-    return True
-
-
-def _left(frame: Frame, value: Any) -> None:
-    frame.returned()
-    if frame.permit is not None:
-        frame.permit.succeeded(value)
-
-
-async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
-    """Leave the frames of the instruction ``pc`` with a value, the innermost first; one of them may not accept it."""
-    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
-    while frames and frames[-1].place[0] == pc:
-        frame = frames[-1]
-        layer = frame.layer
-        accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
-        if accept is not None:
-            strand.deadline = frame.deadline  # of the limits inside of it, which were kept, none holds any longer
-            strand.slot.arm(frame.deadline)
-            await _accepted(strand, frame, accept, value)
-            if strand.rt.now() >= frame.deadline:  # where it was asked in place, nothing interrupted it
-                raise LimitPassed
-        frames.pop()
-        _left(frame, value)
-    if high - low == 1 and not _alone(frames):
-        strand.run.given_up(low, high)
-
-
-def _alone(frames: list[Frame]) -> bool:
+def around_one_task(frames: list[Frame]) -> bool:
     """Whether the innermost policy is around one task alone: how that ends is then not said yet."""
     return bool(frames) and frames[-1].high - frames[-1].low == 1
-
-
-async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
-    error: Exception = NotAccepted(frame.name(strand.run.plan), value)
-    try:
-        if await predicate_holds(strand, "accept", accept, value):
-            return
-    except CallbackFailed as exc:
-        error = exc
-        if frame.alone:
-            await close_all(strand, (value,))
-    except BaseException:
-        if frame.alone:
-            close_interrupted(strand, value)
-        raise
-    if frame.high - frame.low == 1:
-        record_of(strand.run.log, frame.low).failed(error)
-    raise Fail(error)
 
 
 async def unwind(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
@@ -268,14 +207,14 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
             return place or await _taken(strand, frames, problem)  # with the error of the race
         layer = frame.layer
         frame.returned()
-        if not _alone(frames):
+        if not around_one_task(frames):
             strand.run.given_up(frame.low, frame.high)
         if type(layer) is Retry and await _begins_again(strand, frames, layer, error):
             return frame.place
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
-            if not _alone(frames):
+            if not around_one_task(frames):
                 strand.run.given_up(frame.low, frame.high)
             if frame.alone and not layer.error:
                 await close_refused(strand, error)

@@ -24,7 +24,7 @@ from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._end_races import classified
-from rio_chain.engine._enter_policy import enter_at_once, enter_policies
+from rio_chain.engine._enter_policy import admitted, enter_at_once
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
 from rio_chain.engine._frames import (
@@ -35,8 +35,6 @@ from rio_chain.engine._frames import (
     NestedFail,
     Position,
     enter,
-    leave,
-    leave_in_place,
     reported,
     unwind,
 )
@@ -68,10 +66,10 @@ from rio_chain.engine._instructions import (
     FanOutOp,
     HandlerOp,
     Op,
-    entering,
 )
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._leave import leave, leave_in_place
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
 from rio_chain.engine._refused_answers import closed_after
@@ -79,10 +77,9 @@ from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned
 from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
-from rio_chain.policies._policy import Entered
 from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import close, note_call, record_of
+from rio_chain.results._task_record import close, note_call
 
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # answers that stand for something else
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # those that need no look
@@ -301,7 +298,7 @@ def _step(  # noqa: PLR0911 - one for each instruction
             return pc + 1, value
     elif code == ADMIT:
         stuck, got = enter_at_once(strand, frames, op, place)
-        return (pc + 1, value) if stuck < 0 else _admitted(strand, op, place, frames, stuck, got)
+        return (pc + 1, value) if stuck < 0 else admitted(strand, op, place, frames, stuck, got)
     elif code == JUMP:
         close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
         return op.to, value
@@ -335,21 +332,6 @@ async def _step_that_waits(
         bridge = BridgeOp.of(op)
         value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value), pc)
     return pc + 1, value
-
-
-async def _admitted(  # noqa: PLR0917
-    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
-) -> tuple[int, Any]:
-    """Enter policies that may have to wait. Where one of them has an answer, what it wraps is not called."""
-    hit = await enter_policies(strand, frames, op, place, stuck, got)
-    if hit is None:
-        return place[0] + 1, place[2]
-    _, _, low, high, leave_at, _, _ = entering(op)
-    if high - low == 1:
-        record_of(strand.run.log, low).succeeded(hit.value)
-    else:
-        close(strand.run.log, low, high, None)
-    return leave_at, hit.value
 
 
 async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:

@@ -112,6 +112,7 @@ class Breaker(Shared, Policy):
             stale, call.round = call.round != self._round, -1  # it ends once
             if stale or success is None:
                 return
+            self._time.follow(call.clock)
             if probe and success:
                 state = self._change(None)
             elif probe or self._counts.add(partial(self._time.now, call.clock), failed=not success):
