@@ -118,7 +118,7 @@ def server(app: str, places: Places, loop: str) -> Iterator[int]:
         until = time.monotonic() + 20
         while True:
             try:
-                urlopen(f"http://127.0.0.1:{port}/cpu", timeout=1).close()  # noqa: S310
+                urlopen(f"http://127.0.0.1:{port}/cpu", timeout=1).close()
                 break
             except OSError:
                 if time.monotonic() > until:

@@ -103,8 +103,9 @@ def shop_chains(
 ) -> Chains:
     """The chains over four functions, which may be sync or async.
 
-    Each attempt has ``attempt`` milliseconds, each backend its breaker, and faults are tried again. A stock that is late is asked a
-    second time. Without stock or reviews there is a page all the same; without product or price there is none.
+    Each attempt has ``attempt`` milliseconds, each backend its breaker, and faults are tried again. A stock that is
+    late is asked a second time. Without stock or reviews there is a page all the same; without product or price there
+    is none.
     """
     product = fetch_product.timeout(attempt).breaker(breaker("catalogue")).retry(2, on=FAULTS, backoff=QUICK)
     price = fetch_price.timeout(attempt).breaker(breaker("prices")).retry(2, on=FAULTS, backoff=QUICK)

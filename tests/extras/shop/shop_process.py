@@ -115,7 +115,7 @@ def running(server: str) -> Iterator[ShopProcess]:
         try:
             assert process.stdout is not None
             shop = ShopProcess(process, int(process.stdout.readline().rpartition(":")[2]))
-            urlopen(f"http://127.0.0.1:{shop.port}/ready", timeout=LONG).close()  # noqa: S310
+            urlopen(f"http://127.0.0.1:{shop.port}/ready", timeout=LONG).close()
             yield shop
         finally:
             if process.poll() is None:

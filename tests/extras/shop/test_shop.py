@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -15,6 +17,7 @@ for package in ("uvicorn", "hypercorn", "flask", "strawberry", "aiohttp", "aiosq
 
 from extras.shop.shop_process import Answer, ShopProcess, quantile, running, together  # noqa: E402
 
+report = partial(print, file=sys.stderr)  # figures, shown with -s or when a test fails
 REQUESTS, CLIENTS = 2_000, 200
 WORKERS, BUFFER, QUEUE_TIMEOUT = 32, 200, 500
 PRODUCTS = 1_000
@@ -64,7 +67,7 @@ def test_of_2000_requests_at_200_at_once_none_is_lost_and_none_is_answered_twice
         answers = await together(REQUESTS, CLIENTS, one)
         seconds = time.perf_counter() - began
         statuses = Counter(answer.status for answer in answers)
-        print(f"\n{REQUESTS} requests in {seconds:.1f} s, p99 {quantile(answers, 0.99):.0f} ms, {dict(statuses)}")
+        report(f"\n{REQUESTS} requests in {seconds:.1f} s, p99 {quantile(answers, 0.99):.0f} ms, {dict(statuses)}")
         assert statuses.total() == REQUESTS
         assert set(statuses) <= {200, 502, 503, 504}
         assert statuses[200] > 0
@@ -88,7 +91,7 @@ def test_the_backends_see_that_a_client_has_left(shop: ShopProcess) -> None:
             asked = await shop.until("/backends", lambda seen: seen["catalogue"]["calls"] > calls)
         left = time.perf_counter()
         await shop.until("/stats", lambda stats: stats["cancelled"] == cancelled + 1)
-        print(f"\nits run was cancelled {1000 * (time.perf_counter() - left):.0f} ms after it had left")
+        report(f"\nits run was cancelled {1000 * (time.perf_counter() - left):.0f} ms after it had left")
         seen = await shop.until("/backends", lambda seen: seen["catalogue"]["running"] == 0)
         assert seen["catalogue"]["disconnected"] > before["catalogue"]["disconnected"]
         assert asked["catalogue"]["calls"] <= seen["catalogue"]["calls"] <= asked["catalogue"]["calls"] + 1
@@ -189,7 +192,7 @@ def test_under_overload_refusals_are_quick_and_what_is_accepted_is_in_time() -> 
             f"of {len(load.refused)} refused p50 {refused:.1f} ms, p99 {quantile(load.refused, 0.99):.1f} ms; "
             f"of {len(load.live)} that take nothing p50 {live:.1f} ms, p99 {quantile(load.live, 0.99):.1f} ms"
         )
-        print(f"\n{figures}")
+        report(f"\n{figures}")
         in_time = accepted <= QUEUE_TIMEOUT + 1.5 * unloaded + 2 * quantile(load.live, 0.99)
         return in_time and refused <= 20 + 2 * live, figures
 
