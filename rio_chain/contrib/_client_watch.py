@@ -1,13 +1,13 @@
-"""Who has left: the one reader of each HTTP request's ``receive``, which all its ``handle`` calls share.
+"""The one reader of each HTTP request's ``receive``, which all ``handle`` calls for that request share.
 
-Some servers give the message of a disconnect to one reader only, and only once. So there is one reader at a time, and
-what it has read is kept as long as the request's ``receive`` is.
+Some servers send the message of a disconnect to one reader only, and only once. So there is one reader at a time, and
+what it has read is kept as long as the request's ``receive`` exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
 from rio_chain._core.units import short_repr
@@ -24,7 +24,7 @@ READ_FIRST = (
 
 
 class ClientWatch:
-    """Waits for the client of one request to leave. One of those who wait reads; the others wait for it.
+    """Waits for the client of one request to leave. One of the calls that wait reads; the others wait for it.
 
     Attributes:
         gone: the client has left.
@@ -35,7 +35,7 @@ class ClientWatch:
     def __init__(self) -> None:
         self.gone = False
         self._reading = False
-        self._refusal: str | None = None  # why those who wait must stop: a message that should not have come
+        self._refusal: str | None = None  # why the calls that wait must stop: an unexpected message came
         self._waiters: list[Waiter] = []
         self._users = 0
         self._held: Receive | None = None
@@ -81,7 +81,7 @@ class ClientWatch:
             self._waiters.remove(waiter)
 
     def _take(self, message: Any) -> None:
-        kind = message.get("type") if isinstance(message, dict) else None
+        kind = cast("Mapping[str, object]", message).get("type") if isinstance(message, Mapping) else None
         if kind == "http.disconnect":
             self.gone = True
         elif kind == "http.request":
@@ -91,7 +91,7 @@ class ClientWatch:
                 "`handle` is for HTTP requests, and this is a WebSocket; there, write `await balancer.arun(...)`"
             )
         else:
-            got = short_repr(message)
+            got = short_repr(cast("object", message))
             self._refuse(f"`receive` must give the messages of an HTTP request, as request.receive does; got {got}")
 
     def _refuse(self, why: str) -> NoReturn:
@@ -108,6 +108,6 @@ def watch_of(receive: Receive) -> ClientWatch:
         found = _watches.get(receive)
         if found is None:
             found = _watches[receive] = ClientWatch()
-    except TypeError:  # it can't be hashed or weakly referenced, so no second call could know it
+    except TypeError:  # it can't be hashed or weakly referenced, so a second call could not find it
         return ClientWatch()
     return found

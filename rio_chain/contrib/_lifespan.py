@@ -18,7 +18,7 @@ from rio_chain.errors import ChainDefinitionError, UsageError, describe_error
 State = Mapping[str, Any] | None
 """What a lifespan of Starlette may yield."""
 Around = Callable[[Any], AbstractAsyncContextManager[Any]]
-"""A lifespan as FastAPI and Starlette know it."""
+"""A lifespan of FastAPI or Starlette."""
 
 _stopping: WeakSet[Balancer] = WeakSet()
 """Those whose application has begun to stop."""
@@ -40,9 +40,9 @@ class Lifespan:
         return self._open(app)
 
     def retire(self) -> None:
-        """From now on ``readiness`` says no; requests are still served. For an orchestrator that asks before it stops.
+        """From now on ``readiness`` gives 503; requests are still served. For a hook that runs before the SIGTERM.
 
-        From any thread and any signal handler. A start of the application takes it back.
+        You can call it from any thread and any signal handler. The next start of the application undoes it.
         """
         _stopping.add(self._balancer)
 
@@ -110,17 +110,18 @@ def lifespan(
 ) -> Lifespan:
     """Open a balancer when an application starts, and close it when that stops.
 
-    When the process gets one of the signals, ``readiness`` says no at once, and the balancer goes on serving. The
-    server lets its requests end and then shuts the application down. Then the balancer closes within ``grace``, and
-    after it ``around`` ends.
+    When the process receives one of the signals, ``readiness`` gives 503 at once, and the balancer still serves
+    requests. The server waits for its requests and then shuts the application down. Then the balancer closes within
+    ``grace``, and after it ``around`` ends.
 
     Args:
         balancer: opened and closed.
-        around: a lifespan of yours, as FastAPI and Starlette know it, with what the chains need, such as clients. It
-            begins before the balancer opens and ends after it has closed. Default: none.
+        around: a lifespan of your own, as you would give it to FastAPI or Starlette, for what the chains need, such as
+            clients. It begins before the balancer opens and ends after it has closed. For several balancers give
+            another ``lifespan(...)``. Default: none.
         grace: as for ``balancer.aclose``: milliseconds, or a ``timedelta``. Default 30000.
-        signals: after which the application is not ready. A handler that is there already, which is that of the server,
-            is called too; where there is none, or outside of the main thread, signals are left alone. Default: SIGTERM.
+        signals: those after which the application is not ready. The handler that is installed already, usually the
+            server's, is called too. Without one, or outside of the main thread, nothing is installed. Default: SIGTERM.
 
     Raises:
         ChainDefinitionError: an argument is none of those above.
@@ -141,10 +142,12 @@ def lifespan(
         )
     seconds(grace, "grace", zero=True)
     wanted: Any = signals
-    numbers = tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
-    if not isinstance(wanted, Iterable) or not all(isinstance(number, int) for number in numbers):
-        wrong = next((number for number in numbers if not isinstance(number, int)), wanted)
-        raise ChainDefinitionError(f"`signals` must be numbers of signals; got {short_repr(wrong)}")
+    try:
+        numbers = tuple(signal.Signals(number) for number in wanted)
+    except (TypeError, ValueError):
+        raise ChainDefinitionError(
+            f"`signals` must be signals, as in signals=[signal.SIGTERM]; got {short_repr(wanted)}"
+        ) from None
     return Lifespan(balancer, around, grace, numbers)
 
 

@@ -1,4 +1,4 @@
-"""The one table of HTTP statuses: which error of a request becomes which answer. ``asgi`` and ``wsgi`` share it."""
+"""The one table of HTTP statuses, by error. ``contrib.asgi`` and ``contrib.wsgi`` share it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from returns.result import Failure, Success
 
@@ -39,7 +39,7 @@ LONGEST_WAIT: Final = 3600.0
 SPREAD: Final = 2.0
 """Seconds over which clients that were refused at the same time come again, at least."""
 
-OK, BACKEND, UNKNOWN = (200, "OK"), (502, "A backend failed."), (500, "Internal server error.")
+BACKEND, UNKNOWN = (502, "A backend failed."), (500, "Internal server error.")
 TOO_MANY = 429, "Too many requests; try again later."
 
 TABLE: dict[type[BaseException], tuple[int, str]] = {
@@ -94,8 +94,8 @@ def respond_to(
     ``DeadlineExceeded``, ``TaskTimedOut``, ``Abandoned``                504
     ===================================================================  ======
 
-    Answers with 429 and 503 have a ``Retry-After``, in whole seconds: what the queue, the limit or the breaker knows,
-    and then some seconds more, drawn at random, so that clients don't come back all at once.
+    Replies with 429 and 503 have a ``Retry-After`` in whole seconds: the estimate of the queue, the limit or the
+    breaker, plus some seconds drawn at random, so that clients don't all come back at once.
 
     Args:
         got: an Outcome, a ``Success`` or ``Failure``, or an exception.
@@ -117,16 +117,12 @@ def respond_to(
     """
     own = _checked({} if statuses is None else statuses)
     expose = flag(expose, "expose")
-    in_run = isinstance(got, (Outcome, Failure, Success))
-    error: Any = got
-    if isinstance(got, Outcome):
-        if got.ok:
-            return Reply(OK[0], {}, OK[1])
-        error = got.error
-    elif isinstance(got, Success):
-        return Reply(OK[0], {}, OK[1])
-    elif isinstance(got, Failure):
-        error = got.failure()
+    given: Any = got
+    result: Any = given.result if isinstance(got, Outcome) else given
+    if isinstance(result, Success):
+        return Reply(200, {}, "OK")
+    in_run = isinstance(result, Failure)
+    error: object = cast("Any", result).failure() if in_run else given
     while isinstance(error, Skipped) and error.cause is not None:
         error = error.cause
     status, detail = _found(error, own, BACKEND if in_run else UNKNOWN)
@@ -137,7 +133,7 @@ def respond_to(
 
 
 def retry_after(known: object = None) -> str:
-    """What ``Retry-After`` says: at least the seconds that are known, rounded up, and some more at random."""
+    """The value of ``Retry-After``: at least ``known`` seconds, rounded up, and some more at random."""
     least = float(known) if isinstance(known, (int, float)) and math.isfinite(known) else 0.0
     least = min(max(least, 0.0), LONGEST_WAIT)
     more = random.random() * max(SPREAD, least / 2)  # noqa: S311 - it spreads clients, and hides nothing
@@ -157,13 +153,18 @@ def _found(error: object, own: Mapping[type[BaseException], int], other: tuple[i
 _KNOWN = frozenset(status.value for status in HTTPStatus)
 
 
-def _checked(statuses: Mapping[type[BaseException], int]) -> Mapping[type[BaseException], int]:
-    given: Any = statuses
-    if not isinstance(given, Mapping):
-        raise ChainDefinitionError(f"`statuses` must be a dict such as {{OrderNotFound: 404}}; got {short_repr(given)}")
-    for kind, status in statuses.items():
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+def _is_error(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
+
+
+def _checked(statuses: object) -> Mapping[type[BaseException], int]:
+    if not isinstance(statuses, Mapping):
+        given = short_repr(statuses)
+        raise ChainDefinitionError(f"`statuses` must be a dict such as {{OrderNotFound: 404}}; got {given}")
+    found = cast("Mapping[Any, int]", statuses)
+    for kind, status in found.items():
+        if not _is_error(kind):
             raise ChainDefinitionError(f"`statuses` must have classes of errors as its keys; got {short_repr(kind)}")
         if not 400 <= count(status, "statuses") <= 599:  # noqa: PLR2004 - those of errors
             raise ChainDefinitionError(f"`statuses` must have statuses from 400 to 599; got {short_repr(status)}")
-    return statuses
+    return found

@@ -1,22 +1,24 @@
 """ASGI: requests of a web application whose client may leave. It needs no framework and imports none.
 
-``handle`` runs a request until it is done or its client has left, ``respond_to`` says which HTTP status an Outcome or
-an error becomes, and ``lifespan`` opens and closes a balancer with the application. It works on asyncio and trio, below
-FastAPI, Starlette and any other application, on uvicorn, hypercorn and any other server.
+``handle`` runs a request until it is done or its client has left. ``respond_to`` gives the HTTP status for an Outcome
+or an error. ``lifespan`` opens and closes a balancer with the application. All of it works on asyncio and trio, in
+FastAPI, Starlette and plain ASGI applications, on uvicorn, hypercorn and other servers.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from rio_chain._core.deadline import Deadline, Headers, deadline_of, seconds_sent
-from rio_chain._core.units import Duration, seconds, short_repr
+from rio_chain._core.deadline import Deadline, Headers, seconds_sent
+from rio_chain._core.units import Duration, number, seconds, short_repr
 from rio_chain.balancer import Balancer
 from rio_chain.balancer._posted_request import OnFull
+from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.contrib._client_watch import Receive, watch_of
 from rio_chain.contrib._lifespan import Lifespan, lifespan, liveness, readiness
@@ -87,6 +89,8 @@ async def handle(
         ...     outcome = await handle(request.receive, balancer, Task(len)("four"), deadline=1_000)
         ...     status, headers, detail = respond_to(outcome)
     """
+    if DEV_MODE:
+        handed_over(request)
     given: Any = receive
     if not callable(given):
         raise ChainDefinitionError(
@@ -116,25 +120,23 @@ async def handle(
     return outcome  # type: ignore[no-any-return]  # a race gives values of any type
 
 
-_PRIORITY = "a plain function without arguments that gives a number, as in priority=lambda: 5 if user.paid else 0"
-
-
 _GONE = "the client has left, so its request was cancelled"
-
-
-def _urgency(priority: Callable[[], float]) -> float:
-    """What the function gives. Whether it is a plain function is looked at only if that is no number."""
-    got: Any = priority() if callable(priority) else None
-    if isinstance(got, (int, float)):
-        return got
-    if inspect.iscoroutine(got):
-        got.close()
-    checked: float = callback(priority, "priority", _PRIORITY, one=False)()
-    return checked
+_PRIORITY = "a plain function without arguments that gives a number, as in priority=lambda: 5 if user.paid else 0"
 
 
 def _decided(_: object) -> bool:
     return True
+
+
+def _urgency(priority: Callable[[], float]) -> float:
+    """What the function gives. The function is only checked if that is no number, as the check takes longer."""
+    got: Any = priority() if callable(priority) else None
+    if type(got) in (int, float):
+        return got  # type: ignore[no-any-return]  # a checker does not see that it is one of these
+    if inspect.iscoroutine(got):
+        got.close()
+    callback(priority, "priority", _PRIORITY, one=False)
+    return number(got, "priority")
 
 
 def _limited(
@@ -145,24 +147,27 @@ def _limited(
     deadline_header: str | Sequence[str] | None,
 ) -> Deadline:
     """The earliest of the cap, the deadline of the application, and that of the client."""
-    limits = [Deadline(now() + seconds(cap, "cap"), now)]
-    own = deadline_of(deadline, now)
-    if own is not None:
-        limits.append(own)
+    came = now()
+    at = came + seconds(cap, "cap")
+    if isinstance(deadline, Deadline):
+        at = min(at, deadline.on(now))
+    elif deadline is not None:
+        at = min(at, came + seconds(deadline, "deadline", zero=True))
     if deadline_header is not None:
-        if headers is None:
-            raise ChainDefinitionError("`deadline_header` needs the headers too; write `headers=request.headers`")
-        given: Any = deadline_header
-        names = (given,) if isinstance(given, str) else given
-        if not isinstance(names, (tuple, list)):
-            raise ChainDefinitionError(
-                f"`deadline_header` must be the name of a header, or names; got {short_repr(given)}"
-            )
-        try:
-            sent = seconds_sent(headers, names)
-        except DeadlineHeaderError as error:
-            _log.warning("a request was refused: %s", error)
-            raise
-        if sent is not None:
-            limits.append(Deadline(now() + sent, now))
-    return min(limits, key=Deadline.remaining)
+        at = min(at, came + _sent(headers, deadline_header))
+    return Deadline(at, now)
+
+
+def _sent(headers: Headers | None, deadline_header: str | Sequence[str]) -> float:
+    """The seconds that the client gives; ``inf``: it sent none of the headers."""
+    if headers is None:
+        raise ChainDefinitionError("`deadline_header` needs the headers too; write `headers=request.headers`")
+    names: Any = (deadline_header,) if isinstance(deadline_header, str) else deadline_header
+    if type(names) not in (tuple, list):
+        raise ChainDefinitionError(f"`deadline_header` must be the name of a header, or names; got {short_repr(names)}")
+    try:
+        sent = seconds_sent(headers, names)
+    except DeadlineHeaderError as error:
+        _log.warning("a request was refused: %s", error)
+        raise
+    return math.inf if sent is None else sent

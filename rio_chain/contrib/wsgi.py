@@ -1,7 +1,7 @@
-"""WSGI: which HTTP status an Outcome or an error becomes, for Flask, Django and other synchronous applications.
+"""WSGI: the HTTP status for an Outcome or an error, for Flask, Django and other synchronous applications.
 
-WSGI does not say when a client leaves, so there is no ``handle`` and no ``ClientGone``: a request whose client has left
-runs on to its end or to its deadline. The table is that of ``contrib.asgi``.
+WSGI has no message for a client that leaves. So there is no ``handle`` and no ``ClientGone``: a request whose client
+has left runs until it ends or its deadline passes. The table is that of ``contrib.asgi``.
 """
 
 from rio_chain.contrib._statuses import Reply, respond_to

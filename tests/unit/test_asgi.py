@@ -625,6 +625,20 @@ def test_a_function_that_gives_no_number_is_refused(given: Any) -> None:
     drive(main, "asyncio")
 
 
+def test_an_async_function_is_refused() -> None:
+    async def paid() -> float:
+        return 5
+
+    async def main(balancer: Balancer) -> None:
+        given: Any = paid
+        with pytest.raises(
+            ChainDefinitionError, match="got the async function `paid`, whose answer would need an await"
+        ):
+            await handle(Client().receive, balancer, Task(sleep)(1), priority=given)
+
+    drive(main, "asyncio")
+
+
 def test_a_function_that_raises_raises_its_error() -> None:
     def unknown() -> float:
         raise KeyError("no such plan")

@@ -290,8 +290,12 @@ def test_another_scope_is_refused() -> None:
         ((Balancer,), {}, "`balancer` must be a Balancer; got <class"),
         ((Balancer(workers=1), 5), {}, "`around` must be a lifespan, a function that takes the application"),
         ((Balancer(workers=1),), {"grace": -1}, "`grace` must be a finite number of milliseconds"),
-        ((Balancer(workers=1),), {"signals": ("SIGTERM",)}, "`signals` must be numbers of signals; got 'SIGTERM'"),
-        ((Balancer(workers=1),), {"signals": 15}, "`signals` must be numbers of signals; got 15"),
+        (
+            (Balancer(workers=1),),
+            {"signals": ("SIGTERM",)},
+            "`signals` must be signals, as in signals=[signal.SIGTERM]; got ('SIGTERM',)",
+        ),
+        ((Balancer(workers=1),), {"signals": 15}, "`signals` must be signals, as in signals=[signal.SIGTERM]; got 15"),
     ],
 )
 def test_wrong_arguments_are_refused(args: tuple[Any, ...], options: dict[str, Any], text: str) -> None:

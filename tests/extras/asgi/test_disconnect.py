@@ -135,3 +135,37 @@ def test_a_long_body_that_was_not_read_is_an_error_too(served: Served) -> None:
         sock.sendall(served.request("/unread", method="POST", body=b"x" * 200_000))
         served.site.wait_for("UsageError")
     assert served.site.balancer.stats().running == 0
+
+
+def test_a_stream_of_http_2_that_is_reset_leaves_the_others_alone(served: Served, serve: object) -> None:
+    from extras.asgi.servers import SERVERS  # noqa: PLC0415
+    from h2.config import H2Configuration  # noqa: PLC0415 - comes with hypercorn, whose servers alone speak HTTP/2
+    from h2.connection import H2Connection  # noqa: PLC0415
+    from h2.events import DataReceived, Event, StreamEnded  # noqa: PLC0415
+
+    if serve is SERVERS["uvicorn"]:
+        pytest.skip("uvicorn speaks HTTP/1.1 alone")
+    site, connection = served.site, H2Connection(H2Configuration(client_side=True))
+
+    def ask(path: str) -> int:
+        number = connection.get_next_available_stream_id()
+        pairs = {":method": "GET", ":path": path, ":scheme": "http", ":authority": "shop"}
+        connection.send_headers(number, list(pairs.items()), end_stream=True)
+        return number
+
+    with served.connect() as sock:
+        connection.initiate_connection()
+        slow = ask("/one/slow")
+        sock.sendall(connection.data_to_send())
+        site.wait_for("slow began")
+        connection.reset_stream(slow)
+        quick = ask("/one/quick")
+        sock.sendall(connection.data_to_send())
+        events: list[Event] = []
+        while not any(isinstance(event, StreamEnded) and event.stream_id == quick for event in events):
+            events += connection.receive_data(sock.recv(65536))
+            sock.sendall(connection.data_to_send())
+        assert b"".join(event.data for event in events if isinstance(event, DataReceived)) == b"quick"
+        site.wait_for("slow cancelled")
+        site.wait_for("ClientGone")  # else its answer comes when the connection is closed: see the page about FastAPI
+        assert site.balancer.stats().running == 0
