@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import strawberry
 from fastapi import Request
@@ -106,7 +106,7 @@ class Schema(strawberry.Schema):
 schema = Schema(Query)
 
 
-def graphql(shop: Shop) -> GraphQLRouter[Any, None]:
+def graphql(shop: Shop) -> GraphQLRouter[Context, None]:
     """The route ``/graphql``."""
 
     async def context() -> Context:
