@@ -8,6 +8,9 @@ import socket
 import sys
 from types import FrameType
 
+from attrs import asdict
+
+from examples.shop.backends import SHOWN, Faults
 from examples.shop.servers import SERVERS
 from examples.shop.start_backends import backends
 
@@ -23,9 +26,13 @@ def main() -> int:
     parser.add_argument("--server", choices=SERVERS, default="uvicorn", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free; default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="decides every fault; default: %(default)s")
+    for name, value in asdict(Faults()).items():
+        if name in SHOWN:
+            parser.add_argument(f"--{name}", type=float, default=value, help=f"{SHOWN[name]}; default: %(default)s")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)
     with socket.create_server(("127.0.0.1", asked.port), backlog=1024) as listening, backends(asked.seed) as places:
+        places.set_faults(**{name: getattr(asked, name) for name in SHOWN})
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
         try:
             SERVERS[asked.server](places, listening)

@@ -55,6 +55,14 @@ class Faults:
     stalled_for: float = 5_000
 
 
+SHOWN = {
+    "latency": "milliseconds of a usual call of a backend",
+    "errors": "the share of calls that fail",
+    "stalls": "the share of calls that hang for 5 s",
+}
+"""The faults that can be set from outside."""
+
+
 @define
 class Stats:
     """What a backend has seen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, request
 
 from examples.shop.chains import Chains, Missing
-from examples.shop.limits import DEADLINE, QUEUE_TIMEOUT, urgency
+from examples.shop.limits import DEADLINE, QUEUE_TIMEOUT, counts, urgency
 from rio_chain import Balancer, Deadline, RioError
 from rio_chain.contrib.asgi import readiness
 from rio_chain.contrib.wsgi import Reply, respond_to
@@ -34,6 +34,10 @@ def application(chains: Chains, balancer: Balancer) -> Flask:
     @app.get("/ready")
     def ready() -> Response:
         return answered(readiness(balancer))
+
+    @app.get("/stats")
+    def stats() -> Response:
+        return jsonify(counts(balancer.stats()))
 
     return app
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from examples.shop.backends import ANSWERS
+from examples.shop.backends import ANSWERS, SHOWN
 from examples.shop.limits import DEADLINE
 from examples.shop.start_backends import Places
 from examples.shop.traces import Collector
@@ -19,7 +19,6 @@ from rio_chain import Event, Outcome, RioError, Task
 from rio_chain.contrib.asgi import respond_to
 
 PAGE = Path(__file__).with_name("page.html")
-SHOWN = frozenset({"latency", "errors", "stalls"})
 
 
 def monitored(shop: Shop, places: Places, collector: Collector) -> APIRouter:

@@ -11,10 +11,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from examples.shop.chains import Chains, Missing
-from examples.shop.limits import DEADLINE, QUEUE_TIMEOUT, urgency
+from examples.shop.limits import DEADLINE, QUEUE_TIMEOUT, counts, urgency
 from rio_chain import Balancer, Outcome, RioError
 from rio_chain import Request as Wanted
-from rio_chain.balancer import Stats
 from rio_chain.contrib.asgi import Reply, handle, lifespan, liveness, readiness, respond_to
 
 Out = TypeVar("Out")
@@ -103,12 +102,6 @@ def application(shop: Shop) -> FastAPI:
         return counts(shop.balancer.stats())
 
     return app
-
-
-def counts(stats: Stats) -> dict[str, int]:
-    """How many requests run, wait, and have ended, and how."""
-    names = ("running", "queued", "abandoned", "done", "rejected", "succeeded", "failed", "timed_out", "cancelled")
-    return {name: getattr(stats, name) for name in names}
 
 
 def plain(reply: Reply) -> Response:

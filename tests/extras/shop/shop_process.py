@@ -108,8 +108,8 @@ class ShopProcess:
 
 
 @contextmanager
-def running(server: str) -> Iterator[ShopProcess]:
-    command = [sys.executable, "-m", "examples.shop", "--server", server, "--port", "0"]
+def running(server: str, *options: str) -> Iterator[ShopProcess]:
+    command = [sys.executable, "-m", "examples.shop", "--server", server, "--port", "0", *options]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
