@@ -113,7 +113,7 @@ def free_port() -> int:
 @contextmanager
 def server(app: str, places: Places, loop: str) -> Iterator[int]:
     port = free_port()
-    options = ["--port", str(port), "--loop", loop, "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    options = ["--port", str(port), "--loop", loop, "--http", "auto", "--no-access-log", "--log-level", "warning"]
     with process("uvicorn", app, *options, "--backlog", "1024", env=places.to_env()):
         until = time.monotonic() + 20
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from examples.shop.asyncio_client import AsyncioClient
 from examples.shop.limits import BUFFER, WORKERS
@@ -17,5 +18,4 @@ app = application(Shop(client, Balancer(workers=WORKERS, buffer=BUFFER)))
 @app.get("/cpu")
 async def cpu() -> dict[str, float]:
     """Seconds of processor time so far, of this process."""
-    times = os.times()
-    return {"seconds": times.user + times.system}
+    return {"seconds": time.process_time()}
