@@ -1,12 +1,13 @@
 """Every public exception and failure value.
 
-Whose fault decides the channel:
+The channel of an error depends on whose fault it is:
 
-* a chain written wrongly, a balancer used wrongly, full or closed: the call *raises* one of the first group;
-* a task, a bridge or a backend that fails: the run ends with a ``Failure`` that *holds* the user's own exception
-  or one of the second group.
+* A chain that is written wrongly, or a balancer that is used wrongly, full or closed: the call *raises* an error of the
+  first group.
+* A task, a bridge or a backend that fails: the run ends with a ``Failure``. It *holds* the exception of the user's
+  code, or an error of the second group.
 
-Every one of them is a ``RioError``, survives pickling, and keeps what it knows in plain attributes. Numbers are
+Each of them is a ``RioError``, can be pickled, and keeps its data in plain attributes. Numbers are milliseconds.
 milliseconds.
 """
 
@@ -50,14 +51,14 @@ class RioError(Exception):
 
 
 LONGEST = 1_000
-"""Characters of an error in a text of ours."""
+"""The most characters of an error that a text of ours contains."""
 
 
 def describe_error(error: object, how: Callable[[object], str] = repr, most: int = LONGEST) -> str:
-    """An error as text, for a text of ours, cut to so many characters; one that can't be shown still has a type."""
+    """An error as text of at most ``most`` characters. If ``how`` raises, the text is the type of the error."""
     try:
         text = str(how(error))
-    except Exception:  # noqa: BLE001 - it must not hide what we are about to say
+    except Exception:  # noqa: BLE001 - it must not hide the message that this text is part of
         return f"<{type(error).__name__}>"
     return text if len(text) <= most else text[: most - 3] + "..."
 
@@ -66,20 +67,20 @@ def describe_error(error: object, how: Callable[[object], str] = repr, most: int
 
 
 class ChainDefinitionError(RioError, TypeError, ValueError):
-    """Something was written wrongly: an argument, a chain, a call. Raised where it was written, before anything runs.
+    """An argument, a chain or a call is written wrongly. The call that has the mistake raises it, before anything runs.
 
-    It is a ``TypeError`` and a ``ValueError`` as well, so that code which guards a call the ordinary way sees it.
+    It is also a ``TypeError`` and a ``ValueError``, so ``except`` clauses for these catch it.
     """
 
 
 class Unstable(ChainDefinitionError):
-    """More requests would come than the workers can serve: the line would grow for as long as one simulates.
+    """The simulated requests arrive faster than the workers can serve them, so the queue would grow without end.
 
     Attributes:
-        per_second: how many requests would come.
-        service: milliseconds that one takes, without a wait.
-        workers: how many run at once.
-        capacity: how many can be served in a second.
+        per_second: how many requests arrive in a second.
+        service: the milliseconds that one request takes, without any wait.
+        workers: how many requests run at once.
+        capacity: how many requests the workers can serve in a second.
     """
 
     def __init__(self, per_second: float, service: float, workers: int) -> None:
@@ -91,14 +92,14 @@ class Unstable(ChainDefinitionError):
         needed = int(self.per_second * self.service / 1000) + 1
         return (
             f"{self.per_second:g} requests a second are more than {self.workers} workers can serve: one takes "
-            f"{self.service:.3g} ms without a wait, so these serve {self.capacity:.3g} a second, and the line grows "
-            f"without end; write workers={needed} or more, a lower rate, or what bounds the line: buffer=, "
+            f"{self.service:.3g} ms without a wait, so these serve {self.capacity:.3g} a second, and the queue grows "
+            f"without end; write workers={needed} or more, a lower rate, or a bound of the queue: buffer=, "
             "queue_timeout= or deadline="
         )
 
 
 class UsageError(RioError, RuntimeError):
-    """A right call in a wrong place, such as a blocking ``run`` on the loop that would have to do the work."""
+    """A correct call in the wrong place, such as a blocking ``run`` on an event loop."""
 
 
 class QueueFull(RioError):
@@ -120,7 +121,7 @@ class Saturated(RioError):
 
 
 class BalancerClosed(RioError, RuntimeError):
-    """The balancer was closed, or the loop it lived on has ended; the text says which. Nothing was accepted."""
+    """The balancer was closed, or its loop has ended; the text says which. Nothing was accepted."""
 
 
 class ClientGone(RioError):
@@ -128,12 +129,12 @@ class ClientGone(RioError):
 
 
 class DeadlineHeaderError(RioError, ValueError):
-    """A header that ``Deadline.from_headers`` reads can't be read, or was sent more than once. The client is at fault.
+    """A header that ``Deadline.from_headers`` reads is malformed, or was sent more than once. The client is at fault.
 
     Attributes:
         name: of the header, in lower case.
         rule: what it must be.
-        value: what came, as a short text.
+        value: what the client sent, as a short text.
     """
 
     def __init__(self, name: str, rule: str, value: str) -> None:
@@ -145,14 +146,14 @@ class DeadlineHeaderError(RioError, ValueError):
 
 
 class UnknownTask(RioError, IndexError):
-    """An Outcome was asked for a task that it does not have, or has more than once."""
+    """An Outcome has no task of this name or index, or has several tasks of this name."""
 
 
 # --- held by a Failure ------------------------------------------------------------------------------------------
 
 
 class TaskTimedOut(RioError, TimeoutError):
-    """A ``.timeout(ms)`` passed before what stands to its left had answered."""
+    """The chain to the left of a ``.timeout(ms)`` did not answer within its time."""
 
     def __init__(self, name: str, ms: float) -> None:
         super().__init__(name, ms)
@@ -164,7 +165,7 @@ class TaskTimedOut(RioError, TimeoutError):
 
 
 class DeadlineExceeded(RioError, TimeoutError):
-    """The deadline of the run passed: while it waited in the queue, before it began, or while it ran."""
+    """The deadline of the run passed. ``where`` says when: in the queue, before the run began, or while it ran."""
 
     def __init__(self, where: str = "while running") -> None:
         super().__init__(where)
@@ -175,7 +176,7 @@ class DeadlineExceeded(RioError, TimeoutError):
 
 
 class Abandoned(RioError, TimeoutError):
-    """Nothing limited the run, and it had no answer when the default ``abandon_after`` was over."""
+    """The run had no limit of its own, and gave no answer within the default ``abandon_after``."""
 
     def __init__(self, ms: float) -> None:
         super().__init__(ms)
@@ -186,7 +187,7 @@ class Abandoned(RioError, TimeoutError):
 
 
 class BridgeFailed(RioError):
-    """A bridge raised, or returned a ``Failure``. ``error`` holds that; ``before`` and ``after`` name its edge."""
+    """A bridge raised or returned a ``Failure``; ``error`` holds that. ``before`` and ``after`` name its neighbours."""
 
     def __init__(self, bridge: str, before: str, after: str, error: Any) -> None:
         super().__init__(bridge, before, after, error)
@@ -200,7 +201,7 @@ class BridgeFailed(RioError):
 
 
 class CallbackFailed(RioError):
-    """A predicate, score or hook of a policy raised. ``error`` is what it raised."""
+    """A function that you gave to a policy, such as a predicate or a score, raised. ``error`` is what it raised."""
 
     def __init__(self, role: str, callback: str, error: Any) -> None:
         super().__init__(role, callback, error)
@@ -213,7 +214,7 @@ class CallbackFailed(RioError):
 
 
 class Skipped(RioError):
-    """A task that did not run. ``cause`` is the error that stopped the run before it; None: its turn never came."""
+    """A task did not run. ``cause`` is the error that ended the run before it; None means that it was not needed."""
 
     def __init__(self, cause: Any = None) -> None:
         super().__init__(cause)
@@ -224,15 +225,19 @@ class Skipped(RioError):
 
 
 class CircuitOpen(RioError):
-    """A breaker refused the call without making it. ``retry_after``: seconds until it may let one in, if known."""
+    """A breaker refused the call, which was not made.
+
+    ``retry_after`` is the number of seconds until the breaker may allow a call; None means unknown.
+    """
 
     retry_after: float | None = None
 
 
 class LimitExceeded(RioError):
-    """A limit refused the call without making it. ``retry_after``: seconds until it may let one in, if known.
+    """A limit refused the call, which was not made.
 
-    ``keyed``: whether it is a ``Limit`` with a ``key``, so that others may still have room.
+    ``retry_after`` is the number of seconds until the limit may allow a call; None means unknown. ``keyed``: whether it
+    is a ``Limit`` with a ``key``, so that others may still have room.
     """
 
     retry_after: float | None = None
@@ -240,7 +245,10 @@ class LimitExceeded(RioError):
 
 
 class NotAccepted(RioError):
-    """``accept=`` said no to a value. ``value`` is that value: still open where this is the failure of the whole."""
+    """``accept=`` refused a value.
+
+    ``value`` is that value. It is not closed if this is the failure of the whole run.
+    """
 
     def __init__(self, name: str, value: Any) -> None:
         super().__init__(name, value)
@@ -255,10 +263,10 @@ class NotAccepted(RioError):
 
 
 class NotEnoughSuccesses(RioError):
-    """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.
+    """Fewer items of an ``each`` or ``expand`` succeeded than ``at_least(n)`` requires.
 
-    ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them,
-    the first 10 and the last 10 as they are.
+    ``least`` is ``n``. ``succeeded`` is the number of items that succeeded. ``errors`` has the errors of the items that
+    failed, at most 1,000 of them; the first 10 and the last 10 are unchanged.
     """
 
     def __init__(self, least: int, succeeded: int, errors: tuple[Any, ...] = ()) -> None:
@@ -269,14 +277,14 @@ class NotEnoughSuccesses(RioError):
 
     def __str__(self) -> str:
         first = f"; the first error: {describe_error(self.errors[0])}" if self.errors else ""
-        return f"{self.succeeded} items succeeded, and at least {self.least} had to{first}"
+        return f"{self.succeeded} items succeeded, fewer than the {self.least} required{first}"
 
 
 class ProcessDied(RioError):
-    """The process of a lane ended before its call had answered; a new one takes its place.
+    """The process of a lane ended before its call had answered. A new process replaces it.
 
-    ``exitcode`` is what it left: a negative number is the signal that killed it. None: it could not be started.
-    ``reason`` is why the lane has killed it itself; None: it has not.
+    ``exitcode`` is the exit code of the process. A negative number is the signal that killed it; None means that it
+    could not be started. ``reason`` is why the lane killed the process; None means that the lane did not kill it.
     """
 
     def __init__(self, name: str, lane: str, exitcode: int | None = None, reason: str | None = None) -> None:
@@ -296,9 +304,9 @@ class ProcessDied(RioError):
 
 
 class NotPicklable(RioError, TypeError):
-    """What goes to or comes from the process of a lane must be pickled, and that was not possible.
+    """A function, argument or answer could not be pickled to go to the process of a lane or come back from it.
 
-    ``what`` is "function", "argument" or "answer"; ``reason`` is what pickle says.
+    ``what`` is "function", "argument" or "answer"; ``reason`` is the error of pickle.
     """
 
     def __init__(self, name: str, what: str, reason: str) -> None:
@@ -308,13 +316,13 @@ class NotPicklable(RioError, TypeError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the {self.what} of {self.name} can't go from one process to another: {self.reason}"
+        return f"the {self.what} of {self.name} can't be pickled for the process of its lane: {self.reason}"
 
 
 class LaneMessageTooLarge(RioError):
-    """What goes to or comes from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
+    """A message to or from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
 
-    ``what`` is "function", "argument", "answer" or "error"; ``most`` is the number of bytes that it may have, pickled.
+    ``what`` is "function", "argument", "answer" or "error". ``most`` is the number of bytes that it may have, pickled.
     """
 
     def __init__(self, name: str, what: str, most: int) -> None:
@@ -325,13 +333,13 @@ class LaneMessageTooLarge(RioError):
 
     def __str__(self) -> str:
         return (
-            f"the {self.what} of {self.name} takes more than {self.most:,} bytes, the most that a lane carries; hand "
-            "over less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
+            f"the {self.what} of {self.name} takes more than {self.most:,} bytes, the most that a lane carries; send "
+            "less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         )
 
 
 class TicketCancelled(RioError):
-    """The request was cancelled by its ticket, or by a balancer that closed before it could finish."""
+    """The request was cancelled: by its ticket, or by a balancer that closed before the request could finish."""
 
     def __init__(self, reason: str = "its ticket was cancelled") -> None:
         super().__init__(reason)
@@ -356,7 +364,7 @@ NEVER_RETRIED = (
     DeadlineHeaderError,
     UsageError,
 )
-"""Failures that another attempt can't mend, or that speak of the run and not of the backend."""
+"""Errors that another attempt can't avoid, or that are about the run and not about the backend."""
 
 if not TYPE_CHECKING:
     __getattr__ = names_today(__name__, {"TooFew": "NotEnoughSuccesses"})

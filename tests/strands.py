@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import time
 from math import inf
 from queue import SimpleQueue
+
+from waiting import eventually
 
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.executors._strand_slot import Expired
@@ -14,13 +15,6 @@ from rio_chain.executors._thread import ThreadRuntime
 from rio_chain.executors._worker_pool import WorkerPool
 
 LATE = "late"
-
-
-def eventually(truth, seconds=5.0):
-    until = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 def make(threads=2, max_abandoned=1000, host=None):

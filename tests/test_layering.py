@@ -29,6 +29,7 @@ ONE_FILE = {"asyncio": "executors/_asyncio.py", "trio": "executors/_trio.py"}
 EXTRAS = {  # their files are imported inside functions
     ("numpy", "simulation/_confidence_intervals.py"),
     ("opentelemetry", "contrib/_otel_metrics.py"),
+    ("opentelemetry", "contrib/_otel_run_spans.py"),
     ("opentelemetry", "contrib/_otel_spans.py"),
     ("prometheus_client", "contrib/_prometheus_metrics.py"),
 }

@@ -1,7 +1,7 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, how
-it closes in ``_close``, and how it opens again in ``_lifetime``.
+``_admission`` has the order and the counts, ``_dispatch`` takes requests through, ``_host_binding`` decides where they
+run, ``_close`` closes it, and ``_lifetime`` opens it again.
 """
 
 from __future__ import annotations
@@ -51,40 +51,43 @@ In = TypeVar("In")
 
 
 class Balancer(MapMethods, NotebookRepr):
-    """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
+    """A pool that runs a number of requests at once.
 
-    With ``aging`` a higher priority is a head start of so much time, and nobody waits for ever.
+    The others wait in one queue: higher ``priority`` first, then arrival.
 
-    It binds on entry or first use: ``async with``, or the first ``arun``, binds the loop that is running; ``with``, or
-    the first ``run`` or ``post``, gives it a thread of its own. So one made at module level works everywhere.
+    With ``aging`` a higher priority is a head start of some time, and no request waits for ever.
 
-    It takes nothing more once it is closed. ``with`` or ``async with`` opens it anew, also on another loop; its
-    counters go on, and calls abandoned before still count. While a block has it open, no second one can enter it.
+    It binds to a loop on entry or first use. ``async with``, or the first ``arun``, binds it to the running loop.
+    ``with``, or the first ``run`` or ``post``, gives it a thread of its own. So you can make one at module level.
+
+    A closed balancer accepts no requests. ``with`` or ``async with`` opens it again, also on another loop. Its counters
+    continue, and calls that were abandoned before still count. While it is open in a block, no other block can enter
+    it.
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
-            Default: the loop that is running, else ``"asyncio"``.
-        workers: how many requests run at once (a fan-out is one). Default 10.
-        buffer: how many may wait before ``post`` raises ``QueueFull``; ``run`` and ``arun`` wait for room, unless told
-            to ``"reject"``. Default 1000.
-        threads: how many sync functions run at once, abandoned ones not counted. Default ``4 * workers``.
-        abandon_after: the limit of a run that nothing else limits, in milliseconds or as a ``timedelta``.
+            Default: that of the running loop, else ``"asyncio"``.
+        workers: how many requests run at once (a fan-out counts as one). Default 10.
+        buffer: how many requests may wait before ``post`` raises ``QueueFull``. ``run`` and ``arun`` wait for room, or
+            raise too with ``on_full="reject"``. Default 1000.
+        threads: how many sync functions run at once, without abandoned ones. Default ``4 * workers``.
+        abandon_after: the limit of a run without any other limit, in milliseconds or as a ``timedelta``.
             Default 30000.
-        max_abandoned: while so many abandoned calls still run, beside the ``threads``, ``run``, ``arun`` and ``post``
-            raise ``Saturated``. Default ``2 * workers``.
-        lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They are started with the first
-            call and end with the balancer. Default none.
-        lane_bytes: the largest message of a lane: the bytes of a function with its argument, or of its answer, when
-            pickled. A larger one is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
-        aging: how long one has to wait to gain one step of priority, in milliseconds or as a ``timedelta``: the next is
-            the one for whom the instant it was queued, less ``priority * aging``, is earliest. With priorities from
-            ``a`` to ``b`` nobody is overtaken by anyone who came more than ``(b - a) * aging`` later. Default None:
-            the highest priority goes first, however long the others wait.
-        observers: functions that are called with every ``Event`` of its requests, as those of ``add_observer`` are, or
-            ``rio_chain.observers.Observer`` with more of what they may see. Default none.
+        max_abandoned: while this many abandoned calls still run, besides the ``threads``, ``run``, ``arun`` and
+            ``post`` raise ``Saturated``. Default ``2 * workers``.
+        lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They start with the first call
+            and end with the balancer. Default none.
+        lane_bytes: the largest message of a lane, in bytes: a pickled function with its argument, or its answer. A
+            larger message is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
+        aging: how long a request must wait to gain one step of priority, in milliseconds or as a ``timedelta``. The
+            next request is the one with the earliest value of (time queued - ``priority * aging``). With priorities
+            from ``a`` to ``b``, no request is overtaken by one that came more than ``(b - a) * aging`` later. Default
+            None: the highest priority goes first, however long the others wait.
+        observers: functions that are called with every ``Event`` of its requests, as with ``add_observer``; or
+            ``rio_chain.observers.Observer`` objects, to let them see more. Default none.
 
     Raises:
-        ChainDefinitionError: an argument out of its range.
+        ChainDefinitionError: an argument is out of its range.
 
     Example:
         >>> from rio_chain import Balancer, Task
@@ -125,7 +128,7 @@ class Balancer(MapMethods, NotebookRepr):
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
-        """A balancer on the executor that ``$RIO_EXECUTOR`` names (default asyncio); ``options`` as for the class."""
+        """A balancer on the executor that ``$RIO_EXECUTOR`` names (default asyncio). ``options`` as for the class."""
         return cls(default_name(), **options)
 
     # --- run ----------------------------------------------------------------------------------------------------
@@ -139,20 +142,21 @@ class Balancer(MapMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
     ) -> Outcome[Out]:
-        """Post and wait in one, for async code. On the loop it is bound to, the request runs in the caller's own task.
+        """Run a request and wait for its Outcome, in async code. On its own loop it runs in the caller's task.
 
         Args:
             request: a chain called with its arguments.
-            priority: higher goes first.
-            deadline: the most that waiting and running may take together: milliseconds, a ``timedelta`` or a
+            priority: higher goes first. Default 0.
+            deadline: the most time that waiting and running may take together: milliseconds, a ``timedelta`` or a
                 ``Deadline``.
-            queue_timeout: the most it may wait for its slot. What is not started by then fails with
-                ``DeadlineExceeded``.
-            on_full: when ``buffer`` requests wait already, ``"wait"`` in the same line (default), or ``"reject"``.
+            queue_timeout: the longest that it may wait for its slot: milliseconds or a ``timedelta``. After that it
+                fails with ``DeadlineExceeded``.
+            on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
+                ``"reject"``.
 
         Raises:
-            QueueFull: told to reject, and ``buffer`` requests wait already.
-            BalancerClosed: it is closed.
+            QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
+            BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
         if DEV_MODE:
@@ -166,7 +170,7 @@ class Balancer(MapMethods, NotebookRepr):
             return await wait_in_place(lifetime.post(host, request, options))
         lifetime.check(host, request)
         plan = request.given[0]
-        rt, run = host.runtime, new_run(plan, observers) if OBSERVERS or observers else Run(plan)
+        rt, run = host.runtime, new_run(plan, observers, admission) if OBSERVERS or observers else Run(plan)
         run.priority = options.priority
         checkpoints = rt.checkpoints
         passed = 0
@@ -183,17 +187,17 @@ class Balancer(MapMethods, NotebookRepr):
                     admission.unbegun(outcome)
                     return outcome
                 began = rt.now()
-            try:  # as ``execute`` does it, without one more coroutine for each request that is under way
+            try:  # as in ``execute``, but without another coroutine for each request
                 walking = begin(rt, request, run, began, options.deadline, lifetime.settings.abandon_after)
                 del request
                 got = await walking
             finally:
                 outcome = finish(run, got, (posted, began, rt.now()))
                 admission.leave(run, began - posted, rt.now() - began, outcome)
-        except BaseException as error:  # an interruption may come anywhere
+        except BaseException as error:  # an interruption, which may come anywhere
             lifetime.refused(plan, error)
             run.dropped = admission.torn = True
-            with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            with contextlib.suppress(BaseException):  # if this fails, the next decision does it
                 surely(admission.settle)
             raise
         if checkpoints is not None and checkpoints.count() == passed:
@@ -210,22 +214,22 @@ class Balancer(MapMethods, NotebookRepr):
         on_full: OnFull = "wait",
         live: bool = False,
     ) -> Outcome[Out]:
-        """Post and wait in one, for plain code; keywords as for ``arun``. Ctrl-C cancels the request, then raises.
+        """Run a request and wait for its Outcome, in plain code; keywords as for ``arun``. Ctrl-C cancels the request.
 
-        ``live`` shows the tasks while it waits and runs, as that of ``Request.run`` does.
+        ``live`` shows the tasks while it waits and runs, as for ``Request.run``.
 
         Raises:
-            QueueFull: told to reject, and ``buffer`` requests wait already.
-            BalancerClosed: it is closed.
+            QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
+            BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
-            UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
+            UsageError: it is called on the thread of its loop; write ``await balancer.arun(...)`` there.
         """
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
         host = lifetime.host(request, here=False)
         if host.on_loop_thread():
-            raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
+            raise UsageError("`run` would block the loop that runs the request; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if live is False or not flag(live, "live"):
@@ -245,11 +249,13 @@ class Balancer(MapMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
     ) -> Ticket[Out]:
-        """Hand a request over and go on. Never blocks; from any thread, loop or finaliser. Keywords as for ``arun``.
+        """Give it a request and return a Ticket. Never blocks; any thread, loop or finaliser may call it.
+
+        Keywords as for ``arun``.
 
         Raises:
-            QueueFull: ``buffer`` requests wait already.
-            BalancerClosed: it is closed.
+            QueueFull: ``buffer`` requests are waiting.
+            BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
         if DEV_MODE:
@@ -269,13 +275,13 @@ class Balancer(MapMethods, NotebookRepr):
         on_full: OnFull = "wait",
         values: bool = False,
     ) -> Stream[Out]:
-        """Run it and read what happens, as ``Request.stream`` does; keywords as for ``arun``.
+        """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
 
-        The request is posted when the loop over the stream begins, and may wait for its turn before the first event.
-        Leaving the loop cancels it. Times of events count from the beginning of the run.
+        The request is posted when you start to iterate, and may wait for its turn before the first event. Leaving the
+        ``for`` early cancels it. Times of events count from the start of the run.
 
-        ``values`` is as for ``Request.stream``. What ``arun`` raises is raised when the loop begins, before the first
-        event, and again by ``outcome``.
+        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate,
+        and again by ``outcome``.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -289,17 +295,18 @@ class Balancer(MapMethods, NotebookRepr):
     # --- entering and closing ------------------------------------------------------------------------------------
 
     def close(self, grace: Duration = 30_000) -> None:
-        """Take nothing more, wait up to ``grace`` for what is under way, then cancel what is left. All is answered.
+        """Accept no more requests, wait up to ``grace`` for running and waiting ones, then cancel the rest.
 
-        Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names their tasks. A loop of yours
-        that does not run is given a second.
+        Every request gets an answer. Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names
+        their tasks. If the balancer is bound to a loop of yours that does not run, it waits at most a second.
 
         Args:
-            grace: milliseconds, or a ``timedelta``; 0 cancels at once.
+            grace: milliseconds, or a ``timedelta``; 0 cancels at once. Default 30,000.
 
         Raises:
-            UsageError: on the thread of the loop it is bound to; write ``await balancer.aclose()`` there. In a body
-                that it runs itself, or in an observer that is called there. In a process forked since it was bound.
+            UsageError: it is called on the thread of the loop it is bound to (write ``await balancer.aclose()`` there),
+                in a function that it runs itself or in an observer of such a run, or in a process that was forked since
+                it was bound.
         """
         self._lifetime.closing.close(grace)
 
@@ -317,7 +324,7 @@ class Balancer(MapMethods, NotebookRepr):
         return self._enter(here=False)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if not self._binding.forked:  # in a child it is the parent's to close
+        if not self._binding.forked:  # in a child, only the parent may close it
             self.close(**self._lifetime.closing.leave_block(exc))
 
     async def __aenter__(self) -> Self:
@@ -329,7 +336,7 @@ class Balancer(MapMethods, NotebookRepr):
         if not self._binding.forked:
             await self.aclose(**self._lifetime.closing.leave_block(exc))
 
-    # The parts of today, for those who look at it.
+    # The current parts, for tests and tools.
 
     @property
     def _admission(self) -> Admission:
@@ -347,10 +354,10 @@ class Balancer(MapMethods, NotebookRepr):
     def _host(self) -> Host | None:
         return self._lifetime.binding.host
 
-    # --- looking at it -------------------------------------------------------------------------------------------
+    # --- observation ---------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
-        """Gauges, counters and histograms, as they are now."""
+        """The present gauges, counters and histograms."""
         return snapshot(self._binding, self._admission)
 
     def health(self) -> Health:
@@ -358,18 +365,18 @@ class Balancer(MapMethods, NotebookRepr):
         return health_of(self._lifetime)
 
     def watch(self, *, duration: Duration | None = None) -> None:
-        """Show it as a live table, until Ctrl-C or until it is closed and idle. Blocks the caller.
+        """Show it as a live table until Ctrl-C, or until it is closed and idle. Blocks the caller.
 
-        The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. Where stdout is
-        neither, it prints a line every second. Rates and recent quantiles are those of the last five seconds.
+        The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. If stdout is
+        neither, it prints a line every second. Rates and recent quantiles cover the last five seconds.
 
         Args:
-            duration: the most to watch, in milliseconds or as a ``timedelta``. Default: no limit.
+            duration: the longest time to watch, in milliseconds or as a ``timedelta``. Default: no limit.
 
         Raises:
-            UsageError: on the thread of the loop it is bound to; call it on another one, as with
-                ``await asyncio.to_thread(balancer.watch)``. In a process forked since it was bound.
-            ImportError: in a terminal, without rich.
+            UsageError: it is called on the thread of the loop it is bound to (call it on another thread, as with
+                ``await asyncio.to_thread(balancer.watch)``), or in a process that was forked since it was bound.
+            ImportError: in a terminal, if rich is not installed.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -381,7 +388,7 @@ class Balancer(MapMethods, NotebookRepr):
         limit = INF if duration is None else seconds(duration, "duration")
         self._binding.bound()
         if self._host is not None and self._host.on_loop_thread():
-            raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
+            raise UsageError("`watch` would block the loop it watches; write `await asyncio.to_thread(balancer.watch)`")
         bounds = self._settings.workers, self._settings.buffer, self._settings.max_abandoned
         hooks.facade.watch(
             WatchedBalancer(

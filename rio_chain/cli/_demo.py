@@ -17,7 +17,7 @@ def whole(text: str) -> int:
 
 
 def add(commands: Any) -> None:
-    """What can be written after it."""
+    """Add its options to the parser."""
     demo = commands.add_parser("demo", help="run one chain over three misbehaving HTTP servers on every executor")
     demo.add_argument("--executor", choices=NAMES, help="only this one (default: all three)")
     demo.add_argument("--seed", type=int, default=437, help="decides every fault (default: %(default)s)")
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 
 def do(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the demo."""
     if options.kill and options.requests == 1:
         options.parser.error("--kill needs --requests N with N > 1")
     from rio_chain.demo.main import EXECUTORS, Options, demo  # noqa: PLC0415 - `--help` must not load any executor

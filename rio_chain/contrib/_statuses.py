@@ -30,6 +30,7 @@ from rio_chain.errors import (
     TicketCancelled,
     describe_error,
 )
+from rio_chain.executors._cancellation_in_errors import first_error
 from rio_chain.results._outcome import Outcome
 
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -98,7 +99,8 @@ def respond_to(
     breaker, plus some seconds drawn at random, so that clients don't all come back at once.
 
     Args:
-        got: an Outcome, a ``Success`` or ``Failure``, or an exception.
+        got: an Outcome, a ``Success`` or ``Failure``, or an exception. Of an ExceptionGroup, as from a TaskGroup, the
+            first exception counts.
         statuses: statuses for errors of yours, as ``{OrderNotFound: 404}``. They come before the table, also for
             classes that inherit from these. Default: none.
         expose: whether the text has the error's own, which may hold what a client should not see. Default: one sentence
@@ -123,6 +125,8 @@ def respond_to(
         return Reply(200, {}, "OK")
     in_run = isinstance(result, Failure)
     error: object = cast("Any", result).failure() if in_run else given
+    if not in_run and _is_group(error):
+        error = first_error(cast("BaseExceptionGroup[BaseException]", error))
     while isinstance(error, Skipped) and error.cause is not None:
         error = error.cause
     status, detail = _found(error, own, BACKEND if in_run else UNKNOWN)
@@ -130,6 +134,10 @@ def respond_to(
         detail = f"{type(error).__name__}: {escape_nonprintable(describe_error(error, str))}"
     known = error.retry_after if isinstance(error, (QueueFull, Saturated, CircuitOpen, LimitExceeded)) else None
     return Reply(status, {"Retry-After": retry_after(known)} if status in (429, 503) else {}, detail)
+
+
+def _is_group(error: object) -> bool:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def retry_after(known: object = None) -> str:

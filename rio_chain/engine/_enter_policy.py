@@ -1,7 +1,7 @@
 """Entering the policies that have a state of their own, shared with other runs.
 
-Such a policy may let a call in, refuse it, answer in place of it, or make it wait. The waiting stands here; what is
-decided, in ``policies/``.
+Such a policy may let a call in, refuse it, answer in place of it, or make it wait. The waiting is done here; the
+decision is made in ``policies/``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from rio_chain.policies._policy import Entered
 from rio_chain.results._task_record import close, record_of
 
 Used = tuple[Any, ...]
-"""What the tasks inside get by ``.using`` from tasks outside."""
+"""Values of tasks outside that the tasks inside get by ``.using``."""
 
 
 @frozen
 class Hit:
-    """A policy answered in place of what it wraps."""
+    """A policy has answered in place of the part inside it."""
 
     value: Any
 
@@ -76,7 +76,7 @@ async def _enter_policies(  # noqa: PLR0917
         strand.deadline = deadline = frames[-1].deadline if frames else strand.parent_deadline
         strand.slot.arm(deadline)
         if alone:
-            record_of(strand.run.log, low).status = "running"  # its turn has come, even if it is only to wait
+            record_of(strand.run.log, low).status = "running"  # its turn has come, even if it only waits
         try:
             if got is not None:
                 permit = await _answered(strand, layer, got)
@@ -155,7 +155,7 @@ async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
 
 
 def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
-    """The permit, held for as long as the policy says."""
+    """The permit, kept for as long as the policy says."""
     if isinstance(got, Hit) or policy.held == "run" or (policy.held == "race" and strand.contender is None):
         return got
     permit = SharedPermit(got, strand.contender)
@@ -168,7 +168,7 @@ def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
 
 
 async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used = ()) -> Any:
-    """What a value is filed under. Where the user gave no function for that, what is used from elsewhere counts."""
+    """The key of a value. If the user gave no key function, the values used from outside are part of it."""
     if used and isinstance(key, Key) and key.fn is None:
         value = Args((*value.args, *used), value.kwargs) if type(value) is Args else Args((value, *used), {})
     return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
@@ -202,12 +202,12 @@ async def _observed_let_in(strand: Strand, policy: Policy, got: Any, index: int 
 
 
 async def _granted(strand: Strand, policy: Policy, pending: PendingPermit) -> Permit | Answer:
-    """Wait in a policy's line for as long as the limits around allow."""
+    """Wait in the queue of a policy, for as long as the limits around allow."""
     rt = strand.rt
     try:
         while pending.state == "waiting":
             waiter = rt.waiter()
-            pending.wake = waiter.wake  # ``tell`` wakes us from here on; one that came earlier has changed the state
+            pending.wake = waiter.wake  # ``tell`` wakes us from here on; an earlier ``tell`` has changed the state
             if pending.state == "waiting":
                 await wait_at_most(strand, waiter, pending.after)
             _ask_again(policy, pending, rt.now)
@@ -231,7 +231,7 @@ def _ask_again(policy: Policy, pending: PendingPermit, clock: Clock) -> None:
 
 
 async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
-    """Wait until woken, but at most so many seconds."""
+    """Wait until woken, but at most this number of seconds."""
     until = INF if seconds is None else strand.rt.now() + seconds
     if until >= strand.deadline:
         await waiter.wait()
@@ -240,11 +240,11 @@ async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) ->
     try:
         slot.arm(until)
         await waiter.wait()
-        interrupted = slot.settle(None)  # the alarm may go off in the moment in which we are woken
+        interrupted = slot.settle(None)  # the alarm may fire at the same moment as the wake
     except BaseException as exc:
         if not slot.settle(exc):
             raise
         interrupted = True
     if interrupted and (strand.rt.now() < until or strand.run.stop_error is not None or is_lost(strand)):
-        raise OuterExpired  # that was not our alarm: the run was stopped
+        raise OuterExpired  # another alarm: the run was stopped
     slot.arm(strand.deadline)

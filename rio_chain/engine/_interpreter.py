@@ -1,7 +1,7 @@
-"""The one interpreter: goes through a program on any Runtime. ``interpret`` is the hot path of the whole library.
+"""The one interpreter: it runs a program on any Runtime. ``interpret`` is the hot path of the whole library.
 
-A task that answers in time costs one pass through its loop: one store for its limit, the call, a clock read and a log
-tuple. Frames, errors and all that is rare are handled outside of it. pyright calls some declared types in it unknown.
+A task that answers in time costs one pass through the loop: one store for its limit, the call, a clock read and a log
+tuple. Frames, errors and all rare cases are handled outside of the loop. pyright calls some declared types unknown.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -81,34 +81,34 @@ from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close, note_call
 
-SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # answers that stand for something else
-PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # those that need no look
+SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # `_plain` has to resolve such answers
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # these need no check
 NO_FRAMES = cast("list[Frame]", ())
 _PLAINLY = (PLACE, CALL)  # the routes of sync functions
-_AWAITED = (DIRECT, ASYNC)  # those of async functions, whose answers were awaited already
+_AWAITED = (DIRECT, ASYNC)  # the routes of async functions, whose answers were awaited already
 
 
 # The states of one step, ``phase``. The call of a task goes through them from top to bottom; all other instructions
-# stay in the first. An error leaves from any of them, and `record_failed_call` and `classify` handle it by its state:
+# stay in the first. An error may leave any of them; `record_failed_call` and `classify` handle it by its state:
 #
 # | state     | it begins when                           | an error in it                                        |
 # |-----------|------------------------------------------|-------------------------------------------------------|
 # | NOT_BEGUN | the instruction is read                  | no call was made; the layers are entered now          |
-# | RESERVED  | a thread or process is at hand           | as before, and the thread or process is given back    |
+# | RESERVED  | a thread or process is reserved          | no call was made; the thread or process is given back |
 # | FLYING    | the function is called                   | is the failure of that call, which is recorded        |
 # | REFUSED   | the pool or lane did not make the call   | is recorded as a failure without a call               |
-# | ANSWERED  | the answer is recorded                   | comes from a layer that looks at it; inner ones are left |
+# | ANSWERED  | the answer is recorded                   | comes from a layer that checks it; inner ones are left |
 #
-# `depth`: how many layers of the task are still to be entered (FULL: all; less after a retry). `limit`: when the step
-# has to be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames handle first.
+# `depth`: the number of layers of the task still to be entered (FULL: all; fewer after a retry). `limit`: when the step
+# must be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames handle first.
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
-    """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
-    # Each name in here is 8 bytes of every run that is under way, so there are few.
+    """Run the instructions ``pc`` up to ``stop``; return the value, or ``Failed``. ``t``: the clock, just read."""
+    # Each local name takes 8 bytes in every run under way, so there are few.
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
-    frames: list[Frame] = NO_FRAMES  # a list of its own is made when there is a first one
+    frames: list[Frame] = NO_FRAMES  # the first frame gets a list of its own
     deadline: float = strand.parent_deadline  # the earliest limit open around the instruction
     depth: int = FULL
     phase = NOT_BEGUN
@@ -119,7 +119,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     while True:
         try:
             if problem is not None:
-                limit = INF  # that of what has failed; the frames know those that still hold
+                limit = INF  # the limit of the failed step; the frames know the limits that are still open
                 got = await unwind(strand, frames, problem)
                 if got is None:
                     return problem
@@ -182,7 +182,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         if kind is Refused:
                             phase = REFUSED
                         got = await _plain(strand, got, pc, index)
-                        route = DIRECT  # what is awaited holds nobody
+                        route = DIRECT  # what is awaited does not block the loop
                     t = now()
                     if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
                         warn_blocked_loop(strand, op, t - began)
@@ -192,7 +192,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         log[index] = (began, t, got)
                     else:
                         note_call(log, index, began, t).succeeded(got)
-                    if depth != FULL or not plain:  # frames were made, or have to be asked
+                    if depth != FULL or not plain:  # there are frames, or a layer has to check the answer
                         phase = ANSWERED
                         if not frames:
                             frames = []
@@ -221,7 +221,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, deadline)
                         got = await _plain(strand, got, pc)
-                        began = INF  # what is awaited holds nobody
+                        began = INF  # what is awaited does not block the loop
                     value = got
                     pc += 1
                 elif code == RACE:
@@ -256,29 +256,29 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     pc, value = got
                     deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
-                        limit = deadline  # the one that was left in time is not asked again
-                depth = FULL  # the next instruction may be a task, and is none of a retry's
+                        limit = deadline  # the limit that was left in time is not checked again
+                depth = FULL  # the next instruction may be a task that no retry repeats
                 t = now()
                 if t - began >= BLOCKED_AFTER and code == BRIDGE and op[1] == PLACE and rt.places:
                     warn_blocked_loop(strand, op, t - began)
                 if t >= limit:
                     raise LimitPassed  # noqa: TRY301 - to the handler below
-        except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
+        except BaseException as exc:  # noqa: BLE001 - `classified` raises those that are not for this run
             op = ops[pc]
             flight = None
-            if got is CALLED or isinstance(got, HeldCall):  # there was no answer to that call
+            if got is CALLED or isinstance(got, HeldCall):  # that call has not answered
                 strand.give_up(got if isinstance(got, HeldCall) else None)
-            got = None  # what came may hold the error, whose traceback keeps this frame
+            got = None  # it may hold the error, whose traceback keeps this frame alive
             if not frames:
                 frames = []
-            if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
+            if phase == ANSWERED or op[0] == LEAVE:  # some of its limits were left, and count no longer
                 limit = frames[-1].deadline if frames else strand.parent_deadline
             if op[0] == TASK and problem is None:
                 flight = record_failed_call(strand, frames, op, (pc, depth, value), phase=phase, began=began)
-            # from here on the frames say all; an interruption of the unwinding must not enter them twice
+            # from here on the frames are complete; an interruption of `unwind` must not enter them twice
             around = None if problem is not None else op
             problem = Failed(await classified(strand, frames, exc, limit, around))
-            in_log = flight is not None and log[op[3]] is flight  # else a race that was dropped has taken it out
+            in_log = flight is not None and log[op[3]] is flight  # else a dropped race has taken it out
             if flight is not None and in_log and flight.status == "running" and problem.error is not RACE_LOST:
                 flight.failed(problem.error)
             phase = NOT_BEGUN
@@ -289,7 +289,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
 def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
-    """One of the rarer instructions: where to go on, and with what. To be awaited, if it has to wait for something."""
+    """Run one of the rarer instructions. Returns where to go on, and the value; to be awaited if it may wait."""
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
@@ -344,7 +344,7 @@ def _arm(strand: Strand, deadline: float) -> None:
 
 
 async def _plain(strand: Strand, got: Any, pc: int, index: int | None = None) -> Any:
-    """What the answer of instruction ``pc``, or of a task, means: Results are opened, Requests and awaitables run."""
+    """Resolve the answer of instruction ``pc``, or of a task: open Results, run Requests and awaitables."""
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -391,8 +391,8 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
 
 
 def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Awaitable[Any]:
-    """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
+    """Run a branch on a strand made for it. Returns its value, or ``Failed``."""
     return interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
 
 
-_interpret: Interpret = interpret  # for the calls of a race; the type of itself can't be inferred inside of it
+_interpret: Interpret = interpret  # for the calls of a race; inside `interpret` its own type can't be inferred

@@ -1,7 +1,7 @@
-"""Many runs of one part of a chain, so many at once: what ``each`` and ``expand`` have in common.
+"""Many runs of one part of a chain, some of them at once: the common part of ``each`` and ``expand``.
 
-A few strands, the workers, take one piece of work after the other. Every piece has a log of its own; when it has
-ended, the totals of its tasks take that up, so that a hundred thousand of them leave no more behind than their values.
+A few strands, the workers, take one piece of work after the other. Every piece has a log of its own. When the piece has
+ended, its log is added to the totals of its tasks, so that a hundred thousand pieces leave only their values.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
 KEPT_ERRORS = 1_000
-"""Errors that ``NotEnoughSuccesses`` holds."""
+"""The most errors that ``NotEnoughSuccesses`` holds."""
 MAX_WORKERS = 1_000
-"""Where it is not known how much work there will be: they are all started, and most of them might be for nothing."""
+"""The most workers if the amount of work is not known: all of them are started, though most may be unnecessary."""
 
 
 class PendingItem:
@@ -41,34 +41,34 @@ class PendingItem:
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
-        self.value: Any = DROPPED  # what is handed on for it
+        self.value: Any = DROPPED  # its value in the result
 
     def __str__(self) -> str:
-        """Which one it is, also when the whole is done again; for ``way_to``."""
+        """A name for ``way_to``. It stays the same when the whole is run again."""
         return f"item {self.number}"
 
 
 class Dropped:
-    """Stands for a value that is not handed on."""
+    """Marks a piece of work that has no value in the result."""
 
 
 DROPPED = Dropped()
 
 
 class ItemFlow(Protocol):
-    """Where the work comes from, and where its results go."""
+    """Gives out the work, and takes in the results."""
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """The next piece of work, waited for on that strand; None: there is no more, or the item runner is over.
+        """The next piece of work; the strand waits for it. None: there is no more, or the item runner is over.
 
-        Before it waits it calls ``strand.pay``.
+        Call ``strand.pay`` before the wait.
         """
 
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
-        """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
+        """A piece of work has ended with its value or with ``Failed``. ``work.value`` goes into the result."""
 
     def stop(self) -> None:
-        """No more work; whoever waits for some goes home."""
+        """Give out no more work, and end the waits in ``take``."""
 
 
 class ItemRunner:
@@ -90,20 +90,20 @@ class ItemRunner:
         self.succeeded = 0
         self.errors: list[Any] = []
         self.failure: Failed | None = None
-        self.failed_log: Log | None = None  # of the item that failed for all
+        self.failed_log: Log | None = None  # of the item whose failure ended the whole
         self.rests = False  # a worker lets the loop go round
         self.resting = Condition()
 
     def again(self, value: Any) -> bool:
-        """Whether a retry gives it the same input once more."""
+        """Whether a retry runs it again with the same input."""
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
     async def run(
         self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
     ) -> None:
-        """Do all work; raises ``Fail`` when the item runner has failed.
+        """Do all work. Raises ``Fail`` when the item runner has failed.
 
-        ``beside``: strands that take no work. They end when it is over; a failure that they give ends it.
+        ``beside``: strands that take no work. They end when the work is over; a failure of one of them ends the work.
         """
         self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for totals_of_task in self.totals:
@@ -126,7 +126,7 @@ class ItemRunner:
             raise NestedFail(self.failure.error)
 
     def fail(self, error: Any, log: Log | None = None) -> None:
-        """The whole has failed; the first failure stands."""
+        """The whole has failed. The first failure is kept."""
         drop_frames(error)
         with self.lock:
             self.race.decided = True
@@ -149,21 +149,21 @@ class ItemRunner:
             while self.failure is None:
                 own.slot.arm(own.deadline)
                 t = rt.now()
-                if t >= rt.look_at:  # before an item is taken, so that none is begun and interrupted
+                if t >= rt.look_at:  # before an item is taken, so that no item begins and is interrupted
                     await self._give_way(own, t)
                 work = await flow.take(own)
                 if work is None:
                     break
                 await self._one(own, flow, work)
         except RaceOver:
-            if not self.race.decided:  # one around it is over
+            if not self.race.decided:  # a race around this one is over
                 raise
-        except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
+        except Exception as exc:  # noqa: BLE001 - from the user's functions, keys and iterators
             self.fail(exc.error if isinstance(exc, Fail) else exc)
         except BaseException as exc:
             self.race.decided = True
-            flow.stop()  # a worker whose body has swallowed the same would wait for what is not done here
-            if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
+            flow.stop()  # a worker whose body swallowed the same interruption would wait for this unfinished work
+            if own.slot.settle(exc):  # a limit around the whole has passed, and its strand may not know that yet
                 raise OuterExpired from None
             raise
         finally:
@@ -173,9 +173,9 @@ class ItemRunner:
         return self.failure
 
     async def _give_way(self, own: Strand, t: float) -> None:
-        """Let the loop go round if need be: one worker for all, as waking a thousand may take longer than their items.
+        """Let the loop go round if need be. One worker does so for all: waking a thousand may take longer than items.
 
-        Those that wait for it are woken two by two: if they don't wait for anything else, few of them are enough.
+        The waiting workers are woken two by two. If they wait for nothing else, a few of them are enough.
         """
         while t >= own.rt.look_at:
             waiter = self.resting.enter(own) if self.rests else None
@@ -242,19 +242,19 @@ def _is_failure(got: Failed | None) -> bool:
 
 
 class Condition:
-    """Where workers wait until something has changed. A few of them, so all are woken and look again."""
+    """Where workers wait for a change. All, or a few, are woken and check again."""
 
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
 
     def enter(self, strand: Strand) -> Waiter:
-        """Called under the lock that guards what is waited for; the wait is after it."""
+        """Returns a waiter. Call this under the lock that guards the state, and wait after releasing the lock."""
         waiter = strand.rt.waiter()
         self._waiters.append(waiter)
         return waiter
 
     def open(self, count: int | None = None) -> bool:
-        """Wake so many of those who wait; default all. Under the same lock. False: nobody waits."""
+        """Wake ``count`` waiting workers; default: all. Under the same lock. False: none was waiting."""
         left = len(self._waiters) if count is None else count
         found = bool(self._waiters)
         while left and self._waiters:

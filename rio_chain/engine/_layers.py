@@ -1,4 +1,4 @@
-"""What is around a node of a plan, and what comes into it by the side."""
+"""The policies around a node of a plan, and the kept values that its tasks use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rio_chain.policies import Policy
 
 
 def outside_uses(node: Node) -> tuple[int, ...]:
-    """The kept values that tasks in a part use and that come from before it: to a cache, they are input as well."""
+    """The kept values that tasks in a part use and that are made before it. For a cache they are input as well."""
     inside = list(walk(node))
     used = {use.kept for n in inside if isinstance(n, TaskNode) for use in n.uses}
     return tuple(
@@ -17,7 +17,7 @@ def outside_uses(node: Node) -> tuple[int, ...]:
 
 
 def peeled(node: Node) -> tuple[tuple[Policy, ...], Node]:
-    """The policies around a node, innermost first, and the node itself without them and without labels."""
+    """The policies around a node, innermost first, and the node without its policies and labels."""
     layers: list[Policy] = []
     while isinstance(node, (Scope, Named)):
         if isinstance(node, Scope):

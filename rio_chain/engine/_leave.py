@@ -37,17 +37,17 @@ def _left(frame: Frame, value: Any) -> None:
 
 
 async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
-    """Leave the frames of the instruction ``pc`` with a value, the innermost first; one of them may not accept it."""
+    """Leave the frames of instruction ``pc`` with a value, innermost first. A frame may refuse the value."""
     low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
     while frames and frames[-1].place[0] == pc:
         frame = frames[-1]
         layer = frame.layer
         accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
         if accept is not None:
-            strand.deadline = frame.deadline  # of the limits inside of it, which were kept, none holds any longer
+            strand.deadline = frame.deadline  # the limits inside of it were met, so none of them counts any longer
             strand.slot.arm(frame.deadline)
             await _accepted(strand, frame, accept, value)
-            if strand.rt.now() >= frame.deadline:  # where it was asked in place, nothing interrupted it
+            if strand.rt.now() >= frame.deadline:  # a function called in place can't be interrupted
                 raise LimitPassed
         frames.pop()
         _left(frame, value)

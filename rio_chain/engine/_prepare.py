@@ -1,4 +1,4 @@
-"""What a request gives to a run: the program for a runtime, and the input."""
+"""Prepares a request for a run: the program for a runtime, and the input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
 
 
 def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
-    """Refuse a request that needs a lane which is not there.
+    """Refuse a request that needs a lane which the balancer does not have.
 
     Raises:
         UsageError: the text names the task, the lane, and what to write.

@@ -1,8 +1,8 @@
-"""A plan as a flat tuple of instructions, which the interpreter walks with an index: no recursion, no object per layer.
+"""A plan as a flat tuple of instructions. The interpreter walks it with an index: no recursion, no object per layer.
 
 Policies directly around a task are *layers* of its own instruction, innermost first; their frames are made only when
-something goes wrong. A policy around a longer chain is an ENTER and a LEAVE around its instructions. An instruction
-together with a depth (how many of its layers are still to be entered) is a place where a run can be taken up again.
+an error occurs. A policy around a longer chain is an ENTER and a LEAVE around its instructions. An instruction and a
+depth (the number of its layers still to be entered) together are a place where a run can go on.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ class Program:
     ops: tuple[Op, ...]
     length: int
     limited: bool  # the outermost layer of the whole chain is a timeout
-    kept: int  # how many values are kept for tasks further down
+    kept: int  # the number of values kept for later tasks
 
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
-    """The program of a plan for one kind of runtime, and for one input or (``spread``) ``Args``; kept on the plan."""
+    """The program of a plan for one kind of runtime, for one input or (``spread``) ``Args``. It is kept on the plan."""
     program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
     kept: Program = plan.programs.setdefault((direct, places, spread), program)
     return kept
@@ -110,25 +110,26 @@ class _Item(NamedTuple):
 
     node: Node
     head: bool  # it gets the arguments of the run as ``Args``
-    feeds: int = 0  # whether an ``each`` iterates its value, or what bridges make of it
+    feeds: int = 0  # whether an ``each`` iterates its value, or the value that bridges make of it
 
 
 class _Compiler:
-    """Walks the tree with a stack of its own, so that a deep one can't exhaust Python's."""
+    """Walks the tree with a stack of its own, so that a deep tree can't exceed Python's recursion limit."""
 
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
-        self.many = bool(plan.joints)  # else no ``each`` has to be looked for
+        self.many = bool(plan.joints)  # False: the plan has no ``each``
         self.direct = direct
         self.places = places
         self.spread = spread
         self.ops: list[Op] = []
-        self.tasks = 0  # how many have been seen; the plan numbers them in the same order
+        self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
+        self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
         self.bridges = 0
         self.joints = 0
         self.path: list[str] = []  # the names of the branches that are being compiled
-        self.shared = 0  # policies seen that give the same answer to several
-        self.before: Node | None = None  # what stands right before the ``each`` that comes next
+        self.shared = 0  # policies compiled so far that give the same answer to several calls
+        self.before: Node | None = None  # the node right before the next ``each``
         self.work: list[_Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
@@ -213,12 +214,12 @@ class _Compiler:
         self.bridges += 1
 
     def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
-        """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
+        """ENTER, the instructions of ``inner``, LEAVE. ADMIT replaces ENTER if a policy may have to wait."""
         shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
         outside = outside_uses(node) if shares else ()
         at, low = len(self.ops), self.tasks
         code = ADMIT if any(layer.asked for layer in layers) else ENTER
-        self.ops.append(EndOp(code))  # completed when we know which tasks are inside
+        self.ops.append(EndOp(code))  # completed when the tasks inside are known
         before = self.shared
 
         def leave() -> None:
@@ -230,8 +231,9 @@ class _Compiler:
         self.work += [leave, inner]
 
     def _or_else(self, node: OrElse, *, head: bool, feeds: int) -> None:
-        """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
+        """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER gets the place where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
+        number, self.fallbacks = self.fallbacks, self.fallbacks + 1
         self.ops.append(EndOp(ENTER))
 
         def handler() -> None:
@@ -241,7 +243,7 @@ class _Compiler:
             self.ops.append(EndOp(JUMP))
             other = node.fallback
             error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
-            catch = Fallback(len(self.ops), error, node.on, both)
+            catch = Fallback(len(self.ops), error, node.on, both, number)
             self.ops[at] = EnterOp(ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
 
             def end() -> None:
@@ -272,9 +274,9 @@ class _Compiler:
         raced: list[int] | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before.
+        """The instructions of each branch; only the strands of the branches run them. ``done`` writes the one before.
 
-        ``raced``: gets the places of the RACED after each. ``names``: what the branches are called in events.
+        ``raced``: gets the place of the RACED after each branch. ``names``: the names of the branches in events.
         """
         at = len(self.ops)
         self.ops.append(EndOp())
@@ -304,7 +306,7 @@ class _Compiler:
         self.work.extend(reversed(steps))
 
     def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
-        """The steps; an ``each`` learns what stands on either side of it."""
+        """The steps. An ``each`` gets the steps right before and after it."""
         steps: list[_Item | Callable[[], None]] = []
         folded = False
         for i, step in enumerate(node.steps):
@@ -323,7 +325,7 @@ class _Compiler:
         self.work.extend(reversed(steps))
 
     def _choose(self, node: Choose, *, feeds: int) -> None:
-        """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
+        """CHOOSE; each branch and a JUMP to the end. The CHOOSE gets the start and the tasks of each branch."""
         at, joint = len(self.ops), self._joint()
         self.ops.append(EndOp(CHOOSE))
         starts: list[int] = []

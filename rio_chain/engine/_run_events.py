@@ -8,17 +8,20 @@ call that begins (``Strand.begins``). The other events are the hooks of ``Run``,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
+from weakref import ref
 
 from rio_chain._core.policy_changes import listen
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import HeldCall
 from rio_chain.engine._current_run import CURRENT, Run, Strand
-from rio_chain.engine._event_sink import EventSink
+from rio_chain.engine._event_sink import EventSink, SilentSink
 from rio_chain.engine._observed_call import ObservedCall
 from rio_chain.engine._runtime_protocol import Runtime, Slot
+from rio_chain.results._deliver import begun_unobserved, deliver, observers_now
 from rio_chain.results._events import Event, Kind
-from rio_chain.results._observers import OBSERVERS, Observer, calling, deliver, observers_now
+from rio_chain.results._observers import OBSERVERS, Observer
 from rio_chain.results._task_record import Status, TaskRecord
 
 
@@ -43,7 +46,7 @@ class ObservedPart:
     def begins(self, index: int, attempt: int, replica: int) -> None:
         """A call begins."""
         self.reached(index, attempt, replica)
-        self.watch.tell("started", index, self.item, attempt=attempt, replica=replica)
+        self.watch.tell("started", index, self.item, attempt, replica)
 
     def reached(self, index: int, attempt: int, replica: int) -> None:
         """This call of a task has begun, here or in a part of this one."""
@@ -76,7 +79,7 @@ class ObservedPart:
         """An attempt has failed."""
         self._told[index] = None
         attempt, replica = self._last[index]
-        self.watch.tell("attempt_failed", index, self.item, attempt=attempt, replica=replica, error=error)
+        self.watch.tell("attempt_failed", index, self.item, attempt, replica, error=error)
 
     def succeeded(self, index: int, entry: TaskRecord) -> None:
         """There is an answer."""
@@ -84,20 +87,35 @@ class ObservedPart:
         if index not in self.watch.judged:
             self.finished(index, entry)
 
+    def has_finished(self, index: int, entry: TaskRecord) -> bool:
+        """Whether it is reported already that its turn ended like this."""
+        return entry.status is not None and entry.status == self._told[index]
+
     def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
         """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
-        end = entry
+        end: TaskRecord = entry
         if at_last and entry.status is None:
             end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
             end.skip(cause)
         if self.contends or index in self.contended or end.status in (None, "running", self._told[index]):
             return
         self._told[index] = end.status
-        error = None if end.status == "succeeded" else end.value
-        more = {"attempt": entry.calls, "replica": entry.winner, "status": end.status, "error": error}
-        if self.watch.values and end.status == "succeeded":
-            more["value"] = end.value
-        self.watch.tell("finished", index, self.item, **more)
+        watch = self.watch
+        value = error = None
+        if end.status != "succeeded":
+            error = end.value
+        elif watch.values:
+            value = end.value
+        status: Any = end.status  # "running" was left out above
+        watch.tell("finished", index, self.item, entry.calls, entry.winner, status, error, value)
+
+
+_OVER = ObservedPart.__new__(ObservedPart)
+"""That of a run that is over: it reports nothing, and keeps neither observers nor a plan."""
+_OVER.watch = SilentSink()
+_OVER.above = _OVER.item = None
+_OVER.contends = _OVER.over = True
+_OVER.contended = {}
 
 
 class ObservedRecord(TaskRecord):
@@ -130,10 +148,13 @@ class ObservedRecord(TaskRecord):
         """The same for who does not watch; None where nothing was noted."""
         if not (self.calls or self.status or self.errors or self.denied or self.started):
             return None
-        entry = TaskRecord()
-        for name in TaskRecord.__slots__:
-            setattr(entry, name, getattr(self, name))
-        return entry
+        plain = TaskRecord.__new__(TaskRecord)  # written out, as each task of an observed run is copied
+        plain.calls, plain.began, plain.ended, plain.errors = self.calls, self.began, self.ended, self.errors
+        plain.status, plain.value, plain.winner, plain.turn = self.status, self.value, self.winner, self.turn
+        plain.started, plain.denied, plain.wasted = self.started, self.denied, self.wasted
+        plain.call_records, plain.gave_up, plain.nested = self.call_records, self.gave_up, self.nested
+        plain.fallbacks = self.fallbacks
+        return plain
 
 
 class ObservedRun(Run):
@@ -236,7 +257,9 @@ class ObservedRun(Run):
             self._ended.pop()
         except IndexError:
             return
-        self.report("request_ended", None, status=status, error=error, elapsed=elapsed)
+        told, self.told = self.told, _OVER  # a ticket keeps this run, and must not keep its observers
+        self.log = [entry.plain() if isinstance(entry, ObservedRecord) else entry for entry in self.log]
+        told.watch.tell("request_ended", None, None, status=status, error=error, elapsed=elapsed)
 
     def over(self, cause: Any = None) -> None:
         """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
@@ -244,7 +267,7 @@ class ObservedRun(Run):
         told.over = True
         is_item = told.above is not None and not told.contends
         for index, entry in enumerate(self.log):
-            if isinstance(entry, TaskRecord):
+            if isinstance(entry, TaskRecord) and not told.has_finished(index, entry):
                 told.finished(index, entry, cause, at_last=told.above is None)
             if isinstance(entry, ObservedRecord) and not (is_item and entry.status in (None, "running")):
                 self.log[index] = entry.plain()
@@ -253,13 +276,14 @@ class ObservedRun(Run):
 class ObservedStrand(Strand):
     """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
 
-    __slots__ = ("_call", "_first", "watch")
+    __slots__ = ("_call", "_first", "_late", "watch")
 
     observed = True
 
     def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
         super().__init__(run, rt, slot, parent_deadline)
-        self.watch = run.told.watch  # also when it is over
+        # also when it is over; a copy of its context may live on and must not keep the observers
+        self.watch = ref(run.told.watch)
         self._first = first
         self._call: ObservedCall | None = None  # the last one
 
@@ -270,14 +294,32 @@ class ObservedStrand(Strand):
             return fn, route
         attempt = self.rounds + run.log[index].calls + 1
         run.told.begins(index, attempt, self.replica)
-        if not self.watch.observers:
+        if not run.told.watch.observers:
             return fn, route
         self._call = ObservedCall(self, run.told, index, attempt, fn)
         return self._call.routed(route)
 
+    def beside_task(self, index: int) -> str:
+        """The task of the first call of the race of which this is another one."""
+        race = self.in_race
+        while race is not None:
+            first = race.first_task(index)
+            if first is not None:
+                index = first
+                break
+            race = race.outer
+        return self.run.plan.tasks[index].name
+
+    def context_of(self, iterator: object) -> Context | None:
+        """As ``Strand.context_of``: that of the attempt which has made it."""
+        made = None if self._call is None else self._call.made
+        return made[1] if made is not None and made[0] is iterator else None
+
     def give_up(self, held: HeldCall | None) -> None:
         """As ``Strand.give_up``."""
         super().give_up(held)
+        if held is not None:  # what it gives back late may change a breaker
+            self._late = self.watch()
         if self._call is not None:
             self._call.given_up()
 
@@ -295,10 +337,16 @@ class ObservedStrand(Strand):
         super().end()
 
 
-def new_run(plan: Plan, own: Sequence[Observer] = ()) -> Run:
-    """The state of a run that begins; ``own``: the observers of its balancer. It is observed if there are any."""
+def new_run(plan: Plan, own: Sequence[Observer] = (), owner: object = None) -> Run:
+    """The state of a run that begins. It is observed if there are any observers.
+
+    Args:
+        plan: what is run.
+        own: the observers of its balancer.
+        owner: that balancer's admission; for ``calling_for``.
+    """
     observers = observers_now(own) if OBSERVERS or own else ()
-    return ObservedRun(ObservedPart(EventSink(plan, None, observers=observers))) if observers else Run(plan)
+    return ObservedRun(ObservedPart(EventSink(plan, None, observers, owner))) if observers else Run(plan)
 
 
 def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> tuple[Run, Callable[[], None]]:
@@ -312,12 +360,14 @@ def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> t
 def _breaker_changed(policy: str, state: str) -> None:
     """A change goes to the observers of the run that caused it; one without a run, to those of the process."""
     strand = CURRENT.get()
-    if calling():  # an observer has changed it, and would be called for ever
+    if begun_unobserved():  # an observer has changed it, and would be called for ever
         return
     if isinstance(strand, ObservedStrand):
-        strand.watch.tell("breaker_changed", None, None, policy=policy, reason=state)
+        watch = strand.watch()
+        if watch is not None:
+            watch.tell("breaker_changed", None, None, policy=policy, reason=state)
     elif OBSERVERS and (strand is None or not strand.open):
-        deliver(tuple(OBSERVERS), Event("breaker_changed", None, 0.0, policy=policy, reason=state))
+        deliver(observers_now(), Event("breaker_changed", None, 0.0, policy=policy, reason=state))
 
 
 listen(_breaker_changed)

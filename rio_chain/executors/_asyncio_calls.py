@@ -12,7 +12,7 @@ class CallableLoop(Protocol):
     """An asyncio loop."""
 
     def call_soon_threadsafe(self, callback: Callable[..., object], /, *args: Any) -> object:
-        """Make this call on the loop when it goes round next."""
+        """Make this call in the next round of the loop."""
         ...
 
     def is_closed(self) -> bool:
@@ -21,14 +21,14 @@ class CallableLoop(Protocol):
 
 
 def call_on(loop: CallableLoop, fn: Callable[[], object]) -> None:
-    """Call it on the loop; not at all where that is closed, and its tasks with it."""
+    """Make a call on the loop. If the loop is closed, its tasks are gone and no call is made."""
     try:
         loop.call_soon_threadsafe(surely, fn)
     except RuntimeError:
         if not loop.is_closed():
-            raise  # it says something else, as near the recursion limit
+            raise  # another error, as near the recursion limit
 
 
 def over(ended: Callable[[], object], _task: object) -> None:
-    """Call this, as a callback of a task that is done."""
+    """Call ``ended``. It is the callback of a task that is done."""
     surely(ended)

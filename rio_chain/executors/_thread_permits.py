@@ -1,17 +1,18 @@
-"""Permits for threads: a sync function waits here, in order, until one of them is free."""
+"""Permits for threads: a sync function waits here, in order, until a permit is free."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import Waiter
 
 
 class ThreadPermits:
-    """A number of permits, handed over in the order in which they were asked for, never freed and raced for."""
+    """A number of permits. A permit that is given back passes directly to the first in the queue."""
 
     def __init__(self, free: int) -> None:
         self.free = free
@@ -19,7 +20,7 @@ class ThreadPermits:
         self._turns: deque[_PermitWaiter] = deque()
 
     def reserve(self, waiter_factory: Callable[[], Waiter]) -> Awaitable[None] | None:
-        """Take a permit: None when there was one, else something to wait for."""
+        """Take a permit: None if there was one, else an awaitable to wait for one."""
         with self._lock:
             if self.free:
                 self.free -= 1
@@ -27,7 +28,7 @@ class ThreadPermits:
         return self._wait(waiter_factory)
 
     def release(self) -> None:
-        """Hand a permit to the one who has waited longest. From any thread."""
+        """Pass a permit to the caller that has waited longest. From any thread."""
         with self._lock:
             while self._turns:
                 turn = self._turns.popleft()
@@ -42,15 +43,15 @@ class ThreadPermits:
     async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
         turn = _PermitWaiter(waiter_factory())
         with self._lock:
-            if self.free:  # one came back in between
+            if self.free:  # one was given back meanwhile
                 self.free -= 1
                 return
             self._turns.append(turn)
         try:
             await turn.waiter.wait()
         except BaseException:
-            if self._quit(turn):
-                self.release()  # it came too late for us
+            if surely(partial(self._quit, turn)):
+                surely(self.release)  # it was granted, but is not used
             raise
 
     def _quit(self, turn: _PermitWaiter) -> bool:

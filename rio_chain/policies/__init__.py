@@ -1,7 +1,7 @@
-"""One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
+"""One file per policy: frozen data, pure decisions, and the objects that hold shared state. Nothing here waits.
 
-What they have in common is in ``_policy`` (what a policy is asked), ``_permit`` (how a call gets in), ``_shared_state``
-and ``_shared_clock``.
+The common parts are ``_policy`` (the interface), ``_permit`` (how a call is let in), ``_shared_state`` and
+``_shared_clock``.
 """
 
 from typing import TYPE_CHECKING

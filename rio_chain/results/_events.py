@@ -104,18 +104,22 @@ class Event:
             first, one in an ``each`` as ``name[item]``; else empty. ``task`` is then its name in that Request.
         status: of ``finished``, as ``Response.status``; of ``request_ended`` and ``attempt_ended``. An attempt is
             ``abandoned`` where its function returned when nobody waited for it any more.
-        error: of ``attempt_failed``, and of ``finished``, ``request_ended`` and ``attempt_ended`` without success.
-            Observers get the name of its class, unless they were added with ``errors=True``.
+        error: of ``attempt_failed``, and of ``finished``, ``request_ended`` and ``attempt_ended`` without success. A
+            ``SystemExit`` of a body is one, too. Observers get the name of its class, unless they were added with
+            ``errors=True``.
         outcome: of ``ended``.
         branch: of ``value``: the key of the branch, or its number as a text; of one within another ``outer/inner``.
             Of an item that is in no fan-out it is empty.
         value: of ``value``; and of ``finished`` with success, when the stream was asked for values.
         run: a number that all events of one run have in common, also those of Requests that its functions return. A
             Request that a body runs itself has a number of its own. 0: it belongs to no run.
-        chain: the name the chain was given, or its title with ``...`` in place of each constant.
+        chain: the name the chain of the run was given, or its title with ``...`` in place of each constant. It is that
+            of the run in a Request that a function returned as well.
         elapsed: milliseconds that it took, of what has ended; None otherwise.
         reason: see the kinds.
         policy: which policy it is about: the name it was given, else that of its call, as ``limit``.
+        beside: of the ``attempt_started`` of a hedge, or of a call of a ``race`` beside the first: the task of the
+            first call. That is the same task, or the same at another place; of a race, that with which it begins.
 
     Example:
         >>> from rio_chain import Task
@@ -140,6 +144,7 @@ class Event:
     elapsed: float | None = None
     reason: str | None = None
     policy: str | None = None
+    beside: str | None = None
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"

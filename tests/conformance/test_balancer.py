@@ -177,7 +177,7 @@ async def test_a_full_buffer_refuses_posts(world: World, pool: Pool) -> None:
         running = balancer.post(Task(pool.body)(0))
         await world.until(lambda: pool.order)
         waiting = [balancer.post(Task(pool.body)(k)) for k in (1, 2)]
-        with pytest.raises(QueueFull, match=r"2 requests wait already \(buffer=2\); this one was not accepted"):
+        with pytest.raises(QueueFull, match=r"2 requests are waiting already \(buffer=2\); this one was not accepted"):
             balancer.post(Task(pool.body)(3))
         assert balancer.stats().rejected == 1
         child = world.start(lambda: balancer.arun(Task(pool.body)(4)))
@@ -362,7 +362,7 @@ async def test_one_task_at_a_time_reads_a_map(world: World) -> None:
         source = balancer.amap(Task(body), range(3))
         first = world.start(lambda: anext(source))
         await world.until(lambda: balancer.stats().running == 3)
-        with pytest.raises(RuntimeError, match="another task waits for the next Outcome already"):
+        with pytest.raises(RuntimeError, match="another task is already waiting for the next Outcome"):
             await anext(source)
         gate.open()
         assert (await first.result()).unwrap() == 0

@@ -321,7 +321,7 @@ async def test_what_can_not_be_iterated(world: World, value: Any) -> None:
 
 async def test_a_value_that_is_changed_on_the_way(world: World) -> None:
     value = {x: x for x in range(9)}
-    works = Works(world, ms=lambda x: HANG if x else 1)
+    works = Works(world, ms=lambda x: HANG if x else 1, ready=lambda x: x or 1 in works.begun)
 
     async def work(x: int) -> int:
         await works.do(x)

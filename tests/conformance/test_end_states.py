@@ -478,7 +478,7 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
 
 
 @pytest.mark.real_time
-@pytest.mark.filterwarnings("ignore:this blocking call stops the loop:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:this call blocks the running loop:RuntimeWarning")
 @pytest.mark.parametrize("name", PHASES)
 async def test_ctrl_c_in_a_blocking_run(world: World, name: str) -> None:
     world.not_virtual("who waits drives the loop, and a wait without end is told before anybody presses a key")

@@ -72,7 +72,9 @@ async def test_on_full_waits_or_rejects(world: World, pool: Pool) -> None:
         tickets = [balancer.post(Task(pool.body)(n)) for n in range(2)]
         await world.until(lambda: balancer.stats().queued == 1)
         for terms in ({}, {"deadline": 60_000}, {"queue_timeout": 60_000}):
-            with pytest.raises(QueueFull, match=r"1 requests wait already \(buffer=1\); this one was not accepted"):
+            with pytest.raises(
+                QueueFull, match=r"1 requests are waiting already \(buffer=1\); this one was not accepted"
+            ):
                 await balancer.arun(Task(pool.body)(2), on_full="reject", **terms)
         assert balancer.stats().rejected == 3
         waits = world.start(lambda: balancer.arun(Task(pool.body)(3), on_full="wait"))

@@ -106,6 +106,7 @@ async def test_each_call_of_a_hedge_may_begin_one_and_none_is_ended_with_the_los
     async def first_is_slow(x: object) -> object:
         if current_attempt().replica == 0:
             await world.pause(60_000)
+        await world.until(lambda: len(spawning.spawned) == 2)  # a call that has not begun yet never begins
         return x
 
     spawning = Spawning(main)

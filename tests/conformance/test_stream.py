@@ -466,7 +466,7 @@ async def test_context_and_deadline_of_the_caller_hold(world: World) -> None:
 async def test_the_outcome_is_there_when_all_is_read(world: World) -> None:
     events = stream(world, a(fails)(7))
     assert repr(events) == "<Stream of a: not begun>"
-    with pytest.raises(UsageError, match="is not over"):
+    with pytest.raises(UsageError, match="the run has not"):
         _ = events.outcome
     last = [event async for event in events][-1]
     assert events.outcome is last.outcome
@@ -531,7 +531,7 @@ async def test_leaving_the_loop_cancels_the_run(world: World, slow: Slow) -> Non
     await world.until(lambda: slow.ended == slow.calls and repr(events).endswith("over>"))
     assert slow.calls <= 1
     assert type(events.outcome.result.failure()) is TicketCancelled
-    assert str(events.outcome.result.failure()) == "cancelled: nobody reads its events any more"
+    assert str(events.outcome.result.failure()) == "cancelled: its events are not read any more"
 
 
 async def test_leaving_the_block_waits_for_the_clean_up(world: World, slow: Slow) -> None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import sniffio
 import trio
 import trio.testing
-from conformance.harness import AutojumpLoop
 
 from rio_chain import Balancer, Outcome, Task
 
@@ -93,18 +92,6 @@ def ideal(load: Load, servers: int, aging: int | None = None) -> Sample:
 async def sleep(ticks: int) -> None:
     """On whichever loop this runs."""
     await (trio.sleep if sniffio.current_async_library() == "trio" else asyncio.sleep)(ticks / SECOND)
-
-
-def on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
-    async def awaited() -> Any:
-        return await main()
-
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(awaited())
-
-
-def on_trio(main: Callable[[], Awaitable[Any]]) -> Any:
-    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def now() -> float:

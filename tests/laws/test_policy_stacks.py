@@ -15,8 +15,9 @@ from typing import Any
 
 import trio
 import trio.testing
+import virtual_loops
 from attrs import field, frozen, mutable
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
@@ -187,13 +188,13 @@ def on_asyncio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> To
     async def body() -> Told:
         return await requests(layers, main, spare, asyncio.get_running_loop().time)
 
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(body())
+    told: Told = virtual_loops.on_asyncio(body)
+    return told
 
 
 def on_trio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    return trio.run(requests, layers, main, spare, trio.current_time, clock=clock)
+    told: Told = virtual_loops.on_trio(requests, layers, main, spare, trio.current_time)
+    return told
 
 
 # --- the model --------------------------------------------------------------------------------------------------

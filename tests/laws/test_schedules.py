@@ -10,8 +10,6 @@ import asyncio
 import importlib
 import inspect
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -21,14 +19,15 @@ from unittest.mock import patch
 import pytest
 import trio
 import trio.testing
+import virtual_loops
 from attrs import define, evolve, field, frozen
-from conformance.harness import AutojumpLoop
 from laws.dag_memory import Memory
 from laws.dag_model import Played
 from laws.dag_parts import Part, chain_of, named_tasks, numbered
 from laws.dag_runs import told
 from laws.dag_values import RECORD, Record
 from laws.schedules import INPUT, Hopping, Schedule, Yielding, recipe, scheduled, seeds, try_each
+from waiting import eventually
 
 from rio_chain import Balancer, Chain, Outcome, Request, Ticket
 from rio_chain.executors._trio import tasks
@@ -158,19 +157,11 @@ async def on_trio(case: Case, schedule: Schedule) -> list[Run]:
 
 def on_loop(case: Case, schedule: Schedule) -> list[Run]:
     if case.executor == "trio":
-        return trio.run(on_trio, case, schedule, clock=trio.testing.MockClock(autojump_threshold=0))
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(on_asyncio(case, schedule))
+        return virtual_loops.on_trio(on_trio, case, schedule)
+    return virtual_loops.on_asyncio(on_asyncio, case, schedule)
 
 
 # --- on threads -------------------------------------------------------------------------------------------------
-
-
-def eventually(true: Callable[[], object]) -> None:
-    until = time.monotonic() + ENOUGH
-    while not true():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 def on_threads(case: Case, schedule: Schedule) -> list[Run]:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from laws.queue_model import SECOND, Load, Queueing, ideal, on_asyncio, on_trio, poisson
+from laws.queue_model import SECOND, Load, Queueing, ideal, poisson
+from virtual_loops import LOOPS, on_asyncio
 
-LOOPS = {"asyncio": on_asyncio, "trio": on_trio}
 on_each_loop = pytest.mark.parametrize("loop", LOOPS)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from leaks.baseline import EXECUTORS, Bodies, eventually
+from leaks.baseline import EXECUTORS, Bodies
+from waiting import eventually
 
 from rio_chain import Balancer, Task
 

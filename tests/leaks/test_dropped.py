@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from amid import amid
-from leaks.baseline import EXECUTORS, SPARE, Bodies, eventually, nothing_left, pause
+from leaks.baseline import EXECUTORS, Bodies, nothing_left, pause
 from leaks.loops import LOOPS, Loop, eventually_here
+from waiting import SPARE, eventually
 
 from rio_chain import Balancer, QueueFull, Task, Ticket, TicketCancelled
 from rio_chain.balancer import _warnings

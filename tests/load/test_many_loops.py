@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, is_idle, nothing_left, pause
 from load.test_load import in_threads
 from load.test_posters import together
+from waiting import eventually
 
 from rio_chain import Balancer, Outcome, Request, Task, Ticket, TicketCancelled
 

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import logging
 import math
+import random
 import weakref
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 import trio
 
@@ -272,6 +274,78 @@ def test_nothing_is_left_behind(executor: str) -> None:
     drive(main, executor)
 
 
+@each
+def test_a_client_that_leaves_as_the_outcome_comes_gets_one_or_the_other(executor: str) -> None:
+    async def main(balancer: Balancer) -> None:
+        for ms in (5, 10, 20):
+            try:
+                outcome = await handle(Client(ms).receive, balancer, Task(backend.take)(ms))
+            except ClientGone:
+                ended.append("cancelled")
+            else:
+                assert outcome.unwrap() == ms
+                ended.append("done")
+        how = [note for note in backend.notes if note != "began"]
+        assert len(how) == 3
+        assert all(note == "done" for note, end in zip(how, ended, strict=True) if end == "done")  # if not the reverse
+        stats = balancer.stats()
+        assert (stats.running, stats.succeeded, stats.cancelled) == (0, ended.count("done"), ended.count("cancelled"))
+
+    backend, ended = Backend(), list[str]()
+    drive(main, executor)
+
+
+@each
+def test_of_many_clients_none_is_lost(executor: str) -> None:
+    """Some leave while they wait for a slot, some while they are served, and some stay."""
+    draw = random.Random(7)
+    cases = [(draw.choice([5, 15, 40, 90, NEVER]), draw.choice([5, 20, 60])) for _ in range(200)]
+    ended: list[str] = []
+
+    async def one(case: tuple[int, int]) -> None:
+        try:
+            outcome = await handle(Client(case[0]).receive, balancer_now[0], Task(backend.take)(case[1]))
+        except ClientGone:
+            ended.append("gone")
+        except QueueFull:
+            ended.append("refused")
+        else:
+            ended.append("served" if outcome.ok else "late")
+
+    async def main(balancer: Balancer) -> None:
+        balancer_now.append(balancer)
+        async with Balancer(workers=100, buffer=200) as clients:
+            async for outcome in clients.amap(Task(one), cases):
+                assert outcome.ok
+        stats = balancer.stats()
+        assert (stats.running, stats.queued) == (0, 0)
+        assert (stats.succeeded, stats.cancelled, stats.rejected) == tuple(
+            ended.count(how) for how in ("served", "gone", "refused")
+        )
+
+    backend, balancer_now = Backend(), list[Balancer]()
+    drive(main, executor, workers=10, buffer=40)
+    assert len(ended) == 200
+    assert min(ended.count(how) for how in ("served", "gone", "refused")) > 0
+    assert backend.notes.count("began") == backend.notes.count("done") + backend.notes.count("cancelled")
+
+
+def test_a_task_is_not_left_cancelled() -> None:
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        async with Balancer(workers=2) as balancer:
+            for _ in range(3):
+                async with asyncio.timeout(5):
+                    with anyio.move_on_after(5) as scope, pytest.raises(ClientGone):
+                        await handle(Client(5).receive, balancer, Task(sleep)(1_000))
+                    assert task.cancelling() == 0
+                    await asyncio.sleep(0)
+                assert not scope.cancelled_caught
+
+    asyncio.run(main())
+
+
 # --- messages that should not come ----------------------------------------------------------------------------------
 
 
@@ -306,10 +380,11 @@ def test_another_message_is_an_error_and_the_chain_is_cancelled(executor: str, m
 def test_all_calls_hear_of_a_message_that_should_not_come(executor: str) -> None:
     async def main(balancer: Balancer) -> None:
         client, said = Client(20, {"type": "http.request"}), list[str]()
+        receive = client.receive  # as a framework keeps it
 
         async def one() -> None:
             try:
-                await handle(client.receive, balancer, Task(sleep)(1_000))
+                await handle(receive, balancer, Task(sleep)(1_000))
             except UsageError as error:
                 said.append(str(error)[:12])
 
@@ -317,7 +392,7 @@ def test_all_calls_hear_of_a_message_that_should_not_come(executor: str) -> None
         assert said == ["`handle` met"] * 2
         client.left, client.message = 20, GONE  # the body has been read now
         with pytest.raises(ClientGone):
-            await handle(client.receive, balancer, Task(sleep)(1_000))
+            await handle(receive, balancer, Task(sleep)(1_000))
 
     drive(main, executor)
 
@@ -494,8 +569,12 @@ def test_the_deadline_is_the_earliest_of_all(executor: str, options: dict[str, A
 @each
 def test_a_deadline_of_another_clock_is_capped_too(executor: str) -> None:
     async def main(balancer: Balancer) -> None:
-        for deadline, expected in ((Deadline(math.inf), 30_000), (Deadline.after(200), 200)):
-            outcome = await handle(Client().receive, balancer, Task(left_here)(), deadline=deadline)
+        for deadline, expected in (
+            (Deadline(math.inf), 5_000),
+            (Deadline.after(60_000), 5_000),
+            (Deadline.after(200), 200),
+        ):
+            outcome = await handle(Client().receive, balancer, Task(left_here)(), deadline=deadline, cap=5_000)
             assert expected - 100 <= outcome.unwrap() <= expected + 1e-6
 
     drive(main, executor)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from leaks.loops import eager
 from returns.result import Success
 
 from rio_chain import Chain, Task, TaskTimedOut, fan_out, settle
@@ -16,12 +17,6 @@ Main = Callable[[], Coroutine[Any, Any, Any]]
 
 def plain() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
-
-
-def eager() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # from 3.12 on
-    return loop
 
 
 @pytest.fixture(params=[plain, eager], ids=lambda made: made.__name__)

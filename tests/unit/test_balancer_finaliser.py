@@ -19,8 +19,9 @@ import pytest
 import trio
 from amid import amid
 from interrupting import Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, is_idle, nothing_left, pause
 from returns.result import Failure, Success
+from waiting import eventually
 
 from rio_chain import (
     Balancer,

@@ -70,7 +70,7 @@ def test_a_variant_that_fails_too_often_never_gets_there() -> None:
         (lambda: compare(plain, backends=SLOW_AT_TIMES), "two chains or more"),
         (lambda: compare(plain, plain, backends=SLOW_AT_TIMES, names=["a", "a"]), "2 different names"),
         (lambda: compare(plain, plain(1), backends=SLOW_AT_TIMES), "page, not page(42)"),
-        (lambda: compare(plain, plain, backends={**SLOW_AT_TIMES, "x": 1}), "no task of any of these chains"),
+        (lambda: compare(plain, plain, backends={**SLOW_AT_TIMES, "x": 1}), "not a task of any of these chains"),
         (lambda: advise(plain, SLOW_AT_TIMES, goal="p98"), "`goal` must be one of 'p50'"),
         (lambda: advise(plain, SLOW_AT_TIMES, tasks=["store"]), "`tasks` names 'store'"),
         (lambda: advise(plain, SLOW_AT_TIMES, extra_load=-1), "`extra_load`"),

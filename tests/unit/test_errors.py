@@ -45,8 +45,8 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
         {"per_second": 250.0, "service": 50.0, "workers": 10, "capacity": 200.0},
         (
             "250 requests a second are more than 10 workers can serve: one takes 50 ms without a wait, so these serve "
-            "200 a second, and the line grows without end; write workers=13 or more, a lower rate, or what bounds the "
-            "line: buffer=, queue_timeout= or deadline="
+            "200 a second, and the queue grows without end; write workers=13 or more, a lower rate, or a bound of "
+            "the queue: buffer=, queue_timeout= or deadline="
         ),
     ),
     (QueueFull("2 wait"), {}, "2 wait"),
@@ -97,7 +97,7 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         NotPicklable("crunch", "answer", "no locks"),
         {"name": "crunch", "what": "answer", "reason": "no locks"},
-        "the answer of crunch can't go from one process to another: no locks",
+        "the answer of crunch can't be pickled for the process of its lane: no locks",
     ),
     (
         ProcessDied("crunch", "cpu", -9, "it wrote nonsense"),
@@ -108,7 +108,7 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
         LaneMessageTooLarge("crunch", "answer", 268_435_456),
         {"name": "crunch", "what": "answer", "most": 268_435_456},
         (
-            "the answer of crunch takes more than 268,435,456 bytes, the most that a lane carries; hand over less, "
+            "the answer of crunch takes more than 268,435,456 bytes, the most that a lane carries; send less, "
             "such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         ),
     ),
@@ -117,7 +117,7 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         NotEnoughSuccesses(3, 1, (OSError("no"),)),
         {"least": 3, "succeeded": 1},
-        "1 items succeeded, and at least 3 had to; the first error: OSError('no')",
+        "1 items succeeded, fewer than the 3 required; the first error: OSError('no')",
     ),
 ]
 each = pytest.mark.parametrize(("error", "known", "text"), EXAMPLES, ids=lambda value: type(value).__name__)

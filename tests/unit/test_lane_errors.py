@@ -95,9 +95,8 @@ def test_it_keeps_its_attributes() -> None:
     locked = crossed(Locked())
     assert locked.code == 423
     assert not hasattr(locked, "lock")
-    assert (
-        locked.__notes__[1]
-        == "its attribute 'lock' stayed in the process: TypeError: cannot pickle '_thread.lock' object"
+    assert locked.__notes__[1] == (
+        "its attribute 'lock' is missing, because it can't be pickled: TypeError: cannot pickle '_thread.lock' object"
     )
 
 

@@ -160,7 +160,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: base.failing(1.1, OSError), "`rate` must be a share of the calls, 0 to 1; got 1.1"),
     (lambda: base.failing(-0.1, OSError), "`rate` must be a finite number, 0 or more; got -0.1"),
     (lambda: base.failing(float("nan"), OSError), "`rate` must be a finite number"),
-    (lambda: base.failing(0.7, OSError).stalling(0.7, 5), "all of them together at 1 or less; got 1.4"),
+    (lambda: base.failing(0.7, OSError).stalling(0.7, 5), "at most 1 together; got 1.4"),
     (lambda: base.failing(0.1, "down"), "`error` must be an Exception, its class, or a Failure"),  # type: ignore[arg-type]
     (lambda: base.failing(0.1, Failure), "`error` must be an Exception, its class, or a Failure"),  # type: ignore[arg-type]
     (lambda: base.failing(0.1, OSError, after=-1), "`after` must be"),

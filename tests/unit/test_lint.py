@@ -159,6 +159,8 @@ ODD = [
     ("chaos-not-innermost", "Task(f).timeout(5).chaos(chaos)", "Task(f).chaos(chaos).timeout(5)"),
     ("budget-without-extras", "Task(f).budget(budget).retry(2)", "Task(f).retry(2).budget(budget)"),
     ("budget-without-extras", "Task(f).budget(budget)", "Task(f)"),
+    ("timeout-below-1-ms", "Task(f).timeout(0.25)", "Task(f).timeout(250)"),
+    ("timeout-below-1-ms", "(Task(f) >> Task(g)).timeout(0.5).retry(2)", "(Task(f) >> Task(g)).timeout(500).retry(2)"),
     ("timeout-unreachable", "Task(f).timeout(500).timeout(100)", "Task(f).timeout(100)"),
     ("timeout-unreachable", "Task(f).timeout(100).timeout(100)", "Task(f).timeout(100)"),
     ("timeout-unreachable", "Task(f).timeout(500).or_else(1).timeout(100)", "Task(f).or_else(1).timeout(100)"),

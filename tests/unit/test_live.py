@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from returns.result import Failure
 from rich.console import Console
-from screens import Kept
+from screens import Kept, Terminal
 
 from rio_chain import (
     Balancer,
@@ -40,18 +40,6 @@ from rio_chain.testing import leak_guard
 
 EXECUTORS = ("asyncio", "trio", "thread")
 HOSTILE = '[red]</td><script>alert(1)</script>\x1b[2J\n"\u202e'
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    kept = Kept()
-    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
-    return kept
 
 
 def failing(times: int) -> Callable[[Any], Any]:
@@ -372,7 +360,7 @@ def test_what_run_refuses_is_refused_and_nothing_is_shown(kept: Kept) -> None:
         Task(abs)(1).run(executor="dask", live=True)
 
     async def inside(_: int) -> None:
-        with pytest.raises(UsageError, match="would block the loop that has to run it"):
+        with pytest.raises(UsageError, match="would block the loop that runs the request"):
             Task(abs)(1).run(live=True)
 
     Task(inside)(1).run().unwrap()
@@ -568,6 +556,21 @@ def test_in_a_notebook_one_output_is_changed_in_place(cell: Cellular) -> None:
     assert str(outcome.svg()) in last["text/html"]
 
 
+def test_a_live_run_at_the_end_of_a_cell_shows_one_picture(cell: Cellular, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace(execution_count=3)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    outcome = Task(abs)(1).run(live=True)
+    picture = str(outcome.svg())
+    assert picture in cell.bundles[-1]["text/html"]
+    of_the_cell = outcome._repr_mimebundle_()["text/html"]
+    assert picture not in of_the_cell
+    assert "<summary>Timeline</summary>" in of_the_cell
+    another = Task(abs)(1).run()
+    assert str(another.svg()) in another._repr_mimebundle_()["text/html"]
+    shell.execution_count = 4
+    assert picture in outcome._repr_mimebundle_()["text/html"]
+
+
 def test_a_notebook_shows_what_there_is_as_text_where_pictures_are_off(
     cell: Cellular, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,6 +613,6 @@ def test_a_screen_that_fails_is_given_up_and_the_run_goes_on(
         raise OSError("the pipe is closed")
 
     monkeypatch.setattr(kept, step, fail)
-    with pytest.warns(RuntimeWarning, match=r"the live view was given up: OSError\('the pipe is closed'\)") as told:
+    with pytest.warns(RuntimeWarning, match=r"the live view stopped: OSError\('the pipe is closed'\)") as told:
         assert Task(slow)(1).run(live=True).unwrap() == 1
     assert len(told) == 1

@@ -210,7 +210,7 @@ class TestWait:
         assert a.turn.state == "answered"
         assert a.turn.answer is not None
         assert a.turn.answer.failed
-        assert str(a.turn.answer.value) == "the limit of 1 at once is reached, after 50 ms in line"
+        assert str(a.turn.answer.value) == "the limit of 1 at once is reached, after 50 ms in the queue"
         assert limit.waiting == 1
         permit.succeeded(1)
         assert (b.turn.state, limit.running, limit.waiting) == ("granted", 1, 0)

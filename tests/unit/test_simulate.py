@@ -311,6 +311,55 @@ def test_as_many_workers_as_it_says_are_enough() -> None:
     assert simulate(Task(fetch), {"fetch": EVERY(50)}, arrivals=poisson(250), workers=13, requests=200).failures == {}
 
 
+STALLS = LatencyModel.lognormal(20, p99=60).stalling(0.03, 1500)
+"""66.8 ms on average (300,000 draws); a few hundred of them say little of that."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_stalls_do_not_mislead_the_pilot(seed: int) -> None:
+    fits = 0.9 * 10 * 1000 / 66.8
+    assert not simulate(Task(fetch), {"fetch": STALLS}, arrivals=poisson(fits), requests=50, seed=seed).undecided
+    with pytest.raises(Unstable):
+        simulate(Task(fetch), {"fetch": STALLS}, arrivals=poisson(fits * 4 / 3), requests=50, seed=seed)
+
+
+def test_a_load_too_near_to_what_the_workers_can_serve_is_played_and_undecided() -> None:
+    found = simulate(Task(fetch), {"fetch": STALLS}, arrivals=poisson(10 * 1000 / 66.8), requests=50)
+    assert found.undecided
+    load = found.offered_load
+    assert load is not None
+    assert load.low < 1 <= load.high
+    assert load.high - load.low < 0.2
+    text = f"undecided whether 10 workers can serve this: the offered load is {load}"
+    assert text in found.summary()
+    assert found.to_dict()["undecided"] is True
+
+
+def test_where_nothing_can_grow_without_end_no_load_is_measured() -> None:
+    for options in ({}, {"arrivals": trace([0, 10])}, {"arrivals": poisson(10), "buffer": 5}):
+        found = simulate(Task(fetch), {"fetch": EVERY(5)}, requests=2, **options)  # type: ignore[arg-type]
+        assert (found.offered_load, found.undecided) == (None, False)
+
+
+def test_the_pilot_takes_all_inputs_in_turn() -> None:
+    asked: list[int] = []
+
+    def slow_for_some(number: int) -> int:
+        asked.append(number)
+        return number
+
+    inputs = range(1_500)
+    found = simulate(
+        Task(slow_for_some) >> Task(fetch),
+        {"slow_for_some": slow_for_some, "fetch": STALLS},
+        arrivals=poisson(1000 / 6.68),
+        inputs=inputs,
+        requests=1_500,
+    )
+    assert found.undecided
+    assert set(asked) == set(inputs)
+
+
 @pytest.mark.parametrize("bound", [{"buffer": 5}, {"queue_timeout": 100}])
 def test_what_bounds_the_line_makes_overload_bearable(bound: dict[str, Any]) -> None:
     simulation = simulate(Task(fetch), {"fetch": EVERY(50)}, arrivals=regular(400), requests=400, workers=10, **bound)
@@ -333,7 +382,10 @@ def test_a_burst_is_no_rate() -> None:
     ("call", "says"),
     [
         (lambda: simulate(page, {"fetch": EVERY(1)}), "missing: store"),
-        (lambda: simulate(page, {**BACKENDS, "fetsch": EVERY(1)}), "'fetsch', which is no task of this chain; it has"),
+        (
+            lambda: simulate(page, {**BACKENDS, "fetsch": EVERY(1)}),
+            "'fetsch', which is not a task of this chain; it has",
+        ),
         (lambda: simulate(page, {**BACKENDS, "fetch": 20}), "`backends['fetch']` must be a LatencyModel"),
         (lambda: simulate(page, {**BACKENDS, "fetch": LatencyModel}), "`backends['fetch']`"),
         (lambda: simulate(page, [EVERY(1)]), "`backends` must be a dict"),

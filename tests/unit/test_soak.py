@@ -110,7 +110,7 @@ class Twice:
 def test_an_answer_that_comes_twice() -> None:
     status, said = soaked(make=planted(lambda ticket, _: Twice(ticket)))
     assert status == 1
-    assert "a ticket told twice that it was answered" in said
+    assert "a ticket called its callback twice" in said
 
 
 class Others(Twice):

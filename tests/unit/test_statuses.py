@@ -161,6 +161,13 @@ def test_a_connection_that_failed_is_that_of_a_backend_everywhere(error: Excepti
     assert respond_to(error).status == respond_to(failed(error)).status == 502
 
 
+def test_of_a_group_the_first_error_counts() -> None:
+    gone = ExceptionGroup("of a TaskGroup", [ExceptionGroup("inner", [ClientGone(SECRET)]), ValueError(SECRET)])
+    assert respond_to(gone).status == 499
+    assert respond_to(gone, expose=True).detail.startswith("ClientGone: ")
+    assert respond_to(failed(gone)).status == 502  # a backend raised it
+
+
 def test_the_error_of_a_real_task_timeout_deadline_limit_and_breaker() -> None:
     async def slow() -> None:
         await sleep(100)

@@ -11,7 +11,8 @@ from functools import partial
 from queue import SimpleQueue
 
 import pytest
-from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
+from strands import LATE, Body, begin, crew_of, make, run, shut, told, within
+from waiting import eventually
 
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors._current_strand import current_strand

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,23 +26,6 @@ def a_ticket() -> Ticket[int]:
 
 def an_outcome(ticket: Ticket[Any], reason: str = "why not") -> Any:
     return outcome_of_unbegun(ticket.request, ticket.run, TicketCancelled(reason), 0.0, 1.0)
-
-
-class Gate:
-    def __init__(self) -> None:
-        self.begun, self.open = threading.Event(), threading.Event()
-
-    def pass_through(self, x: int) -> int:
-        self.begun.set()
-        assert self.open.wait(20)
-        return x
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    made = Gate()
-    yield made
-    made.open.set()
 
 
 # --- by itself ----------------------------------------------------------------------------------------------------
@@ -218,7 +200,7 @@ def test_it_shows_what_it_is_for_and_no_argument() -> None:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(executor: str, gate: Gate) -> None:
+def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(executor: str, gate: Any) -> None:
     got: list[Any] = []
 
     async def await_it() -> None:
@@ -226,12 +208,12 @@ def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(exe
         got.append(await ticket)
 
     with Balancer(executor) as balancer:
-        ticket = balancer.post(Task(gate.pass_through)(7))
+        ticket = balancer.post(Task(gate.stay)(7))
         works = [lambda: got.append(ticket.wait()), lambda: asyncio.run(await_it()), lambda: trio.run(await_it)]
         threads = [threading.Thread(target=work) for work in works]
         for thread in threads:
             thread.start()
-        assert gate.begun.wait(20)
+        gate.wait_begun()
         assert not ticket.done
         gate.open.set()
         for thread in threads:
@@ -242,7 +224,7 @@ def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(exe
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_cancelling_an_await_leaves_the_request_running(executor: str, gate: Gate) -> None:
+def test_cancelling_an_await_leaves_the_request_running(executor: str, gate: Any) -> None:
     async def on_asyncio() -> None:
         waiting = asyncio.ensure_future(_await(ticket))
         await asyncio.sleep(0.001)
@@ -255,7 +237,7 @@ def test_cancelling_an_await_leaves_the_request_running(executor: str, gate: Gat
             await ticket
 
     with Balancer(executor) as balancer:
-        ticket = balancer.post(Task(gate.pass_through)(7))
+        ticket = balancer.post(Task(gate.stay)(7))
         asyncio.run(on_asyncio())
         trio.run(on_trio)
         assert not ticket.done
@@ -268,10 +250,10 @@ async def _await(ticket: Ticket[int]) -> Any:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_cancelling_what_runs(executor: str, gate: Gate) -> None:
+def test_cancelling_what_runs(executor: str, gate: Any) -> None:
     with Balancer(executor) as balancer:
-        ticket = balancer.post((Task(gate.pass_through) >> Task(str))(7))
-        assert gate.begun.wait(20)
+        ticket = balancer.post((Task(gate.stay) >> Task(str))(7))
+        gate.wait_begun()
         ticket.cancel("we have enough")
         outcome = ticket.wait(20_000)
         assert str(outcome.result.failure()) == "cancelled: we have enough"
@@ -281,11 +263,11 @@ def test_cancelling_what_runs(executor: str, gate: Gate) -> None:
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("limit", [None, 30_000])
-def test_cancelling_what_is_queued(executor: str, limit: float | None, gate: Gate) -> None:
+def test_cancelling_what_is_queued(executor: str, limit: float | None, gate: Any) -> None:
     called: list[int] = []
     with Balancer(executor, workers=1) as balancer:
-        running = balancer.post(Task(gate.pass_through)(7))
-        assert gate.begun.wait(20)
+        running = balancer.post(Task(gate.stay)(7))
+        gate.wait_begun()
         ticket = balancer.post(Task(called.append)(1), queue_timeout=limit)
         assert balancer.stats().queued == 1
         ticket.cancel()
@@ -310,10 +292,10 @@ def test_cancelling_what_is_over_changes_nothing(executor: str) -> None:
         assert outcome.unwrap() == 4
 
 
-def test_the_reason_is_there_before_it_is_out_of_the_line(gate: Gate) -> None:
+def test_the_reason_is_there_before_it_is_out_of_the_line(gate: Any) -> None:
     """Its strand may find it withdrawn before the one who cancels it has answered it."""
     with Balancer("asyncio", workers=1) as balancer:
-        running = balancer.post(Task(gate.pass_through)(7))
+        running = balancer.post(Task(gate.stay)(7))
         ticket = balancer.post(REQUEST, queue_timeout=30_000)
         seen: list[Any] = []
         withdraw = ticket.withdraw

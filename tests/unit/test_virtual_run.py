@@ -329,7 +329,7 @@ async def nothing() -> None: ...
         (Task(slow), "virtual", "`run_virtual` takes a request"),
         (nothing, "thread", 'on threads `run_virtual` takes a request, such as run_virtual(page(42), "thread")'),
         (nothing, "dask", "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 'dask'"),
-        (nothing, VirtualExecutor, "`executor` must be made first: write VirtualExecutor()"),
+        (nothing, VirtualExecutor, "`executor` must be an instance: write VirtualExecutor()"),
         (nothing, None, "`executor` must be one of"),
     ],
 )
@@ -342,7 +342,7 @@ def test_bad_input(work: Any, executor: Any, text: str) -> None:
 @pytest.mark.parametrize("run", [lambda main: asyncio.run(main()), trio.run, run_virtual], ids=[*LOOPS[1:], "virtual"])
 def test_on_a_loop_that_runs_it_is_refused(run: Any) -> None:
     async def main() -> None:
-        with pytest.raises(UsageError, match="`run_virtual` would block the loop that is running"):
+        with pytest.raises(UsageError, match="`run_virtual` would block the running loop"):
             run_virtual(Task(slow)(20))
 
     run(main)

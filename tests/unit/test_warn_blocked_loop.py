@@ -62,7 +62,7 @@ def test_it_is_named_once(executor: str, request_: Request[Any], what: str, told
         request_.run(executor=executor)
     (one,) = told
     assert one.category is RuntimeWarning
-    assert str(one.message).startswith(f"{what} held the loop for ")
+    assert str(one.message).startswith(f"{what} blocked the event loop for ")
     assert one.filename == __file__
     function = fails if "fails" in what else blocks
     assert one.lineno == function.__code__.co_firstlineno
@@ -110,7 +110,7 @@ def test_what_is_remembered_is_bounded(told: Told, monkeypatch: pytest.MonkeyPat
 
 def test_an_object_whose_code_is_not_known_is_named(told: Told) -> None:
     Task(time.sleep).inline()(0.012).run(executor="asyncio")
-    assert [str(one.message).split(" held")[0] for one in told] == ["task 'sleep'"]
+    assert [str(one.message).split(" blocked")[0] for one in told] == ["task 'sleep'"]
 
 
 def test_a_warning_that_is_an_error_is_told_beside_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,4 +121,4 @@ def test_a_warning_that_is_an_error_is_told_beside_the_run(monkeypatch: pytest.M
         assert Task(blocks).inline()(1).run(executor="asyncio").unwrap() == 1
     (error,) = errors
     assert error.exc_type is RuntimeWarning
-    assert "task 'blocks' held the loop" in str(error.exc_value)
+    assert "task 'blocks' blocked the event loop" in str(error.exc_value)

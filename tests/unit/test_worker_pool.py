@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from waiting import eventually
 
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import LimitExceeded
@@ -18,13 +19,6 @@ from rio_chain.executors import _worker_pool as pool_module
 from rio_chain.executors._thread_permits import ThreadPermits
 from rio_chain.executors._worker_call import pooled_call
 from rio_chain.executors._worker_pool import WorkerPool
-
-
-def eventually(truth, seconds=5.0):
-    until = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 def workers(name="test"):

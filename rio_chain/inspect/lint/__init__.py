@@ -1,7 +1,7 @@
-"""lint(): what is written in an order that does not do what it seems to, each with the code that does.
+"""lint(): finds policies whose order has another effect than it seems, and gives the code to write instead.
 
-A *stack* is a task, or several steps, with the policies right around it. Every rule looks at one stack and at what
-stands around that; putting its layers into another order is how the better code is made.
+A *stack* is a task, or several steps, with the policies directly around it. Every rule looks at one stack and at what
+is around it. The better code has the same layers in another order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Finding", "lint"]
 
 
 def lint(plan: Plan) -> tuple[Finding, ...]:
-    """Everything there is to say about a plan, in plan order; nothing is said twice."""
+    """All findings of a plan, in plan order, each once."""
     names = tuple(task.name for task in plan.tasks)
     found = [
         Finding(said.code, names[stack.core.low : stack.core.high], said.text, source(said.better))

@@ -39,6 +39,13 @@ class Reply:
     value: Any
 
 
+class RetryAfter(Exception):
+    """An error that says how long to wait."""
+
+    def __init__(self, retry_after: Any) -> None:
+        self.retry_after = retry_after
+
+
 @define(eq=False)
 class Closable:
     """An answer that wants to be closed."""

@@ -175,6 +175,7 @@ def errors_in(error: BaseException) -> list[BaseException]:
 
 
 PROGRAM = """
+    import os
     import anyio
     from starlette.applications import Starlette
     from starlette.responses import Response
@@ -183,31 +184,39 @@ PROGRAM = """
     from rio_chain.contrib.asgi import handle, lifespan, readiness, respond_to
 
     balancer = Balancer(workers=2)
+    done = []
 
 
     def note(what):
         print(what, flush=True)
 
 
-    async def slow(seconds):
-        note("began")
-        while WAIT_FOR_SIGNAL and not readiness(balancer).detail.startswith("not ready: the application is stopping"):
+    async def slow(name):
+        note(f"{name} began")
+        while not (done if name == "posted" else stopping() or os.path.exists("go on")):
             await anyio.sleep(0.01)
-        note(readiness(balancer).detail.partition(":")[0])
-        await anyio.sleep(seconds)
-        note("done")
+        if name == "page":
+            note("not ready" if stopping() else "ready")
+        else:
+            await anyio.sleep(0.3)  # the server has drained by then, and the balancer is closing
+        done.append(name)
+        note(f"{name} done")
         return "served"
+
+
+    def stopping():
+        return readiness(balancer).detail.startswith("not ready: the application is stopping")
 
 
     async def page(request):
         await request.body()
-        outcome = await handle(request.receive, balancer, Task(slow)(0.3))
+        outcome = await handle(request.receive, balancer, Task(slow)("page"))
         status, headers, detail = respond_to(outcome)
         return Response(outcome.value_or(detail), status, headers)
 
 
     async def posted(request):
-        balancer.post(Task(slow)(0.8))
+        balancer.post(Task(slow)("posted"))
         return Response("posted")
 
 
@@ -246,9 +255,8 @@ COMMANDS = {
 
 
 @contextlib.contextmanager
-def program(folder: Path, server: str, *, wait: bool) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    text = textwrap.dedent(PROGRAM).replace("WAIT_FOR_SIGNAL", repr(wait))
-    (folder / "main.py").write_text(text, encoding="utf-8")
+def program(folder: Path, server: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    (folder / "main.py").write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
     port = free_port()
     command = [sys.executable, "-m", *(word.format(port) for word in COMMANDS[server])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -273,21 +281,26 @@ def program(folder: Path, server: str, *, wait: bool) -> Iterator[tuple[subproce
 def test_at_sigterm_it_is_not_ready_then_drains_then_closes(tmp_path: Path, server: str) -> None:
     """A worker of hypercorn with trio gets no signal: the process above it does, and shuts it down in the end."""
     hears = server != "hypercorn-trio"
-    with program(tmp_path, server, wait=hears) as (process, port):
+    with program(tmp_path, server) as (process, port):
         served = Served(Site(), port)
         assert served.ask("/posted")[2] == "posted"
         with served.connect() as sock:
             sock.sendall(served.request("/", headers="Connection: close\r\n"))
             assert process.stdout is not None
-            lines = list[str]()
-            while lines.count("began") < 2:
-                lines.append(process.stdout.readline().strip())
+            lines = [process.stdout.readline().strip() for _ in range(2)]
             process.send_signal(signal.SIGTERM)
+            if not hears:
+                (tmp_path / "go on").touch()
             got = until(sock, b"served")
         assert b" 200 " in got
-        rest, _ = process.communicate(timeout=15)
+        rest, _ = process.communicate(timeout=20)
     lines += rest.splitlines()
     assert process.returncode in (0, -signal.SIGTERM)  # uvicorn ends by the signal
-    ready = "not ready" if hears else "ready"
-    assert sorted(lines[:4]) == sorted(["began", "began", ready, ready])
-    assert lines[4:] == ["done", "done", "closed <Balancer asyncio closed" if hears else "closed <Balancer trio closed"]
+    assert lines == [
+        "posted began",
+        "page began",
+        "not ready" if hears else "ready",
+        "page done",
+        "posted done",
+        f"closed <Balancer {'asyncio' if hears else 'trio'} closed",
+    ]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from fake_clock import FakeClock
+from refusals import refused
 
-from rio_chain import ChainDefinitionError
 from rio_chain.policies import Breaker, Budget, Cache, Chaos, Limit, Quantile, SingleFlight
 from rio_chain.policies._keys import Key, key_of
 from rio_chain.policies._number_format import exact_ms, exact_number
@@ -27,12 +27,6 @@ OBJECTS: list[Any] = [
     Quantile(),
     Chaos(0.1, latency=3),
 ]
-
-
-def refused(make: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)) as caught:
-        make()
-    assert "\n" not in str(caught.value)
 
 
 class TestTimeline:
@@ -96,7 +90,7 @@ class TestTimeline:
 @pytest.mark.parametrize("shared", OBJECTS, ids=repr)
 @pytest.mark.parametrize("travel", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_shared_state_does_not_travel(shared: Any, travel: Callable[[object], object]) -> None:
-    refused(lambda: travel(shared), f"{shared!r} can't be pickled or copied: its state is shared by all who use")
+    refused(lambda: travel(shared), f"{shared!r} can't be pickled or copied, because all chains that use")
 
 
 @pytest.mark.parametrize("shared", OBJECTS, ids=repr)
@@ -122,9 +116,11 @@ class TestKeys:
         assert (repr(key_of(owner)), key_of(owner).__name__, repr(Key())) == ("owner", "owner", "the input")
 
     def test_what_cannot_be_hashed(self) -> None:
-        with pytest.raises(TypeError, match=re.escape("and the input is [1]; give a key= that makes a str, a number")):
+        with pytest.raises(
+            TypeError, match=re.escape("and the input is [1]; give a key= that returns a str, a number")
+        ):
             Key()([1])
-        with pytest.raises(TypeError, match=re.escape("a key must be hashable, and list gave ['a']; make it a str,")):
+        with pytest.raises(TypeError, match=re.escape("a key must be hashable, and list gave ['a']; return a str,")):
             key_of(list)("a")
 
     @pytest.mark.parametrize("make", [lambda key: Cache(1, key=key), SingleFlight, lambda key: Limit(1, key=key)])
@@ -135,7 +131,7 @@ class TestKeys:
         def many(_: object) -> Any:
             yield 1
 
-        rule = "`key` must be a function of the input that gives something hashable, or None; got "
+        rule = "`key` must be a function of the input that returns something hashable, or None; got "
         refused(lambda: make("user"), rule + "'user'")
         refused(lambda: make(later), rule + "the async function `later`")
         refused(lambda: make(many), rule + "the generator function `many`")

@@ -12,7 +12,8 @@ from math import inf
 from queue import SimpleQueue
 
 import pytest
-from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
+from strands import LATE, Body, begin, crew_of, make, run, shut, told, within
+from waiting import eventually
 
 from rio_chain.engine._runtime_protocol import STOPPED
 from rio_chain.executors._current_strand import current_strand

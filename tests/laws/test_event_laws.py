@@ -6,21 +6,20 @@ duration has a share of a millisecond of its own, and no sum of some shares is l
 
 from __future__ import annotations
 
-import asyncio
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
-import trio
-import trio.testing
 from attrs import field, frozen, mutable
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from laws.dag_values import share
+from virtual_loops import on_asyncio, on_trio
 
-from rio_chain import Backoff, Chain, Event, Outcome, Task, fan_out, race, settle
+from rio_chain import Backoff, Chain, Event, Outcome, Task, add_observer, fan_out, race, settle
 
 
 class BackendError(Exception):
@@ -118,24 +117,15 @@ parts = st.recursive(
 Ran = tuple[Outcome[Any], list[Event], Outcome[Any]]
 
 
-async def both(part: Part) -> Ran:
-    """The same chain, not watched and watched."""
+async def streamed(part: Part) -> Ran:
+    """The same chain, awaited and streamed."""
     plain = await part.made(World())(7)
     events = [event async for event in part.made(World())(7).stream()]
     assert events[-1].outcome is not None
     return plain, events, events[-1].outcome
 
 
-def on_asyncio(part: Part) -> Ran:
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(both(part))
-
-
-def on_trio(part: Part) -> Ran:
-    return trio.run(both, part, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-def told(outcome: Outcome[Any]) -> list[Any]:
+def compared(outcome: Outcome[Any]) -> list[Any]:
     """What a run is compared by."""
     return [
         (r.name, r.status, r.attempts, [*map(type, r.errors)], r.winner, r.started, r.wasted, type(r.result))
@@ -145,10 +135,10 @@ def told(outcome: Outcome[Any]) -> list[Any]:
 
 @settings(deadline=None, max_examples=200)
 @given(parts, st.sampled_from([on_asyncio, on_trio]))
-def test_the_events_agree_with_the_outcome(part: Part, run: Callable[[Part], Ran]) -> None:
-    plain, events, outcome = run(part)
+def test_the_events_of_a_stream_agree_with_the_outcome(part: Part, loop: Callable[..., Ran]) -> None:
+    plain, events, outcome = loop(streamed, part)
     note("\n".join(map(repr, events)) + "\n" + outcome.summary())
-    assert told(outcome) == told(plain), "watching changes nothing"
+    assert compared(outcome) == compared(plain), "watching changes nothing"
     assert [event.kind == "ended" for event in events] == [False] * (len(events) - 1) + [True]
     assert all(a.at <= b.at + 1e-6 for a, b in pairwise(events))
     for response in outcome:
@@ -163,3 +153,41 @@ def test_the_events_agree_with_the_outcome(part: Part, run: Callable[[Part], Ran
         for event in mine:  # what finishes, has started since it finished before; or it was skipped
             assert event.kind != "finished" or begun or event.attempt == 0 or event.status == "skipped", event
             begun = event.kind == "started" or (begun and event.kind != "finished")
+
+
+async def observed(part: Part) -> Ran:
+    """The same chain, not observed and observed."""
+    plain = await part.made(World())(7)
+    events: list[Event] = []
+    with add_observer(events.append):
+        outcome = await part.made(World())(7)
+    return plain, events, outcome
+
+
+def which(event: Event) -> tuple[Any, ...]:
+    return event.task, event.attempt, event.replica
+
+
+@settings(deadline=None, max_examples=200)
+@given(parts, st.sampled_from([on_asyncio, on_trio]))
+def test_the_events_that_observers_get_agree_with_the_outcome(part: Part, loop: Callable[..., Ran]) -> None:
+    plain, events, outcome = loop(observed, part)
+    note("\n".join(map(repr, events)) + "\n" + outcome.summary())
+    assert compared(outcome) == compared(plain), "observing changes nothing"
+    kinds = Counter(event.kind for event in events)
+    assert (events[0].kind, events[-1].kind) == ("request_started", "request_ended")
+    assert kinds["request_started"] == kinds["request_ended"] == 1
+    assert (events[-1].status == "succeeded") == outcome.ok
+    assert len({event.run for event in events}) == 1
+    open_calls: Counter[tuple[Any, ...]] = Counter()
+    for event in events:
+        if event.kind == "attempt_started":
+            open_calls[which(event)] += 1
+        elif event.kind == "attempt_ended":
+            open_calls[which(event)] -= 1
+            assert open_calls[which(event)] >= 0
+    assert not +open_calls
+    for response in outcome:
+        mine = Counter(event.kind for event in events if event.task == response.name)
+        assert mine["attempt_started"] == mine["started"] == response.attempts
+        assert mine["hedge_won"] + mine["hedge_wasted"] == mine["hedge_started"]

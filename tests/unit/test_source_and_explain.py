@@ -284,14 +284,14 @@ class TestExplain:
               by the value, the first of these that fits
                 if is_good: each item, at most 10 at once, in order, failures kept
                   task fetch_user#2 (sync)
-                if int or str: each and what it leads to, at most 10 at once, at most 3 deep, 10000 in all, \
-more by links, told apart by is_good, failures dropped, the rest left out
+                if int or str: each item and the items it leads to, at most 10 at once, at most 3 deep, 10000 in all, \
+more by links, identified by is_good, failures dropped, the rest left out
                   task fetch_shops#1 (sync)
                 otherwise: task fetch_orders#1 (async)
               together, on the same input, until 1 of 2 have succeeded, giving a tuple
                 task fetch_user#3 (sync)
                 task fetch_orders#2 (async)
-              each and what it leads to, at most 10 at once, 10000 in all
+              each item and the items it leads to, at most 10 at once, 10000 in all
                 task fetch_shops#2 (sync)""")
 
     def test_what_is_used_is_named_as_in_the_outcome(self) -> None:
@@ -377,7 +377,7 @@ class TestMermaid:
                 n3["fetch_shops#35;1"]
                 n4(["render"])
               end
-              subgraph f5["each and what it leads to, at most 10 at once, at most 3 deep, 10000 in all"]
+              subgraph f5["each item and the items it leads to, at most 10 at once, at most 3 deep, 10000 in all"]
                 n6["fetch_orders"]
               end
               n7["fetch_user#35;2"]
