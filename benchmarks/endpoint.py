@@ -190,7 +190,9 @@ def main() -> int:
     parser.add_argument("--stalls", type=float, default=0.002)
     parser.add_argument("--latency", type=float, default=6)
     parser.add_argument("--attempt", type=int, default=300, help="ms; more where the machine is busy")
+    parser.add_argument("--queue-timeout", type=int, default=500, help="ms; more where the machine is busy")
     options = parser.parse_args()
+    os.environ["SHOP_QUEUE_TIMEOUT"] = str(options.queue_timeout)
     os.environ["SHOP_ATTEMPT"] = str(options.attempt)
     print(table(measured(options)))
     return 0

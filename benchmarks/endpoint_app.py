@@ -6,13 +6,14 @@ import os
 import time
 
 from examples.shop.asyncio_client import AsyncioClient
-from examples.shop.limits import BUFFER, WORKERS
+from examples.shop.limits import BUFFER, QUEUE_TIMEOUT, WORKERS
 from examples.shop.start_backends import Places
 from examples.shop.web import Shop, application
 from rio_chain import Balancer
 
 client = AsyncioClient(Places.from_env(), float(os.environ.get("SHOP_ATTEMPT", "300")))
-app = application(Shop(client, Balancer(workers=WORKERS, buffer=BUFFER)))
+queue_timeout = float(os.environ.get("SHOP_QUEUE_TIMEOUT", QUEUE_TIMEOUT))
+app = application(Shop(client, Balancer(workers=WORKERS, buffer=BUFFER), queue_timeout))
 
 
 @app.get("/cpu")

@@ -29,7 +29,8 @@ import aiohttp
 import aiosqlite
 from fastapi import FastAPI, Request, Response
 
-WORKERS, BUFFER, QUEUE_TIMEOUT = 32, 200, 0.5
+WORKERS, BUFFER = 32, 200
+QUEUE_TIMEOUT = float(os.environ.get("SHOP_QUEUE_TIMEOUT", "500")) / 1000
 DEADLINE, MOST, PAGE = 5.0, 30.0, 2.0
 BACKOFF, LONGEST_BACKOFF = 0.02, 0.2
 ATTEMPT = float(os.environ.get("SHOP_ATTEMPT", "300")) / 1000

@@ -35,10 +35,11 @@ class Client(Protocol):
 class Shop:
     """The chains, the balancer that all requests share, and what became of the last runs."""
 
-    def __init__(self, client: Client, balancer: Balancer) -> None:
+    def __init__(self, client: Client, balancer: Balancer, queue_timeout: float = QUEUE_TIMEOUT) -> None:
         self.client = client
         self.chains = client.chains
         self.balancer = balancer
+        self.queue_timeout = queue_timeout
         self.runs: deque[Outcome[Any]] = deque(maxlen=KEPT)
 
     async def run(self, request: Request, wanted: Wanted[Out]) -> Outcome[Out]:
@@ -56,7 +57,7 @@ class Shop:
             headers=request.headers,
             deadline_header="x-deadline-ms",
             priority=partial(urgency, request.headers.get("authorization")),
-            queue_timeout=QUEUE_TIMEOUT,
+            queue_timeout=self.queue_timeout,
         )
         self.runs.append(outcome)
         return outcome
