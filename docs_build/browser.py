@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 NARROW = 600
+TRAMPOLINE = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3]]  # either may be 3 or 4 itself
+os.dup2(pipes[0], 3), os.dup2(pipes[1], 4)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 SETTLED = "new Promise(done => setTimeout(() => requestAnimationFrame(() => done(true)), 250))"
 
 
@@ -106,7 +113,7 @@ def tab(program: str) -> Iterator[Tab]:
     quiet = "--no-first-run --disable-background-networking --disable-component-update --disable-default-apps"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(  # noqa: S603 - a browser, whose pipe is to be descriptors 3 and 4
-            ["/bin/sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", program, *options.split(),
+            [sys.executable, "-c", TRAMPOLINE, str(to_browser), str(from_browser), program, *options.split(),
              *quiet.split(), f"--user-data-dir={profile}"],
             pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from attrs import frozen
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
@@ -23,7 +23,7 @@ from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
 from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, PendingPermit, Permit
 from rio_chain.policies._policy import Entered
-from rio_chain.results._task_record import record_of
+from rio_chain.results._task_record import close, record_of
 
 Used = tuple[Any, ...]
 """Values of tasks outside that the tasks inside get by ``.using``."""
@@ -36,36 +36,82 @@ class Hit:
     value: Any
 
 
-async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Position) -> Hit | None:
-    """Enter the layers of an ENTER, the outermost first. Policies with a state are asked one after the other."""
-    _, depth, value = place
-    _, layers, low, high, _, outside, _ = entering(op)
-    used = tuple(strand.kept[place] for place in outside)
-    index = low if high - low == 1 else None
-    only = record_of(strand.run.log, low) if high - low == 1 else None
-    for k in reversed(range(len(layers) if depth == FULL else depth)):
+def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) -> tuple[int, Entered | None]:
+    """Enter the layers of an ADMIT, the outermost first, up to one that does not let the call in right away.
+
+    Gives the number of that layer, and what it has answered, None: it was not asked yet. -1: all were entered.
+    """
+    pc, depth, value = place
+    _, layers, low, high, _, _, shared = op
+    deadline = frames[-1].deadline if frames else strand.parent_deadline
+    now = strand.rt.now
+    for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
         layer = layers[k]
-        if only is not None:
-            only.status = "running"  # its turn has come, even if it only waits
+        permit: Permit | None = None
+        if isinstance(layer, Policy) and layer.asked:
+            if layer.key is not None or layer.held != "run" or layer.users_code or strand.observed:
+                return k, None
+            got = layer.enter(Call(clock=now, priority=strand.run.urgency()))
+            if not isinstance(got, Permit):
+                return k, got
+            permit = got
+        frame = Frame(layer, (pc, k, value), low, high, k <= shared, now(), deadline)
+        frame.permit = permit
+        deadline = frame.deadline
+        frames.append(frame)
+    if high - low == 1 and strand.run.log[low] is not None:
+        record_of(strand.run.log, low).status = None  # it waited before, for another attempt
+    return -1, None
+
+
+async def _enter_policies(  # noqa: PLR0917
+    strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None
+) -> Hit | None:
+    """Enter the layers that are left."""
+    pc, _, value = place
+    _, layers, low, high, _, outside, shared = entering(op)
+    alone = high - low == 1
+    while stuck >= 0:
+        layer = cast("Policy", layers[stuck])
+        strand.deadline = deadline = frames[-1].deadline if frames else strand.parent_deadline
+        strand.slot.arm(deadline)
+        if alone:
+            record_of(strand.run.log, low).status = "running"  # its turn has come, even if it only waits
         try:
-            got = (
-                await _enter_policy(strand, layer, value, used, index)
-                if isinstance(layer, Policy) and layer.asked
-                else None
-            )
+            if got is not None:
+                permit = await _answered(strand, layer, got)
+            else:
+                used = tuple([strand.kept[place] for place in outside])
+                permit = await _enter_policy(strand, layer, value, used, low if alone else None)
         except Exception as exc:
-            if only is not None:
-                only.failed(exc.error if isinstance(exc, Fail) else exc)
+            if alone:
+                record_of(strand.run.log, low).failed(exc.error if isinstance(exc, Fail) else exc)
             raise
-        if isinstance(got, Hit):
-            return got
-        frame = push(frames, strand.parent_deadline, strand.rt.now(), op, (place[0], k, value))
-        frame.permit = got
-        strand.deadline = frame.deadline
-        strand.slot.arm(frame.deadline)
-    if only is not None:
-        only.status = None
+        if isinstance(permit, Hit):
+            return permit
+        frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
+        frame.permit = permit
+        frames.append(frame)
+        stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
+
+
+async def admitted(  # noqa: PLR0917
+    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
+) -> tuple[int, Any]:
+    """Go on where ``enter_at_once`` was stuck: where the walk goes on, and with what.
+
+    Where one of the policies has an answer, what it wraps is not called.
+    """
+    hit = await _enter_policies(strand, frames, op, place, stuck, got)
+    if hit is None:
+        return place[0] + 1, place[2]
+    _, _, low, high, leave_at, _, _ = entering(op)
+    if high - low == 1:
+        record_of(strand.run.log, low).succeeded(hit.value)
+    else:
+        close(strand.run.log, low, high, None)
+    return leave_at, hit.value
 
 
 # --- asking ------------------------------------------------------------------------------------------------------
@@ -91,6 +137,14 @@ async def _enter_policy(
         return None
     let_in = _observed_let_in(strand, policy, got, index) if strand.observed else _let_in(strand, policy, got)
     return _held(strand, policy, await let_in)
+
+
+async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:
+    """What a policy that is no user's, and that nobody observes, has answered."""
+    if isinstance(got, InjectedFault):
+        await _hold_up(strand, got)
+        return None
+    return await _let_in(strand, policy, got)
 
 
 async def _hold_up(strand: Strand, fault: InjectedFault) -> None:

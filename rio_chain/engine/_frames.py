@@ -15,13 +15,12 @@ from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
-from rio_chain.engine._discarded_results import close_all, close_interrupted
-from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op, TaskOp, entering
+from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
-from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
+from rio_chain.errors import CallbackFailed, TaskTimedOut
+from rio_chain.policies import Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
 from rio_chain.results._outcome import Failed
@@ -103,16 +102,30 @@ class Frame:
         """Whether it is the frame of a race that needs no further answer."""
         return False
 
-    def __init__(self, layer: Layer, place: Position, low: int, high: int, *, alone: bool) -> None:
+    def __init__(  # noqa: PLR0917 - one is made for each policy of a run
+        self,
+        layer: Layer,
+        place: Position,
+        low: int,
+        high: int,
+        alone: bool,  # noqa: FBT001
+        entered: float,
+        deadline: float,
+    ) -> None:
         self.layer = layer
         self.place = place  # where the inner part begins
         self.alone = alone  # no cache or other call may hold the answers of the inner part
         self.low = low
         self.high = high
-        self.until = self.deadline = INF
+        self.entered = entered
+        self.until = INF
+        self.deadline = deadline
+        if type(layer) is Timeout:
+            self.until = until = entered + layer.seconds
+            if until < deadline:
+                self.deadline = until
         self.retries = 0
         self.delays: list[float] = []  # the waits between its attempts
-        self.entered = 0.0
         self.permit: Permit | None = None  # from a policy with a state of its own, when it let this run in
         self.extra: Permit | None = None  # from the budget, for the retry that runs
 
@@ -155,73 +168,22 @@ class Frame:
 
 def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
     """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
-    _, depth, _ = place
-    layers = TaskOp.of(op).layers if op[0] == TASK else entering(op).layers
-    for k in reversed(range(len(layers) if depth == FULL else depth)):
-        push(frames, parent_deadline, entered, op, (place[0], k, place[2]))
-
-
-def push(frames: list[Frame], parent_deadline: float, entered: float, op: Op, inside: Position) -> Frame:
-    """Enter one layer; ``inside`` is the place where its inner part begins."""
+    pc, depth, value = place
     if op[0] == TASK:
-        task = TaskOp.of(op)
-        layer = task.layers[inside[1]]
-        frame = Frame(layer, inside, task.task, task.task + 1, alone=True)
+        layers, low = op[5], op[3]
+        high, shared = low + 1, len(layers)
     else:
-        scope = entering(op)
-        layer = scope.layers[inside[1]]
-        frame = Frame(layer, inside, scope.low, scope.high, alone=inside[1] <= scope.alone)
-    frame.entered = entered
-    frame.deadline = frames[-1].deadline if frames else parent_deadline
-    if type(layer) is Timeout:
-        frame.until = entered + layer.seconds
-        frame.deadline = min(frame.deadline, frame.until)
-    frames.append(frame)
-    return frame
+        _, layers, low, high, _, _, shared = op
+    deadline = frames[-1].deadline if frames else parent_deadline
+    for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
+        frame = Frame(layers[k], (pc, k, value), low, high, k <= shared, entered, deadline)
+        deadline = frame.deadline
+        frames.append(frame)
 
 
-async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
-    """Leave the frames of instruction ``pc`` with a value, innermost first. A frame may refuse the value."""
-    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
-    while frames and frames[-1].place[0] == pc:
-        frame = frames[-1]
-        layer = frame.layer
-        accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
-        if accept is not None:
-            strand.deadline = frame.deadline  # the limits inside of it were met, so none of them counts any longer
-            strand.slot.arm(frame.deadline)
-            await _accepted(strand, frame, accept, value)
-            if strand.rt.now() >= frame.deadline:  # a function called in place can't be interrupted
-                raise LimitPassed
-        frames.pop()
-        frame.returned()
-        if frame.permit is not None:
-            frame.permit.succeeded(value)
-    if high - low == 1 and not _alone(frames):
-        strand.run.given_up(low, high)
-
-
-def _alone(frames: list[Frame]) -> bool:
+def around_one_task(frames: list[Frame]) -> bool:
     """Whether the innermost policy is around one task alone. Then the end of that task is not reported yet."""
     return bool(frames) and frames[-1].high - frames[-1].low == 1
-
-
-async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
-    error: Exception = NotAccepted(frame.name(strand.run.plan), value)
-    try:
-        if await predicate_holds(strand, "accept", accept, value):
-            return
-    except CallbackFailed as exc:
-        error = exc
-        if frame.alone:
-            await close_all(strand, (value,))
-    except BaseException:
-        if frame.alone:
-            close_interrupted(strand, value)
-        raise
-    if frame.high - frame.low == 1:
-        record_of(strand.run.log, frame.low).failed(error)
-    raise Fail(error)
 
 
 async def unwind(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
@@ -245,7 +207,7 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
             return place or await _taken(strand, frames, problem)  # with the error of the race
         layer = frame.layer
         frame.returned()
-        if not _alone(frames):
+        if not around_one_task(frames):
             strand.run.given_up(frame.low, frame.high)
         if type(layer) is Retry and await _begins_again(strand, frames, layer, error):
             return frame.place
@@ -253,7 +215,7 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
             fell_back(strand.run.log, frame.low, frame.high, layer.number)
-            if not _alone(frames):
+            if not around_one_task(frames):
                 strand.run.given_up(frame.low, frame.high)
             if frame.alone and not layer.error:
                 await close_refused(strand, error)

@@ -24,7 +24,7 @@ from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._end_races import classified
-from rio_chain.engine._enter_policy import enter_policies
+from rio_chain.engine._enter_policy import admitted, enter_at_once
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
 from rio_chain.engine._frames import (
@@ -35,7 +35,6 @@ from rio_chain.engine._frames import (
     NestedFail,
     Position,
     enter,
-    leave,
     reported,
     unwind,
 )
@@ -67,10 +66,10 @@ from rio_chain.engine._instructions import (
     FanOutOp,
     HandlerOp,
     Op,
-    entering,
 )
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._leave import leave, leave_in_place
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
 from rio_chain.engine._refused_answers import closed_after
@@ -80,7 +79,7 @@ from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import close, note_call, record_of
+from rio_chain.results._task_record import close, note_call
 
 SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # `_plain` has to resolve such answers
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # these need no check
@@ -248,10 +247,13 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     value = await run_fan_out(strand, cast("FanOutOp", op), value, frames, partial(_part, ops))
                     pc = op[-1]  # its `after`
                 else:
-                    _arm(strand, deadline)
                     if not frames:
                         frames = []
-                    pc, value = await _step(strand, ops, (pc, depth, value), frames)
+                    got = _step(strand, ops, (pc, depth, value), frames)
+                    if type(got) is not tuple:  # it may have to wait
+                        _arm(strand, deadline)
+                        got = await got
+                    pc, value = got
                     deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
                         limit = deadline  # the limit that was left in time is not checked again
@@ -284,32 +286,45 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             return value
 
 
-async def _step(  # noqa: PLR0911 - one for each instruction
+def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
-) -> tuple[int, Any]:
-    """Run one of the rarer instructions. Returns where to go on, and the value."""
+) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
+    """Run one of the rarer instructions. Returns where to go on, and the value; to be awaited if it may wait."""
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
-    if code == KEEP:
+    if code == LEAVE:
+        if leave_in_place(strand, frames, op.entered_at, value):
+            return pc + 1, value
+    elif code == ADMIT:
+        stuck, got = enter_at_once(strand, frames, op, place)
+        return (pc + 1, value) if stuck < 0 else admitted(strand, op, place, frames, stuck, got)
+    elif code == JUMP:
+        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
+        return op.to, value
+    elif code == KEEP:
         strand.kept[op.place] = value
         return pc + 1, value
-    if code == USE:
+    elif code == USE:
         return pc + 1, keyword_values(strand, op, value)
+    elif code == CONSTANT:
+        return pc + 1, fresh(op.value)
+    return _step_that_waits(strand, ops, place, frames)
+
+
+async def _step_that_waits(
+    strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
+) -> tuple[int, Any]:
+    pc, _, value = place
+    op: Any = ops[pc]
+    code = op[0]
     if code in (EACH, EXPAND):
         runner = ItemRunner(strand, op, frames, partial(_part, ops))
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
-    if code == ADMIT:
-        return await _admitted(strand, op, place, frames)
-    if code == JUMP:
-        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
-        return op.to, value
     if code == LEAVE:
         await leave(strand, frames, op.entered_at, value)
-    elif code == CONSTANT:
-        value = fresh(op.value)
     elif code == HANDLER:
         call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
@@ -317,19 +332,6 @@ async def _step(  # noqa: PLR0911 - one for each instruction
         bridge = BridgeOp.of(op)
         value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value), pc)
     return pc + 1, value
-
-
-async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]) -> tuple[int, Any]:
-    """Enter policies that may have to wait. If one of them has an answer, the part inside it is not called."""
-    hit = await enter_policies(strand, frames, op, place)
-    if hit is None:
-        return place[0] + 1, place[2]
-    _, _, low, high, leave_at, _, _ = entering(op)
-    if high - low == 1:
-        record_of(strand.run.log, low).succeeded(hit.value)
-    else:
-        close(strand.run.log, low, high, None)
-    return leave_at, hit.value
 
 
 async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from rio_chain._core.forks import after_fork, renewed
@@ -111,11 +112,11 @@ class Breaker(Shared, Policy):
             stale, call.round = call.round != self._round, -1  # so that it counts only once
             if stale or success is None:
                 return
-            now = self._time.now(call.clock)
+            self._time.follow(call.clock)
             if probe and success:
                 state = self._change(None)
-            elif probe or self._counts.add(now, failed=not success):
-                state = self._change(now + self._open_for)
+            elif probe or self._counts.add(partial(self._time.now, call.clock), failed=not success):
+                state = self._change(self._time.now(call.clock) + self._open_for)
             else:
                 return
         self._report(state)
@@ -247,7 +248,7 @@ class _InARow:
         self.failures = 0
         self.rule = f"{most} failures in a row"
 
-    def add(self, now: float, *, failed: bool) -> bool:  # noqa: ARG002 - as _Rolling
+    def add(self, now: Clock, *, failed: bool) -> bool:  # noqa: ARG002 - as _Rolling
         """Count a call. Returns whether the breaker must open."""
         self.failures = self.failures + 1 if failed else 0
         return self.failures >= self.most
@@ -280,9 +281,9 @@ class _Rolling:
         self.calls = self.failures = 0
         self.rule = f"{exact_number(ratio * 100)} % failures of {min_calls} or more calls in {format_duration(window)}"
 
-    def add(self, now: float, *, failed: bool) -> bool:
+    def add(self, now: Clock, *, failed: bool) -> bool:
         """Count a call. Returns whether the breaker must open."""
-        number = math.floor(now / self.width)
+        number = math.floor(now() / self.width)
         while self.slices and self.slices[0][0] <= number - _SLICES:
             _, calls, failures = self.slices.popleft()
             self.calls -= calls

@@ -55,6 +55,12 @@ class Timeline:
             self._last = self._read(*base)
             return self._last
 
+    def follow(self, clock: Clock) -> None:
+        """Go by this clock from now on. Cheaper than ``now``, where that is not needed."""
+        base = self._base
+        if base is None or clock != base[0]:
+            self.now(clock)
+
     def _read(self, clock: Clock, offset: float) -> float:
         try:
             return max(self._last, clock() + offset)
