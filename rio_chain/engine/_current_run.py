@@ -45,6 +45,8 @@ class Run:
 
     observed = False
     """Whether it tells anybody what happens in it."""
+    number = 0
+    """Of a run that is observed, as its events have it."""
 
     def __init__(self, plan: Plan, around: Run | None = None) -> None:
         self.plan = plan
@@ -217,6 +219,11 @@ class Strand:
     def begins(self, index: int, fn: Any, route: int) -> tuple[Any, int]:  # noqa: ARG002 - for those who watch
         """The call of this task begins. Gives what is called, and by which route."""
         return fn, route
+
+    def idles(self) -> None:
+        """It waits for work that other strands of its race may find."""
+        if self.contender is not None:
+            self.contender.idles()
 
     def pay(self) -> None:
         """It goes on, so its race is not decided by what has ended: give back the places kept for that."""

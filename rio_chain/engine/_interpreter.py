@@ -17,6 +17,7 @@ from rio_chain._core.awaited import awaited
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
+from rio_chain.engine._batch import run_batched
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall
 from rio_chain.engine._choose import chosen_branch, keyword_values
 from rio_chain.engine._classify_error import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, record_failed_call
@@ -42,6 +43,7 @@ from rio_chain.engine._frames import (
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
+    BATCH,
     BRIDGE,
     CALL,
     CHOOSE,
@@ -303,6 +305,8 @@ async def _step(  # noqa: PLR0911 - one for each instruction
         return await chosen_branch(strand, op, value), value
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
+    if code == BATCH:
+        return op.after, await run_batched(strand, op, value, partial(_part, ops))
     if code == JUMP:
         close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
         return op.to, value

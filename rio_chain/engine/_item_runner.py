@@ -247,6 +247,10 @@ class Condition:
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
 
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
     def enter(self, strand: Strand) -> Waiter:
         """Called under the lock that guards what is waited for; the wait is after it."""
         waiter = strand.rt.waiter()

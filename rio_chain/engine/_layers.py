@@ -17,10 +17,15 @@ def outside_uses(node: Node) -> tuple[int, ...]:
 
 
 def peeled(node: Node) -> tuple[tuple[Policy, ...], Node]:
-    """The policies around a node, innermost first, and the node itself without them and without labels."""
+    """The policies around a node, innermost first, and the node itself without them and without labels.
+
+    One that gathers calls is a node: what it wraps runs on its own.
+    """
     layers: list[Policy] = []
     while isinstance(node, (Scope, Named)):
         if isinstance(node, Scope):
+            if node.policy.gathers:
+                break
             layers.append(node.policy)
         node = node.inner
     return tuple(reversed(layers)), node

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from attrs import frozen
 
@@ -37,6 +37,7 @@ from rio_chain.engine._feeds import feeds_each
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
+    BATCH,
     BRIDGE,
     BRIDGED,
     CALL,
@@ -60,6 +61,8 @@ from rio_chain.engine._instructions import (
     RACED,
     TASK,
     USE,
+    BatchedPart,
+    BatchOp,
     Branch,
     BridgeOp,
     ChooseOp,
@@ -86,6 +89,9 @@ from rio_chain.engine._layers import outside_uses, peeled
 from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
+
+if TYPE_CHECKING:
+    from rio_chain.policies._batch import Batch
 
 
 @frozen
@@ -157,6 +163,8 @@ class _Compiler:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
             self._region(layers, _Item(inner, item.head, item.feeds), item.node)
+        elif isinstance(inner, Scope):
+            self._batch(inner)
         elif isinstance(inner, Seq):
             self._seq(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, Kept):
@@ -368,6 +376,17 @@ class _Compiler:
                 self.bridges += 1
             code = EACH if isinstance(node, Each) else EXPAND
             self.ops[at] = ItemsOp(code, branches[0], node, joint, maker, source, folded, len(self.ops))
+
+        self._branches((node.inner,), head=False, done=done)
+
+    def _batch(self, node: Scope) -> None:
+        """BATCH, and the instructions that run for all calls that become one."""
+        batch = cast("Batch", node.policy)  # nothing else gathers
+
+        def done(at: int, branches: tuple[Branch, ...]) -> None:
+            part, outside = BatchedPart(node.inner), outside_uses(node.inner)
+            self.ops[at] = BatchOp(BATCH, branches[0], batch, part, outside, len(self.ops))
+            self.shared += 1
 
         self._branches((node.inner,), head=False, done=done)
 

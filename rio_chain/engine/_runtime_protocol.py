@@ -223,6 +223,9 @@ class Runtime(Protocol):
     direct: bool
     """Whether an async function is awaited in place (the loops), or goes through ``call_async`` (threads)."""
 
+    home: object
+    """The loop where its strands run; None: threads of this process."""
+
     policies: FreshPolicies | None
     """What stands for the policies of the chains that run here; None: they themselves."""
 

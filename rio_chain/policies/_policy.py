@@ -105,6 +105,8 @@ class Policy:
     """
     key: Any = None
     """A function of the input that gives the ``key`` of the Call."""
+    gathers: int = 0
+    """How many calls it makes one of, at most: what it wraps gets their inputs as one list. 0: it does not."""
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
