@@ -306,25 +306,25 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return shared
 
     @overload
-    def batch(
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
         self: Callable[[list[X]], Request[dict[Any, Result[B, Any]]]],  # pyright: ignore[reportGeneralTypeIssues]
         batch: Batch,
         /,
     ) -> Chain[[X], B]: ...
     @overload
-    def batch(
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
         self: Callable[[list[X]], Request[dict[Any, B]]],  # pyright: ignore[reportGeneralTypeIssues]
         batch: Batch,
         /,
     ) -> Chain[[X], B]: ...
     @overload
-    def batch(
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
         self: Callable[[list[X]], Request[list[Result[B, Any]]]],  # pyright: ignore[reportGeneralTypeIssues]
         batch: Batch,
         /,
     ) -> Chain[[X], B]: ...
     @overload
-    def batch(
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
         self: Callable[[list[X]], Request[list[B]]],  # pyright: ignore[reportGeneralTypeIssues]
         batch: Batch,
         /,

@@ -80,7 +80,7 @@ class Place(NamedTuple):
 
 def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) -> BatchedCall:
     batch, rt = op.policy, strand.rt
-    root = outermost = _root_of(strand.run)
+    outermost = _root_of(strand.run)
     while outermost.around is not None:
         outermost = outermost.around
     asked_for = ASKED_FOR.get()
@@ -90,6 +90,8 @@ def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) ->
     scope = None if batch.shared else opened or asked_for.request
     place = Place(op.part, scope, rt.home, tuple(id(strand.kept[kept]) for kept in op.outside))
     strand.at = op.branch.low
+    if op.branch.high - op.branch.low == 1:
+        record_of(strand.run.log, op.branch.low).status = "running"  # its turn has come, even if it is only to wait
     caller = Caller(strand, op, part)
     call, first = batch.join(place, key, value, caller=caller, deadline=strand.deadline, now=rt.now())
     group = call.group
@@ -271,7 +273,9 @@ class BatchWork:
         """It has ended, and how; None: without an answer. What comes later does not count."""
         group = self.group
         ended = group.batch.end(group, ending)
-        for call in ended:  # all of them first: one that goes on may ask for more, while the others are still to be woken
+        for (
+            call
+        ) in ended:  # all of them first: one that goes on may ask for more, while the others are still to be woken
             if call.unpark is not None:
                 call.unpark()
         if self._once and self.parked is not None:

@@ -45,8 +45,6 @@ class Run:
 
     observed = False
     """Whether it tells anybody what happens in it."""
-    number = 0
-    """Of a run that is observed, as its events have it."""
 
     def __init__(self, plan: Plan, around: Run | None = None) -> None:
         self.plan = plan
@@ -101,6 +99,11 @@ class Run:
     def overdue(self) -> Exception:
         """The error that says its limit is over."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
+
+    @property
+    def number(self) -> int:
+        """As the events of a run that is observed have it."""
+        return 0
 
     # Hooks of a run that is observed (``_run_events``). They are called only where something rare has happened anyway.
 

@@ -286,7 +286,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             return value
 
 
-async def _step(  # noqa: PLR0911 - one for each instruction
+async def _step(  # noqa: C901, PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""

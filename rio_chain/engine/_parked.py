@@ -138,7 +138,7 @@ class ParkedRequest:
     def _is_full(self, race: Race) -> bool:
         parked = self._counts.get(race, 0)
         idle = 0 if race.idle is None else race.idle()
-        return 0 < parked and len(race.left) <= parked + idle
+        return parked > 0 and len(race.left) <= parked + idle
 
 
 class RunLine:

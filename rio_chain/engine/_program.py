@@ -152,7 +152,7 @@ class _Compiler:
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
         return Program(tuple(self.ops), length, limited, kept)
 
-    def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
+    def _node(self, item: _Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
         if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: not layer.needs_task, layers))

@@ -99,7 +99,7 @@ class Contender:
         """The strand has ended, and its race knows. Where that ends the race, it may decide the race around as well."""
         race = self.race
         race.left.pop()
-        if race.line is not None:
+        if race.line is not None and not race.over:
             race.line.look_at(race)
         if self.owed:
             if race.around is not None and (race.decided or not race.left):

@@ -116,8 +116,10 @@ class Batch(Shared, Policy):
 
     def opened(self) -> OpenedBatch | None:
         """The innermost of these blocks around the code that asks."""
-        around = OPENED.get()
-        return next((one for one in reversed(around) if one.open and one.batch is self._origin), None) if around else None
+        for one in reversed(OPENED.get()):
+            if one.open and one.batch is self._origin:
+                return one
+        return None
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
@@ -178,9 +180,13 @@ class Batch(Shared, Policy):
 
     def leave(self, call: BatchedCall) -> bool:
         """A call waits no longer. Whether it was the last: then nobody needs what is under way."""
-        if self._lock.defer(lambda: self.leave(call)):
+        if self._lock.defer(lambda: self._left(call)):
             return False
         return self._lock.decide(self._leave, call)
+
+    def _left(self, call: BatchedCall) -> None:
+        """A collector ends it in the middle of a decision: nobody is there to stop what is under way."""
+        self._lock.decide(self._leave, call)
 
     def _leave(self, call: BatchedCall) -> bool:
         if call.state != "waiting":
@@ -203,7 +209,7 @@ class Batch(Shared, Policy):
     def fresh(self) -> Self:
         """As ``Policy.fresh``. A block of ``open()`` is for it, too."""
         other = super().fresh()
-        other._origin = self._origin
+        other._origin = self._origin  # noqa: SLF001 - of this very class
         return other
 
     # --- what it says of itself ---------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ class BatchedCall:
     """One call that waits for its part of the answer.
 
     Attributes:
-        state: "waiting"; "answered": there is an ``answer``; "lost": the call was not made to its end, for a reason that
-            is not this one's; "gone": it waits no longer.
+        state: "waiting"; "answered": there is an ``answer``; "lost": the call of all has ended without one; "gone": it
+            waits no longer.
         wake: what ends its wait, called when the state has changed.
         unpark: what says that it goes on, called before that.
     """
@@ -115,7 +115,7 @@ class Ending:
         if self.failed:
             return [Answer(self.value, failed=True)] * len(keys)
         many = len(keys)
-        kind = cast("type[Any]", type(self.value))
+        kind = type(self.value)
         if issubclass(kind, dict):
             found = cast("dict[Any, Any]", self.value)
             missing = BatchMismatch(self.task, many, len(found), "dict", missing=True)
@@ -140,7 +140,7 @@ def _under(found: dict[Any, Any], key: Hashable) -> Any:
 
 
 def _answer(value: Any) -> Answer:
-    kind = cast("type[Any]", type(value))  # and not what the value says of itself
+    kind = type(value)  # and not what the value says of itself
     if issubclass(kind, Success):
         return Answer(value.unwrap())
     if issubclass(kind, Failure):
