@@ -225,7 +225,7 @@ def batched(cls: type[Composed], inner: Composed, batch: Policy) -> Any:
     first = entry(inner)
     if first.least > 1 or first.most < 1 or first.keywords:
         raise ChainDefinitionError(
-            f"`.batch` calls `{begins(first.heads[0])}` with one list of inputs, and it can't be called with one value: "
+            f"`.batch` calls `{begins(first.heads[0])}` with a list of inputs, and it can't be called with one value; "
             "write def fetch_many(keys), which returns a list with one value for each key, or a dict by key"
         )
     return scope(cls, inner, batch)

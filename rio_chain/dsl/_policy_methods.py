@@ -346,8 +346,8 @@ class PolicyMethods(Composed, Generic[P, Out]):
             >>> from rio_chain import Batch, Task, each
             >>> def fetch_many(ids: list[int]) -> list[str]:
             ...     return [f"user {id}" for id in ids]
-            >>> user = Task(fetch_many).timeout(200).retry(2).batch(Batch(size=50))
-            >>> each(user, limit=50)([1, 2]).run().unwrap()
+            >>> chain = Task(fetch_many).timeout(200).retry(2).batch(Batch(size=50))
+            >>> each(chain, limit=50)([1, 2]).run().unwrap()
             ['user 1', 'user 2']
         """
         return _compose.batched(self._wrapped, self, _validation.shared(batch, Batch, "batch", "Batch()"))

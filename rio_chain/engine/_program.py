@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from attrs import frozen
 
@@ -90,9 +90,6 @@ from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
 
-if TYPE_CHECKING:
-    from rio_chain.policies._batch import Batch
-
 
 @frozen
 class Program:
@@ -130,8 +127,7 @@ class _Compiler:
         self.spread = spread
         self.ops: list[Op] = []
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
-        self.bridges = 0
-        self.joints = 0
+        self.bridges = self.joints = 0
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies seen that give the same answer to several
         self.before: Node | None = None  # what stands right before the ``each`` that comes next
@@ -381,7 +377,7 @@ class _Compiler:
 
     def _batch(self, node: Scope) -> None:
         """BATCH, and the instructions that run for all calls that become one."""
-        batch = cast("Batch", node.policy)  # nothing else gathers
+        batch: Any = node.policy  # a Batch
 
         def done(at: int, branches: tuple[Branch, ...]) -> None:
             part, outside = BatchedPart(node.inner), outside_uses(node.inner)

@@ -118,7 +118,7 @@ class Ending:
         kind = type(self.value)
         if issubclass(kind, dict):
             found = cast("dict[Any, Any]", self.value)
-            missing = BatchMismatch(self.task, many, len(found), "dict", missing=True)
+            missing = BatchMismatch(self.task, many, dict.__len__(found), "dict", missing=True)
             values = [_under(found, as_given(key)) for key in keys]
             return [Answer(missing, failed=True) if value is _MISSING else _answer(value) for value in values]
         if not issubclass(kind, list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ async def test_no_call_has_more_than_size_keys(world: World) -> None:
     outcome = await world.run(each(user, limit=10)([1, 2, 3]))
     assert outcome.result == Success(["user 1", "user 2", "user 3"])
     assert sorted(map(len, back.asked)) == [1, 2]
-    assert sorted(sum(back.asked, [])) == [1, 2, 3]
+    assert sorted(chain.from_iterable(back.asked)) == [1, 2, 3]
 
 
 async def test_bodies_that_await_requests_join_within_wait(world: World) -> None:
@@ -141,7 +142,7 @@ async def test_a_hundred_items_ten_at_once_make_ten_calls(world: World) -> None:
     user = Task(back.fetch_many).batch(Batch(wait=LONG))
     outcome = await world.run(each(user, limit=10)(range(100)))
     assert outcome.result == Success([f"user {key}" for key in range(100)])
-    assert sorted(sum(back.asked, [])) == list(range(100))
+    assert sorted(chain.from_iterable(back.asked)) == list(range(100))
     assert [len(keys) for keys in back.asked] == [10] * 10
 
 
@@ -229,10 +230,10 @@ async def test_each_caller_gets_its_own_value_or_error(world: World, kind: str) 
         found = {key: Failure(error) if key == 2 else Success(key) for key in keys}
         return found if kind == "dict of results" else list(found.values())
 
-    chain: Any = Task(fetch_many)
+    batched: Any = Task(fetch_many)
     if kind == "a bridge":
-        chain = chain >> (lambda values: values) >> Task(lambda values: [*values]).inline()
-    results = (await world.run(each(chain.batch(Batch()), limit=3, on_error="keep")([1, 2, 3]))).unwrap()
+        batched = batched >> (lambda values: values) >> Task(lambda values: [*values]).inline()
+    results = (await world.run(each(batched.batch(Batch()), limit=3, on_error="keep")([1, 2, 3]))).unwrap()
     assert results == [Success(1), Failure(error), Success(3)]
     assert results[1].failure() is error
 
@@ -402,15 +403,15 @@ async def test_a_hedge_inside_is_of_the_one_call_and_one_outside_asks_again(worl
             await world.pause(10_000)
         return keys
 
-    for chain in (
+    for hedged in (
         Task(fetch_many).replica(2, after=20).batch(Batch(wait=LONG)),
         Task(fetch_many).batch(Batch(wait=1)).replica(2, after=20),
     ):
         asked: list[list[int]] = []
-        outcome = await world.run(each(chain, limit=3)([1, 2, 3]))
+        outcome = await world.run(each(hedged, limit=3)([1, 2, 3]))
         assert outcome.result == Success([1, 2, 3])
         assert asked[0] == [1, 2, 3]
-        assert sorted(sum(asked[1:], [])) == [1, 2, 3]
+        assert sorted(chain.from_iterable(asked[1:])) == [1, 2, 3]
 
 
 async def test_remaining_is_the_latest_limit_of_those_who_wait(world: World) -> None:
@@ -442,8 +443,8 @@ async def test_a_longer_chain_in_a_batch_has_the_records_of_its_tasks(world: Wor
         return [key + 10 for key in keys]
 
     back = Backend()
-    chain = (Task(ids) >> Task(back.fetch_many)).batch(Batch())
-    outcome = await world.run(chain(1))
+    longer = (Task(ids) >> Task(back.fetch_many)).batch(Batch())
+    outcome = await world.run(longer(1))
     assert outcome.result == Success("user 11")
     assert [(one.attempts, one.status) for one in outcome] == [(1, "succeeded")] * 2
     failing = (Task(ids) >> Task(back.fetch_many) >> Task(len).inline()).batch(Batch())

@@ -13,6 +13,7 @@ from conformance.policies.batches import Backend, in_one_run, waiting
 from returns.result import Success
 
 from rio_chain import Batch, Task, TaskTimedOut, each, fan_out
+from rio_chain.engine import _parked
 from rio_chain.testing import leak_guard
 
 VARIABLE = ContextVar("VARIABLE", default="unset")
@@ -265,8 +266,6 @@ async def test_many_who_leave_at_any_moment(world: World) -> None:
 
 
 async def test_a_run_of_many_batches_leaves_nothing_behind(world: World) -> None:
-    from rio_chain.engine import _parked
-
     back = Backend()
     user = Task(back.fetch_many).batch(Batch(size=3, wait=1))
     page = each(user.timeout(5_000), limit=4)
