@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import (
+    Link,
     Span,
     SpanContext,
     StatusCode,
@@ -43,7 +44,7 @@ Path = tuple[str, ...]
 class OpenTelemetrySpans:
     """An observer that opens and ends spans."""
 
-    __slots__ = ("_attempt", "_handlers", "_item", "_runs", "_tracer")
+    __slots__ = ("_attempt", "_batch", "_handlers", "_item", "_runs", "_tracer")
 
     def __init__(self, provider: TracerProvider | None) -> None:
         self._tracer = get_tracer(NAME, tracer_provider=provider)
@@ -51,8 +52,13 @@ class OpenTelemetrySpans:
         self._attempt: ContextVar[AttemptSpan | None] = ContextVar("rio_chain_otel_attempt", default=None)
         # The task that an item is at, in the context of the item. Items of an `each` in an `each` have the same path.
         self._item: ContextVar[TaskSpan | None] = ContextVar("rio_chain_otel_item", default=None)
+        # In the context of the call of a batch: its event, and those who wait for it.
+        self._batch: ContextVar[tuple[Event, list[SpanContext]] | None] = ContextVar(
+            "rio_chain_otel_batch", default=None
+        )
         self._handlers: dict[str, Callable[[Event], None]] = {
             "started": self._started,
+            "batch_sent": self._batch_sent,
             "request_started": self._request_started,
             "request_ended": self._request_ended,
             "attempt_started": self._attempt_started,
@@ -83,6 +89,16 @@ class OpenTelemetrySpans:
             task.span.end()
         end_span(run.span, event)
 
+    def _batch_sent(self, event: Event) -> None:
+        others = [self._runs.get(number) for number in event.runs if number != event.run]
+        self._batch.set((event, [run.span.get_span_context() for run in others if run is not None]))
+
+    def _waiting(self, event: Event) -> list[SpanContext]:
+        """The spans of the other runs that wait for this attempt, as it is one of the call of a batch."""
+        sent, waiting = self._batch.get() or (event, [])
+        same = (sent.run, sent.within) == (event.run, event.within) and sent.task in (None, event.task)
+        return waiting if same else []
+
     def _started(self, event: Event) -> None:
         run = self._runs.get(event.run)
         if run is not None and event.item is not None and event.attempt == 1 and not event.replica:
@@ -98,7 +114,8 @@ class OpenTelemetrySpans:
             attributes["rio_chain.replica"] = event.replica
         if event.item is not None:
             attributes["rio_chain.item"] = event.item
-        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes)
+        links = [Link(context) for context in self._waiting(event)]
+        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes, links=links)
         if event.replica:
             task.hedged = True
             task.unlinked.append(span)

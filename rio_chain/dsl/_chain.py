@@ -81,8 +81,11 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
 
         return bounds(self.plan())
 
-    def lint(self) -> tuple[Finding, ...]:
+    def lint(self, *, workers: int | None = None) -> tuple[Finding, ...]:
         """What is written in an order that does not do what it seems to: each with the code that does.
+
+        Args:
+            workers: those of the balancer that is to run it. Default: unknown, and nothing is said about that.
 
         Example:
             >>> from rio_chain import Task
@@ -93,7 +96,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         """
         from rio_chain.inspect.lint import lint  # noqa: PLC0415 - needed when somebody asks
 
-        return lint(self.plan())
+        return lint(self.plan(), workers)
 
     # --- one after the other ------------------------------------------------------------------------------------
 

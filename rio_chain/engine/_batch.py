@@ -27,11 +27,15 @@ from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_o
 
 
 class AskedFor(NamedTuple):
-    """For which request the call of a batch is made: its own run, and the request and line that this counts to."""
+    """For whom the call of a batch is made."""
 
     run: Run
+    """That of the call."""
     request: Run
+    """The outermost run to which it counts."""
     line: RunLine | None
+    leader: Run | None
+    """One that waits for it."""
 
 
 ASKED_FOR: ContextVar[AskedFor | None] = ContextVar("rio_chain_batch_asked_for", default=None)
@@ -85,7 +89,7 @@ def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) ->
         outermost = outermost.around
     asked_for = ASKED_FOR.get()
     if asked_for is None or asked_for.run is not outermost:
-        asked_for = AskedFor(outermost, outermost, None)
+        asked_for = AskedFor(outermost, outermost, None, None)
     opened = None if batch.shared else batch.opened()
     scope = None if batch.shared else opened or asked_for.request
     place = Place(op.part, scope, rt.home, tuple(id(strand.kept[kept]) for kept in op.outside))
@@ -240,7 +244,7 @@ class BatchWork:
         if group.batch.shared:
             OPENED.set(())  # what the call asks for in its turn is not for the one user whose context it has
             request = root
-        ASKED_FOR.set(AskedFor(root, request, self.line))
+        ASKED_FOR.set(AskedFor(root, request, self.line, caller.strand.run))
         run = caller.strand.run.part()
         run.around, run.step = root, None
         if run.observed:
