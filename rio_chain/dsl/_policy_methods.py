@@ -346,9 +346,11 @@ class PolicyMethods(Composed, Generic[P, Out]):
             >>> from rio_chain import Batch, Task, each
             >>> def fetch_many(ids: list[int]) -> list[str]:
             ...     return [f"user {id}" for id in ids]
-            >>> chain = Task(fetch_many).timeout(200).retry(2).batch(Batch(size=50))
-            >>> each(chain, limit=50)([1, 2]).run().unwrap()
+            >>> user = Task(fetch_many).batch(Batch(size=50))
+            >>> each(user, limit=50)([1, 2]).run().unwrap()
             ['user 1', 'user 2']
+            >>> Task(sorted).timeout(200).retry(2).batch(Batch())
+            Task(sorted).timeout(200).retry(2).batch(batch)
         """
         return _compose.batched(self._wrapped, self, _validation.shared(batch, Batch, "batch", "Batch()"))
 

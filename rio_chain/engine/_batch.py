@@ -218,15 +218,22 @@ class BatchWork:
             del self, own, ending
 
     async def _collected(self, own: Strand) -> None:
-        """Wait for further calls."""
-        group = self.group
+        """Wait for further calls.
+
+        On a loop that is busy ``wait`` may pass while others are about to join, so it goes round until none has.
+        """
+        group, joined = self.group, 0
         while not group.due:
             left = group.until - self.rt.now()
-            if left <= 0:
+            if left > 0:
+                self._waiter = waiter = self.rt.waiter()
+                if not group.due:
+                    await wait_at_most(own, waiter, left)
+            elif joined < group.joined:
+                joined = group.joined
+                await self.rt.sleep(0)
+            else:
                 return
-            self._waiter = waiter = self.rt.waiter()
-            if not group.due:
-                await wait_at_most(own, waiter, left)
 
     async def _called(self, own: Strand, root: Run) -> Ending | None:
         """Make the call, until the latest limit of those who wait. None: nobody does."""

@@ -131,10 +131,9 @@ class _Compiler:
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies seen that give the same answer to several
         self.before: Node | None = None  # what stands right before the ``each`` that comes next
-        self.work: list[_Item | Callable[[], None]] = []
+        self.work: list[_Item | Callable[[], None]] = [_Item(self.plan.root, head=self.spread)]
 
     def compile(self) -> Program:
-        self.work.append(_Item(self.plan.root, head=self.spread))
         while self.work:
             item = self.work.pop()
             if isinstance(item, _Item):
@@ -380,8 +379,8 @@ class _Compiler:
         batch: Any = node.policy  # a Batch
 
         def done(at: int, branches: tuple[Branch, ...]) -> None:
-            part, outside = BatchedPart(node.inner), outside_uses(node.inner)
-            self.ops[at] = BatchOp(BATCH, branches[0], batch, part, outside, len(self.ops))
+            part = BatchedPart(node.inner)
+            self.ops[at] = BatchOp(BATCH, branches[0], batch, part, outside_uses(part.node), len(self.ops))
             self.shared += 1
 
         self._branches((node.inner,), head=False, done=done)

@@ -50,17 +50,19 @@ class BatchGroup:
         place: calls with an equal one join it.
         until: when it waits no longer for others.
         due: it does not even wait so long.
+        joined: how many calls have joined it.
         keys: what is asked for, in the order in which it was, and the calls that wait for it.
         work: what the engine has begun for it.
     """
 
-    __slots__ = ("batch", "due", "keys", "place", "sent", "until", "work")
+    __slots__ = ("batch", "due", "joined", "keys", "place", "sent", "until", "work")
 
     def __init__(self, batch: Batch, place: Hashable, until: float) -> None:
         self.batch = batch
         self.place = place
         self.until = until
         self.due = False
+        self.joined = 0
         self.keys: dict[Hashable, dict[BatchedCall, None]] = {}
         self.sent: tuple[Hashable, ...] = ()
         self.work: Any = None
@@ -73,6 +75,7 @@ class BatchGroup:
     def add(self, call: BatchedCall) -> None:
         """A call joins."""
         call.group = self
+        self.joined += 1
         self.keys.setdefault(call.key, {})[call] = None
 
     def send(self) -> list[Any]:

@@ -6,6 +6,7 @@ _learned_models                LatencyModels of runs that really happened
 _stored_models                 LatencyModels as JSON
 _script, _script_calls         Script: what a backend does, call by call, and what it notes of each call
 _with_backends                 chain.with_backends
+_batched_answers               what a model answers for a batch
 _arrivals                      when requests come
 _random_draws                  random numbers that belong to a place, so that two chains meet the same luck
 _stage                         the chain over backends that are drawn, with policies that remember nothing
