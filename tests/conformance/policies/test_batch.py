@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conformance.harness import World
-from conformance.policies.batches import Backend, gathered, in_one_run, now
+from conformance.policies.batches import Backend, gathered, in_one_run, now, waiting
 from returns.result import Failure, Success
 
 from rio_chain import (
@@ -233,7 +233,7 @@ async def test_each_caller_gets_its_own_value_or_error(world: World, kind: str) 
     batched: Any = Task(fetch_many)
     if kind == "a bridge":
         batched = batched >> (lambda values: values) >> Task(lambda values: [*values]).inline()
-    results = (await world.run(each(batched.batch(Batch()), limit=3, on_error="keep")([1, 2, 3]))).unwrap()
+    results = (await world.run(each(batched.batch(Batch(wait=LONG)), limit=3, on_error="keep")([1, 2, 3]))).unwrap()
     assert results == [Success(1), Failure(error), Success(3)]
     assert results[1].failure() is error
 
@@ -247,7 +247,7 @@ async def test_a_function_that_fails_fails_every_caller(world: World, fails: str
             raise error
         return Failure(error)
 
-    outcome = await world.run(each(Task(fetch_many).batch(Batch()), limit=3, on_error="keep")([1, 2, 3]))
+    outcome = await world.run(each(Task(fetch_many).batch(Batch(wait=LONG)), limit=3, on_error="keep")([1, 2, 3]))
     assert [one.failure() for one in outcome.unwrap()] == [error] * 3
 
 
@@ -271,7 +271,7 @@ async def test_another_number_or_kind_of_values_fails_every_caller(
     async def fetch_many(_: list[int]) -> Any:
         return answer
 
-    outcome = await world.run(each(Task(fetch_many).batch(Batch()), limit=3, on_error="keep")([1, 2, 3]))
+    outcome = await world.run(each(Task(fetch_many).batch(Batch(wait=LONG)), limit=3, on_error="keep")([1, 2, 3]))
     for one in outcome.unwrap():
         error = one.failure()
         assert type(error) is BatchMismatch
@@ -283,7 +283,7 @@ async def test_a_dict_without_a_key_fails_that_caller_alone(world: World) -> Non
     async def fetch_many(keys: list[int]) -> dict[Any, Any]:
         return {key: None for key in keys if key != 2} | {"not asked for": 1}
 
-    outcome = await world.run(each(Task(fetch_many).batch(Batch()), limit=3, on_error="keep")([1, 2, 3]))
+    outcome = await world.run(each(Task(fetch_many).batch(Batch(wait=LONG)), limit=3, on_error="keep")([1, 2, 3]))
     first, second, third = outcome.unwrap()
     assert (first, third) == (Success(None), Success(None))
     assert type(second.failure()) is BatchMismatch
@@ -300,7 +300,9 @@ async def test_a_generator_of_values_is_refused_and_a_sync_function_may_return_a
     def awaited(keys: list[int]) -> Any:
         return later(keys)
 
-    page = fan_out(*(each(Task(fn).inline().batch(Batch()), limit=2, on_error="keep") for fn in (generated, awaited)))
+    page = fan_out(
+        *(each(Task(fn).inline().batch(Batch(wait=LONG)), limit=2, on_error="keep") for fn in (generated, awaited))
+    )
     refused, given = (await world.run(page([1, 2]))).unwrap()
     assert [type(one.failure()) for one in refused] == [BatchMismatch] * 2
     assert given == [Success(1), Success(2)]
@@ -355,7 +357,7 @@ async def test_a_retry_inside_is_of_the_one_call(world: World) -> None:
             raise OSError
         return keys
 
-    user = Task(fetch_many).retry(2, backoff=None).batch(Batch())
+    user = Task(fetch_many).retry(2, backoff=None).batch(Batch(wait=LONG))
     outcome = await world.run(each(user, limit=3)([1, 2, 3]))
     assert outcome.result == Success([1, 2, 3])
     assert seen == [(1, [1, 2, 3]), (2, [1, 2, 3]), (3, [1, 2, 3])]
@@ -378,16 +380,16 @@ async def test_a_retry_outside_is_of_each_caller(world: World) -> None:
 
 async def test_a_timeout_inside_is_the_error_of_all_and_one_outside_that_of_one_caller(world: World) -> None:
     back = Backend(gate=world.gate())
-    inside = Task(back.fetch_many).timeout(20).batch(Batch())
+    inside = Task(back.fetch_many).timeout(world.short).batch(Batch(wait=LONG))
     outcome = await world.run(each(inside, limit=3, on_error="keep")([1, 2, 3]))
     assert [type(one.failure()) for one in outcome.unwrap()] == [TaskTimedOut] * 3
     assert back.ends == ["cancelled"]
     gate = back.gate
     assert gate is not None
-    user = Task(back.fetch_many).batch(Batch(wait=10))
-    child = world.start(lambda: in_one_run(world, user(1), user.timeout(30)(2)))
-    await world.until(lambda: len(back.asked) == 2)
-    await world.pause(60)
+    batch = Batch(wait=world.short / 2)
+    user = Task(back.fetch_many).batch(batch)
+    child = world.start(lambda: in_one_run(world, user(1), user.timeout(2 * world.short)(2)))
+    await world.until(lambda: len(back.asked) == 2 and waiting(batch) == 1)
     gate.open()
     first, second = await child.result()
     assert first.result == Success("user 1")
@@ -443,11 +445,11 @@ async def test_a_longer_chain_in_a_batch_has_the_records_of_its_tasks(world: Wor
         return [key + 10 for key in keys]
 
     back = Backend()
-    longer = (Task(ids) >> Task(back.fetch_many)).batch(Batch())
+    longer = (Task(ids) >> Task(back.fetch_many)).batch(Batch(wait=LONG))
     outcome = await world.run(longer(1))
     assert outcome.result == Success("user 11")
     assert [(one.attempts, one.status) for one in outcome] == [(1, "succeeded")] * 2
-    failing = (Task(ids) >> Task(back.fetch_many) >> Task(len).inline()).batch(Batch())
+    failing = (Task(ids) >> Task(back.fetch_many) >> Task(len).inline()).batch(Batch(wait=LONG))
     outcome = await world.run(failing(1))
     assert type(outcome.result.failure()) is BatchMismatch
     assert [(one.attempts, one.status) for one in outcome] == [(1, "succeeded")] * 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +13,7 @@ from rio_chain import Balancer, Batch, Outcome, Task, UsageError
 
 strawberry = pytest.importorskip("strawberry", reason="needs strawberry-graphql")
 
-from strawberry.extensions import SchemaExtension
+from strawberry.extensions import SchemaExtension  # noqa: E402 - after the check
 
 RIGHTS = ContextVar("RIGHTS", default="nobody")
 MANY = 50
@@ -38,9 +38,8 @@ author_of = Task(BACKEND.fetch_authors).timeout(1_000).retry(1).batch(AUTHORS)
 
 
 @pytest.fixture(autouse=True)
-def counted() -> Iterator[None]:
+def counted() -> None:
     BACKEND.calls.clear()
-    yield
 
 
 class OneOperation(SchemaExtension):  # type: ignore[misc]
@@ -121,12 +120,12 @@ def test_two_users_at_once_never_share_a_batch(schema: Any) -> None:
 
     async def main() -> list[Any]:
         async with Balancer(workers=10) as balancer:
-            return await asyncio.gather(*[asyncio.create_task(request(balancer, user)) for user in USERS])
+            return await asyncio.gather(*[asyncio.create_task(request(balancer, user)) for user in users])
 
-    USERS = ["ann", "bob", "cem"]
-    for user, result in zip(USERS, asyncio.run(main()), strict=True):
+    users = ["ann", "bob", "cem"]
+    for user, result in zip(users, asyncio.run(main()), strict=True):
         check(result, user)
-    assert sorted((rights, sorted(ids)) for rights, ids in BACKEND.calls) == [(user, [*range(MANY)]) for user in USERS]
+    assert sorted((rights, sorted(ids)) for rights, ids in BACKEND.calls) == [(user, [*range(MANY)]) for user in users]
 
 
 def test_a_resolver_that_asks_its_own_balancer_is_told_to_await_the_chain() -> None:
