@@ -138,15 +138,12 @@ async def _waited(strand: Strand, call: BatchedCall) -> None:
             return
         line = None if parked is None else _line_of(strand, parked)
         if parked is not None and line is not None:
-            parked.park(contender, line)
-            call.unpark = partial(parked.unpark, contender, line)
-            if call.state != "waiting":
-                call.unpark()
+            parked.park(call, contender, line)
         await waiter.wait()
     except BaseException as exc:
         last = batch.leave(call)
-        if call.unpark is not None:
-            call.unpark()
+        if parked is not None:
+            parked.unpark([call])
         if last and work is not None and work.strand is not None:
             work.strand.cancel("nobody waits for it any more")
             if not isinstance(exc, GeneratorExit):  # then nothing can be awaited
@@ -284,13 +281,9 @@ class BatchWork:
         """It has ended, and how; None: without an answer. What comes later does not count."""
         group = self.group
         ended = group.batch.end(group, ending)
-        for (
-            call
-        ) in ended:  # all of them first: one that goes on may ask for more, while the others are still to be woken
-            if call.unpark is not None:
-                call.unpark()
         if self._once and self.parked is not None:
             self._once.pop()
+            self.parked.unpark(ended)  # before any is woken: one that goes on may ask for more
             self.parked.end(group, self.line)
         for call in ended:
             if call.wake is not None:

@@ -9,7 +9,7 @@ A function that runs is not parked, whatever it awaits. So where a body makes re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rio_chain._core.deferring_lock import DeferringLock
@@ -18,6 +18,7 @@ from rio_chain._core.forks import after_fork, keep_alive
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Run
     from rio_chain.engine._race import Contender, Race
+    from rio_chain.policies._batch_group import BatchedCall
 
 _LOCK = DeferringLock()
 """One for all requests: what is decided under it takes a microsecond."""
@@ -90,9 +91,14 @@ class ParkedRequest:
         for hurry in waiting.values():
             _LOCK.after(hurry)
 
-    def park(self, contender: Contender | None, line: RunLine) -> None:
-        """A strand of that line waits in a batch."""
-        _LOCK.decide(self._park, contender, line)
+    def park(self, call: BatchedCall, contender: Contender | None, line: RunLine) -> None:
+        """The strand of a call, which is of that line, waits in a batch."""
+        _LOCK.decide(self._park_call, call, contender, line)
+
+    def _park_call(self, call: BatchedCall, contender: Contender | None, line: RunLine) -> None:
+        if call.state == "waiting":
+            call.parked_at = contender, line
+            self._park(contender, line)
 
     def _park(self, contender: Contender | None, line: RunLine) -> None:
         while contender is not None:
@@ -110,9 +116,15 @@ class ParkedRequest:
             self.running -= 1
             self.look()
 
-    def unpark(self, contender: Contender | None, line: RunLine) -> None:
-        """It goes on, or is woken."""
-        _LOCK.decide(self._unpark, contender, line)
+    def unpark(self, calls: Iterable[BatchedCall]) -> None:
+        """Their strands go on, or are about to be woken."""
+        _LOCK.decide(self._unpark_calls, calls)
+
+    def _unpark_calls(self, calls: Iterable[BatchedCall]) -> None:
+        for call in calls:
+            parked_at, call.parked_at = call.parked_at, None
+            if parked_at is not None:
+                self._unpark(*parked_at)
 
     def _unpark(self, contender: Contender | None, line: RunLine) -> None:
         while contender is not None and contender in line.parked_in:

@@ -25,10 +25,10 @@ class BatchedCall:
         state: "waiting"; "answered": there is an ``answer``; "lost": the call of all has ended without one; "gone": it
             waits no longer.
         wake: what ends its wait, called when the state has changed.
-        unpark: what says that it goes on, called before that.
+        parked_at: where its strand is parked, for the engine.
     """
 
-    __slots__ = ("answer", "caller", "deadline", "group", "item", "key", "state", "unpark", "wake")
+    __slots__ = ("answer", "caller", "deadline", "group", "item", "key", "parked_at", "state", "wake")
 
     group: BatchGroup
 
@@ -40,7 +40,7 @@ class BatchedCall:
         self.state: Literal["waiting", "answered", "lost", "gone"] = "waiting"
         self.answer: Answer | None = None
         self.wake: Callable[[], None] | None = None
-        self.unpark: Callable[[], None] | None = None
+        self.parked_at: Any = None
 
 
 class BatchGroup:
