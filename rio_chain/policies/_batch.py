@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, Self, get_args
@@ -85,7 +85,7 @@ class Batch(Shared, Policy):
     # --- which calls join each other ----------------------------------------------------------------------------
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> Generator[None]:
         """In this block calls join each other, and no others: one operation of one user, as one GraphQL query.
 
         It is for code that awaits several requests of its own. The calls of one run join each other without it. It

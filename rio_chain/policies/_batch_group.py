@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rio_chain.policies._batch import Batch
 
 _MISSING = object()
+_type_of = cast("Callable[[object], type[object]]", type)  # and not what a value says of itself
+_get = cast("Callable[[object, Hashable, object], object]", dict.get)
+_len = cast("Callable[[object], int]", dict.__len__)
+_copy = cast("Callable[[object], list[object]]", list.copy)
 
 
 class BatchedCall:
@@ -118,32 +122,31 @@ class Ending:
         if self.failed:
             return [Answer(self.value, failed=True)] * len(keys)
         many = len(keys)
-        kind = type(self.value)
+        kind = _type_of(self.value)
         if issubclass(kind, dict):
-            found = cast("dict[Any, Any]", self.value)
-            missing = BatchMismatch(self.task, many, dict.__len__(found), "dict", missing=True)
-            values = [_under(found, as_given(key)) for key in keys]
-            return [Answer(missing, failed=True) if value is _MISSING else _answer(value) for value in values]
+            missing = BatchMismatch(self.task, many, _len(self.value), "dict", missing=True)
+            found = [_under(self.value, as_given(key)) for key in keys]
+            return [Answer(missing, failed=True) if value is _MISSING else _answer(value) for value in found]
         if not issubclass(kind, list):
             error = BatchMismatch(self.task, many, None, kind.__name__)
         else:
-            values = list.copy(cast("list[Any]", self.value))
+            values = _copy(self.value)
             if len(values) == many:
                 return [_answer(value) for value in values]
             error = BatchMismatch(self.task, many, len(values), "list")
         return [Answer(error, failed=True)] * many
 
 
-def _under(found: dict[Any, Any], key: Hashable) -> Any:
+def _under(found: object, key: Hashable) -> object:
     """What is in the dict under a key. One that can't be compared any more is not there."""
     try:
-        return dict.get(found, key, _MISSING)
+        return _get(found, key, _MISSING)
     except Exception:  # noqa: BLE001 - of the user's key
         return _MISSING
 
 
 def _answer(value: Any) -> Answer:
-    kind = type(value)  # and not what the value says of itself
+    kind = _type_of(value)
     if issubclass(kind, Success):
         return Answer(value.unwrap())
     if issubclass(kind, Failure):
