@@ -97,23 +97,25 @@ def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) ->
     if op.branch.high - op.branch.low == 1:
         record_of(strand.run.log, op.branch.low).status = "running"  # its turn has come, even if it is only to wait
     caller = Caller(strand, op, part)
-    call, first = batch.join(place, key, value, caller=caller, deadline=strand.deadline, now=rt.now())
-    group = call.group
-    if first:
-        group.work = work = BatchWork(rt, group, asked_for.request)
-        try:
-            if scope is asked_for.request:
-                work.parked = ParkedRequest.begin(asked_for.request, group, work.hurry)
-            work.strand = rt.spawn(work.serve, INF)
-        except BaseException:
-            work.over(None)
-            raise
-        work.strand.add_waker(partial(work.over, None))
-    elif strand.observed:
-        report_batch_joined(strand.run, batch, op.branch)
-    work = group.work
-    if group.due and work is not None:
-        work.wake()
+    call: BatchedCall | None = None
+    first = False
+    try:
+        call, first = batch.join(place, key, value, caller=caller, deadline=strand.deadline, now=rt.now())
+        group = call.group
+        if first:
+            parked = asked_for.request if scope is asked_for.request else None
+            group.work = work = BatchWork(rt, group, asked_for.request)
+            work.begin(parked)
+        elif strand.observed:
+            report_batch_joined(strand.run, batch, op.branch)
+    except BaseException:  # it could not be started, or is interrupted
+        if call is not None and first and (call.group.work is None or call.group.work.strand is None):
+            BatchWork.of(rt, call.group, asked_for.request).over(None)
+        elif call is not None:
+            batch.leave(call)
+        raise
+    if group.due and group.work is not None:
+        group.work.wake()
     return call
 
 
@@ -144,6 +146,7 @@ async def _waited(strand: Strand, call: BatchedCall) -> None:
         last = batch.leave(call)
         if parked is not None:
             parked.unpark([call])
+        work = call.group.work  # on threads it may have been set since
         if last and work is not None and work.strand is not None:
             work.strand.cancel("nobody waits for it any more")
             if not isinstance(exc, GeneratorExit):  # then nothing can be awaited
@@ -192,6 +195,19 @@ class BatchWork:
         self.log: Log = []
         self._waiter: Waiter | None = None
         self._once = [None]  # popped by the first that ends it
+
+    @classmethod
+    def of(cls, rt: Runtime, group: BatchGroup, request: Run) -> BatchWork:
+        """That of a group, which may have none yet."""
+        work: BatchWork | None = group.work
+        return work or cls(rt, group, request)
+
+    def begin(self, parked: Run | None) -> None:
+        """Begin the strand. ``parked``: the outermost run whose strands alone may ask for more."""
+        if parked is not None:
+            self.parked = ParkedRequest.begin(parked, self.group, self.hurry)
+        self.strand = self.rt.spawn(self.serve, INF)
+        self.strand.add_waker(partial(self.over, None))
 
     async def serve(self) -> None:
         """What the strand runs."""

@@ -70,6 +70,8 @@ class ParkedRequest:
 
     def end(self, group: object, line: RunLine | None) -> None:
         """That batch has ended, with or without a call of its own."""
+        if _LOCK.defer(lambda: self.end(group, line)):
+            return
         _LOCK.decide(self._end, group, line)
 
     def _end(self, group: object, line: RunLine | None) -> None:
@@ -118,6 +120,8 @@ class ParkedRequest:
 
     def unpark(self, calls: Iterable[BatchedCall]) -> None:
         """Their strands go on, or are about to be woken."""
+        if _LOCK.defer(lambda: self.unpark(calls)):  # a coroutine was collected
+            return
         _LOCK.decide(self._unpark_calls, calls)
 
     def _unpark_calls(self, calls: Iterable[BatchedCall]) -> None:
@@ -140,6 +144,8 @@ class ParkedRequest:
 
     def look_at(self, race: Race, line: RunLine) -> None:
         """A strand of the race has ended, or waits for the others."""
+        if _LOCK.defer(lambda: self.look_at(race, line)):
+            return
         _LOCK.decide(self._look_at, race, line)
 
     def _look_at(self, race: Race, line: RunLine) -> None:

@@ -36,6 +36,18 @@ class OpenedBatch:
         self.open = True
 
 
+class OpenGroups(DeferringLock):
+    """The groups that take further calls, by their places, and the lock for all decisions about them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: dict[Hashable, BatchGroup] = {}
+
+    def mend(self) -> None:
+        """As ``DeferringLock.mend``: a group for which nothing was begun takes no calls, as they would wait alone."""
+        self.groups = {place: group for place, group in self.groups.items() if group.work is not None}
+
+
 class Batch(Shared, Policy):
     """Calls that come within ``wait`` become one call of what is to its left, which gets a list of their inputs.
 
@@ -77,8 +89,7 @@ class Batch(Shared, Policy):
             raise ChainDefinitionError(f"`scope` must be 'request' or 'shared'; got {short_repr(scope)}")
         self.shared = scope == "shared"
         self._origin: object = self  # the one that was opened, also for a fresh copy
-        self._lock = DeferringLock()
-        self._groups: dict[Hashable, BatchGroup] = {}  # those that take further calls
+        self._lock = OpenGroups()
         self._waiting = self._made = self._asked = 0
         after_fork(self._renew)
 
@@ -139,14 +150,14 @@ class Batch(Shared, Policy):
         return self._lock.decide(self._join, place, BatchedCall(key, item, caller, deadline), now)
 
     def _join(self, place: Hashable, call: BatchedCall, now: float) -> tuple[BatchedCall, bool]:
-        group = self._groups.get(place)
+        group = self._lock.groups.get(place)
         first = group is None
         if group is None:
-            group = self._groups[place] = BatchGroup(self, place, now + self.wait)
+            group = self._lock.groups[place] = BatchGroup(self, place, now + self.wait)
         group.add(call)
         self._waiting += 1
         if len(group.keys) >= self.gathers:
-            del self._groups[place]
+            del self._lock.groups[place]
             group.due = True
         return call, first
 
@@ -198,13 +209,13 @@ class Batch(Shared, Policy):
         return last
 
     def _close(self, group: BatchGroup) -> None:
-        if self._groups.get(group.place) is group:
-            del self._groups[group.place]
+        if self._lock.groups.get(group.place) is group:
+            del self._lock.groups[group.place]
 
     def _renew(self) -> None:
         """In a forked child: the calls of before go on in the parent alone."""
-        keep_alive(self._groups)
-        self._groups, self._waiting = {}, 0
+        keep_alive(self._lock.groups)
+        self._lock.groups, self._waiting = {}, 0
 
     def fresh(self) -> Self:
         """As ``Policy.fresh``. A block of ``open()`` is for it, too."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _MISSING = object()
 _type_of = cast("Callable[[object], type[object]]", type)  # and not what a value says of itself
-_get = cast("Callable[[object, Hashable, object], object]", dict.get)
-_len = cast("Callable[[object], int]", dict.__len__)
-_copy = cast("Callable[[object], list[object]]", list.copy)
+_get = cast("Callable[[object, Hashable, object], object]", dict[Any, Any].get)
+_len = cast("Callable[[object], int]", dict[Any, Any].__len__)
+_copy = cast("Callable[[object], list[object]]", list[Any].copy)
 
 
 class BatchedCall:

@@ -10,7 +10,7 @@ import pytest
 from returns.result import Failure, Success
 
 from rio_chain import Batch, BatchMismatch, Chain, ChainDefinitionError, Task, each, fan_out
-from rio_chain.policies._batch_group import BatchedCall, Ending
+from rio_chain.policies._batch_group import BatchedCall, BatchGroup, Ending
 from rio_chain.policies._keys import hashed
 from rio_chain.policies._permit import Answer
 
@@ -259,3 +259,22 @@ class TestBadInput:
             with pytest.raises(ChainDefinitionError, match=r"`batch\(...\)` is where this chain begins: it takes one"):
                 user(*args, **kwargs)
         assert [*fan_out(user, each(user, limit=2)).__signature__.parameters] == ["value"]
+
+
+class TestInterruptions:
+    def test_a_group_that_was_never_begun_takes_no_more_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else they would wait for a call that nobody makes."""
+        batch = Batch()
+        begun = join(batch, "a", place="begun")
+        begun.group.work = object()
+
+        def interrupted(_: BatchGroup, call: BatchedCall) -> None:
+            raise KeyboardInterrupt(call)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(BatchGroup, "add", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                join(batch, "a", place="torn")
+        assert join(batch, "b", place="begun").group is begun.group
+        _, first = batch.join("torn", "b", "b", caller=None, deadline=1, now=0)
+        assert first
