@@ -72,16 +72,6 @@ class Caller(NamedTuple):
     part: RunPart
 
 
-class Place(NamedTuple):
-    """Where calls join each other: around the same part, for the same request, and on the same loop."""
-
-    part: object
-    scope: object
-    home: object
-    used: tuple[int, ...]
-    """The identities of what the tasks inside use from outside. The values are kept by the calls that wait."""
-
-
 def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) -> BatchedCall:
     batch, rt = op.policy, strand.rt
     outermost = _root_of(strand.run)
@@ -92,7 +82,10 @@ def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) ->
         asked_for = AskedFor(outermost, outermost, None, None)
     opened = None if batch.shared else batch.opened()
     scope = None if batch.shared else opened or asked_for.request
-    place = Place(op.part, scope, rt.home, tuple(id(strand.kept[kept]) for kept in op.outside))
+    # Calls join each other around the same part, for the same request, on the same loop. What the tasks inside use from
+    # outside is told by its identity: the calls that wait keep it.
+    used = tuple([id(strand.kept[kept]) for kept in op.outside]) if op.outside else ()
+    place = (op.part, scope, rt.home, used)
     strand.at = op.branch.low
     if op.branch.high - op.branch.low == 1:
         record_of(strand.run.log, op.branch.low).status = "running"  # its turn has come, even if it is only to wait
