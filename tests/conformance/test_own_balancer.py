@@ -40,6 +40,25 @@ async def test_arun_in_a_function_that_it_runs_is_refused_with_the_right_code(wo
         assert balancer.stats().running == 0
 
 
+async def test_amap_and_a_stream_are_refused_as_well(world: World) -> None:
+    async with world.balancer(workers=1) as balancer:
+
+        async def maps(x: object) -> Any:
+            return [outcome async for outcome in balancer.amap(Task(echo), [x])]
+
+        async def streams(x: object) -> Any:
+            return [event async for event in balancer.stream(Task(echo)(x))]
+
+        async def right(x: object) -> Any:
+            return (await each(Task(echo), limit=10)([x])).unwrap()
+
+        for body, code in ((maps, "each(page, limit=10)(inputs)"), (streams, "page(42).stream()")):
+            error = (await balancer.arun(Task(body)(7))).result.failure()
+            assert type(error) is UsageError
+            assert code in str(error)
+        assert (await balancer.arun(Task(right)(7))).result == Success([7])
+
+
 @pytest.mark.real_time
 async def test_run_is_refused_as_well(world: World) -> None:
     async with world.balancer(workers=2) as balancer:
