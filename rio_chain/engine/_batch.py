@@ -171,20 +171,19 @@ class BatchWork:
 
     Attributes:
         parked: the request whose strands may ask for more; None where others may, too.
-        leader: the caller in whose record the call is.
+        group: None when it has ended, as that knows it, too.
         log: what was recorded of the call.
     """
 
-    __slots__ = ("_once", "_waiter", "group", "leader", "line", "log", "parked", "request", "rt", "strand")
+    __slots__ = ("_once", "_waiter", "group", "line", "log", "parked", "request", "rt", "strand")
 
     def __init__(self, rt: Runtime, group: BatchGroup, request: Run) -> None:
         self.rt = rt
-        self.group = group
+        self.group: BatchGroup | None = group
         self.request = request
         self.parked: ParkedRequest | None = None
         self.line: RunLine | None = None
         self.strand: SpawnedStrand | None = None
-        self.leader: BatchedCall | None = None
         self.log: Log = []
         self._waiter: Waiter | None = None
         self._once = [None]  # popped by the first that ends it
@@ -197,7 +196,7 @@ class BatchWork:
 
     def begin(self, parked: Run | None) -> None:
         """Begin the strand. ``parked``: the outermost run whose strands alone may ask for more."""
-        if parked is not None:
+        if parked is not None and self.group is not None:
             self.parked = ParkedRequest.begin(parked, self.group, self.hurry)
         self.strand = self.rt.spawn(self.serve, INF)
         self.strand.add_waker(partial(self.over, None))
@@ -209,9 +208,11 @@ class BatchWork:
         own = root.fork()
         CURRENT.set(own)
         ending: Ending | None = None
+        group = self.group
+        assert group is not None  # noqa: S101 - it ends below
         try:
-            await self._collected(own)
-            ending = await self._called(own, root.run)
+            await self._collected(own, group)
+            ending = await self._called(own, root.run, group)
         except OuterExpired:
             pass  # the limits of all callers are over, which they notice themselves
         except BaseException as exc:
@@ -221,14 +222,14 @@ class BatchWork:
         finally:
             own.end()
             self.over(ending)
-            del self, own, ending
+            del self, own, ending, group
 
-    async def _collected(self, own: Strand) -> None:
+    async def _collected(self, own: Strand, group: BatchGroup) -> None:
         """Wait for further calls.
 
         On a loop that is busy ``wait`` may pass while others are about to join, so it goes round until none has.
         """
-        group, joined = self.group, 0
+        joined = 0
         while not group.due:
             left = group.until - self.rt.now()
             if left > 0:
@@ -241,14 +242,13 @@ class BatchWork:
             else:
                 return
 
-    async def _called(self, own: Strand, root: Run) -> Ending | None:
+    async def _called(self, own: Strand, root: Run, group: BatchGroup) -> Ending | None:
         """Make the call, until the latest limit of those who wait. None: nobody does."""
-        group = self.group
         items, calls = group.batch.send(group), group.calls
         if not items or not calls:
             return None
-        self.leader = leader = calls[0]
-        caller: Caller = leader.caller
+        calls[0].leads = True
+        caller: Caller = calls[0].caller
         branch, request = caller.op.branch, self.request
         own.deadline = own.parent_deadline = max(call.deadline for call in calls)
         own.slot.arm(own.deadline)
@@ -277,8 +277,10 @@ class BatchWork:
 
     def hurry(self) -> None:
         """Nothing could join it any more."""
-        self.group.batch.hurry(self.group)
-        self.wake()
+        group = self.group
+        if group is not None:
+            group.batch.hurry(group)
+            self.wake()
 
     def wake(self) -> None:
         """It may be due. From any thread."""
@@ -289,6 +291,8 @@ class BatchWork:
     def over(self, ending: Ending | None) -> None:
         """It has ended, and how; None: without an answer. What comes later does not count."""
         group = self.group
+        if group is None:
+            return
         ended = group.batch.end(group, ending)
         if self._once and self.parked is not None:
             self._once.pop()
@@ -297,6 +301,7 @@ class BatchWork:
         for call in ended:
             if call.wake is not None:
                 call.wake()
+        self.group = None
 
     def error_for(self, strand: Strand) -> BaseException | None:
         """Why there is no answer for this caller. None: for a reason that is another one's, so it may ask again."""
@@ -310,7 +315,7 @@ def _own_part(strand: Strand, op: BatchOp, call: BatchedCall, answer: Answer) ->
     """The value of this call, noted in its run. The first that waited has the record of the call of all."""
     log, low, high = strand.run.log, op.branch.low, op.branch.high
     work: BatchWork = call.group.work
-    if work.leader is call:
+    if call.leads:
         _take_record(log, work.log, low, high)
     only = record_of(log, low) if high - low == 1 else None
     value = answer.value

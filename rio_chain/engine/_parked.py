@@ -32,17 +32,17 @@ class ParkedRequest:
         calls: batches of it that have not ended.
         waiting: for each of these that still takes calls, what makes it take no more.
         running: how many lines are not parked.
-        line: that of the run itself.
+        line: that of the run itself. None when all these batches have ended: the line knows this.
     """
 
     __slots__ = ("_counts", "_run", "calls", "line", "running", "waiting")
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run: Run | None = run
         self.calls = 0
         self.running = 1
         self.waiting: dict[object, Callable[[], None]] = {}
-        self.line = RunLine(self)
+        self.line: RunLine | None = RunLine(self)
         self._counts: dict[Race, int] = {}
 
     @classmethod
@@ -78,9 +78,10 @@ class ParkedRequest:
         if self.waiting.pop(group, None) is None and (line is None or not line.parked):
             self.running -= 1
         self.calls -= 1
-        if not self.calls:
-            _requests.pop(self._run, None)
         self.look()
+        if not self.calls and self._run is not None:
+            _requests.pop(self._run, None)
+            self._run = self.line = None
 
     # --- the strands ---------------------------------------------------------------------------------------------
 

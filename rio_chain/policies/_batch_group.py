@@ -29,10 +29,11 @@ class BatchedCall:
         state: "waiting"; "answered": there is an ``answer``; "lost": the call of all has ended without one; "gone": it
             waits no longer.
         wake: what ends its wait, called when the state has changed.
+        leads: the call of all is in its record.
         parked_at: where its strand is parked, for the engine.
     """
 
-    __slots__ = ("answer", "caller", "deadline", "group", "item", "key", "parked_at", "state", "wake")
+    __slots__ = ("answer", "caller", "deadline", "group", "item", "key", "leads", "parked_at", "state", "wake")
 
     group: BatchGroup
 
@@ -44,6 +45,7 @@ class BatchedCall:
         self.state: Literal["waiting", "answered", "lost", "gone"] = "waiting"
         self.answer: Answer | None = None
         self.wake: Callable[[], None] | None = None
+        self.leads = False
         self.parked_at: Any = None
 
 
