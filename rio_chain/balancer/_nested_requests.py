@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rio_chain.balancer._admission import Admission
-from rio_chain.engine._batch import ASKED_FOR
+from rio_chain.engine._batch_work import ASKED_FOR
 from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.errors import UsageError
 
