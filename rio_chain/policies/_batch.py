@@ -70,7 +70,7 @@ class Batch(Shared, Policy):
 
     Example:
         >>> Batch(size=50)
-        <Batch of up to 50 by the input, within 2 ms of a request: 0 calls for 0 keys, 0 wait>
+        <Batch of up to 50 by the input, within 2 ms, of one request: 0 calls for 0 keys, 0 wait>
     """
 
     builder_call = "batch"
@@ -259,8 +259,8 @@ class Batch(Shared, Policy):
         return self._made, self._asked, self._waiting
 
     def _terms(self) -> str:
-        whose = "of all requests" if self.shared else "of a request"
-        return f"up to {self.gathers} by {self.key!r}, within {format_duration(self.wait)} {whose}"
+        whose = "of all requests" if self.shared else "of one request"
+        return f"up to {self.gathers} by {self.key!r}, within {format_duration(self.wait)}, {whose}"
 
     def __str__(self) -> str:
         return f"batch of {self._terms()}"

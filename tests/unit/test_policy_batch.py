@@ -77,7 +77,7 @@ class TestJoining:
             ("gone", None),
         ]
         assert batch.end(calls[0].group, None) == []
-        assert repr(batch) == "<Batch of up to 100 by the input, within 2 ms of a request: 1 calls for 2 keys, 0 wait>"
+        assert repr(batch) == "<Batch of up to 100 by the input, within 2 ms, of one request: 1 calls for 2 keys, 0 wait>"
 
     def test_without_an_answer_they_are_lost(self) -> None:
         batch = Batch()
@@ -90,7 +90,7 @@ class TestJoining:
         batch = Batch(size=7, scope="shared")
         join(batch, "a")
         fresh = batch.fresh()
-        assert repr(fresh) == "<Batch of up to 7 by the input, within 2 ms of all requests: 0 calls for 0 keys, 0 wait>"
+        assert repr(fresh) == "<Batch of up to 7 by the input, within 2 ms, of all requests: 0 calls for 0 keys, 0 wait>"
         other = Batch()
         with batch.open():
             assert batch.opened() is fresh.opened() is not None
@@ -175,7 +175,7 @@ class TestItsText:
     def test_in_a_chain(self) -> None:
         chain = Task(fetch_many).timeout(50).batch(Batch(10, 3, key=str, scope="shared")).retry(1)
         assert repr(chain) == "Task(fetch_many).timeout(50).batch(batch).retry(1)"
-        assert "batch of up to 10 by str, within 3 ms of all requests" in str(chain.explain())
+        assert "batch of up to 10 by str, within 3 ms, of all requests" in str(chain.explain())
         assert "batch 10" in chain.svg()
         assert "batch of up to 10" in chain.mermaid()
 
