@@ -21,6 +21,7 @@ from rio_chain._renamed import names_today
 __all__ = [
     "Abandoned",
     "BalancerClosed",
+    "BatchMismatch",
     "BridgeFailed",
     "CallbackFailed",
     "ChainDefinitionError",
@@ -278,6 +279,47 @@ class NotEnoughSuccesses(RioError):
     def __str__(self) -> str:
         first = f"; the first error: {describe_error(self.errors[0])}" if self.errors else ""
         return f"{self.succeeded} items succeeded, fewer than the {self.least} required{first}"
+
+
+class BatchMismatch(RioError):
+    """A function in a ``.batch`` did not answer one value for each key. ``task`` is its name, ``keys`` how many it got.
+
+    ``values`` is how many it answered; None where it answered neither a list nor a dict: ``answer`` is then the name of
+    the type. Where ``missing`` is true it answered a dict without the key of this call: the other calls have theirs.
+    """
+
+    def __init__(self, task: str, keys: int, values: int | None, answer: str, *, missing: bool = False) -> None:
+        super().__init__(task, keys, values, answer, missing)
+        self.task = task
+        self.keys = keys
+        self.values = values
+        self.answer = answer
+        self.missing = missing
+
+    def __reduce__(self) -> tuple[Callable[..., BatchMismatch], tuple[Any, ...]]:
+        """How to make it again, for pickling."""
+        return _batch_mismatch, self.args
+
+    def __str__(self) -> str:
+        keys = f"{self.keys} key{'s' * (self.keys != 1)}"
+        if self.missing:
+            return (
+                f"{self.task} answered no value for this key: its dict has {self.values} values for {keys}; it must "
+                "have each key that was asked for, under None or a Failure if there is no value"
+            )
+        if self.values is None:
+            return (
+                f"{self.task} answered a value of type {self.answer} for {keys}; a function in a batch must return a "
+                "list with one value for each key, in their order, or a dict by key"
+            )
+        return (
+            f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "
+            "or a dict by key"
+        )
+
+
+def _batch_mismatch(task: str, keys: int, values: int | None, answer: str, missing: bool) -> BatchMismatch:  # noqa: FBT001 - as pickled
+    return BatchMismatch(task, keys, values, answer, missing=missing)
 
 
 class ProcessDied(RioError):

@@ -228,6 +228,9 @@ class Runtime(Protocol):
         """The exceptions that are raised in a body when it is cancelled."""
         ...
 
+    home: object
+    """The loop where its strands run; None: threads of this process."""
+
     policies: FreshPolicies | None
     """Replaces the policies of the chains that run here; None: the policies themselves are used."""
 

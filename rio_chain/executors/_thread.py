@@ -70,6 +70,7 @@ class ThreadRuntime:
 
     direct = False
     places = False
+    home: object = None
     policies: FreshPolicies | None = None
     lanes = NO_LANES
     look_at = inf
