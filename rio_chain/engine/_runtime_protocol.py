@@ -223,6 +223,9 @@ class Runtime(Protocol):
     direct: bool
     """Whether an async function is awaited in place (the loops), or goes through ``call_async`` (threads)."""
 
+    turn: float
+    """Seconds to sleep after which all strands that were ready have gone on: 0 on a loop, which goes round."""
+
     home: object
     """The loop where its strands run; None: threads of this process."""
 

@@ -40,6 +40,7 @@ class BaseLoopRuntime(ABC):
     """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the pool."""
 
     direct = True
+    turn = 0.0
     places = True
     policies = None
     draw = staticmethod(random.random)

@@ -77,7 +77,9 @@ class TestJoining:
             ("gone", None),
         ]
         assert batch.end(calls[0].group, None) == []
-        assert repr(batch) == "<Batch of up to 100 by the input, within 2 ms, of one request: 1 calls for 2 keys, 0 wait>"
+        assert (
+            repr(batch) == "<Batch of up to 100 by the input, within 2 ms, of one request: 1 calls for 2 keys, 0 wait>"
+        )
 
     def test_without_an_answer_they_are_lost(self) -> None:
         batch = Batch()
@@ -90,7 +92,9 @@ class TestJoining:
         batch = Batch(size=7, scope="shared")
         join(batch, "a")
         fresh = batch.fresh()
-        assert repr(fresh) == "<Batch of up to 7 by the input, within 2 ms, of all requests: 0 calls for 0 keys, 0 wait>"
+        assert (
+            repr(fresh) == "<Batch of up to 7 by the input, within 2 ms, of all requests: 0 calls for 0 keys, 0 wait>"
+        )
         other = Batch()
         with batch.open():
             assert batch.opened() is fresh.opened() is not None
