@@ -284,8 +284,9 @@ class NotEnoughSuccesses(RioError):
 class BatchMismatch(RioError):
     """A function in a ``.batch`` did not answer one value for each key. ``task`` is its name, ``keys`` how many it got.
 
-    ``values`` is how many it answered; None where it answered neither a list nor a dict: ``answer`` is then the name of
-    the type. Where ``missing`` is true it answered a dict without the key of this call: the other calls have theirs.
+    ``values`` is how many it answered; None where it answered neither a list nor a dict. ``answer`` is the name of the
+    type that it answered, or that of a value in it which has still to be awaited. Where ``missing`` is true it answered
+    a dict without the key of this call: the other calls have theirs.
     """
 
     def __init__(self, task: str, keys: int, values: int | None, answer: str, *, missing: bool = False) -> None:
@@ -311,6 +312,11 @@ class BatchMismatch(RioError):
             return (
                 f"{self.task} answered a value of type {self.answer} for {keys}; a function in a batch must return a "
                 "list with one value for each key, in their order, or a dict by key"
+            )
+        if self.answer not in {"list", "dict"}:
+            return (
+                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must await "
+                "them all, as in `await asyncio.gather(...)`, and return what they give"
             )
         return (
             f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "

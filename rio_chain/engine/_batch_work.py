@@ -114,7 +114,7 @@ class BatchWork:
                     await wait_at_most(own, waiter, left)
             elif joined < group.joined:
                 joined = group.joined
-                await self.rt.sleep(0)
+                await self.rt.sleep(self.rt.turn)
             else:
                 return
 

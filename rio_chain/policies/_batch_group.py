@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from attrs import frozen
@@ -128,15 +129,28 @@ class Ending:
         if issubclass(kind, dict):
             missing = BatchMismatch(self.task, many, _len(self.value), "dict", missing=True)
             found = [_under(self.value, as_given(key)) for key in keys]
-            return [Answer(missing, failed=True) if value is _MISSING else _answer(value) for value in found]
+            return [Answer(missing, failed=True) if value is _MISSING else self._answer(value, many) for value in found]
         if not issubclass(kind, list):
             error = BatchMismatch(self.task, many, None, kind.__name__)
         else:
             values = _copy(self.value)
             if len(values) == many:
-                return [_answer(value) for value in values]
+                return [self._answer(value, many) for value in values]
             error = BatchMismatch(self.task, many, len(values), "list")
         return [Answer(error, failed=True)] * many
+
+    def _answer(self, value: Any, keys: int) -> Answer:
+        """That of one key. Several callers may get it, so it can't be something that only one of them could await."""
+        kind = _type_of(value)
+        if issubclass(kind, Success):
+            return Answer(value.unwrap())
+        if issubclass(kind, Failure):
+            return Answer(value.failure(), failed=True)
+        if hasattr(kind, "__await__"):
+            if kind is CoroutineType:
+                value.close()  # else Python says that it was never awaited
+            return Answer(BatchMismatch(self.task, keys, keys, kind.__name__), failed=True)
+        return Answer(value, failed=issubclass(kind, BaseException))
 
 
 def _under(found: object, key: Hashable) -> object:
@@ -145,12 +159,3 @@ def _under(found: object, key: Hashable) -> object:
         return _get(found, key, _MISSING)
     except Exception:  # noqa: BLE001 - of the user's key
         return _MISSING
-
-
-def _answer(value: Any) -> Answer:
-    kind = _type_of(value)
-    if issubclass(kind, Success):
-        return Answer(value.unwrap())
-    if issubclass(kind, Failure):
-        return Answer(value.failure(), failed=True)
-    return Answer(value, failed=issubclass(kind, BaseException))

@@ -133,6 +133,18 @@ class TestAnswers:
         copy = pickle.loads(pickle.dumps(first.value))  # noqa: S301 - our own
         assert (type(copy), str(copy)) == (BatchMismatch, str(first.value))
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_value_that_has_still_to_be_awaited(self) -> None:
+        async def one(key: str) -> str:
+            return key
+
+        first, second = Ending("f", {"a": one("a"), "b": 1}).answers("ab")
+        assert second == Answer(1)
+        assert first.failed
+        assert str(first.value).startswith("f answered a value of type coroutine for a key, which nobody has awaited")
+        [request] = Ending("f", [Task(len)("x")]).answers("a")
+        assert "a value of type Request for a key" in str(request.value)
+
     def test_a_key_that_a_dict_does_not_have(self) -> None:
         first, second = Ending("f", {"a": 1}).answers("ab")
         assert first == Answer(1)
