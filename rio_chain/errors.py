@@ -8,7 +8,6 @@ The channel of an error depends on whose fault it is:
   code, or an error of the second group.
 
 Each of them is a ``RioError``, can be pickled, and keeps its data in plain attributes. Numbers are milliseconds.
-milliseconds.
 """
 
 from __future__ import annotations
@@ -19,32 +18,11 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._renamed import names_today
 
 __all__ = [
-    "Abandoned",
-    "BalancerClosed",
-    "BatchMismatch",
-    "BridgeFailed",
-    "CallbackFailed",
-    "ChainDefinitionError",
-    "CircuitOpen",
-    "ClientGone",
-    "DeadlineExceeded",
-    "DeadlineHeaderError",
-    "LaneMessageTooLarge",
-    "LimitExceeded",
-    "NotAccepted",
-    "NotEnoughSuccesses",
-    "NotPicklable",
-    "ProcessDied",
-    "QueueFull",
-    "RioError",
-    "Saturated",
-    "Skipped",
-    "TaskTimedOut",
-    "TicketCancelled",
-    "UnknownTask",
-    "Unstable",
-    "UsageError",
-]
+    "Abandoned", "BalancerClosed", "BatchMismatch", "BridgeFailed", "CallbackFailed", "ChainDefinitionError",
+    "CircuitOpen", "ClientGone", "DeadlineExceeded", "DeadlineHeaderError", "LaneMessageTooLarge", "LimitExceeded",
+    "NotAccepted", "NotEnoughSuccesses", "NotPicklable", "ProcessDied", "QueueFull", "RioError", "Saturated",
+    "Skipped", "TaskTimedOut", "TicketCancelled", "UnknownTask", "Unstable", "UsageError",
+]  # fmt: skip
 
 
 class RioError(Exception):
@@ -315,8 +293,8 @@ class BatchMismatch(RioError):
             )
         if self.answer not in {"list", "dict"}:
             return (
-                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must await "
-                "them all, as in `await asyncio.gather(...)`, and return what they give"
+                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must "
+                "await them all, as in `await asyncio.gather(...)`, and return what they give"
             )
         return (
             f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "

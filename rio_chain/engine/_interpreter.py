@@ -311,12 +311,10 @@ def _step(  # noqa: PLR0911 - one for each instruction
         return pc + 1, keyword_values(strand, op, value)
     elif code == CONSTANT:
         return pc + 1, fresh(op.value)
-    return _step_that_waits(strand, ops, place, frames)
+    return _awaited_step(strand, ops, place, frames)
 
 
-async def _step_that_waits(
-    strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
-) -> tuple[int, Any]:
+async def _awaited_step(strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]) -> tuple[int, Any]:
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]

@@ -122,9 +122,7 @@ class _Compiler:
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
         self.many = bool(plan.joints)  # False: the plan has no ``each``
-        self.direct = direct
-        self.places = places
-        self.spread = spread
+        self.direct, self.places, self.spread = direct, places, spread
         self.ops: list[Op] = []
         self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
         self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order

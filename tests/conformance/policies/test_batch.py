@@ -342,7 +342,7 @@ async def test_a_key_that_is_none_fails_its_caller_alone(world: World, key: str 
     assert type(error) is CallbackFailed
     assert error.role == "key"
     if key != "raises":
-        assert ("give a key=" if key is None else "make it a str") in str(error.error)
+        assert ("give a key=" if key is None else "; return a str") in str(error.error)
 
 
 # --- policies inside and outside --------------------------------------------------------------------------------------
