@@ -288,8 +288,8 @@ class BatchMismatch(RioError):
             )
         if self.answer not in {"list", "dict"}:
             return (
-                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must await "
-                "them all, as in `await asyncio.gather(...)`, and return what they give"
+                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must "
+                "await them all, as in `await asyncio.gather(...)`, and return what they give"
             )
         return (
             f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "
