@@ -1,4 +1,4 @@
-"""Plants sixteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants nineteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -204,6 +204,24 @@ BUGS = (
         "engine/_side_call.py",
         (("                extra.dropped()\n", "                pass\n"),),
         ("policies/test_hedge_in_place.py",),
+    ),
+    Bug(
+        "users that share a batch",
+        "engine/_batch.py",
+        (("    scope = None if batch.shared else opened or asked_for.request\n", "    scope = opened\n"),),
+        ("policies/test_batch_scopes.py",),
+    ),
+    Bug(
+        "a caller that ends the call of all",
+        "engine/_batch.py",
+        (("        if last and work is not None", "        if work is not None"),),
+        ("policies/test_batch_leaving.py",),
+    ),
+    Bug(
+        "a batch that waits for strands which wait for it",
+        "engine/_race.py",
+        (("        if race.line is not None and not race.over:\n            race.line.look_at(race)\n", ""),),
+        ("policies/test_batch.py",),
     ),
 )
 
