@@ -224,7 +224,7 @@ class TestBadInput:
             ({"wait": -1}, "`wait` must be a finite number of milliseconds (or a timedelta), 0 or more; got -1"),
             ({"wait": float("inf")}, "`wait` must be a finite number of milliseconds (or a timedelta), 0 or more"),
             ({"wait": "2"}, "`wait` must be a finite number of milliseconds (or a timedelta), 0 or more; got '2'"),
-            ({"key": 5}, "`key` must be a function of the input that gives something hashable, or None; got 5"),
+            ({"key": 5}, "`key` must be a function of the input that returns something hashable, or None; got 5"),
             ({"scope": "user"}, "`scope` must be 'request' or 'shared'; got 'user'"),
             ({"scope": ["shared"]}, "`scope` must be 'request' or 'shared'; got ['shared']"),
             ({"scope": None}, "`scope` must be 'request' or 'shared'; got None"),
@@ -272,7 +272,7 @@ class TestBadInput:
     def test_its_chain_takes_one_value_by_place(self) -> None:
         user: Chain[..., Any] = Task(fetch_many).batch(Batch())
         for args, kwargs in (((), {}), ((1, 2), {}), ((), {"keys": 1})):
-            with pytest.raises(ChainDefinitionError, match=r"`batch\(...\)` is where this chain begins: it takes one"):
+            with pytest.raises(ChainDefinitionError, match=r"this chain begins with `batch\(...\)`, which takes one value"):
                 user(*args, **kwargs)
         assert [*fan_out(user, each(user, limit=2)).__signature__.parameters] == ["value"]
 
