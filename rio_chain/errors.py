@@ -84,7 +84,7 @@ class UsageError(RioError, RuntimeError):
 class QueueFull(RioError):
     """``post`` found the balancer's buffer full. Nothing was accepted.
 
-    ``retry_after``: seconds until those that wait now may have had their turn, if any request has ended yet.
+    ``retry_after``: seconds until the requests that wait now may have had their turn; None if no request has ended yet.
     """
 
     retry_after: float | None = None
@@ -93,7 +93,7 @@ class QueueFull(RioError):
 class Saturated(RioError):
     """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns.
 
-    ``retry_after``: as that of ``QueueFull``.
+    ``retry_after``: as for ``QueueFull``.
     """
 
     retry_after: float | None = None
@@ -215,8 +215,8 @@ class CircuitOpen(RioError):
 class LimitExceeded(RioError):
     """A limit refused the call, which was not made.
 
-    ``retry_after`` is the number of seconds until the limit may allow a call; None means unknown. ``keyed``: whether it
-    is a ``Limit`` with a ``key``, so that others may still have room.
+    ``retry_after`` is the number of seconds until the limit may allow a call; None means unknown. ``keyed``: whether
+    the ``Limit`` has a ``key``, so that calls with other keys may still be allowed.
     """
 
     retry_after: float | None = None

@@ -92,7 +92,7 @@ class Admission(DeferringLock):
         return False
 
     def expected_wait(self) -> float | None:
-        """Seconds until a request that comes now would have its slot, as long as others ran; None: none has run."""
+        """Seconds until a request posted now may get a slot, from the mean time of runs; None: no run has ended."""
         mean = self.lasted.mean()
         return None if mean is None else mean * (self.queue.waiting + 1) / self.queue.workers
 

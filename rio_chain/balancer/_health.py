@@ -1,4 +1,4 @@
-"""Whether a balancer can serve: what a load balancer or an orchestrator asks of each process."""
+"""Whether a balancer can serve. A load balancer or an orchestrator asks this of each process."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Health:
     """Whether a balancer can serve.
 
     Attributes:
-        ready: it would take a request now. False while it is closed, while too many abandoned calls run, and while its
-            buffer is full.
+        ready: it would accept a request now. False while it is closed, while too many abandoned calls run, and while
+            its buffer is full.
         live: it can serve again by itself, or it was closed. False when its loop has ended, and in a process that was
             forked since it was bound: only a new process helps.
         reason: why it is not ready; "" if it is.
@@ -33,11 +33,11 @@ class Health:
 
 
 def health_of(lifetime: Lifetime) -> Health:
-    """Its health now."""
+    """The present health of a balancer."""
     settings, admission, binding = lifetime.settings, lifetime.admission, lifetime.binding
     host, queue = binding.host, admission.queue
     if binding.forked:
-        return Health(ready=False, live=False, reason="it lives in the process that this one was forked from")
+        return Health(ready=False, live=False, reason="it was bound before the fork, in the parent")
     if lifetime.dispatcher.gone:
         return Health(ready=False, live=False, reason="its loop has ended")
     if admission.closed:

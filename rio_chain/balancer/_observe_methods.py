@@ -1,4 +1,4 @@
-"""``balancer.stats()``, ``health()`` and ``watch()``: what a balancer says of itself."""
+"""``balancer.stats()``, ``health()`` and ``watch()``: the state of a balancer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ObserveMethods:
         return snapshot(self._lifetime.binding, self._lifetime.admission)
 
     def health(self) -> Health:
-        """Whether it would take a request now, and whether it can serve again. From any thread; waits for nothing."""
+        """Whether it would accept a request now, and whether it can serve again. From any thread; never waits."""
         return health_of(self._lifetime)
 
     def watch(self, *, duration: Duration | None = None) -> None:

@@ -69,7 +69,7 @@ class HistogramCounter:
         self.buckets[bisect_left(STEPS, seconds)] += 1
 
     def mean(self) -> float | None:
-        """An upper bound of their mean, in seconds; None where there are none."""
+        """An upper bound of the mean, in seconds; None if nothing was counted."""
         total = sum(self.buckets)
         took: float = sum(map(mul, self.buckets, _BOUNDS))
         return took / total if total else None

@@ -291,7 +291,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
 def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
-    """Run one of the rarer instructions. Returns where to go on, and the value; to be awaited if it may wait."""
+    """Run one of the rarer instructions. Returns where to go on and the value, or an awaitable of both."""
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
