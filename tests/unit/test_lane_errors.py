@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -50,10 +49,9 @@ def throw(error: BaseException) -> NoReturn:
     raise error
 
 
-@pytest.fixture(scope="module")
-def balancer() -> Iterator[Balancer]:
-    with Balancer("asyncio", lanes={"cpu": 1}) as balancer:
-        yield balancer
+@pytest.fixture
+def balancer(with_a_lane: Balancer) -> Balancer:
+    return with_a_lane
 
 
 @pytest.mark.parametrize("which", MAKERS)
