@@ -72,7 +72,7 @@ async def within(rt, seconds, work):
 
 
 class Body:
-    """A sync function that says when it begins and returns when it is told."""
+    """A sync function that says when it begins, and returns when it is opened."""
 
     def __init__(self):
         self.begun, self.open = threading.Event(), threading.Event()

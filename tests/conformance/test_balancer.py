@@ -213,7 +213,7 @@ async def test_exactly_one_outcome_each(world: World) -> None:
         assert len({id(outcome) for outcome in outcomes}) == 60
         assert all(isinstance(outcome, Outcome) for outcome in outcomes)
         await world.until(lambda: balancer.stats().running == 0)
-        assert [await ticket for ticket in tickets] == outcomes, "the first answer stands"
+        assert [await ticket for ticket in tickets] == outcomes, "the first answer is kept"
 
 
 async def test_a_run_inside_of_a_run_has_a_slot_of_its_own(world: World) -> None:

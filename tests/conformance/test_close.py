@@ -260,7 +260,7 @@ async def test_those_in_the_line_of_a_full_buffer_are_answered(world: World, bod
         assert body.calls == 1
 
 
-async def test_a_map_over_a_balancer_that_closes_is_told(world: World) -> None:
+async def test_a_map_over_a_balancer_that_closes_raises(world: World) -> None:
     got: list[object] = []
 
     async def work() -> None:

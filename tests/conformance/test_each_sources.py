@@ -374,7 +374,7 @@ async def test_a_generator_is_never_read_twice_in_silence(world: World) -> None:
     assert whole.unwrap() == [0, 1, 2]
 
 
-async def test_a_file_like_iterator_is_left_to_who_opened_it(world: World) -> None:
+async def test_a_file_like_iterator_is_not_closed(world: World) -> None:
     class Stream(ACountdown):
         closed = 0
 

@@ -15,7 +15,7 @@ from attrs import define, field
 class Asked:
     """A request that was accepted. ``kind`` says what its body does:
 
-    ``holds`` until it is told to end, ``blocks`` a thread until then, ``quick`` and ``fails`` end at once.
+    ``holds`` until it is let go, ``blocks`` a thread until then, ``quick`` and ``fails`` end at once.
     """
 
     number: int
@@ -31,7 +31,7 @@ class Asked:
     waited: float = 0.0
 
     @property
-    def told(self) -> tuple[str, str, int]:
+    def summary(self) -> tuple[str, str, int]:
         """What its Outcome says: the end, the status and the attempts; nothing without one."""
         if self.state != "over" or self.end == "interrupted":
             return self.end, "", 0
@@ -98,7 +98,7 @@ class Model:
         return ""
 
     def finish(self, one: Asked, *, well: bool) -> None:
-        """Its body is told to end."""
+        """Its body is let go."""
         if one in self.stuck:
             self.stuck.remove(one)
         elif one.state == "runs":

@@ -11,7 +11,7 @@ from laws.dag_parts import Part
 
 
 class Unsure(Exception):
-    """Two instants are so close that the order is unspecified, or two calls can't be told from each other."""
+    """Two instants are so close that the order is unspecified, or two calls look the same."""
 
 
 @frozen

@@ -249,12 +249,12 @@ def played(root: Part, value: Any, *, timeless: bool = False) -> tuple[Played, M
     stop = inf if outermost_limit(root) else FOREVER
     end = play(root, value, 0.0, stop, memory)
     assert end.kind != "stopped"
-    told: list[tuple[str, int, dict[str, int]]] = []
+    counted: list[tuple[str, int, dict[str, int]]] = []
     for part in root.tasks():
         rec = memory.rec(part)
         counts = {kind: n for kind, n in (rec.counts or {}).items() if n}
-        told.append((rec.status or "skipped", rec.calls, counts))
-    return Played(said(Success(end.value) if end.kind == "value" else Failure(end.value)), end.at, told), memory
+        counted.append((rec.status or "skipped", rec.calls, counts))
+    return Played(said(Success(end.value) if end.kind == "value" else Failure(end.value)), end.at, counted), memory
 
 
 def outermost_limit(root: Part) -> bool:

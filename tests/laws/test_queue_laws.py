@@ -126,7 +126,7 @@ class Model(RuleBasedStateMachine):
         assert self.queue.running == self.queue.waiting == len(self.queue._heap) == 0
 
 
-def test_those_who_are_gone_are_let_go_also_when_the_others_leave() -> None:
+def test_turns_that_are_gone_are_removed_also_when_the_others_leave() -> None:
     """The last in line are cancelled, so that none of them ever comes to the top of the heap."""
     queue = TurnQueue(1)
     assert queue.take()

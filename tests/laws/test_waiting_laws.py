@@ -46,7 +46,7 @@ def test_littles_law(loop: str, workers: int) -> None:
     assert got.running == sum(one.service for one in load) / SECOND
 
 
-def test_with_aging_nobody_is_overtaken_by_those_who_came_much_later() -> None:
+def test_with_aging_nothing_is_overtaken_by_what_came_much_later() -> None:
     low, high, aging = 0, 3, 2.0
     load = poisson(seed=3, many=3_000, rate=1.05, service=heavy, priorities=[low, high, high])
 

@@ -111,7 +111,7 @@ async def together(works: list[Callable[[], Awaitable[None]]]) -> None:
 
 
 class Crowd:
-    """Asks the same balancer in every way, from wherever it is told to; also cancels, and lets time run out."""
+    """Asks the same balancer in every way, from any thread or loop; also cancels, and lets time run out."""
 
     each = 60
 

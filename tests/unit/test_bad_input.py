@@ -165,7 +165,7 @@ class TestTask:
 
 
 class TestThen:
-    def test_what_stands_right_is_no_function(self) -> None:
+    def test_what_is_right_of_the_arrow_is_no_function(self) -> None:
         refused(lambda: task >> 3, "right of `>>` stands a Task, a Chain or a function; got 3")
         refused(lambda: task.then(None), "right of `>>` stands a Task, a Chain or a function; got None")
         refused(lambda: task >> task(1), "got a Request: give the chain itself, without its arguments")

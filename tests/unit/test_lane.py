@@ -345,7 +345,7 @@ print("once")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "once\n", "")
 
 
-def test_it_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]

@@ -134,7 +134,7 @@ def test_without_cloudpickle_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (isinstance(again, ValueError), again.args, again.__notes__) == (True, got.args, got.__notes__)
 
 
-def test_what_can_be_unpickled_there_alone_is_told_by_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_be_unpickled_there_alone_is_named_by_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pack_error(Two(507, "full"), MOST)
     whole = pack_error(Slotted(1), MOST)
     monkeypatch.delattr(lane_errors, "Two")

@@ -179,7 +179,7 @@ def test_its_fixtures_begin_with_fresh_policies(folder: Path) -> None:
     assert "9 passed" in out, out
 
 
-def test_those_who_do_not_use_it_do_not_notice_it(folder: Path) -> None:
+def test_without_its_fixtures_nothing_changes(folder: Path) -> None:
     (folder / "test_light.py").write_text(LIGHT)
     assert "2 passed" in run_pytest(folder)
 

@@ -135,7 +135,7 @@ class TestKeys:
         refused(lambda: make(many), rule + "the generator function `many`")
 
 
-def test_a_turn_without_a_wake_can_be_told() -> None:
+def test_a_turn_without_a_wake_can_be_decided() -> None:
     class Waits(PendingPermit):
         def quit(self) -> None:
             self.state = "gone"

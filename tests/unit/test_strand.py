@@ -124,7 +124,7 @@ def test_a_limit_ends_a_sleep_and_a_wait(rt):
     assert run(rt, main) == (LATE, LATE)
 
 
-def test_a_limit_over_while_the_strand_is_driven_is_told_at_the_next_wait(rt):
+def test_a_limit_over_while_the_strand_is_driven_interrupts_its_next_wait(rt):
     async def main():
         slot = rt.slot()
         slot.arm(rt.now() + 0.001)
@@ -202,7 +202,7 @@ def test_stop_interrupts_a_strand_once_from_any_thread(rt, where):
     slot.stop()
 
 
-def test_stop_while_driven_is_told_at_the_next_wait_and_after_release_never(rt):
+def test_stop_while_driven_interrupts_the_next_wait_and_after_release_none(rt):
     async def main():
         slot = rt.slot()
         slot.stop()

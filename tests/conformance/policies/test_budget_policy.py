@@ -93,7 +93,7 @@ async def test_retries_and_hedges_share_it(world: World) -> None:
     assert [r.denied for r in outcome] == [0, 1], "the hedge that runs is the one extra call"
 
 
-async def test_it_is_for_what_stands_to_its_left(world: World) -> None:
+async def test_it_is_for_what_is_to_its_left(world: World) -> None:
     back = backend(world, (1, OSError("x")))
     chain = Task(back.fetch).budget(Budget(0, floor=0)).retry(2, backoff=None)
     assert (await world.run(chain(7))).only.attempts == 3

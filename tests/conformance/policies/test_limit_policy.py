@@ -196,7 +196,7 @@ async def test_by_a_ticket_that_is_cancelled_and_by_close(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "limit"])
-async def test_one_who_leaves_the_line_passes_the_turn_on(world: World, how: str) -> None:
+async def test_a_call_that_leaves_the_queue_passes_its_turn_on(world: World, how: str) -> None:
     limit = Limit(1)
     go = world.gate()
     order = []

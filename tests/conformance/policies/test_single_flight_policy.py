@@ -45,7 +45,7 @@ async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: Singl
     return children
 
 
-async def test_one_call_for_all_who_ask_meanwhile(world: World) -> None:
+async def test_one_call_for_all_that_ask_meanwhile(world: World) -> None:
     value = object()
     held, flights = Held(world, value), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
@@ -91,7 +91,7 @@ async def test_an_error_is_shared_but_not_kept(world: World, raised: bool) -> No
     assert (await world.run(chain(7))).result == Success("later")
 
 
-async def test_one_who_stops_waiting_does_no_harm(world: World) -> None:
+async def test_a_caller_that_stops_waiting_does_no_harm(world: World) -> None:
     held, flights = Held(world, "a"), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
     children[2].stop()
