@@ -1,4 +1,4 @@
-"""The shape of the code, held by walking the syntax trees: who may import whom, and who may touch the world."""
+"""The shape of the code, read from the syntax trees: what may import what, and what may touch the world."""
 
 import ast
 import re

@@ -155,7 +155,7 @@ async def test_an_abandoned_call_does_not_hold_up_the_close(world: World) -> Non
         go.set()
 
 
-# --- several who close, and who come too late -------------------------------------------------------------------
+# --- several closes, and requests that come too late -------------------------------------------------------------
 
 
 async def test_a_second_close_waits_for_the_first(world: World, body: Body) -> None:

@@ -75,7 +75,7 @@ class Phase:
         """Right before it is cancelled."""
 
     def open(self) -> None:
-        with suppress(RuntimeError):  # who waited there is gone, and the loop with it
+        with suppress(RuntimeError):  # the task that waited there is gone, and the loop with it
             self.gate.open()
 
     def release(self) -> None:
@@ -481,7 +481,9 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
 @pytest.mark.filterwarnings("ignore:this blocking call stops the loop:RuntimeWarning")
 @pytest.mark.parametrize("name", PHASES)
 async def test_ctrl_c_in_a_blocking_run(world: World, name: str) -> None:
-    world.not_virtual("who waits drives the loop, and a wait without end is reported before anybody presses a key")
+    world.not_virtual(
+        "the waiting thread drives the loop, and a wait without end is reported before anybody presses a key"
+    )
     cell, kind = table()[name]["Ctrl-C"], PHASES[name]
     for when in ("before", "at", "after"):
         phase = kind(world, when)

@@ -1,4 +1,4 @@
-"""Small print of the engine: what an outcome names, what is refused the second time, and whom a cancel reaches."""
+"""Details of the engine: what an outcome names, what is refused the second time, and what a cancel reaches."""
 
 from __future__ import annotations
 

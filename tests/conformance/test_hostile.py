@@ -1,4 +1,4 @@
-"""What users' objects may do to us: refuse to be true, answer to every name, raise from every method."""
+"""Objects of users that have no truth value, answer to every attribute, or raise from every method."""
 
 from __future__ import annotations
 

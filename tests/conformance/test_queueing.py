@@ -1,4 +1,4 @@
-"""Standing in the line: aging, a full buffer, and time that is over before a slot comes."""
+"""Waiting in the queue: aging, a full buffer, and a deadline that passes before a slot comes."""
 
 from __future__ import annotations
 

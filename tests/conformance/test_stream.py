@@ -1,4 +1,4 @@
-"""``request.stream()``: what it tells, in which order, and what stopping it does."""
+"""``request.stream()``: its events, their order, and what stopping it does."""
 
 from __future__ import annotations
 

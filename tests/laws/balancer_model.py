@@ -1,4 +1,4 @@
-"""What a balancer should do, as lists: who runs, who waits, who is next, and how everybody ends. No threads, no loops.
+"""What a balancer should do, as lists: what runs, what waits, what is next, how each ends. No threads, no loops.
 
 Time is in milliseconds and moves by ``advance`` alone. No two instants at which something ends are the same, so that
 one thing happens after the other.
@@ -55,7 +55,7 @@ class Model:
     running: list[Asked] = field(factory=list)
     stuck: list[Asked] = field(factory=list)  # abandoned calls
     begun: list[int] = field(factory=list)  # in the order in which bodies were called
-    graces: list[float] = field(factory=list)  # when those who close lose patience
+    graces: list[float] = field(factory=list)  # when the patience of each close ends
     closed: bool = False
     done: int = 0
     rejected: int = 0

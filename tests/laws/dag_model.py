@@ -194,7 +194,7 @@ def _retry(part: Part, value: Any, at: float, stop: float, memory: Memory) -> En
 
 def _replica(part: Part, value: Any, at: float, stop: float, memory: Memory) -> End:
     """One call after the other, each with a log of its own. The winner's tells how tasks ended; else the first's,
-    and of those who were running, that they were.
+    and which of them were running.
     """
     outer, logs, ends = memory.log, list[Log](), list[End]()
     while len(ends) <= part.n and (not ends or ends[-1].kind == "error"):

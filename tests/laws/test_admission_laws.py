@@ -40,7 +40,7 @@ class Model(RuleBasedStateMachine):
         return -turn.priority if self.aging is None else turn.at - turn.priority * self.aging
 
     def fill(self) -> None:
-        """Free slots go to those who wait, and each of them is woken."""
+        """Free slots go to waiting turns, and each of them is woken."""
         while self.line and len(self.running) < self.workers:
             turn = min(self.line, key=self.rank)
             self.line.remove(turn)

@@ -36,7 +36,7 @@ from rio_chain.results._task_record import Status
 EXECUTORS = ("asyncio", "trio", "thread")
 DEFAULT = {"asyncio": 150, "trio": 150, "thread": 60}
 KINDS = ("timed", "timeless", "timed, cancelled", "timeless, cancelled", "torn")
-"""``torn``: a graph whose outcome hangs on who is first, all at the same instant."""
+"""``torn``: a graph whose outcome depends on which task is first, all at the same instant."""
 AT_ONCE = 4
 ENOUGH = 20
 """Seconds after which nobody will be woken any more; on the loops, of virtual time after everything else."""

@@ -55,7 +55,7 @@ def test_a_hundred_posters(executor: str, aging: float | None) -> None:
         all_posts_are_answered(executor, posters=100, each=100, aging=aging)
 
 
-# --- many who wait for the same -------------------------------------------------------------------------------------
+# --- many callers that wait for the same -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

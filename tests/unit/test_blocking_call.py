@@ -1,4 +1,4 @@
-"""Places that blocking calls keep when they are given up, and races that are over."""
+"""The permits that abandoned blocking calls keep, and races that are over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chain can cost at most, by rule and, for small chains, by trying out everything that can happen."""
+"""What a chain can cost at most, by rule and, for small chains, by trying everything that can happen."""
 
 import heapq
 import math

@@ -1,4 +1,4 @@
-"""The engine by itself: what lives on when a run is over, runs without a limit of their own, and what is closed how."""
+"""The engine by itself: what is kept when a run is over, runs without a limit, and how values are closed."""
 
 from __future__ import annotations
 

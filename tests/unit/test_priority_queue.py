@@ -10,7 +10,7 @@ RUN = Run(Task(len).plan())
 
 
 def a_line(priorities: list[float]) -> tuple[TurnQueue, list[Turn]]:
-    """One slot, which is taken, and those who wait for it."""
+    """One slot, which is taken, and the turns that wait for it."""
     queue = TurnQueue(1)
     assert queue.take()
     turns = [Turn(RUN, priority) for priority in priorities]

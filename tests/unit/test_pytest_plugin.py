@@ -1,4 +1,4 @@
-"""The pytest plugin: what its fixtures give, and that those who have no use for it don't notice it.
+"""The pytest plugin: what its fixtures give, and that nothing changes for tests that do not use them.
 
 Each test starts pytest anew, with a distribution beside it that names the plugin as ours does when it is installed.
 """

@@ -1,4 +1,4 @@
-"""What all shared objects have in common: a timeline, no copies, keys, checks, status lines."""
+"""What all policies with a state have in common: one clock, no copies, keys, checks, status lines."""
 
 import copy
 import pickle

@@ -293,7 +293,7 @@ def test_cancelling_what_is_over_changes_nothing(executor: str) -> None:
 
 
 def test_the_reason_is_there_before_it_is_out_of_the_line(gate: Any) -> None:
-    """Its strand may find it withdrawn before the one who cancels it has answered it."""
+    """Its strand may find it withdrawn before its cancel has answered it."""
     with Balancer("asyncio", workers=1) as balancer:
         running = balancer.post(Task(gate.stay)(7))
         ticket = balancer.post(REQUEST, queue_timeout=30_000)

@@ -323,7 +323,7 @@ def test_a_waiter_cancelled_after_the_hand_over_passes_its_permit_on():
         assert permits.reserve(LoopWaiter) is None
         first, second = (asyncio.ensure_future(permits.reserve(LoopWaiter)) for _ in range(2))
         await asyncio.sleep(0)
-        permits.release()  # handed to the first, who is not awake yet
+        permits.release()  # handed to the first worker, which is not awake yet
         first.cancel()
         await second
         assert first.cancelled()

@@ -1,4 +1,4 @@
-"""Breakers: what counts, who is refused, and the one probe."""
+"""Breakers: what counts, which calls are refused, and the one probe."""
 
 from __future__ import annotations
 

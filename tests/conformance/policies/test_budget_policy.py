@@ -122,7 +122,7 @@ async def test_nothing_is_lost_when_a_run_is_cancelled(world: World) -> None:
     retried = Task(flaky.fetch).retry(3, backoff=None).budget(budget)
     children = [world.start(lambda c=c: world.run(c(7))) for c in (hedged, retried)]
     await world.until(lambda: len(hanging.calls) == 3 and len(flaky.calls) == 2)
-    assert (budget.executions, budget.extras) == (1, 3), "who retries is no longer at its first attempt"
+    assert (budget.executions, budget.extras) == (1, 3), "a call that retries is no longer at its first attempt"
     for child in children:
         child.stop()
         assert (await child.ended()).cancelled

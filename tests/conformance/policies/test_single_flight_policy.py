@@ -1,4 +1,4 @@
-"""Single flight: of several who ask for the same at the same time one calls, and all get its answer."""
+"""Single flight: of several callers that ask for the same at the same time, one calls, and all get its answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def waiting(flights: SingleFlight) -> int:
 
 
 async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: SingleFlight, many: int) -> list[Child]:
-    """A leader and those who follow it, in order."""
+    """A leader and its followers, in order."""
     children = [world.start(lambda: world.run(chain(7)))]
     await world.until(lambda: held.calls)
     for k in range(1, many):
