@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conformance.harness import World
 from conformance.policies.backends import HANG, backend
 from returns.result import Success
 
-from rio_chain import Backoff, Budget, Task, TaskTimedOut, race, settle
+from rio_chain import Backoff, Budget, Request, Task, TaskTimedOut, race, settle
 
 
 async def test_a_denied_retry_gives_the_last_error_and_says_so(world: World) -> None:
@@ -55,8 +57,12 @@ async def test_the_floor_is_always_allowed(world: World) -> None:
 async def test_the_floor_counts_extra_calls_in_flight(world: World) -> None:
     back = backend(world, (HANG, "a"))
     budget = Budget(0, floor=2)
-    chain = Task(back.fetch).replica(5).timeout(world.short).budget(budget)
-    outcome = await world.run(chain(7))
+
+    def request() -> Request[Any]:
+        back.calls.clear()
+        return Task(back.fetch).replica(5).timeout(world.short).budget(budget)(7)
+
+    outcome = await world.run_until_begun(request, lambda: len(back.calls) >= 3)
     assert type(outcome.result.failure()) is TaskTimedOut
     assert (len(back.calls), outcome.only.denied) == (3, 2)
     assert (budget.extras, budget.executions) == (0, 0), "cancelled ones are given back"

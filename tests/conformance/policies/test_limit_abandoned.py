@@ -180,7 +180,7 @@ def awaits(chain: Chain[..., Any]) -> Any:
 async def test_it_keeps_its_place_however_it_was_abandoned(world: World, stuck: Stuck, how: str) -> None:
     world.not_virtual(NEVER)
     limit = Limit(3)
-    await world.run(LEFT[how](stuck, limit, world)(7))
+    await world.run_until_begun(lambda: LEFT[how](stuck, limit, world)(7), lambda: stuck.calls)
     assert limit.running == 1
     stuck.end()
     await world.until(lambda: limit.running == 0)

@@ -159,11 +159,12 @@ async def test_a_place_is_given_back_however_the_call_ends(world: World, end: st
     back = backend(world, reply.get(end, (HANG, "a")), (0, "next"))
     chain = Task(back.fetch).limit(limit)
     if end == "timeout":
-        await world.run(Task(back.fetch).timeout(world.short).limit(limit)(1))
+        await world.run_until_begun(lambda: Task(back.fetch).timeout(world.short).limit(limit)(1), lambda: back.calls)
     elif end == "outer limit":
-        await world.run((chain >> Task(str).inline()).timeout(world.short)(1))
+        around = chain >> Task(str).inline()
+        await world.run_until_begun(lambda: around.timeout(world.short)(1), lambda: back.calls)
     elif end == "deadline":
-        await world.run(chain(1), deadline=world.short)
+        await world.run_until_begun(lambda: chain(1), lambda: back.calls, deadline=lambda: world.short)
     elif end == "cancel":
         child = world.start(lambda: world.run(chain(1)))
         await world.until(lambda: back.calls)
