@@ -3,7 +3,7 @@
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
 
-A bug is planted by replacing text that must stand in its file exactly once, so a change of the code that moves the
+A bug is planted by replacing text that must be in its file exactly once, so a change of the code that moves the
 ground under a bug is noticed: ``tests/unit/test_planted.py`` looks at that without running anything.
 """
 
@@ -41,7 +41,7 @@ class Bug:
         for old, new in self.changes:
             found = text.count(old)
             if found != 1:
-                raise LookupError(f"{self.name}: its text stands {found} times in {self.file}:\n{old}")
+                raise LookupError(f"{self.name}: its text is {found} times in {self.file}:\n{old}")
             text = text.replace(old, new)
         path.write_text(text)
 

@@ -272,7 +272,9 @@ class TestBadInput:
     def test_its_chain_takes_one_value_by_place(self) -> None:
         user: Chain[..., Any] = Task(fetch_many).batch(Batch())
         for args, kwargs in (((), {}), ((1, 2), {}), ((), {"keys": 1})):
-            with pytest.raises(ChainDefinitionError, match=r"this chain begins with `batch\(...\)`, which takes one value"):
+            with pytest.raises(
+                ChainDefinitionError, match=r"this chain begins with `batch\(...\)`, which takes one value"
+            ):
                 user(*args, **kwargs)
         assert [*fan_out(user, each(user, limit=2)).__signature__.parameters] == ["value"]
 
