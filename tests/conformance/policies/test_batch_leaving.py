@@ -24,14 +24,6 @@ class Final(BaseException):
     pass
 
 
-@pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
-    """The errors that went to ``threading.excepthook``."""
-    found: list[BaseException] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
-    return found
-
-
 def gate_of(back: Backend) -> Gate:
     assert back.gate is not None
     return back.gate
