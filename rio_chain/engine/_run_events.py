@@ -171,6 +171,11 @@ class ObservedRun(Run):
         self._begun = False
         self._ended = [None]  # popped by the first that reports its end
 
+    @property
+    def number(self) -> int:
+        """As ``Run.number``."""
+        return self.told.watch.number
+
     def part(self, item: int | None = None) -> ObservedRun:
         """As ``Run.part``."""
         told = self.told

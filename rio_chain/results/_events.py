@@ -36,6 +36,8 @@ Kind = Literal[
     "cache_hit",
     "cache_miss",
     "flight_joined",
+    "batch_joined",
+    "batch_sent",
     "budget_denied",
     "call_abandoned",
     "call_returned",
@@ -85,6 +87,8 @@ class Event:
     | `limit_refused` | a `.limit` refused a call |
     | `cache_hit`, `cache_miss` | a `.cache` had an answer, or none |
     | `flight_joined` | a call waits for the same call of another run |
+    | `batch_joined` | a call waits for the call that a `.batch` makes for it and others |
+    | `batch_sent` | that call is made, for `size` keys, as a call of the run that waited first |
     | `budget_denied` | a `.budget` did not allow a retry or a hedge |
     | `call_abandoned` | a sync function runs on, and nobody waits for it any more |
     | `call_returned` | that function has returned, after `elapsed` |
@@ -120,6 +124,8 @@ class Event:
         policy: which policy it is about: the name it was given, else that of its call, as ``limit``.
         beside: of the ``attempt_started`` of a hedge, or of a call of a ``race`` beside the first: the task of the
             first call. That is the same task, or the same at another place; of a race, that with which it begins.
+        size: of ``batch_sent``: the number of keys in the call.
+        runs: of ``batch_sent``: the numbers of the observed runs that wait for it, each once.
 
     Example:
         >>> from rio_chain import Task
@@ -145,6 +151,8 @@ class Event:
     reason: str | None = None
     policy: str | None = None
     beside: str | None = None
+    size: int | None = None
+    runs: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"

@@ -112,9 +112,9 @@ async def test_values_deadlines_and_what_is_refused(world: World) -> None:
         with pytest.raises(QueueFull) as refused:
             _ = [event async for event in full]
         for _ in range(2):
-            with pytest.raises(QueueFull) as told:
+            with pytest.raises(QueueFull) as again:
                 _ = full.outcome
-            assert str(told.value) == str(refused.value)
+            assert str(again.value) == str(refused.value)
         assert repr(full).endswith(": not begun>")
         gate.open()
         await running

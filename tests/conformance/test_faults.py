@@ -307,7 +307,9 @@ async def test_context_variables_that_a_body_damages_are_its_own(
         for ticket in tickets:
             result = (await ticket).result
             assert type(result) is (Failure if damage is reset_a_foreign_token else Success), result
-        if damage is not lie:  # the caller of `arun` shares its task with the bodies: who lies there, has lied to it
+        if (
+            damage is not lie
+        ):  # the caller of `arun` shares its task with the bodies: a body that lies there lies to the caller
             await balancer.arun(chain(7))
         assert (remaining(), current_attempt(), mine.get()) == (float("inf"), 1, "clean")
         await others_are_well(world, balancer)

@@ -1,4 +1,4 @@
-"""A slot that comes in the very instant in which time is over: in virtual time, on the loops that have it."""
+"""A slot that is granted at the very instant of the deadline comes too late; in virtual time, on both loops."""
 
 from __future__ import annotations
 

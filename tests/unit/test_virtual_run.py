@@ -71,7 +71,7 @@ def test_limits_and_sleeps_are_exact(executor: str) -> None:
 
 
 @on_all
-def test_the_clock_stands_still_while_a_sync_function_runs(executor: str) -> None:
+def test_the_clock_does_not_move_while_a_sync_function_runs(executor: str) -> None:
     def blocks(x: float) -> float:
         time.sleep(0.03)
         return x
