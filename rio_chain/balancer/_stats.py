@@ -116,9 +116,9 @@ class Stats:
         waits: how long requests waited for their slot.
         runs: how long they ran.
         succeeded: requests that ended with a value.
-        failed: requests that ended with an error other than the following.
+        failed: requests that ended with another error than those below. A ``SystemExit`` counts as one.
         timed_out: requests whose time was over, also while they waited for a slot.
-        cancelled: requests that were cancelled, also while they waited, and those that a BaseException ended.
+        cancelled: requests that were cancelled, also while they waited, and those that Ctrl-C ended.
     """
 
     running: int

@@ -332,7 +332,7 @@ class PolicyMethods(Composed, Generic[P, Out]):
         /,
     ) -> Chain[[X], B]: ...
     def batch(self: Any, batch: Any, /) -> Any:
-        """Make one call of what stands to the left for many that come at the same time. It gets a list of their inputs.
+        """Join calls that come at the same time into one call of the chain to the left, with a list of their inputs.
 
         It returns a list with one value for each input, in their order, or a dict by input; a value may be a
         ``Result``, and an exception in the place of a value fails that one call. Each caller gets its own value or
@@ -342,7 +342,7 @@ class PolicyMethods(Composed, Generic[P, Out]):
         Where it returns neither, or too few or too many values, each call fails with ``BatchMismatch``.
 
         Raises:
-            ChainDefinitionError: not a ``Batch``; or what stands to the left does not take one value.
+            ChainDefinitionError: not a ``Batch``; or the chain to the left does not take one value.
 
         Example:
             >>> from rio_chain import Batch, Task, each

@@ -57,7 +57,7 @@ def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) ->
     opened = None if batch.shared else batch.opened()
     scope = None if batch.shared else opened or asked_for.request
     # Calls join each other around the same part, for the same request, on the same loop. What the tasks inside use from
-    # outside is told by its identity: the calls that wait keep it.
+    # outside is known by its identity: the calls that wait keep it.
     used = tuple([id(strand.kept[kept]) for kept in op.outside]) if op.outside else ()
     place = (op.part, scope, rt.home, used)
     strand.at = op.branch.low

@@ -60,7 +60,7 @@ def error_name(error: object) -> str:
 class Event:
     """One thing that has happened in a run. Times are milliseconds.
 
-    | kind | told |
+    | kind | meaning |
     | --- | --- |
     | `started` | a call of the task begins; each retry and each replica is a call of its own |
     | `attempt_failed` | an attempt has failed: one for each of `Response.errors` |
@@ -175,5 +175,5 @@ class Event:
         if self.reason is not None:
             return f": {self.reason}{calls}"
         kind = "" if error is None else escape_nonprintable(error_name(error))
-        told = kind if status is None else f"{status} ({kind})" if kind else status
-        return (f": {told}" if told else "") + calls
+        how = kind if status is None else f"{status} ({kind})" if kind else status
+        return (f": {how}" if how else "") + calls

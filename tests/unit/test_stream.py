@@ -337,7 +337,7 @@ def watched(chain: Any) -> tuple[ObservedRun, list[Event]]:
 
 def answered(run: ObservedRun, index: int, replica: int = 0) -> None:
     """What a strand does to the log for a task that answers at once."""
-    run.told.begins(index, 1, replica)
+    run.events.begins(index, 1, replica)
     note_call(run.log, index, 0.0, 0.0).succeeded(7)
 
 
@@ -364,7 +364,7 @@ def test_the_items_of_an_each_finish_each_by_itself() -> None:
 def test_an_item_that_was_interrupted_finishes_when_it_is_known_by_what() -> None:
     run, seen = watched(Task(echo).named("a"))
     item = run.part(item=4)
-    item.told.begins(0, 1, 0)
+    item.events.begins(0, 1, 0)
     item.log[0].status = "running"
     item.over()
     assert [event.kind for event in seen] == ["started"]
