@@ -216,11 +216,11 @@ async def test_exactly_one_outcome_each(world: World) -> None:
         assert [await ticket for ticket in tickets] == outcomes, "the first answer is kept"
 
 
-async def test_a_run_inside_of_a_run_has_a_slot_of_its_own(world: World) -> None:
-    async with world.balancer(workers=2) as balancer:
+async def test_a_run_inside_of_a_run_of_another_balancer_has_a_slot_there(world: World) -> None:
+    async with world.balancer(workers=1) as balancer, world.balancer(workers=1) as other:
 
         async def outer(x: object) -> object:
-            return (await balancer.arun(Task(echo)(x))).unwrap()
+            return (await other.arun(Task(echo)(x))).unwrap()
 
         assert (await balancer.arun(Task(outer)(7))).result == Success(7)
 
