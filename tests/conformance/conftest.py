@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> World:
     return World(request.param, real_time=request.node.get_closest_marker("real_time") is not None)
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """The errors that went to ``threading.excepthook``."""
+    found: list[BaseException] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
+    return found
 
 
 @pytest.hookimpl(tryfirst=True)
