@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from laws.queue_model import on_asyncio, on_trio
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Abandoned, Request, Task, current_attempt, remaining
 from rio_chain.engine._current_run import Run, inherited

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from laws.queue_model import SECOND, on_asyncio, on_trio, sleep
+from laws.queue_model import SECOND, sleep
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Balancer, DeadlineExceeded, Task
 
