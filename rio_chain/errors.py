@@ -91,10 +91,9 @@ class Unstable(ChainDefinitionError):
     def __str__(self) -> str:
         needed = int(self.per_second * self.service / 1000) + 1
         return (
-            f"{self.per_second:g} requests a second are more than {self.workers} workers can serve: one takes "
-            f"{self.service:.3g} ms without a wait, so these serve {self.capacity:.3g} a second, and the queue grows "
-            f"without end; write workers={needed} or more, a lower rate, or a bound of the queue: buffer=, "
-            "queue_timeout= or deadline="
+            f"{self.workers} workers serve at most {self.capacity:.3g} requests a second (one takes "
+            f"{self.service:.3g} ms), and {self.per_second:g} arrive: the queue grows without end. Write "
+            f"workers={needed} or more, a lower rate, or a bound of the queue: buffer=, queue_timeout= or deadline="
         )
 
 
@@ -161,7 +160,7 @@ class TaskTimedOut(RioError, TimeoutError):
         self.ms = ms
 
     def __str__(self) -> str:
-        return f"{self.name} did not answer within {self.ms:g} ms"
+        return f"`{self.name}` did not answer within {self.ms:g} ms"
 
 
 class DeadlineExceeded(RioError, TimeoutError):
@@ -176,7 +175,7 @@ class DeadlineExceeded(RioError, TimeoutError):
 
 
 class Abandoned(RioError, TimeoutError):
-    """The run had no limit of its own, and gave no answer within the default ``abandon_after``."""
+    """The run had no deadline and no timeout around it, and did not end within the default ``abandon_after``."""
 
     def __init__(self, ms: float) -> None:
         super().__init__(ms)
