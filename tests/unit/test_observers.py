@@ -248,7 +248,7 @@ def test_an_observer_cannot_close_the_balancer_whose_request_waits(executor: str
         leave.set()
         assert (first.wait().unwrap(), second.wait().unwrap()) == (True, 2)
     assert len(refused) == 3
-    assert all("close it outside" in text or "aclose" in text for text in refused)
+    assert all("call it outside" in text or "aclose" in text for text in refused)
 
 
 def test_what_an_observer_raises_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
