@@ -269,7 +269,9 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:
-        """Limit how many retries and hedges of the chain to the left run at once: to a share of all calls in flight.
+        """Limit the retries and hedges of the chain to the left: to a share of its executions in flight.
+
+        An execution is one call of that chain, with all its attempts.
 
         Raises:
             ChainDefinitionError: ``budget`` is not a ``Budget``.
