@@ -70,10 +70,9 @@ class Unstable(ChainDefinitionError):
     def __str__(self) -> str:
         needed = int(self.per_second * self.service / 1000) + 1
         return (
-            f"{self.per_second:g} requests a second are more than {self.workers} workers can serve: one takes "
-            f"{self.service:.3g} ms without a wait, so these serve {self.capacity:.3g} a second, and the queue grows "
-            f"without end; write workers={needed} or more, a lower rate, or a bound of the queue: buffer=, "
-            "queue_timeout= or deadline="
+            f"{self.workers} workers serve at most {self.capacity:.3g} requests a second (one takes "
+            f"{self.service:.3g} ms), and {self.per_second:g} arrive: the queue grows without end. Write "
+            f"workers={needed} or more, a lower rate, or a bound of the queue: buffer=, queue_timeout= or deadline="
         )
 
 
@@ -140,7 +139,7 @@ class TaskTimedOut(RioError, TimeoutError):
         self.ms = ms
 
     def __str__(self) -> str:
-        return f"{self.name} did not answer within {self.ms:g} ms"
+        return f"`{self.name}` did not answer within {self.ms:g} ms"
 
 
 class DeadlineExceeded(RioError, TimeoutError):
@@ -155,7 +154,7 @@ class DeadlineExceeded(RioError, TimeoutError):
 
 
 class Abandoned(RioError, TimeoutError):
-    """The run had no limit of its own, and gave no answer within the default ``abandon_after``."""
+    """The run had no deadline and no timeout around it, and did not end within the default ``abandon_after``."""
 
     def __init__(self, ms: float) -> None:
         super().__init__(ms)
@@ -267,17 +266,13 @@ class BatchMismatch(RioError):
     a dict without the key of this call: the other calls have theirs.
     """
 
-    def __init__(self, task: str, keys: int, values: int | None, answer: str, *, missing: bool = False) -> None:
+    def __init__(self, task: str, keys: int, values: int | None, answer: str, missing: bool = False) -> None:  # noqa: FBT001, FBT002 - `args` make it again
         super().__init__(task, keys, values, answer, missing)
         self.task = task
         self.keys = keys
         self.values = values
         self.answer = answer
         self.missing = missing
-
-    def __reduce__(self) -> tuple[Callable[..., BatchMismatch], tuple[Any, ...]]:
-        """How to make it again, for pickling."""
-        return _batch_mismatch, self.args
 
     def __str__(self) -> str:
         keys = f"{self.keys} key{'s' * (self.keys != 1)}"
@@ -300,10 +295,6 @@ class BatchMismatch(RioError):
             f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "
             "or a dict by key"
         )
-
-
-def _batch_mismatch(task: str, keys: int, values: int | None, answer: str, missing: bool) -> BatchMismatch:  # noqa: FBT001 - as pickled
-    return BatchMismatch(task, keys, values, answer, missing=missing)
 
 
 class ProcessDied(RioError):

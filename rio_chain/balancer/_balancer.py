@@ -1,7 +1,7 @@
 """Balancer: the shared pool of an application.
 
-``_admission`` has the order and the counts, ``_dispatch`` takes requests through, ``_host_binding`` decides where they
-run, ``_close`` closes it, and ``_lifetime`` opens it again.
+``_admission`` has the order and the counts. ``_dispatch`` takes each request from ``post`` to its Outcome.
+``_host_binding`` decides where requests run. ``_close`` closes the balancer, and ``_lifetime`` opens it again.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ In = TypeVar("In")
 
 
 class Balancer(MapMethods, ObserveMethods, NotebookRepr):
-    """A pool that runs a number of requests at once.
+    """A pool that runs up to ``workers`` requests at once.
 
-    The others wait in one queue: higher ``priority`` first, then arrival.
+    The others wait in one queue. The request with the highest ``priority`` is next, and among equals the one that came
+    first. With ``aging``, each step of priority counts as some time of waiting, so no request waits for ever.
 
-    With ``aging`` a higher priority is a head start of some time, and no request waits for ever.
+    The balancer binds to an event loop when you enter it or first use it. ``async with``, or the first ``arun``, binds
+    it to the running loop. ``with``, or the first ``run`` or ``post``, gives it a thread of its own. So you can make a
+    balancer at module level.
 
-    It binds to a loop on entry or first use. ``async with``, or the first ``arun``, binds it to the running loop.
-    ``with``, or the first ``run`` or ``post``, gives it a thread of its own. So you can make one at module level.
-
-    A closed balancer accepts no requests. ``with`` or ``async with`` opens it again, also on another loop. Its counters
-    continue, and calls that were abandoned before still count. While it is open in a block, no other block can enter
-    it.
+    A closed balancer accepts no requests. ``with`` or ``async with`` opens it again, also on another event loop. The
+    counts of ``stats()`` continue, and calls that were abandoned before still count towards ``max_abandoned``. A second
+    block can't enter a balancer that is already open in a block.
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
@@ -70,21 +70,21 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         workers: how many requests run at once (a fan-out counts as one). Default 10.
         buffer: how many requests may wait before ``post`` raises ``QueueFull``. ``run`` and ``arun`` wait for room, or
             raise too with ``on_full="reject"``. Default 1000.
-        threads: how many sync functions run at once, without abandoned ones. Default ``4 * workers``.
-        abandon_after: the limit of a run without any other limit, in milliseconds or as a ``timedelta``.
-            Default 30000.
-        max_abandoned: while this many abandoned calls still run, besides the ``threads``, ``run``, ``arun`` and
-            ``post`` raise ``Saturated``. Default ``2 * workers``.
-        lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They start with the first call
-            and end with the balancer. Default none.
+        threads: how many sync functions run at once, not counting abandoned ones. Default ``4 * workers``.
+        abandon_after: the timeout of a request that has no deadline, and no ``.timeout`` around its whole chain. In
+            milliseconds or as a ``timedelta``. Default 30000.
+        max_abandoned: while this many abandoned calls still run, ``run``, ``arun`` and ``post`` raise ``Saturated``.
+            Abandoned calls do not count towards ``threads``. Default ``2 * workers``.
+        lanes: a dict from the name of a lane to its number of processes, for tasks with a ``.lane(name)``. The
+            processes start with the first call and end with the balancer. Default none.
         lane_bytes: the largest message of a lane, in bytes: a pickled function with its argument, or its answer. A
             larger message is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
-        aging: how long a request must wait to gain one step of priority, in milliseconds or as a ``timedelta``. The
-            next request is the one with the earliest value of (time queued - ``priority * aging``). With priorities
-            from ``a`` to ``b``, no request is overtaken by one that came more than ``(b - a) * aging`` later. Default
-            None: the highest priority goes first, however long the others wait.
-        observers: functions that are called with every ``Event`` of its requests, as with ``add_observer``; or
-            ``rio_chain.observers.Observer`` objects, to let them see more. Default none.
+        aging: how much waiting one step of priority counts for, in milliseconds or as a ``timedelta``. The next request
+            is the one with the earliest value of (time queued - ``priority * aging``). With ``aging=500`` and
+            priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None: the
+            highest priority goes first, however long the others wait.
+        observers: functions that are called with every ``Event`` of the balancer's requests, as with ``add_observer``.
+            For events with errors or values, give ``rio_chain.observers.Observer`` objects. Default none.
 
     Raises:
         ChainDefinitionError: an argument is out of its range.
@@ -142,17 +142,19 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
     ) -> Outcome[Out]:
-        """Run a request and wait for its Outcome, in async code. On its own loop it runs in the caller's task.
+        """Run a request and wait for its Outcome, in async code.
+
+        If the balancer is bound to the caller's event loop, the request runs in the caller's task.
 
         Args:
             request: a chain called with its arguments.
             priority: higher goes first. Default 0.
             deadline: the most time that waiting and running may take together: milliseconds, a ``timedelta`` or a
                 ``Deadline``.
-            queue_timeout: the longest that it may wait for its slot: milliseconds or a ``timedelta``. After that it
-                fails with ``DeadlineExceeded``.
+            queue_timeout: the longest time that the request may wait for a worker: milliseconds or a ``timedelta``.
+                After that the request fails with ``DeadlineExceeded``.
             on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
-                ``"reject"``.
+                ``"reject"``, which raises ``QueueFull``.
 
         Raises:
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
@@ -224,7 +226,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
             BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
-            UsageError: it is called on the thread of its loop; write ``await balancer.arun(...)`` there.
+            UsageError: ``run`` was called on the thread of the balancer's event loop; write ``await
+                balancer.arun(...)`` there.
         """
         if DEV_MODE:
             handed_over(request)
@@ -252,7 +255,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
     ) -> Ticket[Out]:
-        """Give it a request and return a Ticket. Never blocks; any thread, loop or finaliser may call it.
+        """Queue a request and return its Ticket. Never blocks; any thread, event loop or finaliser may call this.
 
         Keywords as for ``arun``.
 
@@ -280,11 +283,11 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
     ) -> Stream[Out]:
         """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
 
-        The request is posted when you start to iterate, and may wait for its turn before the first event. Leaving the
-        ``for`` early cancels it. Times of events count from the start of the run.
+        The request is posted when you start to iterate. It may wait for a worker before the first event. Leaving the
+        ``for`` early cancels the request. Times of events count from the start of the run.
 
-        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate,
-        and again by ``outcome``.
+        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate.
+        After that, the ``outcome`` of the stream raises the same error.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -300,21 +303,25 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
     def close(self, grace: Duration = 30_000) -> None:
         """Accept no more requests, wait up to ``grace`` for running and waiting ones, then cancel the rest.
 
-        Every request gets an answer. Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names
-        their tasks. If the balancer is bound to a loop of yours that does not run, it waits at most a second.
+        Every request gets an Outcome. Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names
+        their tasks. If the balancer is bound to your own event loop, and that loop is not running, ``close`` waits at
+        most one second.
 
         Args:
             grace: milliseconds, or a ``timedelta``; 0 cancels at once. Default 30,000.
 
         Raises:
-            UsageError: it is called on the thread of the loop it is bound to (write ``await balancer.aclose()`` there),
-                in a function that it runs itself or in an observer of such a run, or in a process that was forked since
-                it was bound.
+            UsageError: ``close`` was called in one of these places:
+
+                - on the thread of the balancer's event loop; write ``await balancer.aclose()`` there
+                - in a function that the balancer runs
+                - in an observer of a run of the balancer
+                - in a process that was forked after the balancer was bound
         """
         self._lifetime.closing.close(grace)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
-        """``close`` for async code, from any loop."""
+        """``close`` for async code, from any event loop."""
         await self._lifetime.closing.aclose(grace)
 
     def _enter(self, *, here: bool) -> Self:

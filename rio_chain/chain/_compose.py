@@ -173,6 +173,7 @@ def operand(value: object, sign: str) -> Composed:
     if sign == "`&`":
         hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
     elif has_chains(value):
+        got = f"a {type(value).__name__}: {got}"
         hint = f". Pass them one by one, as in {sign.strip('`')}(a, b); for a list write {sign.strip('`')}(*chains)"
     raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint}")
 
@@ -212,7 +213,7 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
         kind: Any = other
         if isinstance(kind, type) and issubclass(kind, BaseException):
             raise ChainDefinitionError(
-                f"{rule}; got the error class {kind.__name__}. To choose the errors write "
+                f"{rule}; got the error class {kind.__name__}. To handle only some errors, write "
                 f".or_else(value, on={kind.__name__})"
             )
         fn = function(other, rule)

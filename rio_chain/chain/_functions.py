@@ -190,7 +190,9 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
         for name in used:
             if name not in by_name:
                 hint = _near_miss(name, [key for key in by_name if key not in used])
-                raise ChainDefinitionError(f"`.using({name}=...)` names no parameter of `{written(fn)}`{hint}")
+                raise ChainDefinitionError(
+                    f"`{written(fn)}` takes no keyword argument `{name}`, which `.using({name}=...)` gives it{hint}"
+                )
     needed = [p for p in free if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     positional = [p for p in free if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
     if len(needed) > 1 or (needed and needed[0] not in positional[:1]):

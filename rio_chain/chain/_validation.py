@@ -87,18 +87,21 @@ def _plain(value: object, rule: str) -> Callable[[Any], Any]:
     return fn
 
 
-def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
-    """Check the object with the state of a policy. The user makes it and gives the same object to several chains."""
+def shared(value: object, kind: type[Kind], method: str, example: str, other: str = "") -> Kind:
+    """Check the object with the state of a policy. The user makes it and gives the same object to several chains.
+
+    ``other`` names what the method accepts besides ``kind``.
+    """
     if isinstance(value, kind):
         return value
     hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else short_repr(value)
-    raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
+    raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}{other}, as in .{method}({example}); got {hint}")
 
 
 def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | GatePolicy:
     """As ``shared``, but also accepts a ``Gate`` of the user, whose ``enter`` takes a Call."""
     if not isinstance(value, Gate):
-        return shared(value, kind, method, example)
+        return shared(value, kind, method, example, " or a Gate of your own")
     rule = "the `enter` of a Gate takes one argument, a Call, and decides at once"
     right = "write `def enter(self, call):` and use call.key, call.clock and call.priority"
     name = f"{type(value).__name__}.{written(value.enter)}"

@@ -69,10 +69,11 @@ class PolicyMethods(Composed, Generic[P, Out]):
     # --- timeouts and retries -----------------------------------------------------------------------------------
 
     def timeout(self, ms: Duration, /) -> Chain[P, Out]:
-        """Limit the time of the chain to the left.
+        """Give the chain to the left a timeout.
 
-        ``.timeout(100).retry(3)`` limits each attempt. ``.retry(3).timeout(500)`` limits all attempts together.
-        ``(a >> b).timeout(500)`` limits both tasks. When the limit passes, the chain fails with ``TaskTimedOut``.
+        ``.timeout(100).retry(3)`` gives each attempt 100 ms. ``.retry(3).timeout(500)`` gives all attempts together 500
+        ms. ``(a >> b).timeout(500)`` gives both tasks together 500 ms. When the timeout expires, the chain fails with
+        ``TaskTimedOut``.
 
         Args:
             ms: milliseconds, or a ``timedelta``; more than 0.
@@ -106,12 +107,13 @@ class PolicyMethods(Composed, Generic[P, Out]):
                 that gives each class a backoff of its own. The default is every error, also the error value of a
                 returned ``Failure``.
             backoff: how long to wait before each retry. The default begins with 50 ms and doubles up to 1000 ms, with
-                full jitter. None: do not wait. A ``tenacity.wait_*`` object is accepted as well.
+                full jitter. With None, it does not wait. A ``tenacity.wait_*`` object is accepted as well.
             accept: a function of the value; if it returns False, the call has failed with ``NotAccepted``.
             retry_after: a function of the error that returns how long the server asks to wait: seconds, a
-                ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header; None: use the backoff. The
-                default reads ``error.retry_after``. A value that can't be read means the backoff. The wait is never
-                shorter than that of the backoff, and never longer than its ``cap`` or ``max_retry_after``.
+                ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header. The default reads
+                ``error.retry_after``. If the result is None or can't be read, the backoff alone decides. Else the retry
+                waits as long as the server asks, but at most ``Backoff.max_retry_after`` (default: the ``cap`` of the
+                backoff), and never less than the backoff.
 
         Raises:
             ChainDefinitionError: an argument is out of its range or of the wrong kind.
@@ -127,8 +129,8 @@ class PolicyMethods(Composed, Generic[P, Out]):
     def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:
         """Fail with ``NotAccepted`` if ``predicate`` returns False for the value.
 
-        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. An answer that is
-        not needed is closed, if it has an ``aclose`` or ``close``.
+        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. If a retry or a
+        fallback goes on without a rejected answer, that answer is closed: its ``aclose`` or ``close`` is called.
 
         Raises:
             ChainDefinitionError: ``predicate`` is not a sync function of one value.
@@ -208,17 +210,18 @@ class PolicyMethods(Composed, Generic[P, Out]):
     def replica(self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST) -> Any:
         """Hedge the chain to the left: call it again while earlier calls have not answered, and take one answer.
 
-        The next call begins ``after`` milliseconds after the latest one began, or as soon as one has failed. Calls that
-        are not needed any more are cancelled and awaited; sync functions are abandoned. If all fail, the failure is
-        that of the first call.
+        The next call begins ``after`` milliseconds after the latest one began, or as soon as one has failed. When an
+        answer wins, the other calls are cancelled and awaited; sync functions are abandoned. If all calls fail, the
+        chain fails with the error of the first call.
 
         Args:
             n: the total number of calls, with the first one; from 1 to 1,000. Default: one for each target, if ``to``
                 is given.
             after: milliseconds or a ``timedelta``, 0 or more; 0 starts all calls at once. Or a ``Quantile`` of measured
-                latencies. None: begin the next call only when one has failed.
-            to: other targets: chains or functions that get the same input. Call ``i`` goes to target ``i``, where the
-                chain to the left is the first. If there are more calls than targets, it starts again from the first.
+                latencies. With None, the next call begins only when one has failed.
+            to: other targets: chains or functions that get the same input. The first call goes to the chain to the
+                left, the second one to ``to[0]``, and so on. If there are more calls than targets, the next call goes
+                to the chain to the left again.
             pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
 
         Raises:
@@ -237,8 +240,8 @@ class PolicyMethods(Composed, Generic[P, Out]):
     def breaker(self, breaker: Breaker | Gate, /) -> Chain[P, Out]:
         """Refuse calls with ``CircuitOpen`` while the backend keeps failing.
 
-        Put it directly around the attempt and its timeout, as in ``.timeout(100).breaker(b).retry(3)``. Then it sees
-        every attempt and every time-out.
+        Put it directly around the attempt and its timeout, as in ``.timeout(100).breaker(b).retry(3)``. Then the
+        breaker counts every attempt and every timeout.
 
         Raises:
             ChainDefinitionError: ``breaker`` is neither a ``Breaker`` nor a ``Gate`` of your own.
@@ -252,9 +255,9 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return guarded
 
     def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
-        """Allow a number of calls at once, or in a time. Other calls wait, or fail with ``LimitExceeded``.
+        """Limit how many calls run at once, or how many begin per second. Other calls wait or get ``LimitExceeded``.
 
-        A timeout around the limit includes the wait. A timeout inside it does not.
+        A timeout around the limit includes the wait. A timeout inside the limit does not.
 
         Raises:
             ChainDefinitionError: ``limit`` is neither a ``Limit`` nor a ``Gate`` of your own.
@@ -267,7 +270,9 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:
-        """Limit the retries and hedges to the left to a share of the calls in flight.
+        """Limit the retries and hedges of the chain to the left: to a share of its executions in flight.
+
+        An execution is one call of that chain, with all its attempts.
 
         Raises:
             ChainDefinitionError: ``budget`` is not a ``Budget``.
@@ -280,7 +285,9 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return bounded
 
     def cache(self, cache: Cache, /) -> Chain[P, Out]:
-        """Keep the values of the chain to the left by its input, and use them instead of a call. Errors are not kept.
+        """Keep the value of the chain to the left for each input. If the input comes again, use it instead of a call.
+
+        Errors are not kept.
 
         Raises:
             ChainDefinitionError: ``cache`` is not a ``Cache``.
@@ -357,7 +364,9 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return _compose.batched(self._wrapped, self, _validation.shared(batch, Batch, "batch", "Batch()"))
 
     def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:
-        """Inject faults: make some of the calls slow, or fail. Put it innermost. Its object switches it on and off.
+        """Inject faults: make some of the calls slow, or fail. Put it innermost.
+
+        Set ``on`` of the ``Chaos`` object to switch it on and off.
 
         Raises:
             ChainDefinitionError: ``chaos`` is not a ``Chaos``.
@@ -371,9 +380,10 @@ class PolicyMethods(Composed, Generic[P, Out]):
 
 
 def set_wrapped_class(cls: type[Composed]) -> None:
-    """Set the class of wrapped chains. It is defined later than PolicyMethods, its base class.
+    """Set the class of the chains that the policy methods return.
 
-    The methods also get the name of that class, because users do not know PolicyMethods.
+    It is a subclass of ``PolicyMethods``, so it is defined later than the methods. The ``__qualname__`` of each method
+    begins with the name of that class, because users do not know ``PolicyMethods``.
     """
     PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # defined in this file
     for name, call in vars(PolicyMethods).items():

@@ -1,7 +1,8 @@
 """Many runs of one part of a chain, some of them at once: the common part of ``each`` and ``expand``.
 
-A few strands, the workers, take one piece of work after the other. Every piece has a log of its own. When the piece has
-ended, its log is added to the totals of its tasks, so that a hundred thousand pieces leave only their values.
+The workers are a few strands. Each worker takes one piece of work at a time. Every piece has a log of its own. When the
+piece has ended, its log is added to the totals of the tasks and then freed. So a hundred thousand pieces do not keep a
+hundred thousand logs in memory.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class PendingItem:
         self.value: Any = DROPPED  # its value in the result
 
     def __str__(self) -> str:
-        """A name for ``way_to``. It stays the same when the whole is run again."""
+        """A name for ``way_to``. If the whole ``each`` or ``expand`` is run again, the name is the same."""
         return f"item {self.number}"
 
 
@@ -56,19 +57,20 @@ DROPPED = Dropped()
 
 
 class ItemFlow(Protocol):
-    """Gives out the work, and takes in the results."""
+    """Gives work to the workers, and collects the results."""
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """The next piece of work; the strand waits for it. None: there is no more, or the item runner is over.
+        """Wait for the next piece of work and return it.
 
-        Call ``strand.pay`` before the wait.
+        Returns None if there is no more work, or if the item runner has been stopped. An implementation calls
+        ``strand.pay()`` before it waits: a waiting strand must not keep places of a ``Limit``.
         """
 
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
-        """A piece of work has ended with its value or with ``Failed``. ``work.value`` goes into the result."""
+        """A piece of work has ended. ``got`` is its value or ``Failed``; ``work.value`` goes into the result."""
 
     def stop(self) -> None:
-        """Give out no more work, and end the waits in ``take``."""
+        """Give out no more work, and wake the workers that wait in ``take``."""
 
 
 class ItemRunner:
@@ -91,7 +93,7 @@ class ItemRunner:
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
-        self.rests = False  # a worker lets the loop go round
+        self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
 
     def again(self, value: Any) -> bool:
@@ -101,9 +103,16 @@ class ItemRunner:
     async def run(
         self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
     ) -> None:
-        """Do all work. Raises ``Fail`` when the item runner has failed.
+        """Do all work.
 
-        ``beside``: strands that take no work. They end when the work is over; a failure of one of them ends the work.
+        Args:
+            flow: gives out the work.
+            workers: how many strands take work.
+            beside: further strands, which take no work. They end when all work has ended. If one of them fails, the
+                work ends.
+
+        Raises:
+            NestedFail: the item runner has failed.
         """
         self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for totals_of_task in self.totals:
@@ -173,9 +182,10 @@ class ItemRunner:
         return self.failure
 
     async def _give_way(self, own: Strand, t: float) -> None:
-        """Let the loop go round if need be. One worker does so for all: waking a thousand may take longer than items.
+        """Yield to the event loop if it is time. One worker yields, and the others wait for it.
 
-        The waiting workers are woken two by two. If they wait for nothing else, a few of them are enough.
+        Waking a thousand workers may take longer than their items. So a worker that goes on wakes only two others, and
+        each of these wakes two more when it goes on.
         """
         while t >= own.rt.look_at:
             waiter = self.resting.enter(own) if self.rests else None
@@ -242,7 +252,7 @@ def _is_failure(got: Failed | None) -> bool:
 
 
 class Condition:
-    """Where workers wait for a change. All, or a few, are woken and check again."""
+    """Workers wait here for a change of the state. When they are woken, they check the state again."""
 
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
@@ -258,7 +268,10 @@ class Condition:
         return waiter
 
     def open(self, count: int | None = None) -> bool:
-        """Wake ``count`` waiting workers; default: all. Under the same lock. False: none was waiting."""
+        """Wake ``count`` waiting workers, or all of them. Call this under the same lock as ``enter``.
+
+        Returns False if no worker was waiting.
+        """
         left = len(self._waiters) if count is None else count
         found = bool(self._waiters)
         while left and self._waiters:

@@ -51,7 +51,7 @@ class ThreadStrand(StrandSlot):
         kernel.strands.add(self)
 
     def drive(self) -> bool:
-        """Run until the strand is parked, over, or taken over (then True). It is an item of the pool."""
+        """As ``StrandSlot.drive``."""
         with self._lock:
             if self._state != READY:
                 return False  # it was stopped before it began

@@ -1,9 +1,12 @@
-"""The slot of a strand: arms its deadline, and interrupts it when that passes, at a stop or at a cancel.
+"""The slot of a strand: sets the deadline of the strand, and interrupts the strand.
+
+A strand is interrupted when its deadline has passed, when its run is stopped, or when the strand is cancelled.
 
 If the strand is interrupted in a call, it is *taken over*: the call counts as abandoned, and another worker continues
-the strand. During a call, a token is in its ``_claim``. Whoever pops the token owns the strand: the worker whose call
-returns, or the code that interrupts it. A list's append and pop are atomic and cost a third of a lock. Each takeover
-leaves a new claim for the next worker. So the stuck thread finds its old claim empty, and ends.
+the strand. During a call, a token is in the list ``_claim``. The code that pops the token owns the strand. That is the
+worker whose call returns, or the code that interrupts the strand. ``append`` and ``pop`` of a list are atomic, and take
+a third of the time of a lock. Each takeover makes a new claim list for the next worker. So the stuck thread finds its
+old list empty, and ends.
 """
 
 from __future__ import annotations
@@ -30,15 +33,19 @@ CHECK_EVERY = 1.0
 
 
 class Expired(BaseException):
-    """A limit of the strand has passed, or its slot was stopped."""
+    """The deadline of the strand has passed, or its slot was stopped or interrupted."""
 
 
 class StrandCancelled(BaseException):
-    """A race is decided, and this strand is not needed."""
+    """A race is decided, and this strand is not needed any more."""
 
 
 class StrandDeadline:
-    """The timer entry of a strand. Pooled: its entry in the heap outlives the strand, and serves another one."""
+    """The deadline of a strand, as the timer sees it.
+
+    The objects are reused. When the strand has ended, the entry in the timer's heap remains, and the next strand gets
+    this object together with that entry.
+    """
 
     __slots__ = ("deadline", "entry_at", "strand")
 
@@ -78,18 +85,24 @@ class StrandSlot(ABC):
 
     @abstractmethod
     def drive(self) -> bool:
-        """Run until the strand is parked, over, or taken over (then True). It is an item of the pool."""
+        """Run the strand until it is parked, has ended or is taken over. The pool calls this as a work item.
+
+        Returns True if the strand was taken over, which means that the calling thread was given up.
+        """
 
     @abstractmethod
     def _end(self, value: Any, error: BaseException | None) -> None:
         """The strand has ended."""
 
     def _interrupt(self, error: BaseException, limit: StrandDeadline | None = None, now: float = 0) -> bool:
-        """Throw ``error`` in where the strand waits; the caller then submits it. False: it does not wait now.
+        """Interrupt the strand with ``error`` if it is parked or in a call.
 
-        Call it under the lock, with the flag up: a strand that does not wait finds the flag later. With a ``limit``,
-        interrupt only if that has passed. The strand arms without the lock, so it may be in its next call by now; or,
-        if it sees the flag, just before that call.
+        Returns True if it does, and the caller must then call ``_go_on``. Returns False if the strand is neither parked
+        nor in a call; it will find the flag before its next call or wait.
+
+        Call this under the lock, with ``_flagged`` set. With a ``limit``, it interrupts only if that deadline has
+        passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is taken:
+        the strand may be in another call by now, with a later deadline.
         """
         if limit is not None and limit.deadline > now:
             return False
@@ -114,7 +127,10 @@ class StrandSlot(ABC):
         return True
 
     def _expire(self, limit: StrandDeadline, error: Expired, now: float | None = None) -> bool:
-        """Interrupt because of a limit; with ``now``, only if it has passed then. Under the lock, with the flag up."""
+        """Interrupt the strand because of its deadline. With ``now``, only if the deadline has passed at that time.
+
+        Call this under the lock, with ``_flagged`` set.
+        """
         if not (self._interrupt(error) if now is None else self._interrupt(error, limit, now)):
             return False
         limit.deadline = inf
@@ -124,9 +140,9 @@ class StrandSlot(ABC):
         return True
 
     def _pending(self) -> BaseException | None:
-        """Lower the flag, and give the interruption that came while the strand did not wait, if it still counts.
+        """Clear the flag, and return the interruption that came while the strand was neither parked nor in a call.
 
-        Under the lock.
+        Returns None if there is none, or if the strand has moved its deadline since. Call this under the lock.
         """
         if self._cancelling:
             self._cancelling = False
@@ -141,7 +157,7 @@ class StrandSlot(ABC):
         return self._delivered
 
     def expire(self, limit: StrandDeadline, now: float) -> None:
-        """The timer reports that this limit has passed."""
+        """The timer calls this when the deadline has passed."""
         error = Expired()
         with self._lock:
             if self._limit is not limit or limit.deadline > now:
@@ -176,7 +192,7 @@ class StrandSlot(ABC):
             surely(self._go_on)
 
     def cancel(self) -> None:
-        """End the strand with ``StrandCancelled``: now, or when it next waits. From any thread."""
+        """End the strand with ``StrandCancelled``: now, or when it next waits or calls. From any thread."""
         error = StrandCancelled()
         with self._lock:
             if self._state == DONE:
@@ -197,13 +213,16 @@ class StrandSlot(ABC):
             surely(partial(self._end, None, error))
 
     def _go_on(self) -> None:
-        """Continue after an interruption. Nothing drives the strand before this, and it may then wait for a thread."""
+        """Submit an interrupted strand to the pool. Until then no thread runs it, so call this after each interruption.
+
+        If no thread is free, the strand waits for one.
+        """
         if self._on is not None and self._on.left is not None:
             self._on.left()
         self._submit()
 
     def look(self, now: float) -> None:
-        """Repeat its wake-up or its expiry if that was lost."""
+        """Repeat a wake-up or an expiry of the strand that was lost."""
         with self._lock:
             limit, on = self._limit, self._on
             if self._state == PARKED and on is not None and on.woken:
@@ -215,7 +234,7 @@ class StrandSlot(ABC):
             self.expire(limit, now)
 
     def _submit(self) -> None:
-        """Have the pool drive it: it is ready, and nothing else will."""
+        """Submit the strand to the pool. It is ready, and no thread runs it."""
         try:
             self.kernel.go_on(self.drive)
         except MemoryError:
@@ -243,7 +262,7 @@ class StrandSlot(ABC):
         return self._limit
 
     def arm(self, at: float) -> None:
-        """As ``Slot.arm``: a float store, unless the heap has no entry that early."""
+        """As ``Slot.arm``. It only stores a float, except if the timer's heap has no entry that is early enough."""
         limit = self._limit
         if limit is not None:
             limit.deadline = at
@@ -251,7 +270,7 @@ class StrandSlot(ABC):
                 self.kernel.timers.push(limit, at)
 
     def settle(self, error: BaseException | None) -> bool:
-        """As ``Slot.settle``; a cancellation is never ours."""
+        """As ``Slot.settle``. Returns False for a ``StrandCancelled``, as that does not come from the deadline."""
         delivered, self._delivered = self._delivered, None
         if self._stopping and not self._stopped:  # an interruption that came while the strand did not wait
             with self._lock:

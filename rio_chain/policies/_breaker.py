@@ -1,4 +1,4 @@
-"""Breaker: stops calls to a backend that keeps failing, and tries it with one call at a time after a while."""
+"""Breaker: stops calls to a backend that keeps failing. After some time, one call at a time tests the backend again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Breaker(Shared, Policy):
     Args:
         failures: this many failures in a row open it. Default 5. Not used with ``ratio``.
         ratio: more than 0, up to 1: open when this share of the calls in the last ``window`` has failed.
-        window: milliseconds or a ``timedelta``; default 10,000. Old calls leave it a tenth of the window at a time.
+        window: milliseconds or a ``timedelta``; default 10,000. The window moves in ten steps, so old calls are
+            forgotten a tenth of the window at a time.
         min_calls: with fewer calls than this in the window, the ratio is not used. Default 10.
         open_for: milliseconds or a ``timedelta``; default 30,000.
         on: an exception class or a tuple of them. Default: every error, also the value of a returned ``Failure``.
@@ -104,7 +105,7 @@ class Breaker(Shared, Policy):
         return probe
 
     def ended(self, call: _Pass, *, success: bool | None) -> None:
-        """A call that was let through has ended. ``success`` None: it does not count."""
+        """A call that was let through has ended. If ``success`` is None, the call does not count."""
         with self._lock:
             probe = self._probe is call
             if probe:
@@ -122,7 +123,10 @@ class Breaker(Shared, Policy):
         self._report(state)
 
     def counts(self, error: object) -> bool | None:
-        """Whether a call with this error counts as a success (True) or a failure (False). None: it does not count."""
+        """Returns True if a call with this error counts as a success, and False if it counts as a failure.
+
+        Returns None if it does not count.
+        """
         if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
             return None
         return not matches(self._on, error)
@@ -306,7 +310,11 @@ class _Rolling:
         self.calls = self.failures = 0
 
     def mend(self) -> None:
-        """Repair the totals after a fork: a call may have been counted in part. The slices are right."""
+        """Repair the totals after a fork.
+
+        If the parent was counting a call at the fork, a slice may have that call while the totals do not. So the totals
+        are computed from the slices again.
+        """
         self.calls = sum(calls for _, calls, _ in self.slices)
         self.failures = sum(failures for _, _, failures in self.slices)
 

@@ -36,7 +36,7 @@ async def test_a_limit_around_several_names_the_chain_or_the_part_of_it(world: W
     ):
         error = (await world.run(chain(1))).result.failure()
         assert type(error) is TaskTimedOut
-        assert str(error).startswith(f"{name} did not answer within")
+        assert str(error).startswith(f"`{name}` did not answer within")
 
 
 async def test_a_task_between_two_attempts_is_not_over_wherever_it_is(world: World) -> None:

@@ -218,7 +218,8 @@ class TestFanOut:
         refused(lambda: make(task, one), "got the function `one`: write Task(one)")
         refused(
             lambda: make([task, task]),
-            f". Pass them one by one, as in {make.__name__}(a, b); for a list write {make.__name__}(*chains)",
+            f"`{make.__name__}` takes Tasks and Chains; got a list: [Task(one), Task(one)]. "
+            f"Pass them one by one, as in {make.__name__}(a, b); for a list write {make.__name__}(*chains)",
         )
         refused(lambda: make(task(1)), "got a Request; write the chain without its arguments")
         refused(lambda: make(fetch(1)), "a coroutine, as `fetch` was called")
@@ -244,7 +245,7 @@ class TestOrElse:
         refused(lambda: task.or_else(fetch(1)), rule + "a coroutine, as `fetch` was called")
         refused(
             lambda: task.or_else(OSError),
-            rule + "the error class OSError. To choose the errors write .or_else(value, on=OSError)",
+            rule + "the error class OSError. To handle only some errors, write .or_else(value, on=OSError)",
         )
         refused(lambda: task.or_else(generator), rule + "the generator function `generator`")
         refused(

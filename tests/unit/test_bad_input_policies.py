@@ -55,7 +55,8 @@ class TestState:
     )
     def test_anything_else_is_refused_with_the_right_code(self, method: str, kind: type, example: str) -> None:
         call = getattr(task, method)
-        rule = f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got "
+        other = " or a Gate of your own" if kind in (Breaker, Limit) else ""
+        rule = f"`.{method}` takes a {kind.__name__}{other}, as in .{method}({example}); got "
         refused(lambda: call(10), rule + "10")
         refused(lambda: call(None), rule + "None")
         refused(lambda: call(Quantile()), rule + "<Quantile")

@@ -45,9 +45,8 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
         Unstable(250.0, 50.0, 10),
         {"per_second": 250.0, "service": 50.0, "workers": 10, "capacity": 200.0},
         (
-            "250 requests a second are more than 10 workers can serve: one takes 50 ms without a wait, so these serve "
-            "200 a second, and the queue grows without end; write workers=13 or more, a lower rate, or a bound of "
-            "the queue: buffer=, queue_timeout= or deadline="
+            "10 workers serve at most 200 requests a second (one takes 50 ms), and 250 arrive: the queue grows without "
+            "end. Write workers=13 or more, a lower rate, or a bound of the queue: buffer=, queue_timeout= or deadline="
         ),
     ),
     (QueueFull("2 wait"), {}, "2 wait"),
@@ -64,8 +63,8 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
         {"name": "x-deadline-ms", "rule": "must be a whole number of milliseconds", "value": "'soon'"},
         "`x-deadline-ms` must be a whole number of milliseconds; got 'soon'",
     ),
-    (TaskTimedOut("fetch", 100.0), {"name": "fetch", "ms": 100.0}, "fetch did not answer within 100 ms"),
-    (TaskTimedOut("fetch", 0.25), {"name": "fetch", "ms": 0.25}, "fetch did not answer within 0.25 ms"),
+    (TaskTimedOut("fetch", 100.0), {"name": "fetch", "ms": 100.0}, "`fetch` did not answer within 100 ms"),
+    (TaskTimedOut("fetch", 0.25), {"name": "fetch", "ms": 0.25}, "`fetch` did not answer within 0.25 ms"),
     (DeadlineExceeded(), {"where": "while running"}, "the deadline passed while running"),
     (DeadlineExceeded("in the queue"), {"where": "in the queue"}, "the deadline passed in the queue"),
     (

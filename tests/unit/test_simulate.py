@@ -304,7 +304,7 @@ def test_more_than_the_workers_can_serve_is_unstable_before_it_begins() -> None:
         simulate(Task(fetch), {"fetch": EVERY(50)}, arrivals=poisson(250))
     error = refused.value
     assert (error.per_second, error.service, error.workers, error.capacity) == pytest.approx((250, 50, 10, 200))
-    assert "write workers=13 or more" in str(error)
+    assert "Write workers=13 or more" in str(error)
 
 
 def test_as_many_workers_as_it_says_are_enough() -> None:

@@ -157,9 +157,9 @@ def test_what_is_known_of_the_function() -> None:
 
     task: Any = Task(render)
     check(task.using, "`.using` needs at least one keyword, as in .using(user=user)")
-    check(lambda: task.using(nobody=user), "`.using(nobody=...)` names no parameter of `render(x, user)`")
-    check(lambda: task.using(usr=user), "of `render(x, user)`; did you mean `.using(user=...)`?")
-    check(lambda: task.using(usr=user, user=user), "`.using(usr=...)` names no parameter of `render(x, user)`")
+    check(lambda: task.using(nobody=user), "`render(x, user)` takes no keyword argument `nobody`, which `.using(n")
+    check(lambda: task.using(usr=user), ", which `.using(usr=...)` gives it; did you mean `.using(user=...)`?")
+    check(lambda: task.using(usr=user, user=user), "takes no keyword argument `usr`, which `.using(usr=...)` gives it")
     check(
         lambda: task.using(user=fetch), "`.using(user=...)` takes the Task or Chain that gives the value; got the fun"
     )
@@ -169,7 +169,7 @@ def test_what_is_known_of_the_function() -> None:
         lambda: Task(lambda a, b, c: a).using(a=user),
         "`>>` passes one value, and `lambda(a, b, c)` needs more than that and what `.using` gives: b, c",
     )
-    check(lambda: Task(lambda a, /, b: a).using(a=user), "`.using(a=...)` names no parameter of")
+    check(lambda: Task(lambda a, /, b: a).using(a=user), "takes no keyword argument `a`, which `.using(a=...)`")
     check(
         lambda: Task(star(render)).using(user=user),
         "`.using` fills parameters by name, and `render` gets all its arguments from one value",

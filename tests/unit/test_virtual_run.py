@@ -312,7 +312,7 @@ def test_a_deadlock_of_an_async_function() -> None:
             await balancer.arun(Task(outer)(balancer))
 
     async def outer(balancer: Balancer) -> Any:
-        return await balancer.arun(Task(slow)(20))
+        return await balancer.post(Task(slow)(20))
 
     with pytest.raises(Deadlock, match="task outer waits for one of the 1 slots of its balancer"):
         run_virtual(main)

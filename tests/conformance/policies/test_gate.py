@@ -191,10 +191,10 @@ async def test_a_request_inside_another_has_the_priority_of_that(world: World) -
 async def test_a_balancer_inside_a_request_gives_its_own_priority(world: World) -> None:
     gate = Notes()
     inner = Task(abs).inline().limit(gate)
-    async with world.balancer() as balancer:
+    async with world.balancer() as balancer, world.balancer() as other:
 
         async def posts(x: int) -> int:
-            return (await balancer.arun(inner(x), priority=1)).unwrap()
+            return (await other.arun(inner(x), priority=1)).unwrap()
 
         await balancer.arun(Task(posts)(3), priority=9)
     assert [call.priority for call in gate.asked] == [1]
