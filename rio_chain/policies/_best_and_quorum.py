@@ -18,7 +18,7 @@ from rio_chain.policies._number_format import exact_ms, exact_number
 
 @frozen
 class _Score:
-    """The user's score as a function that returns a number. None: the answer is not acceptable."""
+    """The user's score as a function that returns a number, or None if the answer is rejected."""
 
     fn: Callable[[Any], Any] = field(hash=False)
 
