@@ -44,7 +44,7 @@ class Admission(DeferringLock):
         self._idle: list[Callable[[], None]] = []
 
     def take(self, run: Run) -> bool:
-        """Take a slot now, for a run without a turn. False: call ``admit`` with a turn."""
+        """Take a slot now, for a run without a turn. If this returns False, call ``admit`` with a turn."""
         queue = self.queue
         if self._inside or queue.waiting or queue.running >= queue.workers:
             return False
@@ -92,7 +92,10 @@ class Admission(DeferringLock):
         return False
 
     def expected_wait(self) -> float | None:
-        """Seconds until a request posted now may get a slot, from the mean time of runs; None: no run has ended."""
+        """Estimate the seconds until a request that comes now would get a slot, from how long earlier requests ran.
+
+        Returns None if no request has ended yet.
+        """
         mean = self.lasted.mean()
         return None if mean is None else mean * (self.queue.waiting + 1) / self.queue.workers
 
@@ -136,7 +139,7 @@ class Admission(DeferringLock):
             surely(self.settle)
 
     def unbegun(self, outcome: Outcome[Any] | None) -> None:
-        """Count a request that has ended and never began. None: it ended with an exception, so it has no Outcome."""
+        """Count a request that has ended and never began. ``outcome`` is None if it ended with an exception."""
         if self._inside and self.defer(lambda: self.unbegun(outcome)):
             return
         self.decide(self.ends.add, outcome)
@@ -159,9 +162,12 @@ class Admission(DeferringLock):
     def pass_on(  # noqa: PLR0917 - called for every item of a map
         self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float, outcome: Outcome[Any]
     ) -> Turn | None:
-        """As ``leave``, and then take a slot for another run. That was accepted earlier, even if it is closed by now.
+        """As ``leave``, and then take a slot for another run, ``following``.
 
-        None: it has the slot. Otherwise returns its turn, as others wait; ``at`` is the instant when it was posted.
+        That run was accepted earlier, so it may run even if the balancer is closed by now. ``at`` is the instant when
+        it was posted.
+
+        Returns None if the run has the slot. Returns its turn if it has to wait, because others come first.
         """
         try:
             return self.decide(self._pass_on, run, following, priority, at, waited, lasted, outcome)
@@ -188,7 +194,7 @@ class Admission(DeferringLock):
         return None if turn.state == "granted" else turn
 
     def withdraw(self, turn: Turn) -> bool:
-        """Take a turn out of the queue. False: it was granted a slot, or is out already."""
+        """Take a turn out of the queue. Returns False if it was granted a slot, or is out of the queue already."""
         waited = self.decide(self._withdraw, turn)
         self._after()
         return waited
@@ -225,7 +231,7 @@ class Admission(DeferringLock):
         self._after()
 
     def shut(self, why: str = "it was closed by close()") -> bool:
-        """Accept no more requests; ``why`` is the reason in errors. False: it was shut before."""
+        """Accept no more requests; ``why`` is the reason in errors. Returns False if this was called before."""
         first = self.decide(self._shut, why)
         self._after()
         return first

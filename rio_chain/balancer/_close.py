@@ -148,7 +148,7 @@ class Closing:
     # --- waiting for the answers --------------------------------------------------------------------------------
 
     def _drained(self, host: BlockingHost, limit: float | None) -> bool:
-        """Block until all requests have ended and are answered; False: the limit passed first."""
+        """Block until all requests have ended and have an Outcome. Returns False after ``limit`` seconds."""
         self._dispatcher.settle()
         bound = self._binding.host
         until = None if limit is None or bound is None else bound.runtime.now() + limit

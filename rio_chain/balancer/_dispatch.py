@@ -28,12 +28,12 @@ Out = TypeVar("Out")
 
 
 class Dispatcher:
-    """Takes posted requests, waits for turns, and knows which requests have no answer yet.
+    """Takes posted requests, waits for turns, and knows which requests have no Outcome yet.
 
     Args:
         admission: the order and the counts.
-        abandon_after: seconds, for runs without any other limit.
-        on_loss: called when the host's loop has ended and everything is answered.
+        abandon_after: seconds; the timeout of a run that has no deadline and no timeout around its whole chain.
+        on_loss: called when the host's event loop has ended and all requests have an Outcome.
         observers: those of the balancer.
     """
 
@@ -182,7 +182,9 @@ class Dispatcher:
         posted_request.answered()
 
     async def slot_came(self, rt: Runtime, run: Run, options: RequestOptions, posted: float) -> Exception | None:
-        """Wait for a slot for a run without a ticket. None: it has one; else the error why it has none.
+        """Wait for a slot for a run without a ticket.
+
+        Returns None if the run has a slot. Else returns the error that says why it has none.
 
         Raises:
             BalancerClosed, QueueFull: as ``post``.
@@ -206,7 +208,7 @@ class Dispatcher:
         return None if came else self.passed_over(rt, until)
 
     async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
-        """Wait in the queue. False: the time is over, or the turn will never come."""
+        """Wait in the queue. Returns False if the time has run out, or if the turn will never come."""
         if turn.state == "waiting":
             waiter = rt.waiter()
             turn.wake = waiter.wake  # a wake from here on reaches us; an earlier one has changed the state
@@ -222,7 +224,7 @@ class Dispatcher:
                     raise
             finally:
                 slot.release()
-        if until < INF and turn.state == "granted" and rt.now() >= until:  # the limit has passed meanwhile
+        if until < INF and turn.state == "granted" and rt.now() >= until:  # its time has run out meanwhile
             self.admission.give_up(turn)
         return turn.state == "granted"
 

@@ -15,11 +15,11 @@ class Health:
     """Whether a balancer can serve.
 
     Attributes:
-        ready: it would accept a request now. False while it is closed, while too many abandoned calls run, and while
-            its buffer is full.
-        live: it can serve again by itself, or it was closed. False when its loop has ended, and in a process that was
-            forked since it was bound: only a new process helps.
-        reason: why it is not ready; "" if it is.
+        ready: whether it would accept a request now. False while it is closed, while too many abandoned calls run, and
+            while its buffer is full.
+        live: whether it can recover without a new process. False when its event loop has ended, and in a process that
+            was forked after it was bound.
+        reason: why it is not ready; "" if it is ready.
 
     Example:
         >>> from rio_chain import Balancer

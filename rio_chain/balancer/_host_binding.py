@@ -24,10 +24,10 @@ class HostBinding:
     """The host of a balancer, once it has one.
 
     Args:
-        executor: it, or its name; None: that of the running loop, else the default.
+        executor: the executor, or its name. With None, that of the running loop, or else the default.
         admission: knows whether the balancer is closed.
         lanes: opened with the host, and closed with it.
-        threads: the most sync functions at once, without abandoned ones.
+        threads: the most sync functions at once, not counting abandoned ones.
         max_abandoned: the most abandoned calls.
         abandon_after: seconds, for strands that no caller waits for.
         lost: called if the host's loop ends while it is in use.

@@ -129,7 +129,7 @@ class MapRequests(Generic[Out]):
             raise
 
     def take(self, worker: MapWorker) -> MapItem[Out] | None:
-        """The next item for a worker; None: there is none, and the worker ends."""
+        """The next item for a worker. Returns None if there is none; the worker then ends."""
         with self._lock:
             if self.pending:
                 cut = self.dispatcher.cut
@@ -273,7 +273,7 @@ class MapWorker(PostedRequest):
                 return
 
     async def _turn_came(self, turn: Turn, item: MapItem[Any]) -> bool:
-        """Wait in the queue, where others were first. False: neither this item nor a later one will run here."""
+        """Wait in the queue, where others come first. Returns False if the worker will run no further item."""
         several, dispatcher, rt = self.several, self.several.dispatcher, self.host.runtime
         self.turn = turn
         self.ticket.withdraw = partial(dispatcher.withdraw, self, turn)

@@ -60,7 +60,7 @@ class Window(Generic[In, Out]):
         self._source = iter(inputs)
 
     def fill(self) -> bool:
-        """Read as many inputs as there is room for. False: there is nothing to wait for.
+        """Read as many inputs as there is room for. Returns False if there is nothing to wait for.
 
         It reads none while the next Outcome is ready and no worker needs an input. It also reads none while there are
         enough Outcomes: then the reader is the slower side, and would start a worker for each input.
@@ -79,7 +79,7 @@ class Window(Generic[In, Out]):
         return bool(items)
 
     def awaited(self) -> MapItem[Out] | None:
-        """The item that must be answered next; None: any."""
+        """The item that must be answered next. None if any item will do."""
         return self.items[0] if self.in_order else None
 
     def next(self) -> MapItem[Out] | None:

@@ -27,11 +27,14 @@ class ObserveMethods:
         return snapshot(self._lifetime.binding, self._lifetime.admission)
 
     def health(self) -> Health:
-        """Whether it would accept a request now, and whether it can serve again. From any thread; never waits."""
+        """Whether the balancer would accept a request now, and whether it can recover without a new process.
+
+        You can call this from any thread. It never waits.
+        """
         return health_of(self._lifetime)
 
     def watch(self, *, duration: Duration | None = None) -> None:
-        """Show it as a live table until Ctrl-C, or until it is closed and idle. Blocks the caller.
+        """Show ``stats()`` as a live table until Ctrl-C, or until the balancer is closed and idle. Blocks the caller.
 
         The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. If stdout is
         neither, it prints a line every second. Rates and recent quantiles cover the last five seconds.
@@ -40,8 +43,9 @@ class ObserveMethods:
             duration: the longest time to watch, in milliseconds or as a ``timedelta``. Default: no limit.
 
         Raises:
-            UsageError: it is called on the thread of the loop it is bound to (call it on another thread, as with
-                ``await asyncio.to_thread(balancer.watch)``), or in a process that was forked since it was bound.
+            UsageError: ``watch`` was called on the thread of the balancer's event loop (call it on another thread, as
+                with ``await asyncio.to_thread(balancer.watch)``), or in a process that was forked after the balancer
+                was bound.
             ImportError: in a terminal, if rich is not installed.
 
         Example:

@@ -46,9 +46,10 @@ class TurnQueue:
 
     Args:
         workers: how many slots there are.
-        aging: how many seconds of waiting one step of priority is worth. Each turn then has a virtual deadline: the
-            instant when it was queued, minus ``priority * aging``. The earliest goes first. It is fixed when the turn
-            is queued, so the order in the queue never changes. Default None: priority only, then arrival.
+        aging: how many seconds of waiting one step of priority counts for. Each turn then has a virtual deadline: the
+            instant when it was queued, minus ``priority * aging``. The turn with the earliest one goes first. The
+            virtual deadline is fixed when the turn is queued, so the order in the queue never changes. With None, the
+            default, priority decides, and among equals arrival.
 
     Example:
         >>> from rio_chain import Task
@@ -74,7 +75,7 @@ class TurnQueue:
         self._numbers = count()
 
     def take(self) -> bool:
-        """Take a slot for a new run; False: enter the queue."""
+        """Take a slot for a new run. If this returns False, enter the queue."""
         if self.waiting or self.running >= self.workers:
             return False
         self.running += 1
@@ -90,7 +91,7 @@ class TurnQueue:
         self.waiting += 1
 
     def leave(self, granted: Callable[[Turn], None] | None = None) -> Turn | None:
-        """A slot is given back. Returns the turn that gets it, which must be woken; None: none waits.
+        """A slot is given back. Returns the turn that gets it, which must be woken, or None if no turn waits.
 
         ``granted`` is called while the turn is still in the heap, so an interruption does not lose it.
         """
@@ -111,7 +112,7 @@ class TurnQueue:
         return None
 
     def withdraw(self, turn: Turn) -> bool:
-        """Leave the queue. False: too late, the turn has a slot, which it must pass on with ``leave``."""
+        """Leave the queue. Returns False if the turn has a slot already, which it must pass on with ``leave``."""
         if turn.state != "waiting":
             return turn.state == "gone"
         turn.state = "gone"

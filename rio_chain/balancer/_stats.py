@@ -88,7 +88,7 @@ class EndCounter:
         self.succeeded = self.failed = self.timed_out = self.cancelled = 0
 
     def add(self, outcome: Outcome[Any] | None) -> None:
-        """Count the end of a request; None: it ended with an exception that is not in an Outcome."""
+        """Count the end of a request. ``outcome`` is None if it ended with an exception that is not in an Outcome."""
         if outcome is None:
             self.cancelled += 1
         elif outcome.ok:
@@ -108,17 +108,18 @@ class Stats:
     """A snapshot of a balancer.
 
     Attributes:
-        running: requests that run now.
-        queued: requests that wait for a slot.
-        abandoned: calls of sync functions that were given up and still run.
-        done: requests that had a slot and have ended, since the balancer was made.
-        rejected: posts refused because the buffer was full or too many calls were abandoned.
+        running: the number of requests that run now.
+        queued: the number of requests that wait for a slot.
+        abandoned: the number of calls of sync functions that were abandoned and still run.
+        done: the number of requests that had a slot and have ended, since the balancer was made.
+        rejected: the number of requests that were refused because the buffer was full or too many abandoned calls ran.
         waits: how long requests waited for their slot.
-        runs: how long they ran.
-        succeeded: requests that ended with a value.
-        failed: requests that ended with another error than those below. A ``SystemExit`` counts as one.
-        timed_out: requests whose time was over, also while they waited for a slot.
-        cancelled: requests that were cancelled, also while they waited, and those that Ctrl-C ended.
+        runs: how long requests ran.
+        succeeded: the number of requests that ended with a value.
+        failed: the number of requests that ended with any error that the next two do not count,
+            also a ``SystemExit``.
+        timed_out: the number of requests that ran out of time, also while they waited for a slot.
+        cancelled: the number of requests that were cancelled, also while they waited, or that Ctrl-C ended.
     """
 
     running: int

@@ -70,7 +70,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         return mermaid(self.plan())
 
     def bounds(self) -> Bounds:
-        """The most that a run can cost: the longest time in ms, the calls of each task, and what a limit cuts off.
+        """The longest time of a run in ms, the most calls of each task, and what a timeout cuts off.
 
         Example:
             >>> from rio_chain import Task
@@ -83,7 +83,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         return bounds(self.plan())
 
     def lint(self, *, workers: int | None = None) -> tuple[Finding, ...]:
-        """Policies whose order has another effect than it seems. Each finding gives the code to write instead.
+        """Find policies that, in their present order, don't do what they seem to do. Each finding has the right code.
 
         Args:
             workers: those of the balancer that is to run it. Default: unknown, and nothing is said about that.
@@ -114,12 +114,12 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     @overload
     def __rshift__(self, other: Callable[[Out], B], /) -> Chain[P, B]: ...
     def __rshift__(self, other: Any, /) -> Any:
-        """``self >> other``: other gets the value of self.
+        """``self >> other`` calls ``other`` with the value of ``self``.
 
-        A Chain is used as it is; a sync or async function is a bridge.
+        A Chain is used as it is. A sync or async function becomes a bridge.
 
         Raises:
-            ChainDefinitionError: other is neither a chain nor a function, or it does not take one argument.
+            ChainDefinitionError: ``other`` is neither a chain nor a function, or it does not take one argument.
         """
         return _compose.then(Chain, self, _compose.step(other, RIGHT))
 
@@ -156,12 +156,13 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         other: Callable[[X], Request[B]],
         /,
     ) -> FanOut[[X], A, B]:
-        """``a & b & c``: all branches get the same input and run together. The result is ONE tuple of their values.
+        """``a & b & c`` runs all branches together with the same input. The result is one tuple of their values.
 
-        The first failure stops the other branches and is the failure of the whole. See also ``fan_out`` and ``settle``.
+        When a branch fails, the other branches are stopped, and the whole fan-out fails with that error. See also
+        ``fan_out`` and ``settle``.
 
         Raises:
-            ChainDefinitionError: other is not a Task or Chain.
+            ChainDefinitionError: ``other`` is not a Task or Chain.
         """
         nodes, names = _compose.branches((self, other), "`&`")
         both: FanOut[[X], A, B] = made(FanOut, FanOutNode(nodes), names)
@@ -230,20 +231,20 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     @overload
     def or_else(self, other: B, /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     def or_else(self: Any, other: Any, /, *, on: Match = Exception) -> Any:
-        """``a.or_else(b)`` is ``a | b``: what to use instead when everything to the left has failed.
+        """``a.or_else(b)``, or ``a | b``, uses ``b`` when everything to the left has failed.
 
         Args:
             other: a Task or Chain, which gets the same input. Or another callable, sync or async: it gets the error,
-                or the error and the input if it can't be called with the error alone. If it raises, that is the failure
-                of the whole. Or a constant, which is copied deeply at each use, so a task can't change it for the next
-                run. For an object that can't be copied, such as a client, write a function:
+                or the error and the input if it can't be called with the error alone. If it raises, the whole chain
+                fails with that error. Or a constant, which is copied deeply at each use, so a task can't change it for
+                the next run. For an object that can't be copied, such as a client, write a function:
                 ``or_else(lambda error: client)``.
             on: the errors for which the fallback is used: an exception class, a tuple of them, or a function of the
-                error. The default is every error. Any other error stays the failure of the whole.
+                error. The default is every error. With any other error, the whole chain fails.
 
         Raises:
-            ChainDefinitionError: other is a coroutine, a Request, a constant that can't be copied, or a function that
-                takes neither the error nor the error and the input; ``on`` is not valid.
+            ChainDefinitionError: ``other`` is a coroutine, a Request, a constant that can't be copied, or a function
+                that takes neither the error nor the error and the input; or ``on`` is not valid.
 
         Example:
             >>> from rio_chain import Task
@@ -277,12 +278,12 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         """The same chain with other functions, for tests and what-if questions.
 
         Only the functions of the named tasks are replaced. Names, policies, order, ``.using`` and the arguments of the
-        chain stay as they are, and a new function gets the same arguments as the old one. It does not run in a lane.
-        It runs in place only if it is sync and the task is ``.inline()``. Bridges, and chains that a function returns,
-        are not replaced.
+        chain stay as they are, and a new function gets the same arguments as the old one. A new function never runs in
+        a lane. It runs without a worker thread only if it is sync and the task is ``.inline()``. Bridges, and chains
+        that a function returns, are not replaced.
 
-        Breakers, limits, caches and other policies with a state are new ones with the same settings. So one test does
-        not affect the next, and no test affects the real ones.
+        Breakers, limits, caches and other policies with a state are replaced by new ones with the same settings. So one
+        test does not affect the next, and no test affects the state of your own objects.
 
         Args:
             backends: a dict of the names of tasks and what to call instead: a ``Script``, a ``LatencyModel`` (which
@@ -290,11 +291,12 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
                 chain, its name ``"f"`` replaces it at both places; ``"f#1"`` or ``"f#2"`` replaces it at one, and has
                 priority.
             seed: for the random numbers of the models. Each model has a sequence of its own. Default 0.
-            fresh: False uses the policies of this chain with their state. Default True. A ``Gate`` of your own is
-                always shared.
+            fresh: with False, the policies of this chain are used with their state. Default True. A ``Gate`` of your
+                own is always shared.
 
         Raises:
-            ChainDefinitionError: a name is not that of a task; a value can't be called as that task is.
+            ChainDefinitionError: no task has one of these names, or a value can't be called with the arguments of its
+                task.
 
         Example:
             >>> from rio_chain import Task

@@ -93,11 +93,11 @@ def choose(a: When[X, A], b: When[X, B], c: When[X, C], d: When[X, D], /) -> Cha
 @overload
 def choose(*whens: When[X, A], otherwise: Callable[[X], Request[A]] = ...) -> Chain[[X], A]: ...
 def choose(*whens: Any, otherwise: Any = None) -> Any:
-    """Pass the value to the first chain whose ``when`` is true of it. The others are ``skipped``, without a cause.
+    """Pass the value to the chain of the first ``when`` whose test is true. The other chains are ``skipped``.
 
     Args:
         whens: ``when(test, chain)``. They are tried in order.
-        otherwise: the chain for all other values. Without it, a value for which no test is true is a failure.
+        otherwise: the chain for all other values. Without it, the run fails if no test is true.
 
     Raises:
         ChainDefinitionError: there is no ``when``, or an argument is not a ``when``.

@@ -40,10 +40,10 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
     """Run a chain for every item of the value, several at once. The result is a list of their values.
 
     The value may be a list or another iterable, an iterator or an async iterator. The task to the left of ``each`` may
-    be a generator function, sync or async. Items are taken only when there is room for them, so an iterator may be
-    endless if a limit or a failure ends the run. A generator behaves as in a ``for`` loop: a sync one runs on one
-    thread and in one context, an async one in one task, and it is closed before the Outcome is ready. An error that an
-    iterator raises is the failure of the task that made it.
+    be a generator function, sync or async. Items are taken only when there is room for them. So an iterator may be
+    endless, if a timeout or a failure ends the run. A generator behaves as in a ``for`` statement: a sync one runs on
+    one thread and in one context, an async one in one task, and it is closed before the Outcome is ready. If an
+    iterator raises an error, the task that made the iterator fails with it.
 
     Each task inside has one Response for all items: ``.counts`` is the number of items by status, and ``.items`` has
     one Response for each of the first 1,000 items and for the failures.
@@ -52,11 +52,11 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
         chain: a Task or Chain of one item.
         limit: how many items may run at once; 1 or more. Default 10. If the value has no length, as a generator, never
             more than 1,000.
-        ordered: True (the default): the list is in the order of the items. False: in the order in which they end.
-        on_error: what the failure of an item does. ``"raise"``, the default: it stops the others and is the failure of
-            the whole. ``"keep"``: the list has a Result for each item. ``"drop"``: the list has only the values of
-            items that succeeded. ``at_least(n)``: as ``"drop"``, but with fewer than ``n`` values it fails with
-            ``NotEnoughSuccesses``.
+        ordered: whether the list is in the order of the items (True, the default) or in the order in which they end.
+        on_error: what happens when an item fails. With ``"raise"``, the default, the other items are stopped, and the
+            whole ``each`` fails with that error. With ``"keep"``, the list has a Result for each item. With
+            ``"drop"``, the list has only the values of items that succeeded. ``at_least(n)`` does the same, but with
+            fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``.
 
     Raises:
         ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range.
@@ -112,9 +112,9 @@ def expand(
 ) -> Any:
     """Run a chain for a value, then for each item in its result, and so on until there are no more. For crawls, trees.
 
-    The result is a list with the results level by level: first that of the value, then those of its items in their
-    order, then those of their items. An item whose key was seen before is not run again. Responses are as for
-    ``each``.
+    The results are in one list, level by level: first the result for the value, then the results for its items in their
+    order, then the results for the items of these, and so on. If two items have the same key, only the first one is
+    run. Responses are as for ``each``.
 
     Args:
         chain: a Task or Chain of one item.
@@ -125,8 +125,8 @@ def expand(
             result itself is that iterable. It may be endless: it is read a little at a time, and not beyond ``total``.
         key: a function of an item that returns its key. Default: the item itself is the key.
         on_error: what a failure does, as for ``each``.
-        on_limit: what to do with items beyond ``depth`` or ``total``. ``"raise"``, the default: fail with
-            ``LimitExceeded``, which names the limit. ``"stop"``: do not run those items.
+        on_limit: what to do with items beyond ``depth`` or ``total``. With ``"raise"``, the default, the ``expand``
+            fails with ``LimitExceeded``, which names the parameter. With ``"stop"``, these items are not run.
 
     Raises:
         ChainDefinitionError: ``chain`` is not a Task or Chain of one value, or an option is out of its range.
@@ -162,12 +162,13 @@ def reduce(fn: Callable[[A, B], A], /, initial: A) -> Callable[[Iterable[B]], A]
 def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
     """A bridge that folds the values of a fan-out or an ``each`` into one, from the first to the last.
 
-    Right after an ``each`` it takes every value as soon as its turn comes, and the list is never made.
+    Directly after an ``each``, the bridge takes each value as soon as it is next in order, so no list of all values is
+    made.
 
     Args:
         fn: a sync function of the total so far and the next value.
-        initial: the total at the start. It is copied deeply for each run. Default: the first value; without any values
-            the bridge then fails.
+        initial: the total at the start. It is copied deeply for each run. The default is the first value. Then the
+            bridge fails if there are no values.
 
     Raises:
         ChainDefinitionError: ``fn`` is not a sync function of two values, or ``initial`` can't be copied.

@@ -116,19 +116,19 @@ def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
 
     ``fan_out(a, b)`` is ``a & b`` and gives a tuple. ``fan_out(user=a, shops=b)`` gives a dict.
     ``fan_out(Page, user=a, shops=b)`` gives a ``Page``: a dataclass, a NamedTuple, a TypedDict, or another class with
-    fields of these names. The first failure stops the other branches and is the failure of the whole. To wait for all
-    branches see ``settle``.
+    fields of these names. When a branch fails, the other branches are stopped, and the whole fan-out fails with that
+    error. To wait for all branches, use ``settle``.
 
     Type checkers know the types of up to ten branches; for more write ``a & b & ...``. They do not compare the branches
-    with the fields of a class, but ``fan_out`` does so when you write the chain. With ``(a & b) >> star(Page)`` type
-    checkers do.
+    with the fields of a class, but ``fan_out`` does so when you write the chain. In ``(a & b) >> star(Page)``, type
+    checkers compare them too.
 
     Args:
         branches: Tasks and Chains, at most 1,000, either all with a key or all without. Or a class, followed by
             branches with keys.
         need: how many values are enough; default all. The result has the first ``need`` values, in the order of the
-            branches; the other branches are cancelled and awaited. If too many fail, the first failure is that of the
-            whole.
+            branches; the other branches are cancelled and awaited. If too many fail, the whole fan-out fails with
+            the first error.
         named: branches with a key.
 
     Raises:

@@ -1,4 +1,4 @@
-"""settle and race: several chains with one input. settle gives their failures as values; of a race one chain wins."""
+"""settle and race: several chains with one input. settle returns failures as values, and race takes one answer."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def settle(
 @overload
 def settle(*branches: Branch[X, A]) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
 def settle(*branches: Any) -> Any:
-    """As ``&``, but wait for all branches and give a tuple of their Results. A failure stops no other branch.
+    """As ``&``, but wait for all branches and return a tuple of their Results. A failure does not stop other branches.
 
     Raises:
         ChainDefinitionError: there is no branch, or one that is not a Task or Chain.
@@ -248,7 +248,7 @@ def race(
 @overload
 def race(*branches: Branch[X, A], pick: Chooser = ...) -> Chain[[X], A]: ...
 def race(*branches: Any, pick: Any = FIRST) -> Any:
-    """Give every branch the same input, run all branches together, and give one answer.
+    """Give every branch the same input, run all branches together, and return one answer.
 
     Branches that are not needed any more are cancelled and awaited; sync functions are abandoned. If all fail, the
     failure is that of the first branch. To call one chain several times see ``.replica``.

@@ -67,7 +67,7 @@ class Task(Chain[P, Out]):
         _compose.fill(self, call, NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
-        """The same task with a name, which its Response has too. No other task of a chain may have that name.
+        """The same task with a name. Its Response has that name too. No other task of a chain may have it.
 
         If a task occurs twice in a chain, its occurrences are called ``name#1`` and ``name#2``.
 
@@ -82,9 +82,9 @@ class Task(Chain[P, Out]):
     def inline(self) -> Task[P, Out]:
         """Run the sync function on the thread of the chain itself, not on a worker thread. For quick, pure functions.
 
-        It can't be interrupted: if a limit passes meanwhile, the limit takes effect when the function returns. It must
-        only compute and not call a backend: ``bounds`` counts no time for it, and ``simulate`` and ``advise`` call the
-        real function.
+        The function can't be interrupted: if a timeout expires meanwhile, it takes effect when the function returns.
+        The function must only compute, and not call a backend: ``bounds`` counts no time for it, and ``simulate`` and
+        ``advise`` call the real function.
 
         Raises:
             ChainDefinitionError: the function is async, or runs in a lane.
@@ -100,7 +100,7 @@ class Task(Chain[P, Out]):
     def lane(self, name: str, /) -> Task[P, Out]:
         """Run the sync function in one of the processes of that name, for work that keeps a core busy.
 
-        Only ``Balancer(lanes={name: n})`` can run such a chain. When a limit passes, the process is killed and
+        Only ``Balancer(lanes={name: n})`` can run such a chain. When a timeout expires, the process is killed and
         replaced. Arguments, the answer and errors are pickled. A function of ``__main__`` or a notebook, and a lambda,
         need the extra ``rio-chain[lanes]``. Context variables, ``remaining()`` and ``current_attempt()`` are not
         available in the process.
@@ -135,9 +135,9 @@ class Task(Chain[P, Out]):
     def using(self: Any, /, **sources: Any) -> Any:
         """Pass values of earlier parts of the chain to the function as keywords, besides the value that ``>>`` passes.
 
-        Name a part by the Task or the longer chain itself, with or without its policies. It must occur upstream, and
-        must have succeeded on every path to this task. The value that ``>>`` passes goes to the first parameter that
-        is left. If no parameter is left, the function does not get it.
+        Name a part by the Task or the longer chain itself, with or without its policies. That part must occur upstream,
+        and must have succeeded on every path to this task. The value that ``>>`` passes goes to the first parameter
+        that is left. If no parameter is left, the function does not get that value.
 
         Args:
             sources: for each keyword the Task or Chain that gives the value.

@@ -85,7 +85,7 @@ class Backoff:
         Args:
             retry: how many retries were made before.
             draw: returns random numbers in [0, 1).
-            previous: the previous delay, in seconds; None: there was none.
+            previous: the previous delay, in seconds. None if there was none.
         """
         if self.jitter == "decorrelated":
             bound = max(self.base, _SPREAD * (self.base if previous is None else previous))

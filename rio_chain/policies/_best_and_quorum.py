@@ -18,7 +18,7 @@ from rio_chain.policies._number_format import exact_ms, exact_number
 
 @frozen
 class _Score:
-    """The user's score as a function that returns a number. None: the answer is not acceptable."""
+    """The user's score as a function that returns a number, or None if the answer is rejected."""
 
     fn: Callable[[Any], Any] = field(hash=False)
 
@@ -131,9 +131,9 @@ def best(score: Callable[[Any], float | None], within: Duration, enough: float |
     """Choose the answer with the highest score.
 
     Args:
-        score: a function of the value that returns a number; higher is better. None: the answer is not acceptable.
+        score: a function of the value that returns a number; higher is better. It returns None to reject an answer.
         within: how long to wait after the first acceptable answer, in milliseconds or as a ``timedelta``; 0 or more.
-        enough: an answer with this score or more wins at once. Default None: no such score.
+        enough: an answer with this score or more wins at once. Default None: no score is enough.
 
     Raises:
         ChainDefinitionError: an argument is out of its range or of the wrong kind.

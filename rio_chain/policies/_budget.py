@@ -23,9 +23,10 @@ _FACTS = Facts(bounds_extras=True)
 class Budget(Shared, Policy):
     """Limits retries and hedges in flight to ``ratio`` of the executions in flight, but allows at least ``floor``.
 
-    All chains that use the object share it. It uses no clock, so it works the same on every executor. A retry or hedge
-    needs permission when it begins; a retry that waits for its backoff is not in flight. If permission is denied, the
-    running attempts go on: a hedge is not started, and a retry fails with its last error.
+    An execution is one call of the chain to the left of the budget, with all its attempts. All chains that use the
+    object share it. It uses no clock, so it works the same on every executor. A retry or hedge needs permission when it
+    begins; a retry that waits for its backoff is not in flight. If permission is denied, the running attempts go on: a
+    hedge is not started, and a retry fails with its last error.
 
     Args:
         ratio: extra attempts for each execution in flight; 0 or more. Default 0.2.
@@ -66,7 +67,10 @@ class Budget(Shared, Policy):
             return _Flight(self, self._flying, extra=False)
 
     def extra(self) -> _Flight | None:
-        """One more attempt besides the first. It is in flight until its Permit is called. None: it is denied."""
+        """Ask for one more attempt besides the first. It is in flight until its Permit is called.
+
+        Returns None if the attempt is denied.
+        """
         with self._lock:
             flying = self._flying
             most = max(self._floor, self._ratio * flying.executions + _ROUNDING)

@@ -36,12 +36,12 @@ _FACTS = Facts(shares=True, keeps_values=True)
 class Cache(Shared, Policy):
     """The latest answers, shared by all chains that use the object. Failures are never kept.
 
-    All callers get the same object, so a change of it changes it for all.
+    All callers get the same object. So if one caller changes the object, all others see the change.
 
     Args:
-        ttl: how long an answer is fresh, from when it came; milliseconds or a ``timedelta``.
+        ttl: how long an answer is used, from when it arrived; milliseconds or a ``timedelta``.
         key: a function of the input that returns the key of the answer. Default: the input itself.
-        size: how many answers are kept. The least recently used answer is dropped first. Default 1000.
+        size: how many answers are kept. The least recently used answer is removed first. Default 1000.
 
     Raises:
         ChainDefinitionError: an argument is out of its range.

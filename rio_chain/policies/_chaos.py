@@ -29,15 +29,15 @@ _FACTS = Facts(injects_faults=True)
 class Chaos(Shared, Policy):
     """Delays a share of the calls, or makes them fail without a call. All chains that use the object share it.
 
-    Which calls are hit depends only on the seed and the number of the call. So the same run has the same faults.
+    Which calls get a fault depends only on the seed and the number of the call. So the same run has the same faults.
 
     Args:
-        rate: the share of the calls that are hit, 0 to 1.
+        rate: the share of the calls that get a fault, 0 to 1.
         latency: how long those calls are delayed, in milliseconds or as a ``timedelta``.
         error: the error that those calls fail with, after the latency: an exception, or its class, which is called
             without arguments.
         seed: any whole number. Default 0.
-        on: whether it is on at the start. Default True.
+        on: whether there are faults from the start. Default True.
 
     Attributes:
         latency: in seconds; 0 if there is none.

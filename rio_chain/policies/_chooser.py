@@ -31,8 +31,8 @@ class Decision:
     """What to do next.
 
     Attributes:
-        winner: the replica that has won; None: none yet.
-        until: wait for other answers, but decide again at this instant; None: no such instant.
+        winner: the replica that has won. None if no replica has won yet.
+        until: wait for other answers, but decide again at this instant. None if there is no such instant.
         missing: how many more answers are needed at least. If fewer are on their way, start more replicas.
         hopeless: no replica can win any more.
     """

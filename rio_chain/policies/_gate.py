@@ -22,11 +22,11 @@ class Gate(ABC):
 
     - a ``Permit``: the call is made, and then the permit is called with its result;
     - an exception, such as ``LimitExceeded`` or ``CircuitOpen``: the call is not made and fails with it;
-    - a ``PendingPermit``: the call waits, on whatever executor it runs, until it is woken or it is time to ask again.
-      Meanwhile code of your own may use the network. It calls ``pending.tell()`` when it has the answer.
+    - a ``PendingPermit``: the call waits, on whatever executor it runs. Meanwhile code of your own may use the network.
+      To let the call begin, it sets ``pending.permit`` and ``pending.state = "granted"``, and calls ``pending.tell()``.
 
-    An abandoned blocking call runs on. The permit is called when all such calls inside have returned, on the thread of
-    the last one.
+    An abandoned blocking call still runs. The permit is called when all such calls inside have returned, on the thread
+    of the last one.
 
     ``explain()`` shows a gate by its ``__str__``, or by the name of its class.
 

@@ -32,24 +32,25 @@ class Limit(Shared, Policy):
     """A limit, shared by all chains that use the object: first come, first served.
 
     A call holds one of the ``concurrency`` permits until it ends, however it ends. An abandoned blocking call holds its
-    permit until it returns. The rate is a bucket of ``burst`` tokens that is filled with ``rate`` tokens in every
-    ``per``. A call takes one token and never gives it back. So in any span of time at most ``burst`` calls begin, plus
-    ``rate`` for each ``per``. A call without a permit or token waits in a queue, or fails with ``LimitExceeded``.
+    permit until it returns. The rate is a bucket that holds up to ``burst`` tokens and gets ``rate`` new ones in every
+    ``per``. A call takes one token and never gives it back. A call that gets no permit or token waits in a queue, or
+    fails with ``LimitExceeded``.
 
     Args:
-        concurrency: how many calls may run at once; None: any number.
-        rate: how many calls may begin in ``per``; None: any number. May be a fraction.
+        concurrency: how many calls may run at once. Default None: no limit.
+        rate: how many calls may begin in each ``per``, on average. May be a fraction. Default None: no limit.
         per: milliseconds or a ``timedelta``; default 1000.
-        burst: how many may begin together after a pause. Default: the rate, and at least 1, so ``Limit(rate=100)``
-            allows about 199 in its first second. 1 spaces calls evenly.
-        wait: the longest wait, in milliseconds or as a ``timedelta``; None: as long as the limits around allow;
-            0: refuse at once. A call whose token surely comes too late is refused at once.
+        burst: how many calls may begin together after a pause. Default: the rate, and at least 1. So in the first
+            second of ``Limit(rate=100)``, 100 calls can begin together, and about 99 more as new tokens arrive.
+            ``burst=1`` spaces calls evenly.
+        wait: the longest wait, in milliseconds or as a ``timedelta``. 0 refuses at once. Default None: a call waits
+            until a timeout around it expires. A call whose token surely comes too late is refused at once.
         key: a function of the input. Calls with different keys, such as customers or hosts, are limited separately.
             Default: all calls together.
 
     Attributes:
-        concurrency: how many calls may run at once; None: any number.
-        key: the ``key`` as the engine calls it; None without one.
+        concurrency: how many calls may run at once. None if there is no limit.
+        key: the ``key`` as the engine calls it. None if there is no ``key``.
         patience: ``wait`` in seconds.
 
     Raises:
@@ -126,7 +127,7 @@ class Limit(Shared, Policy):
         return place
 
     def _refusal(self, line: LimitQueue, due: float, waited: float = 0.0) -> LimitExceeded:
-        """The error. Its ``retry_after`` is the seconds to the next free token; None: unknown."""
+        """The error. Its ``retry_after`` is the seconds until the next token is free, or None if that is unknown."""
         key = "" if self.key is None else f" for {short_repr(as_given(line.key))}"
         text = f"the limit of {self._rule}{key} is reached"
         text += f", after {format_duration(waited)} in the queue" if waited else ""
@@ -224,7 +225,7 @@ class Limit(Shared, Policy):
 
     @property
     def running(self) -> int:
-        """How many calls have a permit, with abandoned calls that still run."""
+        """How many calls have a permit. This includes abandoned calls that still run."""
         return self._total.running
 
     @property

@@ -14,7 +14,7 @@ Match = Classes | Callable[[Any], bool]
 
 
 def matches(on: Match, error: object) -> bool | None:
-    """Whether ``on`` matches this error. None: ``on`` is a predicate, which the caller must call.
+    """Whether ``on`` matches this error. Returns None if ``on`` is a predicate, which the caller must call.
 
     ``Exception``, the default everywhere, matches every error, also the error value of a returned ``Failure``.
     """

@@ -24,12 +24,12 @@ class Call:
     A later version may add fields. So give them by name, also in a test of your gate.
 
     Attributes:
-        key: the result of the gate's ``key`` function for the input. None, the default: the gate has no such function.
+        key: the result of the gate's ``key`` function for the input. None, the default, if the gate has no ``key``.
         clock: the clock of the executor that runs the call. ``clock()`` returns seconds as a float. Their start differs
             between executors, so compare only readings of the same clock.
         priority: the ``priority=`` that the balancer got for the request: a number without a unit; higher is more
             urgent. 0, the default, without a balancer. A request that runs inside another one, without a balancer of
-            its own, has the priority of that one.
+            its own, has the priority of the outer request.
 
     Example:
         >>> import time
@@ -58,7 +58,7 @@ class Permit:
         """The chain inside the gate has failed with ``error``: an exception, or the error value of a Failure."""
 
     def dropped(self) -> None:
-        """The call was cancelled, or a limit around it passed. That says nothing about the backend."""
+        """The call was cancelled, or a timeout around it expired. That says nothing about the backend."""
 
 
 @frozen
@@ -92,7 +92,7 @@ class PendingPermit(ABC):
             call has stopped waiting.
         permit: the permit if the state is "granted", else None.
         answer: the answer if the state is "answered", else None.
-        after: ask again after this number of seconds; None: wait for a wake.
+        after: the engine asks again after this number of seconds. With None, it waits until ``wake`` is called.
 
     Example:
         >>> class Waiting(PendingPermit):

@@ -29,8 +29,8 @@ class Facts:
         shares: one answer may go to several callers.
         keeps_values: a later call may get the value of an earlier one.
         counts_failures: it stops calls to a backend that fails.
-        places: how many calls it lets through at once; None: any number, or unknown.
-        waits: a call may wait for a permit as long as the limits around allow.
+        places: how many calls it lets through at once. None if there is no limit, or if it is unknown.
+        waits: whether a call may wait for a permit until a timeout around it expires.
         bounds_extras: it limits the retries and hedges inside.
         injects_faults: it makes calls fail, or late, on purpose.
     """
@@ -58,8 +58,8 @@ class PolicyBounds:
 
     Attributes:
         time: the most time that it takes, with all that it wraps.
-        slowest: how many of its calls begin within the limit around it if each takes as long as it may; None: all.
-        fastest: how many of its calls begin if each fails at once; None: all.
+        slowest: how many of its calls begin within the timeout around it if each takes as long as it may. None if all.
+        fastest: how many of its calls begin if each fails at once. None if all.
     """
 
     time: float

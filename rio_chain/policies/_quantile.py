@@ -23,7 +23,7 @@ class Quantile(Shared):
     It is exact over the last ``window`` answers. Only accepted answers are counted, because failed and cancelled calls
     do not show how long an answer takes. The latency of a hedge is counted from the start of the first call, which
     takes at least that long. Otherwise each hedge would make the next one earlier, and the p95 would become the p90.
-    Before ``warmup`` answers it has no value, and no hedge is started for being late.
+    Before there are ``warmup`` answers, it has no value, and no hedge is started because a call is late.
 
     Args:
         q: more than 0 and less than 1. Default 0.95.
@@ -67,7 +67,7 @@ class Quantile(Shared):
             insort(self._sorted, seconds)
 
     def value(self) -> float | None:
-        """The quantile in seconds, interpolated between two answers; None: there are too few answers."""
+        """The quantile in seconds, interpolated between two answers. None if there are too few answers."""
         with self._lock:
             return None if len(self._sorted) < self._warmup else quantile(self._sorted, self._q, interpolate=True)
 

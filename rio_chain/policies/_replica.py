@@ -22,7 +22,8 @@ class Replica:
     Attributes:
         count: how many calls.
         after: the next call starts when this many seconds have passed since the latest start, or when one has failed;
-            0: all start at once; None: only when one has failed; a ``Quantile`` is read each time.
+            With 0, all start at once. With None, the next call starts only when one has failed. A ``Quantile`` is read
+            each time.
         pick: the chooser.
 
     Raises:
@@ -40,7 +41,7 @@ class Replica:
             )
 
     def delay(self) -> float | None:
-        """Seconds from the latest start until the next call is due; None: no call is started for being late."""
+        """Seconds from the latest start until the next call is due. None if no call starts because another is late."""
         return self.after.value() if isinstance(self.after, Quantile) else self.after
 
     def starts(self, *, started: int, running: int, missing: int, failed: bool = False) -> int:

@@ -33,7 +33,7 @@ class ByClass:
     cases: tuple[tuple[type[BaseException], Waiting], ...]
 
     def find(self, error: object) -> tuple[Waiting] | None:
-        """The backoff for this error, in a tuple of one; None: no class matches."""
+        """The backoff for this error, in a tuple of one. None if no class matches."""
         cases = dict(self.cases)
         for cls in type(error).__mro__:
             if cls in cases:
@@ -63,7 +63,7 @@ class Retry(Policy):
     Attributes:
         retries: the number of calls after the first.
         on: the errors. If it gives each class a backoff of its own, ``backoff`` is not used.
-        backoff: how long to wait; None: do not wait.
+        backoff: how long to wait. With None, it does not wait.
         accept: a function of the value; False turns the value into a failure.
         retry_after: a function of the error that returns how long the server asks to wait: seconds, a
             ``timedelta``, a ``datetime`` or the text of a header; None: use the backoff. Without the function
@@ -85,7 +85,7 @@ class Retry(Policy):
         return done < self.retries
 
     def matches(self, error: object) -> bool | None:
-        """Whether this error is retried; None: ``on`` is a predicate, which the caller must call."""
+        """Whether this error is retried. None if ``on`` is a predicate, which the caller must call."""
         if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
             return False
         return self.on.find(error) is not None if isinstance(self.on, ByClass) else matches(self.on, error)
@@ -114,7 +114,7 @@ class Retry(Policy):
         Args:
             retry: how many retries were made before.
             error: the error of the last attempt.
-            previous: the previous delay; None: there was none.
+            previous: the previous delay. None if there was none.
             draw: returns random numbers in [0, 1), for the jitter.
             retry_after: the result of the ``retry_after`` function, if there is one.
             elapsed: seconds since the first attempt began, for a tenacity wait.

@@ -23,10 +23,10 @@ _FACTS = Facts(shares=True)
 class SingleFlight(Shared, Policy):
     """Makes one call for all concurrent calls with the same key, in all chains that use this object.
 
-    The first call with a key is the leader, and is made. Calls with that key that come meanwhile are followers: they
-    wait, and get the leader's value or its error, the same object. Nothing is kept: a later call is made again. If the
-    leader is cancelled or runs out of time, the next follower becomes the leader. Cancelling a follower does not affect
-    the others.
+    The first call with a key is the leader, and is made. Calls with that key that come while it runs are followers:
+    they wait, and get the leader's value or error, as the same object. Nothing is kept: a later call is made again. If
+    the leader is cancelled or runs out of time, the next follower becomes the leader. Cancelling a follower does not
+    affect the others.
 
     Args:
         key: a function of the input that returns the key. Default: the input itself.

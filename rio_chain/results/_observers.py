@@ -35,15 +35,15 @@ class Observer:
     """A function that is called with every Event, and what it may see. ``Balancer(observers=[...])`` takes one.
 
     Args:
-        fn: a plain function of one ``Event``. It is called in place, by whatever thread something happens on, and must
-            be quick. An error that it raises goes to ``threading.excepthook`` once, and it goes on being called.
-            An ``Observer`` may be given, too: the new one calls the same function, and sees what that one sees as well.
-        errors: events have the errors themselves. Default: the names of their classes.
-        values: events have the answers of tasks, branches and items. Default: they have none, and there is no event
-            ``value``.
+        fn: a plain function of one ``Event``. It is called on the thread on which the event happens, and must be quick.
+            If it raises, the first error goes to ``threading.excepthook``, and the function is still called for later
+            events. ``fn`` may also be an ``Observer``: the new one calls its function, and sees at least as much.
+        errors: whether events have the errors themselves. Default: they have the names of the classes.
+        values: whether events have the answers of tasks, branches and items. Default: they have none, and there is no
+            event ``value``.
 
     Raises:
-        ChainDefinitionError: ``fn`` is no plain function of one argument.
+        ChainDefinitionError: ``fn`` is not a plain function of one argument.
 
     Example:
         >>> from rio_chain import Balancer, Task

@@ -47,7 +47,10 @@ def _without_nested(obj: object) -> Any:
 
 
 def _replaced(obj: object) -> Any:
-    """How to make an object again that can't be pickled itself, as ``__reduce__`` does; None: pickle it as it is."""
+    """For an object that can't be pickled itself, how to make it again, as from ``__reduce__``.
+
+    Returns None if the object is pickled as it is.
+    """
     if isinstance(obj, Shared):
         args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return partial(type(obj), *args, **kwargs), ()  # enough for pictures; its state stays in its process

@@ -61,20 +61,23 @@ class Response:
         status: ``succeeded``, ``failed``, ``timed_out``, ``abandoned``, ``skipped`` or ``cancelled``.
         result: ``Success(value)`` or ``Failure(error)`` of the last round.
         attempts: the number of calls in the whole run; 0 if it was skipped.
-        elapsed: from the start of its first call to the end of its last, with the waits between them.
-        errors: the errors of all its attempts, in order. The first 10 and the last 10 are unchanged; those between are
-            an ``ErrorSummary``. For a task in an ``each`` or ``expand`` at most 10,000.
-        winner: which of the calls made at once gave the answer, from 0; None if none did.
+        elapsed: the time from the start of the task's first call to the end of its last call, with the waits between.
+        errors: the errors of all attempts of the task, in order. The first 10 and the last 10 are unchanged. Each error
+            between them is an ``ErrorSummary``. A task in an ``each`` or ``expand`` has at most 10,000.
+        winner: the number of the replica that gave the answer, from 0. None if no replica did.
         started: how many replicas were started in the last round; 0 without ``.replica``.
         wasted: how many of these replicas were not used.
         denied: how many retries and replicas a budget did not allow, in the whole run.
-        gave_up: why the ``.retry`` around it did not call a failed task again. ``"exhausted"``: no retry was left.
-            ``"no_time"``: the wait before it did not fit into a limit. ``"not_retried"``: it does not retry this error.
-            ``"budget"``: the budget denied it. None: there is no retry around it, the task did not fail, or something
-            else ended it.
-        nested: the Outcome of the Request that its last call returned; None if it returned none.
-        counts: for a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
-        index: for one of the ``items``: its number, from 0; else None.
+        gave_up: why the ``.retry`` around the task did not call it again after a failure:
+
+            - ``"exhausted"``: no retry was left
+            - ``"no_time"``: a timeout around the retry would have expired during the wait before the next attempt
+            - ``"not_retried"``: the retry is not for this error
+            - ``"budget"``: a budget denied the retry
+            - None: there is no retry around the task, the task did not fail, or something else ended it
+        nested: the Outcome of the Request that the last call of the task returned. None if it returned no Request.
+        counts: for a task in an ``each`` or ``expand``, the number of its items by status. Else empty.
+        index: for one of the ``items``, its number, from 0. Else None.
     """
 
     __slots__ = ("_found", "_hedged", "_start", "index", "name")

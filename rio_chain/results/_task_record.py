@@ -38,7 +38,7 @@ KEPT_SPANS = 100
 
 
 class CallRecord:
-    """When one call of a task ran, and how it ended. ``status`` None: it was interrupted."""
+    """When one call of a task ran, and how it ended. ``status`` is None if the call was interrupted."""
 
     __slots__ = ("began", "ended", "error", "replica", "status")
 
@@ -51,7 +51,7 @@ class CallRecord:
 
 
 class TaskRecord:
-    """The record of one task in one run. ``status`` None: its turn has not come; "running": it has no answer yet."""
+    """One task in one run. ``status`` is None before it begins, and "running" until it has an answer."""
 
     __slots__ = (
         "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "started",
