@@ -18,18 +18,16 @@ from rio_chain.results._events import Event, error_name
 
 NO_ERROR = ("succeeded", "cancelled")
 """The statuses that leave that of a span unset. The loser of a hedge is cancelled."""
-BROKEN_OFF = ("cancelled", "failed")
-"""The statuses of a run that may end in the midst of its tasks: by a cancellation, or by a ``SystemExit`` of a body."""
 
 Path = tuple[str, ...]
-Call = tuple[int, int]
-"""Attempt and replica."""
+Call = tuple[Path, int, int]
+"""The path of the task, the attempt and the replica."""
 
 
 class RunSpans:
     """The spans of a run. Its own is current from its beginning to its end."""
 
-    __slots__ = ("_lock", "_open", "_outside", "_tasks", "_unlinked", "_wrapper", "context", "span")
+    __slots__ = ("_attempts", "_lock", "_open", "_outside", "_tasks", "_unlinked", "_wrapper", "context", "span")
 
     def __init__(self, span: Span, wrapper: Callable[[], CallInLane | None]) -> None:
         self.span = span
@@ -38,6 +36,7 @@ class RunSpans:
         self.context = set_span_in_context(span, self._outside)
         self._open: dict[TaskSpan, None] = {}
         self._tasks: dict[Path, TaskSpan] = {}
+        self._attempts: dict[Call, list[AttemptSpan | Event]] = {}  # going on; an Event: one was abandoned as it began
         self._unlinked: dict[Path, list[AttemptSpan]] = {}  # by a task that has not begun, beside which they are made
         self._lock = threading.RLock()  # hedges begin on several threads at once
         attach(self.context)
@@ -105,6 +104,41 @@ class RunSpans:
             attempt.waits = True
             (self._unlinked.setdefault(path, []) if beside is None else beside.unlinked).append(attempt)
 
+    def began(self, attempt: AttemptSpan, event: Event) -> Event | None:
+        """An attempt goes on. Gives the event that it was abandoned, if that came before.
+
+        Several may go on under one number, if a part of the chain is called twice at once: a hedge of an ``each``, or
+        of a task that returns a Request.
+        """
+        with self._lock:
+            going = self._attempts.setdefault(_call_of(event), [])
+            for found in going:
+                if isinstance(found, Event):
+                    going.remove(found)
+                    return found
+            going.append(attempt)
+            return None
+
+    def ended(self, attempt: AttemptSpan) -> None:
+        """The function of an attempt has returned."""
+        call = _call_of(attempt.event)
+        with self._lock:
+            going = self._attempts.get(call, [])
+            if attempt in going:
+                going.remove(attempt)
+                if not going:
+                    del self._attempts[call]
+
+    def abandoned(self, event: Event) -> AttemptSpan | None:
+        """The attempt that this event is about: the first that is open. None: it has not begun."""
+        with self._lock:
+            going = self._attempts.setdefault(_call_of(event), [])
+            for attempt in going:
+                if isinstance(attempt, AttemptSpan) and attempt.open:
+                    return attempt
+            going.append(event)
+            return None
+
     def end_attempt(self, attempt: AttemptSpan, event: Event) -> None:
         """The function of an attempt has ended, or nobody waits for it any more."""
         with self._lock:
@@ -126,7 +160,7 @@ class RunSpans:
 class TaskSpan:
     """The span of a task, around its attempts."""
 
-    __slots__ = ("attempts", "begun", "broke", "context", "first", "hedged", "key", "open", "span", "unlinked")
+    __slots__ = ("begun", "broke", "context", "first", "hedged", "key", "open", "span", "unlinked")
 
     def __init__(self, span: Span, context: Context, key: tuple[int, Path], *, begun: bool) -> None:
         self.span = span
@@ -136,7 +170,6 @@ class TaskSpan:
         self.hedged = False  # hedges of an item run in contexts of their own
         self.context = set_span_in_context(span, context)
         self.broke: Event | None = None  # the end of the call that ended last, if that failed
-        self.attempts: dict[Call, AttemptSpan | Event] = {}  # those that go on; an Event: it was abandoned as it began
         self.first: SpanContext | None = None  # of the call that hedges are made beside
         self.unlinked: list[AttemptSpan] = []  # hedges that began before that call
 
@@ -145,31 +178,30 @@ class TaskSpan:
         if run_ended.status == "failed" and self.broke is not None:
             end_span(self.span, self.broke)
             return
-        if run_ended.status in BROKEN_OFF:
-            self.span.set_attribute("rio_chain.outcome", "cancelled")
+        self.span.set_attribute("rio_chain.outcome", "cancelled")
         self.span.end()
 
 
 class AttemptSpan:
     """The span of an attempt. It is current while the body runs, in the context of that."""
 
-    __slots__ = ("_end", "_open", "event", "outer", "span", "task", "token", "waits")
+    __slots__ = ("_end", "event", "open", "outer", "span", "task", "token", "waits")
 
     def __init__(self, span: Span, event: Event, task: TaskSpan, outer: AttemptSpan | None) -> None:
         self.span = span
         self.event = event
         self.task = task
         self.waits = False  # for its link
-        self._open = True
+        self.open = True
         self._end: tuple[Event, int] | None = None  # what has ended it, and when, while it waits
         self.outer = outer
         self.token = attach(set_span_in_context(span, get_current()))
 
     def end(self, event: Event) -> None:
         """End the span, the first time this is called: by its function, or by the run that waits no more for that."""
-        if not self._open:
+        if not self.open:
             return
-        self._open = False
+        self.open = False
         self.task.broke = event if event.status == "failed" else None
         if self.waits:
             self._end = event, time.time_ns()
@@ -188,6 +220,10 @@ class AttemptSpan:
         return (begun.run, begun.attempt, begun.replica) == (end.run, end.attempt, end.replica) and (
             path_of(begun) == path_of(end)
         )
+
+
+def _call_of(event: Event) -> Call:
+    return path_of(event), event.attempt, event.replica
 
 
 def path_of(event: Event, task: str | None = None) -> Path:

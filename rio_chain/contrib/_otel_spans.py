@@ -103,8 +103,8 @@ class OpenTelemetrySpans:
         task.hedged = task.hedged or event.replica > 0
         run.link(attempt, event)
         self._attempt.set(attempt)
-        gone = task.attempts.setdefault((event.attempt, event.replica), attempt)
-        if isinstance(gone, Event):
+        gone = run.began(attempt, event)
+        if gone is not None:
             run.end_attempt(attempt, gone)
 
     def _attempt_ended(self, event: Event) -> None:
@@ -113,22 +113,18 @@ class OpenTelemetrySpans:
             return  # the observer was added in the middle of it
         self._attempt.set(attempt.outer)
         detach(attempt.token)
-        task = attempt.task
-        task.attempts.pop((event.attempt, event.replica), None)
         run = self._runs.get(event.run)
         if run is None:
             attempt.end(event)
         else:
+            run.ended(attempt)
             run.end_attempt(attempt, event)
 
     def _call_abandoned(self, event: Event) -> None:
         """Its function runs on, maybe for ever. The span has ended, and is still current for that."""
         run = self._runs.get(event.run)
-        task = None if run is None else self._item_at(event) or run.find(event)
-        if run is None or task is None:
-            return
-        attempt = task.attempts.setdefault((event.attempt, event.replica), event)
-        if isinstance(attempt, AttemptSpan):
+        attempt = None if run is None else run.abandoned(event)
+        if run is not None and attempt is not None:
             run.end_attempt(attempt, event)
 
     def _finished(self, event: Event) -> None:

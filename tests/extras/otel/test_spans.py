@@ -126,6 +126,25 @@ def test_a_sync_loser_of_a_hedge_is_cancelled_and_ends_when_it_is_abandoned(trac
 
 
 @pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
+def test_so_does_one_in_a_part_that_is_called_twice_at_once(traced: Traced, name: str) -> None:
+    """Both calls of the item have the same number and path."""
+    never, begun = threading.Event(), threading.Event()
+
+    def first_hangs(number: int) -> int:
+        if not begun.is_set():
+            begun.set()
+            never.wait(5)
+        return number
+
+    chain = (Task(lambda _: [1]).named("items") >> each(Task(first_hangs).named("item"), limit=1)).replica(2, after=10)
+    with Balancer(name, observers=[OpenTelemetryObserver(tracer_provider=traced.provider)]) as balancer:
+        assert balancer.run(chain(0)).unwrap() == [1]
+        ended = traced.named("item attempt")
+        never.set()
+    assert sorted(str(facts(one)[2]["outcome"]) for one in ended) == ["cancelled", "succeeded"]
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
 def test_a_call_that_never_returns_has_a_span(traced: Traced, name: str) -> None:
     never, opened = threading.Event(), threading.Event()
 
