@@ -102,37 +102,37 @@ class UsageError(RioError, RuntimeError):
 
 
 class QueueFull(RioError):
-    """``post`` found the balancer's buffer full. Nothing was accepted.
+    """The balancer's buffer is full, so it did not accept the request.
 
-    ``retry_after``: seconds until those that wait now may have had their turn, if any request has ended yet.
+    ``retry_after`` is the estimated number of seconds until there is room. None if no request has ended yet.
     """
 
     retry_after: float | None = None
 
 
 class Saturated(RioError):
-    """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns.
+    """``max_abandoned`` abandoned calls still run. The balancer accepts no requests until one of them returns.
 
-    ``retry_after``: as that of ``QueueFull``.
+    ``retry_after`` is as in ``QueueFull``.
     """
 
     retry_after: float | None = None
 
 
 class BalancerClosed(RioError, RuntimeError):
-    """The balancer was closed, or its loop has ended; the text says which. Nothing was accepted."""
+    """The balancer was closed, or its event loop has ended; the text says which. The request was not accepted."""
 
 
 class ClientGone(RioError):
-    """The client of a web application has left, so its request was cancelled. There is no one to answer."""
+    """The client of a web application has disconnected, so its request was cancelled. Nobody reads the response."""
 
 
 class DeadlineHeaderError(RioError, ValueError):
-    """A header that ``Deadline.from_headers`` reads is malformed, or was sent more than once. The client is at fault.
+    """A header that ``Deadline.from_headers`` reads is malformed, or was sent more than once. Answer 400.
 
     Attributes:
-        name: of the header, in lower case.
-        rule: what it must be.
+        name: the name of the header, in lower case.
+        rule: what the value must be.
         value: what the client sent, as a short text.
     """
 
@@ -164,7 +164,7 @@ class TaskTimedOut(RioError, TimeoutError):
 
 
 class DeadlineExceeded(RioError, TimeoutError):
-    """The deadline of the run passed. ``where`` says when: in the queue, before the run began, or while it ran."""
+    """The deadline of the run passed. ``where`` is when: in the queue, before the run began, or while it ran."""
 
     def __init__(self, where: str = "while running") -> None:
         super().__init__(where)
@@ -196,7 +196,7 @@ class BridgeFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {describe_error(self.error)}"
+        return f"bridge `{self.bridge}` between `{self.before}` and `{self.after}` failed: {describe_error(self.error)}"
 
 
 class CallbackFailed(RioError):
@@ -209,7 +209,7 @@ class CallbackFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"the {self.role} callable {self.callback} failed: {describe_error(self.error)}"
+        return f"the `{self.role}` callable `{self.callback}` failed: {describe_error(self.error)}"
 
 
 class Skipped(RioError):
@@ -226,7 +226,7 @@ class Skipped(RioError):
 class CircuitOpen(RioError):
     """A breaker refused the call, which was not made.
 
-    ``retry_after`` is the number of seconds until the breaker may allow a call; None means unknown.
+    ``retry_after`` is the number of seconds until the breaker may allow a call, or None if that is unknown.
     """
 
     retry_after: float | None = None
@@ -235,8 +235,8 @@ class CircuitOpen(RioError):
 class LimitExceeded(RioError):
     """A limit refused the call, which was not made.
 
-    ``retry_after`` is the number of seconds until the limit may allow a call; None means unknown. ``keyed``: whether it
-    is a ``Limit`` with a ``key``, so that others may still have room.
+    ``retry_after`` is the number of seconds until the limit may allow a call, or None if that is unknown. ``keyed``
+    says whether it is a ``Limit`` with a ``key``. Then calls with other keys may still have room.
     """
 
     retry_after: float | None = None
@@ -246,7 +246,7 @@ class LimitExceeded(RioError):
 class NotAccepted(RioError):
     """``accept=`` refused a value.
 
-    ``value`` is that value. It is not closed if this is the failure of the whole run.
+    ``value`` is that value. If the run ends with this error, the value is still open: close it if it has a ``close``.
     """
 
     def __init__(self, name: str, value: Any) -> None:
@@ -255,7 +255,7 @@ class NotAccepted(RioError):
         self.value = value
 
     def __str__(self) -> str:
-        return f"the answer of {self.name} was not accepted"
+        return f"the answer of `{self.name}` was not accepted"
 
     def __repr__(self) -> str:
         return f"NotAccepted({self.name!r}, ...)"  # the value may be large or secret
@@ -295,11 +295,11 @@ class ProcessDied(RioError):
 
     def __str__(self) -> str:
         if self.reason is not None:
-            return f"the process of lane {self.lane!r} was killed in {self.name}: {self.reason}"
+            return f"the process of lane {self.lane!r} was killed in `{self.name}`: {self.reason}"
         if self.exitcode is None:
-            return f"{self.name} was not called: the process of lane {self.lane!r} could not be started"
+            return f"`{self.name}` was not called: the process of lane {self.lane!r} could not be started"
         how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
-        return f"the process of lane {self.lane!r} died in {self.name} ({how})"
+        return f"the process of lane {self.lane!r} died in `{self.name}` ({how})"
 
 
 class NotPicklable(RioError, TypeError):
@@ -315,7 +315,7 @@ class NotPicklable(RioError, TypeError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the {self.what} of {self.name} can't be pickled for the process of its lane: {self.reason}"
+        return f"the {self.what} of `{self.name}` can't be pickled for the process of its lane: {self.reason}"
 
 
 class LaneMessageTooLarge(RioError):
@@ -332,7 +332,7 @@ class LaneMessageTooLarge(RioError):
 
     def __str__(self) -> str:
         return (
-            f"the {self.what} of {self.name} takes more than {self.most:,} bytes, the most that a lane carries; send "
+            f"the {self.what} of `{self.name}` takes more than {self.most:,} bytes, the most that a lane carries; send "
             "less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         )
 
