@@ -47,6 +47,7 @@ from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,
+    BatchMismatch,
     BridgeFailed,
     CallbackFailed,
     ChainDefinitionError,
@@ -72,6 +73,7 @@ from rio_chain.errors import (
 )
 from rio_chain.policies import (
     Backoff,
+    Batch,
     Breaker,
     Budget,
     Cache,
@@ -106,6 +108,8 @@ __all__ = [
     "Backoff",
     "Balancer",
     "BalancerClosed",
+    "Batch",
+    "BatchMismatch",
     "Bounds",
     "Breaker",
     "BridgeFailed",

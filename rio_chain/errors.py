@@ -8,7 +8,6 @@ The channel of an error depends on whose fault it is:
   code, or an error of the second group.
 
 Each of them is a ``RioError``, can be pickled, and keeps its data in plain attributes. Numbers are milliseconds.
-milliseconds.
 """
 
 from __future__ import annotations
@@ -19,31 +18,11 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._renamed import names_today
 
 __all__ = [
-    "Abandoned",
-    "BalancerClosed",
-    "BridgeFailed",
-    "CallbackFailed",
-    "ChainDefinitionError",
-    "CircuitOpen",
-    "ClientGone",
-    "DeadlineExceeded",
-    "DeadlineHeaderError",
-    "LaneMessageTooLarge",
-    "LimitExceeded",
-    "NotAccepted",
-    "NotEnoughSuccesses",
-    "NotPicklable",
-    "ProcessDied",
-    "QueueFull",
-    "RioError",
-    "Saturated",
-    "Skipped",
-    "TaskTimedOut",
-    "TicketCancelled",
-    "UnknownTask",
-    "Unstable",
-    "UsageError",
-]
+    "Abandoned", "BalancerClosed", "BatchMismatch", "BridgeFailed", "CallbackFailed", "ChainDefinitionError",
+    "CircuitOpen", "ClientGone", "DeadlineExceeded", "DeadlineHeaderError", "LaneMessageTooLarge", "LimitExceeded",
+    "NotAccepted", "NotEnoughSuccesses", "NotPicklable", "ProcessDied", "QueueFull", "RioError", "Saturated",
+    "Skipped", "TaskTimedOut", "TicketCancelled", "UnknownTask", "Unstable", "UsageError",
+]  # fmt: skip
 
 
 class RioError(Exception):
@@ -104,7 +83,7 @@ class UsageError(RioError, RuntimeError):
 class QueueFull(RioError):
     """The balancer's buffer is full, so it did not accept the request.
 
-    ``retry_after`` is the estimated number of seconds until there is room. None if no request has ended yet.
+    ``retry_after`` estimates the seconds until the requests that wait now have a slot. None if none has ended yet.
     """
 
     retry_after: float | None = None
@@ -277,6 +256,45 @@ class NotEnoughSuccesses(RioError):
     def __str__(self) -> str:
         first = f"; the first error: {describe_error(self.errors[0])}" if self.errors else ""
         return f"{self.succeeded} items succeeded, fewer than the {self.least} required{first}"
+
+
+class BatchMismatch(RioError):
+    """A function in a ``.batch`` did not answer one value for each key. ``task`` is its name, ``keys`` how many it got.
+
+    ``values`` is how many it answered; None where it answered neither a list nor a dict. ``answer`` is the name of the
+    type that it answered, or that of a value in it which has still to be awaited. Where ``missing`` is true it answered
+    a dict without the key of this call: the other calls have theirs.
+    """
+
+    def __init__(self, task: str, keys: int, values: int | None, answer: str, missing: bool = False) -> None:  # noqa: FBT001, FBT002 - `args` make it again
+        super().__init__(task, keys, values, answer, missing)
+        self.task = task
+        self.keys = keys
+        self.values = values
+        self.answer = answer
+        self.missing = missing
+
+    def __str__(self) -> str:
+        keys = f"{self.keys} key{'s' * (self.keys != 1)}"
+        if self.missing:
+            return (
+                f"{self.task} answered no value for this key: its dict has {self.values} values for {keys}; it must "
+                "have each key that was asked for, under None or a Failure if there is no value"
+            )
+        if self.values is None:
+            return (
+                f"{self.task} answered a value of type {self.answer} for {keys}; a function in a batch must return a "
+                "list with one value for each key, in their order, or a dict by key"
+            )
+        if self.answer not in {"list", "dict"}:
+            return (
+                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must "
+                "await them all, as in `await asyncio.gather(...)`, and return what they give"
+            )
+        return (
+            f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "
+            "or a dict by key"
+        )
 
 
 class ProcessDied(RioError):

@@ -1,4 +1,4 @@
-"""The shape of the code, held by walking the syntax trees: who may import whom, and who may touch the world."""
+"""The shape of the code, read from the syntax trees: what may import what, and what may touch the world."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ def map_of_the_package() -> list[str]:
     return [name.rstrip("/") for row in rows for name in row.split(", ")]
 
 
-# What stands later may import what stands earlier. The demo and the command use the package as users do.
+# What is later in the map may import what is earlier. The demo and the command use the package as users do.
 MAP = map_of_the_package()
 COMMANDS = ["demo", "cli", "__main__"]
 LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS]
@@ -168,7 +168,7 @@ def test_these_modules_call_up_through_hooks() -> None:
     }
 
 
-def test_the_package_itself_exports_only_what_stands_below_it() -> None:
+def test_the_package_itself_exports_only_what_is_below_it() -> None:
     targets = {found.target for found in OURS if found.file == "__init__.py"}
     assert targets <= set(LAYERS[: LAYERS.index("__init__")])
 

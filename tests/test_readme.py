@@ -67,10 +67,10 @@ def test_links_lead_to_files() -> None:
 
 
 def test_the_chain_gives_what_the_comments_say(readme: dict[str, Any]) -> None:
-    told = re.search(r"print\(outcome\.unwrap\(\)\) +# (.+)", TEXT)
-    assert told is not None
-    assert readme["printed"].startswith(told[1] + "\n")
-    assert readme["several"] == [told[1]] * 3
+    promised = re.search(r"print\(outcome\.unwrap\(\)\) +# (.+)", TEXT)
+    assert promised is not None
+    assert readme["printed"].startswith(promised[1] + "\n")
+    assert readme["several"] == [promised[1]] * 3
 
 
 def test_the_request_runs_on_the_loop_that_is_there(readme: dict[str, Any]) -> None:

@@ -187,11 +187,11 @@ def _named(name: object) -> str:
 
 
 def seconds_sent(headers: object, names: Iterable[object]) -> float | None:
-    """The least that these headers say is left, in seconds; None: none of them was sent.
+    """The shortest remaining time in these headers, in seconds; None: none of them was sent.
 
     Raises:
         DeadlineHeaderError: one of them can't be read, or was sent more than once.
-        ChainDefinitionError: ``headers`` are none, or a name is none.
+        ChainDefinitionError: ``headers`` are not headers, or a name is not the name of a header.
     """
     readers = {key: _READERS.get(key, _of_milliseconds) for key in (_named(name).lower() for name in names)}
     return min((readers[key](key, value) for key, value in _sent(headers, readers).items()), default=None)
@@ -232,7 +232,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _stripped(value: object) -> str:
-    """Without the blanks that a header's value may have around it. No line break: that is how headers are injected."""
+    """Remove the blanks around the value of a header, but no line breaks: these could be an injected header."""
     return _text(value).strip(" \t") if isinstance(value, (str, bytes)) else ""
 
 

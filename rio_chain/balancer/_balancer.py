@@ -20,12 +20,13 @@ from rio_chain.balancer._dropped import described
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
 from rio_chain.balancer._map_methods import MapMethods
+from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
-from rio_chain.engine._current_run import Run
+from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
 from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
@@ -164,6 +165,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             handed_over(request)
         lifetime = self._lifetime
         admission, observers = lifetime.admission, lifetime.settings.observers
+        if CURRENT.get() is not None:
+            check_not_nested(admission, "arun")
         host = lifetime.host(request, here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
@@ -229,6 +232,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
+        check_not_nested(lifetime.admission, "run")
         host = lifetime.host(request, here=False)
         if host.on_loop_thread():
             raise UsageError("`run` would block the loop that runs the request; write `await balancer.arun(...)`")

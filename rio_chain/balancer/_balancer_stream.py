@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.chain._never_run import handed_over
 from rio_chain.errors import BalancerClosed, QueueFull, Saturated, UsageError
@@ -58,6 +59,7 @@ class BalancerStream(Stream[Out]):
     def _plain_host(self) -> Host:
         self._once()
         handed_over(self._request)
+        check_not_nested(self._lifetime().admission, "stream")
         host = self._lifetime().host(self._request, here=False)
         if host.on_loop_thread():
             raise UsageError("`for` would block the loop that runs the request; write `async for`")
@@ -67,6 +69,7 @@ class BalancerStream(Stream[Out]):
     def _async_host(self) -> Host:
         self._once()
         handed_over(self._request)
+        check_not_nested(self._lifetime().admission, "stream")
         host = self._lifetime().host(self._request, here=True)
         host.check_await()
         return host

@@ -1,4 +1,4 @@
-"""Whether a balancer can serve: what a load balancer or an orchestrator asks of each process."""
+"""Whether a balancer can serve. A load balancer or an orchestrator asks this of each process."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Health:
 
 
 def health_of(lifetime: Lifetime) -> Health:
-    """Its health now."""
+    """The present health of a balancer."""
     settings, admission, binding = lifetime.settings, lifetime.admission, lifetime.binding
     host, queue = binding.host, admission.queue
     if binding.forked:
-        return Health(ready=False, live=False, reason="it lives in the process that this one was forked from")
+        return Health(ready=False, live=False, reason="it was bound before the fork, in the parent")
     if lifetime.dispatcher.gone:
         return Health(ready=False, live=False, reason="its loop has ended")
     if admission.closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from rio_chain.balancer import _mapping
+from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class MapMethods:
             [('1', True), ('x', False)]
         """
         lifetime = self._lifetime
+        check_not_nested(lifetime.admission, "map")
         host = lifetime.binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError(
@@ -122,6 +124,7 @@ class MapMethods:
     ) -> AsyncIterator[Any]:
         """As ``map``, for async code: ``async for outcome in balancer.amap(chain, inputs)``. Same keywords."""
         lifetime = self._lifetime
+        check_not_nested(lifetime.admission, "amap")
         host = lifetime.binding.get(here=True)
         window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
         window.balancer = self

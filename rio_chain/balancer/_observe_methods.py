@@ -1,4 +1,4 @@
-"""``balancer.stats()``, ``health()`` and ``watch()``: what a balancer says of itself."""
+"""``balancer.stats()``, ``health()`` and ``watch()``: the state of a balancer."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class HistogramCounter:
         self.buckets[bisect_left(STEPS, seconds)] += 1
 
     def mean(self) -> float | None:
-        """An upper bound of their mean, in seconds; None where there are none."""
+        """An upper bound of the mean, in seconds; None if nothing was counted."""
         total = sum(self.buckets)
         took: float = sum(map(mul, self.buckets, _BOUNDS))
         return took / total if total else None
@@ -116,9 +116,10 @@ class Stats:
         waits: how long requests waited for their slot.
         runs: how long requests ran.
         succeeded: the number of requests that ended with a value.
-        failed: the number of requests that ended with any error that the next two do not count.
+        failed: the number of requests that ended with any error that the next two do not count,
+            also a ``SystemExit``.
         timed_out: the number of requests that ran out of time, also while they waited for a slot.
-        cancelled: the number of requests that were cancelled, also while they waited, or ended by a BaseException.
+        cancelled: the number of requests that were cancelled, also while they waited, or that Ctrl-C ended.
     """
 
     running: int

@@ -12,7 +12,7 @@ from rio_chain._core.signatures import ONE, Arity, arity, signature_of
 from rio_chain._core.source_text import name_of
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._functions import written
-from rio_chain.chain._nodes import Bridge, Handler, Head, TaskNode
+from rio_chain.chain._nodes import Bridge, Handler, Head, Scope, TaskNode
 from rio_chain.errors import ChainDefinitionError
 
 
@@ -109,7 +109,9 @@ def _arity_of_head(head: Head) -> Arity:
 
 def begins(head: Head) -> str:
     """What a chain begins with, and its parameters, for messages."""
-    return written(head.fn) if isinstance(head, (TaskNode, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
+    if isinstance(head, (TaskNode, Bridge, Handler)):
+        return written(head.fn)
+    return f"{head.policy.builder_call if isinstance(head, Scope) else type(head).__name__.lower()}(...)"
 
 
 def gets_input(fn: Callable[..., Any], primary: ChainSignature) -> bool:

@@ -19,7 +19,7 @@ from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, has_chains, not_a_chain_text
-from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
+from rio_chain.chain._chain_signature import ChainSignature, begins, gets_input, signature_of_heads
 from rio_chain.chain._functions import Filled, filled, is_async, is_generator
 from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope, check_width
 from rio_chain.chain._nodes import (
@@ -229,6 +229,17 @@ def scope(cls: type[Composed], inner: Composed, policy: Policy) -> Any:
     wrapped = Scope(policy, inner.node)
     check_scope(wrapped)
     return checked(cls, wrapped, inner._names)
+
+
+def batched(cls: type[Composed], inner: Composed, batch: Policy) -> Any:
+    """A policy that makes one call of many around a chain, which has to take their inputs as one list."""
+    first = entry(inner)
+    if first.least > 1 or first.most < 1 or first.keywords:
+        raise ChainDefinitionError(
+            f"`.batch` calls `{begins(first.heads[0])}` with a list of inputs, and it can't be called with one value; "
+            "write def fetch_many(keys), which returns a list with one value for each key, or a dict by key"
+        )
+    return scope(cls, inner, batch)
 
 
 def replica(cls: type[Composed], primary: Composed, n: object, after: object, to: object, pick: object) -> Any:  # noqa: PLR0917

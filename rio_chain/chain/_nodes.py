@@ -190,8 +190,9 @@ class Kept:
 
 
 Node = TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope | Named | Each | Expand | Choose | Kept
-Head = TaskNode | Bridge | Each | Expand | Choose | Handler
-"""A node that takes the arguments of a chain. A Handler takes the error before them."""
+FirstNode = TaskNode | Bridge | Each | Expand | Choose | Handler
+Head = FirstNode | Scope
+"""A node that takes the arguments of a chain. A Handler takes the error before them. A Scope here is a batch."""
 OnError = Literal["raise", "keep", "drop"] | AtLeast
 
 
@@ -242,7 +243,7 @@ def heads(node: Node) -> Iterator[Head]:
     stack: list[Node | Handler] = [node]
     while stack:
         one = stack.pop()
-        if isinstance(one, Head):
+        if isinstance(one, FirstNode) or (isinstance(one, Scope) and one.policy.gathers):
             yield one
         elif isinstance(one, (Then, Seq)):
             stack.append(parts(one)[0])

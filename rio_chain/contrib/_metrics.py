@@ -56,6 +56,9 @@ BREAKER = Metric(
 LIMIT = Metric("rio_chain.limit", "Calls that waited for a limit or were refused by it.", ("waited", "refused"))
 CACHE = Metric("rio_chain.cache", "Lookups in caches: hit, miss.", ("hit", "miss"))
 FLIGHT = Metric("rio_chain.single_flight", "Calls that joined one that was under way.", ("joined",))
+BATCH = Metric(
+    "rio_chain.batch", "Calls that joined a batch, and calls that were made for all of one.", ("joined", "sent")
+)
 BUDGET = Metric("rio_chain.budget", "Retries and hedges that a budget denied.", ("denied",))
 CALL = Metric(
     "rio_chain.call",
@@ -79,6 +82,8 @@ COUNTS = {
     "cache_hit": Count(CACHE, "hit"),
     "cache_miss": Count(CACHE, "miss"),
     "flight_joined": Count(FLIGHT, "joined"),
+    "batch_joined": Count(BATCH, "joined"),
+    "batch_sent": Count(BATCH, "sent"),
     "budget_denied": Count(BUDGET, "denied"),
     "call_abandoned": Count(CALL, "abandoned"),
     "call_returned": Count(CALL, "returned"),

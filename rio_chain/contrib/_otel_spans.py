@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
 from opentelemetry.context import attach, detach
-from opentelemetry.trace import get_current_span, get_tracer, get_tracer_provider
+from opentelemetry.trace import Link, SpanContext, get_current_span, get_tracer, get_tracer_provider
 
 from rio_chain._core.lane_wrapper import CallInLane
 from rio_chain.contrib._otel_providers import ProviderWatch
@@ -30,7 +30,7 @@ NAME = "rio_chain"
 class OpenTelemetrySpans:
     """An observer that opens and ends spans."""
 
-    __slots__ = ("_attempt", "_handlers", "_item", "_runs", "_tracer")
+    __slots__ = ("_attempt", "_batch", "_handlers", "_item", "_runs", "_tracer")
 
     def __init__(self, provider: TracerProvider | None) -> None:
         self._tracer = get_tracer(NAME, tracer_provider=provider)
@@ -38,8 +38,13 @@ class OpenTelemetrySpans:
         self._attempt: ContextVar[AttemptSpan | None] = ContextVar("rio_chain_otel_attempt", default=None)
         # The task that an item is at, in the context of the item. Items of an `each` in an `each` have the same path.
         self._item: ContextVar[TaskSpan | None] = ContextVar("rio_chain_otel_item", default=None)
+        # In the context of the call of a batch: its event, and those who wait for it.
+        self._batch: ContextVar[tuple[Event, list[SpanContext]] | None] = ContextVar(
+            "rio_chain_otel_batch", default=None
+        )
         self._handlers: dict[str, Callable[[Event], None]] = {
             "started": self._started,
+            "batch_sent": self._batch_sent,
             "request_started": self._request_started,
             "request_ended": self._request_ended,
             "attempt_started": self._attempt_started,
@@ -67,6 +72,16 @@ class OpenTelemetrySpans:
         run.leave()
         run.end(event)
 
+    def _batch_sent(self, event: Event) -> None:
+        others = [self._runs.get(number) for number in event.runs if number != event.run]
+        self._batch.set((event, [run.span.get_span_context() for run in others if run is not None]))
+
+    def _waiting(self, event: Event) -> list[SpanContext]:
+        """The spans of the other runs that wait for this attempt, as it is one of the call of a batch."""
+        sent, waiting = self._batch.get() or (event, [])
+        same = (sent.run, sent.within) == (event.run, event.within) and sent.task in (None, event.task)
+        return waiting if same else []
+
     def _started(self, event: Event) -> None:
         run = self._runs.get(event.run)
         if run is not None and event.item is not None and event.attempt == 1 and not event.replica:
@@ -82,7 +97,8 @@ class OpenTelemetrySpans:
             attributes["rio_chain.replica"] = event.replica
         if event.item is not None:
             attributes["rio_chain.item"] = event.item
-        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes)
+        links = [Link(context) for context in self._waiting(event)]
+        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes, links=links)
         attempt = AttemptSpan(span, event, task, self._attempt.get())
         task.hedged = task.hedged or event.replica > 0
         run.link(attempt, event)

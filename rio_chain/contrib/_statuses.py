@@ -14,6 +14,7 @@ from rio_chain._core.units import count, escape_nonprintable, flag, short_repr
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,
+    BatchMismatch,
     ChainDefinitionError,
     CircuitOpen,
     ClientGone,
@@ -57,6 +58,7 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     LimitExceeded: (503, "Too many calls at once; try again later."),
     NotAccepted: BACKEND,
     NotEnoughSuccesses: BACKEND,
+    BatchMismatch: BACKEND,
     RioError: UNKNOWN,  # a bridge, a callback, a chain that is written wrongly: the application is at fault
     ConnectionError: BACKEND,
 }
@@ -89,7 +91,7 @@ def respond_to(
     ``ClientGone``, which no client reads                                499
     ``CallbackFailed``, ``BridgeFailed``, all that is not in this table  500
     the error of a task that ended a run; ``NotAccepted``                502
-    ``NotEnoughSuccesses``; a ``ConnectionError``                        502
+    ``NotEnoughSuccesses``, ``BatchMismatch``; a ``ConnectionError``     502
     ``QueueFull``, ``Saturated``, ``BalancerClosed``, ``CircuitOpen``    503
     ``TicketCancelled``, other ``LimitExceeded``                         503
     ``DeadlineExceeded``, ``TaskTimedOut``, ``Abandoned``                504

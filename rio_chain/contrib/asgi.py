@@ -91,15 +91,7 @@ async def handle(
     """
     if DEV_MODE:
         handed_over(request)
-    given: Any = receive
-    if not callable(given):
-        raise ChainDefinitionError(
-            f"`receive` must be the `receive` of an ASGI request, as in handle(request.receive, ...); "
-            f"got {short_repr(given)}"
-        )
-    whose: Any = balancer
-    if not isinstance(whose, Balancer):
-        raise ChainDefinitionError(f"`balancer` must be a Balancer; got {short_repr(whose)}")
+    _check_parties(receive, balancer)
     rt = runtime_here()
     limit = _limited(rt.now, deadline, cap, headers, deadline_header)
     urgency = 0 if priority is None else _urgency(priority)
@@ -122,6 +114,16 @@ async def handle(
 
 _GONE = "the client has left, so its request was cancelled"
 _PRIORITY = "a plain function without arguments that gives a number, as in priority=lambda: 5 if user.paid else 0"
+
+
+def _check_parties(receive: object, balancer: object) -> None:
+    if not callable(receive):
+        raise ChainDefinitionError(
+            f"`receive` must be the `receive` of an ASGI request, as in handle(request.receive, ...); "
+            f"got {short_repr(receive)}"
+        )
+    if not isinstance(balancer, Balancer):
+        raise ChainDefinitionError(f"`balancer` must be a Balancer; got {short_repr(balancer)}")
 
 
 def _decided(_: object) -> bool:

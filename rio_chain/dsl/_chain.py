@@ -82,8 +82,11 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
 
         return bounds(self.plan())
 
-    def lint(self) -> tuple[Finding, ...]:
+    def lint(self, *, workers: int | None = None) -> tuple[Finding, ...]:
         """Find policies that, in their present order, don't do what they seem to do. Each finding has the right code.
+
+        Args:
+            workers: those of the balancer that is to run it. Default: unknown, and nothing is said about that.
 
         Example:
             >>> from rio_chain import Task
@@ -94,7 +97,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         """
         from rio_chain.inspect.lint import lint  # noqa: PLC0415 - only imported when needed
 
-        return lint(self.plan())
+        return lint(self.plan(), workers)
 
     # --- one after the other ------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,
     Backoff,
+    Batch,
     Breaker,
     Budget,
     Cache,
@@ -312,6 +313,55 @@ class PolicyMethods(Composed, Generic[P, Out]):
             _validation.shared(flights, SingleFlight, "single_flight", "SingleFlight()")
         )
         return shared
+
+    @overload
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
+        self: Callable[[list[X]], Request[dict[Any, Result[B, Any]]]],  # pyright: ignore[reportGeneralTypeIssues]
+        batch: Batch,
+        /,
+    ) -> Chain[[X], B]: ...
+    @overload
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
+        self: Callable[[list[X]], Request[dict[Any, B]]],  # pyright: ignore[reportGeneralTypeIssues]
+        batch: Batch,
+        /,
+    ) -> Chain[[X], B]: ...
+    @overload
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
+        self: Callable[[list[X]], Request[list[Result[B, Any]]]],  # pyright: ignore[reportGeneralTypeIssues]
+        batch: Batch,
+        /,
+    ) -> Chain[[X], B]: ...
+    @overload
+    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
+        self: Callable[[list[X]], Request[list[B]]],  # pyright: ignore[reportGeneralTypeIssues]
+        batch: Batch,
+        /,
+    ) -> Chain[[X], B]: ...
+    def batch(self: Any, batch: Any, /) -> Any:
+        """Join calls that come at the same time into one call of the chain to the left, with a list of their inputs.
+
+        It returns a list with one value for each input, in their order, or a dict by input; a value may be a
+        ``Result``, and an exception in the place of a value fails that one call. Each caller gets its own value or
+        error. A policy inside, ``.retry(2).batch(b)``, is for the one call, and one outside, ``.batch(b).retry(2)``,
+        for each caller.
+
+        Where it returns neither, or too few or too many values, each call fails with ``BatchMismatch``.
+
+        Raises:
+            ChainDefinitionError: not a ``Batch``; or the chain to the left does not take one value.
+
+        Example:
+            >>> from rio_chain import Batch, Task, each
+            >>> def fetch_many(ids: list[int]) -> list[str]:
+            ...     return [f"user {id}" for id in ids]
+            >>> user = Task(fetch_many).batch(Batch(size=50))
+            >>> each(user, limit=50)([1, 2]).run().unwrap()
+            ['user 1', 'user 2']
+            >>> Task(sorted).timeout(200).retry(2).batch(Batch())
+            Task(sorted).timeout(200).retry(2).batch(batch)
+        """
+        return _compose.batched(self._wrapped, self, _validation.shared(batch, Batch, "batch", "Batch()"))
 
     def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:
         """Inject faults: make some of the calls slow, or fail. Put it innermost.

@@ -101,6 +101,11 @@ class Run:
         """The error for a run whose limit has passed."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
 
+    @property
+    def number(self) -> int:
+        """The number that its events have."""
+        return 0
+
     # Hooks for an observed run (``_run_events``). They are called only for rare events, which cost time anyway.
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
@@ -222,6 +227,11 @@ class Strand:
     def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - an observed strand uses it
         """The context in which the body of this generator has to run; None: that of the code that reads it."""
         return None
+
+    def idles(self) -> None:
+        """It waits for work that other strands of its race may find."""
+        if self.contender is not None:
+            self.contender.idles()
 
     def pay(self) -> None:
         """The strand goes on, so its race is not decided yet: give back the places that it kept for that case."""

@@ -58,6 +58,7 @@ class EachFlow:
         self.gate = Condition()
         self.alarm: Waiter | None = None
         self.lock = threading.RLock()
+        runner.race.idle = self.gate.waiting
         if isinstance(items, AsyncIterated):
             items.broke = self._broke
 
@@ -93,8 +94,10 @@ class EachFlow:
                     self.busy = True
                 else:
                     waiter = self.gate.enter(strand)
-            strand.pay()
-            if waiter is not None:
+            if waiter is None:
+                strand.pay()
+            else:
+                strand.idles()
                 await waiter.wait()
                 woken = True
                 continue

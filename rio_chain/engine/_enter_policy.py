@@ -39,7 +39,7 @@ class Hit:
 def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) -> tuple[int, Entered | None]:
     """Enter the layers of an ADMIT, the outermost first, up to one that does not let the call in right away.
 
-    Gives the number of that layer, and what it has answered, None: it was not asked yet. -1: all were entered.
+    Returns the number of that layer, and its answer; None: it was not asked yet. -1: all layers were entered.
     """
     pc, depth, value = place
     _, layers, low, high, _, _, shared = op
@@ -60,14 +60,14 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
         deadline = frame.deadline
         frames.append(frame)
     if high - low == 1 and strand.run.log[low] is not None:
-        record_of(strand.run.log, low).status = None  # it waited before, for another attempt
+        record_of(strand.run.log, low).status = None  # an earlier attempt has waited
     return -1, None
 
 
 async def _enter_policies(  # noqa: PLR0917
     strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None
 ) -> Hit | None:
-    """Enter the layers that are left."""
+    """Enter the remaining layers, from ``stuck`` on."""
     pc, _, value = place
     _, layers, low, high, _, outside, shared = entering(op)
     alone = high - low == 1
@@ -99,9 +99,9 @@ async def _enter_policies(  # noqa: PLR0917
 async def admitted(  # noqa: PLR0917
     strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
 ) -> tuple[int, Any]:
-    """Go on where ``enter_at_once`` was stuck: where the walk goes on, and with what.
+    """Go on at the layer where ``enter_at_once`` stopped. Returns where the walk goes on, and the value.
 
-    Where one of the policies has an answer, what it wraps is not called.
+    If one of the policies has an answer, the part inside it is not called.
     """
     hit = await _enter_policies(strand, frames, op, place, stuck, got)
     if hit is None:
@@ -140,7 +140,7 @@ async def _enter_policy(
 
 
 async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:
-    """What a policy that is no user's, and that nobody observes, has answered."""
+    """Follow the answer of a policy that runs no user code, in a run without observers."""
     if isinstance(got, InjectedFault):
         await _hold_up(strand, got)
         return None

@@ -106,6 +106,8 @@ class EventSink:
         reason: str | None = None,
         policy: str | None = None,
         beside: str | None = None,
+        size: int | None = None,
+        runs: tuple[int, ...] = (),
     ) -> None:
         """Report something of one task, or of a branch. From any thread."""
         tell, now, observers = self._tell, self._now, self.observers  # read once: the run may be over at any moment
@@ -132,6 +134,8 @@ class EventSink:
             reason,
             policy,
             beside,
+            size,
+            runs,
         )
         if tell is not None and kind in STREAMED and (self.streams_values or kind != "value"):
             tell(event if self.streams_values or value is None else evolve(event, value=None))

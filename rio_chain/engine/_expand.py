@@ -74,6 +74,7 @@ class Expansion:
         self.running = 0
         self.over = False
         self.gate = Condition()
+        runner.race.idle = self.gate.waiting
         self.lock = threading.RLock()
 
     def by_levels(self, root: Hashable) -> Iterator[PendingItem]:
@@ -135,7 +136,7 @@ class Expansion:
                     self.stop()
                     return None
                 waiter = self.gate.enter(strand)
-            strand.pay()
+            strand.idles()
             await waiter.wait()
 
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:

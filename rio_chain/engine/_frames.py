@@ -316,10 +316,11 @@ async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> floa
     """Seconds to wait before the next attempt. Functions of the user are called as such, by ``ask``."""
     if not RETRIES_WAIT.get():
         return 0.0
-    told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
+    asks = layer.retry_after
+    asked = {} if asks is None else {"retry_after": await ask(strand, "retry_after", asks, error)}
     delays = frame.delays
     elapsed, idle, last = strand.rt.now() - frame.entered, sum(delays), delays[-1] if delays else None
-    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **told)
+    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **asked)
     if isinstance(layer.waits(error), Wait):
         return float(await ask(strand, "backoff", delay))
     return delay()

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple, Self, cast
 from attrs import frozen
 
 from rio_chain._core.source_text import name_of
-from rio_chain.chain._plan import PlannedBridge
+from rio_chain.chain._plan import Node, PlannedBridge
 from rio_chain.policies import Policy, Replica
+from rio_chain.policies._batch import Batch
 
 INF = float("inf")
 FULL = -1  # the depth that enters all layers
 
 # opcodes
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
-KEEP, USE, CHOOSE, EACH, EXPAND, RACED = range(11, 17)
+KEEP, USE, CHOOSE, EACH, EXPAND, RACED, BATCH = range(11, 18)
 # routes: how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, a thread or process is reserved first
 PIN = 5  # as CALL, for a function that is not a task: on the loops, too, a thread is reserved
@@ -225,6 +226,40 @@ class ItemsOp(NamedTuple):
     folded: tuple[Any, PlannedBridge] | None
     """The ``reduce`` right after it, and its place."""
     after: int
+
+
+class BatchOp(NamedTuple):
+    """BATCH: join the calls that become one call of the branch, and wait for a part of its answer."""
+
+    code: int
+    branch: Branch
+    policy: Batch
+    part: BatchedPart
+    outside: tuple[int, ...]
+    """The places of kept values that its tasks use and that come from before it."""
+    after: int
+
+
+class BatchedPart:
+    """What a batch is around. Calls of equal parts join each other, whatever else is in their chains."""
+
+    __slots__ = ("_hash", "node")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        try:
+            self._hash = hash(node)
+        except Exception:  # noqa: BLE001 - of a user's object in it
+            self._hash = 0
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            return isinstance(other, BatchedPart) and (self.node is other.node or bool(self.node == other.node))
+        except Exception:  # noqa: BLE001 - of a user's constant in it
+            return False
 
 
 class ChooseOp(NamedTuple):

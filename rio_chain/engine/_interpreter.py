@@ -17,6 +17,7 @@ from rio_chain._core.awaited import awaited
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
+from rio_chain.engine._batch import run_batched
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall
 from rio_chain.engine._choose import chosen_branch, keyword_values
 from rio_chain.engine._classify_error import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, record_failed_call
@@ -41,6 +42,7 @@ from rio_chain.engine._frames import (
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
+    BATCH,
     BRIDGE,
     CALL,
     CHOOSE,
@@ -289,7 +291,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
 def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
-    """Run one of the rarer instructions. Returns where to go on, and the value; to be awaited if it may wait."""
+    """Run one of the rarer instructions. Returns where to go on and the value, or an awaitable of both."""
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
@@ -309,12 +311,10 @@ def _step(  # noqa: PLR0911 - one for each instruction
         return pc + 1, keyword_values(strand, op, value)
     elif code == CONSTANT:
         return pc + 1, fresh(op.value)
-    return _step_that_waits(strand, ops, place, frames)
+    return _awaited_step(strand, ops, place, frames)
 
 
-async def _step_that_waits(
-    strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
-) -> tuple[int, Any]:
+async def _awaited_step(strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]) -> tuple[int, Any]:
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
@@ -323,6 +323,8 @@ async def _step_that_waits(
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
+    if code == BATCH:
+        return op.after, await run_batched(strand, op, value, partial(_part, ops))
     if code == LEAVE:
         await leave(strand, frames, op.entered_at, value)
     elif code == HANDLER:

@@ -257,6 +257,10 @@ class Condition:
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
 
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
     def enter(self, strand: Strand) -> Waiter:
         """Returns a waiter. Call this under the lock that guards the state, and wait after releasing the lock."""
         waiter = strand.rt.waiter()

@@ -17,10 +17,15 @@ def outside_uses(node: Node) -> tuple[int, ...]:
 
 
 def peeled(node: Node) -> tuple[tuple[Policy, ...], Node]:
-    """The policies around a node, innermost first, and the node without its policies and labels."""
+    """The policies around a node, innermost first, and the node without its policies and labels.
+
+    A policy that gathers calls is a node: the part inside it runs on its own.
+    """
     layers: list[Policy] = []
     while isinstance(node, (Scope, Named)):
         if isinstance(node, Scope):
+            if node.policy.gathers:
+                break
             layers.append(node.policy)
         node = node.inner
     return tuple(reversed(layers)), node

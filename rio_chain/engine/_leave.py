@@ -1,4 +1,4 @@
-"""Leaving the policies that were entered, when what they wrap has answered."""
+"""Leaving the policies that were entered, when the part inside them has answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rio_chain.results._task_record import record_of
 
 
 def leave_in_place(strand: Strand, frames: list[Frame], pc: int, value: Any) -> bool:
-    """As ``leave``, if no policy of the instruction has to look at the value. False: nothing was left."""
+    """As ``leave``, if no policy of the instruction has to check the value. False: no frame was left."""
     for k in range(len(frames) - 1, -1, -1):
         frame = frames[k]
         if frame.place[0] != pc:

@@ -37,6 +37,7 @@ from rio_chain.engine._feeds import feeds_each
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
+    BATCH,
     BRIDGE,
     BRIDGED,
     CALL,
@@ -60,6 +61,8 @@ from rio_chain.engine._instructions import (
     RACED,
     TASK,
     USE,
+    BatchedPart,
+    BatchOp,
     Branch,
     BridgeOp,
     ChooseOp,
@@ -119,21 +122,17 @@ class _Compiler:
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
         self.many = bool(plan.joints)  # False: the plan has no ``each``
-        self.direct = direct
-        self.places = places
-        self.spread = spread
+        self.direct, self.places, self.spread = direct, places, spread
         self.ops: list[Op] = []
         self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
         self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
-        self.bridges = 0
-        self.joints = 0
+        self.bridges = self.joints = 0
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies compiled so far that give the same answer to several calls
         self.before: Node | None = None  # the node right before the next ``each``
-        self.work: list[_Item | Callable[[], None]] = []
+        self.work: list[_Item | Callable[[], None]] = [_Item(self.plan.root, head=self.spread)]
 
     def compile(self) -> Program:
-        self.work.append(_Item(self.plan.root, head=self.spread))
         while self.work:
             item = self.work.pop()
             if isinstance(item, _Item):
@@ -147,7 +146,7 @@ class _Compiler:
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
         return Program(tuple(self.ops), length, limited, kept)
 
-    def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
+    def _node(self, item: _Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
         if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: not layer.needs_task, layers))
@@ -158,6 +157,8 @@ class _Compiler:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
             self._region(layers, _Item(inner, item.head, item.feeds), item.node)
+        elif isinstance(inner, Scope):
+            self._batch(inner)
         elif isinstance(inner, Seq):
             self._seq(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, Kept):
@@ -370,6 +371,17 @@ class _Compiler:
                 self.bridges += 1
             code = EACH if isinstance(node, Each) else EXPAND
             self.ops[at] = ItemsOp(code, branches[0], node, joint, maker, source, folded, len(self.ops))
+
+        self._branches((node.inner,), head=False, done=done)
+
+    def _batch(self, node: Scope) -> None:
+        """BATCH, and the instructions that run for all calls that become one."""
+        batch: Any = node.policy  # a Batch
+
+        def done(at: int, branches: tuple[Branch, ...]) -> None:
+            part = BatchedPart(node.inner)
+            self.ops[at] = BatchOp(BATCH, branches[0], batch, part, outside_uses(part.node), len(self.ops))
+            self.shared += 1
 
         self._branches((node.inner,), head=False, done=done)
 

@@ -8,11 +8,15 @@ it is known whether its end decides the race. A loser that gets a place afterwar
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rio_chain.engine._instructions import ADMIT, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, TASK
+from rio_chain.engine._instructions import ADMIT, BATCH, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, TASK
 from rio_chain.engine._instructions import RACE as COMPETE
 
-BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER})
+if TYPE_CHECKING:
+    from rio_chain.engine._parked import RunLine
+
+BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER, BATCH})
 """The instructions that call functions, or may have to wait."""
 
 
@@ -30,14 +34,18 @@ class Race:
     Attributes:
         decided: whether the other strands are no longer needed.
         left: a token for each strand that has not ended; ``pop`` is atomic.
+        line: the line of execution that it is a part of, where strands of it wait in a batch.
+        idle: how many of its strands wait for work that others of them may find.
     """
 
-    __slots__ = ("around", "decided", "left")
+    __slots__ = ("around", "decided", "idle", "left", "line")
 
     def __init__(self, around: Contender | None, count: int = 0) -> None:
         self.around = around
         self.decided = False
         self.left = [None] * count
+        self.line: RunLine | None = None
+        self.idle: Callable[[], int] | None = None
 
     def expect(self, count: int) -> None:
         """Set the number of strands."""
@@ -72,6 +80,12 @@ class Contender:
         while self.owed:
             self.owed.pop(0)()
 
+    def idles(self) -> None:
+        """The strand waits for work that others of its race may find."""
+        self.pay()
+        if self.race.line is not None:
+            self.race.line.look_at(self.race)
+
     def go_on(self, code: int) -> None:
         """Called before each instruction. Raises ``RaceOver`` if the instruction would begin something in vain."""
         if code in BEGINS:
@@ -85,6 +99,8 @@ class Contender:
         """The strand has ended, and its race knows it. If that ends the race, it may also decide the race around it."""
         race = self.race
         race.left.pop()
+        if race.line is not None and not race.over:
+            race.line.look_at(race)
         if self.owed:
             if race.around is not None and (race.decided or not race.left):
                 race.around.owed.extend(self.owed)

@@ -26,9 +26,9 @@ from rio_chain.results._task_record import Status, TaskRecord
 
 
 class ObservedPart:
-    """What is told of a run, or of a part of it that has a log of its own. It does not keep that log."""
+    """What is reported of a run, or of a part of it that has its own log. It does not keep that log."""
 
-    __slots__ = ("_inside", "_last", "_told", "above", "contended", "contends", "item", "over", "watch")
+    __slots__ = ("_inside", "_last", "_reported", "above", "contended", "contends", "item", "over", "watch")
 
     def __init__(
         self, watch: EventSink, above: ObservedPart | None = None, *, item: int | None = None, contends: bool = False
@@ -36,12 +36,12 @@ class ObservedPart:
         self.watch = watch
         self.above = above  # what it is a part of
         self.item = item
-        self.contends = contends  # it is one of several calls, and how they ended is told above, when they are merged
+        self.contends = contends  # it is one of several calls, and their end is reported above, when they are merged
         self.over = False  # its walk is
         self.contended: dict[int, int] = {}  # the races of each task of which a call runs in this part
         self._inside: dict[int, tuple[int, int]] = {}  # the call of such a task that began last in a part of this one
         self._last = [(0, 0)] * len(watch.plan.tasks)  # of each task: attempt and replica of the call that began last
-        self._told: list[Any] = [None] * len(watch.plan.tasks)  # the status it finished with, if that was told
+        self._reported: list[Any] = [None] * len(watch.plan.tasks)  # the status that was reported as its end
 
     def begins(self, index: int, attempt: int, replica: int) -> None:
         """A call begins."""
@@ -50,7 +50,7 @@ class ObservedPart:
 
     def reached(self, index: int, attempt: int, replica: int) -> None:
         """This call of a task has begun, here or in a part of this one."""
-        self._last[index], self._told[index] = (attempt, replica), None
+        self._last[index], self._reported[index] = (attempt, replica), None
         if self.above is not None:
             self.above.reached_inside(index, attempt, replica)
 
@@ -77,19 +77,19 @@ class ObservedPart:
 
     def failed(self, index: int, error: Any) -> None:
         """An attempt has failed."""
-        self._told[index] = None
+        self._reported[index] = None
         attempt, replica = self._last[index]
         self.watch.tell("attempt_failed", index, self.item, attempt, replica, error=error)
 
     def succeeded(self, index: int, entry: TaskRecord) -> None:
         """There is an answer."""
-        self._told[index] = None
+        self._reported[index] = None
         if index not in self.watch.judged:
             self.finished(index, entry)
 
     def has_finished(self, index: int, entry: TaskRecord) -> bool:
         """Whether it is reported already that its turn ended like this."""
-        return entry.status is not None and entry.status == self._told[index]
+        return entry.status is not None and entry.status == self._reported[index]
 
     def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
         """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
@@ -97,9 +97,9 @@ class ObservedPart:
         if at_last and entry.status is None:
             end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
             end.skip(cause)
-        if self.contends or index in self.contended or end.status in (None, "running", self._told[index]):
+        if self.contends or index in self.contended or end.status in (None, "running", self._reported[index]):
             return
-        self._told[index] = end.status
+        self._reported[index] = end.status
         watch = self.watch
         value = error = None
         if end.status != "succeeded":
@@ -160,31 +160,36 @@ class ObservedRecord(TaskRecord):
 class ObservedRun(Run):
     """A run, or a part of one, that is watched."""
 
-    __slots__ = ("_begun", "_ended", "told")
+    __slots__ = ("_begun", "_ended", "events")
 
     observed = True
 
-    def __init__(self, told: ObservedPart, around: Run | None = None) -> None:
-        super().__init__(told.watch.plan, around)
-        self.told = told
-        self.log = [ObservedRecord(told, index) for index in range(len(self.log))]
+    def __init__(self, events: ObservedPart, around: Run | None = None) -> None:
+        super().__init__(events.watch.plan, around)
+        self.events = events
+        self.log = [ObservedRecord(events, index) for index in range(len(self.log))]
         self._begun = False
         self._ended = [None]  # popped by the first that reports its end
 
+    @property
+    def number(self) -> int:
+        """As ``Run.number``."""
+        return self.events.watch.number
+
     def part(self, item: int | None = None) -> ObservedRun:
         """As ``Run.part``."""
-        told = self.told
+        events = self.events
         if item is not None:
-            part = ObservedRun(ObservedPart(told.watch, told, item=item), self)
+            part = ObservedRun(ObservedPart(events.watch, events, item=item), self)
         else:
-            part = ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+            part = ObservedRun(ObservedPart(events.watch, events, item=events.item, contends=True), self)
         part.step = 0
         return part
 
     def nested(self, plan: Plan, pc: int, index: int | None) -> Run:
-        """As ``Run.nested``. Of that of a bridge a stream is told nothing."""
+        """As ``Run.nested``. A stream gets no events of the Request of a bridge."""
         nested = super().nested(plan, pc, index)
-        watch, item = self.told.watch, self.told.item
+        watch, item = self.events.watch, self.events.item
         if index is None and not watch.observers:
             return nested
         name = None if index is None else self.plan.tasks[index].name
@@ -195,9 +200,9 @@ class ObservedRun(Run):
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""
-        root = self.told.above is None and not self._begun
+        root = self.events.above is None and not self._begun
         if root:
-            watch = self.told.watch
+            watch = self.events.watch
             watch.begin(rt.now)
             if watch.outer:
                 try:
@@ -210,46 +215,46 @@ class ObservedRun(Run):
 
     def blank(self, index: int) -> ObservedRecord:
         """As ``Run.blank``."""
-        return ObservedRecord(self.told, index)
+        return ObservedRecord(self.events, index)
 
     def contend(self, low: int, high: int) -> None:
         """As ``Run.contend``."""
         super().contend(low, high)
-        self.told.contend(low, high)
+        self.events.contend(low, high)
 
     def contended(self, low: int, high: int) -> None:
         """As ``Run.contended``."""
-        self.told.contend_no_more(low, high)
+        self.events.contend_no_more(low, high)
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """As ``Run.hedge_started``."""
-        told = self.told
-        told.watch.tell("hedge_started", index, told.item, attempt=attempt, replica=replica)
+        events = self.events
+        events.watch.tell("hedge_started", index, events.item, attempt=attempt, replica=replica)
 
     def merged(self, low: int, high: int, *, won: bool) -> None:
         """As ``Run.merged``."""
         for index in range(low, high):
             entry: TaskRecord = self.log[index]
-            if index not in self.told.watch.judged and (won or entry.status == "succeeded"):
-                self.told.finished(index, entry)
+            if index not in self.events.watch.judged and (won or entry.status == "succeeded"):
+                self.events.finished(index, entry)
 
     def given_up(self, low: int, high: int) -> None:
         """As ``Run.given_up``."""
         for index in range(low, high):
             entry: Any = self.log[index]
             if isinstance(entry, TaskRecord):
-                self.told.finished(index, entry)
+                self.events.finished(index, entry)
 
     def branch_gave(self, name: str, value: Any) -> None:
         """As ``Run.branch_gave``."""
-        told = self.told
-        if told.watch.values and not told.contends:
-            told.watch.tell("value", None, told.item, branch=name, value=value)
+        events = self.events
+        if events.watch.values and not events.contends:
+            events.watch.tell("value", None, events.item, branch=name, value=value)
 
     def report(self, kind: Kind, index: int | None, **more: Any) -> None:
         """As ``Run.report``."""
-        told = self.told
-        told.watch.tell(kind, index, told.item, **more)
+        events = self.events
+        events.watch.tell(kind, index, events.item, **more)
 
     def ended(self, status: Status, error: Any, elapsed: float) -> None:
         """As ``Run.ended``: the first time it is reported."""
@@ -257,18 +262,18 @@ class ObservedRun(Run):
             self._ended.pop()
         except IndexError:
             return
-        told, self.told = self.told, _OVER  # a ticket keeps this run, and must not keep its observers
+        events, self.events = self.events, _OVER  # a ticket keeps this run, and must not keep its observers
         self.log = [entry.plain() if isinstance(entry, ObservedRecord) else entry for entry in self.log]
-        told.watch.tell("request_ended", None, None, status=status, error=error, elapsed=elapsed)
+        events.watch.tell("request_ended", None, None, status=status, error=error, elapsed=elapsed)
 
     def over(self, cause: Any = None) -> None:
-        """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
-        told = self.told
-        told.over = True
-        is_item = told.above is not None and not told.contends
+        """As ``Run.over``. For an item, the item runner ends and reports what is still open."""
+        events = self.events
+        events.over = True
+        is_item = events.above is not None and not events.contends
         for index, entry in enumerate(self.log):
-            if isinstance(entry, TaskRecord) and not told.has_finished(index, entry):
-                told.finished(index, entry, cause, at_last=told.above is None)
+            if isinstance(entry, TaskRecord) and not events.has_finished(index, entry):
+                events.finished(index, entry, cause, at_last=events.above is None)
             if isinstance(entry, ObservedRecord) and not (is_item and entry.status in (None, "running")):
                 self.log[index] = entry.plain()
 
@@ -283,7 +288,7 @@ class ObservedStrand(Strand):
     def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
         super().__init__(run, rt, slot, parent_deadline)
         # also when it is over; a copy of its context may live on and must not keep the observers
-        self.watch = ref(run.told.watch)
+        self.watch = ref(run.events.watch)
         self._first = first
         self._call: ObservedCall | None = None  # the last one
 
@@ -293,10 +298,10 @@ class ObservedStrand(Strand):
         if not isinstance(run, ObservedRun):
             return fn, route
         attempt = self.rounds + run.log[index].calls + 1
-        run.told.begins(index, attempt, self.replica)
-        if not run.told.watch.observers:
+        run.events.begins(index, attempt, self.replica)
+        if not run.events.watch.observers:
             return fn, route
-        self._call = ObservedCall(self, run.told, index, attempt, fn)
+        self._call = ObservedCall(self, run.events, index, attempt, fn)
         return self._call.routed(route)
 
     def beside_task(self, index: int) -> str:
@@ -352,7 +357,7 @@ def new_run(plan: Plan, own: Sequence[Observer] = (), owner: object = None) -> R
 def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> tuple[Run, Callable[[], None]]:
     """The state to use for a run that has not begun, which tells a stream as well; and what ends the telling."""
     observed = run if isinstance(run, ObservedRun) else ObservedRun(ObservedPart(EventSink(run.plan, None)))
-    watch = observed.told.watch
+    watch = observed.events.watch
     watch.stream_to(tell, values=values)
     return observed, watch.close
 

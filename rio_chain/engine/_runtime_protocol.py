@@ -228,6 +228,12 @@ class Runtime(Protocol):
         """The exceptions that are raised in a body when it is cancelled."""
         ...
 
+    turn: float
+    """Seconds to sleep after which all strands that were ready have gone on: 0 on a loop, which goes round."""
+
+    home: object
+    """The loop where its strands run; None: threads of this process."""
+
     policies: FreshPolicies | None
     """Replaces the policies of the chains that run here; None: the policies themselves are used."""
 

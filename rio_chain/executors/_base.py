@@ -42,6 +42,7 @@ class BaseLoopRuntime(ABC):
     """The common part of the Runtimes of loops: async functions are awaited in place, sync ones run on the pool."""
 
     direct = True
+    turn = 0.0
     places = True
     policies = None
     draw = staticmethod(random.random)

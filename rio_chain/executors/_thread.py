@@ -70,6 +70,8 @@ class ThreadRuntime:
 
     direct = False
     places = False
+    home: object = None
+    turn = 0.001  # threads get the interpreter one after the other
     policies: FreshPolicies | None = None
     lanes = NO_LANES
     look_at = inf

@@ -10,6 +10,7 @@ from rio_chain._renamed import names_today
 from rio_chain.policies._accept import Accept
 from rio_chain.policies._at_least import AtLeast, at_least
 from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait
+from rio_chain.policies._batch import Batch
 from rio_chain.policies._breaker import Breaker
 from rio_chain.policies._budget import Budget
 from rio_chain.policies._cache import Cache
@@ -31,6 +32,7 @@ __all__ = [
     "Accept",
     "AtLeast",
     "Backoff",
+    "Batch",
     "Breaker",
     "Budget",
     "ByClass",

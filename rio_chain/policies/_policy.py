@@ -107,6 +107,8 @@ class Policy:
     """
     key: Any = None
     """A function of the input that returns the ``key`` of the Call."""
+    gathers: int = 0
+    """The most calls that it joins into one, which gets a list of their inputs. 0: it joins none."""
 
     # --- decisions ----------------------------------------------------------------------------------------------
 

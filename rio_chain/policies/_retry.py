@@ -102,7 +102,7 @@ class Retry(Policy):
         previous: float | None = None,
         *,
         draw: Callable[[], float] = random.random,
-        told: object = _ASK_THE_ERROR,
+        retry_after: object = _ASK_THE_ERROR,
         elapsed: float = 0.0,
         idle: float = 0.0,
     ) -> float:
@@ -116,7 +116,7 @@ class Retry(Policy):
             error: the error of the last attempt.
             previous: the previous delay. None if there was none.
             draw: returns random numbers in [0, 1), for the jitter.
-            told: the result of the ``retry_after`` function, if there is one.
+            retry_after: the result of the ``retry_after`` function, if there is one.
             elapsed: seconds since the first attempt began, for a tenacity wait.
             idle: seconds of them that were spent in delays, for a tenacity wait.
         """
@@ -125,7 +125,7 @@ class Retry(Policy):
             own = waits.delay(retry, error, elapsed=elapsed, idle=idle)
         else:
             own = 0.0 if waits is None else waits.delay(retry, draw, previous)
-        asked = parse_retry_after(retry_after_of(error) if told is _ASK_THE_ERROR else told)
+        asked = parse_retry_after(retry_after_of(error) if retry_after is _ASK_THE_ERROR else retry_after)
         if asked is None:
             return own
         return max(own, min(asked, waits.most_asked) if isinstance(waits, Backoff) else asked)

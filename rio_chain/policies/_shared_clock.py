@@ -56,7 +56,7 @@ class Timeline:
             return self._last
 
     def follow(self, clock: Clock) -> None:
-        """Go by this clock from now on. Cheaper than ``now``, where that is not needed."""
+        """Use this clock from now on. It is cheaper than ``now``, for a caller that does not need the time."""
         base = self._base
         if base is None or clock != base[0]:
             self.now(clock)

@@ -36,6 +36,8 @@ Kind = Literal[
     "cache_hit",
     "cache_miss",
     "flight_joined",
+    "batch_joined",
+    "batch_sent",
     "budget_denied",
     "call_abandoned",
     "call_returned",
@@ -85,6 +87,8 @@ class Event:
     | `limit_refused` | a `.limit` refused a call |
     | `cache_hit`, `cache_miss` | a `.cache` had an answer, or had none |
     | `flight_joined` | a call waits for the same call of another run |
+    | `batch_joined` | a call waits for the call that a `.batch` makes for it and others |
+    | `batch_sent` | that call is made, for `size` keys, as a call of the run that waited first |
     | `budget_denied` | a `.budget` did not allow a retry or a hedge |
     | `call_abandoned` | a sync function still runs, and nothing waits for it any more |
     | `call_returned` | that function has returned, after `elapsed` |
@@ -120,6 +124,8 @@ class Event:
         policy: the name of the policy, or the method that added it, such as ``limit``, if it has no name.
         beside: for the ``attempt_started`` of a hedge, or of a call of a ``race`` beside the first, the task with
             which the first call begins. Else None.
+        size: for ``batch_sent``, the number of keys in the call.
+        runs: for ``batch_sent``, the numbers of the observed runs that wait for it, each once.
 
     Example:
         >>> from rio_chain import Task
@@ -145,6 +151,8 @@ class Event:
     reason: str | None = None
     policy: str | None = None
     beside: str | None = None
+    size: int | None = None
+    runs: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"
@@ -167,5 +175,5 @@ class Event:
         if self.reason is not None:
             return f": {self.reason}{calls}"
         kind = "" if error is None else escape_nonprintable(error_name(error))
-        told = kind if status is None else f"{status} ({kind})" if kind else status
-        return (f": {told}" if told else "") + calls
+        how = kind if status is None else f"{status} ({kind})" if kind else status
+        return (f": {how}" if how else "") + calls

@@ -6,6 +6,7 @@ _learned_models                LatencyModels learned from real runs
 _stored_models                 LatencyModels as JSON
 _script, _script_calls         Script: what a backend does, call by call, and its record of each call
 _with_backends                 chain.with_backends
+_batched_answers               what a model answers for a batch
 _arrivals                      when requests arrive
 _random_draws                  random numbers that depend on a place, so that two chains see the same backends
 _stage                         the chain over simulated backends, with new policies

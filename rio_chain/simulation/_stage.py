@@ -33,6 +33,7 @@ from rio_chain.executors.virtual._real_io_guard import explain_real_io
 from rio_chain.results._error_summary import class_of
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation import _faults
+from rio_chain.simulation._batched_answers import answers_batch, for_each_key
 from rio_chain.simulation._call_lifetime import Lasting
 from rio_chain.simulation._latency_models import LatencyModel
 from rio_chain.simulation._random_draws import Draws
@@ -126,6 +127,10 @@ class Stage:
                 backend.reset()  # so that every chain begins with its first step
         loads = tuple(Load(tasks[index].name, index) for index in given)
         made_up = [_stand_in(tasks[load.index], it, load, draws) for load, it in zip(loads, found, strict=True)]
+        listed = answers_batch(chain.plan().root)
+        for k, (load, it) in enumerate(zip(loads, found, strict=True)):
+            if load.index in listed and isinstance(it, LatencyModel):
+                made_up[k] = for_each_key(made_up[k])
         own: Chain[..., Any] = made(type(chain), FreshPolicies().node(flat(chain.node)), None)
         fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
         mute = [

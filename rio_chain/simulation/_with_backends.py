@@ -18,6 +18,7 @@ from rio_chain.chain._nodes import Bridge, Node, TaskNode, flat, heads, parts, w
 from rio_chain.chain._plan import PlannedTask, numbered
 from rio_chain.chain._validation import names_in
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.simulation._batched_answers import answers_batch, for_each_key
 from rio_chain.simulation._latency_models import LatencyModel
 from rio_chain.simulation._script import Script
 
@@ -38,6 +39,12 @@ def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int, *
     tasks = numbered(root, nodes)
     given = {_known(name, tasks, nodes): _backend(name, value, seed) for name, value in backends.items()}
     first = {id(head) for head in heads(root)}
+    models = {name for name, value in backends.items() if isinstance(value, LatencyModel)}
+    listed = answers_batch(root) if models else frozenset[int]()
+    for task in tasks:
+        named = next((name for name in (task.name, task.call.name) if name in given), None)
+        if task.index in listed and named in models:
+            given[task.name] = for_each_key(given[named])
     calls = iter([_replaced(task, given, head=id(task.call) in first) for task in tasks])
     new = _rebuilt(root, calls)
     return made(type(chain), new, names_in(new))

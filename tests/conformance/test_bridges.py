@@ -1,4 +1,4 @@
-"""Bridges: run once per pass, and an error in one is told with the edge it stands on."""
+"""Bridges: run once per pass, and an error in one names its edge."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_star_with_the_wrong_number_is_the_bridges_error(world: World) -> 
     assert type(error.error) is TypeError
 
 
-async def test_an_async_bridge_stands_under_the_limit_around_it(world: World) -> None:
+async def test_an_async_bridge_is_under_the_limit_around_it(world: World) -> None:
     ended = []
 
     async def bridge(x: object) -> object:

@@ -155,7 +155,7 @@ async def test_an_abandoned_call_does_not_hold_up_the_close(world: World) -> Non
         go.set()
 
 
-# --- several who close, and who come too late -------------------------------------------------------------------
+# --- several closes, and requests that come too late -------------------------------------------------------------
 
 
 async def test_a_second_close_waits_for_the_first(world: World, body: Body) -> None:
@@ -260,7 +260,7 @@ async def test_those_in_the_line_of_a_full_buffer_are_answered(world: World, bod
         assert body.calls == 1
 
 
-async def test_a_map_over_a_balancer_that_closes_is_told(world: World) -> None:
+async def test_a_map_over_a_balancer_that_closes_raises(world: World) -> None:
     got: list[object] = []
 
     async def work() -> None:

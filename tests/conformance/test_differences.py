@@ -267,5 +267,5 @@ async def test_the_table_tells_the_truth(world: World, row: str) -> None:
 
 
 @pytest.mark.parametrize("row", MEASURES)
-async def test_every_difference_stands_in_the_table(world: World, row: str) -> None:
+async def test_every_difference_is_in_the_table(world: World, row: str) -> None:
     assert table()[row][world.executor]

@@ -12,7 +12,18 @@ import pytest
 from conformance.harness import World
 from conformance.works import HANG, Source, Works
 
-from rio_chain import BridgeFailed, NotEnoughSuccesses, Task, TaskTimedOut, at_least, each, expand, fan_out, race
+from rio_chain import (
+    BridgeFailed,
+    NotEnoughSuccesses,
+    Request,
+    Task,
+    TaskTimedOut,
+    at_least,
+    each,
+    expand,
+    fan_out,
+    race,
+)
 
 
 class Countdown:
@@ -150,8 +161,14 @@ async def test_an_endless_generator_ends_with_a_failure(world: World, kind: str)
 @pytest.mark.real_time
 async def test_an_endless_generator_ends_with_a_limit(world: World, kind: str) -> None:
     source, works = Source(world), Works(world, cleanup=1)
-    chain = (Task(getattr(source, kind)).named("s") >> each(Task(works.do), limit=5)).timeout(world.short)
-    outcome = await world.run((chain >> Task(works.do).named("after"))(0))
+
+    def request() -> Request[Any]:
+        nonlocal source
+        source = Source(world)
+        chain = (Task(getattr(source, kind)).named("s") >> each(Task(works.do), limit=5)).timeout(world.short)
+        return (chain >> Task(works.do).named("after"))(0)
+
+    outcome = await world.run_until_begun(request, lambda: works.begun)
     assert type(outcome.result.failure()) is TaskTimedOut
     await world.until(lambda: source.closed == 1)  # one that runs on a thread is closed when it comes back
     assert works.running == 0
@@ -376,7 +393,7 @@ async def test_a_generator_is_never_read_twice_in_silence(world: World) -> None:
     assert whole.unwrap() == [0, 1, 2]
 
 
-async def test_a_file_like_iterator_is_left_to_who_opened_it(world: World) -> None:
+async def test_a_file_like_iterator_is_not_closed(world: World) -> None:
     class Stream(ACountdown):
         closed = 0
 

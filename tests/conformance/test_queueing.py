@@ -1,4 +1,4 @@
-"""Standing in the line: aging, a full buffer, and time that is over before a slot comes."""
+"""Waiting in the queue: aging, a full buffer, and a deadline that passes before a slot comes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def check_late(outcome: Outcome[Any]) -> None:
 @pytest.mark.real_time
 async def test_a_slot_that_comes_while_the_loop_is_busy_may_come_too_late(world: World, pool: Pool, how: str) -> None:
     """Time runs out, and the slot is free, before the loop looks at either."""
-    world.not_virtual("its clock stands still while a body blocks")
+    world.not_virtual("its clock does not move while a body blocks")
     asked_all: list[bool] = []
 
     async def blocks(x: object) -> None:

@@ -240,7 +240,7 @@ async def test_abandon_after_is_30_seconds_without_a_balancer(world: World, bodi
     assert 25_000 < left[0] <= 30_000
 
 
-async def test_an_outermost_timeout_stands_in_for_abandon_after(world: World) -> None:
+async def test_an_outermost_timeout_replaces_abandon_after(world: World) -> None:
     async def takes(x: int) -> int:
         await world.pause(40)
         return x

@@ -45,7 +45,7 @@ virtual = st.sampled_from([on_asyncio, on_trio])
 Run = Callable[[Chain[..., Any]], Ran]
 
 
-def told(outcome: Outcome[Any]) -> Played:
+def played_by(outcome: Outcome[Any]) -> Played:
     tasks = [(str(r.status), r.attempts, dict(r.counts)) for r in outcome]
     return Played(said(outcome.result), outcome.elapsed, tasks)
 

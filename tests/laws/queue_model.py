@@ -44,7 +44,7 @@ def poisson(seed: int, many: int, rate: float, service: Draw, priorities: list[i
 
 
 class Sample(NamedTuple):
-    """What became of a load: who was served, in which order, and how long each waited, in ticks."""
+    """What became of a load: in which order customers were served, and how long each waited, in ticks."""
 
     order: list[int]
     waits: list[int]

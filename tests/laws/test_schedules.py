@@ -24,7 +24,7 @@ from attrs import define, evolve, field, frozen
 from laws.dag_memory import Memory
 from laws.dag_model import Played
 from laws.dag_parts import Part, chain_of, named_tasks, numbered
-from laws.dag_runs import told
+from laws.dag_runs import played_by
 from laws.dag_values import RECORD, Record
 from laws.schedules import INPUT, Hopping, Schedule, Yielding, recipe, scheduled, seeds, try_each
 from waiting import eventually
@@ -36,7 +36,7 @@ from rio_chain.results._task_record import Status
 EXECUTORS = ("asyncio", "trio", "thread")
 DEFAULT = {"asyncio": 150, "trio": 150, "thread": 60}
 KINDS = ("timed", "timeless", "timed, cancelled", "timeless, cancelled", "torn")
-"""``torn``: a graph whose outcome hangs on who is first, all at the same instant."""
+"""``torn``: a graph whose outcome depends on which task is first, all at the same instant."""
 AT_ONCE = 4
 ENOUGH = 20
 """Seconds after which nobody will be woken any more; on the loops, of virtual time after everything else."""
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.timeout(60 + 0.3 * int(os.environ.get("RIO_SCHEDULES") 
 
 @frozen
 class Case:
-    """What one seed stands for."""
+    """What one seed decides."""
 
     executor: str
     kind: str
@@ -195,7 +195,7 @@ def check(case: Case, run: Run, *, spared: bool) -> None:
         assert unheard == 0 or (unheard > 0 and case.executor == "thread"), response
     if case.kind == "torn":
         return
-    got = told(run.outcome)
+    got = played_by(run.outcome)
     if not spared and got.result == "-TicketCancelled":
         return
     assert got.result == case.expected.result
@@ -309,12 +309,12 @@ def test_a_race_is_found_and_found_again(executor: str, monkeypatch: pytest.Monk
     with planted(LOST[executor]):
         with pytest.raises(AssertionError) as found:
             search(executor, times=5 if executor == "thread" else 1)  # one in eight that could find it does so
-        told = found.value.__notes__[-1]
-        assert told.startswith("replay: RIO_SCHEDULE_SEED=")
-        seed = told.removeprefix("replay: RIO_SCHEDULE_SEED=").split()[0]
+        played_by = found.value.__notes__[-1]
+        assert played_by.startswith("replay: RIO_SCHEDULE_SEED=")
+        seed = played_by.removeprefix("replay: RIO_SCHEDULE_SEED=").split()[0]
         monkeypatch.setenv("RIO_SCHEDULE_SEED", seed)
         with pytest.raises(AssertionError) as again:
             search(executor)
-        assert again.value.__notes__[-1] == told
+        assert again.value.__notes__[-1] == played_by
         assert executor == "thread" or str(again.value) == str(found.value)
     attempt(executor, int(seed))

@@ -52,7 +52,7 @@ async def pause(seconds: float) -> None:
 
 
 class Bodies:
-    """Functions of one argument, sync and async, that answer, fail, or stay until they are told."""
+    """Functions of one argument, sync and async, that answer, fail, or stay until they are let go."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)

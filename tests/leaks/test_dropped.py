@@ -188,7 +188,7 @@ def test_a_call_that_was_abandoned_does_not_keep_it(
 
 
 class Holder:
-    """The last one who has the balancer; in a cycle, so that only the collector drops it."""
+    """The last holder of the balancer; in a cycle, so that only the collector drops it."""
 
     def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer

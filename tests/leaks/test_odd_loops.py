@@ -222,7 +222,7 @@ def test_a_loop_that_is_closed_by_hand_answers_all(abandoned: Abandoned, body: B
     eventually(lambda: is_idle(abandoned.balancer))
 
 
-def test_a_loop_that_is_closed_by_another_thread_wakes_all_who_wait(abandoned: Abandoned, body: Bodies) -> None:
+def test_a_loop_that_is_closed_by_another_thread_wakes_all_waiters(abandoned: Abandoned, body: Bodies) -> None:
     async def awaits() -> Any:
         return await tickets[0]
 

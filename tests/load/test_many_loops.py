@@ -196,7 +196,7 @@ class Crowd:
         in_threads(VISITORS + 3, self.caller)
 
     def over(self) -> None:
-        """Nobody lost anything, and those who are gone have left no call behind."""
+        """Nothing was lost, and callers that are gone have left no call behind."""
         for visit in self.visits:
             visit.over()
         assert self.ended == 2

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from screens import Kept
+from strands import make, shut
 
+from rio_chain import Balancer
+from rio_chain.executors._thread import ThreadRuntime
 from rio_chain.inspect.live import _screen
 
 
@@ -41,3 +44,18 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     kept = Kept()
     monkeypatch.setattr(_screen, "screen_here", lambda: kept)
     return kept
+
+
+@pytest.fixture
+def rt() -> Iterator[ThreadRuntime]:
+    """A thread runtime with two threads."""
+    made = make()
+    yield made
+    shut(made)
+
+
+@pytest.fixture(scope="module")
+def with_a_lane() -> Iterator[Balancer]:
+    """A balancer with one process in the lane "cpu"."""
+    with Balancer("asyncio", lanes={"cpu": 1}) as balancer:
+        yield balancer

@@ -38,11 +38,11 @@ def a_turn(wake: Callable[[], None] | None = None) -> Turn:
 
 @pytest.mark.parametrize("call", ["admit", "leave", "withdraw", "give_up", "shut", "clear"])
 def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(call: str) -> None:
-    admission, told = Visited(workers=1, buffer=9), list[str]()
+    admission, woken = Visited(workers=1, buffer=9), list[str]()
     holder, waiting = a_turn(), a_turn()
     assert admission.admit(holder, bounded=True)
     assert not admission.admit(waiting, bounded=True)
-    late = a_turn(lambda: told.append(late.state))
+    late = a_turn(lambda: woken.append(late.state))
     admission.visitor = lambda: admission.defer(late.tell)
     calls: dict[str, Callable[[], Any]] = {
         "admit": lambda: admission.admit(a_turn(), bounded=True),
@@ -53,7 +53,7 @@ def test_what_came_in_between_is_done_when_the_call_that_it_interrupted_returns(
         "clear": admission.clear,
     }
     calls[call]()
-    assert told == ["waiting"], "not only when somebody calls next"
+    assert woken == ["waiting"], "not only when somebody calls next"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

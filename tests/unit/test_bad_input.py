@@ -167,7 +167,7 @@ class TestTask:
 
 
 class TestThen:
-    def test_what_stands_right_is_no_function(self) -> None:
+    def test_what_is_right_of_the_arrow_is_no_function(self) -> None:
         refused(lambda: task >> 3, "`>>` takes a Task, a Chain or a function on its right; got 3")
         refused(lambda: task.then(None), "`>>` takes a Task, a Chain or a function on its right; got None")
         refused(lambda: task >> task(1), "got a Request: write the chain without its arguments")

@@ -157,7 +157,7 @@ class TestBridges:
         refused(lambda: compile_plan(plan), "`race` takes tasks; got a bridge: write Task(fn)")
 
 
-def test_what_python_itself_refuses_is_told_of_a_class_that_users_know() -> None:
+def test_what_python_itself_refuses_names_a_class_that_users_know() -> None:
     chain: Any = Task(len)
     with pytest.raises(TypeError, match=r"^Chain\.retry\(\) got an unexpected keyword argument 'times'$"):
         chain.retry(times=3)

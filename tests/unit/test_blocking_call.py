@@ -1,4 +1,4 @@
-"""Places that blocking calls keep when they are given up, and races that are over."""
+"""The permits that abandoned blocking calls keep, and races that are over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rio_chain.engine._race import Contender, Race, RaceOver
 from rio_chain.policies._permit import Permit
 
 
-class Told(Permit):
+class NotingPermit(Permit):
     """Writes down how it ended."""
 
     __slots__ = ("ends", "error")
@@ -36,72 +36,72 @@ class Told(Permit):
 
 @pytest.mark.parametrize("end", [("succeeded", 5), ("failed", "error"), ("dropped",)])
 def test_a_hold_without_calls_ends_with_its_frame(end: tuple[Any, ...]) -> None:
-    told = Told()
-    permit = SharedPermit(told, None)
+    permit_below = NotingPermit()
+    permit = SharedPermit(permit_below, None)
     assert permit.open
     getattr(permit, end[0])(*end[1:])
-    assert (told.ends, permit.open) == ([end], False)
+    assert (permit_below.ends, permit.open) == ([end], False)
     permit.dropped()
-    assert told.ends == [end], "any later call does nothing"
+    assert permit_below.ends == [end], "any later call does nothing"
 
 
 def test_the_last_call_gives_it_back_and_says_how_the_frame_ended() -> None:
-    told = Told()
-    permit = SharedPermit(told, None)
+    permit_below = NotingPermit()
+    permit = SharedPermit(permit_below, None)
     permit.join()
     permit.join()
     permit.leave()
     permit.succeeded(5)
-    assert (told.ends, permit.open) == ([], True)
+    assert (permit_below.ends, permit.open) == ([], True)
     permit.leave()
-    assert (told.ends, permit.open) == ([("succeeded", 5)], False)
+    assert (permit_below.ends, permit.open) == ([("succeeded", 5)], False)
 
 
 def test_an_error_of_a_hold_is_raised_where_somebody_waits_and_reported_where_nobody_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    hooked: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", hooked.append)
     with pytest.raises(LookupError):
-        SharedPermit(Told(LookupError()), None).succeeded(5)
-    permit = SharedPermit(Told(LookupError()), None)
+        SharedPermit(NotingPermit(LookupError()), None).succeeded(5)
+    permit = SharedPermit(NotingPermit(LookupError()), None)
     permit.join()
     permit.succeeded(5)
     permit.leave()
-    assert [args.exc_type for args in told] == [LookupError]
+    assert [args.exc_type for args in hooked] == [LookupError]
 
 
 class TestHeldCall:
     def test_a_call_that_ends_keeps_nothing(self) -> None:
-        told = Told()
-        permit = SharedPermit(told, None)
+        permit_below = NotingPermit()
+        permit = SharedPermit(permit_below, None)
         call = HeldCall(abs)
         assert call(-5) == 5
         call.give_up([permit])
         permit.dropped()
-        assert told.ends == [("dropped",)]
+        assert permit_below.ends == [("dropped",)]
 
     def test_a_call_that_has_not_begun_never_will(self) -> None:
-        told, begun = Told(), list[int]()
-        permit = SharedPermit(told, None)
+        permit_below, begun = NotingPermit(), list[int]()
+        permit = SharedPermit(permit_below, None)
         call = HeldCall(begun.append)
         call.give_up([permit])
         permit.dropped()
-        assert told.ends == [("dropped",)]
+        assert permit_below.ends == [("dropped",)]
         assert call(5) is None
         assert begun == []
-        assert told.ends == [("dropped",)]
+        assert permit_below.ends == [("dropped",)]
 
     @pytest.mark.parametrize("error", [None, OSError(), SystemExit()])
     def test_a_call_that_runs_keeps_what_is_open_until_it_returns(self, error: BaseException | None) -> None:
-        told, over = Told(), SharedPermit(Told(), None)
-        permit = SharedPermit(told, None)
+        permit_below, over = NotingPermit(), SharedPermit(NotingPermit(), None)
+        permit = SharedPermit(permit_below, None)
         over.dropped()
 
         def body() -> None:
             call.give_up([over, permit])
             permit.dropped()
-            assert told.ends == []
+            assert permit_below.ends == []
             if error is not None:
                 raise error
 
@@ -111,12 +111,12 @@ class TestHeldCall:
         else:
             with pytest.raises(type(error)):
                 call()
-        assert told.ends == [("dropped",)]
+        assert permit_below.ends == [("dropped",)]
 
     def test_of_a_giving_up_and_an_end_at_the_same_moment_one_gives_back(self) -> None:
         for _ in range(300):
-            told = Told()
-            permit = SharedPermit(told, None)
+            permit_below = NotingPermit()
+            permit = SharedPermit(permit_below, None)
             call = HeldCall(int)
             both = threading.Barrier(2)
 
@@ -130,25 +130,25 @@ class TestHeldCall:
             both.wait()
             call()
             thread.join()
-            assert told.ends == [("dropped",)]
+            assert permit_below.ends == [("dropped",)]
 
 
 class TestRaces:
     def test_a_place_is_kept_until_the_strand_goes_on(self) -> None:
-        told, contender = Told(), Contender(Race(None, 2))
-        permit = SharedPermit(told, contender)
+        permit_below, contender = NotingPermit(), Contender(Race(None, 2))
+        permit = SharedPermit(permit_below, contender)
         permit.succeeded(5)
         for code in (LEAVE, JUMP, CONSTANT):
             contender.go_on(code)
-        assert (told.ends, permit.open) == ([], True)
+        assert (permit_below.ends, permit.open) == ([], True)
         contender.go_on(TASK)
-        assert (told.ends, permit.open) == ([("succeeded", 5)], False)
+        assert (permit_below.ends, permit.open) == ([("succeeded", 5)], False)
 
     def test_or_until_it_has_ended(self) -> None:
-        told, contender = Told(), Contender(Race(None, 2))
-        SharedPermit(told, contender).failed("error")
+        permit_below, contender = NotingPermit(), Contender(Race(None, 2))
+        SharedPermit(permit_below, contender).failed("error")
         contender.ended()
-        assert told.ends == [("failed", "error")]
+        assert permit_below.ends == [("failed", "error")]
 
     def test_nothing_begins_when_it_is_decided(self) -> None:
         race = Race(None, 2)
@@ -172,23 +172,23 @@ class TestRaces:
 
     @pytest.mark.parametrize("last", [False, True])
     def test_what_ends_a_race_in_a_race_gives_back_later(self, last: bool) -> None:
-        around, told = Contender(Race(None, 2)), Told()
+        around, permit_below = Contender(Race(None, 2)), NotingPermit()
         race = Race(around, 2)
         first, second = Contender(race), Contender(race)
-        SharedPermit(told, second if last else first).succeeded(5)
+        SharedPermit(permit_below, second if last else first).succeeded(5)
         first.ended()
-        assert told.ends == ([] if last else [("succeeded", 5)]), "the other one goes on, so nothing is decided"
+        assert permit_below.ends == ([] if last else [("succeeded", 5)]), "the other one goes on, so nothing is decided"
         second.ended()
         around.go_on(TASK)
-        assert told.ends == [("succeeded", 5)]
+        assert permit_below.ends == [("succeeded", 5)]
 
     def test_so_does_a_winner(self) -> None:
-        around, told = Contender(Race(None, 2)), Told()
+        around, permit_below = Contender(Race(None, 2)), NotingPermit()
         race = Race(around, 2)
         first = Contender(race)
-        SharedPermit(told, first).succeeded(5)
+        SharedPermit(permit_below, first).succeeded(5)
         race.decided = True
         first.ended()
-        assert told.ends == []
+        assert permit_below.ends == []
         around.ended()
-        assert told.ends == [("succeeded", 5)]
+        assert permit_below.ends == [("succeeded", 5)]

@@ -113,7 +113,7 @@ def test_a_change_is_what_one_would_write(before: Any, change: Change, after: An
     assert there.plan().tasks[0].call.fn is fetch
 
 
-def test_what_stands_around_a_task_is_known() -> None:
+def test_what_is_around_a_task_is_known() -> None:
     around = task_policies(plain.replica(2, after=50).timeout(300).retry(2).timeout(900) >> Task(store))["fetch"]
     assert (around.after, around.timeout, around.retries, around.limit) == (0.05, 0.3, 2, 0.3)
 

@@ -1,3 +1,5 @@
+"""The metrics of contrib: which events are counted and timed, with which labels."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,4 @@
-"""What is copied of a constant, what is handed on as it is, and what is refused."""
+"""Which constants of a chain are copied, which are given as they are, and which are refused."""
 
 import threading
 from collections import OrderedDict, defaultdict

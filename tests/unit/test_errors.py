@@ -12,6 +12,7 @@ from rio_chain import errors
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,
+    BatchMismatch,
     BridgeFailed,
     CallbackFailed,
     ChainDefinitionError,
@@ -52,6 +53,11 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (Saturated("20 run"), {}, "20 run"),
     (BalancerClosed("closed"), {}, "closed"),
     (UnknownTask("no task"), {}, "no task"),
+    (
+        BatchMismatch("fetch", 3, 2, "list"),
+        {"task": "fetch", "keys": 3, "values": 2, "answer": "list", "missing": False},
+        "fetch answered 2 values for 3 keys; it must return one for each key, in their order, or a dict by key",
+    ),
     (
         DeadlineHeaderError("x-deadline-ms", "must be a whole number of milliseconds", "'soon'"),
         {"name": "x-deadline-ms", "rule": "must be a whole number of milliseconds", "value": "'soon'"},

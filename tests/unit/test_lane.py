@@ -82,16 +82,10 @@ def win_or_stay(path: Path) -> int:
     return os.getpid()
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Balancer]:
-    with Balancer("asyncio", lanes={"cpu": 1}) as balancer:
-        yield balancer
-
-
 @pytest.fixture
-def balancer(shared: Balancer) -> Iterator[Balancer]:
-    yield shared
-    shared.run(Task(where).lane("cpu")()).unwrap()  # what a test has killed is replaced before the next one begins
+def balancer(with_a_lane: Balancer) -> Iterator[Balancer]:
+    yield with_a_lane
+    with_a_lane.run(Task(where).lane("cpu")()).unwrap()  # what a test has killed is replaced before the next one begins
 
 
 # --- writing it -------------------------------------------------------------------------------------------------
@@ -351,7 +345,7 @@ print("once")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "once\n", "")
 
 
-def test_it_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]

@@ -135,7 +135,7 @@ def test_models_are_values() -> None:
     assert LatencyModel.constant(20).faults == ()
 
 
-def test_a_model_is_told_in_one_line() -> None:
+def test_the_repr_of_a_model_is_one_line() -> None:
     model = LatencyModel.empirical([1, 2, 9]).failing(0.025, Failure("no")).outage(1000, 2000).returning({"id": 7})
     assert repr(model) == (
         "<LatencyModel 3 latencies as measured, median 2 ms, the longest 9 ms; 2.5 % fail with Failure('no'); "

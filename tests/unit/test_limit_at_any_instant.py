@@ -1,4 +1,4 @@
-"""Limits that are over at any reading of the clock: whichever step that hits, it is that limit that answers."""
+"""A limit may be over at any reading of the clock: the run fails with that limit, whichever step it hits."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_third_of_four_timing_out() -> None:
     assert isinstance(outcome.result.failure(), TaskTimedOut)
 
 
-def test_a_bridge_stands_in_the_tasks_after_it() -> None:
+def test_the_error_of_a_bridge_is_in_the_tasks_after_it() -> None:
     outcome = (Task(ok) >> bad >> Task(ok) >> Task(ok))(1).run()
     assert statuses(outcome) == ["succeeded", "skipped", "skipped"]
     error = outcome.result.failure()

@@ -1,4 +1,4 @@
-"""Pictures of chains and of runs: what stands on them, how they are shown in notebooks, and how they are saved."""
+"""Pictures of chains and of runs: what they show, how they are shown in notebooks, and how they are saved."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_picture_looks_as_it_did(name: str) -> None:
 
 
 class TestPlan:
-    def test_policies_stand_on_their_task_in_order(self) -> None:
+    def test_policies_are_on_their_task_in_order(self) -> None:
         box = next(b for b in picture(page.plan()).boxes if b.name == "orders")
         assert [badge.text for badge in box.badges] == ["timeout 200 ms", "retry 2", "timeout 900 ms"]
         assert box.rings == ("time", "again", "time")
@@ -137,7 +137,7 @@ class TestPlan:
             "inline", "else 0", "named", "1 of 2",
         }  # fmt: skip
 
-    def test_it_says_what_it_is_to_those_who_do_not_see_it(self) -> None:
+    def test_it_has_a_text_for_screen_readers(self) -> None:
         tree = ET.fromstring(page.svg())  # noqa: S314 - our own
         assert tree.attrib["role"] == "img"
         title, about = tree.attrib["aria-labelledby"].split()
@@ -376,14 +376,14 @@ class TestTimeline:
         assert [row.critical for row in found.rows] == [True, True, False, True]
         assert render_.said == "failed after 10.0 ms"
 
-    def test_the_critical_path_of_what_stands_in_for_another(self) -> None:
+    def test_the_critical_path_of_a_fallback(self) -> None:
         log: Log = [None, (0.3, 0.4, 1), (0.0, 0.2, 2)]
         note_call(log, 0, 0.0, 0.3).failed(OSError())
         chain = (named("a") | named("b")) & named("c")
         found = timeline(Outcome(chain.plan(), log, (1, 2), (0, 0, 0.4)))
         assert [row.critical for row in found.rows] == [True, True, False]
 
-    def test_who_was_stopped_is_not_who_was_waited_for(self) -> None:
+    def test_a_stopped_branch_is_not_on_the_critical_path(self) -> None:
         stopped = TaskRecord()
         stopped.called(0.0, 0.3)
         stopped.status = "running"
@@ -529,7 +529,7 @@ class TestParts:
     def test_wide_letters_are_wider(self) -> None:
         assert width("mmm", 10) > width("aaa", 10) > width("iii", 10)
 
-    def test_every_status_and_tone_has_a_colour_that_stands_out(self) -> None:
+    def test_every_status_and_tone_has_a_colour_of_its_own(self) -> None:
         """At least 3 to 1, as WCAG asks of shapes, from a light and from a dark page."""
         for name, colour in {**TONES, **STATES}.items():
             for page_ in ("#ffffff", "#111111"):

@@ -183,7 +183,7 @@ class TestRate:
         b.turn.ask(clock)
         assert b.turn.after == pytest.approx(0.1)
 
-    def test_who_comes_helps_those_who_wait(self, clock: FakeClock) -> None:
+    def test_a_call_that_comes_wakes_those_that_wait(self, clock: FakeClock) -> None:
         limit = Limit(rate=10, burst=1)
         let_in(limit, clock)
         a = Waiting(limit, clock)

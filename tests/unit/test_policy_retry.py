@@ -180,8 +180,8 @@ class TestRetryAfter:
 
     def test_what_a_function_said_wins_over_the_attribute(self) -> None:
         retry = Retry(1, backoff=Backoff(base=10, jitter="none", cap=5_000), retry_after=lambda _: None)
-        assert retry.delay(0, RetryAfter(7), told=timedelta(seconds=2)) == 2.0
-        assert retry.delay(0, RetryAfter(7), told=None) == 0.01
+        assert retry.delay(0, RetryAfter(7), retry_after=timedelta(seconds=2)) == 2.0
+        assert retry.delay(0, RetryAfter(7), retry_after=None) == 0.01
 
     def test_an_attribute_that_raises_is_none(self) -> None:
         class Odd(Exception):

@@ -47,7 +47,7 @@ def item_of(request: Request[Any]) -> MapItem[Any]:
 
 
 class Scene:
-    """A Progress on a clock that stands until it is moved, and requests that are answered when one says so."""
+    """A Progress on a clock that a test moves, and requests that are answered when one says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, inputs: Iterable[Any]) -> None:
         self.now = 0.0
@@ -124,7 +124,7 @@ def test_no_news_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ("seconds", "shown"),
     [(0, "0.0 s"), (9.94, "9.9 s"), (12.3, "12 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (7_800, "2 h 10 min")],
 )
-def test_a_time_is_told_as_people_do(seconds: float, shown: str) -> None:
+def test_a_time_is_written_as_people_do(seconds: float, shown: str) -> None:
     assert rough(seconds) == shown
 
 

@@ -1,4 +1,4 @@
-"""What all shared objects have in common: a timeline, no copies, keys, checks, status lines."""
+"""What all policies with a state have in common: one clock, no copies, keys, checks, status lines."""
 
 import copy
 import pickle
@@ -137,7 +137,7 @@ class TestKeys:
         refused(lambda: make(many), rule + "the generator function `many`")
 
 
-def test_a_turn_without_a_wake_can_be_told() -> None:
+def test_a_turn_without_a_wake_can_be_decided() -> None:
     class Waits(PendingPermit):
         def quit(self) -> None:
             self.state = "gone"

@@ -70,7 +70,7 @@ def test_without_arrivals_none_waits_and_each_takes_its_own_time() -> None:
     assert simulation.goodput == pytest.approx(50)
 
 
-def test_those_who_come_together_stand_in_one_line() -> None:
+def test_requests_that_come_together_share_one_queue() -> None:
     simulation = simulate(Task(fetch), {"fetch": EVERY(20)}, arrivals=trace([0, 0, 0, 5]), workers=1)
     assert list(simulation.wait.values) == pytest.approx([0, 20, 40, 55])
     assert list(simulation.latency.values) == pytest.approx([20, 40, 60, 75])
@@ -146,7 +146,7 @@ def test_a_blocking_call_keeps_its_place_under_a_limit_until_it_would_have_ended
     assert often.latency.ordered[-1] == pytest.approx(3_100, abs=5)
 
 
-def test_a_function_may_stand_for_a_task() -> None:
+def test_a_function_may_replace_a_task() -> None:
     async def slow(number: int) -> int:
         await sleep(30 + number)
         return number
@@ -186,7 +186,7 @@ def test_calls_are_counted_for_the_right_task_beside_inline_ones() -> None:
     assert [(load.calls, load.extra, load.failed) for load in loads.values()] == [(6, 3, 6), (3, 0, 0)]
 
 
-def test_what_an_inline_function_misses_in_the_answer_of_a_model_is_told() -> None:
+def test_what_an_inline_function_misses_in_the_answer_of_a_model_is_reported() -> None:
     chain = Task(fetch) >> Task(str.upper).inline()
     with pytest.raises(ChainDefinitionError, match=r"upper, which runs in place, failed: .*'fetch': .*returning"):
         simulate(chain, {"fetch": EVERY(1)})
@@ -201,7 +201,7 @@ def test_bridges_and_predicates_are_called_as_they_are() -> None:
     assert seen == [42]
 
 
-def test_a_bridge_that_fails_is_told_as_what_it_is() -> None:
+def test_a_bridge_that_fails_is_reported_as_such() -> None:
     chain = (Task(fetch) & Task(store)) >> star(lambda a, b: a + b)
     backends = {"fetch": EVERY(1).returning("text"), "store": EVERY(1).returning(5)}
     assert simulate(chain, backends, requests=5).failures == {"BridgeFailed": 5}
@@ -265,7 +265,7 @@ def test_a_script_that_ends_is_raised() -> None:
         simulate(Task(fetch), {"fetch": Script().then(1)}, requests=3)
 
 
-def test_what_a_bridge_misses_in_the_answer_of_a_model_is_told() -> None:
+def test_what_a_bridge_misses_in_the_answer_of_a_model_is_reported() -> None:
     chain = Task(fetch) >> str.upper >> Task(store)
     with pytest.raises(ChainDefinitionError, match=r"bridge upper .* \{'fetch': .*returning\(\.\.\.\)\}"):
         simulate(chain, {"fetch": EVERY(1), "store": EVERY(1)})
@@ -274,7 +274,7 @@ def test_what_a_bridge_misses_in_the_answer_of_a_model_is_told() -> None:
         simulate(chain, {"fetch": EVERY(1)})
 
 
-def test_what_a_first_bridge_misses_in_the_input_is_told() -> None:
+def test_what_a_first_bridge_misses_in_the_input_is_reported() -> None:
     chain = str.upper >> Task(fetch)
     with pytest.raises(ChainDefinitionError, match="give the simulation its `inputs`"):
         simulate(chain, {"fetch": EVERY(1)})

@@ -1,11 +1,12 @@
-"""A slot that comes in the very instant in which time is over: in virtual time, on the loops that have it."""
+"""A slot that is granted at the very instant of the deadline comes too late; in virtual time, on both loops."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from laws.queue_model import SECOND, on_asyncio, on_trio, sleep
+from laws.queue_model import SECOND, sleep
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Balancer, DeadlineExceeded, Task
 

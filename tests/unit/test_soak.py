@@ -69,7 +69,7 @@ def test_all_is_as_promised(executor: str) -> None:
 # --- what is planted --------------------------------------------------------------------------------------------
 
 
-def test_a_ticket_that_is_lost_is_told_with_its_chain_and_where_all_threads_are() -> None:
+def test_a_ticket_that_is_lost_is_reported_with_its_chain_and_all_threads() -> None:
     lost: list[Ticket[Any]] = []
 
     def post(ticket: Ticket[Any], request: Request[Any]) -> Ticket[Any]:

@@ -523,7 +523,7 @@ def test_whatever_the_values_decide_the_repr_builds_it(chain: Chain[..., Any]) -
 @settings(deadline=None)
 @given(st.recursive(tasks, wider, max_leaves=4), st.recursive(tasks, wider, max_leaves=4))
 def test_what_is_used_is_transparent(source: Chain[..., Any], between: Chain[..., Any]) -> None:
-    """Of two chains one of which uses what stands in it everything looks the same but that."""
+    """Of two chains one of which uses what is in it everything looks the same but that."""
     source = (Task(render) & source).named("x")
     plain = source >> between >> Task(greet)
     using = source >> between >> Task(greet).using(user=source)

@@ -12,20 +12,12 @@ from math import inf
 from queue import SimpleQueue
 
 import pytest
-from strands import LATE, Body, begin, crew_of, make, run, shut, told, within
+from strands import LATE, Body, answer_or_late, begin, make, pool_of, run, shut, within
 from waiting import eventually
 
 from rio_chain.engine._runtime_protocol import STOPPED
 from rio_chain.executors._current_strand import current_strand
 from rio_chain.executors._strand_slot import StrandCancelled
-
-
-@pytest.fixture
-def rt():
-    rt = make()
-    yield rt
-    shut(rt)
-
 
 # --- races ------------------------------------------------------------------------------------------------------
 
@@ -66,7 +58,7 @@ def test_the_first_that_decides_stops_those_that_are_called_parked_or_waiting(rt
 
     async def main():
         got = await rt.race([parked, called, decides], lambda result: result == "won")
-        return got, crew_of(rt).abandoned, ran
+        return got, pool_of(rt).abandoned, ran
 
     assert run(rt, main) == ([STOPPED, STOPPED, "won"], 1, [])
     body.open.set()
@@ -179,7 +171,7 @@ def test_nested_races_stop_all_the_way_down(rt):
 
     assert run(rt, main) == [STOPPED, "won"]
     eventually(lambda: rt.live == 0)
-    assert crew_of(rt).abandoned == 1
+    assert pool_of(rt).abandoned == 1
     body.open.set()
 
 
@@ -211,7 +203,7 @@ def test_a_thousand_sleeping_strands_need_two_threads():
 
     ends = [begin(rt, main) for _ in range(1000)]
     assert [end.get(timeout=20) for end in ends] == [3] * 1000
-    assert crew_of(rt).count <= 2
+    assert pool_of(rt).count <= 2
     shut(rt)
 
 
@@ -261,7 +253,7 @@ def test_stops_and_races_from_everywhere_leave_nothing_behind():
         slots.put(slot)
         slot.arm(rt.now() + 0.001 * (1 + number % 4))
         works = [partial(branch, 0.0005 * k) for k in range(4)]
-        await told(slot, lambda: rt.race(works, lambda seconds: seconds == 0.001))
+        await answer_or_late(slot, lambda: rt.race(works, lambda seconds: seconds == 0.001))
         slot.release()
         ended.append(number)
 

@@ -1,4 +1,4 @@
-"""A strand moves its limit without a lock, also at the very moment in which the timer looks at it."""
+"""A strand moves its limit without a lock, also while the timer looks at it."""
 
 from __future__ import annotations
 

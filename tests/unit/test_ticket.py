@@ -1,4 +1,4 @@
-"""Ticket: one answer, told to everybody who waits, wherever they wait."""
+"""Ticket: one answer for everybody who waits for it, on any thread or loop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def an_outcome(ticket: Ticket[Any], reason: str = "why not") -> Any:
 # --- by itself ----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_answer_stands() -> None:
+def test_the_first_answer_is_kept() -> None:
     ticket = a_ticket()
     first = an_outcome(ticket)
     ticket.resolve(first)
@@ -41,7 +41,7 @@ def test_the_first_answer_stands() -> None:
     assert ticket.wait() is ticket.wait(0) is first
 
 
-def test_those_who_come_before_and_after_the_answer_are_called_once() -> None:
+def test_callbacks_before_and_after_the_answer_are_called_once() -> None:
     ticket, called = a_ticket(), list[str]()
     ticket.on_done(lambda: called.append("before"))
     assert called == []
@@ -80,7 +80,7 @@ def test_a_second_call_of_a_waker_does_nothing() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
 @pytest.mark.parametrize("fails", [False, True])
-def test_wherever_a_signal_handler_raises_all_who_wait_are_woken(
+def test_wherever_a_signal_handler_raises_all_waiters_are_woken(
     fails: bool, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # in the callback, it counts as the callback's own
@@ -168,25 +168,25 @@ def test_an_error_that_ended_the_run_is_raised_as_itself_wherever_it_is_asked_fo
 
 
 def test_an_error_that_nobody_asked_for_goes_to_the_excepthook(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
     ticket, error = a_ticket(), SystemExit(3)
     ticket.fail(error)
     del ticket
     gc.collect()
-    assert [args.exc_value for args in told] == [error]
+    assert [args.exc_value for args in reported] == [error]
 
 
 def test_one_that_was_asked_for_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
     ticket = a_ticket()
     ticket.fail(SystemExit(3))
     with pytest.raises(SystemExit):
         ticket.wait()
     del ticket
     gc.collect()
-    assert told == []
+    assert reported == []
 
 
 def test_it_shows_what_it_is_for_and_no_argument() -> None:
@@ -293,7 +293,7 @@ def test_cancelling_what_is_over_changes_nothing(executor: str) -> None:
 
 
 def test_the_reason_is_there_before_it_is_out_of_the_line(gate: Any) -> None:
-    """Its strand may find it withdrawn before the one who cancels it has answered it."""
+    """Its strand may find it withdrawn before its cancel has answered it."""
     with Balancer("asyncio", workers=1) as balancer:
         running = balancer.post(Task(gate.stay)(7))
         ticket = balancer.post(REQUEST, queue_timeout=30_000)

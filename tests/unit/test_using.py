@@ -143,7 +143,7 @@ def test_a_row_is_found_inside_a_longer_one() -> None:
     refused(user >> third >> other >> task, NOT_SURE)
 
 
-def test_two_of_one_function_are_told_apart() -> None:
+def test_two_of_one_function_are_not_mixed_up() -> None:
     a, b = Task(fetch), Task(fetch)
     chain = a >> b >> Task(render).using(user=b)
     assert chain.plan().uses == (("fetch#2", "user", "render"),)

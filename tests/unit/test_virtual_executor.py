@@ -228,15 +228,15 @@ def test_map_drives_the_loop(as_completed: bool) -> None:
 
 def test_a_stream_is_read_while_it_runs() -> None:
     with (Task(slow) >> Task(slow).named("b"))(20).stream(executor=VirtualExecutor()) as events:
-        told = [(event.kind, event.task, event.at) for event in events]
-    assert [(kind, task) for kind, task, _ in told] == [
+        listed = [(event.kind, event.task, event.at) for event in events]
+    assert [(kind, task) for kind, task, _ in listed] == [
         ("started", "slow"),
         ("finished", "slow"),
         ("started", "b"),
         ("finished", "b"),
         ("ended", None),
     ]
-    assert told[-1][2] == pytest.approx(40)
+    assert listed[-1][2] == pytest.approx(40)
 
 
 def test_a_shuffled_order_is_one_of_many_and_the_same_for_a_seed() -> None:
@@ -323,42 +323,37 @@ class Never(PendingPermit):
 
 
 @pytest.mark.parametrize(
-    ("chain", "told"),
+    ("chain", "listed"),
     [
         (Limit(1), "task inner waits for its turn at <Limit 1 at once: 1 running, 1 waiting>"),
         (SingleFlight(key=lambda x: x), "task inner waits for the answer of another call: <SingleFlight by "),
         (Turnstile(), "task inner waits for its turn at <Turnstile>"),
     ],
 )
-def test_a_deadlock_says_who_waits_for_what(chain: Any, told: str) -> None:
+def test_a_deadlock_says_which_task_waits_for_what(chain: Any, listed: str) -> None:
     def policy(task: Any) -> Any:
         return task.single_flight(chain) if isinstance(chain, SingleFlight) else task.limit(chain)
 
     with Balancer("virtual") as balancer:
         with pytest.raises(Deadlock, match="deadlock after 0 ms of virtual time: nothing is ready") as caught:
             balancer.run(nested_in(policy))
-        assert [line[: len(told)] for line in caught.value.waits] == [told]
+        assert [line[: len(listed)] for line in caught.value.waits] == [listed]
         assert balancer.run(Task(slow)(20)).unwrap() == 20, "the others go on"
 
 
 def test_a_body_that_waits_for_a_slot_of_its_own_balancer_is_a_deadlock() -> None:
-    async def outer(x: float) -> Any:
-        await sleep(30)
-        return (await balancer.arun(Task(slow)(x))).result
-
     async def posts(x: float) -> Any:
+        await sleep(30)
         return (await balancer.post(Task(slow)(x))).result
 
     with Balancer("virtual", workers=1) as balancer:
         with pytest.raises(Deadlock) as caught:
-            balancer.run(Task(outer)(7))
-        assert caught.value.ms == pytest.approx(30)
-        assert caught.value.waits == (
-            "task outer waits for one of the 1 slots of its balancer, all of which are taken",
-        )
-        with pytest.raises(Deadlock) as caught:
             balancer.run(Task(posts)(7))
-        assert "task posts waits for <Ticket of slow: open>" in caught.value.waits
+        assert caught.value.ms == pytest.approx(30)
+        assert sorted(caught.value.waits) == [
+            "task posts waits for <Ticket of slow: open>",
+            "task posts waits for one of the 1 slots of its balancer, all of which are taken",
+        ]
 
 
 def test_a_limit_that_was_written_ends_a_deadlock() -> None:
@@ -369,7 +364,7 @@ def test_a_limit_that_was_written_ends_a_deadlock() -> None:
     assert outcome.elapsed == pytest.approx(500)
 
 
-def test_who_waits_for_nothing_of_ours_is_told_with_the_place() -> None:
+def test_a_task_that_waits_for_something_foreign_is_reported_with_the_place() -> None:
     async def hangs(_: int) -> None:
         from rio_chain.executors import waiter_here  # noqa: PLC0415 - as a waiter of a policy of one's own would
 
@@ -419,7 +414,7 @@ async def opens_trio(_: int) -> None:
         (opens_trio, "trio.open_nursery"),
     ],
 )
-def test_what_needs_another_loop_is_told_by_name_and_not_retried(body: Any, name: str) -> None:
+def test_what_needs_another_loop_is_named_and_not_retried(body: Any, name: str) -> None:
     outcome = virtually(Task(body).retry(3)(7))
     error = outcome.result.failure()
     assert type(error) is UsageError
@@ -484,7 +479,7 @@ def test_what_runs_in_virtual_time_is_not_awaited_on_another_loop(loop: Any) -> 
 def test_blocking_inside_of_virtual_time_is_refused() -> None:
     with Balancer("virtual") as balancer:
         outcome = balancer.run(Task(lambda x: balancer.run(Task(echo)(x)))(7))
-        assert "would block the loop" in str(outcome.result.failure())
+        assert "`run` would wait for a second slot" in str(outcome.result.failure())
 
 
 @pytest.mark.parametrize(

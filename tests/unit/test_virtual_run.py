@@ -71,7 +71,7 @@ def test_limits_and_sleeps_are_exact(executor: str) -> None:
 
 
 @on_all
-def test_the_clock_stands_still_while_a_sync_function_runs(executor: str) -> None:
+def test_the_clock_does_not_move_while_a_sync_function_runs(executor: str) -> None:
     def blocks(x: float) -> float:
         time.sleep(0.03)
         return x
@@ -312,7 +312,7 @@ def test_a_deadlock_of_an_async_function() -> None:
             await balancer.arun(Task(outer)(balancer))
 
     async def outer(balancer: Balancer) -> Any:
-        return await balancer.arun(Task(slow)(20))
+        return await balancer.post(Task(slow)(20))
 
     with pytest.raises(Deadlock, match="task outer waits for one of the 1 slots of its balancer"):
         run_virtual(main)

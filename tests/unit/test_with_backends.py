@@ -131,7 +131,7 @@ def test_star_spreads_its_tuple_over_the_replaced_function() -> None:
     assert script.calls[0].args == ([1], 3)
 
 
-def test_a_name_that_stands_twice_means_both_and_a_number_the_one() -> None:
+def test_a_name_that_occurs_twice_means_both_and_a_number_the_one() -> None:
     twice = settle(orders, orders)
     assert [r.unwrap() for r in twice.with_backends({"fetch_orders": lambda q: [9]})("q").run().unwrap()] == [[9], [9]]
     one = twice.with_backends({"fetch_orders": lambda q: [1], "fetch_orders#2": lambda q: [2]})

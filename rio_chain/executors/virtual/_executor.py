@@ -157,6 +157,7 @@ class VirtualRuntime(ThreadRuntime):
     """``Runtime`` on a virtual loop."""
 
     places = True  # no other thread could take over a function that is stuck
+    turn = 0.0  # time moves when all strands wait
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__(loop.pool, AsyncFunctions, loop)

@@ -61,19 +61,23 @@ class Around:
         limit: the smallest of the timeouts, in seconds.
         calls: how often the retries call the part; they multiply.
         budget: whether a budget limits these retries.
+        items: whether the part runs for items.
     """
 
     limit: float = math.inf
     calls: int = 1
     budget: bool = False
+    items: bool = False
 
     def and_(self, node: Node) -> Around:
         """What is around a part of ``node``."""
+        if isinstance(node, (Each, Expand)):
+            return evolve(self, items=True)
         if not isinstance(node, Scope):
             return self
         facts = node.policy.facts()
         budget = self.budget or facts.bounds_extras
-        return Around(min(self.limit, facts.limit), self.calls * facts.calls, budget)
+        return Around(min(self.limit, facts.limit), self.calls * facts.calls, budget, self.items)
 
 
 @frozen(eq=False)
@@ -210,7 +214,8 @@ def stacks(plan: Plan) -> Iterator[PolicyStack]:
             others[:0] = [(other, around) for other in part.parts[1:]]  # a fallback that is a chain
             part = part.parts[0]
         yield PolicyStack(part, tuple(reversed(layers)), around)
-        todo.extend(reversed([*((inner, around) for inner in part.parts), *others]))
+        below = around.and_(part.node)
+        todo.extend(reversed([*((inner, below) for inner in part.parts), *others]))
 
 
 def answers(node: Node) -> Node | None:

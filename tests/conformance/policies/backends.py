@@ -1,4 +1,4 @@
-"""Backends that answer as scripted, and keep a log of who called when and what became of it."""
+"""Backends that answer as scripted, and keep a log of each call: when it began and how it ended."""
 
 from __future__ import annotations
 

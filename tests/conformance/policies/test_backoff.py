@@ -1,4 +1,4 @@
-"""How long a retry waits, by whom it is told, and where it does not wait at all."""
+"""How long a retry waits, which wait an error may ask for, and where there is none."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_tenacity_wait(world: World, wait: Any, expected: tuple[float, .
 
 
 @pytest.mark.parametrize("wait", [lambda _: -1, lambda _: "soon", lambda _: 1 / 0])
-async def test_a_wait_that_gives_nonsense_is_told_as_its_own_failure(world: World, wait: Any) -> None:
+async def test_a_wait_that_gives_nonsense_is_a_callback_failure(world: World, wait: Any) -> None:
     back = backend(world, (0, OSError("x")))
     outcome = await world.run(Task(back.fetch).retry(3, backoff=wait)(7))
     error = outcome.result.failure()
@@ -92,20 +92,20 @@ async def test_a_class_with_a_tenacity_wait(world: World) -> None:
     assert back.started(0, 20)
 
 
-# --- told by the server -----------------------------------------------------------------------------------------
+# --- asked for by the server -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [0.02, "0.02", timedelta(milliseconds=20)])
-async def test_the_error_says_how_long(world: World, told: Any) -> None:
-    back = backend(world, (0, RetryAfter(told)), (0, "a"))
+@pytest.mark.parametrize("asked", [0.02, "0.02", timedelta(milliseconds=20)])
+async def test_the_error_says_how_long(world: World, asked: Any) -> None:
+    back = backend(world, (0, RetryAfter(asked)), (0, "a"))
     outcome = await world.run(Task(back.fetch).retry(1, backoff=Backoff(base=5, jitter="none"))(7))
     assert outcome.result == Success("a")
     assert back.started(0, 20)
 
 
-@pytest.mark.parametrize("told", [0, "0", timedelta(0), "Wed, 21 Oct 2015 07:28:00 GMT", b"0", "soon", 10**400])
-async def test_never_sooner_than_the_backoff_says(world: World, told: Any) -> None:
-    back = backend(world, (0, RetryAfter(told)))
+@pytest.mark.parametrize("asked", [0, "0", timedelta(0), "Wed, 21 Oct 2015 07:28:00 GMT", b"0", "soon", 10**400])
+async def test_never_sooner_than_the_backoff_says(world: World, asked: Any) -> None:
+    back = backend(world, (0, RetryAfter(asked)))
     await world.run(Task(back.fetch).retry(3, backoff=STEADY)(7))
     assert back.started(0, 10, 20, 30)
 
@@ -147,7 +147,7 @@ async def test_a_function_of_the_error_says_it(world: World) -> None:
     assert back.started(0, 20, 30), "None leaves it to the backoff"
 
 
-async def test_a_function_that_raises_is_told_as_its_own_failure(world: World) -> None:
+async def test_a_backoff_function_that_raises_is_a_callback_failure(world: World) -> None:
     back = backend(world, (0, OSError()))
     outcome = await world.run(Task(back.fetch).retry(2, retry_after=lambda _: 1 / 0)(7))
     error = outcome.result.failure()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rio_chain import Balancer, Event, Failure, Task, add_observer, current_attempt, each, expand, fan_out, race
+from rio_chain import Balancer, Batch, Event, Failure, Task, add_observer, current_attempt, each, expand, fan_out, race
 from rio_chain.contrib.otel import OpenTelemetryObserver
 from rio_chain.observers import Observer
 from rio_chain.testing import run_virtual, sleep
@@ -470,3 +470,29 @@ def test_without_a_provider_the_context_stays_as_it_is(executor: Executors) -> N
 
     observer = OpenTelemetryObserver(tracer_provider=trace.NoOpTracerProvider())
     assert executor.run(Task(body).inline()(1), observer).unwrap() is trace.INVALID_SPAN
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
+def test_the_call_of_a_batch_links_the_runs_that_wait_for_it(traced: Traced, name: str) -> None:
+    asked: list[list[int]] = []
+
+    async def fetch_many(keys: list[int]) -> list[int]:
+        asked.append(keys)
+        if len(asked) == 1:
+            raise OSError
+        return keys
+
+    user = Task(fetch_many).retry(1, backoff=None).batch(Batch(size=3, wait=10_000, scope="shared"))
+    with Balancer(name, observers=[OpenTelemetryObserver(tracer_provider=traced.provider)]) as balancer:
+        tickets = [balancer.post(user(key)) for key in (1, 2, 3)]
+        assert [ticket.wait().unwrap() for ticket in tickets] == [1, 2, 3]
+    runs = traced.runs()
+    assert len(runs) == 3
+    attempts = traced.named("fetch_many attempt")
+    assert [len(keys) for keys in asked] == [3, 3]
+    task = traced.only("fetch_many") if len(traced.named("fetch_many")) == 1 else traced.parent(attempts[0])
+    first = traced.parent(task)
+    for attempt in attempts:
+        assert traced.parent(attempt) is task
+        links = {link.context.span_id for link in attempt.links}
+        assert links == {run.context.span_id for run in runs} - {first.context.span_id}

@@ -1,0 +1,44 @@
+"""A function that holds a slot of a balancer, and asks the same balancer to run something and waits for that."""
+
+from __future__ import annotations
+
+from rio_chain.balancer._admission import Admission
+from rio_chain.engine._batch_work import ASKED_FOR
+from rio_chain.engine._current_run import CURRENT, Run
+from rio_chain.errors import UsageError
+
+RIGHT = {
+    "arun": "write `await page(42)`, or return page(42), which run in the same slot",
+    "run": "return page(42), which runs in the same slot, or write `page(42).run()`",
+    "amap": "write `await each(page, limit=10)(inputs)`, or return that, which run in the same slot",
+    "map": "return `each(page, limit=10)(inputs)`, which runs in the same slot",
+    "stream": "write `page(42).stream()`, which needs no slot",
+}
+"""What to write in place of a call."""
+
+
+def check_not_nested(admission: Admission, call: str) -> None:
+    """Refuse it: when all slots are held by such functions, each waits for the others until its limit passes.
+
+    Args:
+        admission: of the balancer.
+        call: what was called: one of ``RIGHT``.
+
+    Raises:
+        UsageError: the text has the right code.
+    """
+    strand = CURRENT.get()
+    if strand is None or not strand.open:
+        return
+    asked_for = ASKED_FOR.get()
+    run: Run | None = strand.run
+    while run is not None:
+        if run in admission.runs:
+            task = strand.run.plan.tasks[strand.at].name
+            raise UsageError(
+                f"`{call}` would wait for a second slot while {task} holds one of the same balancer, so with all slots "
+                "held it waits for itself; "
+                f"{RIGHT[call]}; `post` does not wait"
+            )
+        of_a_batch = asked_for is not None and run is asked_for.run  # then those who wait for it hold slots
+        run = asked_for.leader if asked_for is not None and of_a_batch else run.around
