@@ -259,11 +259,12 @@ class NotEnoughSuccesses(RioError):
 
 
 class BatchMismatch(RioError):
-    """A function in a ``.batch`` did not answer one value for each key. ``task`` is its name, ``keys`` how many it got.
+    """A function in a ``.batch`` did not return one value for each key.
 
-    ``values`` is how many it answered; None where it answered neither a list nor a dict. ``answer`` is the name of the
-    type that it answered, or that of a value in it which has still to be awaited. Where ``missing`` is true it answered
-    a dict without the key of this call: the other calls have theirs.
+    ``task`` is the name of the function, and ``keys`` is the number of keys that it got. ``values`` is the number of
+    values that it returned, or None if it returned neither a list nor a dict. ``answer`` is the name of the type that
+    it returned, or of a value in it that was not awaited. If ``missing`` is true, it returned a dict without the key
+    of this call; the other calls have their values.
     """
 
     def __init__(self, task: str, keys: int, values: int | None, answer: str, missing: bool = False) -> None:  # noqa: FBT001, FBT002 - `args` make it again
@@ -278,21 +279,21 @@ class BatchMismatch(RioError):
         keys = f"{self.keys} key{'s' * (self.keys != 1)}"
         if self.missing:
             return (
-                f"{self.task} answered no value for this key: its dict has {self.values} values for {keys}; it must "
-                "have each key that was asked for, under None or a Failure if there is no value"
+                f"`{self.task}` returned no value for this key: its dict has {self.values} values for {keys}; it must "
+                "have each key that was asked for, with None or a Failure if there is no value"
             )
         if self.values is None:
             return (
-                f"{self.task} answered a value of type {self.answer} for {keys}; a function in a batch must return a "
+                f"`{self.task}` returned a value of type {self.answer} for {keys}; a function in a batch must return a "
                 "list with one value for each key, in their order, or a dict by key"
             )
         if self.answer not in {"list", "dict"}:
             return (
-                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must "
-                "await them all, as in `await asyncio.gather(...)`, and return what they give"
+                f"`{self.task}` returned a value of type {self.answer} for a key, which was not awaited; it must "
+                "await all of them, as in `await asyncio.gather(...)`, and return the values"
             )
         return (
-            f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "
+            f"`{self.task}` returned {self.values} values for {keys}; it must return one for each key, in their order, "
             "or a dict by key"
         )
 

@@ -56,7 +56,7 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         BatchMismatch("fetch", 3, 2, "list"),
         {"task": "fetch", "keys": 3, "values": 2, "answer": "list", "missing": False},
-        "fetch answered 2 values for 3 keys; it must return one for each key, in their order, or a dict by key",
+        "`fetch` returned 2 values for 3 keys; it must return one for each key, in their order, or a dict by key",
     ),
     (
         DeadlineHeaderError("x-deadline-ms", "must be a whole number of milliseconds", "'soon'"),
