@@ -30,6 +30,7 @@ from rio_chain.executors._asyncio import AutojumpLoop
 from rio_chain.executors._current_strand import current_strand
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_slot import Expired, StrandCancelled
+from rio_chain.executors.virtual._executor import end_spawned
 from rio_chain.testing import VirtualExecutor, run_virtual, sleep
 
 NATIVE = ("asyncio", "trio", "virtual")
@@ -160,6 +161,7 @@ class World:
             trio.run(self._on_trio, body, clock=trio.testing.MockClock(autojump_threshold=0) if self.virtual else None)
         elif self.mode == "virtual":
             run_virtual(partial(self._with_balancer, body), self.made)
+            end_spawned(self.made.loop)  # it would go on with the next run, and there is none
         else:
             with asyncio.Runner(loop_factory=AutojumpLoop if self.virtual else None) as runner:
                 runner.run(self._with_balancer(body))

@@ -291,7 +291,10 @@ LOST_COUNT = Lost(
     "Admission",
     "leave",
     (
-        ('goes to the next in line."""\n', 'goes to the next in line."""\n        done = self.done\n'),
+        (
+            'goes to the next turn in the queue."""\n',
+            'goes to the next turn in the queue."""\n        done = self.done\n',
+        ),
         (
             "raise\n        self._after()\n\n    def _drop",
             "raise\n        self._after()\n        self.done = done + 1\n\n    def _drop",
