@@ -225,7 +225,7 @@ class Strand:
         return fn, route
 
     def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - an observed strand uses it
-        """The context in which the body of this generator has to run; None: that of the code that reads it."""
+        """The context in which the body of this generator has to run. None for that of the code that reads it."""
         return None
 
     def idles(self) -> None:

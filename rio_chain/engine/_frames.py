@@ -187,7 +187,7 @@ def around_one_task(frames: list[Frame]) -> bool:
 
 
 async def unwind(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
-    """Pass the error up through the frames until one handles it. Returns where to go on; None: the walk has failed."""
+    """Pass the error up through the frames until one handles it. Returns where to go on, or None if the walk failed."""
     try:
         return await _taken(strand, frames, problem)
     except BaseException:
@@ -303,7 +303,7 @@ def drop(frames: list[Frame]) -> None:
 
 
 async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> GaveUp | None:
-    """The reason why there is no retry after this error; None: a retry is possible."""
+    """The reason why there is no retry after this error. None if a retry is possible."""
     if not layer.left(frame.retries):
         return "exhausted"
     matches = layer.matches(error)

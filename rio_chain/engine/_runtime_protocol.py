@@ -232,10 +232,10 @@ class Runtime(Protocol):
     """Seconds to sleep after which all strands that were ready have gone on: 0 on a loop, which goes round."""
 
     home: object
-    """The loop where its strands run; None: threads of this process."""
+    """The event loop where its strands run. None if they run on threads of this process."""
 
     policies: FreshPolicies | None
-    """Replaces the policies of the chains that run here; None: the policies themselves are used."""
+    """Replaces the policies of the chains that run here. If it is None, the policies themselves are used."""
 
     def now(self) -> float:
         """Seconds on the executor's own clock. From any thread."""

@@ -211,7 +211,7 @@ class _Reader:
         self._ended = False  # whether all events were read
 
     def _next(self) -> Event | None:
-        """The next event; None: there are no more."""
+        """The next event. None if there are no more."""
         if self._ended:
             return None
         event = self._buffer.next()
