@@ -59,7 +59,7 @@ class Attempt(int):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the result of this call is no longer needed: a limit has passed, or its run was cancelled.
+        """Whether the result of this call is no longer needed: a timeout around it expired, or its run was cancelled.
 
         A sync function can't be interrupted. A long one checks this from time to time, from any thread, and stops
         by itself.

@@ -90,7 +90,7 @@ class BatchWork:
             await self._collected(own, group)
             ending = await self._called(own, root.run, group)
         except OuterExpired:
-            pass  # the limits of all callers are over, which they notice themselves
+            pass  # the deadlines of all callers have passed, which they notice themselves
         except BaseException as exc:
             if root.run.stop_error is not None or isinstance(exc, GeneratorExit):
                 raise

@@ -52,7 +52,7 @@ class NestedFail(Fail):
 
 
 class LimitPassed(Exception):
-    """An answer came after its limit, or the limit had passed before the call."""
+    """An answer came after its deadline, or the deadline had passed before the call."""
 
 
 RACE_LOST: Any = object()
@@ -72,7 +72,7 @@ def leave_gate(leave: Callable[[], None]) -> None:
 
 
 class Frame:
-    """One entered policy: where it was entered, around which tasks, and the earliest limit that is open in it."""
+    """One entered policy: where it was entered, around which tasks, and the earliest deadline in it."""
 
     __slots__ = (
         "alone",
@@ -162,7 +162,7 @@ class Frame:
         return plan.title if self.high - self.low == len(plan.tasks) else f"{first} .. {last}"
 
     def expired(self, plan: Plan) -> Exception:
-        """The error when its limit has passed. Only a timeout has one."""
+        """The error when its time has run out. Only a timeout has one."""
         return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
 
 
@@ -238,7 +238,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         frame.retries += 1
         new_round(log, frame.low, frame.high)
         if frame.high - frame.low == 1:
-            record_of(log, frame.low).status = "running"  # a limit that has passed meanwhile ends the task
+            record_of(log, frame.low).status = "running"  # a timeout that has expired meanwhile ends the task
         return True
     for index in range(frame.low, frame.high):
         if log[index] is not None:

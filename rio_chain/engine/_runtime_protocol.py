@@ -77,7 +77,7 @@ class SlotDeadline(Protocol):
 
 
 class Slot(Protocol):
-    """The limits of one strand, as one instant: the earliest limit that is open.
+    """The deadlines of one strand, as one instant: the earliest one.
 
     The hot loop arms the slot without a call if ``alarm`` is checked early enough: it stores ``deadline`` first, then
     reads ``entry_at``, and calls ``arm`` only if that is later.

@@ -36,7 +36,7 @@ SLACK = 1e-4
 
 
 class TrioSlot:
-    """The limits of one strand, as one scope. It is its own alarm, which no timer checks."""
+    """The deadlines of one strand, as one scope. It is its own alarm, which no timer checks."""
 
     __slots__ = ("_at", "_loop", "_scope", "_slack", "_stopped", "deadline")
 
