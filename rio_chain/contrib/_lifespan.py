@@ -132,9 +132,7 @@ def lifespan(
         >>> balancer = Balancer(workers=50)
         >>> life = lifespan(balancer)  # FastAPI(lifespan=life)
     """
-    given: Any = balancer
-    if not isinstance(given, Balancer):
-        raise ChainDefinitionError(f"`balancer` must be a Balancer; got {short_repr(given)}")
+    _check_balancer(balancer)
     if around is not None and not callable(around):
         raise ChainDefinitionError(
             f"`around` must be a lifespan, a function that takes the application and gives an async context manager; "
@@ -162,6 +160,7 @@ def readiness(balancer: Balancer) -> Reply:
         >>> readiness(Balancer(workers=2))
         Reply(status=200, headers={}, detail='ready')
     """
+    _check_balancer(balancer)
     health = balancer.health()
     reason = "the application is stopping" if balancer in _stopping else health.reason
     return Reply(503, {"Retry-After": retry_after()}, f"not ready: {reason}") if reason else Reply(200, {}, "ready")
@@ -176,8 +175,14 @@ def liveness(balancer: Balancer) -> Reply:
         >>> liveness(Balancer(workers=2)).status
         200
     """
+    _check_balancer(balancer)
     health = balancer.health()
     return Reply(200, {}, "live") if health.live else Reply(503, {}, f"not live: {health.reason}")
+
+
+def _check_balancer(balancer: object) -> None:
+    if not isinstance(balancer, Balancer):
+        raise ChainDefinitionError(f"`balancer` must be a Balancer; got {short_repr(balancer)}")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from rio_chain.results._outcome import Outcome
 CLIENT_CLOSED_REQUEST: Final = 499
 """What nginx logs for a client that has left. No client ever reads it."""
 LONGEST_WAIT: Final = 3600.0
-"""Seconds: no answer asks a client to stay away for longer."""
+"""Seconds: a longer estimate counts as this one. With the random part it may be half as much more."""
 SPREAD: Final = 2.0
 """Seconds over which clients that were refused at the same time come again, at least."""
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from rio_chain._core.deadline import Deadline, Headers, seconds_sent
+from rio_chain._core.signatures import arity
 from rio_chain._core.units import Duration, number, seconds, short_repr
 from rio_chain.balancer import Balancer
 from rio_chain.balancer._posted_request import OnFull
@@ -132,7 +133,12 @@ def _decided(_: object) -> bool:
 
 def _urgency(priority: Callable[[], float]) -> float:
     """What the function gives. The function is only checked if that is no number, as the check takes longer."""
-    got: Any = priority() if callable(priority) else None
+    try:
+        got: Any = priority() if callable(priority) else None
+    except TypeError:
+        if arity(priority).takes(0):
+            raise
+        raise ChainDefinitionError(f"`priority` must be {_PRIORITY}; got {short_repr(priority)}") from None
     if type(got) in (int, float):
         return got  # type: ignore[no-any-return]  # a checker does not see that it is one of these
     if inspect.iscoroutine(got):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
-from rio_chain.executors._asyncio_calls import call_on, over
+from rio_chain.executors._asyncio_calls import by_others, call_on, interrupt, over
 from rio_chain.executors._asyncio_race import Loop, race
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
@@ -82,7 +82,7 @@ class AsyncioSlot:
         if self._task is not None and not self._fired:
             self._fired = True
             self._reaper.drop(self.alarm)
-            self._task.cancel()
+            interrupt(self._task, self._base)
 
     def settle(self, error: BaseException | None) -> bool:
         """As ``Slot.settle``."""
@@ -93,7 +93,9 @@ class AsyncioSlot:
             return False
         if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:
             try:
-                raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+                if error is None or isinstance(error, (Exception, asyncio.CancelledError)):
+                    raise by_others(self._task, error, asyncio.CancelledError)
+                raise error
             finally:
                 del error  # its traceback keeps this frame
         return fired

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import STOPPED, Raised
+from rio_chain.executors._asyncio_calls import by_others, interrupt
 from rio_chain.executors._own_context import in_own_context, may_nest
 
 
@@ -67,6 +68,8 @@ class AsyncioRace:
     over: Future | None = None
     _inside = True
     """Whether the last work has not ended yet."""
+    _base = 0
+    """The cancellations of the task that are not ours."""
     _interrupted = False
     """Whether the race has cancelled the last work."""
 
@@ -85,6 +88,7 @@ class AsyncioRace:
         """As ``Runtime.race``."""
         own, inside = self._own, may_nest()
         base, last = own.cancelling(), len(self.works) - inside
+        self._base = base
         got: Any = STOPPED
         interruption: BaseException | None = None
         try:
@@ -104,7 +108,7 @@ class AsyncioRace:
             self.left.difference_update(range(len(self.tasks), last))  # a task could not be made
         self._inside = False
         if (own.uncancel() if self._interrupted else own.cancelling()) > base:
-            interruption = interruption or self._loop.cancelled()  # the work may have swallowed it
+            interruption = by_others(own, interruption, self._loop.cancelled)  # the work may have swallowed it
             self.stop()
         elif interruption is not None:
             got = STOPPED if self._interrupted else Raised(interruption)
@@ -185,7 +189,7 @@ class AsyncioRace:
                 task.cancel()
         if self._inside:
             self._interrupted = True
-            self._own.cancel()
+            interrupt(self._own, self._base)
 
     def _gone(self, index: int, _: object) -> None:
         surely(partial(self.ended, index, STOPPED))

@@ -680,7 +680,7 @@ def test_the_priority_is_what_the_function_gives(executor: str) -> None:
     assert order == ["high", "none", "low"]
 
 
-@pytest.mark.parametrize("priority", [5, 0, "5", True, 2.5, {"x-priority": "5"}])
+@pytest.mark.parametrize("priority", [5, 0, "5", True, 2.5, {"x-priority": "5"}, lambda request: 5])
 def test_a_priority_that_is_no_function_is_refused(priority: Any) -> None:
     async def main(balancer: Balancer) -> None:
         client = Client()

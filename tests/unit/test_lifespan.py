@@ -277,6 +277,9 @@ def test_a_failure_is_reported_and_raised(executor: str, when: str) -> None:
 
 
 def test_another_scope_is_refused() -> None:
+    for check in (readiness, liveness):
+        with pytest.raises(ChainDefinitionError, match="`balancer` must be a Balancer; got 5"):
+            check(5)  # type: ignore[arg-type]
     server, life = Server(), lifespan(Balancer(workers=2))
     with pytest.raises(UsageError, match="`serve` is for scopes of type 'lifespan'; got 'http'"):
         asyncio.run(life.serve({"type": "http"}, server.receive, server.send))
