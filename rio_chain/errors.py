@@ -81,37 +81,37 @@ class UsageError(RioError, RuntimeError):
 
 
 class QueueFull(RioError):
-    """``post`` found the balancer's buffer full. Nothing was accepted.
+    """The balancer's buffer is full, so it did not accept the request.
 
-    ``retry_after``: seconds until the requests that wait now may have had their turn; None if no request has ended yet.
+    ``retry_after`` estimates the seconds until the requests that wait now have a slot. None if none has ended yet.
     """
 
     retry_after: float | None = None
 
 
 class Saturated(RioError):
-    """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns.
+    """``max_abandoned`` abandoned calls still run. The balancer accepts no requests until one of them returns.
 
-    ``retry_after``: as for ``QueueFull``.
+    ``retry_after`` is as in ``QueueFull``.
     """
 
     retry_after: float | None = None
 
 
 class BalancerClosed(RioError, RuntimeError):
-    """The balancer was closed, or its loop has ended; the text says which. Nothing was accepted."""
+    """The balancer was closed, or its event loop has ended; the text says which. The request was not accepted."""
 
 
 class ClientGone(RioError):
-    """The client of a web application has left, so its request was cancelled. There is no one to answer."""
+    """The client of a web application has disconnected, so its request was cancelled. Nobody reads the response."""
 
 
 class DeadlineHeaderError(RioError, ValueError):
-    """A header that ``Deadline.from_headers`` reads is malformed, or was sent more than once. The client is at fault.
+    """A header that ``Deadline.from_headers`` reads is malformed, or was sent more than once. Answer 400.
 
     Attributes:
-        name: of the header, in lower case.
-        rule: what it must be.
+        name: the name of the header, in lower case.
+        rule: what the value must be.
         value: what the client sent, as a short text.
     """
 
@@ -143,7 +143,7 @@ class TaskTimedOut(RioError, TimeoutError):
 
 
 class DeadlineExceeded(RioError, TimeoutError):
-    """The deadline of the run passed. ``where`` says when: in the queue, before the run began, or while it ran."""
+    """The deadline of the run passed. ``where`` is when: in the queue, before the run began, or while it ran."""
 
     def __init__(self, where: str = "while running") -> None:
         super().__init__(where)
@@ -175,7 +175,7 @@ class BridgeFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {describe_error(self.error)}"
+        return f"bridge `{self.bridge}` between `{self.before}` and `{self.after}` failed: {describe_error(self.error)}"
 
 
 class CallbackFailed(RioError):
@@ -188,7 +188,7 @@ class CallbackFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"the {self.role} callable {self.callback} failed: {describe_error(self.error)}"
+        return f"the `{self.role}` callable `{self.callback}` failed: {describe_error(self.error)}"
 
 
 class Skipped(RioError):
@@ -205,7 +205,7 @@ class Skipped(RioError):
 class CircuitOpen(RioError):
     """A breaker refused the call, which was not made.
 
-    ``retry_after`` is the number of seconds until the breaker may allow a call; None means unknown.
+    ``retry_after`` is the number of seconds until the breaker may allow a call, or None if that is unknown.
     """
 
     retry_after: float | None = None
@@ -214,8 +214,8 @@ class CircuitOpen(RioError):
 class LimitExceeded(RioError):
     """A limit refused the call, which was not made.
 
-    ``retry_after`` is the number of seconds until the limit may allow a call; None means unknown. ``keyed``: whether
-    the ``Limit`` has a ``key``, so that calls with other keys may still be allowed.
+    ``retry_after`` is the number of seconds until the limit may allow a call, or None if that is unknown. ``keyed``
+    says whether it is a ``Limit`` with a ``key``. Then calls with other keys may still have room.
     """
 
     retry_after: float | None = None
@@ -225,7 +225,7 @@ class LimitExceeded(RioError):
 class NotAccepted(RioError):
     """``accept=`` refused a value.
 
-    ``value`` is that value. It is not closed if this is the failure of the whole run.
+    ``value`` is that value. If the run ends with this error, the value is still open: close it if it has a ``close``.
     """
 
     def __init__(self, name: str, value: Any) -> None:
@@ -234,7 +234,7 @@ class NotAccepted(RioError):
         self.value = value
 
     def __str__(self) -> str:
-        return f"the answer of {self.name} was not accepted"
+        return f"the answer of `{self.name}` was not accepted"
 
     def __repr__(self) -> str:
         return f"NotAccepted({self.name!r}, ...)"  # the value may be large or secret
@@ -259,11 +259,12 @@ class NotEnoughSuccesses(RioError):
 
 
 class BatchMismatch(RioError):
-    """A function in a ``.batch`` did not answer one value for each key. ``task`` is its name, ``keys`` how many it got.
+    """A function in a ``.batch`` did not return one value for each key.
 
-    ``values`` is how many it answered; None where it answered neither a list nor a dict. ``answer`` is the name of the
-    type that it answered, or that of a value in it which has still to be awaited. Where ``missing`` is true it answered
-    a dict without the key of this call: the other calls have theirs.
+    ``task`` is the name of the function, and ``keys`` is the number of keys that it got. ``values`` is the number of
+    values that it returned, or None if it returned neither a list nor a dict. ``answer`` is the name of the type that
+    it returned, or of a value in it that was not awaited. If ``missing`` is true, it returned a dict without the key
+    of this call; the other calls have their values.
     """
 
     def __init__(self, task: str, keys: int, values: int | None, answer: str, missing: bool = False) -> None:  # noqa: FBT001, FBT002 - `args` make it again
@@ -278,21 +279,21 @@ class BatchMismatch(RioError):
         keys = f"{self.keys} key{'s' * (self.keys != 1)}"
         if self.missing:
             return (
-                f"{self.task} answered no value for this key: its dict has {self.values} values for {keys}; it must "
-                "have each key that was asked for, under None or a Failure if there is no value"
+                f"`{self.task}` returned no value for this key: its dict has {self.values} values for {keys}; it must "
+                "have each key that was asked for, with None or a Failure if there is no value"
             )
         if self.values is None:
             return (
-                f"{self.task} answered a value of type {self.answer} for {keys}; a function in a batch must return a "
+                f"`{self.task}` returned a value of type {self.answer} for {keys}; a function in a batch must return a "
                 "list with one value for each key, in their order, or a dict by key"
             )
         if self.answer not in {"list", "dict"}:
             return (
-                f"{self.task} answered a value of type {self.answer} for a key, which nobody has awaited; it must "
-                "await them all, as in `await asyncio.gather(...)`, and return what they give"
+                f"`{self.task}` returned a value of type {self.answer} for a key, which was not awaited; it must "
+                "await all of them, as in `await asyncio.gather(...)`, and return the values"
             )
         return (
-            f"{self.task} answered {self.values} values for {keys}; it must return one for each key, in their order, "
+            f"`{self.task}` returned {self.values} values for {keys}; it must return one for each key, in their order, "
             "or a dict by key"
         )
 
@@ -313,11 +314,11 @@ class ProcessDied(RioError):
 
     def __str__(self) -> str:
         if self.reason is not None:
-            return f"the process of lane {self.lane!r} was killed in {self.name}: {self.reason}"
+            return f"the process of lane {self.lane!r} was killed in `{self.name}`: {self.reason}"
         if self.exitcode is None:
-            return f"{self.name} was not called: the process of lane {self.lane!r} could not be started"
+            return f"`{self.name}` was not called: the process of lane {self.lane!r} could not be started"
         how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
-        return f"the process of lane {self.lane!r} died in {self.name} ({how})"
+        return f"the process of lane {self.lane!r} died in `{self.name}` ({how})"
 
 
 class NotPicklable(RioError, TypeError):
@@ -333,7 +334,7 @@ class NotPicklable(RioError, TypeError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the {self.what} of {self.name} can't be pickled for the process of its lane: {self.reason}"
+        return f"the {self.what} of `{self.name}` can't be pickled for the process of its lane: {self.reason}"
 
 
 class LaneMessageTooLarge(RioError):
@@ -350,7 +351,7 @@ class LaneMessageTooLarge(RioError):
 
     def __str__(self) -> str:
         return (
-            f"the {self.what} of {self.name} takes more than {self.most:,} bytes, the most that a lane carries; send "
+            f"the {self.what} of `{self.name}` takes more than {self.most:,} bytes, the most that a lane carries; send "
             "less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         )
 

@@ -68,10 +68,10 @@ class Deadline:
 
     @classmethod
     def current(cls) -> Deadline:
-        """The earliest limit around the function that calls this. A run that begins there inherits it.
+        """The earliest deadline or timeout around the function that calls this. A run that begins there inherits it.
 
-        Outside of a run there is no limit: ``remaining()`` of the deadline is ``inf`` and ``headers()`` is empty. So
-        you can also call such a function directly. In an abandoned call the deadline has passed.
+        Outside of a run there is no deadline: ``remaining()`` is ``inf`` and ``headers()`` is empty. So you can also
+        call such a function directly. In an abandoned call the deadline has passed.
 
         Example:
             >>> from rio_chain import Deadline, Task
@@ -109,10 +109,10 @@ class Deadline:
         Args:
             headers: of the incoming request: the object of your framework, pairs of names and values, or the
                 environment of WSGI (``request.META`` of Django).
-            default: milliseconds, or a ``timedelta``, for a caller that sent no deadline. Default None: the result is
-                then None.
-            cap: the most time that a caller gets, in milliseconds or as a ``timedelta``. Default: as much as it asks
-                for.
+            default: the time for a caller that sent no deadline, in milliseconds or as a ``timedelta``. With None, the
+                default, the result is None for such a caller.
+            cap: the most time that a caller gets, in milliseconds or as a ``timedelta``. Default: as much as the caller
+                asks for.
             name: a header of your own. Default ``x-deadline-ms``.
 
         Raises:
@@ -140,7 +140,7 @@ class Deadline:
     def headers(self, *, name: str = OWN) -> dict[str, str]:
         """The time left, as headers for a request to the next service: ``name``, Envoy's and gRPC's.
 
-        The dict is empty if there is no limit.
+        The dict is empty if there is no deadline.
 
         Args:
             name: a header of your own, in milliseconds. Default ``x-deadline-ms``.
@@ -155,7 +155,7 @@ class Deadline:
         return {name: str(left), ENVOY: str(left), GRPC: grpc}
 
     def remaining(self) -> float:
-        """Milliseconds left; negative when it is over, ``inf`` when there is no limit."""
+        """Milliseconds left. Negative if the deadline has passed, ``inf`` if there is none."""
         return math.inf if self.at == math.inf else milliseconds(self.at - self.clock())
 
     def on(self, clock: Callable[[], float]) -> float:
@@ -187,7 +187,7 @@ def _named(name: object) -> str:
 
 
 def seconds_sent(headers: object, names: Iterable[object]) -> float | None:
-    """The shortest remaining time in these headers, in seconds; None: none of them was sent.
+    """The shortest remaining time in these headers, in seconds. None if none of them was sent.
 
     Raises:
         DeadlineHeaderError: one of them can't be read, or was sent more than once.

@@ -17,6 +17,6 @@ LANE_WRAPPER: ContextVar[Callable[[], CallInLane | None] | None] = ContextVar("r
 
 
 def call_in_lane() -> CallInLane | None:
-    """The wrapper for the call that this context is about to send; None: send the call without one."""
+    """The wrapper for the call that this context is about to send. With None, the call is sent without one."""
     wrapper = LANE_WRAPPER.get()
     return None if wrapper is None else wrapper()

@@ -107,7 +107,7 @@ class Dispatcher:
             raise
 
     def _drop(self, posted_request: PostedRequest) -> None:
-        """Cancel a request whose ticket nobody has: it runs no further, and holds no turn and no slot."""
+        """Cancel a request whose ticket no caller has, and free its turn or slot."""
         error = TicketCancelled("the call that posted it was interrupted")
         posted_request.ticket.run.stop(error)
         if not posted_request.ticket.run.dropped:

@@ -18,7 +18,7 @@ RIGHT = {
 
 
 def check_not_nested(admission: Admission, call: str) -> None:
-    """Refuse it: when all slots are held by such functions, each waits for the others until its limit passes.
+    """Refuse it: when all slots are held by such functions, each waits for the others until its time runs out.
 
     Args:
         admission: of the balancer.

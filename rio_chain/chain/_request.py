@@ -81,15 +81,15 @@ class Request(Renderable, Generic[Out]):
         deadline: Deadline | Duration | None = None,
         live: bool = False,
     ) -> Outcome[Out]:
-        """Run it and wait for the Outcome. Call it from anywhere: a script, a notebook cell, a thread.
+        """Run the request and wait for the Outcome. You can call this anywhere: in a script, a notebook cell, a thread.
 
-        All blocking runs of a process share one loop thread per executor, made when first needed. So a client that is
-        opened in one run works in the next.
+        All blocking runs of a process share one event loop thread per executor, made when first needed. So an HTTP
+        client that is opened in one run works in the next.
 
         Args:
             executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"``. Default ``$RIO_EXECUTOR``,
                 else ``"asyncio"``.
-            deadline: the most time it may take: milliseconds, a ``timedelta`` or a ``Deadline``.
+            deadline: the most time that the run may take: milliseconds, a ``timedelta`` or a ``Deadline``.
             live: show the tasks while they run. A notebook shows one output of the cell, a terminal a table (with the
                 extra ``rio-chain[watch]``), and anything else lines on stderr. Updated at most ten times a second.
         """
@@ -105,17 +105,17 @@ class Request(Renderable, Generic[Out]):
         deadline: Deadline | Duration | None = None,
         values: bool = False,
     ) -> Stream[Out]:
-        """Run it and read its events as they happen: ``for event in ...``, or ``async for`` on a running loop.
+        """Run the request and read its events: ``for event in ...``, or ``async for`` on a running event loop.
 
-        There is an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,
-        and at the end one with the Outcome. The run begins when you start to iterate. Leaving the ``for`` early cancels
-        it. Events of a Request that a task returned have the name of that task in ``event.within``.
+        There is an ``Event`` when a call begins, when an attempt fails, when a hedge begins and when a task has
+        finished. The last event has the Outcome. The run begins when you start to iterate. Leaving the ``for`` early
+        cancels the run. Events of a Request that a task returned have the name of that task in ``event.within``.
 
         Args:
             executor: as for ``run``, for a plain ``for``. ``async for`` uses the running loop if this is not given.
-            deadline: the most time it may take: milliseconds, a ``timedelta`` or a ``Deadline``.
-            values: also give the value of each branch of a fan-out, and of each item, as it comes, in an event
-                ``value``; and the value of each task in its event ``finished``.
+            deadline: the most time that the run may take: milliseconds, a ``timedelta`` or a ``Deadline``.
+            values: whether events have values: an event ``value`` for each branch of a fan-out and for each item, and
+                the value of each task in its event ``finished``.
 
         Example:
             >>> from rio_chain import Task
@@ -130,10 +130,10 @@ class Request(Renderable, Generic[Out]):
     async def arun(self, *, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
         """The same as ``await request``, as a coroutine: for ``asyncio.run``, ``create_task`` and ``start_soon``.
 
-        It runs in the task that awaits it, on asyncio or trio.
+        The request runs in the task that awaits the coroutine, on asyncio or trio.
 
         Args:
-            deadline: the most time it may take, from the beginning of the run: milliseconds, a ``timedelta`` or a
+            deadline: the most time that the run may take, from its beginning: milliseconds, a ``timedelta`` or a
                 ``Deadline``.
 
         Example:
@@ -145,7 +145,7 @@ class Request(Renderable, Generic[Out]):
         return await (_run_here or _found())(self, deadline)
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
-        """Run it in the caller's own task, on the running loop: asyncio or trio."""
+        """Run the request in the caller's own task, on the running event loop of asyncio or trio."""
         return (_run_here or _found())(self).__await__()
 
     def __repr__(self) -> str:

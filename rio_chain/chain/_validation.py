@@ -24,7 +24,7 @@ FIRST: Chooser = first()
 FEW = 64  # a chain keeps up to this many given names while it is built; with more, its plan finds duplicates
 
 Names = Mapping[str, TaskNode | None] | None
-"""The names that the user gave in a chain, and their tasks. None: too many to keep."""
+"""The names that the user gave in a chain, and their tasks. None if there are too many to keep."""
 NO_NAMES: Names = MappingProxyType({})
 
 

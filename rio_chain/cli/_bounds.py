@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         "bounds",
         help="how long a chain can take, and how often each task can be called",
         description="How long a chain can take at most, how often each of its tasks can be called,\n"
-        "and which retries a limit leaves no time for. Nothing of the chain runs.",
+        "and which retries a timeout leaves no time for. Nothing of the chain runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -34,7 +34,7 @@ class Count(NamedTuple):
 
     metric: Metric
     status: str | None
-    """The label; None: the event's ``reason``."""
+    """The label. If it is None, the label is the event's ``reason``."""
 
 
 STATUSES: tuple[str, ...] = get_args(Status)

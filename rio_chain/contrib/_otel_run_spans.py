@@ -145,7 +145,7 @@ class RunSpans:
             attempt.end(event)
 
     def remove(self, task: TaskSpan) -> bool:
-        """The task has finished. False: that was known."""
+        """The task has finished. Returns False if that was known."""
         with self._lock:
             found, task.open = task.open, False
             self._open.pop(task, None)

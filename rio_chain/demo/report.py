@@ -14,7 +14,7 @@ from rio_chain.demo.faults import KINDS, RATES
 
 Page = Outcome[str]
 
-_KINDS = {"slow": "late, over its limit", "flaky": "HTTP 503", "wrong": "right in form, wrong in content"}
+_KINDS = {"slow": "later than its timeout", "flaky": "HTTP 503", "wrong": "right in form, wrong in content"}
 
 
 def intro(seed: int) -> str:

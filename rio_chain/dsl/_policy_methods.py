@@ -341,15 +341,16 @@ class PolicyMethods(Composed, Generic[P, Out]):
     def batch(self: Any, batch: Any, /) -> Any:
         """Join calls that come at the same time into one call of the chain to the left, with a list of their inputs.
 
-        It returns a list with one value for each input, in their order, or a dict by input; a value may be a
-        ``Result``, and an exception in the place of a value fails that one call. Each caller gets its own value or
-        error. A policy inside, ``.retry(2).batch(b)``, is for the one call, and one outside, ``.batch(b).retry(2)``,
-        for each caller.
+        The chain to the left returns a list with one value for each input, in their order, or a dict by input. A value
+        may be a ``Result``, and an exception in place of a value is a failure of that one call. Each caller gets its
+        own value or error. If the chain returns something else, or too few or too many values, every caller fails with
+        ``BatchMismatch``.
 
-        Where it returns neither, or too few or too many values, each call fails with ``BatchMismatch``.
+        A policy inside, ``.retry(2).batch(b)``, is for the one call. A policy outside, ``.batch(b).retry(2)``, is for
+        each caller.
 
         Raises:
-            ChainDefinitionError: not a ``Batch``; or the chain to the left does not take one value.
+            ChainDefinitionError: ``batch`` is not a ``Batch``, or the chain to the left does not take one value.
 
         Example:
             >>> from rio_chain import Batch, Task, each

@@ -40,7 +40,7 @@ class Attempt(int):
     def __new__(
         cls, number: int, replica: int = 0, key: str | Way | None = None, cancelled: Callable[[], bool] = _never
     ) -> Self:
-        """As ``int``. ``key`` is the key, or the parts it is made of. None: make a new key."""
+        """As ``int``. ``key`` is the key, or the parts it is made of. If it is None, a new key is made."""
         self = super().__new__(cls, number)
         self.replica, self._key, self._cancelled = replica, key, cancelled
         return self
@@ -59,7 +59,7 @@ class Attempt(int):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the result of this call is no longer needed: a limit has passed, or its run was cancelled.
+        """Whether the result of this call is no longer needed: a timeout around it expired, or its run was cancelled.
 
         A sync function can't be interrupted. A long one checks this from time to time, from any thread, and stops
         by itself.

@@ -129,7 +129,7 @@ async def _ended(strand: Strand, work: SpawnedStrand) -> None:
 
 
 def _line_of(strand: Strand, parked: ParkedRequest) -> RunLine | None:
-    """The line that the strand is a part of. None: it is of a run that a function has begun, which goes on."""
+    """The line that the strand is part of. None if a function has begun its run, and that function goes on."""
     root = _root_of(strand.run)
     asked_for = ASKED_FOR.get()
     if asked_for is not None and asked_for.run is root:

@@ -90,7 +90,7 @@ class BatchWork:
             await self._collected(own, group)
             ending = await self._called(own, root.run, group)
         except OuterExpired:
-            pass  # the limits of all callers are over, which they notice themselves
+            pass  # the deadlines of all callers have passed, which they notice themselves
         except BaseException as exc:
             if root.run.stop_error is not None or isinstance(exc, GeneratorExit):
                 raise
@@ -119,7 +119,7 @@ class BatchWork:
                 return
 
     async def _called(self, own: Strand, root: Run, group: BatchGroup) -> Ending | None:
-        """Make the call, until the latest limit of those who wait. None: nobody does."""
+        """Make the call, with the latest deadline of the callers that wait. Returns None if no caller waits."""
         items, calls = group.batch.send(group), group.calls
         if not items or not calls:
             return None
@@ -165,7 +165,7 @@ class BatchWork:
             waiter.wake()
 
     def over(self, ending: Ending | None) -> None:
-        """It has ended, and how; None: without an answer. What comes later does not count."""
+        """The call has ended, and how. None if it has no answer. A later end does not count."""
         group = self.group
         if group is None:
             return
@@ -180,5 +180,5 @@ class BatchWork:
         self.group = None
 
     def error_for(self, strand: Strand) -> BaseException | None:
-        """Why there is no answer for this caller. None: for a reason that is another one's, so it may ask again."""
+        """Why there is no answer for this caller. None if another caller is the reason, so this one may ask again."""
         return self.strand.error if self.strand is not None and self.rt is strand.rt else None

@@ -98,7 +98,7 @@ class Run:
         return 0
 
     def overdue(self) -> Exception:
-        """The error for a run whose limit has passed."""
+        """The error for a run whose time has run out."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
 
     @property
@@ -142,8 +142,8 @@ class Run:
 
 
 class Strand:
-    """One line of execution of a run. ``deadline`` is its earliest limit that is open right now, including the limits
-    around it.
+    """One line of execution of a run. ``deadline`` is the earliest deadline of all timeouts that are open right now in
+    it and around it.
     """
 
     __slots__ = (
@@ -159,7 +159,7 @@ class Strand:
         self.run = run
         self.rt = rt
         self.slot = slot
-        # of a root: the limit of its run; of others: the earliest limit around it, which other strands enforce
+        # of a root: the deadline of its run; of others: the earliest one around it, which other strands enforce
         self.parent_deadline = parent_deadline
         self.deadline = parent_deadline
         self.at = 0  # the task whose turn it is
@@ -225,7 +225,7 @@ class Strand:
         return fn, route
 
     def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - an observed strand uses it
-        """The context in which the body of this generator has to run; None: that of the code that reads it."""
+        """The context in which the body of this generator has to run. None for that of the code that reads it."""
         return None
 
     def idles(self) -> None:
@@ -334,9 +334,9 @@ def _cancelled(body: Strand, in_call: object) -> bool:
 
 
 def remaining() -> float:
-    """Milliseconds until the earliest limit around the calling body; ``inf`` outside of any run.
+    """Milliseconds until the earliest timeout or deadline around the function that calls this; ``inf`` outside a run.
 
-    It is never less than 0. In the body of an abandoned call it is always 0.
+    It is never less than 0. In an abandoned function it is always 0.
 
     Example:
         >>> from rio_chain import Task, remaining

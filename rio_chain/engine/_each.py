@@ -63,7 +63,7 @@ class EachFlow:
             items.broke = self._broke
 
     async def until_broken(self) -> Failed | None:
-        """Wait until the iterator fails while the workers are busy, or the item runner is over. Returns the failure."""
+        """Wait until the iterator fails while the workers are busy, or all work has ended. Returns the failure."""
         waiter = self.runner.parent.rt.waiter()
         with self.lock:
             self.alarm = waiter

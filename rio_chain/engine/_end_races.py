@@ -36,7 +36,7 @@ async def classified(strand: Strand, frames: list[Frame], exc: BaseException, li
             strand.deadline = frames[-1].deadline if frames else strand.parent_deadline
             strand.slot.arm(strand.deadline)
             await _all_gone(dropped, now=False)
-        except BaseException as again:  # noqa: BLE001 - of a limit around this, or a foreign cancellation
+        except BaseException as again:  # noqa: BLE001 - of a timeout around this, or a foreign cancellation
             exc, limit, op = again, INF, None
             continue
         if error is not RACE_LOST:

@@ -202,7 +202,7 @@ async def _observed_let_in(strand: Strand, policy: Policy, got: Any, index: int 
 
 
 async def _granted(strand: Strand, policy: Policy, pending: PendingPermit) -> Permit | Answer:
-    """Wait in the queue of a policy, for as long as the limits around allow."""
+    """Wait in the queue of a policy, until a timeout around it expires."""
     rt = strand.rt
     try:
         while pending.state == "waiting":

@@ -86,7 +86,7 @@ class EventSink:
             tell(event)
 
     def close(self) -> None:
-        """Forget the stream: who keeps the Outcome must not keep that too."""
+        """Forget the stream, so that an Outcome that is kept does not keep the stream too."""
         self._tell = None
         if not self.observers:  # those hear of it when an abandoned call returns, too
             self._now = None
@@ -144,7 +144,7 @@ class EventSink:
 
 
 class SilentSink(EventSink):
-    """That of a run that is over: nobody hears of it any more. It has no plan."""
+    """The sink of a run that has ended: it reports nothing. It has no plan."""
 
     __slots__ = ()
 

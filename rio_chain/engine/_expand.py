@@ -89,7 +89,7 @@ class Expansion:
                     waiting.append(key)
 
     def offer(self, key: Hashable, item: Any, depth: int, found_by: Piece | None) -> bool:
-        """Add work that was found. False: there is no room for it, nor for any other new work."""
+        """Add work that was found. Returns False if there is no room for any new work."""
         if key in self.known:
             self._nearer(self.known[key], depth)
         elif self.node.depth is not None and depth > self.node.depth:
@@ -167,7 +167,7 @@ class Expansion:
             raise
 
     def _took(self, piece: Piece, found: Found) -> bool:
-        """Give this work to the workers that wait. False: there is no room for more."""
+        """Give this work to the workers that wait. Returns False if there is no room for more."""
         with self.lock:
             before = len(self.waiting)
             for key, item in found:

@@ -1,4 +1,4 @@
-"""Finds the frame that an interruption belongs to: that of a limit that has passed, or of a race that is decided."""
+"""Finds the frame that an interruption belongs to: that of a timeout that has expired, or of a race that is decided."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _outermost_lost(strand: Strand, frames: list[Frame]) -> int | None:
 
 
 def expire(strand: Strand, frames: list[Frame], now: float) -> Any:
-    """A limit has passed, a race is decided, or the run was stopped: drop the frames inside the OUTERMOST one.
+    """A timeout has expired, a race is decided, or the run was stopped: drop the frames inside the OUTERMOST one.
 
     Returns its error, or ``RACE_LOST`` if another call of that race has won.
     """
@@ -55,7 +55,7 @@ def expire(strand: Strand, frames: list[Frame], now: float) -> Any:
         return lose(frames, lost)
     if over is None:
         if not strand.root:
-            raise OuterExpired  # the interruption was for a strand around us: a stopped run, or a limit there
+            raise OuterExpired  # the interruption was for a strand around us: a stopped run, or a timeout there
         if not frames:
             return run.overdue()
         over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer fired a moment early

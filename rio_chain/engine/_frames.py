@@ -52,7 +52,7 @@ class NestedFail(Fail):
 
 
 class LimitPassed(Exception):
-    """An answer came after its limit, or the limit had passed before the call."""
+    """An answer came after its deadline, or the deadline had passed before the call."""
 
 
 RACE_LOST: Any = object()
@@ -72,7 +72,7 @@ def leave_gate(leave: Callable[[], None]) -> None:
 
 
 class Frame:
-    """One entered policy: where it was entered, around which tasks, and the earliest limit that is open in it."""
+    """One entered policy: where it was entered, around which tasks, and the earliest deadline in it."""
 
     __slots__ = (
         "alone",
@@ -162,7 +162,7 @@ class Frame:
         return plan.title if self.high - self.low == len(plan.tasks) else f"{first} .. {last}"
 
     def expired(self, plan: Plan) -> Exception:
-        """The error when its limit has passed. Only a timeout has one."""
+        """The error when its time has run out. Only a timeout has one."""
         return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
 
 
@@ -187,7 +187,7 @@ def around_one_task(frames: list[Frame]) -> bool:
 
 
 async def unwind(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
-    """Pass the error up through the frames until one handles it. Returns where to go on; None: the walk has failed."""
+    """Pass the error up through the frames until one handles it. Returns where to go on, or None if the walk failed."""
     try:
         return await _taken(strand, frames, problem)
     except BaseException:
@@ -238,7 +238,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         frame.retries += 1
         new_round(log, frame.low, frame.high)
         if frame.high - frame.low == 1:
-            record_of(log, frame.low).status = "running"  # a limit that has passed meanwhile ends the task
+            record_of(log, frame.low).status = "running"  # a timeout that has expired meanwhile ends the task
         return True
     for index in range(frame.low, frame.high):
         if log[index] is not None:
@@ -303,7 +303,7 @@ def drop(frames: list[Frame]) -> None:
 
 
 async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> GaveUp | None:
-    """The reason why there is no retry after this error; None: a retry is possible."""
+    """The reason why there is no retry after this error. None if a retry is possible."""
     if not layer.left(frame.retries):
         return "exhausted"
     matches = layer.matches(error)

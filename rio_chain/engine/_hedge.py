@@ -236,7 +236,7 @@ class HedgeRace:
         return contender
 
     def next_in_place(self, now: float) -> int | None:
-        """The number of the call that begins now in the strand. None: the strand waits for the other calls."""
+        """The number of the call that begins now in the strand. None if the strand waits for the other calls."""
         while (number := self._due(now)) is not None:
             if self.budget is not None:
                 self._extra = self.budget.extra()

@@ -65,7 +65,7 @@ class HedgeLog:
             report_hedges(run, calls, race.rounds + 1, winner)
 
     def _speaker(self, race: HedgeRace) -> int | None:
-        """The call whose log says how the tasks ended. None: no call's log does, as the race was interrupted."""
+        """The call whose log says how the tasks ended. None if no log does, because the race was interrupted."""
         if race.decision.winner is not None or not race.is_over():
             return race.decision.winner
         return min(race.errors, default=race.arrived[0].index if race.arrived else None)

@@ -196,7 +196,7 @@ class RaceOp(NamedTuple):
     quick: bool
     """If the first call answers in time, its answer needs no check, and it holds no permit of a limit."""
     delay: Any
-    """Seconds until the second call is due. None: no call starts because of the time. ``LEARNED``: ask the replica."""
+    """Seconds until the second call is due. None if time starts no call. With ``LEARNED``, ask the replica."""
     low: int
     high: int
     """The tasks of all branches: the first, and the one after the last."""

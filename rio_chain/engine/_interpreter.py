@@ -102,7 +102,7 @@ _AWAITED = (DIRECT, ASYNC)  # the routes of async functions, whose answers were 
 # | ANSWERED  | the answer is recorded                   | comes from a layer that checks it; inner ones are left |
 #
 # `depth`: the number of layers of the task still to be entered (FULL: all; fewer after a retry). `limit`: when the step
-# must be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames handle first.
+# must be over. `deadline`: the earliest one around it. `problem`: a failure that the frames handle first.
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
@@ -111,7 +111,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
     frames: list[Frame] = NO_FRAMES  # the first frame gets a list of its own
-    deadline: float = strand.parent_deadline  # the earliest limit open around the instruction
+    deadline: float = strand.parent_deadline  # the earliest deadline around the instruction
     depth: int = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None

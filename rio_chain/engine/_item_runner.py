@@ -172,7 +172,7 @@ class ItemRunner:
         except BaseException as exc:
             self.race.decided = True
             flow.stop()  # a worker whose body swallowed the same interruption would wait for this unfinished work
-            if own.slot.settle(exc):  # a limit around the whole has passed, and its strand may not know that yet
+            if own.slot.settle(exc):  # a timeout around the whole has expired, and its strand may not know that yet
                 raise OuterExpired from None
             raise
         finally:

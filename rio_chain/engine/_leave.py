@@ -14,7 +14,7 @@ from rio_chain.results._task_record import record_of
 
 
 def leave_in_place(strand: Strand, frames: list[Frame], pc: int, value: Any) -> bool:
-    """As ``leave``, if no policy of the instruction has to check the value. False: no frame was left."""
+    """As ``leave``, if no policy of the instruction has to check the value. Returns False if no frame was left."""
     for k in range(len(frames) - 1, -1, -1):
         frame = frames[k]
         if frame.place[0] != pc:

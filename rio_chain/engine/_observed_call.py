@@ -177,7 +177,7 @@ class ObservedCall:
             return "abandoned"
         ours = raised is None or isinstance(raised, Exception)
         if not ours and not is_interruption(self._strand.rt, raised):
-            return "failed"  # a SystemExit; a limit that is over at the same moment does not hide it
+            return "failed"  # a SystemExit; a timeout that expires at the same moment does not hide it
         if now >= self._limit - MOMENT:
             return "timed_out"
         if not ours:

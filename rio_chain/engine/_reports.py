@@ -86,5 +86,5 @@ def report_waited(run: Run, policy: Policy, index: int | None, seconds: float, r
 
 
 def _alone(frame: Frame) -> int | None:
-    """The one task that it is around; None: there are several."""
+    """The one task that the policy is around. None if there are several."""
     return frame.low if frame.high - frame.low == 1 else None

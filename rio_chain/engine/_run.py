@@ -73,7 +73,7 @@ def begin(  # noqa: PLR0917 - called for every request
         request: the request to run.
         run: its new state; the caller may ``stop`` it.
         now: the current time, on the runtime's clock.
-        deadline: the limit of the run; the deadline of the run around it counts as well.
+        deadline: that of the run; the deadline of the run around it counts as well.
         abandon_after: seconds from now; the limit of a run that has no deadline and no outermost timeout.
     """
     program, value = program_for(request, rt)

@@ -1,8 +1,9 @@
 """A run that reports what happens in it, for ``request.stream()`` and for observers.
 
-An observed run has types of its own, and a run that nobody observes pays next to nothing. Its log is full of records
-from the start, so the interpreter finds one where it would else write a tuple. Its strands are asked to report each
-call that begins (``Strand.begins``). The other events are the hooks of ``Run``, called where something rare happens.
+An observed run has types of its own, so a run without observers is almost as fast as before. The log of an observed run
+has records from the start, so the interpreter finds a record where it would otherwise write a tuple. Its strands
+report each call that begins (``Strand.begins``). The other events are the hooks of ``Run``, called where something rare
+happens.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class ObservedRecord(TaskRecord):
             self._part.finished(self._index, self)
 
     def plain(self) -> TaskRecord | None:
-        """The same for who does not watch; None where nothing was noted."""
+        """The record without what only observers need. None if nothing was noted."""
         if not (self.calls or self.status or self.errors or self.denied or self.started):
             return None
         plain = TaskRecord.__new__(TaskRecord)  # written out, as each task of an observed run is copied

@@ -77,7 +77,7 @@ class SlotDeadline(Protocol):
 
 
 class Slot(Protocol):
-    """The limits of one strand, as one instant: the earliest limit that is open.
+    """The deadlines of one strand, as one instant: the earliest one.
 
     The hot loop arms the slot without a call if ``alarm`` is checked early enough: it stores ``deadline`` first, then
     reads ``entry_at``, and calls ``arm`` only if that is later.
@@ -232,10 +232,10 @@ class Runtime(Protocol):
     """Seconds to sleep after which all strands that were ready have gone on: 0 on a loop, which goes round."""
 
     home: object
-    """The loop where its strands run; None: threads of this process."""
+    """The event loop where its strands run. None if they run on threads of this process."""
 
     policies: FreshPolicies | None
-    """Replaces the policies of the chains that run here; None: the policies themselves are used."""
+    """Replaces the policies of the chains that run here. If it is None, the policies themselves are used."""
 
     def now(self) -> float:
         """Seconds on the executor's own clock. From any thread."""

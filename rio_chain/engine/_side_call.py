@@ -100,7 +100,7 @@ class SideCall(LateAnswers):
         race = self.race
         race.race.decided = True  # or it has failed
         try:
-            # a limit around the race has passed, and the strand that enforces it may not know yet
+            # a timeout around the race has expired, and the strand that enforces it may not know yet
             if strand is not None and strand.slot.settle(exc):
                 return OuterExpired()
         except BaseException as own:  # noqa: BLE001 - a cancellation from elsewhere

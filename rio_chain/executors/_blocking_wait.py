@@ -20,7 +20,7 @@ SLICE = 0.1
 
 
 def acquire_interruptible(gate: threading.Lock, seconds: float | None = None) -> bool:
-    """Wait until the gate is released; False: not within this many seconds.
+    """Wait until the gate is released. Returns False if it is not released within this many seconds.
 
     On the main thread, where signals are handled, the wait is cut into slices. A signal may come right between Python's
     check for signals and the system call that waits. It would then be handled only when that call ends. This was seen
@@ -94,7 +94,7 @@ class BlockingHost(Protocol):
             )
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
-        """Block until the gate is released; False: not within this many seconds, on the host's clock."""
+        """Block until the gate is released. Returns False after this many seconds on the host's clock."""
         return acquire_interruptible(gate, seconds)
 
     def check_await(self) -> None:
@@ -117,7 +117,7 @@ def wait_until_done(
     seconds: float | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> bool:
-    """Register a waker, and wait until it is called; False: not within this many seconds.
+    """Register a waker, and wait until it is called. Returns False if it is not called within this many seconds.
 
     ``meanwhile`` is called again and again, every ``SLICE``. With it the wait has no limit.
 

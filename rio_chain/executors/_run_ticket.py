@@ -77,7 +77,7 @@ class TicketRun:
         self.answered()
 
     def left(self, began: float, outcome: Outcome[Any] | None) -> None:
-        """Its run, which began then, has ended; the answer follows. None: an exception is raised instead."""
+        """The run, which began then, has ended; the answer follows. None if an exception is raised instead."""
 
     def answered(self) -> None:
         """It has been answered."""

@@ -117,7 +117,7 @@ class SpawnedStrands:
 
 
 class OwnedStrand:
-    """A strand that no caller waits for: the result of ``Runtime.spawn``. It has its own run, limit and log.
+    """A strand that no caller waits for: the result of ``Runtime.spawn``. It has its own run, deadline and log.
 
     Its work runs in a strand below it. On threads a strand keeps the limit of one run only, and ``main`` may begin
     other runs.

@@ -200,7 +200,7 @@ class ThreadStrand(StrandSlot):
                     break
 
     def _detached(self, pinned: Pinned, context: Context) -> PinnedThread | None:
-        """This thread stays with the value that it made, and another thread drives the strand. None: it can't."""
+        """Keep this thread for the value that it made; another thread drives the strand. None if that is impossible."""
         pinned.context = context
         worker = self.kernel.pool.detach(self.drive)
         if worker is None:  # this thread drives one strand inside of another, as in virtual time

@@ -37,7 +37,7 @@ LEFT = "its events are not read any more"
 
 
 class EventBuffer:
-    """A buffer of events between a run and its reader. It is unbounded: a run never waits for its reader.
+    """A buffer for events that were not read yet. It has no bound, so a run never waits for the code that reads.
 
     As in a ``Ticket`` there are no locks. The run stores an event and then wakes the reader. The reader adds its waker
     and then checks for an event.
@@ -48,7 +48,7 @@ class EventBuffer:
         self._wakers: list[Callable[[], None]] = []
 
     def put(self, event: Event | None) -> None:
-        """Add an event; None: no more will come. From any thread."""
+        """Add an event, or None if no more will come. From any thread."""
         self._events.append(event)
         with contextlib.suppress(IndexError):  # there is no waker, or another thread has taken it
             self._wakers.pop()()
@@ -58,7 +58,7 @@ class EventBuffer:
         return not self._events
 
     def on_put(self, waker: Callable[[], None]) -> bool:
-        """Call ``waker`` once when there is something to read. False: there is already."""
+        """Call ``waker`` once when there is something to read. Returns False if there is something already."""
         self._wakers.append(waker)
         return self.empty()
 
@@ -70,10 +70,10 @@ class EventBuffer:
 class Stream(Generic[Out]):
     """The events of one run, to be read once: ``for event in stream``, or ``async for event in stream``.
 
-    The run begins when the iteration begins. Leaving the loop early cancels the run: ``for`` then waits for the
-    clean-up of what was running, ``async for`` does not. Inside of ``with`` or ``async with`` both wait.
+    The run begins when you start to iterate. Leaving the ``for`` early cancels the run: a plain ``for`` then waits for
+    the clean-up, and ``async for`` does not. Inside a ``with`` or ``async with``, both wait.
 
-    The run never waits for the reader: events that are not read yet are kept, however many there are.
+    The run never waits for the code that reads. Events that you have not read are kept, however many there are.
 
     Example:
         >>> from rio_chain import Task
@@ -211,7 +211,7 @@ class _Reader:
         self._ended = False  # whether all events were read
 
     def _next(self) -> Event | None:
-        """The next event; None: there are no more."""
+        """The next event. None if there are no more."""
         if self._ended:
             return None
         event = self._buffer.next()

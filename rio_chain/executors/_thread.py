@@ -104,7 +104,7 @@ class ThreadRuntime:
     ) -> None:
         """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
         if self._kernel.timers is self._own:
-            self._own.begin()  # first, as no limit of the strand would hold without it
+            self._own.begin()  # first, as no timeout of the strand would work without it
         self._kernel.spawn(main, context, accepted=accepted)
 
     def spawn(self, main: SpawnedWork, limit: float | None = None) -> SpawnedStrand:

@@ -53,20 +53,20 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     @property
     def done(self) -> bool:
-        """Whether it is answered."""
+        """Whether the request has ended."""
         return self._outcome is not None or self._error is not None
 
     @property
     def outcome(self) -> Outcome[Out] | None:
-        """Its Outcome; None until it is answered."""
+        """The Outcome. None until the request has ended."""
         return self._outcome
 
     def cancel(self, reason: str = "its ticket was cancelled") -> None:
         """Cancel the request. It ends as soon as possible, with ``Failure(TicketCancelled)``. From any thread.
 
-        A queued request never runs. A running one is stopped: async functions are cancelled and awaited, sync ones
-        abandoned. A request that has ended does not change. It never waits. In a forked child it does nothing, as the
-        request runs in the parent.
+        A queued request never runs. A running one is stopped: its async functions are cancelled and awaited, and its
+        sync functions are abandoned. If the request has ended, nothing changes. ``cancel`` never waits. In a forked
+        child it does nothing, as the request runs in the parent.
         """
         if self.host.forked():
             return
@@ -80,13 +80,13 @@ class Ticket(NotebookRepr, Generic[Out]):
         """Block until the Outcome is there, and return it.
 
         Args:
-            timeout: the longest wait, in milliseconds or as a ``timedelta``. After it the request goes on. Default
-                None: no limit.
+            timeout: the longest wait, in milliseconds or as a ``timedelta``. When it expires, the request goes on.
+                Default None: wait until the request has ended.
 
         Raises:
-            TimeoutError: there was no answer within ``timeout``.
-            UsageError: it is called on the thread of the loop that runs the request (write ``await ticket`` there), or
-                in a process that was forked since the request was posted.
+            TimeoutError: the request has not ended within ``timeout``.
+            UsageError: ``wait`` was called on the thread of the event loop that runs the request (write ``await
+                ticket`` there), or in a process that was forked after the request was posted.
         """
         limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
         if not self.done:
@@ -132,10 +132,11 @@ class Ticket(NotebookRepr, Generic[Out]):
         await waiter.wait_shielded()
 
     def on_done(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` once when it is answered; at once if it is already. Callbacks are called in order.
+        """Call ``callback`` once when the Outcome is there, or at once if it is there already.
 
-        The thread that answers the ticket calls it, which may be that of a loop: so it should be quick. An error that
-        it raises, of any class, goes to ``threading.excepthook`` and affects no other code.
+        Callbacks are called in the order in which they were added, on the thread that delivers the Outcome. This may be
+        the thread of an event loop, so callbacks should be quick. If a callback raises, the error goes to
+        ``threading.excepthook`` and has no other effect.
 
         Raises:
             ChainDefinitionError: ``callback`` is not a sync function.

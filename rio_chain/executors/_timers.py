@@ -1,7 +1,7 @@
-"""Deadlines: one lazy heap for many limits. The timer thread of the strands, or one timer of a loop, fires them.
+"""Deadlines: one lazy heap for many strands. The timer thread of the strands, or one timer of a loop, fires them.
 
-Arming a limit is a float store. Something is pushed only if the new instant is earlier than the slot's entry in the
-heap. An entry that comes up too early is pushed again with the slot's present deadline.
+To arm a slot, its owner only stores a float. A slot is pushed to the heap only if its new deadline is earlier than its
+entry there. If an entry comes up before the slot's present deadline, it is pushed again with that deadline.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ class SlotDeadline:
 
 
 class LoopDeadlines(Generic[L]):
-    """One timer of a loop for the limits of all its runs; it is set to the earliest."""
+    """One timer of an event loop for the deadlines of all its runs; it is set to the earliest."""
 
     def __init__(self, loop: L) -> None:
         self.loop = loop

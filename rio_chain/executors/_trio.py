@@ -36,7 +36,7 @@ SLACK = 1e-4
 
 
 class TrioSlot:
-    """The limits of one strand, as one scope. It is its own alarm, which no timer checks."""
+    """The deadlines of one strand, as one scope. It is its own alarm, which no timer checks."""
 
     __slots__ = ("_at", "_loop", "_scope", "_slack", "_stopped", "deadline")
 
@@ -165,7 +165,7 @@ class TrioWaiter:
 
 
 def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
-    """Make a call on the loop of that token. False: the loop and its tasks have ended."""
+    """Make a call on the loop of that token. Returns False if the loop and its tasks have ended."""
     try:
         token.run_sync_soon(contained, call)
     except (trio.RunFinishedError, OSError):  # OSError: it has crashed, and its wake-up socket is closed

@@ -57,7 +57,7 @@ class WorkerCall:
         return False
 
     def _detached(self, pinned: Pinned) -> PinnedThread | None:
-        """Answer with a value that needs this thread. None: the call was given up."""
+        """Answer with a value that needs this thread. Returns None if the call was abandoned."""
         with self._lock:
             if self._state != "running":
                 return None

@@ -262,7 +262,7 @@ class WorkerPool:  # also a ``ThreadPool``
             raise
 
     def _disown(self, worker: _Worker) -> bool:
-        """The thread of a worker does not begin. False: it has begun, or was not to start."""
+        """The thread of a worker does not begin. Returns False if it has begun, or was not to start."""
         if self._starting.pop(worker, self) is self:
             return False
         self._workers.pop(worker, None)

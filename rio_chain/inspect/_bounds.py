@@ -1,10 +1,10 @@
-"""bounds(): the most that a chain can cost, computed from its policies: time, calls, and what a limit cuts off.
+"""bounds(): the most that a chain can cost, computed from its policies: time, calls, and what a timeout cuts off.
 
 These count as no time: functions between tasks, tasks that are ``.inline()``, predicates, and the work of rio_chain.
 These are not counted: tasks of a Request that a function returns, and functions that ignore cancellation. A wait that a
 server asks for is counted if the retry says that servers do so, with ``retry_after=`` or
-``Backoff(max_retry_after=)``. The number of items of an ``each`` is unknown. So only a limit around it bounds its time,
-and nothing bounds its calls.
+``Backoff(max_retry_after=)``. The number of items of an ``each`` is unknown. So only a timeout around it bounds its
+time, and nothing bounds its calls.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Cut:
     Attributes:
         kind: ``"retry"`` or ``"replica"``.
         where: the names of the tasks that it wraps.
-        limit: the limit, in milliseconds.
+        limit: the timeout around them, in milliseconds.
         calls: the most calls that it may make, with the first one.
-        slowest: how many of them begin if each takes as long as it may. A call without a limit of its own takes for
-            ever.
+        slowest: how many of them begin if each takes as long as it may. A call without a timeout of its own
+            takes for ever.
         fastest: how many of them begin if each fails at once and each wait is as short as possible.
     """
 
@@ -65,9 +65,9 @@ class Bounds:
         calls: for each task by name, how often it can be called in one run: a whole number, or ``inf`` for a task in
             an ``each``. Nested retries multiply. Tasks that are ``.inline()`` call no backend and are left out.
         calls_without_hedges: the same, without hedges.
-        cuts: retries and hedges whose calls can't all begin before a limit around them passes.
-        unlimited: what makes ``time`` infinite: the names of tasks without a limit around them; also policies that may
-            wait for ever, and each ``each``, with the tasks inside, such as ``"limit of fetch"``.
+        cuts: retries and hedges whose calls can't all begin before a timeout around them expires.
+        unlimited: what makes ``time`` infinite: the names of tasks without a timeout around them; also policies that
+            may wait for ever, and each ``each``, with the tasks inside, such as ``"limit of fetch"``.
 
     Example:
         >>> from rio_chain import Task
@@ -262,7 +262,7 @@ def _within(node: Node, limit: float) -> float:
 
 
 def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
-    """The calls of this retry or race that can't begin before the limit around it; None if all can."""
+    """The calls of this retry or race that can't begin before the timeout around it expires. None if all can."""
     node = part.node
     if limit == INF:
         return None

@@ -13,7 +13,7 @@ MOST = 200
 
 
 def lambda_source(fn: object) -> str | None:
-    """A lambda in one line. None: it is not a lambda, or its source can't be read.
+    """A lambda in one line. None if it is not a lambda, or if its source can't be read.
 
     The code object has the position of each instruction in its file (PEP 657). The body reaches from the first to the
     last position.

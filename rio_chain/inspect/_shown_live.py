@@ -22,7 +22,7 @@ def shown_live(outcome: object) -> bool:
 
 
 def _cell() -> int | None:
-    """The number of the running cell. None: this is not a notebook."""
+    """The number of the running cell. None if this is not a notebook."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     number = getattr(shell, "execution_count", None)

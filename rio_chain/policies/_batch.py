@@ -49,24 +49,24 @@ class OpenGroups(DeferringLock):
 
 
 class Batch(Shared, Policy):
-    """Calls that come within ``wait`` become one call of what is to its left, which gets a list of their inputs.
+    """Joins calls that come within ``wait`` into one call of the chain to the left, with a list of their inputs.
 
-    That returns a list with one value for each input, in their order, or a dict by input. A value may be a ``Result``,
-    and an exception in the place of a value fails the call of that input alone. Inputs that are equal are asked for
-    once. Nothing is kept: put a ``.cache`` around it for that.
+    That chain returns a list with one value for each input, in their order, or a dict by input. A value may be a
+    ``Result``. An exception in place of a value is a failure of the call with that input only. Equal inputs are in the
+    list once. Nothing is kept: to keep values, put a ``.cache`` around the batch.
 
     Args:
-        size: the most inputs of one call; when there are so many, nobody waits any longer. Default 100.
-        wait: how long the first of them waits for others; milliseconds or a ``timedelta``, 0 or more. Default 2. The
-            call is made at once when nothing else of the run could ask for more.
-        key: a function of the input that gives what is the same. Default: the input itself, which must be hashable. A
-            dict that the function returns then has these keys.
-        scope: which calls join each other. ``"request"``, the default: those of one outermost run, or of one
-            ``with batch.open():``. ``"shared"``: those of all runs of one loop, and on threads of one process. The
-            call then runs with the context variables of whichever came first, and others get what it found.
+        size: the most inputs of one call. When there are this many, the call is made at once. Default 100.
+        wait: how long the first input waits for others; milliseconds or a ``timedelta``, 0 or more. Default 2. The call
+            is made earlier if no other part of the run can add an input.
+        key: a function of the input that returns its key. Inputs with equal keys are asked for once. Default: the
+            input itself, which must be hashable. A dict that the chain returns must have these keys.
+        scope: which calls join. With ``"request"``, the default, those of one outermost run, or of one ``with
+            batch.open():``. With ``"shared"``, those of all runs of one event loop, and on threads of one process. The
+            one call then runs with the context variables of the first caller, and the others get its values.
 
     Raises:
-        ChainDefinitionError: an argument out of its range or of the wrong kind.
+        ChainDefinitionError: an argument is out of its range or of the wrong kind.
 
     Example:
         >>> Batch(size=50)
@@ -97,10 +97,10 @@ class Batch(Shared, Policy):
 
     @contextmanager
     def open(self) -> Generator[None]:
-        """In this block calls join each other, and no others: one operation of one user, as one GraphQL query.
+        """The calls in this block join, and no others. Use it for one operation of one user, such as a GraphQL query.
 
-        It is for code that awaits several requests of its own. The calls of one run join each other without it. It
-        counts in the context in which it is entered and in the tasks that are begun there.
+        It is for code that awaits several requests itself. The calls of one run join without it. The block applies to
+        the context in which you enter it, and to tasks that are started there.
 
         Example:
             >>> import asyncio
@@ -137,15 +137,15 @@ class Batch(Shared, Policy):
     def join(
         self, place: Hashable, key: Hashable, item: Any, *, caller: Any, deadline: float, now: float
     ) -> tuple[BatchedCall, bool]:
-        """A call asks for an item. Gives the call, and whether it is the first of its group: it begins the strand.
+        """A call asks for an item. Returns the call, and whether it is the first of its group, which begins the strand.
 
         Args:
             place: calls with equal places join each other.
             key: calls with equal keys get the same answer.
             item: what the function gets for this key.
-            caller: who asks.
-            deadline: until when it waits, in seconds of its clock.
-            now: that clock.
+            caller: the code that asks.
+            deadline: until when the call waits, in seconds on its clock.
+            now: the present time on that clock.
         """
         return self._lock.decide(self._join, place, BatchedCall(key, item, caller, deadline), now)
 
@@ -162,11 +162,11 @@ class Batch(Shared, Policy):
         return call, first
 
     def hurry(self, group: BatchGroup) -> None:
-        """Nothing could join it any more, so it waits no longer."""
+        """Make the call of this group now, as no other call could join it."""
         group.due = True
 
     def send(self, group: BatchGroup) -> list[Any] | None:
-        """The items of the call that is made now; None: nobody waits for it. Further calls begin another group."""
+        """The items of the call that is made now, or None if no caller waits. Further calls begin another group."""
         return self._lock.decide(self._send, group)
 
     def _send(self, group: BatchGroup) -> list[Any] | None:
@@ -179,7 +179,7 @@ class Batch(Shared, Policy):
         return items
 
     def end(self, group: BatchGroup, ending: Ending | None) -> list[BatchedCall]:
-        """The call has ended, or (None) will give no answer. Gives the calls that waited, each with its answer."""
+        """The call has ended; ``ending`` is None if it has no answer. Returns the calls that waited, with answers."""
         answers = None if ending is None else dict(zip(group.sent, ending.answers(group.sent), strict=True))
         return self._lock.decide(self._end, group, answers)
 
@@ -190,13 +190,13 @@ class Batch(Shared, Policy):
         return ended
 
     def leave(self, call: BatchedCall) -> bool:
-        """A call waits no longer. Whether it was the last: then nobody needs what is under way."""
+        """A call waits no longer. Returns True if it was the last one: then the call of the group is not needed."""
         if self._lock.defer(lambda: self._left(call)):
             return False
         return self._lock.decide(self._leave, call)
 
     def _left(self, call: BatchedCall) -> None:
-        """A collector ends it in the middle of a decision: nobody is there to stop what is under way."""
+        """The garbage collector ended the call during a decision, so no code can stop the call of the group."""
         self._lock.decide(self._leave, call)
 
     def _leave(self, call: BatchedCall) -> bool:

@@ -103,7 +103,7 @@ class BatchGroup:
         return ended
 
     def leave(self, call: BatchedCall) -> bool:
-        """A call waits no longer. Whether nobody does. A key that nobody waits for is not asked for."""
+        """A call waits no longer. Returns True if no call waits. A key for which no call waits is not asked for."""
         call.state = "gone"
         calls = self.keys[call.key]
         del calls[call]

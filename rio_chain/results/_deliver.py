@@ -36,7 +36,7 @@ _BLOCK.calling = False
 
 
 def begun_unobserved() -> bool:
-    """Whether what runs here is to be observed by nobody: an observer has begun it, maybe in a task of its own."""
+    """Whether runs that begin here are not observed, because an observer begins them, maybe in a task of its own."""
     return _MARK.get() is not None
 
 
@@ -103,11 +103,11 @@ def calling_for(owner: object) -> bool:
 
 @contextmanager
 def unobserved() -> Generator[None]:
-    """What begins in this block is observed by nobody: what an exporter sends, for one, or the runs of a simulation.
+    """Runs that begin in this block are not observed, such as those of an exporter or of a simulation.
 
-    Observers do not observe what they begin themselves, nor what a task does that they start. A thread that an observer
-    starts, or that works off what observers put in a queue, has a context of its own and needs this block: else each
-    run that it begins is observed, too, and may have it begin another one.
+    Runs that an observer begins itself, or in a task that it starts, are not observed anyway. But a thread that an
+    observer starts, or that reads a queue of events, has a context of its own. It needs this block. Otherwise each run
+    that it begins is observed too, and may cause another run, without end.
 
     Example:
         >>> from rio_chain import Task, add_observer

@@ -15,7 +15,7 @@ Error = Exception | type[Exception] | Failure[Any]
 
 @frozen
 class Fault:
-    """A share of the calls fails with ``error`` after ``after`` seconds; None: after the time of an answer."""
+    """A share of the calls fails with ``error`` after ``after`` seconds, or after the time of an answer if None."""
 
     rate: float
     error: Error

@@ -19,7 +19,7 @@ from rio_chain.simulation._latencies import Constant, Exponential, Latency, Logn
 
 
 class Fate(NamedTuple):
-    """What happens to one call: it takes ``delay`` seconds, then fails with ``error``; None: it answers."""
+    """What happens to one call: it takes ``delay`` seconds, then fails with ``error``, or answers if that is None."""
 
     delay: float
     error: Error | None = None

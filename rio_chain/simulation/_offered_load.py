@@ -31,7 +31,9 @@ FAR = 1 << 40
 
 
 def offered_load(chain: Composed, given: Setting) -> Estimate | None:
-    """The share of the workers' time that the requests need. None: there is no constant rate, or the wait has a limit.
+    """The share of the workers' time that the requests need.
+
+    Returns None if there is no constant rate, or if something bounds the wait.
 
     If the interval includes 1, the workers may or may not be enough.
 

@@ -30,7 +30,7 @@ from rio_chain.policies._policy import Facts
 
 @frozen
 class Change:
-    """A change of the policies around a task. None: no change. Times in seconds.
+    """A change of the policies around a task. None means no change. Times are seconds.
 
     Attributes:
         after: a second call begins after this delay if the first has not answered.

@@ -29,7 +29,7 @@ async def test_an_error_in_a_bridge_names_its_edge(world: World, bridge: object)
     assert type(error) is BridgeFailed
     name = bridge.__name__
     assert (error.bridge, error.before, error.after) == (name, "a", "b")
-    assert str(error) == f"bridge {name} between a and b failed: ValueError('broken bridge')"
+    assert str(error) == f"bridge `{name}` between `a` and `b` failed: ValueError('broken bridge')"
     assert [r.status for r in outcome] == ["succeeded", "skipped", "skipped"]
     assert [r.attempts for r in outcome] == [1, 0, 0]
     assert outcome["b"].result == outcome["c"].result == Failure(error)

@@ -330,7 +330,9 @@ async def test_what_can_not_be_iterated(world: World, value: Any) -> None:
     outcome = await world.run(chain())
     error = outcome.result.failure()
     assert type(error) is BridgeFailed
-    assert str(error).startswith("bridge each(w) between first and w failed: TypeError('`each` takes an iterable; got")
+    assert str(error).startswith(
+        "bridge `each(w)` between `first` and `w` failed: TypeError('`each` takes an iterable; got"
+    )
     assert ("split it first" in str(error)) == isinstance(value, (str, bytes, bytearray))
     assert [r.status for r in outcome] == ["succeeded", "skipped", "skipped"]
     assert outcome["w"].result.failure() is error

@@ -135,7 +135,7 @@ async def test_what_is_written_to_the_pipe_of_the_answers_is_never_unpickled(wor
         error = (await balancer.arun(Task(scribble).lane("cpu")(mark))).result.failure()
         assert isinstance(error, ProcessDied)
         assert str(error) == (
-            "the process of lane 'cpu' was killed in scribble: "
+            "the process of lane 'cpu' was killed in `scribble`: "
             "it wrote something to its pipe that was not the answer to the call"
         )
         await world.until(lambda: is_gone(pid))

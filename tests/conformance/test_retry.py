@@ -113,7 +113,7 @@ async def test_a_predicate_that_raises_is_a_callback_failure(world: World) -> No
     error = outcome.result.failure()
     assert type(error) is CallbackFailed
     assert (error.role, error.callback, type(error.error)) == ("on", "predicate", LookupError)
-    assert str(error) == "the on callable predicate failed: LookupError('broken predicate')"
+    assert str(error) == "the `on` callable `predicate` failed: LookupError('broken predicate')"
     assert backend.calls == outcome.only.attempts == 1, "never retried"
 
 
@@ -136,7 +136,7 @@ async def test_a_value_that_is_never_accepted(world: World) -> None:
     outcome = await world.run((Task(fetch).retry(1, accept=bool, backoff=None) >> Task(len).inline())(7))
     error = outcome.result.failure()
     assert type(error) is NotAccepted
-    assert (error.name, error.value, str(error)) == ("fetch", "", "the answer of fetch was not accepted")
+    assert (error.name, error.value, str(error)) == ("fetch", "", "the answer of `fetch` was not accepted")
     assert [r.status for r in outcome] == ["failed", "skipped"]
     assert outcome["fetch"].attempts == 2
 

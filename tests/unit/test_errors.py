@@ -56,7 +56,7 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         BatchMismatch("fetch", 3, 2, "list"),
         {"task": "fetch", "keys": 3, "values": 2, "answer": "list", "missing": False},
-        "fetch answered 2 values for 3 keys; it must return one for each key, in their order, or a dict by key",
+        "`fetch` returned 2 values for 3 keys; it must return one for each key, in their order, or a dict by key",
     ),
     (
         DeadlineHeaderError("x-deadline-ms", "must be a whole number of milliseconds", "'soon'"),
@@ -75,45 +75,45 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         BridgeFailed("to_id", "user", "orders", CAUSE),
         {"bridge": "to_id", "before": "user", "after": "orders"},
-        r"bridge to_id between user and orders failed: ValueError('no\nsuch user')",
+        r"bridge `to_id` between `user` and `orders` failed: ValueError('no\nsuch user')",
     ),
     (
         CallbackFailed("accept", "is_fine", CAUSE),
         {"role": "accept", "callback": "is_fine"},
-        r"the accept callable is_fine failed: ValueError('no\nsuch user')",
+        r"the `accept` callable `is_fine` failed: ValueError('no\nsuch user')",
     ),
     (Skipped(), {"cause": None}, "not needed"),
     (Skipped(CAUSE), {}, r"not run because of ValueError('no\nsuch user')"),
     (ClientGone("it has left"), {}, "it has left"),
     (CircuitOpen("it is open"), {}, "it is open"),
     (LimitExceeded("20 run"), {}, "20 run"),
-    (NotAccepted("fetch", [1]), {"name": "fetch", "value": [1]}, "the answer of fetch was not accepted"),
+    (NotAccepted("fetch", [1]), {"name": "fetch", "value": [1]}, "the answer of `fetch` was not accepted"),
     (
         ProcessDied("crunch", "cpu", 3),
         {"name": "crunch", "lane": "cpu", "exitcode": 3},
-        "the process of lane 'cpu' died in crunch (exit code 3)",
+        "the process of lane 'cpu' died in `crunch` (exit code 3)",
     ),
-    (ProcessDied("crunch", "cpu", -9), {"exitcode": -9}, "the process of lane 'cpu' died in crunch (signal 9)"),
+    (ProcessDied("crunch", "cpu", -9), {"exitcode": -9}, "the process of lane 'cpu' died in `crunch` (signal 9)"),
     (
         ProcessDied("crunch", "cpu"),
         {"exitcode": None},
-        "crunch was not called: the process of lane 'cpu' could not be started",
+        "`crunch` was not called: the process of lane 'cpu' could not be started",
     ),
     (
         NotPicklable("crunch", "answer", "no locks"),
         {"name": "crunch", "what": "answer", "reason": "no locks"},
-        "the answer of crunch can't be pickled for the process of its lane: no locks",
+        "the answer of `crunch` can't be pickled for the process of its lane: no locks",
     ),
     (
         ProcessDied("crunch", "cpu", -9, "it wrote nonsense"),
         {"exitcode": -9, "reason": "it wrote nonsense"},
-        "the process of lane 'cpu' was killed in crunch: it wrote nonsense",
+        "the process of lane 'cpu' was killed in `crunch`: it wrote nonsense",
     ),
     (
         LaneMessageTooLarge("crunch", "answer", 268_435_456),
         {"name": "crunch", "what": "answer", "most": 268_435_456},
         (
-            "the answer of crunch takes more than 268,435,456 bytes, the most that a lane carries; send less, "
+            "the answer of `crunch` takes more than 268,435,456 bytes, the most that a lane carries; send less, "
             "such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         ),
     ),

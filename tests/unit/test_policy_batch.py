@@ -120,10 +120,10 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("value", "text"),
         [
-            ([], "f answered 0 values for 2 keys; it must return one for each key, in their order, or a dict by key"),
-            ([1] * 3, "f answered 3 values for 2 keys; it must return one for each key, in their order, or a dict"),
-            ((1, 2), "f answered a value of type tuple for 2 keys; a function in a batch must return a list"),
-            (None, "f answered a value of type NoneType for 2 keys"),
+            ([], "`f` returned 0 values for 2 keys; it must return one for each key, in their order, or a dict by key"),
+            ([1] * 3, "`f` returned 3 values for 2 keys; it must return one for each key, in their order, or a dict"),
+            ((1, 2), "`f` returned a value of type tuple for 2 keys; a function in a batch must return a list"),
+            (None, "`f` returned a value of type NoneType for 2 keys"),
         ],
     )
     def test_what_does_not_fit_fails_all(self, value: Any, text: str) -> None:
@@ -141,7 +141,7 @@ class TestAnswers:
         first, second = Ending("f", {"a": one("a"), "b": 1}).answers("ab")
         assert second == Answer(1)
         assert first.failed
-        assert str(first.value).startswith("f answered a value of type coroutine for a key, which nobody has awaited")
+        assert str(first.value).startswith("`f` returned a value of type coroutine for a key, which was not awaited")
         [request] = Ending("f", [Task(len)("x")]).answers("a")
         assert "a value of type Request for a key" in str(request.value)
 
@@ -149,7 +149,7 @@ class TestAnswers:
         first, second = Ending("f", {"a": 1}).answers("ab")
         assert first == Answer(1)
         assert second.failed
-        assert str(second.value).startswith("f answered no value for this key: its dict has 1 values for 2 keys")
+        assert str(second.value).startswith("`f` returned no value for this key: its dict has 1 values for 2 keys")
 
     def test_hostile_subclasses_and_keys(self) -> None:
         class Evil(list[int]):

@@ -46,7 +46,7 @@ def send(pipe: RawIOBase, mark: bytes, *parts: bytes) -> None:
 
 
 def receive(pipe: RawIOBase, most: int, mark: bytes | None = None) -> tuple[bytes, bytearray] | None:
-    """Read a message: its mark and its body. None: the pipe ended, before the message or in the middle of it.
+    """Read a message: its mark and its body. Returns None if the pipe ended before or in the message.
 
     Args:
         pipe: the pipe.

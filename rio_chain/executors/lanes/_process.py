@@ -43,7 +43,7 @@ def _stdout(process: Process) -> FileIO:
 
 
 def exchange(process: Process, most: int, parts: Sequence[bytes]) -> bytearray | None:
-    """Send a call, and wait for the answer of at most ``most`` bytes. None: the process has died.
+    """Send a call, and wait for the answer of at most ``most`` bytes. Returns None if the process has died.
 
     Raises:
         OutOfStep: it wrote something else.

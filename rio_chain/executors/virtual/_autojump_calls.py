@@ -26,7 +26,7 @@ class RunningCalls:
             self._crews.append(pool)
 
     def quiet(self) -> int | None:
-        """A number that changes with each call; None: a call runs or is about to.
+        """A number that changes with each call. None if a call runs or is about to run.
 
         When a call has ended, its waiter has been woken before.
         """

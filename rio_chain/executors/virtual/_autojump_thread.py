@@ -29,7 +29,7 @@ class AutojumpTimers:
             self._deadlines.push(alarm, at)
 
     def jump(self, until: float = inf) -> bool:
-        """Move the clock to the next timer that is due before ``until``; False: there is none, and it is ``until``."""
+        """Move the clock to the next timer that is due before ``until``. Returns False if it moved to ``until``."""
         over: list[Timer] = []
         with self._lock:
             while not over and (at := self._deadlines.next()) < until:

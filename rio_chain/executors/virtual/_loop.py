@@ -93,7 +93,7 @@ class VirtualLoop:
             self.kernel.limits.clear()  # their entries were in the old heap
 
     def drive(self, over: Callable[[], bool], until: float = inf) -> bool:
-        """Run until ``over`` is true, which is checked after each step; False: not before that instant.
+        """Run until ``over`` is true, which is checked after each step. Returns False if ``until`` comes first.
 
         Raises:
             Deadlock: it is not over, and nothing is left that could happen.
@@ -131,7 +131,7 @@ class VirtualLoop:
         return self._ready.popleft()
 
     def _jump(self, until: float) -> bool:
-        """Move the clock to the next instant at which something happens; False: only to ``until``, which is earlier."""
+        """Move the clock to the next instant at which something happens. Returns False if ``until`` is earlier."""
         while True:
             at = self._deadlines.next()
             if at >= until:

@@ -37,7 +37,7 @@ from rio_chain.policies._policy import Facts
 
 
 def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
-    """The breaker is inside of a limit, so it does not see time-outs."""
+    """The timeout is outside of the breaker, so the breaker does not count timeouts."""
     for i, layer, _ in stack.of(attrgetter("counts_failures")):
         limit = layer.around.limit
         if limit == float("inf") or not unlimited(layer.inner.node):
@@ -49,7 +49,7 @@ def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
         else:
             share = limit / max(2, layer.around.calls)
             better = stack.added(i, Scope(Timeout(neat(share)), layer.inner.node))
-        text = f"the breaker never sees a time-out, as the limit of {format_duration(limit)} is around it"
+        text = f"the breaker never counts a timeout, as the timeout of {format_duration(limit)} is around it"
         yield Said("breaker-inside-timeout", text, better)
 
 
@@ -58,7 +58,7 @@ def breaker_outside_retry(stack: PolicyStack) -> Iterator[Said]:
     for i, _, _ in stack.of(attrgetter("counts_failures")):
         retry = stack.first(range(i), REPEATS)
         if retry is not None and stack.first(range(retry), attrgetter("counts_failures")) is None:
-            text = "the breaker sees one answer for all attempts of the retry inside it, and lets them all through"
+            text = "the breaker counts all attempts of the retry inside it as one call"
             yield Said("breaker-outside-retry", text, stack.moved(i, retry))
 
 
@@ -67,7 +67,7 @@ def limit_outside_timeout(stack: PolicyStack) -> Iterator[Said]:
     for i, layer, _ in stack.of(attrgetter("waits")):
         timeout = stack.first(reversed(range(i)), limits)
         if timeout is not None and layer.around.limit == float("inf"):
-            text = "the wait for a permit is outside of the timeout, and nothing else limits it"
+            text = "the timeout is inside the limit, so nothing ends the wait for a permit"
             yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
 
 
@@ -139,7 +139,7 @@ def chaos_not_innermost(stack: PolicyStack) -> Iterator[Said]:
     """The faults are outside of policies that should meet them."""
     for i, _, _ in stack.of(attrgetter("injects_faults")):
         if stack.first(range(i), nothing, Scope, RaceNode, OrElse) is not None:
-            text = "the policies inside it never see its faults"
+            text = "the policies inside the chaos never see its faults"
             yield Said("chaos-not-innermost", text, stack.moved(i, 0))
 
 

@@ -33,7 +33,7 @@ ONE_MS = 0.001
 
 
 def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
-    """A smaller limit is around this one."""
+    """A smaller timeout is around this one."""
     for i, layer, facts in stack.of(limits):
         limit = layer.around.limit
         if facts.limit < limit:
@@ -41,7 +41,7 @@ def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
         outside = range(i + 1, len(stack.layers))
         timeout, again = stack.first(outside, limits), stack.first(outside, REPEATS, RaceNode)
         text = (
-            f"the limit of {format_duration(facts.limit)} is never reached, as "
+            f"the timeout of {format_duration(facts.limit)} is never reached, as "
             f"the one around it is {format_duration(limit)}"
         )
         better = stack.without(i)
@@ -53,17 +53,17 @@ def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
 
 
 def timeout_below_1_ms(stack: PolicyStack) -> Iterator[Said]:
-    """The limit is so short that it was probably given in seconds."""
+    """The timeout is so short that it was probably given in seconds."""
     for i, layer, facts in stack.of(limits):
         if 0 < facts.limit < ONE_MS:
             limit = format_duration(facts.limit)
-            text = f"the limit is {limit}: times are in milliseconds, and this one looks like seconds"
+            text = f"the timeout is {limit}: times are in milliseconds, and this one looks like seconds"
             better = Scope(Timeout(facts.limit * 1000), layer.inner.node)
             yield Said("timeout-below-1-ms", text, stack.changed(i, better))
 
 
 def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
-    """The limit around it has no time for all attempts, if they are slow."""
+    """The timeout around the retry leaves no time for all attempts, if they are slow."""
     for i, layer, _ in stack.of(REPEATS):
         limit = layer.around.limit
         found = cut(layer.part, limit) if layer.inner.slowest < limit else None
@@ -71,7 +71,7 @@ def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
             continue
         text = (
             f"{found.calls} attempts and the waits between them take up to "
-            f"{format_duration(layer.part.slowest)}, and the limit "
+            f"{format_duration(layer.part.slowest)}, and the timeout "
             f"around them is {format_duration(limit)}: only {found.slowest} begin when they are slow"
         )
         timeout = stack.first(range(i + 1, len(stack.layers)), limits)
@@ -108,7 +108,7 @@ def retry_never_matches(stack: PolicyStack) -> Iterator[Said]:
 
 
 def timeout_not_retried(stack: PolicyStack) -> Iterator[Said]:
-    """It retries only some errors, and not the time-out inside of it."""
+    """It retries only some errors, and not the timeout inside it."""
     for i, layer, facts in stack.of(REPEATS):
         classes = facts.repeats_after
         if not classes or facts.calls == 1 or all(issubclass(cls, NEVER_RETRIED) for cls in classes):
@@ -116,7 +116,7 @@ def timeout_not_retried(stack: PolicyStack) -> Iterator[Said]:
         if any(issubclass(TaskTimedOut, cls) for cls in classes) or not times_out(layer.inner.node):
             continue
         many = " and ".join(cls.__name__ for cls in classes)
-        text = f"it is only for {many}, so when the timeout inside has passed (TaskTimedOut) no other call is made"
+        text = f"it is only for {many}, so it does not retry after the timeout inside it (TaskTimedOut)"
         yield Said("timeout-not-retried", text, stack.changed(i, retrying_also(layer.node, TaskTimedOut)))
 
 
@@ -129,17 +129,17 @@ def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
         if race.after >= limit > 0:  # if it takes no time, another rule reports it
             text = (
                 f"no call begins {format_duration(race.after)} after another, as a call "
-                f"is given up after {format_duration(limit)}"
+                f"times out after {format_duration(limit)}"
             )
             yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
 
 
 def hedge_in_place(stack: PolicyStack) -> Iterator[Said]:
-    """A function that runs in place blocks the calls that should overtake it."""
+    """An ``.inline()`` function blocks the thread that would start its hedges."""
     core = stack.core.node
     for i, _, race in stack.hedges():
         if i >= 0 and race.count > 1 and isinstance(core, TaskNode) and core.inline:
-            text = "a function that runs in place blocks the calls that should overtake it"
+            text = "an `.inline()` function blocks the thread that would start its hedges"
             yield Said("hedge-in-place", text, stack.build(stack.nodes(), evolve(core, inline=False)))
 
 
@@ -177,7 +177,7 @@ def times_out(node: Node) -> bool:
             continue
         inner = list(parts(node))
         if isinstance(node, OrElse) and matches(node.on, TASK_TIMED_OUT) is not False:
-            del inner[0]  # its primary: the fallback handles a time-out, or its predicate may do so
+            del inner[0]  # its primary: the fallback handles a timeout, or its predicate may do so
         todo.extend(inner)
     return False
 
