@@ -15,11 +15,11 @@ from rio_chain.chain import _compose, _validation
 from rio_chain.chain._compose import Composed
 from rio_chain.chain._request import NO_KWARGS, Request
 from rio_chain.chain._validation import FIRST
+from rio_chain.dsl._batch_method import BatchMethod
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,
     Backoff,
-    Batch,
     Breaker,
     Budget,
     Cache,
@@ -45,7 +45,7 @@ X = TypeVar("X")
 
 
 @frozen(init=False, repr=False, eq=False)
-class PolicyMethods(Composed, Generic[P, Out]):
+class PolicyMethods(BatchMethod, Generic[P, Out]):
     """How every chain is called, and the methods that wrap it in policies."""
 
     __signature__ = _compose.Signature()
@@ -314,56 +314,6 @@ class PolicyMethods(Composed, Generic[P, Out]):
         )
         return shared
 
-    @overload
-    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
-        self: Callable[[list[X]], Request[dict[Any, Result[B, Any]]]],  # pyright: ignore[reportGeneralTypeIssues]
-        batch: Batch,
-        /,
-    ) -> Chain[[X], B]: ...
-    @overload
-    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
-        self: Callable[[list[X]], Request[dict[Any, B]]],  # pyright: ignore[reportGeneralTypeIssues]
-        batch: Batch,
-        /,
-    ) -> Chain[[X], B]: ...
-    @overload
-    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
-        self: Callable[[list[X]], Request[list[Result[B, Any]]]],  # pyright: ignore[reportGeneralTypeIssues]
-        batch: Batch,
-        /,
-    ) -> Chain[[X], B]: ...
-    @overload
-    def batch(  # type: ignore[misc]  # mypy: no chain in general is called so
-        self: Callable[[list[X]], Request[list[B]]],  # pyright: ignore[reportGeneralTypeIssues]
-        batch: Batch,
-        /,
-    ) -> Chain[[X], B]: ...
-    def batch(self: Any, batch: Any, /) -> Any:
-        """Join calls that come at the same time into one call of the chain to the left, with a list of their inputs.
-
-        The chain to the left returns a list with one value for each input, in their order, or a dict by input. A value
-        may be a ``Result``, and an exception in place of a value is a failure of that one call. Each caller gets its
-        own value or error. If the chain returns something else, or too few or too many values, every caller fails with
-        ``BatchMismatch``.
-
-        A policy inside, ``.retry(2).batch(b)``, is for the one call. A policy outside, ``.batch(b).retry(2)``, is for
-        each caller.
-
-        Raises:
-            ChainDefinitionError: ``batch`` is not a ``Batch``, or the chain to the left does not take one value.
-
-        Example:
-            >>> from rio_chain import Batch, Task, each
-            >>> def fetch_many(ids: list[int]) -> list[str]:
-            ...     return [f"user {id}" for id in ids]
-            >>> user = Task(fetch_many).batch(Batch(size=50))
-            >>> each(user, limit=50)([1, 2]).run().unwrap()
-            ['user 1', 'user 2']
-            >>> Task(sorted).timeout(200).retry(2).batch(Batch())
-            Task(sorted).timeout(200).retry(2).batch(batch)
-        """
-        return _compose.batched(self._wrapped, self, _validation.shared(batch, Batch, "batch", "Batch()"))
-
     def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:
         """Inject faults: make some of the calls slow, or fail. Put it innermost.
 
@@ -387,6 +337,6 @@ def set_wrapped_class(cls: type[Composed]) -> None:
     begins with the name of that class, because users do not know ``PolicyMethods``.
     """
     PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # defined in this file
-    for name, call in vars(PolicyMethods).items():
+    for name, call in (*vars(BatchMethod).items(), *vars(PolicyMethods).items()):
         if isfunction(call) and not name.startswith("_"):
             call.__qualname__ = f"{cls.__qualname__}.{name}"  # Python's own errors print it
