@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rio_chain.balancer._admission import Admission
-from rio_chain.engine._batch_work import ASKED_FOR
+from rio_chain.engine._batch_work import ASKED_FOR, AskedFor
 from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.errors import UsageError
 
@@ -30,15 +30,23 @@ def check_not_nested(admission: Admission, call: str) -> None:
     strand = CURRENT.get()
     if strand is None or not strand.open:
         return
-    asked_for = ASKED_FOR.get()
-    run: Run | None = strand.run
+    if _holds_slot(strand.run, ASKED_FOR.get(), admission):
+        task = strand.run.plan.tasks[strand.at].name
+        raise UsageError(
+            f"`{call}` would wait for a second slot while `{task}` holds one of the same balancer, so it may wait for "
+            f"itself; {RIGHT[call]}; `post` does not wait"
+        )
+
+
+def _holds_slot(run: Run | None, asked_for: AskedFor | None, admission: Admission) -> bool:
+    """Whether this run, or one that waits for it, has a slot of the balancer.
+
+    A call of a batch is not inside of the runs that wait for it: they are known by ``asked_for``.
+    """
     while run is not None:
         if run in admission.runs:
-            task = strand.run.plan.tasks[strand.at].name
-            raise UsageError(
-                f"`{call}` would wait for a second slot while {task} holds one of the same balancer, so with all slots "
-                "held it waits for itself; "
-                f"{RIGHT[call]}; `post` does not wait"
-            )
-        of_a_batch = asked_for is not None and run is asked_for.run  # then those who wait for it hold slots
-        run = asked_for.leader if asked_for is not None and of_a_batch else run.around
+            return True
+        if asked_for is not None and run is asked_for.run:
+            return any(_holds_slot(waits, asked_for.outer, admission) for waits in asked_for.waiting)
+        run = run.around
+    return False

@@ -36,6 +36,7 @@ async def run_batched(strand: Strand, op: BatchOp, value: Any, part: RunPart) ->
         if call.answer is not None:
             return _own_part(strand, op, call, call.answer)
         work: BatchWork = call.group.work
+        _take_calls(call, work)
         error = work.error_for(strand)  # the call of all was not made to its end
         if error is not None:
             raise NestedFail(error)
@@ -53,7 +54,7 @@ def _joined(strand: Strand, op: BatchOp, key: Any, value: Any, part: RunPart) ->
         outermost = outermost.around
     asked_for = ASKED_FOR.get()
     if asked_for is None or asked_for.run is not outermost:
-        asked_for = AskedFor(outermost, outermost, None, None)
+        asked_for = AskedFor(outermost, outermost, None)
     opened = None if batch.shared else batch.opened()
     scope = None if batch.shared else opened or asked_for.request
     # Calls join each other around the same part, for the same request, on the same loop. What the tasks inside use from
@@ -115,9 +116,11 @@ async def _waited(strand: Strand, call: BatchedCall) -> None:
             parked.unpark([call])
         work = call.group.work  # on threads it may have been set since
         if last and work is not None and work.strand is not None:
-            work.strand.cancel("nobody waits for it any more")
+            work.stop()
             if not isinstance(exc, GeneratorExit):  # then nothing can be awaited
                 await _ended(strand, work.strand)
+        if work is not None and (last or call.state == "lost"):
+            _take_calls(call, work)
         raise
 
 
@@ -161,6 +164,13 @@ def _own_part(strand: Strand, op: BatchOp, call: BatchedCall, answer: Answer) ->
     elif only.status in (None, "running", "succeeded") or only.value is not value:
         only.failed(value)
     raise NestedFail(value)
+
+
+def _take_calls(call: BatchedCall, work: BatchWork) -> None:
+    """The call was made, and has no answer: who led it has the record."""
+    caller: Caller = call.caller
+    if work.log and call.leads:
+        _take_record(caller.strand.run.log, work.log, caller.op.branch.low, caller.op.branch.high)
 
 
 def _take_record(log: Log, of_call: Log, low: int, high: int) -> None:

@@ -27,8 +27,10 @@ class AskedFor(NamedTuple):
     request: Run
     """The outermost run to which it counts."""
     line: RunLine | None
-    leader: Run | None
-    """One that waits for it."""
+    waiting: tuple[Run, ...] = ()
+    """Those that wait for it when it is made."""
+    outer: AskedFor | None = None
+    """What the call was asked for in, if that is a call of another batch."""
 
 
 ASKED_FOR: ContextVar[AskedFor | None] = ContextVar("rio_chain_batch_asked_for", default=None)
@@ -51,7 +53,7 @@ class BatchWork:
         log: what was recorded of the call.
     """
 
-    __slots__ = ("_once", "_waiter", "group", "line", "log", "parked", "request", "rt", "strand")
+    __slots__ = ("_calling", "_once", "_waiter", "group", "line", "log", "parked", "request", "rt", "strand")
 
     def __init__(self, rt: Runtime, group: BatchGroup, request: Run) -> None:
         self.rt = rt
@@ -62,6 +64,7 @@ class BatchWork:
         self.strand: SpawnedStrand | None = None
         self.log: Log = []
         self._waiter: Waiter | None = None
+        self._calling: Strand | None = None  # what makes the call, while it is made
         self._once = [None]  # popped by the first that ends it
 
     @classmethod
@@ -133,7 +136,8 @@ class BatchWork:
         if group.batch.shared:
             OPENED.set(())  # what the call asks for in its turn is not for the one user whose context it has
             request = root
-        ASKED_FOR.set(AskedFor(root, request, self.line, caller.strand.run))
+        waiting = tuple([call.caller.strand.run for call in calls])
+        ASKED_FOR.set(AskedFor(root, request, self.line, waiting, ASKED_FOR.get()))
         run = caller.strand.run.part()
         run.around, run.step = root, None
         if run.observed:
@@ -142,14 +146,28 @@ class BatchWork:
         strand = own.beside(run)
         token = CURRENT.set(strand)
         self.log = run.log
+        self._calling = own
         try:
             got = await caller.part(strand, branch, items)
             failed = isinstance(got, Failed)
             close(run.log, branch.low, branch.high, got.error if failed else None)
         finally:
+            self._calling = None
             CURRENT.reset(token)
             strand.close()
         return Ending(run.plan.tasks[branch.high - 1].name, got.error if failed else got, failed=failed)
+
+    def stop(self) -> None:
+        """No caller waits any more. A call that is made is interrupted as its timeout does that: once.
+
+        The timeouts of all callers may have passed, and with them that of the call. A second interruption would meet
+        the clean-up of the function.
+        """
+        calling = self._calling
+        if calling is not None:
+            calling.slot.stop()
+        elif self.strand is not None:
+            self.strand.cancel("nobody waits for it any more")
 
     def hurry(self) -> None:
         """Nothing could join it any more."""
@@ -174,6 +192,8 @@ class BatchWork:
             self._once.pop()
             self.parked.unpark(ended)  # before any is woken: one that goes on may ask for more
             self.parked.end(group, self.line)
+        if ended and not any(call.leads for call in ended):
+            ended[0].leads = True  # the first that waits still, as the one that led has left
         for call in ended:
             if call.wake is not None:
                 call.wake()

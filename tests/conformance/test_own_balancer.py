@@ -25,7 +25,7 @@ async def test_arun_in_a_function_that_it_runs_is_refused_with_the_right_code(wo
         outcome = await balancer.arun(Task(body)(7))
         error = outcome.result.failure()
         assert type(error) is UsageError
-        assert "while body holds one of the same balancer" in str(error)
+        assert "while `body` holds one of the same balancer" in str(error)
         assert "write `await page(42)`, or return page(42)" in str(error)
 
         async def awaits(x: object) -> object:
@@ -103,3 +103,18 @@ async def test_another_balancer_and_post_are_allowed(world: World) -> None:
 
         assert (await balancer.arun(Task(body)(7))).result == Success(7)
         assert (await tickets[0]).result == Success(7)
+
+
+async def test_also_from_a_batch_that_another_batch_asks(world: World) -> None:
+    async with world.balancer(workers=1) as balancer:
+
+        async def names(ids: list[int]) -> list[Any]:
+            return [(await balancer.arun(Task(echo)(one))).unwrap() for one in ids]
+
+        name = Task(names).batch(Batch(wait=0))
+
+        async def users(ids: list[int]) -> list[Any]:
+            return [(await name(one)).result for one in ids]
+
+        outcome = await balancer.arun(Task(users).batch(Batch(wait=0))(7))
+        assert type(outcome.result.failure()) is UsageError

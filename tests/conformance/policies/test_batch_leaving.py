@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+import sniffio
 from conformance.harness import Gate, World
 from conformance.policies.batches import Backend, in_one_run, waiting
 from returns.result import Success
@@ -265,3 +266,50 @@ async def test_a_run_of_many_batches_leaves_nothing_behind(world: World) -> None
         assert (await world.run(page(range(20)))).unwrap() == [f"user {k}" for k in range(20)]
     await in_one_run(world, user(1), user(2))
     assert _parked._requests == {}
+
+
+async def own_clean_up(world: World) -> None:
+    """It takes some time, and nothing but trio's own rule shields it."""
+    if sniffio.current_async_library() == "trio":
+        await world.shielded(world.short)
+    else:
+        await world.pause(world.short)
+
+
+async def test_a_timeout_interrupts_the_call_once_and_waits_for_its_clean_up(world: World) -> None:
+    cleaned: list[str] = []
+
+    async def slow(keys: list[int]) -> list[int]:
+        try:
+            await world.pause(60_000)
+        finally:
+            cleaned.append("begun")
+            await own_clean_up(world)
+            cleaned.append("done")
+        return keys
+
+    outcome = await world.run(Task(slow).batch(Batch(wait=0)).timeout(world.short)(7))
+    assert type(outcome.result.failure()) is TaskTimedOut
+    assert cleaned == ["begun", "done"]
+
+
+async def test_the_record_of_the_call_is_that_of_the_last_who_leaves(world: World) -> None:
+    async def fails(_: list[int]) -> list[int]:
+        await world.pause(1)
+        raise ConnectionError
+
+    chain = Task(fails).retry(10_000, backoff=None).batch(Batch(wait=0)).timeout(world.short)
+    outcome = await world.run(chain(7))
+    assert outcome.only.attempts > 1
+    assert type(outcome.only.errors[0]) is ConnectionError
+
+
+async def test_if_the_first_leaves_the_next_has_the_record_of_the_call(world: World) -> None:
+    back, batch = Backend(gate=world.gate()), Batch(size=3, wait=LONG, scope="shared")
+    user = Task(back.fetch_many).batch(batch)
+    children = [world.start(lambda key=key: world.run(user(key))) for key in (1, 2, 3)]
+    await world.until(lambda: back.asked)
+    children[0].stop()
+    assert (await children[0].ended()).cancelled
+    gate_of(back).open()
+    assert sum([(await child.result()).only.attempts for child in children[1:]]) == 1
