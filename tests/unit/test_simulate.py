@@ -270,7 +270,7 @@ def test_what_a_bridge_misses_in_the_answer_of_a_model_is_reported() -> None:
     with pytest.raises(ChainDefinitionError, match=r"bridge `upper` .* \{'fetch': .*returning\(\.\.\.\)\}"):
         simulate(chain, {"fetch": EVERY(1), "store": EVERY(1)})
     chain = Task(fetch).accept(lambda answer: answer > 5)
-    with pytest.raises(ChainDefinitionError, match=r"accept .* \{'fetch': .*returning\(\.\.\.\)\}"):
+    with pytest.raises(ChainDefinitionError, match=r"`accept` .* \{'fetch': .*returning\(\.\.\.\)\}"):
         simulate(chain, {"fetch": EVERY(1)})
 
 
