@@ -109,7 +109,7 @@ def test_what_the_class_raises_is_the_failure_of_a_bridge_of_its_name() -> None:
 
     error = fan_out(Positive, user=user)("ab").run().error
     assert isinstance(error, BridgeFailed)
-    assert str(error).startswith("bridge Positive between length and output failed: ValueError(2)")
+    assert str(error).startswith("bridge `Positive` between `length` and `output` failed: ValueError(2)")
 
 
 @pytest.mark.parametrize(

@@ -267,10 +267,10 @@ def test_a_script_that_ends_is_raised() -> None:
 
 def test_what_a_bridge_misses_in_the_answer_of_a_model_is_reported() -> None:
     chain = Task(fetch) >> str.upper >> Task(store)
-    with pytest.raises(ChainDefinitionError, match=r"bridge upper .* \{'fetch': .*returning\(\.\.\.\)\}"):
+    with pytest.raises(ChainDefinitionError, match=r"bridge `upper` .* \{'fetch': .*returning\(\.\.\.\)\}"):
         simulate(chain, {"fetch": EVERY(1), "store": EVERY(1)})
     chain = Task(fetch).accept(lambda answer: answer > 5)
-    with pytest.raises(ChainDefinitionError, match=r"accept .* \{'fetch': .*returning\(\.\.\.\)\}"):
+    with pytest.raises(ChainDefinitionError, match=r"`accept` .* \{'fetch': .*returning\(\.\.\.\)\}"):
         simulate(chain, {"fetch": EVERY(1)})
 
 
