@@ -8,11 +8,11 @@ from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.errors import UsageError
 
 RIGHT = {
-    "arun": "write `await page(42)`, or return page(42), which run in the same slot",
-    "run": "return page(42), which runs in the same slot, or write `page(42).run()`",
-    "amap": "write `await each(page, limit=10)(inputs)`, or return that, which run in the same slot",
-    "map": "return `each(page, limit=10)(inputs)`, which runs in the same slot",
-    "stream": "write `page(42).stream()`, which needs no slot",
+    "arun": "Write `await page(42)`, or return page(42), which run in the same slot",
+    "run": "Return page(42), which runs in the same slot, or write `page(42).run()`",
+    "amap": "Write `await each(page, limit=10)(inputs)`, or return that, which run in the same slot",
+    "map": "Return `each(page, limit=10)(inputs)`, which runs in the same slot",
+    "stream": "Write `page(42).stream()`, which needs no slot",
 }
 """What to write in place of a call."""
 
@@ -33,8 +33,8 @@ def check_not_nested(admission: Admission, call: str) -> None:
     if _holds_slot(strand.run, ASKED_FOR.get(), admission):
         task = strand.run.plan.tasks[strand.at].name
         raise UsageError(
-            f"`{call}` would wait for a second slot while `{task}` holds one of the same balancer, so it may wait for "
-            f"itself; {RIGHT[call]}; `post` does not wait"
+            f"`{task}` holds a slot of this balancer, and `{call}` would wait for a second slot: a deadlock when all "
+            f"slots are held. {RIGHT[call]}. `post` does not wait"
         )
 
 

@@ -130,7 +130,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         """Fail with ``NotAccepted`` if ``predicate`` returns False for the value.
 
         So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. If a retry or a
-        fallback goes on without a rejected answer, that answer is closed: its ``aclose`` or ``close`` is called.
+        fallback discards a rejected answer, it closes that answer: it calls its ``aclose`` or ``close``.
 
         Raises:
             ChainDefinitionError: ``predicate`` is not a sync function of one value.
@@ -270,7 +270,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:
-        """Limit the retries and hedges of the chain to the left: to a share of its executions in flight.
+        """Allow retries and hedges of the chain to the left only up to a share of its executions in flight.
 
         An execution is one call of that chain, with all its attempts.
 

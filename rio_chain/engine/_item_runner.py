@@ -45,7 +45,7 @@ class PendingItem:
         self.value: Any = DROPPED  # its value in the result
 
     def __str__(self) -> str:
-        """A name for ``way_to``. If the whole ``each`` or ``expand`` is run again, the name is the same."""
+        """Its name in an idempotency key (``way_to``). It is the same when the ``each`` or ``expand`` runs again."""
         return f"item {self.number}"
 
 
@@ -97,7 +97,7 @@ class ItemRunner:
         self.resting = Condition()
 
     def again(self, value: Any) -> bool:
-        """Whether a retry runs it again with the same input."""
+        """Whether a retry runs this ``each`` or ``expand`` again with the same input."""
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
     async def run(
@@ -184,8 +184,8 @@ class ItemRunner:
     async def _give_way(self, own: Strand, t: float) -> None:
         """Yield to the event loop if it is time. One worker yields, and the others wait for it.
 
-        Waking a thousand workers may take longer than their items. So a worker that goes on wakes only two others, and
-        each of these wakes two more when it goes on.
+        Waking a thousand workers may take longer than their items. So each worker that continues wakes only two
+        others, which do the same.
         """
         while t >= own.rt.look_at:
             waiter = self.resting.enter(own) if self.rests else None

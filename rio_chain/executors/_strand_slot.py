@@ -100,8 +100,8 @@ class StrandSlot(ABC):
         Returns True if it does, and the caller must then call ``_go_on``. Returns False if the strand is neither parked
         nor in a call; it will find the flag before its next call or wait.
 
-        Call this under the lock, with ``_flagged`` set. With a ``limit``, it interrupts only if that deadline has
-        passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is taken:
+        Call this under the lock, with ``_flagged`` set. If ``limit`` is given, it interrupts only if the
+        deadline in it has passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is taken:
         the strand may be in another call by now, with a later deadline.
         """
         if limit is not None and limit.deadline > now:
@@ -222,7 +222,7 @@ class StrandSlot(ABC):
         self._submit()
 
     def look(self, now: float) -> None:
-        """Repeat a wake-up or an expiry of the strand that was lost."""
+        """Repeat a wake-up or an expiry that the strand has not received."""
         with self._lock:
             limit, on = self._limit, self._on
             if self._state == PARKED and on is not None and on.woken:

@@ -25,8 +25,8 @@ async def test_arun_in_a_function_that_it_runs_is_refused_with_the_right_code(wo
         outcome = await balancer.arun(Task(body)(7))
         error = outcome.result.failure()
         assert type(error) is UsageError
-        assert "while `body` holds one of the same balancer" in str(error)
-        assert "write `await page(42)`, or return page(42)" in str(error)
+        assert "`body` holds a slot of this balancer" in str(error)
+        assert "Write `await page(42)`, or return page(42)" in str(error)
 
         async def awaits(x: object) -> object:
             return (await Task(echo)(x)).unwrap()

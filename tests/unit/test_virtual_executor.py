@@ -479,7 +479,7 @@ def test_what_runs_in_virtual_time_is_not_awaited_on_another_loop(loop: Any) -> 
 def test_blocking_inside_of_virtual_time_is_refused() -> None:
     with Balancer("virtual") as balancer:
         outcome = balancer.run(Task(lambda x: balancer.run(Task(echo)(x)))(7))
-        assert "`run` would wait for a second slot" in str(outcome.result.failure())
+        assert "and `run` would wait for a second slot" in str(outcome.result.failure())
 
 
 @pytest.mark.parametrize(
