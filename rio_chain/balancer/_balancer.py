@@ -80,9 +80,9 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         lane_bytes: the largest message of a lane, in bytes: a pickled function with its argument, or its answer. A
             larger message is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
         aging: how much waiting one step of priority counts for, in milliseconds or as a ``timedelta``. The next request
-            is the one with the earliest value of (instant of its arrival - ``priority * aging``). With ``aging=500`` and
-            priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None: the
-            highest priority goes first, however long the others wait.
+            is the one with the earliest value of (instant of its arrival - ``priority * aging``). With ``aging=500``
+            and priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None:
+            the highest priority goes first, however long the others wait.
         observers: functions that are called with every ``Event`` of the balancer's requests, as with ``add_observer``.
             For events with errors or values, give ``rio_chain.observers.Observer`` objects. Default none.
 
@@ -304,8 +304,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         """Accept no more requests, wait up to ``grace`` for running and waiting ones, then cancel the rest.
 
         Every request gets an Outcome. Sync functions that are still running at that point can't be stopped; a
-        ``RuntimeWarning`` names their tasks. If the balancer is bound to your own event loop, and that loop is not running, ``close`` waits at
-        most one second.
+        ``RuntimeWarning`` names their tasks. If the balancer is bound to your own event loop, and that loop is not
+        running, ``close`` waits at most one second.
 
         Args:
             grace: milliseconds, or a ``timedelta``; 0 cancels at once. Default 30,000.

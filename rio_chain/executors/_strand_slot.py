@@ -100,9 +100,9 @@ class StrandSlot(ABC):
         Returns True if it does, and the caller must then call ``_go_on``. Returns False if the strand is neither parked
         nor in a call; it will find the flag before its next call or wait.
 
-        Call this under the lock, with ``_flagged`` set. If ``limit`` is given, it interrupts only if the
-        deadline in it has passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is taken:
-        the strand may be in another call by now, with a later deadline.
+        Call this under the lock, with ``_flagged`` set. If ``limit`` is given, it interrupts only if the deadline in it
+        has passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is
+        taken: the strand may be in another call by now, with a later deadline.
         """
         if limit is not None and limit.deadline > now:
             return False
