@@ -112,8 +112,8 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             retry_after: a function of the error that returns how long the server asks to wait: seconds, a
                 ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header. The default reads
                 ``error.retry_after``. If the result is None or can't be read, the backoff alone decides. Else the retry
-                waits as long as the server asks, but at most ``Backoff.max_retry_after`` (default: the ``cap`` of the
-                backoff), and never less than the backoff.
+                waits as long as the server asks, up to ``Backoff.max_retry_after`` (default: the ``cap`` of the
+                backoff). If the backoff is longer, it waits for the backoff.
 
         Raises:
             ChainDefinitionError: an argument is out of its range or of the wrong kind.
@@ -225,8 +225,8 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
 
         Raises:
-            ChainDefinitionError: an argument is out of its range; there are fewer calls than targets, or than ``pick``
-                needs.
+            ChainDefinitionError: an argument is out of its range; ``n`` is less than the number of targets, or less
+                than ``pick`` needs.
 
         Example:
             >>> from rio_chain import Task
@@ -270,9 +270,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:
-        """Allow retries and hedges of the chain to the left only up to a share of its executions in flight.
+        """Limit the retries and hedges of the chain to the left to a share of its executions.
 
-        An execution is one call of that chain, with all its attempts.
+        An execution is one call of that chain, with all its attempts. With ``Budget(0.2)``, at most 20 retries and
+        hedges run at once while 100 executions are in progress.
 
         Raises:
             ChainDefinitionError: ``budget`` is not a ``Budget``.

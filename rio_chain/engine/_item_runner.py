@@ -45,7 +45,7 @@ class PendingItem:
         self.value: Any = DROPPED  # its value in the result
 
     def __str__(self) -> str:
-        """Its name in an idempotency key (``way_to``). It is the same when the ``each`` or ``expand`` runs again."""
+        """The name of the runner in an idempotency key (``way_to``). When the ``each`` runs again, it is the same."""
         return f"item {self.number}"
 
 
@@ -135,7 +135,7 @@ class ItemRunner:
             raise NestedFail(self.failure.error)
 
     def fail(self, error: Any, log: Log | None = None) -> None:
-        """The whole has failed. The first failure is kept."""
+        """The whole ``each`` or ``expand`` has failed. The first failure is kept."""
         drop_frames(error)
         with self.lock:
             self.race.decided = True

@@ -3,8 +3,8 @@
 A strand is interrupted when its deadline has passed, when its run is stopped, or when the strand is cancelled.
 
 If the strand is interrupted in a call, it is *taken over*: the call counts as abandoned, and another worker continues
-the strand. During a call, a token is in the list ``_claim``. The code that pops the token owns the strand. That is the
-worker whose call returns, or the code that interrupts the strand. ``append`` and ``pop`` of a list are atomic, and take
+the strand. During a call, a token is in the list ``_claim``. Whichever pops the token first owns the strand: the worker
+when its call returns, or the code that interrupts the strand. ``append`` and ``pop`` of a list are atomic, and take
 a third of the time of a lock. Each takeover makes a new claim list for the next worker. So the stuck thread finds its
 old list empty, and ends.
 """
@@ -97,10 +97,10 @@ class StrandSlot(ABC):
     def _interrupt(self, error: BaseException, limit: StrandDeadline | None = None, now: float = 0) -> bool:
         """Interrupt the strand with ``error`` if it is parked or in a call.
 
-        Returns True if it does, and the caller must then call ``_go_on``. Returns False if the strand is neither parked
-        nor in a call; it will find the flag before its next call or wait.
+        Returns True if the strand was interrupted: the caller must then call ``_go_on``. Returns False if the strand is
+        neither parked nor in a call; it will find the flag before its next call or wait.
 
-        Call this under the lock, with ``_flagged`` set. If ``limit`` is given, it interrupts only if the deadline in it
+        Call this under the lock, with ``_flagged`` set. With a ``limit``, interrupt only if the deadline that it holds
         has passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is
         taken: the strand may be in another call by now, with a later deadline.
         """
