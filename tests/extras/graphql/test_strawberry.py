@@ -140,5 +140,5 @@ def test_a_resolver_that_asks_its_own_balancer_is_told_to_await_the_chain() -> N
     result = asyncio.run(main())
     assert len(result.errors) == MANY
     assert all(type(error.original_error) is UsageError for error in result.errors)
-    assert "write `await page(42)`" in str(result.errors[0])
+    assert "Write `await page(42)`" in str(result.errors[0])
     assert BACKEND.calls == []
