@@ -251,11 +251,9 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                 else:
                     if not frames:
                         frames = []
+                    _arm(strand, deadline)  # before the step: one that is not awaited would lose what it has taken
                     got = _step(strand, ops, (pc, depth, value), frames)
-                    if type(got) is not tuple:  # it may have to wait
-                        _arm(strand, deadline)
-                        got = await got
-                    pc, value = got
+                    pc, value = got if type(got) is tuple else await got
                     deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
                         limit = deadline  # the limit that was left in time is not checked again
