@@ -16,7 +16,8 @@ def lambda_source(fn: object) -> str | None:
     """A lambda in one line. None if it is not a lambda, or if its source can't be read.
 
     The code object has the position of each instruction in its file (PEP 657). The body reaches from the first to the
-    last position.
+    last position. The text there may be of another program: the file was changed since, or the lambda comes from
+    ``eval`` and has the file name of ``python -c``, whose text Python 3.13 keeps. Then it is None too.
     """
     while isinstance(fn, Wrapper):
         fn = fn.fn
@@ -34,5 +35,9 @@ def lambda_source(fn: object) -> str | None:
     lines[-1] = lines[-1][: last[1]]  # cut the end first: both may be on one line; columns count bytes
     lines[0] = lines[0][first[1] :]
     body = " ".join(b" ".join(lines).decode(errors="replace").split())
+    if "lambda" not in linecache.getline(code.co_filename, code.co_firstlineno):
+        return None
+    if not all(name in body for name in (*code.co_names, *code.co_freevars)):
+        return None
     names = ", ".join(code.co_varnames[: code.co_argcount])
     return escape_nonprintable(f"lambda {names}: {body}" if names else f"lambda: {body}")[:MOST] if body else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import pickle
 import re
@@ -336,6 +337,12 @@ class TestRun:
         assert "lambda error: [error]" in boxes
         without_a_file = eval("lambda user: user.id")  # noqa: S307
         boxes = {box.text: box.full for box in picture((named("a") >> without_a_file).plan()).boxes}
+        assert boxes["lambda"] == "bridge lambda"
+
+    @pytest.mark.parametrize("text", ["import sys;exec(eval(sys.stdin.readline()))\n", "x = lambda user: name(user)\n"])
+    def test_a_lambda_never_shows_text_of_another_program(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(linecache.cache, "<string>", (len(text), None, [text], "<string>"))
+        boxes = {box.text: box.full for box in picture((named("a") >> eval("lambda user: user.id")).plan()).boxes}  # noqa: S307
         assert boxes["lambda"] == "bridge lambda"
 
     def test_the_rings_have_a_legend_where_there_are_several(self) -> None:
