@@ -179,4 +179,5 @@ def _take_record(log: Log, of_call: Log, low: int, high: int) -> None:
             found = record_of(of_call, index)
             total = item_totals_of(log, index) if isinstance(found, ItemTotals) else record_of(log, index)
             total.add_calls(found)
-            total.take_end(found)
+            if found.status not in (None, "running") or total.status in (None, "running"):
+                total.take_end(found)  # on threads the run may have ended meanwhile: what still runs is not its end
