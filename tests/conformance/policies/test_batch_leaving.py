@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sniffio
-from conformance.harness import Gate, World
+from conformance.harness import Child, Gate, World
 from conformance.policies.batches import Backend, in_one_run, waiting
 from returns.result import Success
 
@@ -28,6 +28,17 @@ class Final(BaseException):
 def gate_of(back: Backend) -> Gate:
     assert back.gate is not None
     return back.gate
+
+
+async def first_of_three_left(world: World, back: Backend) -> list[Child]:
+    """The other two callers of one call, whose first caller was cancelled while it ran; it answers now."""
+    user = Task(back.fetch_many).batch(Batch(size=3, wait=LONG, scope="shared"))
+    children = [world.start(lambda key=key: world.run(user(key))) for key in (1, 2, 3)]
+    await world.until(lambda: back.asked)
+    children[0].stop()
+    assert (await children[0].ended()).cancelled
+    gate_of(back).open()
+    return children[1:]
 
 
 async def test_a_caller_that_is_cancelled_before_the_call_is_not_asked_for(world: World) -> None:
@@ -59,14 +70,9 @@ async def test_when_all_are_cancelled_before_the_call_it_is_not_made(world: Worl
 
 
 async def test_a_caller_that_is_cancelled_during_the_call_harms_nobody(world: World) -> None:
-    back, batch = Backend(gate=world.gate()), Batch(size=3, wait=LONG, scope="shared")
-    user = Task(back.fetch_many).batch(batch)
-    children = [world.start(lambda key=key: world.run(user(key))) for key in (1, 2, 3)]
-    await world.until(lambda: back.asked)
-    children[0].stop()
-    assert (await children[0].ended()).cancelled
-    gate_of(back).open()
-    assert [(await child.result()).unwrap() for child in children[1:]] == ["user 2", "user 3"]
+    back = Backend(gate=world.gate())
+    children = await first_of_three_left(world, back)
+    assert [(await child.result()).unwrap() for child in children] == ["user 2", "user 3"]
     assert back.ends == ["answered"]
 
 
@@ -305,11 +311,6 @@ async def test_the_record_of_the_call_is_that_of_the_last_who_leaves(world: Worl
 
 
 async def test_if_the_first_leaves_the_next_has_the_record_of_the_call(world: World) -> None:
-    back, batch = Backend(gate=world.gate()), Batch(size=3, wait=LONG, scope="shared")
-    user = Task(back.fetch_many).batch(batch)
-    children = [world.start(lambda key=key: world.run(user(key))) for key in (1, 2, 3)]
-    await world.until(lambda: back.asked)
-    children[0].stop()
-    assert (await children[0].ended()).cancelled
-    gate_of(back).open()
-    assert sum([(await child.result()).only.attempts for child in children[1:]]) == 1
+    back = Backend(gate=world.gate())
+    children = await first_of_three_left(world, back)
+    assert sum([(await child.result()).only.attempts for child in children]) == 1

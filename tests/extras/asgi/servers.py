@@ -84,17 +84,16 @@ class Site:
         return await self.ask(request, "unread")
 
     async def two(self, request: Request) -> Response:
-        await request.body()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self.ask, request, "first")
-            group.start_soon(self.ask, request, "second")
-        return Response("both")
+        return await self.at_once(request, "first", "second")
 
     async def short_and_long(self, request: Request) -> Response:
+        return await self.at_once(request, "quick", "second")
+
+    async def at_once(self, request: Request, *names: str) -> Response:
         await request.body()
         async with anyio.create_task_group() as group:
-            group.start_soon(self.ask, request, "quick")
-            group.start_soon(self.ask, request, "second")
+            for name in names:
+                group.start_soon(self.ask, request, name)
         return Response("both")
 
     async def web_socket(self, websocket: WebSocket) -> None:
