@@ -22,7 +22,7 @@ from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import CallbackFailed, TaskTimedOut
 from rio_chain.policies import Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
-from rio_chain.policies._permit import Permit
+from rio_chain.policies._permit import AskingPermit, Permit
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import GaveUp, close, fell_back, new_round, record_of
 
@@ -220,11 +220,31 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
             if frame.alone and not layer.error:
                 await close_refused(strand, error)
             return layer.handler, FULL, layer.given(error, frame.place[2])
-        permit, frame.permit = frame.permit, None
-        if permit is not None:
-            permit.failed(error)  # an error of a user's permit is an error of this frame, so it is not left before
+        if frame.permit is not None:
+            await _permit_failed(strand, frame, error)  # its error is one of this frame, so it is not left before
         frames.pop()
     return None
+
+
+async def _permit_failed(strand: Strand, frame: Frame, error: Any) -> None:
+    """End the permit of a frame with a failure. If it has questions, functions of the user answer them."""
+    permit, frame.permit = frame.permit, None
+    if not isinstance(permit, AskingPermit):
+        if permit is not None:
+            permit.failed(error)
+        return
+    strand.deadline = frame.deadline  # a limit inside of the frame counts no longer
+    strand.slot.arm(frame.deadline)
+    steps = permit.questions(error)
+    try:
+        question = next(steps)
+        while True:
+            role, fn, args, truth = question
+            question = steps.send(await ask(strand, role, fn, *args, truth=truth))
+    except StopIteration:
+        pass
+    finally:
+        steps.close()
 
 
 async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:

@@ -16,6 +16,7 @@ from rio_chain.policies._budget import Budget
 from rio_chain.policies._cache import Cache
 from rio_chain.policies._chaos import Chaos
 from rio_chain.policies._chooser import Chooser
+from rio_chain.policies._circuit import BreakerStats
 from rio_chain.policies._first import first
 from rio_chain.policies._gate import Gate
 from rio_chain.policies._limit import Limit
@@ -34,6 +35,7 @@ __all__ = [
     "Backoff",
     "Batch",
     "Breaker",
+    "BreakerStats",
     "Budget",
     "ByClass",
     "Cache",

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._checks import callback, title
 
 Classes = type[BaseException] | tuple[type[BaseException], ...]
 Match = Classes | Callable[[Any], bool]
@@ -33,7 +34,16 @@ def classes(value: object, name: str = "on") -> Classes:
     return cast("Classes", given)
 
 
+def match_of(value: object, name: str = "on") -> Match:
+    """Check for an exception class, a tuple of them, or a sync function of the error."""
+    if isinstance(value, (type, tuple)):
+        return classes(cast("object", value), name)
+    return callback(value, name, "an exception class, a tuple of them, or a function of the error")
+
+
 def names(on: object) -> str:
-    """Classes as text: ``OSError or ValueError``."""
+    """Classes as text: ``OSError or ValueError``. A function by its name."""
+    if not isinstance(on, (type, tuple)):
+        return title(on)
     several = cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,))
     return " or ".join(escape_nonprintable(c.__name__) if isinstance(c, type) else short_repr(c) for c in several)

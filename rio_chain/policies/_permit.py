@@ -6,8 +6,9 @@ A policy decides under its own lock and never waits. The engine waits for a Pend
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from collections.abc import Callable, Generator, Hashable
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from attrs import frozen
 
@@ -59,6 +60,33 @@ class Permit:
 
     def dropped(self) -> None:
         """The call was cancelled, or a timeout around it expired. That says nothing about the backend."""
+
+
+class Question(NamedTuple):
+    """A function of the user that a policy needs the answer of. ``role`` is the name of the argument it came by."""
+
+    role: str
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    truth: bool = True
+    """Whether only the truth of its answer counts."""
+
+
+class AskingPermit(Permit):
+    """A permit that asks functions of the user what a failure means. The engine asks them, as its executor does."""
+
+    __slots__ = ()
+
+    def questions(self, error: Any, /) -> Generator[Question, Any, None]:
+        """In place of ``failed``: yields each question, and is sent its answer. If it is closed, it drops the call."""
+        raise NotImplementedError
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Permit.failed``. The functions are called here."""
+        with closing(self.questions(error)) as steps, suppress(StopIteration):
+            question = next(steps)
+            while True:
+                question = steps.send(question.fn(*question.args))
 
 
 @frozen

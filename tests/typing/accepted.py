@@ -318,6 +318,16 @@ assert_type((user >> race(a, safely))(1), Request[list[int] | bytes])
 
 # --- policies with state --------------------------------------------------------------------------------------------
 
+for_each_host = Breaker(
+    last=20,
+    successes=2,
+    on=lambda error: error.args != (),
+    exclude=KeyError,
+    open_for=lambda error, times: 100 * times,
+    key=str,
+)
+assert_type(safely.breaker(for_each_host), Chain[[User], bytes])
+assert_type(for_each_host.stats(key="a").failures, int)
 guarded = safely.chaos(Chaos(0.1, latency=5)).limit(Limit(10)).breaker(Breaker()).accept(bool)
 assert_type(guarded, Chain[[User], bytes])
 assert_type(
