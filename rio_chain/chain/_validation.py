@@ -15,6 +15,7 @@ from rio_chain.chain._functions import is_async, written
 from rio_chain.chain._nodes import Node, TaskNode, given_names, unique_names
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
+from rio_chain.policies._checks import callback
 from rio_chain.policies._gate import GatePolicy
 
 Kind = TypeVar("Kind")
@@ -51,7 +52,7 @@ def name(value: object) -> str:
     return escape_nonprintable(value)
 
 
-def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any) -> Retry:
+def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any, stop: Any) -> Retry:  # noqa: PLR0917
     """Check the arguments of a Retry, and make it."""
     retries = count(retries, "retries")
     if not isinstance(cast("object", on), Mapping):  # Retry itself checks the items of a mapping
@@ -60,7 +61,9 @@ def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any)
         predicate(accept, "accept")
     if retry_after is not None:
         _plain(retry_after, "`retry_after` must be a function of the error that returns how long to wait")
-    return Retry(retries, on, backoff, accept, retry_after)
+    if stop is not None:
+        callback(stop, "stop", "a tenacity stop, or a function of such a state that returns True or False")
+    return Retry(retries, on, backoff, accept, retry_after, stop)
 
 
 def check_on(on: Any) -> None:

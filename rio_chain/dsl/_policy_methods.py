@@ -98,6 +98,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         backoff: Backoff | Callable[[Any], float | timedelta] | None = DEFAULT_BACKOFF,
         accept: Callable[[Out], bool] | None = None,
         retry_after: Callable[[Any], Any] | None = None,
+        stop: Callable[[Any], bool] | None = None,
     ) -> Chain[P, Out]:
         """Call the chain to the left again when it has failed.
 
@@ -114,6 +115,8 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
                 ``error.retry_after``. If the result is None or can't be read, the backoff alone decides. Else the retry
                 waits as long as the server asks, up to ``Backoff.max_retry_after`` (default: the ``cap`` of the
                 backoff). If the backoff is longer, it waits for the backoff.
+            stop: a ``tenacity.stop_*`` object, or a function of such a state, for a second bound. If it returns True
+                after a failure, there is no further attempt. ``retries`` is the bound in any case.
 
         Raises:
             ChainDefinitionError: an argument is out of its range or of the wrong kind.
@@ -123,7 +126,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             >>> Task(len).retry(3, on=OSError, backoff=None)
             Task(len).retry(3, on=OSError, backoff=None)
         """
-        retried: Chain[P, Out] = self._scope(_validation.retry(retries, on, backoff, accept, retry_after))
+        retried: Chain[P, Out] = self._scope(_validation.retry(retries, on, backoff, accept, retry_after, stop))
         return retried
 
     def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rio_chain.engine._ask import predicate_holds
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._frames import Fail, predicate_holds
+from rio_chain.engine._frames import Fail
 from rio_chain.engine._instructions import Args, ChooseOp, UseOp
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import BridgeFailed, CallbackFailed

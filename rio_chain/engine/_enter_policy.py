@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from rio_chain.engine._ask import ask
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, leave_gate
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter

@@ -10,17 +10,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
-from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._ask import ask, predicate_holds
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
-from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine._instructions import FULL, TASK, Args, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
-from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
-from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.errors import CallbackFailed, TaskTimedOut
+from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up, report_retry_waits
+from rio_chain.errors import TaskTimedOut
 from rio_chain.policies import Budget, Retry, Timeout, Wait
+from rio_chain.policies._backoff import NOTHING, FailedAttempt, RetryState
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import AskingPermit, Permit
 from rio_chain.results._outcome import Failed
@@ -272,10 +274,11 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
     frame, budget = frames[-1], budget_of(strand, frames)
     if budget is not None:
         first_over(frames, budget)
-    delay = await _delay(strand, layer, frame, error)
-    if strand.rt.now() + delay >= frame.deadline:
-        return "no_time"
+    delay = await _delay_or_end(strand, layer, frame, error)
+    if isinstance(delay, str):
+        return delay
     frame.delays.append(delay)
+    report_retry_waits(strand.run, frame, delay, error)
     alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
     status = None if alone is None else alone.status
     if alone is not None:
@@ -332,17 +335,34 @@ async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) ->
     return None if matches else "not_retried"
 
 
-async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
+async def _delay_or_end(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float | GaveUp:
+    """How long to wait before the next attempt, or why there is none."""
+    state = _state(strand, frame, error)
+    delay = await _delay(strand, layer, frame, state)
+    stop = layer.stop
+    if stop is not None and await predicate_holds(strand, "stop", stop, evolve(state, upcoming_sleep=delay)):
+        return "stopped"
+    return "no_time" if strand.rt.now() + delay >= frame.deadline else delay
+
+
+def _state(strand: Strand, frame: Frame, error: Any) -> RetryState:
+    """What waits and stops of the user may read."""
+    given, elapsed, idle = frame.place[2], strand.rt.now() - frame.entered, sum(frame.delays)
+    args, kwargs = (given.args, given.kwargs) if type(given) is Args else ((given,), NOTHING)
+    return RetryState(frame.retries + 1, FailedAttempt(error), elapsed, idle, args=args, kwargs=kwargs)
+
+
+async def _delay(strand: Strand, layer: Retry, frame: Frame, state: RetryState) -> float:
     """Seconds to wait before the next attempt. Functions of the user are called as such, by ``ask``."""
     if not RETRIES_WAIT.get():
         return 0.0
-    asks = layer.retry_after
-    asked = {} if asks is None else {"retry_after": await ask(strand, "retry_after", asks, error)}
-    delays = frame.delays
-    elapsed, idle, last = strand.rt.now() - frame.entered, sum(delays), delays[-1] if delays else None
-    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **asked)
+    asks, error = layer.retry_after, state.outcome.error
+    given: dict[str, Any] = {} if asks is None else {"retry_after": await ask(strand, "retry_after", asks, error)}
+    previous = frame.delays[-1] if frame.delays else None
+    delay = partial(layer.delay, frame.retries, error, previous, draw=strand.rt.draw, **given)
     if isinstance(layer.waits(error), Wait):
-        return float(await ask(strand, "backoff", delay))
+        seen = {"elapsed": state.seconds_since_start, "idle": state.idle_for}
+        return float(await ask(strand, "backoff", partial(delay, **seen, args=state.args, kwargs=state.kwargs)))
     return delay()
 
 
@@ -350,34 +370,3 @@ async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
     strand.deadline = frame.deadline
     strand.slot.arm(frame.deadline)
     await strand.rt.sleep(delay)
-
-
-async def predicate_holds(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
-    """Ask a user's predicate. If its answer raises in ``bool()``, that is an error of the predicate, too."""
-    said: bool = await ask(strand, role, fn, *args, truth=True)
-    return said
-
-
-def _truth(fn: Callable[..., Any], *args: Any) -> bool:
-    return bool(fn(*args))
-
-
-async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool = False) -> Any:
-    """Call a user's predicate or hook. Its error becomes a ``CallbackFailed``, which names it and is never retried."""
-    called = partial(_truth, fn) if truth else fn
-    if strand.rt.places:
-        try:
-            return called(*args)
-        except Exception as exc:  # noqa: BLE001 - any error of a callback becomes a `CallbackFailed`
-            error: BaseException = exc
-    else:
-        got = await call_blocking(strand, called, args)
-        if not isinstance(got, Raised):  # `Raised` is also the value of a call that was refused
-            return got
-        error = got.error
-        if not isinstance(error, Exception):
-            try:
-                raise error
-            finally:
-                del got, error  # its traceback keeps this frame
-    raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)

@@ -28,17 +28,7 @@ from rio_chain.engine._end_races import classified
 from rio_chain.engine._enter_policy import admitted, enter_at_once
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
-from rio_chain.engine._frames import (
-    RACE_LOST,
-    Fail,
-    Frame,
-    LimitPassed,
-    NestedFail,
-    Position,
-    enter,
-    reported,
-    unwind,
-)
+from rio_chain.engine._frames import RACE_LOST, Fail, Frame, LimitPassed, NestedFail, Position, enter, reported, unwind
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rio_chain.engine._frames import ask
+from rio_chain.engine._ask import ask
 
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Strand

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rio_chain.engine._ask import predicate_holds
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
-from rio_chain.engine._frames import Fail, Frame, LimitPassed, around_one_task, predicate_holds
+from rio_chain.engine._frames import Fail, Frame, LimitPassed, around_one_task
 from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.policies import Accept, Retry
 from rio_chain.results._task_record import record_of

@@ -24,7 +24,6 @@ from rio_chain.policies._policy import Facts, Policy
 from rio_chain.policies._shared_clock import Timeline, clock_here
 from rio_chain.policies._shared_state import Shared
 
-_DEFAULT_OPEN = 30.0
 _FACTS = Facts(counts_failures=True)
 _NO_KEY: Any = object()
 
@@ -160,8 +159,7 @@ class Breaker(Shared, BreakerSettings, Policy):
                     return 0
                 state = circuit.change("closed", None)
             elif call.probe or circuit.counts.add(now, failed=not success):
-                opens = self._open_for if isinstance(self._open_for, float) else _DEFAULT_OPEN
-                state = circuit.change("open", now() + opens, error if isinstance(error, BaseException) else None)
+                state = circuit.change("open", now() + self._fixed, error if isinstance(error, BaseException) else None)
             else:
                 return 0
             opened = circuit.opened
@@ -178,7 +176,7 @@ class Breaker(Shared, BreakerSettings, Policy):
     @property
     def open_for_function(self) -> Callable[[Any, int], float] | None:
         """The ``open_for`` function, with a check of its answer; it returns seconds. None if it is a fixed time."""
-        return None if isinstance(self._open_for, float) else self._open_for
+        return self._grows
 
     # --- called by users ----------------------------------------------------------------------------------------
 
@@ -226,8 +224,8 @@ class Breaker(Shared, BreakerSettings, Policy):
         """Open it now, for ``open_for``. With ``hold`` it stays open until ``close()``."""
         with self._lock:
             times = self._find(key, "open(key=...)").opened + 1
-        opens = self._open_for  # a function is called before anything changes, as it may fail
-        lasts = math.inf if hold else opens if isinstance(opens, float) else opens(None, times)
+        # a function is called before anything changes, as it may fail
+        lasts = math.inf if hold else self._fixed if self._grows is None else self._grows(None, times)
         self._by_hand(key, "open", lasts)
 
     def half_open(self, *, key: Hashable = _NO_KEY) -> None:
@@ -352,4 +350,6 @@ class _AskingPass(_Pass, AskingPermit):
         finally:
             self.dropped()
 
-    failed = AskingPermit.failed
+    def failed(self, error: Any, /) -> None:
+        """As ``AskingPermit.failed``."""
+        AskingPermit.failed(self, error)

@@ -11,13 +11,14 @@ from rio_chain._core.units import Duration, count, format_duration, milliseconds
 from rio_chain.errors import NEVER_RETRIED, ChainDefinitionError
 from rio_chain.policies._breaker_counts import Counts, InARow, Latest, Rolling, Within
 from rio_chain.policies._checks import callback, label, share, title
-from rio_chain.policies._match_errors import Match, match_of, matches, names
+from rio_chain.policies._match_errors import Match, is_classes, match_of, matches, names
 from rio_chain.policies._number_format import exact_number
 from rio_chain.policies._permit import Question
 from rio_chain.policies._plain_data import Data, errors, function, ms, number
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 _MIN_CALLS = 10
+_DEFAULT_OPEN = 30.0
 
 OpenFor = Duration | Callable[[Any, int], Duration]
 """How long it stays open, or a function of what opened it and of how often it has opened."""
@@ -50,14 +51,14 @@ class BreakerSettings:
         fewest = min(_MIN_CALLS, self._last or _MIN_CALLS)
         self._min_calls = fewest if min_calls is None else count(min_calls, "min_calls", least=1)
         self._check_counts()
-        self._open_for = _open_for(open_for)
+        self._fixed, self._grows = _open_for(open_for)
         self._successes = count(successes, "successes", least=1)
         self._on = match_of(on)
         self._exclude: Match = () if exclude == () else match_of(exclude, "exclude")
         _check_exclude(self._on, self._exclude)
         self._name = label(name)
-        plain = isinstance(self._on, (type, tuple)) and isinstance(self._exclude, (type, tuple))
-        self._asks = not plain or not isinstance(self._open_for, float)
+        plain = is_classes(self._on) and is_classes(self._exclude)
+        self._asks = not plain or self._grows is not None
 
     def _check_counts(self) -> None:
         last, ratio = self._last, self._ratio
@@ -139,8 +140,7 @@ class BreakerSettings:
     @property
     def open_for(self) -> float | Callable[[Any, int], Duration]:
         """In milliseconds, or the function that was given."""
-        opens = self._open_for
-        return milliseconds(opens) if isinstance(opens, float) else opens.fn
+        return milliseconds(self._fixed) if self._grows is None else self._grows.fn
 
     @property
     def successes(self) -> int:
@@ -166,20 +166,22 @@ class BreakerSettings:
 
     def _data(self) -> Data:
         """The settings as plain data. Arguments that came later are left out if they have their default."""
-        opens = self._open_for
-        fixed = opens if isinstance(opens, float) else None
         later = {
-            "open_for": None if isinstance(opens, float) else function(opens.fn),
+            "open_for": None if self._grows is None else function(self._grows.fn),
             "successes": None if self._successes == 1 else number(self._successes),
             "exclude": None if self._exclude == () else errors(self._exclude),
         }
         given = {name: value for name, value in later.items() if value is not None}
-        data = {"open_for_ms": ms(fixed), "on": errors(self._on), "name": self._name or None}
+        data = {
+            "open_for_ms": ms(self._fixed) if self._grows is None else None,
+            "on": errors(self._on),
+            "name": self._name or None,
+        }
         return {"kind": "breaker", **self._new_counts().to_dict(), **data, **given}
 
     def _words(self) -> str:
-        opens = self._open_for
-        lasts = format_duration(opens) if isinstance(opens, float) else f"as long as {title(opens.fn)} says"
+        grows = self._grows
+        lasts = format_duration(self._fixed) if grows is None else f"as long as {title(grows.fn)} says"
         probes = "" if self._successes == 1 else f", {self._successes} probes close it"
         on = "" if self._on is Exception else f", on {names(self._on)}"
         but = "" if self._exclude == () else f", not on {names(self._exclude)}"
@@ -217,21 +219,22 @@ class OpenForFunction:
             raise TypeError(f"{title(self.fn)} {rule}; got {short_repr(got)}") from None
 
 
-def _open_for(value: object) -> float | OpenForFunction:
+def _open_for(value: object) -> tuple[float, OpenForFunction | None]:
+    """A fixed time in seconds, and a function that replaces it."""
     if not callable(value):
-        return seconds(value, "open_for")
+        return seconds(value, "open_for"), None
     rule = "milliseconds, or a function of the error and of how many times the breaker has opened"
     fn = callback(value, "open_for", rule, one=False)
     if not arity(fn).takes(2):
         raise ChainDefinitionError(f"`open_for` must be {rule}, and `{title(fn)}` can't be called with two arguments")
-    return OpenForFunction(fn)
+    return _DEFAULT_OPEN, OpenForFunction(fn)
 
 
 def _check_exclude(on: Match, exclude: Match) -> None:
     """Refuse classes of ``exclude`` that leave no error of ``on``."""
-    if not isinstance(on, (type, tuple)) or not isinstance(exclude, (type, tuple)):
+    if not is_classes(on) or not is_classes(exclude):
         return
-    several = on if isinstance(on, tuple) else (on,)
+    several: tuple[type[BaseException], ...] = on if isinstance(on, tuple) else (on,)
     if all(issubclass(cls, exclude) for cls in several):
         raise ChainDefinitionError(
             f"`exclude` leaves no error that could be a failure: {names(exclude)} includes all of {names(on)}"

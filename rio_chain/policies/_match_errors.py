@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from rio_chain._core.units import escape_nonprintable, short_repr
 from rio_chain.errors import ChainDefinitionError
@@ -32,6 +32,11 @@ def classes(value: object, name: str = "on") -> Classes:
     if not several or not all(isinstance(c, type) and issubclass(c, BaseException) for c in several):
         raise ChainDefinitionError(f"`{name}` must be an exception class or a tuple of them; got {short_repr(given)}")
     return cast("Classes", given)
+
+
+def is_classes(on: Match) -> TypeGuard[Classes]:
+    """Whether it consists of classes, and is no function."""
+    return isinstance(on, (type, tuple))
 
 
 def match_of(value: object, name: str = "on") -> Match:

@@ -47,7 +47,13 @@ backoffs = st.builds(
     base=st.floats(0, 1e6) | st.timedeltas(timedelta(0), timedelta(days=1)),
     factor=st.floats(1, 1e6),
     cap=st.floats(0, 1e7) | st.timedeltas(timedelta(0), timedelta(days=1)),
-    jitter=st.sampled_from(["full", "none", "decorrelated"]),
+    jitter=st.sampled_from(["full", "equal", "none", "decorrelated"]),
+) | st.builds(
+    Backoff,
+    base=st.floats(0, 1e6),
+    step=st.floats(0, 1e6),
+    cap=st.floats(0, 1e7),
+    jitter=st.sampled_from(["full", "equal", "none"]),
 )
 
 
@@ -57,8 +63,9 @@ def test_a_delay_stays_within_its_bounds(backoff: Backoff, retry: int, draw: flo
     assert 0 <= delay <= backoff.cap
     if backoff.jitter == "none":
         assert delay == backoff.bound(retry)
-    elif backoff.jitter == "full":
-        assert delay <= backoff.bound(retry)
+    elif backoff.jitter != "decorrelated":
+        assert backoff.least(retry) <= delay <= backoff.bound(retry)
+        assert backoff.least(retry) == (0 if backoff.jitter == "full" else backoff.bound(retry) / 2)
     else:
         assert delay >= min(backoff.base, backoff.cap)
         most = max(backoff.base, 3 * (backoff.base if previous is None else previous))

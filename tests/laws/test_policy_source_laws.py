@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenacity import wait_fixed
+from tenacity import stop_after_delay, wait_fixed
 
 import rio_chain
 from rio_chain import (
@@ -128,9 +128,10 @@ waits = st.sampled_from([None, wait_fixed(1), ever_longer, partial(seconds)]) | 
     base=maybe_zero,
     factor=st.integers(1, 9) | st.floats(1, 9),
     cap=maybe_zero,
-    jitter=st.sampled_from(["full", "none", "decorrelated"]),
+    jitter=st.sampled_from(["full", "equal", "none", "decorrelated"]),
     max_retry_after=st.none() | maybe_zero,
 )
+waits |= st.builds(Backoff, base=maybe_zero, step=maybe_zero, cap=maybe_zero, jitter=st.sampled_from(["equal", "none"]))
 classes = st.sampled_from([Exception, OSError, TimeoutError, Outer.Inner])
 several = st.lists(classes, min_size=1, max_size=3).map(tuple)
 functions = st.sampled_from(tests)
@@ -166,6 +167,7 @@ ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
         backoff=waits,
         accept=st.none() | functions,
         retry_after=st.none() | st.sampled_from([asked_for, partial(later, 4)]),
+        stop=st.none() | st.sampled_from([stop_after_delay(2), plain]),
     ),
     "accept": call(functions),
     "replica": call(

@@ -6,6 +6,7 @@ import pytest
 from refusals import refused
 
 from rio_chain import (
+    Backoff,
     Breaker,
     Budget,
     Cache,
@@ -133,6 +134,22 @@ class TestOn:
         refused(lambda: task.retry(1, on={}), "`on` must be an exception class or a tuple of them; got ()")
         refused(lambda: task.retry(1, on={int: None}), "`on` must be an exception class or a tuple of them; got ")
         refused(lambda: task.retry(1, on={OSError: 5}), "`backoff` must be a Backoff, such as Backoff(base=50)")
+
+    def test_a_stop(self) -> None:
+        rule = "`stop` must be a tenacity stop, or a function of such a state that returns True or False"
+        refused(lambda: task.retry(1, stop=3), rule + "; got 3")
+        refused(lambda: task.retry(1, stop=later), rule + "; got the async function `later`")
+        refused(lambda: task.retry(1, stop=two), rule + ", and `two` can't be called with just one argument")
+
+    def test_a_backoff_that_contradicts_itself(self) -> None:
+        refused(
+            lambda: Backoff(base=1, factor=3, step=5), "give `factor` or `step`, not both: a wait grows by a factor"
+        )
+        refused(lambda: Backoff(step=5, jitter="decorrelated"), "`step` has no effect with jitter='decorrelated'")
+        refused(lambda: Backoff(step=-1), "`step` must be a finite number of milliseconds (or a timedelta), 0 or more")
+        refused(
+            lambda: Backoff(jitter="half"), "`jitter` must be 'full', 'equal', 'none' or 'decorrelated'; got 'half'"
+        )  # type: ignore[arg-type]
 
     def test_what_the_server_says(self) -> None:
         rule = "`retry_after` must be a function of the error that returns how long to wait"
