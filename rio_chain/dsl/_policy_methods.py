@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from attrs import frozen
 from returns.result import Result
 
-from rio_chain._core.units import Duration, seconds
+from rio_chain._core.units import Duration
 from rio_chain.chain import _compose, _validation
 from rio_chain.chain._compose import Composed
 from rio_chain.chain._request import NO_KWARGS, Request
@@ -30,9 +30,9 @@ from rio_chain.policies import (
     Policy,
     Quantile,
     SingleFlight,
-    Timeout,
 )
 from rio_chain.policies._retry import On
+from rio_chain.policies._timeout import timeout_of
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
@@ -68,7 +68,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
 
     # --- timeouts and retries -----------------------------------------------------------------------------------
 
-    def timeout(self, ms: Duration, /) -> Chain[P, Out]:
+    def timeout(self, ms: Duration | Callable[..., Duration | None], /) -> Chain[P, Out]:
         """Give the chain to the left a timeout.
 
         ``.timeout(100).retry(3)`` gives each attempt 100 ms. ``.retry(3).timeout(500)`` gives all attempts together 500
@@ -76,17 +76,18 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         ``TaskTimedOut``.
 
         Args:
-            ms: milliseconds, or a ``timedelta``; more than 0.
+            ms: milliseconds, or a ``timedelta``; more than 0. Or a function of the input that returns one of these, or
+                None for no timeout: ``lambda order: 100 + 10 * len(order)``. Its time counts from when it has answered.
 
         Raises:
-            ChainDefinitionError: ``ms`` is not a finite duration above 0.
+            ChainDefinitionError: ``ms`` is neither a finite duration above 0 nor a sync function.
 
         Example:
             >>> from rio_chain import Task
             >>> Task(len).timeout(100)
             Task(len).timeout(100)
         """
-        limited: Chain[P, Out] = self._scope(Timeout(seconds(ms, "ms")))
+        limited: Chain[P, Out] = self._scope(timeout_of(ms))
         return limited
 
     def retry(

@@ -6,7 +6,6 @@ decision is made in ``policies/``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import frozen
@@ -91,7 +90,7 @@ async def _enter_policies(  # noqa: PLR0917
         if isinstance(permit, Hit):
             return permit
         frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
-        frame.permit = permit
+        frame.permitted(permit)
         frames.append(frame)
         stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
@@ -125,7 +124,7 @@ async def _enter_policy(
     key = (
         None
         if policy.key is None
-        else await _key(strand, policy.key, value, used if used and policy.facts().shares else ())
+        else await _key(strand, policy, value, used if used and policy.facts().shares else ())
     )
     call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
     got: Entered
@@ -168,11 +167,12 @@ def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 
-async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used = ()) -> Any:
+async def _key(strand: Strand, policy: Policy, value: Any, used: Used = ()) -> Any:
     """The key of a value. If the user gave no key function, the values used from outside are part of it."""
+    key = policy.key
     if used and isinstance(key, Key) and key.fn is None:
         value = Args((*value.args, *used), value.kwargs) if type(value) is Args else Args((value, *used), {})
-    return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
+    return await ask(strand, policy.key_role, Spread(key) if type(value) is Args else key, value)
 
 
 async def _let_in(strand: Strand, policy: Policy, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:

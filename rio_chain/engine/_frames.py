@@ -25,6 +25,7 @@ from rio_chain.policies import Budget, Retry, Timeout, Wait
 from rio_chain.policies._backoff import NOTHING, FailedAttempt, RetryState
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import AskingPermit, Permit
+from rio_chain.policies._timeout import TimedPermit
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import GaveUp, close, fell_back, new_round, record_of
 
@@ -165,7 +166,15 @@ class Frame:
 
     def expired(self, plan: Plan) -> Exception:
         """The error when its time has run out. Only a timeout has one."""
-        return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
+        allowed = self.layer.seconds if isinstance(self.layer, Timeout) else round(self.until - self.entered, 9)
+        return TaskTimedOut(self.name(plan), milliseconds(allowed if allowed < INF else 0))
+
+    def permitted(self, permit: Permit | None) -> None:
+        """Its policy has let the call in."""
+        self.permit = permit
+        if isinstance(permit, TimedPermit):
+            self.until = self.entered + permit.seconds
+            self.deadline = min(self.deadline, self.until)
 
 
 def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:

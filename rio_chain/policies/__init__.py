@@ -26,7 +26,7 @@ from rio_chain.policies._quantile import Quantile
 from rio_chain.policies._replica import Replica
 from rio_chain.policies._retry import ByClass, Retry
 from rio_chain.policies._single_flight import SingleFlight
-from rio_chain.policies._timeout import Timeout
+from rio_chain.policies._timeout import Timeout, TimeoutByInput
 
 __all__ = [
     "DEFAULT_BACKOFF",
@@ -52,6 +52,7 @@ __all__ = [
     "Retry",
     "SingleFlight",
     "Timeout",
+    "TimeoutByInput",
     "Wait",
     "at_least",
     "first",

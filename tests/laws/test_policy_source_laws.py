@@ -160,7 +160,7 @@ def call(*args: st.SearchStrategy[Any], **kwargs: st.SearchStrategy[Any]) -> st.
 
 keys = st.sampled_from([None, by_host, partial(by_host)])
 ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
-    "timeout": call(durations),
+    "timeout": call(durations | st.sampled_from([by_host, partial(by_host)])),
     "retry": call(
         st.integers(0, 10**6),
         on=errors | by_class,

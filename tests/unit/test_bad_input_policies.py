@@ -70,6 +70,15 @@ class TestState:
         refused(lambda: task.accept(two), rule + ", and `two(x, y)` can't be called with just one argument")
 
 
+class TestTimeout:
+    def test_what_is_no_duration_and_no_function(self) -> None:
+        refused(
+            lambda: task.timeout("soon"), "`ms` must be a finite number of milliseconds (or a timedelta), more than 0"
+        )
+        refused(lambda: task.timeout(later), "`ms` must be milliseconds, or a function of the input; got the async fu")
+        refused(lambda: task.timeout(Task(one)), "`ms` must be milliseconds, or a function of the input")
+
+
 class TestReplica:
     def test_how_many(self) -> None:
         for n in (0, -1, True, 1.5, "2"):

@@ -444,3 +444,15 @@ def test_a_long_chain_is_looked_at_in_one_go() -> None:
     for _ in range(3_000):
         chain = chain >> G.timeout(5)
     assert (chain >> fan_out(F)).lint() == ()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Task(f).timeout(100).limit(limit).timeout(g)",
+        "Task(f).timeout(g).breaker(breaker).timeout(500)",
+        "Task(f).limit(one).timeout(g)",
+    ],
+)
+def test_a_timeout_by_input_is_a_timeout(code: str) -> None:
+    assert codes(read(code)) == []

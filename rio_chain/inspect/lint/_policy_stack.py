@@ -39,6 +39,11 @@ def limits(facts: Facts) -> bool:
     return facts.limit < math.inf
 
 
+def ends(facts: Facts) -> bool:
+    """Whether it is a timeout, also one that is not known before a call."""
+    return facts.limit < math.inf or facts.limit_unknown
+
+
 def nothing(_: Facts) -> bool:
     """False for every policy: for a search by the kind of node only."""
     return False
@@ -62,12 +67,14 @@ class Around:
         calls: how often the retries call the part; they multiply.
         budget: whether a budget limits these retries.
         items: whether the part runs for items.
+        ends: whether there is a timeout, also one that is not known before a call.
     """
 
     limit: float = math.inf
     calls: int = 1
     budget: bool = False
     items: bool = False
+    ends: bool = False
 
     def and_(self, node: Node) -> Around:
         """What is around a part of ``node``."""
@@ -77,7 +84,8 @@ class Around:
             return self
         facts = node.policy.facts()
         budget = self.budget or facts.bounds_extras
-        return Around(min(self.limit, facts.limit), self.calls * facts.calls, budget, self.items)
+        limit, ended = min(self.limit, facts.limit), self.ends or ends(facts)
+        return Around(limit, self.calls * facts.calls, budget, self.items, ended)
 
 
 @frozen(eq=False)
