@@ -1,4 +1,4 @@
-"""Plants nineteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -173,12 +173,30 @@ BUGS = (
         ("test_balancer.py",),
     ),
     Bug(
+        "a breaker that lets one probe too many through",
+        "policies/_breaker.py",
+        (("circuit.probes >= self._successes", "circuit.probes > self._successes"),),
+        ("policies/test_breaker_options.py",),
+    ),
+    Bug(
+        "an error that a hedge is not for, and that does not end it",
+        "engine/_judge_answer.py",
+        (("        return error, not found\n", "        return error, False\n"),),
+        ("policies/test_replica_options.py",),
+    ),
+    Bug(
+        "a linear backoff that is one step ahead",
+        "policies/_backoff.py",
+        (("self.base + self.step * retry", "self.base + self.step * (retry + 1)"),),
+        ("policies/test_backoff.py",),
+    ),
+    Bug(
         "a hedge that begins though the call has answered",
         "engine/_race_frame.py",
         (
             (
-                "self.claim.setdefault(0, None) is None:\n            if self.learned",
-                "True:\n            if self.learned",
+                "self.claim.setdefault(0, None) is None:\n            if self.plan",
+                "True:\n            if self.plan",
             ),
             (
                 "                self.timer.deadline = INF\n            if strand.given_up",

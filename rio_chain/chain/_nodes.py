@@ -9,7 +9,8 @@ from attrs import evolve, field, frozen
 
 from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import AtLeast, Chooser, Policy, Quantile
+from rio_chain.policies import AtLeast, Chooser, Policy
+from rio_chain.policies._delays import Delay
 from rio_chain.policies._keys import Key
 from rio_chain.policies._match_errors import Match
 
@@ -88,14 +89,16 @@ class RaceNode:
 
     Call ``i`` of ``count`` runs branch ``i % len(branches)``. It begins ``after`` seconds (or as a ``Quantile`` gives)
     after the one before it was started, or as soon as one has failed. 0: all at once; infinity: one at a time. The
-    tasks of a branch occur once in a plan, however often the branch is called.
+    tasks of a branch occur once in a plan, however often the branch is called. An error that ``on`` does not select
+    ends it.
     """
 
     branches: tuple[Node, ...]
     count: int
-    after: float | Quantile
+    after: Delay
     pick: Chooser = field(hash=False)
     hedge: bool
+    on: Match = field(default=Exception, hash=False)
 
 
 @frozen

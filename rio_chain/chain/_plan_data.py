@@ -26,7 +26,7 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
-from rio_chain.policies import AtLeast, Chooser, Quantile
+from rio_chain.policies import AtLeast, Chooser
 from rio_chain.policies._best_and_quorum import Best, Quorum
 from rio_chain.policies._first import First
 from rio_chain.policies._plain_data import Data, errors, function, key, ms, number, qualified
@@ -110,13 +110,14 @@ def _fallback(node: OrElse) -> Data:
 
 
 def _race(node: RaceNode, inner: list[Data]) -> Data:
-    by_latency = node.after.to_dict() if isinstance(node.after, Quantile) else None
+    fixed = node.after if isinstance(node.after, float) else None
     return {
         "kind": call_of(node),
         "calls": number(node.count),
-        "after_ms": None if isinstance(node.after, Quantile) else ms(node.after),
-        "after": by_latency,
+        "after_ms": ms(fixed),
+        "after": None if isinstance(node.after, float) else node.after.to_dict(),
         "pick": _pick(node.pick),
+        **({} if node.on is Exception else {"on": errors(node.on)}),
         "branches": inner,
     }
 

@@ -33,6 +33,7 @@ from rio_chain.chain._nodes import (
 from rio_chain.chain._record_class import is_record
 from rio_chain.policies import Chooser, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
+from rio_chain.policies._delays import Delay, DelayFunction, DelayList
 from rio_chain.policies._first import First
 from rio_chain.policies._number_format import exact_ms as ms
 
@@ -181,11 +182,16 @@ def _race(node: RaceNode, branches: list[str]) -> str:
         words.append(f"after={_after(node.after)}")
     if others:
         words.append(f"to=[{', '.join(others)}]")
-    return f"{first}.replica({', '.join([*words, *pick])})"
+    on = [] if node.on is Exception else [f"on={on_source(node.on)}"]
+    return f"{first}.replica({', '.join([*words, *pick, *on])})"
 
 
-def _after(after: float | Quantile) -> str:
-    return "quantile" if isinstance(after, Quantile) else "None" if after == math.inf else ms(after)
+def _after(after: Delay) -> str:
+    if isinstance(after, Quantile):
+        return "quantile"
+    if isinstance(after, (DelayList, DelayFunction)):
+        return after.source()
+    return "None" if after == math.inf else ms(after)
 
 
 def _pick(pick: Chooser) -> str:

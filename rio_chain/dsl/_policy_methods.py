@@ -28,9 +28,10 @@ from rio_chain.policies import (
     Gate,
     Limit,
     Policy,
-    Quantile,
     SingleFlight,
 )
+from rio_chain.policies._delays import After
+from rio_chain.policies._match_errors import Match
 from rio_chain.policies._retry import On
 from rio_chain.policies._timeout import timeout_of
 
@@ -150,16 +151,17 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
     # --- several calls, one winner ------------------------------------------------------------------------------
 
     @overload
-    def replica(self, n: int, /, *, after: Duration | Quantile | None = ..., pick: Chooser = ...) -> Chain[P, Out]: ...
+    def replica(self, n: int, /, *, after: After = ..., pick: Chooser = ..., on: Match = ...) -> Chain[P, Out]: ...
     @overload
     def replica(
         self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Request[B]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -167,9 +169,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Awaitable[Request[B]]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -177,9 +180,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Awaitable[Result[B, Any]]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -187,9 +191,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Result[B, Any]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -197,9 +202,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Awaitable[B]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -207,11 +213,14 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], B]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
-    def replica(self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST) -> Any:
+    def replica(
+        self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST, on: Any = Exception
+    ) -> Any:
         """Hedge the chain to the left: call it again while earlier calls have not answered, and take one answer.
 
         The next call begins ``after`` milliseconds after the latest one began, or as soon as one has failed. When an
@@ -222,11 +231,16 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             n: the total number of calls, with the first one; from 1 to 1,000. Default: one for each target, if ``to``
                 is given.
             after: milliseconds or a ``timedelta``, 0 or more; 0 starts all calls at once. Or a ``Quantile`` of measured
-                latencies. With None, the next call begins only when one has failed.
+                latencies. With None, the next call begins only when one has failed. A list has a delay for each call
+                after the first, and its last one counts for the rest. A function gets the number of the call, 1 for
+                the first call beside the first; it is called when the first call begins, and must be quick.
             to: other targets: chains or functions that get the same input. The first call goes to the chain to the
                 left, the second one to ``to[0]``, and so on. If there are more calls than targets, the next call goes
                 to the chain to the left again.
             pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
+            on: the errors after which the hedge goes on: an exception class, a tuple of them, or a function of the
+                error. Any other error ends it: the other calls are cancelled, and the chain fails with that error.
+                Default: every error.
 
         Raises:
             ChainDefinitionError: an argument is out of its range; ``n`` is less than the number of targets, or less
@@ -237,7 +251,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             >>> Task(len).timeout(80).replica(2, after=20)
             Task(len).timeout(80).replica(2, after=20)
         """
-        return _compose.replica(self._wrapped, self, n, after, to, pick)
+        return _compose.replica(self._wrapped, self, n, after=after, to=to, pick=pick, on=on)
 
     # --- policies with a shared state ---------------------------------------------------------------------------
 

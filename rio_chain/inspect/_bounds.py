@@ -19,6 +19,7 @@ from attrs import field, frozen
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, Node, RaceNode, Scope, TaskNode, call_of, parts
 from rio_chain.chain._plan import Plan
+from rio_chain.policies._delays import DelayList
 from rio_chain.policies._policy import repeated
 
 INF = math.inf
@@ -211,6 +212,7 @@ def starts(race: RaceNode, inner: list[float]) -> Callable[[int], float]:
     of an older call also starts the next one. Finding it exactly would take a search through all possible runs.
     """
     after = race.after if isinstance(race.after, float) else INF  # a quantile without data starts no call
+    after = max(race.after.given) if isinstance(race.after, DelayList) else after
     first, width = race.pick.least - 1, len(inner)
     waited = [0.0, *accumulate(min(after, inner[(first + k) % width]) for k in range(width))]
 

@@ -9,7 +9,7 @@ from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._title import title
-from rio_chain.policies import AtLeast, Policy, Quantile
+from rio_chain.policies import AtLeast, Policy
 
 # --- policies ---------------------------------------------------------------------------------------------------
 
@@ -24,13 +24,14 @@ def race_words(node: RaceNode) -> str:
     pick = escape_nonprintable(str(node.pick))
     if not node.hedge:
         return f"together, on the same input: {pick}"
-    if isinstance(node.after, Quantile):
+    if not isinstance(node.after, float):
         when = f"the next after {node.after}"
     elif node.after == math.inf:
         when = "the next when one has failed"
     else:
         when = f"the next after {format_duration(node.after)}" if node.after else "all at once"
-    return f"up to {node.count} calls, {when}: {pick}"
+    on = "" if node.on is Exception else f", on {on_source(node.on)}"
+    return f"up to {node.count} calls, {when}{on}: {pick}"
 
 
 def fails(node: OrElse) -> str:

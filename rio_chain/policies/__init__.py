@@ -22,7 +22,7 @@ from rio_chain.policies._gate import Gate
 from rio_chain.policies._limit import Limit
 from rio_chain.policies._permit import Call, PendingPermit, Permit
 from rio_chain.policies._policy import Policy
-from rio_chain.policies._quantile import Quantile
+from rio_chain.policies._quantile import Quantile, QuantileState
 from rio_chain.policies._replica import Replica
 from rio_chain.policies._retry import ByClass, Retry
 from rio_chain.policies._single_flight import SingleFlight
@@ -48,6 +48,7 @@ __all__ = [
     "Permit",
     "Policy",
     "Quantile",
+    "QuantileState",
     "Replica",
     "Retry",
     "SingleFlight",

@@ -172,11 +172,16 @@ ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
     "accept": call(functions),
     "replica": call(
         st.integers(3, 9),
-        after=st.none() | maybe_zero | st.builds(Quantile),
+        after=st.none()
+        | maybe_zero
+        | st.builds(Quantile)
+        | st.lists(st.none() | maybe_zero, min_size=1, max_size=2)
+        | st.sampled_from([plain, partial(bound_to, 3)]),
         to=st.lists(st.sampled_from([Task(f), f, Task(f).timeout(5) >> Task(len)]), max_size=2),
         pick=picks,
+        on=errors,
     ),
-    "breaker": call(st.builds(Breaker, on=several, name=st.just("payments")) | gates),
+    "breaker": call(st.builds(Breaker, on=errors, name=st.just("payments"), key=keys) | gates),
     "limit": call(st.builds(Limit, st.integers(1, 9), rate=st.none() | st.integers(1, 9), key=keys) | gates),
     "budget": call(st.builds(Budget)),
     "cache": call(st.builds(Cache, durations, key=keys)),

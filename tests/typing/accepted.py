@@ -307,6 +307,13 @@ assert_type(safely.replica(2, after=20), Chain[[User], bytes])
 assert_type(user.replica(2, after=timedelta(seconds=1))(42, tries=2), Request[User])
 assert_type(safely.replica(2, after=Quantile(0.95), pick=first(accept=bool)), Chain[[User], bytes])
 assert_type(safely.replica(3, after=None, pick=quorum(2)), Chain[[User], bytes])
+assert_type(safely.replica(3, after=[10, None], on=OSError), Chain[[User], bytes])
+assert_type(safely.replica(3, after=lambda n: 10 * n, on=lambda error: error.args != ()), Chain[[User], bytes])
+assert_type(safely.timeout(lambda user: 100), Chain[[User], bytes])
+assert_type(
+    safely.retry(3, backoff=Backoff(step=10), stop=lambda state: state.attempt_number > 2), Chain[[User], bytes]
+)
+assert_type(Quantile(key=str).state_of("a").value, float | None)
 assert_type(safely.replica(to=[safely.timeout(5)], pick=best(len, within=20)), Chain[[User], bytes])
 assert_type(safely.replica(to=[Task(order_query)])(User()), Request[bytes | str])
 assert_type(safely.replica(3, to=[order_query])(User()), Request[bytes | str])

@@ -96,6 +96,29 @@ class TestReplica:
             f"for one call at a time; got {after!r}",
         )
 
+    def test_after_of_several_calls(self) -> None:
+        refused(lambda: task.replica(2, after=[]), "a list of `after` needs at least one delay; got an empty one")
+        refused(lambda: task.replica(3, after=[1, -2]), "`after` must be a finite number of milliseconds")
+        refused(
+            lambda: task.replica(2, after=[1, 2]),
+            "`after` must have at most 1 delays, one for each call after the first; got 2",
+        )
+        refused(lambda: task.replica(2, after=later), "`after` must be a function of the number of the call, or a fin")
+        refused(lambda: task.replica(2, after=two), "`after` must be a function of the number of the call, or a finit")
+
+    def test_on(self) -> None:
+        rule = "`on` must be an exception class, a tuple of them, or a function of the error"
+        for on in (3, (), None, int):
+            refused(lambda on=on: task.replica(2, on=on), rule)
+
+    def test_a_quantile_with_and_without_a_key(self) -> None:
+        refused(lambda: Quantile(key=3), "`key` must be a function of the input that returns something hashable, or")
+        refused(lambda: Quantile(key=str, keys=0), "`keys` must be a whole number, 1 or more; got 0")
+        refused(lambda: Quantile(key=str, idle=-1), "`idle` must be a finite number of milliseconds")
+        refused(Quantile(key=str).value, "this quantile has a `key`, so each key has its own value: use state_of(key)")
+        refused(lambda: Quantile(key=str).add(1), "this quantile has a `key`")
+        refused(lambda: Quantile().state_of("a"), "this quantile has no `key`, so it has one value for all calls; got")
+
     def test_other_places(self) -> None:
         rule = "`to` takes a list of Tasks, Chains or functions; got "
         for alone in (task, one):

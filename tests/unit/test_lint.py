@@ -446,6 +446,13 @@ def test_a_long_chain_is_looked_at_in_one_go() -> None:
     assert (chain >> fan_out(F)).lint() == ()
 
 
+def test_the_first_delay_of_a_list_may_be_too_late() -> None:
+    found = read("Task(f).timeout(100).replica(3, after=[200, 10])").lint()
+    assert [(finding.code, finding.better) for finding in found] == [
+        ("hedge-too-late", "Task(f).timeout(100).replica(3, after=50)")
+    ]
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -11,7 +11,7 @@ from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
 from rio_chain.inspect._words import fails, race_words, words
 from rio_chain.inspect.pictures._text_width import cut
-from rio_chain.policies import Policy, Quantile
+from rio_chain.policies import Policy
 from rio_chain.policies._best_and_quorum import Best, Quorum
 
 LONGEST = 30  # characters of a badge
@@ -47,7 +47,7 @@ def place(call: TaskNode) -> Badge | None:
 
 
 def _after(node: RaceNode) -> str:
-    if isinstance(node.after, Quantile):
+    if not isinstance(node.after, float):
         return ", late"
     if node.after == math.inf:
         return ", on failure"
