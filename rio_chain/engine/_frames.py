@@ -297,7 +297,7 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
     await _sleep(strand, frame, delay)
     if budget is None:
         return None
-    frame.extra = budget.extra()  # not before the wait: a retry that waits must not use up the budget of others
+    frame.extra = budget.extra(clock=strand.rt.now)  # not before the wait, which must not use up the budget of others
     if frame.extra is not None:
         if frame.alone:  # not before this: if the budget denies the retry, the user gets the refused answer
             await close_refused(strand, error)

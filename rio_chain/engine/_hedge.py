@@ -240,7 +240,7 @@ class HedgeRace:
         """The number of the call that begins now in the strand. None if the strand waits for the other calls."""
         while (number := self._due(now)) is not None:
             if self.budget is not None:
-                self._extra = self.budget.extra()
+                self._extra = self.budget.extra(clock=self.rt.now)
                 if self._extra is None:
                     self._ended(denied=True)
                     self.log.denied(self, number)

@@ -37,7 +37,7 @@ class SideCall(LateAnswers):
             branch, strand = race.branch(number), self._strand()
             run = strand.run
             if race.budget is not None:
-                extra = race.budget.extra()
+                extra = race.budget.extra(clock=rt.now)
             if race.begins(number, run.log, strand.kept, denied=race.budget is not None and extra is None):
                 if race.hedge:
                     run.hedge_started(branch.low, race.rounds + 1, number)
