@@ -115,7 +115,7 @@ def _race(node: RaceNode, inner: list[Data]) -> Data:
         "kind": call_of(node),
         "calls": number(node.count),
         "after_ms": ms(fixed),
-        "after": None if isinstance(node.after, float) else node.after.to_dict(),
+        "after": None if isinstance(node.after, (int, float)) else node.after.to_dict(),
         "pick": _pick(node.pick),
         **({} if node.on is Exception else {"on": errors(node.on)}),
         "branches": inner,

@@ -69,7 +69,9 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
 
     # --- timeouts and retries -----------------------------------------------------------------------------------
 
-    def timeout(self, ms: Duration | Callable[..., Duration | None], /) -> Chain[P, Out]:
+    def timeout(
+        self, ms: Duration | Callable[[Any], Duration | None] | Callable[P, Duration | None], /
+    ) -> Chain[P, Out]:
         """Give the chain to the left a timeout.
 
         ``.timeout(100).retry(3)`` gives each attempt 100 ms. ``.retry(3).timeout(500)`` gives all attempts together 500
