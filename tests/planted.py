@@ -1,4 +1,4 @@
-"""Plants nineteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants twenty-two bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -222,6 +222,24 @@ BUGS = (
         "engine/_race.py",
         (("        if race.line is not None and not race.over:\n            race.line.look_at(race)\n", ""),),
         ("policies/test_batch.py",),
+    ),
+    Bug(
+        "a line of a limit without priority",
+        "policies/_limit_queue.py",
+        (("return -priority if aging is None else", "return 0.0 if aging is None else"),),
+        ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a call that waits for several limits and keeps one",
+        "policies/_limits_together.py",
+        (("            raise\n        self._undo(taken)\n", "            raise\n"),),
+        ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a cost that is never corrected",
+        "engine/_leave.py",
+        (("        permit.correct(iter(costs))\n", ""),),
+        ("policies/test_limit_options.py",),
     ),
 )
 

@@ -318,6 +318,10 @@ assert_type((user >> race(a, safely))(1), Request[list[int] | bytes])
 
 # --- policies with state --------------------------------------------------------------------------------------------
 
+tokens = Limit(rate=90_000, per=60_000, cost=len, actual=len, window="sliding", queue=5, aging=100)
+tokens.update(concurrency=5, rate=None, wait=20)
+assert_type(tokens.has_capacity(3.5, key="tea"), bool)
+assert_type(safely.limit(Limit(10), tokens), Chain[[User], bytes])
 guarded = safely.chaos(Chaos(0.1, latency=5)).limit(Limit(10)).breaker(Breaker()).accept(bool)
 assert_type(guarded, Chain[[User], bytes])
 assert_type(
