@@ -1,4 +1,4 @@
-"""Plants twenty-two bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants twenty-four bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -234,6 +234,18 @@ BUGS = (
         "policies/_limits_together.py",
         (("            raise\n        self._undo(taken)\n", "            raise\n"),),
         ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a time limit that fails what has come",
+        "engine/_item_runner.py",
+        (("        if not self.keeps:\n", "        if True:\n"),),
+        ("test_partial.py",),
+    ),
+    Bug(
+        "a time limit that ends no branch",
+        "engine/_fan_out.py",
+        (("    own = strand.fork(race, until)\n", "    own = strand.fork(race)\n"),),
+        ("test_partial.py",),
     ),
     Bug(
         "a cost that is never corrected",
