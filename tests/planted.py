@@ -241,6 +241,36 @@ BUGS = (
         (("        if race.line is not None and not race.over:\n            race.line.look_at(race)\n", ""),),
         ("policies/test_batch.py",),
     ),
+    Bug(
+        "a line of a limit without priority",
+        "policies/_limit_queue.py",
+        (("return -priority if aging is None else", "return 0.0 if aging is None else"),),
+        ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a call that waits for several limits and keeps one",
+        "policies/_limits_together.py",
+        (("            raise\n        self._undo(taken)\n", "            raise\n"),),
+        ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a time limit that fails what has come",
+        "engine/_item_runner.py",
+        (("        if not self.keeps:\n", "        if True:\n"),),
+        ("test_partial.py",),
+    ),
+    Bug(
+        "a time limit that ends no branch",
+        "engine/_fan_out.py",
+        (("    own = strand.fork(race, until)\n", "    own = strand.fork(race)\n"),),
+        ("test_partial.py",),
+    ),
+    Bug(
+        "a cost that is never corrected",
+        "engine/_leave.py",
+        (("        permit.correct(iter(costs))\n", ""),),
+        ("policies/test_limit_options.py",),
+    ),
 )
 
 

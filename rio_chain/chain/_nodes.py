@@ -74,13 +74,15 @@ class Seq:
 class FanOutNode:
     """Every branch gets the same input. The result is one tuple or, with keys, one dict.
 
-    ``settle``: wait for all branches and give their Results. ``need``: that many successes are enough.
+    ``settle``: wait for all branches and give their Results. ``need``: that many successes are enough. ``time_limit``:
+    seconds; then the branches that have not ended are cancelled, and it goes on with the others.
     """
 
     branches: tuple[Node, ...]
     keys: tuple[str, ...] | None = None
     settle: bool = False
     need: int | None = None
+    time_limit: float | None = None
 
 
 @frozen
@@ -154,12 +156,15 @@ class Each:
     """``inner`` for every item of the value, at most ``limit`` at once. The result is a list.
 
     ``on_error``: whether the failure of one item is the failure of the whole, and if not, what replaces its value.
+    ``time_limit``: seconds; then it fails, or with ``keeps`` it goes on with the values that have come.
     """
 
     inner: Node
     limit: int
     ordered: bool
     on_error: OnError
+    time_limit: float | None = None
+    keeps: bool = False
 
 
 @frozen

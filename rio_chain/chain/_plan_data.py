@@ -93,7 +93,8 @@ def _joined(node: Node, inner: list[Data]) -> Data:
         return {"kind": "steps", "steps": inner}
     if isinstance(node, FanOutNode):
         keys = None if node.keys is None else list(node.keys)
-        return {"kind": call_of(node), "keys": keys, "need": number(node.need), "branches": inner}
+        limits = {"need": number(node.need), "time_limit_ms": ms(node.time_limit)}
+        return {"kind": call_of(node), "keys": keys, **limits, "branches": inner}
     if isinstance(node, OrElse):
         other = inner[1] if len(inner) > 1 else _fallback(node)
         return {"kind": "or_else", "on": errors(node.on), "primary": inner[0], "fallback": other}
@@ -129,7 +130,8 @@ def _dynamic(node: Node, inner: list[Data]) -> Data:
     assert isinstance(node, (Each, Expand))  # noqa: S101 - a Plan holds no Then
     some: Data = {"kind": call_of(node), "limit": number(node.limit), "on_error": _on_error(node.on_error)}
     if isinstance(node, Each):
-        return some | {"ordered": node.ordered, "inner": inner[0]}
+        when = {"time_limit_ms": ms(node.time_limit), "on_timeout": "keep" if node.keeps else "raise"}
+        return some | {"ordered": node.ordered, **when, "inner": inner[0]}
     return some | {
         "depth": number(node.depth),
         "total": number(node.total),

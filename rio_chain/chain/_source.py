@@ -164,8 +164,9 @@ def _call(node: FanOutNode, record: str = "") -> str:
     texts = [_line(branch) for branch in parts(node)]
     inside = f"{record}, " if record else ""
     inside += ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
-    need = "" if node.need is None else f", need={node.need}"
-    return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"
+    more = "" if node.time_limit is None else f", time_limit={ms(node.time_limit)}"
+    more += "" if node.need is None else f", need={node.need}"
+    return f"{'settle' if node.settle else 'fan_out'}({inside}{more})"
 
 
 # --- races ------------------------------------------------------------------------------------------------------
@@ -208,7 +209,12 @@ def _each(node: Each, inner: str) -> str:
         words.append(f"limit={node.limit}")
     if not node.ordered:
         words.append("ordered=False")
-    return f"each({', '.join([*words, *_on_error(node.on_error)])})"
+    words += _on_error(node.on_error)
+    if node.time_limit is not None:
+        words.append(f"time_limit={ms(node.time_limit)}")
+    if node.keeps:
+        words.append("on_timeout='keep'")
+    return f"each({', '.join(words)})"
 
 
 def _expand(node: Expand, inner: str) -> str:

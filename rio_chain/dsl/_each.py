@@ -10,7 +10,7 @@ from returns.result import Result
 from rio_chain._core.copied_constants import copyable
 from rio_chain._core.signatures import arity
 from rio_chain._core.source_text import name_of
-from rio_chain._core.units import count, flag, short_repr
+from rio_chain._core.units import Duration, count, flag, seconds, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
 from rio_chain.chain._compose import branches, made, one_value
 from rio_chain.chain._functions import MISSING, Reduce, is_async, written
@@ -30,13 +30,36 @@ Tolerant = Literal["raise", "drop"] | AtLeast
 
 @overload
 def each(
-    chain: Callable[[X], Request[A]], /, *, limit: int = ..., ordered: bool = ..., on_error: Tolerant = ...
+    chain: Callable[[X], Request[A]],
+    /,
+    *,
+    limit: int = ...,
+    ordered: bool = ...,
+    on_error: Tolerant = ...,
+    time_limit: Duration | None = ...,
+    on_timeout: Literal["raise", "keep"] = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[A]]: ...
 @overload
 def each(
-    chain: Callable[[X], Request[A]], /, *, limit: int = ..., ordered: bool = ..., on_error: Literal["keep"]
+    chain: Callable[[X], Request[A]],
+    /,
+    *,
+    limit: int = ...,
+    ordered: bool = ...,
+    on_error: Literal["keep"],
+    time_limit: Duration | None = ...,
+    on_timeout: Literal["raise", "keep"] = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[Result[A, Any]]]: ...
-def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any = "raise") -> Any:
+def each(
+    chain: Any,
+    /,
+    *,
+    limit: Any = 10,
+    ordered: Any = True,
+    on_error: Any = "raise",
+    time_limit: Any = None,
+    on_timeout: Any = "raise",
+) -> Any:
     """Run a chain for every item of the value, several at once. The result is a list of their values.
 
     The value may be a list or another iterable, an iterator or an async iterator. The task to the left of ``each`` may
@@ -57,9 +80,15 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
             whole ``each`` fails with that error. With ``"keep"``, the list has a Result for each item. With
             ``"drop"``, the list has only the values of items that succeeded. ``at_least(n)`` does the same, but with
             fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``.
+        time_limit: how long all items may take together, in milliseconds or as a ``timedelta``. Default None: no limit
+            but those around the ``each``.
+        on_timeout: what happens then. With ``"raise"``, the default, the ``each`` fails with ``TaskTimedOut``. With
+            ``"keep"``, the list has what has come by then. The items that run are cancelled and count as
+            ``timed_out``; those of a list that have not begun count as ``skipped``.
 
     Raises:
-        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range.
+        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range, or
+            ``on_timeout`` is given without ``time_limit``.
 
     Example:
         >>> from rio_chain import Task, each
@@ -68,7 +97,18 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
         [3, 4, 3, 5]
     """
     nodes, names = branches((one_value(chain, "`each`"),), "`each`")
-    node = Each(nodes[0], count(limit, "limit", least=1), flag(ordered, "ordered"), _on_error(on_error))
+    if on_timeout not in ("raise", "keep"):
+        raise ChainDefinitionError(f'`on_timeout` must be "raise" or "keep"; got {short_repr(on_timeout)}')
+    if time_limit is None and on_timeout == "keep":
+        raise ChainDefinitionError('`on_timeout` belongs to a `time_limit`, as in time_limit=300, on_timeout="keep"')
+    node = Each(
+        nodes[0],
+        count(limit, "limit", least=1),
+        flag(ordered, "ordered"),
+        _on_error(on_error),
+        None if time_limit is None else seconds(time_limit, "time_limit"),
+        on_timeout == "keep",
+    )
     return made(Chain, node, names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -31,6 +32,7 @@ from rio_chain.policies import (
     SingleFlight,
 )
 from rio_chain.policies._delays import After
+from rio_chain.policies._limits_together import limits_together
 from rio_chain.policies._match_errors import Match
 from rio_chain.policies._retry import On
 from rio_chain.policies._timeout import timeout_of
@@ -274,19 +276,30 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         guarded: Chain[P, Out] = self._scope(_validation.gate(breaker, Breaker, "breaker", "Breaker()"))
         return guarded
 
-    def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
+    def limit(self, limit: Limit | Gate, /, *more: Limit) -> Chain[P, Out]:
         """Limit how many calls run at once, or how many begin per second. Other calls wait or get ``LimitExceeded``.
 
         A timeout around the limit includes the wait. A timeout inside the limit does not.
 
+        With several limits, a call gets all of them or none: it waits in the queue of the first one that is short, in
+        the order in which the limits were made, and holds nothing meanwhile.
+
+        Args:
+            limit: a ``Limit``, or a ``Gate`` of your own.
+            more: other ``Limit`` objects that the call needs as well.
+
         Raises:
-            ChainDefinitionError: ``limit`` is neither a ``Limit`` nor a ``Gate`` of your own.
+            ChainDefinitionError: ``limit`` is neither a ``Limit`` nor a ``Gate`` of your own. Or there are several, and
+                one is no ``Limit``, or is there twice.
 
         Example:
             >>> from rio_chain import Limit, Task
             >>> chain = Task(len).limit(Limit(10)).timeout(500)
+            >>> calls, tokens = Limit(rate=500, per=60_000), Limit(rate=90_000, per=60_000, cost=len)
+            >>> chain = Task(len).limit(calls, tokens).timeout(5000)
         """
-        limited: Chain[P, Out] = self._scope(_validation.gate(limit, Limit, "limit", "Limit(10)"))
+        check = partial(_validation.gate, kind=Limit, method="limit", example="Limit(10)")
+        limited: Chain[P, Out] = self._scope(limits_together((limit, *more), check))
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:

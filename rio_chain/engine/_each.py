@@ -18,6 +18,7 @@ from rio_chain.engine._frames import Fail
 from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
 from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, Plain, items_of, on_edge
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
+from rio_chain.engine._time_limit import TimeIsUp
 from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._outcome import Failed
 
@@ -40,7 +41,10 @@ async def run_each(runner: ItemRunner, value: Any) -> Any:
     flow = EachFlow(runner, items, results)
     workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
     beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
-    await items.during(strand, partial(runner.run, flow, workers, beside))
+    try:
+        await items.during(strand, partial(runner.run, flow, workers, beside))
+    except TimeIsUp:
+        runner.left_out(0 if items.size is None else items.size - flow.taken)
     return await results.value(strand)
 
 
@@ -181,6 +185,7 @@ class Folding(Results):
         self.bounded = self.ordered
         self.reduce = reduce
         self.place = place
+        self.runner = runner
         self.lock = runner.lock
         self.total = END  # the fold has not begun
         self.next = 0
@@ -223,7 +228,12 @@ class Folding(Results):
         return self.reduce.result(self.reduce.start() if self.total is END else self.total)
 
     async def value(self, strand: Strand) -> Any:
-        """The total."""
+        """The total. If the time limit has cut the items off, values that waited for one before them are folded now."""
+        if self.folding:  # the limit has cut off a fold as well
+            raise Fail(self.runner.timed_out())
+        for number in sorted(self.found):
+            if self.found[number] is not DROPPED:
+                self.total = await self._guarded(strand, self._fold, self.found[number])
         return await self._guarded(strand, self._finish)
 
     async def _guarded(self, strand: Strand, fn: Callable[..., Any], *args: Any) -> Any:

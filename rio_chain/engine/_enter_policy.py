@@ -50,7 +50,7 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
         permit: Permit | None = None
         if isinstance(layer, Policy) and layer.asked:
             if layer.key is not None or layer.held != "run" or layer.users_code or strand.observed:
-                return k, None
+                return k, None  # a limit is held for its calls, so its cost is asked there
             got = layer.enter(Call(clock=now, priority=strand.run.urgency()))
             if not isinstance(got, Permit):
                 return k, got
@@ -121,12 +121,7 @@ async def _enter_policy(
     strand: Strand, policy: Policy, value: Any, used: Used, index: int | None
 ) -> Permit | Hit | None:
     """Ask one policy, and wait if it says so."""
-    key = (
-        None
-        if policy.key is None
-        else await _key(strand, policy, value, used if used and policy.facts().shares else ())
-    )
-    call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    call = await _call(strand, policy, value, used)
     got: Entered
     if policy.users_code:
         got = await ask(strand, policy.builder_call, policy.enter, call)
@@ -137,6 +132,19 @@ async def _enter_policy(
         return None
     let_in = _observed_let_in(strand, policy, got, index) if strand.observed else _let_in(strand, policy, got)
     return _held(strand, policy, await let_in)
+
+
+async def _call(strand: Strand, policy: Policy, value: Any, used: Used) -> Call:
+    """What the policy gets to know of the call."""
+    key: Any = None
+    if policy.key is not None:
+        key = await _key(strand, policy, value, used if used and policy.facts().shares else ())
+    elif policy.members:
+        key = tuple([await _call(strand, member, value, used) for member in policy.members])
+    if policy.cost is None:
+        return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    cost = await ask(strand, "cost", Spread(policy.cost) if type(value) is Args else policy.cost, value)
+    return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency(), cost=cost)
 
 
 async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:

@@ -181,6 +181,7 @@ class FanOutOp(NamedTuple):
     keys: tuple[str, ...] | None
     settle: bool
     need: int | None
+    time_limit: float | None
     after: int
     """Where the walk goes on."""
 

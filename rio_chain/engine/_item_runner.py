@@ -15,14 +15,16 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.chain._nodes import Each
+from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused
 from rio_chain.engine._runtime_protocol import Waiter
+from rio_chain.engine._time_limit import TimeIsUp, is_up, limit_from_now, timed_out
 from rio_chain.engine._yield_to_loop import yield_to_loop
-from rio_chain.errors import NotEnoughSuccesses
+from rio_chain.errors import NotEnoughSuccesses, TaskTimedOut
 from rio_chain.policies import AtLeast, Retry
 from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
@@ -95,6 +97,12 @@ class ItemRunner:
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
+        self.time_limit: float | None = None  # in seconds
+        self.keeps = False  # whether the values that have come by then are enough
+        if isinstance(op.node, Each):
+            self.time_limit, self.keeps = op.node.time_limit, op.node.keeps
+        self.until = INF
+        self.up = False  # the time limit is reached
 
     def again(self, value: Any) -> bool:
         """Whether a retry runs this ``each`` or ``expand`` again with the same input."""
@@ -113,7 +121,9 @@ class ItemRunner:
 
         Raises:
             NestedFail: the item runner has failed.
+            TimeIsUp: the time limit is reached, and the values that have come are enough.
         """
+        self.until = limit_from_now(self.parent, self.time_limit)
         self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for totals_of_task in self.totals:
             totals_of_task.restart()
@@ -129,10 +139,22 @@ class ItemRunner:
         least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
         if self.failure is None and self.succeeded < least:
             self.failure = Failed(NotEnoughSuccesses(least, self.succeeded, tuple(self.errors)))
-        self._close(None if self.failure is None else self.failure.error)
+        error = None if self.failure is None else self.failure.error
+        self._close(self.timed_out() if self.up and error is None else error)
         self.parent.run.merged(self.low, self.high, won=self.failure is None)
         if self.failure is not None:
             raise NestedFail(self.failure.error)
+        if self.up:
+            raise TimeIsUp
+
+    def left_out(self, count: int) -> None:
+        """So many items have not begun, as the time limit was reached."""
+        for totals_of_task in self.totals:
+            totals_of_task.counts["skipped"] += count
+
+    def timed_out(self) -> TaskTimedOut:
+        """The error of what has not ended when the time limit is reached."""
+        return timed_out(self.parent.run, self.low, self.high, self.time_limit or 0)
 
     def fail(self, error: Any, log: Log | None = None) -> None:
         """The whole ``each`` or ``expand`` has failed. The first failure is kept."""
@@ -144,13 +166,16 @@ class ItemRunner:
 
     def _close(self, error: Any) -> None:
         for index, totals_of_task in enumerate(self.totals, start=self.low):
-            totals_of_task.close_open(error, sibling=True)
+            if self.up and self.failure is not None and self.failed_log is None:
+                totals_of_task.end(error, sibling=False)
+                continue
+            totals_of_task.close_open(error, sibling=not self.up)
             totals_of_task.done(None if self.failed_log is None else self.failed_log[index], error)
 
     # --- the workers ---------------------------------------------------------------------------------------------
 
     async def _worker(self, flow: ItemFlow) -> Failed | None:
-        own = self.parent.fork(race=self.race)
+        own = self.parent.fork(self.race, self.until)
         own.budget, own.rounds = self.budget, self.rounds
         CURRENT.set(own)
         rt = own.rt
@@ -172,14 +197,24 @@ class ItemRunner:
         except BaseException as exc:
             self.race.decided = True
             flow.stop()  # a worker whose body swallowed the same interruption would wait for this unfinished work
-            if own.slot.settle(exc):  # a timeout around the whole has expired, and its strand may not know that yet
-                raise OuterExpired from None
-            raise
+            if not self._reached_limit(own, exc):
+                raise
         finally:
             own.end()
         if self.failure is not None:
             flow.stop()
         return self.failure
+
+    def _reached_limit(self, own: Strand, exc: BaseException) -> bool:
+        """Whether a worker was interrupted because the time limit is reached."""
+        if not own.slot.settle(exc) and type(exc) is not OuterExpired:
+            return False
+        if not is_up(self.parent, self.until):  # a timeout around the whole has expired, and its strand may not know
+            raise OuterExpired from None
+        self.up = True
+        if not self.keeps:
+            self.fail(self.timed_out())
+        return True
 
     async def _give_way(self, own: Strand, t: float) -> None:
         """Yield to the event loop if it is time. One worker yields, and the others wait for it.

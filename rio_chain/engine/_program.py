@@ -386,7 +386,7 @@ class _Compiler:
         self._branches((node.inner,), head=False, done=done)
 
     def _fan_out(self, node: FanOutNode, at: int, branches: tuple[Branch, ...]) -> None:
-        self.ops[at] = FanOutOp(FAN, branches, node.keys, node.settle, node.need, len(self.ops))
+        self.ops[at] = FanOutOp(FAN, branches, node.keys, node.settle, node.need, node.time_limit, len(self.ops))
 
     def _race(self, node: RaceNode, raced: list[int], at: int, branches: tuple[Branch, ...]) -> None:
         replica = Replica(node.count, None if node.after == INF else node.after, node.pick, node.on)

@@ -45,7 +45,8 @@ def fails(node: OrElse) -> str:
 def each_words(node: Each) -> str:
     """An ``each`` in words."""
     order = "in order" if node.ordered else "as they come"
-    return f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}"
+    words = f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}"
+    return words + time_limit_words(node.time_limit, keeps=node.keeps)
 
 
 def expand_words(node: Expand) -> str:
@@ -56,6 +57,13 @@ def expand_words(node: Expand) -> str:
     words += "" if node.more is None else f", more by {fn_source(node.more)}"
     words += "" if node.key.fn is None else f", identified by {fn_source(node.key.fn)}"
     return words + _failures(node.on_error) + (", the rest left out" if node.on_limit == "stop" else "")
+
+
+def time_limit_words(seconds: float | None, *, keeps: bool) -> str:
+    """What a ``time_limit=`` does, in words."""
+    if seconds is None:
+        return ""
+    return f", within {format_duration(seconds)}" + (" or as many as have come by then" if keeps else "")
 
 
 def _failures(which: OnError) -> str:

@@ -31,6 +31,7 @@ class Call:
         priority: the ``priority=`` that the balancer got for the request: a number without a unit; higher is more
             urgent. 0, the default, without a balancer. A request that runs inside another one, without a balancer of
             its own, has the priority of the outer request.
+        cost: how much of a limit the call uses. 1, the default, if the limit has no ``cost`` function.
 
     Example:
         >>> import time
@@ -42,6 +43,7 @@ class Call:
     key: Hashable = None
     clock: Clock
     priority: float = 0
+    cost: float = 1
 
 
 class Permit:

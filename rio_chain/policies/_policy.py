@@ -111,6 +111,14 @@ class Policy:
     """A function of the input that returns the ``key`` of the Call."""
     key_role: ClassVar[str] = "key"
     """What the error says that the ``key`` function is for."""
+    cost: Any = None
+    """A function of the input that returns the ``cost`` of the Call."""
+    actual: Any = None
+    """A function of the answer that returns what the call has really cost."""
+    corrects: bool = False
+    """Whether it, or one of its ``members``, has an ``actual``."""
+    members: tuple[Any, ...] = ()
+    """The policies that it consists of. Each has a Call; the ``key`` of the Call of the whole is a tuple of these."""
     gathers: int = 0
     """The most calls that it joins into one, which gets a list of their inputs. 0: it joins none."""
 
@@ -157,4 +165,8 @@ class Policy:
 
     def fresh(self) -> Self:
         """A copy without state, for simulations. A policy without state returns itself."""
+        return self
+
+    def together(self, members: tuple[Policy, ...], /) -> Policy:  # noqa: ARG002 - of policies with members
+        """The same policy with these members."""
         return self

@@ -211,7 +211,9 @@ def functions_in(value: Any) -> Iterator[Any]:
 def shared_in(chain: AnyChain) -> Iterator[tuple[str, Any]]:
     """The objects with state in a chain, by the names under which they are in its repr."""
     for node in walk(chain.node):
-        if isinstance(node, Scope) and not hasattr(node.policy, "__attrs_attrs__"):
+        if isinstance(node, Scope) and node.policy.members:
+            yield "limits", node.policy.members
+        elif isinstance(node, Scope) and not hasattr(node.policy, "__attrs_attrs__"):
             found = re.fullmatch(r"\.\w+\((\w+)\)", node.policy.source())
             assert found is not None
             yield found[1], node.policy

@@ -2,13 +2,27 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from operator import add
 from typing import Any
 
 import pytest
 from refusals import refused
 
-from rio_chain import Cache, Task, at_least, choose, each, expand, fan_out, reduce, when
+from rio_chain import (
+    Cache,
+    ChainDefinitionError,
+    Task,
+    at_least,
+    choose,
+    each,
+    expand,
+    fan_out,
+    reduce,
+    settle,
+    star,
+    when,
+)
 
 
 def one(x: Any) -> Any:
@@ -27,6 +41,9 @@ def yields(x: Any) -> Any:
     yield x
 
 
+any_each: Any = each
+any_settle: Any = settle
+any_fan_out: Any = fan_out
 task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
 f: Any = one
 
@@ -217,3 +234,39 @@ def test_the_summary_counts_the_items() -> None:
 
     text = each(Task(odd).named("odd"), on_error="drop", limit=1)(range(5)).run().summary()
     assert text.splitlines()[1].endswith("ms  of 5 items 2 succeeded, 3 failed")
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: any_each(Task(len), time_limit=0), "`time_limit` must be a finite number of milliseconds"),
+        (lambda: any_each(Task(len), time_limit=float("nan")), "`time_limit` must be a finite number of milliseconds"),
+        (lambda: any_each(Task(len), on_timeout="keep"), "`on_timeout` belongs to a `time_limit`"),
+        (lambda: any_each(Task(len), time_limit=5, on_timeout="drop"), '`on_timeout` must be "raise" or "keep"'),
+        (lambda: any_settle(Task(len), time_limit=-1), "`time_limit` must be a finite number of milliseconds"),
+        (
+            lambda: any_fan_out(Task(len), time_limit=5),
+            "write fan_out(..., need=1, time_limit=5); to fail",
+        ),
+        (lambda: any_fan_out(x=Task(len), time_limit=Task(len)), "`time_limit` is a duration, and can't be a key"),
+        (lambda: any_fan_out(dict, x=Task(len), time_limit=5), "`need` and `time_limit` give only some of the values"),
+    ],
+)
+def test_a_time_limit_that_can_not_be(make: Callable[[], object], text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
+        make()
+
+
+def test_a_time_limit_is_in_the_source_in_the_words_and_in_the_bounds() -> None:
+    chain = each(Task(len), time_limit=300, on_timeout="keep")
+    assert repr(chain) == "each(Task(len), time_limit=300, on_timeout='keep')"
+    assert "within 300 ms or as many as have come by then" in chain.explain()
+    assert chain.bounds().time == 300
+    assert repr(settle(Task(len), time_limit=7)) == "settle(Task(len), time_limit=7)"
+    several = fan_out(Task(len).timeout(5), Task(len).timeout(9), need=1, time_limit=7)
+    assert repr(several) == "fan_out(Task(len).timeout(5), Task(len).timeout(9), time_limit=7, need=1)"
+    assert "at least 1 of 2 have succeeded, within 7 ms" in several.explain()
+    assert several.bounds().time == 7
+    assert several.plan().to_dict()["root"]["time_limit_ms"] == 7
+    assert pickle.loads(pickle.dumps(several)) == several  # noqa: S301 - our own
+    assert several >> star(max) != several

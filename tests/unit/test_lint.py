@@ -134,6 +134,16 @@ ODD = [
     ("fallback-never-used", "settle(Task(f), Task(g)).or_else(1)", "settle(Task(f), Task(g))"),
     ("on-error-never-used", "each(Task(f).or_else(0), on_error='drop')", "each(Task(f).or_else(0))"),
     (
+        "time-limit-never-reached",
+        "each(Task(f), time_limit=300, on_timeout='keep').timeout(200)",
+        "each(Task(f), time_limit=180, on_timeout='keep').timeout(200)",
+    ),
+    (
+        "time-limit-never-reached",
+        "settle(Task(f), time_limit=5).timeout(5)",
+        "settle(Task(f), time_limit=4).timeout(5)",
+    ),
+    (
         "on-error-never-used",
         "expand(settle(Task(f)), on_error='keep').timeout(5)",
         "expand(settle(Task(f))).timeout(5)",

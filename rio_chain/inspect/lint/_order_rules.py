@@ -21,6 +21,7 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
+from rio_chain.inspect._bounds import limit_of
 from rio_chain.inspect.lint._policy_stack import (
     REPEATS,
     PolicyStack,
@@ -165,7 +166,7 @@ def unlimited(node: Node) -> bool:
         node = todo.pop()
         if isinstance(node, TaskNode):
             return True
-        if not (isinstance(node, Scope) and ends(node.policy.facts())):
+        if limit_of(node) == float("inf") and not (isinstance(node, Scope) and ends(node.policy.facts())):
             todo.extend(parts(node))
     return False
 

@@ -24,7 +24,7 @@ from rio_chain.chain._nodes import (
     labelled,
 )
 from rio_chain.chain._plan import Plan
-from rio_chain.inspect._bounds import Part, measured
+from rio_chain.inspect._bounds import Part, limit_of, measured
 from rio_chain.policies import Retry
 from rio_chain.policies._policy import Facts
 
@@ -79,9 +79,9 @@ class Around:
     def and_(self, node: Node) -> Around:
         """What is around a part of ``node``."""
         if isinstance(node, (Each, Expand)):
-            return evolve(self, items=True)
+            return evolve(self, items=True, limit=min(self.limit, limit_of(node)))
         if not isinstance(node, Scope):
-            return self
+            return evolve(self, limit=min(self.limit, limit_of(node)))
         facts = node.policy.facts()
         budget = self.budget or facts.bounds_extras
         limit, ended = min(self.limit, facts.limit), self.ends or ends(facts)
