@@ -156,7 +156,9 @@ class Each:
     """``inner`` for every item of the value, at most ``limit`` at once. The result is a list.
 
     ``on_error``: whether the failure of one item is the failure of the whole, and if not, what replaces its value.
-    ``time_limit``: seconds; then it fails, or with ``keeps`` it goes on with the values that have come.
+    ``time_limit``: seconds; then it fails, or with ``keeps`` it goes on with the values that have come. ``drop``: items
+    that fail with these errors have no value. ``take``: it ends after so many values, or before the first value that
+    the function is not true of.
     """
 
     inner: Node
@@ -165,6 +167,8 @@ class Each:
     on_error: OnError
     time_limit: float | None = None
     keeps: bool = False
+    drop: Match | None = field(default=None, hash=False)
+    take: int | Callable[[Any], Any] | None = field(default=None, hash=False)
 
 
 @frozen
@@ -179,6 +183,7 @@ class Expand:
     key: Key = field(hash=False)
     on_error: OnError
     on_limit: Literal["raise", "stop"]
+    drop: Match | None = field(default=None, hash=False)
 
 
 @frozen
@@ -201,7 +206,7 @@ Node = TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope |
 FirstNode = TaskNode | Bridge | Each | Expand | Choose | Handler
 Head = FirstNode | Scope
 """A node that takes the arguments of a chain. A Handler takes the error before them. A Scope here is a batch."""
-OnError = Literal["raise", "keep", "drop"] | AtLeast
+OnError = Literal["raise", "keep", "drop", "stop"] | AtLeast
 
 
 # --- walks ------------------------------------------------------------------------------------------------------

@@ -129,8 +129,12 @@ def _dynamic(node: Node, inner: list[Data]) -> Data:
         return {"kind": "choose", "tests": [_test(test) for test in node.tests], "branches": inner}
     assert isinstance(node, (Each, Expand))  # noqa: S101 - a Plan holds no Then
     some: Data = {"kind": call_of(node), "limit": number(node.limit), "on_error": _on_error(node.on_error)}
+    if node.drop is not None:
+        some["drop"] = errors(node.drop)
     if isinstance(node, Each):
-        when = {"time_limit_ms": ms(node.time_limit), "on_timeout": "keep" if node.keeps else "raise"}
+        when: Data = {"time_limit_ms": ms(node.time_limit), "on_timeout": "keep" if node.keeps else "raise"}
+        if node.take is not None:
+            when["take"] = number(node.take) if isinstance(node.take, int) else function(node.take)
         return some | {"ordered": node.ordered, **when, "inner": inner[0]}
     return some | {
         "depth": number(node.depth),

@@ -35,6 +35,7 @@ from rio_chain.policies import Chooser, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
 from rio_chain.policies._delays import Delay, DelayFunction, DelayList
 from rio_chain.policies._first import First
+from rio_chain.policies._match_errors import Match
 from rio_chain.policies._number_format import exact_ms as ms
 
 __all__ = ["ms", "source"]
@@ -214,6 +215,9 @@ def _each(node: Each, inner: str) -> str:
         words.append(f"time_limit={ms(node.time_limit)}")
     if node.keeps:
         words.append("on_timeout='keep'")
+    words += _drop(node.drop)
+    if node.take is not None:
+        words.append(f"take={node.take if isinstance(node.take, int) else fn_source(node.take)}")
     return f"each({', '.join(words)})"
 
 
@@ -233,11 +237,16 @@ def _expand(node: Expand, inner: str) -> str:
     words += _on_error(node.on_error)
     if node.on_limit != "raise":
         words.append(f"on_limit={node.on_limit!r}")
+    words += _drop(node.drop)
     return f"expand({', '.join(words)})"
 
 
 def _on_error(which: OnError) -> list[str]:
     return [] if which == "raise" else [f"on_error={which!r}"]
+
+
+def _drop(which: Match | None) -> list[str]:
+    return [] if which is None else [f"drop={on_source(which)}"]
 
 
 def _choose(node: Choose, branches: list[str]) -> str:

@@ -19,13 +19,16 @@ from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import AtLeast
+from rio_chain.policies._checks import callback
 from rio_chain.policies._keys import key_of
+from rio_chain.policies._match_errors import Match, match_of
 
 A = TypeVar("A")
 B = TypeVar("B")
 X = TypeVar("X")
 
 Tolerant = Literal["raise", "drop"] | AtLeast
+TolerantOfItems = Literal["raise", "drop", "stop"] | AtLeast
 
 
 @overload
@@ -35,9 +38,11 @@ def each(
     *,
     limit: int = ...,
     ordered: bool = ...,
-    on_error: Tolerant = ...,
+    on_error: TolerantOfItems = ...,
     time_limit: Duration | None = ...,
     on_timeout: Literal["raise", "keep"] = ...,
+    drop: Match | None = ...,
+    take: int | Callable[[A], bool] | None = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[A]]: ...
 @overload
 def each(
@@ -49,6 +54,8 @@ def each(
     on_error: Literal["keep"],
     time_limit: Duration | None = ...,
     on_timeout: Literal["raise", "keep"] = ...,
+    drop: Match | None = ...,
+    take: int | Callable[[Result[A, Any]], bool] | None = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[Result[A, Any]]]: ...
 def each(
     chain: Any,
@@ -59,6 +66,8 @@ def each(
     on_error: Any = "raise",
     time_limit: Any = None,
     on_timeout: Any = "raise",
+    drop: Any = None,
+    take: Any = None,
 ) -> Any:
     """Run a chain for every item of the value, several at once. The result is a list of their values.
 
@@ -79,7 +88,12 @@ def each(
         on_error: what happens when an item fails. With ``"raise"``, the default, the other items are stopped, and the
             whole ``each`` fails with that error. With ``"keep"``, the list has a Result for each item. With
             ``"drop"``, the list has only the values of items that succeeded. ``at_least(n)`` does the same, but with
-            fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``.
+            fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``. With ``"stop"``, the list has the
+            values before the first item that failed, and no further item begins.
+        drop: errors that only leave out their item, whatever ``on_error`` says: an exception class, a tuple of them, or
+            a function of the error.
+        take: a number: the list has so many values, and no more items begin than are needed for that. Or a function of
+            a value: the list ends before the first value for which it returns False, and no further item begins.
         time_limit: how long all items may take together, in milliseconds or as a ``timedelta``. Default None: no limit
             but those around the ``each``.
         on_timeout: what happens then. With ``"raise"``, the default, the ``each`` fails with ``TaskTimedOut``. With
@@ -87,8 +101,8 @@ def each(
             ``timed_out``; those of a list that have not begun count as ``skipped``.
 
     Raises:
-        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range, or
-            ``on_timeout`` is given without ``time_limit``.
+        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range, or two
+            options contradict each other.
 
     Example:
         >>> from rio_chain import Task, each
@@ -105,9 +119,11 @@ def each(
         nodes[0],
         count(limit, "limit", least=1),
         flag(ordered, "ordered"),
-        _on_error(on_error),
+        _on_error(on_error, stop=True),
         None if time_limit is None else seconds(time_limit, "time_limit"),
         on_timeout == "keep",
+        _drop(drop, on_error),
+        _take(take, on_error),
     )
     return made(Chain, node, names)
 
@@ -124,6 +140,7 @@ def expand(
     key: Callable[[X], Hashable] | None = ...,
     on_error: Tolerant = ...,
     on_limit: Literal["raise", "stop"] = ...,
+    drop: Match | None = ...,
 ) -> Chain[[X], list[A]]: ...
 @overload
 def expand(
@@ -137,6 +154,7 @@ def expand(
     key: Callable[[X], Hashable] | None = ...,
     on_error: Literal["keep"],
     on_limit: Literal["raise", "stop"] = ...,
+    drop: Match | None = ...,
 ) -> Chain[[X], list[Result[A, Any]]]: ...
 def expand(
     chain: Any,
@@ -149,6 +167,7 @@ def expand(
     key: Any = None,
     on_error: Any = "raise",
     on_limit: Any = "raise",
+    drop: Any = None,
 ) -> Any:
     """Run a chain for a value, then for each item in its result, and so on until there are no more. For crawls, trees.
 
@@ -164,7 +183,8 @@ def expand(
         more: a function of a result that returns the next items: an iterable, or None for no items. Default: the
             result itself is that iterable. It may be endless: it is read a little at a time, and not beyond ``total``.
         key: a function of an item that returns its key. Default: the item itself is the key.
-        on_error: what a failure does, as for ``each``.
+        on_error: what a failure does: ``"raise"``, ``"keep"``, ``"drop"`` or ``at_least(n)``, as for ``each``.
+        drop: errors that only leave out their item, as for ``each``.
         on_limit: what to do with items beyond ``depth`` or ``total``. With ``"raise"``, the default, the ``expand``
             fails with ``LimitExceeded``, which names the parameter. With ``"stop"``, these items are not run.
 
@@ -189,6 +209,7 @@ def expand(
         key_of(key),
         _on_error(on_error),
         on_limit,
+        _drop(drop, on_error),
     )
     return made(Chain, node, names)
 
@@ -230,11 +251,37 @@ def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
     return Reduce(fn, copyable(initial, "`reduce` copies `initial` for each run", instead))
 
 
-def _on_error(value: object) -> OnError:
+def _on_error(value: object, *, stop: bool = False) -> OnError:
     given: Any = value
-    if isinstance(value, AtLeast) or given in ("raise", "keep", "drop"):
+    if isinstance(value, AtLeast) or given in ("raise", "keep", "drop") or (stop and given == "stop"):
         return cast("OnError", given)
-    raise ChainDefinitionError(f'`on_error` must be "raise", "keep", "drop" or at_least(n); got {short_repr(value)}')
+    names = '"raise", "keep", "drop", "stop" or at_least(n)' if stop else '"raise", "keep", "drop" or at_least(n)'
+    raise ChainDefinitionError(f"`on_error` must be {names}; got {short_repr(value)}")
+
+
+def _drop(value: object, on_error: object) -> Match | None:
+    if value is None:
+        return None
+    if isinstance(on_error, AtLeast) or on_error == "drop":
+        raise ChainDefinitionError(
+            f"`drop` leaves out some failures, and on_error={on_error!r} leaves out all of them: give one of the two"
+        )
+    return match_of(value, "drop")
+
+
+def _take(value: object, on_error: object) -> int | Callable[[Any], Any] | None:
+    if value is None:
+        return None
+    if not callable(value):
+        try:
+            least = count(value, "take", least=1)
+        except ChainDefinitionError:
+            rule = "`take` must be a whole number, 1 or more, or a function of a value that returns True or False"
+            raise ChainDefinitionError(f"{rule}; got {short_repr(value)}") from None
+        if isinstance(on_error, AtLeast) and on_error.least > least:
+            raise ChainDefinitionError(f"`take` ends it after {least} values, and {on_error!r} needs more")
+        return least
+    return callback(value, "take", "a whole number, or a function of a value that returns True or False")
 
 
 def _finder(value: object) -> Callable[[Any], Any]:

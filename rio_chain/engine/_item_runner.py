@@ -16,6 +16,7 @@ from returns.result import Failure, Success
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain.chain._nodes import Each
+from rio_chain.engine._ask import predicate_holds
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
@@ -26,6 +27,7 @@ from rio_chain.engine._time_limit import TimeIsUp, is_up, limit_from_now, timed_
 from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.errors import NotEnoughSuccesses, TaskTimedOut
 from rio_chain.policies import AtLeast, Retry
+from rio_chain.policies._match_errors import Match, matches
 from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
@@ -39,12 +41,13 @@ MAX_WORKERS = 1_000
 class PendingItem:
     """One piece of work."""
 
-    __slots__ = ("item", "number", "value")
+    __slots__ = ("item", "last", "number", "value")
 
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
         self.value: Any = DROPPED  # its value in the result
+        self.last = False  # whether the result ends before it
 
     def __str__(self) -> str:
         """The name of the runner in an idempotency key (``way_to``). When the ``each`` runs again, it is the same."""
@@ -86,6 +89,7 @@ class ItemRunner:
         self.branch, self.part = branch, part
         self.frames = frames
         self.on_error = op.node.on_error
+        self.drop = op.node.drop
         self.budget = budget_of(strand, frames)
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side
@@ -95,6 +99,8 @@ class ItemRunner:
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
+        self.matters: Callable[[int], bool] = _always  # whether the item of this number is a part of the result
+        self.enough = False  # the result is complete, though items may still run
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
         self.time_limit: float | None = None  # in seconds
@@ -127,7 +133,7 @@ class ItemRunner:
         self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for totals_of_task in self.totals:
             totals_of_task.restart()
-            totals_of_task.drops = self.on_error not in ("raise", "keep")
+            totals_of_task.drops = self.drop is not None or self.on_error not in ("raise", "keep", "stop")
 
         self.race.expect(workers)
 
@@ -180,7 +186,7 @@ class ItemRunner:
         CURRENT.set(own)
         rt = own.rt
         try:
-            while self.failure is None:
+            while self.failure is None and not self.enough:
                 own.slot.arm(own.deadline)
                 t = rt.now()
                 if t >= rt.look_at:  # before an item is taken, so that no item begins and is interrupted
@@ -203,7 +209,7 @@ class ItemRunner:
             own.end()
         if self.failure is not None:
             flow.stop()
-        return self.failure
+        return self.failure or (ENOUGH if self.enough else None)
 
     def _reached_limit(self, own: Strand, exc: BaseException) -> bool:
         """Whether a worker was interrupted because the time limit is reached."""
@@ -256,15 +262,23 @@ class ItemRunner:
             run.branch_gave(self.branch.name, got)
         self._note(work, run.log)
         own.slot.arm(own.deadline)
-        if failed and self.on_error == "raise":
+        drops = failed and self.drop is not None and await self._drops(own, self.drop, got.error)
+        drops = drops or (failed and not self.matters(work.number))
+        if failed and self.on_error == "raise" and not drops:
             self.fail(got.error, run.log)
             if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
                 await close_refused(own, got.error)
             return
-        work.value = self._handed_on(got)
+        work.value = DROPPED if drops else self._handed_on(got)
+        work.last = failed and self.on_error == "stop" and not drops
         if failed and work.value is DROPPED and not self.branch.shared:
             await close_refused(own, got.error)
         await flow.done(own, work, got)
+
+    async def _drops(self, own: Strand, drop: Match, error: Any) -> bool:
+        """Whether an item with this error is only left out."""
+        found = matches(drop, error)
+        return await predicate_holds(own, "drop", drop, error) if found is None else found  # type: ignore[arg-type]
 
     def _note(self, work: PendingItem, log: Log) -> None:
         with self.lock:
@@ -280,6 +294,14 @@ class ItemRunner:
             if len(self.errors) < KEPT_ERRORS:
                 add_error(self.errors, got.error)
         return Failure(got.error) if self.on_error == "keep" else DROPPED
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+ENOUGH = Failed(None)
+"""Returned by a worker when the result is complete, so that the other workers are stopped."""
 
 
 def _is_failure(got: Failed | None) -> bool:

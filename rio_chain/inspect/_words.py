@@ -10,6 +10,7 @@ from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._title import title
 from rio_chain.policies import AtLeast, Policy
+from rio_chain.policies._match_errors import Match
 
 # --- policies ---------------------------------------------------------------------------------------------------
 
@@ -45,7 +46,9 @@ def fails(node: OrElse) -> str:
 def each_words(node: Each) -> str:
     """An ``each`` in words."""
     order = "in order" if node.ordered else "as they come"
-    words = f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}"
+    words = f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}{_dropped(node.drop)}"
+    if node.take is not None:
+        words += f", the first {node.take}" if isinstance(node.take, int) else f", while {fn_source(node.take)} is true"
     return words + time_limit_words(node.time_limit, keeps=node.keeps)
 
 
@@ -56,7 +59,12 @@ def expand_words(node: Expand) -> str:
     words += f", {node.total} in all"
     words += "" if node.more is None else f", more by {fn_source(node.more)}"
     words += "" if node.key.fn is None else f", identified by {fn_source(node.key.fn)}"
-    return words + _failures(node.on_error) + (", the rest left out" if node.on_limit == "stop" else "")
+    return (
+        words
+        + _failures(node.on_error)
+        + _dropped(node.drop)
+        + (", the rest left out" if node.on_limit == "stop" else "")
+    )
 
 
 def time_limit_words(seconds: float | None, *, keeps: bool) -> str:
@@ -69,7 +77,12 @@ def time_limit_words(seconds: float | None, *, keeps: bool) -> str:
 def _failures(which: OnError) -> str:
     if isinstance(which, AtLeast):
         return f", failures dropped, at least {which.least} must succeed"
-    return {"raise": "", "keep": ", failures kept", "drop": ", failures dropped"}[which]
+    words = {"raise": "", "keep": "failures kept", "drop": "failures dropped", "stop": "up to the first failure"}[which]
+    return words and f", {words}"
+
+
+def _dropped(which: Match | None) -> str:
+    return "" if which is None else f", without those that fail with {on_source(which)}"
 
 
 # --- what is used -----------------------------------------------------------------------------------------------

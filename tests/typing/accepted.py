@@ -473,3 +473,9 @@ async def mapped(balancer: Balancer) -> None:
         assert_type(outcome.value, bytes)
     assert_type(balancer.stream(safely(User()), values=True), Stream[bytes])
     assert_type(safely(User()).stream(values=True).outcome.value, bytes)
+
+
+assert_type(each(user, on_error="stop", drop=OSError, take=3)([1]), Request[list[User]])
+assert_type(
+    each(user, drop=lambda error: error.args != (), take=lambda found: found != User())([1]), Request[list[User]]
+)

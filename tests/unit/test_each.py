@@ -60,11 +60,32 @@ class TestEach:
         refused(lambda: each(task, limit=limit), "`limit` must be a whole number, 1 or more; got ")
         refused(lambda: expand(task, limit=limit), "`limit` must be a whole number, 1 or more; got ")
 
-    @pytest.mark.parametrize("on_error", ["stop", None, True, 3, at_least, OSError])
+    @pytest.mark.parametrize("on_error", ["end", None, True, 3, at_least, OSError])
     def test_on_error(self, on_error: Any) -> None:
-        rule = '`on_error` must be "raise", "keep", "drop" or at_least(n); got '
+        rule = '`on_error` must be "raise", "keep", "drop", "stop" or at_least(n); got '
         refused(lambda: each(task, on_error=on_error), rule)
-        refused(lambda: expand(task, on_error=on_error), rule)
+        refused(lambda: expand(task, on_error=on_error), rule.replace(', "stop"', ""))
+        refused(lambda: expand(task, on_error="stop"), rule.replace(', "stop"', ""))  # type: ignore[call-overload]
+
+    def test_drop(self) -> None:
+        rule = "`drop` must be an exception class"
+        for build in (each, expand):
+            make: Any = build
+            for drop in (3, (), int, later):
+                refused(lambda make=make, drop=drop: make(task, drop=drop), rule)
+            rule_of_both = "`drop` leaves out some failures, and on_error='drop' leaves out all of them"
+            refused(lambda make=make: make(task, drop=OSError, on_error="drop"), rule_of_both)
+            refused(lambda make=make: make(task, drop=OSError, on_error=at_least(2)), rule_of_both[:40])
+
+    def test_take(self) -> None:
+        rule = "`take` must be a whole number, 1 or more, or a function of a value that returns True or False; got "
+        for take in (0, -1, True, 1.5, "2"):
+            refused(lambda take=take: any_each(task, take=take), rule)
+        refused(lambda: any_each(task, take=later), "`take` must be a whole number, or a function of a value that re")
+        refused(lambda: any_each(task, take=two), "`take` must be a whole number, or a function of a value that retu")
+        refused(
+            lambda: each(task, on_error=at_least(3), take=2), "`take` ends it after 2 values, and at_least(3) needs"
+        )
 
     def test_the_other_options(self) -> None:
         refused(lambda: each(task, ordered=1), "`ordered` must be True or False; got 1")
@@ -77,6 +98,9 @@ class TestEach:
             "each(Task(one), limit=3, ordered=False, on_error='keep')",
             "each(Task(one), on_error=at_least(2)).timeout(100).retry(2)",
             "each(each(Task(one)), limit=1)",
+            "each(Task(one), on_error='stop', drop=(OSError, KeyError), take=3)",
+            "each(Task(one), drop=OSError, take=one)",
+            "expand(Task(one), on_error='keep', drop=one)",
             "Task(one) >> each(Task(one) >> one) >> reduce(add)",
             "expand(Task(one), depth=2, total=5, more=one, key=one, on_error='drop', on_limit='stop')",
             "choose(when(int, Task(one)), when((str, bytes), Task(one)), otherwise=Task(one))",

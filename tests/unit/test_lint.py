@@ -133,6 +133,9 @@ ODD = [
     ("fallback-never-used", "settle(Task(f), Task(g)) | Task(user)", "settle(Task(f), Task(g))"),
     ("fallback-never-used", "settle(Task(f), Task(g)).or_else(1)", "settle(Task(f), Task(g))"),
     ("on-error-never-used", "each(Task(f).or_else(0), on_error='drop')", "each(Task(f).or_else(0))"),
+    ("on-error-never-used", "each(Task(f).or_else(0), drop=OSError)", "each(Task(f).or_else(0))"),
+    ("on-error-never-used", "expand(Task(f).or_else(0), drop=OSError)", "expand(Task(f).or_else(0))"),
+    ("retry-never-runs", "each(Task(f), on_error='stop').retry(2)", "each(Task(f).retry(2), on_error='stop')"),
     (
         "time-limit-never-reached",
         "each(Task(f), time_limit=300, on_timeout='keep').timeout(200)",

@@ -16,9 +16,13 @@ from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, kee
 def on_error_never_used(stack: PolicyStack) -> Iterator[Said]:
     """``on_error`` has no effect, as no item can fail."""
     core = stack.core.node
-    if isinstance(core, (Each, Expand)) and keeps_failures(core) and answers(core.inner) is not None:
-        text = f"what is inside the {call_of(core)} always answers, so no item fails and `on_error` is never used"
-        yield Said("on-error-never-used", text, stack.build(stack.nodes(), evolve(core, on_error="raise")))
+    if not isinstance(core, (Each, Expand)) or answers(core.inner) is None:
+        return
+    if keeps_failures(core) or core.drop is not None:
+        option = "on_error" if core.drop is None else "drop"
+        text = f"what is inside the {call_of(core)} always answers, so no item fails and `{option}` is never used"
+        better = evolve(core, on_error="raise", drop=None)
+        yield Said("on-error-never-used", text, stack.build(stack.nodes(), better))
 
 
 def time_limit_never_reached(stack: PolicyStack) -> Iterator[Said]:

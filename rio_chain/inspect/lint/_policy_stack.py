@@ -243,7 +243,7 @@ def keeps_failures(node: Node) -> FanOutNode | Each | Expand | None:
     core = below_names(node)
     if isinstance(core, FanOutNode):
         return core if core.settle else None
-    return core if isinstance(core, (Each, Expand)) and core.on_error in {"keep", "drop"} else None
+    return core if isinstance(core, (Each, Expand)) and core.on_error in {"keep", "drop", "stop"} else None
 
 
 def below_names(node: Node) -> Node:

@@ -94,7 +94,7 @@ async def test_an_error_that_is_not_named_ends_the_hedges(world: World, on: Any)
 
 
 async def test_the_calls_beside_it_are_cancelled_and_awaited(world: World) -> None:
-    back = backend(world, (HANG, "a"), (5, KeyError("no")), (HANG, "c"))
+    back = backend(world, (HANG, "a"), (world.short, KeyError("no")), (HANG, "c"))
     outcome = await world.run(Task(back.fetch).replica(4, after=[2, 1, None], on=OSError)(7))
     assert type(outcome.result.failure()) is KeyError
     assert back.ends == ["cancelled", "failed", "cancelled"]
