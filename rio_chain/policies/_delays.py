@@ -61,7 +61,7 @@ class DelayList:
         return {"kind": "delays", "ms": [ms(value) for value in self.given]}
 
     def __str__(self) -> str:
-        return " and ".join("a failure" if value == math.inf else format_duration(value) for value in self.given)
+        return ", then ".join("a failure" if value == math.inf else format_duration(value) for value in self.given)
 
 
 @frozen
@@ -127,7 +127,7 @@ def after_of(value: object, calls: int | None = None) -> Delay:
         return value
     if isinstance(value, (list, tuple)):
         return DelayList(_listed(cast("Sequence[object]", value), calls))
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return DelayFunction(callback(value, "after", "a function of the number of the call, or " + _RULE))
     try:
         return seconds(value, "after", zero=True)

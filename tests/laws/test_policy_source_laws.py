@@ -167,7 +167,7 @@ ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
         backoff=waits,
         accept=st.none() | functions,
         retry_after=st.none() | st.sampled_from([asked_for, partial(later, 4)]),
-        stop=st.none() | st.sampled_from([stop_after_delay(2), plain]),
+        stop=st.none() | st.sampled_from([stop_after_delay(2), by_host]),
     ),
     "accept": call(functions),
     "replica": call(
@@ -176,7 +176,7 @@ ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
         | maybe_zero
         | st.builds(Quantile)
         | st.lists(st.none() | maybe_zero, min_size=1, max_size=2)
-        | st.sampled_from([plain, partial(bound_to, 3)]),
+        | st.sampled_from([by_host, partial(by_host)]),
         to=st.lists(st.sampled_from([Task(f), f, Task(f).timeout(5) >> Task(len)]), max_size=2),
         pick=picks,
         on=errors,

@@ -103,6 +103,7 @@ class TestReplica:
             lambda: task.replica(2, after=[1, 2]),
             "`after` must have at most 1 delays, one for each call after the first; got 2",
         )
+        refused(lambda: task.replica(2, after=Quantile), "`after` must be a finite number of milliseconds")
         refused(lambda: task.replica(2, after=later), "`after` must be a function of the number of the call, or a fin")
         refused(lambda: task.replica(2, after=two), "`after` must be a function of the number of the call, or a finit")
 

@@ -1,9 +1,11 @@
 """Breaker: closed, open, half open."""
 
+import gc
 import pickle
 import re
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 from fake_clock import FakeClock
@@ -218,6 +220,24 @@ class TestRatio:
         call(breaker, clock)
         call(breaker, clock, OSError())
         assert breaker.state == "closed"
+
+
+def test_it_keeps_the_error_that_opened_it_only_until_it_closes(clock: FakeClock) -> None:
+    class Down(Exception):
+        pass
+
+    breaker, error = Breaker(1), Down()
+    kept = ref(error)
+    call(breaker, clock, error)
+    del error
+    gc.collect()
+    assert kept() is not None
+    breaker.half_open()
+    gc.collect()
+    assert kept() is not None
+    breaker.close()
+    gc.collect()
+    assert kept() is None
 
 
 class TestSettings:
