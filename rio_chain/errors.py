@@ -311,6 +311,40 @@ class LaneMessageTooLarge(RioError):
         )
 
 
+class WorkerLost(RioError):
+    """A part of a chain that ran on a Dask cluster has no answer: its worker, or the scheduler, was lost.
+
+    ``reason`` says what is known of it, and what to do.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name} has no answer: {self.reason}"
+
+
+class MessageTooLarge(RioError):
+    """What goes to or comes from a Dask worker is larger than ``DaskExecutor(message_bytes=...)`` allows.
+
+    ``what`` is "argument" or "answer"; ``most`` is the number of bytes that it may have, pickled.
+    """
+
+    def __init__(self, name: str, what: str, most: int) -> None:
+        super().__init__(name, what, most)
+        self.name = name
+        self.what = what
+        self.most = most
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.what} of {self.name} takes more than {self.most:,} bytes; hand over where it is stored, such as "
+            "a path, or write DaskExecutor(message_bytes=...)"
+        )
+
+
 class TicketCancelled(RioError):
     """The request was cancelled by its ticket, or by a balancer that closed before it could finish."""
 

@@ -189,7 +189,16 @@ class Kept:
     inner: Node
 
 
-Node = TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope | Named | Each | Expand | Choose | Kept
+@frozen
+class Piece:
+    """A part of a chain that runs in one remote call: only in a Plan that was cut for a cluster (``_pieces``)."""
+
+    inner: Node
+
+
+Node = (
+    TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope | Named | Each | Expand | Choose | Kept | Piece
+)
 Head = TaskNode | Bridge | Each | Expand | Choose | Handler
 """What takes the arguments of a chain; a Handler takes the error before them."""
 OnError = Literal["raise", "keep", "drop"] | AtLeast
@@ -202,7 +211,7 @@ def parts(node: Node) -> tuple[Node, ...]:
     """The nodes right below, in plan order: left to right, primary before fallback, branches in order."""
     if isinstance(node, (TaskNode, Bridge)):
         return ()
-    if isinstance(node, (Scope, Named, Each, Expand, Kept)):
+    if isinstance(node, (Scope, Named, Each, Expand, Kept, Piece)):
         return (node.inner,)
     if isinstance(node, Seq):
         return node.steps
@@ -329,7 +338,7 @@ def flat(node: Node) -> Node:
         return Seq(tuple(_steps(node)))
     if isinstance(node, Scope):  # by far the most frequent, and `evolve` costs several times as much
         return Scope(node.policy, flat(node.inner))
-    if isinstance(node, Kept):
+    if isinstance(node, (Kept, Piece)):
         return flat(node.inner)
     if isinstance(node, TaskNode) and node.uses:
         return evolve(node, uses=tuple(evolve(use, kept=None) for use in node.uses))

@@ -21,7 +21,7 @@ FULL = -1  # the depth that enters all layers
 
 # opcodes
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
-KEEP, USE, CHOOSE, EACH, EXPAND, RACED = range(11, 17)
+KEEP, USE, CHOOSE, EACH, EXPAND, RACED, PIECE = range(11, 18)
 # routes: how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
 PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
@@ -235,6 +235,21 @@ class ChooseOp(NamedTuple):
     bounds: tuple[tuple[int, int], ...]
     """The tasks of each branch, from and up to."""
     joint: PlannedBridge
+
+
+class PieceOp(NamedTuple):
+    """PIECE: run a part of the program in one remote call."""
+
+    code: int
+    number: int
+    """Which piece of the plan it is."""
+    low: int
+    high: int
+    """Its tasks, from and up to."""
+    needs: tuple[int, ...]
+    """The places of kept values that its tasks use and that come from before it."""
+    keeps: tuple[int, ...]
+    """The places of the values that are kept in it."""
 
 
 class JumpOp(NamedTuple):

@@ -57,6 +57,7 @@ from rio_chain.engine._instructions import (
     KEEP,
     LANE,
     LEAVE,
+    PIECE,
     PLACE,
     RACE,
     RACED,
@@ -71,6 +72,7 @@ from rio_chain.engine._instructions import (
 )
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._pieces import run_piece
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
 from rio_chain.engine._refused_answers import closed_after
@@ -301,6 +303,8 @@ async def _step(  # noqa: PLR0911 - one for each instruction
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
+    if code == PIECE:
+        return pc + 1, await run_piece(strand, op, value, frames)
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
     if code == JUMP:

@@ -25,6 +25,20 @@ def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     return program, Args(args, dict(kwargs)) if spread else args[0]
 
 
+def check_request(request: Request[Any], rt: Runtime) -> None:
+    """Refuse a request that the runtime can't run, before anything of it does.
+
+    Raises:
+        UsageError: it needs a lane that is not there.
+        ChainDefinitionError, NotPicklable: a part of it can't run on a cluster.
+    """
+    plan = request.given[0]
+    if rt.remote is not None:
+        rt.remote.check(plan)
+    if plan.lanes:
+        check_lanes(request, rt.lanes)
+
+
 def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
     """Refuse a request that needs a lane which is not there.
 

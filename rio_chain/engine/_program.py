@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from rio_chain.chain._functions import Reduce
-from rio_chain.chain._nodes import RaceNode, unwrapped, walk
+from rio_chain.chain._nodes import Piece, RaceNode, unwrapped, walk
 from rio_chain.chain._plan import (
     Bridge,
     Choose,
@@ -54,6 +54,7 @@ from rio_chain.engine._instructions import (
     LANE,
     LEARNED,
     LEAVE,
+    PIECE,
     PIN,
     PLACE,
     RACE,
@@ -75,6 +76,7 @@ from rio_chain.engine._instructions import (
     KeepOp,
     LeaveOp,
     Op,
+    PieceOp,
     RacedOp,
     RaceOp,
     Spread,
@@ -96,6 +98,7 @@ class Program:
     length: int
     limited: bool  # the outermost layer of the whole chain is a timeout
     kept: int  # how many values are kept for tasks further down
+    pieces: tuple[Branch, ...] = ()  # where each piece is, in a program that a worker of a cluster runs parts of
 
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
@@ -103,6 +106,16 @@ def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) 
     program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
     kept: Program = plan.programs.setdefault((direct, places, spread), program)
     return kept
+
+
+def program_of_pieces(plan: Plan, *, direct: bool, places: bool, spread: bool) -> Program:
+    """The same with the instructions of each piece in their place, for a worker, which runs those alone."""
+    key = "pieces", direct, places, spread
+    found: Program | None = plan.programs.get(key)
+    if found is None:
+        compiler = _Compiler(plan, direct=direct, places=places, spread=spread, opens=True)
+        found = plan.programs.setdefault(key, compiler.compile())
+    return found
 
 
 class _Item(NamedTuple):
@@ -116,12 +129,14 @@ class _Item(NamedTuple):
 class _Compiler:
     """Walks the tree with a stack of its own, so that a deep one can't exhaust Python's."""
 
-    def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
+    def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool, opens: bool = False) -> None:
         self.plan = plan
         self.many = bool(plan.joints)  # else no ``each`` has to be looked for
         self.direct = direct
         self.places = places
         self.spread = spread
+        self.opens = opens  # pieces are compiled, and not called
+        self.pieces: list[Branch] = []
         self.ops: list[Op] = []
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
         self.bridges = 0
@@ -144,7 +159,7 @@ class _Compiler:
         layers, _ = peeled(self.plan.root)
         limited = bool(layers) and layers[-1].facts().limit < INF
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
-        return Program(tuple(self.ops), length, limited, kept)
+        return Program(tuple(self.ops), length, limited, kept, tuple(self.pieces))
 
     def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
         layers, inner = peeled(item.node)
@@ -168,6 +183,8 @@ class _Compiler:
             self._choose(inner, feeds=item.feeds)
         elif isinstance(inner, (Each, Expand)):
             self._items(inner)
+        elif isinstance(inner, Piece):
+            self._piece(inner, head=item.head)
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, FanOutNode):
@@ -313,7 +330,7 @@ class _Compiler:
                 continue
             after = node.steps[i + 1] if i + 1 < len(node.steps) else None
             if self.many and isinstance(unwrapped(step), Each):
-                steps.append(partial(setattr, self, "before", unwrapped(node.steps[i - 1]) if i else None))
+                steps.append(partial(setattr, self, "before", _last(node.steps[i - 1]) if i else None))
                 if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
                     folded = True
                     steps.append(partial(self._items, step, after))
@@ -350,6 +367,24 @@ class _Compiler:
         self.work.append(done)
         self.work.extend(reversed(steps))
 
+    def _piece(self, node: Piece, *, head: bool) -> None:
+        """PIECE; or, where it is opened, the instructions in it."""
+        inside = list(walk(node.inner))
+        number, start, low = len(self.pieces), len(self.ops), self.tasks
+        keeps = tuple(n.place for n in inside if isinstance(n, Kept))
+        self.pieces.append(Branch(start, start, low, low, keeps=keeps))
+
+        def end() -> None:
+            self.pieces[number] = Branch(start, len(self.ops), low, self.tasks, keeps=keeps)
+
+        if self.opens:
+            self.work += [end, _Item(node.inner, head)]
+            return
+        self.tasks += sum(isinstance(n, TaskNode) for n in inside)
+        self.bridges += sum(isinstance(n, Bridge) for n in inside)
+        self.joints += sum(isinstance(n, Choose) for n in inside)
+        self.ops.append(PieceOp(PIECE, number, low, self.tasks, outside_uses(node.inner), keeps))
+
     def _joint(self) -> PlannedBridge:
         self.joints += 1
         return self.plan.joints[self.joints - 1]
@@ -384,3 +419,12 @@ class _Compiler:
         self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))
+
+
+def _last(node: Node) -> Node:
+    """What gives the value of a node: of a piece, its last step."""
+    node = unwrapped(node)
+    while isinstance(node, Piece):
+        inner = unwrapped(node.inner)
+        node = unwrapped(inner.steps[-1]) if isinstance(inner, Seq) else inner
+    return node

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rio_chain.engine._instructions import ADMIT, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, TASK
+from rio_chain.engine._instructions import ADMIT, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, PIECE, TASK
 from rio_chain.engine._instructions import RACE as COMPETE
 
-BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER})
+BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER, PIECE})
 """The instructions that call functions, or may have to wait."""
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.chain._fresh_policies import FreshPolicies
+from rio_chain.chain._plan import Plan
+
+if TYPE_CHECKING:
+    from rio_chain.engine._remote_protocol import Remote
 
 T = TypeVar("T")
 kind_of = cast("Callable[[object], type[object]]", type)
@@ -172,6 +175,14 @@ NO_LANES: Mapping[str, Lane] = MappingProxyType({})
 """Those of a run that no balancer holds."""
 
 
+class PlanChanges(Protocol):
+    """What a runtime runs in the place of a plan."""
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan that runs: the same one each time. It has the same tasks, bridges and kept values."""
+        ...
+
+
 class Checkpoints(Protocol):
     """How an async call lets others run and hears of its cancellation, where one must do so whatever happens in it."""
 
@@ -223,8 +234,11 @@ class Runtime(Protocol):
     direct: bool
     """Whether an async function is awaited in place (the loops), or goes through ``call_async`` (threads)."""
 
-    policies: FreshPolicies | None
-    """What stands for the policies of the chains that run here; None: they themselves."""
+    policies: PlanChanges | None
+    """What changes the plans that run here, such as by fresh policies; None: they run as they are."""
+
+    remote: Remote | None
+    """Where the pieces of a plan run that was cut; None where no plan is."""
 
     def now(self) -> float:
         """Seconds on the executor's own clock. From any thread."""

@@ -373,15 +373,23 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     return AsyncioHost(WorkerPool(threads, max_abandoned, "rio_chain-asyncio"))
 
 
+H = TypeVar("H", bound=OwnAsyncioHost)
+
+
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
     """As ``ExecutorModule.launch``."""
+    return launch_as(OwnAsyncioHost, threads, max_abandoned, name)
 
-    async def main(up: Callable[[OwnAsyncioHost], bool]) -> None:
+
+def launch_as(kind: Callable[[WorkerPool, asyncio.Event], H], threads: int, max_abandoned: int, name: str) -> H:
+    """A host of this kind on a loop thread of its own."""
+
+    async def main(up: Callable[[H], bool]) -> None:
         ended = asyncio.Event()
-        if up(OwnAsyncioHost(WorkerPool(threads, max_abandoned, name), ended)):
+        if up(kind(WorkerPool(threads, max_abandoned, name), ended)):
             await ended.wait()
 
-    def run(up: Callable[[OwnAsyncioHost], bool]) -> None:
+    def run(up: Callable[[H], bool]) -> None:
         asyncio.run(main(up))
 
     return start_loop(run, name)

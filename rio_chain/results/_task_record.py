@@ -62,6 +62,7 @@ class TaskRecord:
         "errors",
         "gave_up",
         "nested",
+        "repeats",
         "started",
         "status",
         "turn",
@@ -78,6 +79,7 @@ class TaskRecord:
         self.value: Any = None  # the answer, or the error
         self.winner = 0
         self.started = self.denied = self.wasted = 0
+        self.repeats = 0  # by a cluster, as a worker was lost
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # which of them is the first of this turn
         self.gave_up: GaveUp | None = None
@@ -150,6 +152,7 @@ class TaskRecord:
             self.ended = max(self.ended, other.ended)
         self.calls += other.calls
         self.denied += other.denied
+        self.repeats += other.repeats
         for call_record in other.call_records[: KEPT_SPANS - len(self.call_records)]:
             call_record.replica = replica if call_record.replica is None else call_record.replica
             self.call_records.append(call_record)
@@ -305,6 +308,7 @@ class ItemTotals(TaskRecord):
             if len(self.errors) > KEPT_FAILURES:
                 del self.errors[KEPT]
         self.denied += entry.denied
+        self.repeats += entry.repeats
 
     def _count(self, calls: int, began: float, ended: float) -> None:
         if calls:

@@ -1,0 +1,91 @@
+"""What goes to a worker of a cluster and comes back: one call of a piece of a plan, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    from rio_chain.chain._plan import Plan
+    from rio_chain.results._task_record import Log
+
+Ending = Literal["value", "failed", "raised", "stopped", "lost"]
+"""How a piece ended: with a value; with an error; with a ``BaseException`` of a body; interrupted by a limit around it
+or by the client; or not at all, as its worker, the scheduler or its pickle was lost.
+"""
+
+
+@frozen
+class PieceInput:
+    """What a worker needs to run a piece, apart from its plan."""
+
+    number: int
+    """Which piece of the plan it is."""
+    spread: bool
+    """Whether the run was called with other than one positional argument: the worker's program is made for that."""
+    value: Any
+    kept: tuple[tuple[int, Any], ...]
+    """Values of tasks before it that ``.using`` hands to its tasks, by their place."""
+    seconds_left: float
+    """Until the earliest limit around it, when it was sent."""
+    rounds: int
+    """Retries around it."""
+    replica: int
+    way: tuple[bytes | int | str, ...]
+    """From the outermost run to its first task, for the idempotency key."""
+    observed: bool
+
+
+@define(eq=False)
+class PieceCall:
+    """One call of a piece that is on its way. The client keeps it."""
+
+    plan: Plan
+    """Of the run: it is cut here and there."""
+    given: PieceInput
+    name: str
+    """Of its tasks, for errors."""
+    priority: float
+    wake: Callable[[], None]
+    """To be called when there is an answer, from any thread."""
+    answer: PieceAnswer | None = None
+    begun: int = 0
+    """How often a worker has begun it: more than once, where a worker died."""
+    cancelled: bool = False
+
+
+@define
+class PieceAnswer:
+    """What a worker says of a piece. Times are on the clock of the worker."""
+
+    ending: Ending
+    value: Any = None
+    """The value, or the error."""
+    log: Log = field(factory=list[Any])
+    """Of its tasks."""
+    kept: tuple[tuple[int, Any], ...] = ()
+    times: tuple[float, float] = (0.0, 0.0)
+    """When it began and ended there."""
+    events: tuple[Any, ...] = ()
+
+
+class Remote(Protocol):
+    """Where pieces run."""
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan that can't run there.
+
+        Raises:
+            ChainDefinitionError, NotPicklable: the text names the part of the chain and says what to do.
+        """
+        ...
+
+    def send(self, call: PieceCall) -> None:
+        """Begin it. It gets an answer in any case, unless its loop ends."""
+        ...
+
+    def cancel(self, call: PieceCall) -> None:
+        """Stop it: it gets an answer within about a second, whatever its worker does."""
+        ...

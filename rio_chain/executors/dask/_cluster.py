@@ -1,0 +1,185 @@
+"""The cluster: the only file that imports ``distributed``. All of it is called on the loop of one host.
+
+The first half is the client's. The second half is what the workers have of it: a plugin, and the function that Dask
+calls there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
+
+from rio_chain.errors import UsageError
+from rio_chain.executors.dask._service import SentCall, SentPlan, WorkerService
+
+Began = Callable[[str], object]
+"""Called with the key of a batch whenever a worker begins it."""
+
+
+class Cluster:
+    """A connection to a scheduler, with our plugin on its workers."""
+
+    def __init__(self, client: Any, own: Any, session: str) -> None:
+        self._client = client
+        self._own = own  # a cluster on this machine that ends with us
+        self._session = session
+        self._calls = 0
+
+    @classmethod
+    async def open(  # noqa: PLR0917 - the settings
+        cls, address: str | None, security: Any, timeout: float, threads: int, most: int, began: Began
+    ) -> Cluster:
+        """Connect, or start workers on this machine, and bring them the plugin.
+
+        Raises:
+            UsageError: that is not possible. The text says what to do.
+        """
+        session = f"rio_chain-{os.urandom(8).hex()}"
+        address = address or dask.config.get("scheduler-address", None)
+        own = None
+        if address is None:
+            count = os.cpu_count() or 1
+            own = await LocalCluster(
+                n_workers=count,
+                threads_per_worker=math.ceil(threads / count),
+                processes=True,
+                asynchronous=True,
+                dashboard_address=None,
+            )
+        try:
+            client = await cls._connected(own or address, security, timeout)
+            found = cls(client, own, session)
+            try:
+                await found._prepare(threads, most, began)
+            except BaseException:
+                await client.close()
+                raise
+        except BaseException:
+            if own is not None:
+                await own.close()
+            raise
+        return found
+
+    @staticmethod
+    async def _connected(address: Any, security: Any, timeout: float) -> Any:
+        try:
+            return await Client(
+                address, asynchronous=True, security=security, timeout=timeout, set_as_default=False, name="rio_chain"
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"no Dask scheduler answers at {address} within {timeout:g} s ({error}); look whether `dask scheduler` "
+                "runs there, whether the port is open, and whether `security=` is that of the cluster"
+            ) from error
+
+    async def _prepare(self, threads: int, most: int, began: Began) -> None:
+        plugin = PiecesPlugin(self._session, threads, most, versions())
+        try:
+            await self._client.register_plugin(plugin)
+        except Exception as error:
+            raise UsageError(
+                f"the workers can't run rio_chain: {error}; install the same rio-chain as here there "
+                f"({versions()}), with the extra `dask`"
+            ) from error
+        self._client.subscribe_topic(self._session, lambda event: began(event[1]))
+
+    @property
+    def connected(self) -> bool:
+        """Whether the scheduler is there."""
+        return bool(self._client.status == "running")
+
+    def submit(self, plan: SentPlan, calls: Sequence[SentCall], priority: float) -> Any:
+        """Begin a batch. Gives its key and what to await for the answers."""
+        self._calls += 1
+        key = f"{self._session}-{self._calls}"
+        future = self._client.submit(
+            run_pieces, self._session, key, plan, calls, key=key, pure=False, priority=priority, retries=0
+        )
+        return key, future
+
+    async def stop(self, ids: Sequence[str]) -> set[str]:
+        """Stop pieces, wherever they run. Gives those that ran."""
+        answers = await self._client.scheduler.broadcast(msg={"op": self._session, "ids": list(ids)}, on_error="return")
+        return {one for answer in answers.values() if isinstance(answer, (list, tuple)) for one in answer}
+
+    async def close(self) -> None:
+        """Leave nothing on the cluster."""
+        client = self._client
+        if self.connected:
+            client.unsubscribe_topic(self._session)
+            await client.unregister_worker_plugin(self._session)
+            await client.run_on_scheduler(forget_topic, self._session)
+        await client.close()
+        if self._own is not None:
+            await self._own.close()
+
+
+def reason_of_loss(error: BaseException) -> str:
+    """Why a batch has no answers, and what to do."""
+    if isinstance(error, KilledWorker):
+        return (
+            "each worker that ran it died: it may need more memory than a worker has, or end its process; the logs of "
+            "the workers say more"
+        )
+    text = f"{type(error).__name__}: {error}"
+    return f"Dask gave no answer ({text}); look whether the scheduler and the workers still run"
+
+
+def versions() -> str:
+    """What must be the same here and there."""
+    from importlib.metadata import version  # noqa: PLC0415 - it takes a while
+
+    return f"rio-chain {version('rio-chain')}, Python {'.'.join(platform.python_version_tuple()[:2])}"
+
+
+# --- on the workers -----------------------------------------------------------------------------------------------
+
+
+class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Has the pieces that run on a worker, so that they can be stopped there."""
+
+    def __init__(self, session: str, threads: int, most: int, wanted: str) -> None:
+        self.name = session
+        self._settings = threads, most
+        self._wanted = wanted
+        self.service: WorkerService | None = None
+
+    def setup(self, worker: Any) -> None:
+        """The worker begins, or the plugin has come."""
+        if versions() != self._wanted:
+            raise RuntimeError(f"the worker has {versions()}, and the client has {self._wanted}")
+        self.service = WorkerService(*self._settings)
+        worker.handlers[self.name] = self.stop
+
+    def teardown(self, worker: Any) -> None:
+        """The worker or the client ends."""
+        worker.handlers.pop(self.name, None)
+        if self.service is not None:
+            self.service.close()
+
+    def stop(self, ids: Sequence[str]) -> list[str]:
+        """A message of the client."""
+        return [] if self.service is None else self.service.stop(ids)
+
+
+async def run_pieces(session: str, key: str, plan: SentPlan, calls: Sequence[SentCall]) -> list[bytes] | None:
+    """What Dask calls. None: this worker has no plugin."""
+    worker = get_worker()
+    plugin = worker.plugins.get(session)
+    if plugin is None or plugin.service is None:
+        return None
+    worker.log_event(session, key)
+    return await plugin.service.run(plan, calls)  # type: ignore[no-any-return]
+
+
+def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
+    """Called on the scheduler: it keeps no events of a client that is gone."""
+    dask_scheduler._broker._topics.pop(topic, None)  # noqa: SLF001 - no public way removes a topic
+
+

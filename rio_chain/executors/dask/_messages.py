@@ -1,0 +1,160 @@
+"""What goes over the wire: plans, inputs and answers as bytes.
+
+A policy that several chains share travels as how it was made, plus an id. Each worker process makes it once.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from rio_chain._core import hooks
+from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of, tolerant_dumps
+from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Node, OrElse, RaceNode, Scope, TaskNode, walk
+from rio_chain.engine._remote_protocol import PieceAnswer, PieceInput
+from rio_chain.errors import MessageTooLarge, NotPicklable
+from rio_chain.policies._shared_state import Shared
+from rio_chain.results._nested_run import NestedRun
+
+if TYPE_CHECKING:
+    from rio_chain.chain._plan import Plan
+
+# --- policies that are shared -------------------------------------------------------------------------------------
+
+CLIENT = os.urandom(8).hex()
+"""Tells the objects of this process from those of other clients."""
+_made: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
+"""On a worker: the objects that stand for those of clients, as long as a plan is kept that has them."""
+
+
+def shared_again(key: tuple[str, int], kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The object of this process that stands for a shared one of a client."""
+    found = _made.get(key)
+    return _made.setdefault(key, kind(*args, **kwargs)) if found is None else found
+
+
+def _replaced(obj: object) -> Any:
+    if isinstance(obj, Shared):
+        args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - they are made for that
+        return shared_again, ((CLIENT, obj._serial), type(obj), args, kwargs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return None
+
+
+# --- plans --------------------------------------------------------------------------------------------------------
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    """A plan for the workers.
+
+    Raises:
+        NotPicklable: the text names the task, the bridge or the policy that can't be pickled.
+    """
+    try:
+        return dumps(plan, replaced=_replaced)
+    except Exception as error:
+        raise _culprit(plan, error) from error
+
+
+def _culprit(plan: Plan, error: Exception) -> NotPicklable:
+    tasks, bridges = iter(plan.tasks), iter(plan.bridges)
+    name = plan.title
+    for node in walk(plan.root):
+        what: object = None
+        if isinstance(node, TaskNode):
+            name, what = next(tasks).name, node.fn
+        elif isinstance(node, Bridge):
+            name, what = next(bridges).name, node.fn
+        elif isinstance(node, OrElse) and not isinstance(node.fallback, Node):
+            what = node.fallback.fn if isinstance(node.fallback, Handler) else node.fallback.value
+        elif isinstance(node, Scope):
+            what = node.policy
+        elif isinstance(node, RaceNode):
+            what = node.pick
+        reason = _refusal(what)
+        if reason is not None:
+            part = _part(node, name)
+            return NotPicklable(part, "function" if isinstance(node, (TaskNode, Bridge)) else "part", reason)
+    return NotPicklable(plan.title, "chain", reason_of(error))
+
+
+def _part(node: Node, name: str) -> str:
+    if isinstance(node, (TaskNode, Bridge)):
+        return name
+    if isinstance(node, Scope):
+        return f"`{node.policy.source()}`"
+    return f"`{type(node).__name__}` around {name}" if isinstance(node, (FanOutNode, RaceNode)) else "a fallback"
+
+
+def _refusal(what: object) -> str | None:
+    try:
+        dumps(what, replaced=_replaced)
+    except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
+        return reason_of(error)
+    return None
+
+
+# --- inputs and answers -------------------------------------------------------------------------------------------
+
+
+def input_bytes(given: PieceInput, name: str, most: int) -> bytes:
+    """The input of a piece.
+
+    Raises:
+        NotPicklable, MessageTooLarge: the text names the task.
+    """
+    try:
+        return dumps(given, most)
+    except TooLarge:
+        raise MessageTooLarge(name, "argument", most) from None
+    except Exception as error:  # noqa: BLE001 - as above
+        raise NotPicklable(name, "argument", reason_of(error)) from error
+
+
+def answer_bytes(answer: PieceAnswer, name: str, most: int) -> bytes:
+    """The answer of a piece: one that can't be pickled is a failure that says so, with the records of its tasks."""
+    value, kept = answer.value, answer.kept
+    packed: bytes | None = None
+    if answer.ending == "value":
+        try:
+            packed = dumps((value, kept), most)
+        except TooLarge:
+            answer = evolve(answer, ending="failed", value=MessageTooLarge(name, "answer", most))
+        except Exception as error:  # noqa: BLE001 - as above
+            answer = evolve(answer, ending="failed", value=NotPicklable(name, "answer", reason_of(error)))
+    rest = evolve(answer, value=None, kept=()) if packed is not None else evolve(answer, kept=())
+    return plain_dumps((_tolerant(rest), packed))
+
+
+def answer_of(data: bytes) -> PieceAnswer:
+    """The answer that came. Raises whatever unpickling raises."""
+    rest, packed = loads(data)
+    answer: PieceAnswer = loads(rest)
+    if packed is not None:
+        answer.value, answer.kept = loads(packed)
+    return answer
+
+
+def _tolerant(answer: PieceAnswer) -> bytes:
+    try:
+        data, _ = tolerant_dumps(answer, _as_can_be)
+    except RecursionError:  # dozens of Requests that tasks returned, one within the other
+        data, _ = tolerant_dumps(answer, _without_nested)
+    return data
+
+
+def _without_nested(obj: object) -> Any:
+    return (type(None), ()) if isinstance(obj, NestedRun) else _as_can_be(obj)
+
+
+def _as_can_be(obj: object) -> Any:
+    """How to make something again that can't be pickled by itself; a value that is large stays on the worker."""
+    if isinstance(obj, Shared):
+        args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return partial(type(obj), *args, **kwargs), ()
+    if isinstance(obj, BaseException):
+        return hooks.facade.portable_error(obj)
+    return None

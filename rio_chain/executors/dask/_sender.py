@@ -1,0 +1,218 @@
+"""The half of the client: sends pieces to the cluster, and sees to it that each gets an answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+from rio_chain._core.unhandled_errors import surely
+from rio_chain.chain._pieces import cut
+from rio_chain.chain._supports import support
+from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall
+from rio_chain.errors import ChainDefinitionError, RioError, WorkerLost
+from rio_chain.executors.dask._messages import answer_of, input_bytes, plan_bytes
+from rio_chain.executors.dask._service import SentCall, SentPlan
+
+if TYPE_CHECKING:
+    from rio_chain.chain._plan import Plan
+    from rio_chain.engine._runtime_protocol import Runtime, Timer
+    from rio_chain.executors.dask._cluster import Cluster
+    from rio_chain.executors.dask._host import DaskHost
+
+GRACE = 1.0
+"""Seconds that a stopped piece has to say what it did until then."""
+CUT, SENT = "cut", "sent"
+"""Under which names a plan keeps what was made of it."""
+
+
+class CutPlans:
+    """Cuts the plans that run on a host; see ``PlanChanges``."""
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan with its pieces marked: the same one each time."""
+        found: Plan | None = plan.programs.get(CUT)
+        return plan.programs.setdefault(CUT, cut(plan)) if found is None else found
+
+
+def sent_plan(plan: Plan) -> SentPlan:
+    """A plan as it travels: pickled once, and cut where it arrives.
+
+    Raises:
+        NotPicklable: a part of it can't be.
+    """
+    found: SentPlan | None = plan.programs.get(SENT)
+    if found is None:
+        data = plan_bytes(plan)
+        found = plan.programs.setdefault(SENT, SentPlan(_token(), data))
+    return found
+
+
+@define(eq=False)
+class Batch:
+    """Calls that went to the cluster as one."""
+
+    key: str
+    future: Any
+    calls: dict[str, PieceCall]
+
+
+class Sender:
+    """``Remote`` over a cluster. All but ``check`` is called on the loop of the host."""
+
+    def __init__(self, host: DaskHost, most: int) -> None:
+        self._host = host
+        self._most = most
+        self.cluster: Cluster | None = None
+        self._plans = CutPlans()
+        self._batches: dict[str, Batch] = {}
+        self._ids: dict[int, tuple[str, Batch]] = {}  # of the calls that are under way
+        self._stopping: list[str] = []
+
+    def check(self, plan: Plan) -> None:
+        """As ``Remote.check``."""
+        if plan.programs.get("checked for dask"):
+            return
+        refused = support(plan, "dask").refused
+        if refused:
+            reasons = "; ".join(f"{part.name}: {part.why}" for part in refused)
+            raise ChainDefinitionError(f"this chain can't run on Dask: {reasons}")
+        sent_plan(plan)
+        plan.programs["checked for dask"] = True
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def send(self, call: PieceCall) -> None:
+        """As ``Remote.send``."""
+        cluster = self.cluster
+        try:
+            plan = sent_plan(call.plan)
+            data = input_bytes(call.given, call.name, self._most)
+        except RioError as error:
+            self._answered(call, PieceAnswer("failed", error))
+            return
+        if cluster is None or not cluster.connected:
+            self._answered(call, _lost(call, "the connection to the Dask scheduler is lost; open the balancer anew"))
+            return
+        one = _token()
+        key, future = cluster.submit(plan, [SentCall(one, call.name, data)], call.priority)
+        batch = self._batches[key] = Batch(key, future, {one: call})
+        self._ids[id(call)] = one, batch
+        self._host.spawn(partial(self._watch, batch), Context())
+
+    async def _watch(self, batch: Batch) -> None:
+        """Wait for the answers of a batch."""
+        try:
+            answers = await batch.future
+            if answers is None:
+                reason = "its worker joined without rio_chain; install it on all workers"
+            else:
+                reason = ""
+                for call, data in zip(batch.calls.values(), answers, strict=False):
+                    self._answered(call, _answer(call, data))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the calls get an answer
+            reason = self._host.reason_of_loss(error)
+            del error
+        for call in batch.calls.values():
+            self._answered(call, _lost(call, reason or "its worker was closed"))
+        self._forget(batch)
+
+    def _forget(self, batch: Batch) -> None:
+        self._batches.pop(batch.key, None)
+        surely(batch.future.release)
+        batch.future = None
+
+    def _answered(self, call: PieceCall, answer: PieceAnswer) -> None:
+        if call.answer is None:
+            call.answer = answer
+            self._ids.pop(id(call), None)
+            surely(call.wake)
+
+    def began(self, key: str) -> None:
+        """A worker has begun a batch."""
+        batch = self._batches.get(key)
+        if batch is not None:
+            for call in batch.calls.values():
+                call.begun += 1
+
+    # --- stopping ---------------------------------------------------------------------------------------------------
+
+    def cancel(self, call: PieceCall) -> None:
+        """As ``Remote.cancel``."""
+        call.cancelled = True
+        known = self._ids.get(id(call))
+        if known is None:
+            return
+        one, _ = known
+        rt = self._host.runtime
+        _Grace(rt, partial(self._give_up, call)).arm(rt.now() + GRACE)
+        self._stopping.append(one)
+        if len(self._stopping) == 1:
+            self._host.spawn(self._stop, Context())
+
+    def _give_up(self, call: PieceCall) -> None:
+        """Wait no longer for a call that was stopped. If all of its batch are, Dask may forget that."""
+        known = self._ids.get(id(call))
+        self._answered(call, PieceAnswer("stopped"))
+        if known is not None:
+            _, batch = known
+            if batch.future is not None and all(one.answer is not None for one in batch.calls.values()):
+                surely(partial(self._host.spawn, partial(_cancelled, batch.future), Context()))
+
+    async def _stop(self) -> None:
+        """Tell the workers, all that was asked for in one message. What runs nowhere has not begun, and never will."""
+        ids, self._stopping = self._stopping, []
+        cluster = self.cluster
+        try:
+            ran = await cluster.stop(ids) if cluster is not None and cluster.connected else set[str]()
+        except Exception:  # noqa: BLE001 - the scheduler is lost, and the grace ends the calls
+            return
+        for one, batch in list(self._ids.values()):
+            if one in ids and one not in ran:
+                self._give_up(batch.calls[one])
+
+
+class _Grace:
+    """Calls something at an instant."""
+
+    def __init__(self, rt: Runtime, call: Callable[[], None]) -> None:
+        self._rt = rt
+        self._call = call
+        self._timer: Timer | None = None
+
+    def arm(self, at: float) -> None:
+        """Once, on the loop."""
+        self._timer = self._rt.timer(self, at)
+
+    def fire(self) -> None:
+        """As ``Fires.fire``."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            self._rt.free_timer(timer)
+        surely(self._call)
+
+
+async def _cancelled(future: Any) -> None:
+    try:
+        await future.cancel()
+    except Exception:  # noqa: BLE001, S110 - the scheduler is lost, and what it had with it
+        pass
+
+
+def _answer(call: PieceCall, data: bytes) -> PieceAnswer:
+    try:
+        return answer_of(data)
+    except Exception as error:  # noqa: BLE001 - a user's own way of unpickling may raise anything
+        return _lost(call, f"its answer can't be unpickled here: {type(error).__name__}: {error}")
+
+
+def _lost(call: PieceCall, reason: str) -> PieceAnswer:
+    return PieceAnswer("lost", WorkerLost(call.name, reason))
+
+
+def _token() -> str:
+    return os.urandom(12).hex()
