@@ -55,6 +55,7 @@ from rio_chain.errors import (
     DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
+    MessageTooLarge,
     NotAccepted,
     NotEnoughSuccesses,
     NotPicklable,
@@ -68,6 +69,7 @@ from rio_chain.errors import (
     UnknownTask,
     Unstable,
     UsageError,
+    WorkerLost,
 )
 from rio_chain.policies import (
     Backoff,
@@ -89,7 +91,9 @@ from rio_chain.policies import (
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
+    from rio_chain.chain._supports import Support
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors.dask import DaskExecutor
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
     from rio_chain.policies._best_and_quorum import best, quorum
@@ -117,6 +121,7 @@ __all__ = [
     "Chaos",
     "Chooser",
     "CircuitOpen",
+    "DaskExecutor",
     "Deadline",
     "DeadlineExceeded",
     "DeadlineHeaderError",
@@ -129,6 +134,7 @@ __all__ = [
     "LaneMessageTooLarge",
     "Limit",
     "LimitExceeded",
+    "MessageTooLarge",
     "NotAccepted",
     "NotEnoughSuccesses",
     "NotPicklable",
@@ -149,6 +155,7 @@ __all__ = [
     "Span",
     "Stream",
     "Success",
+    "Support",
     "Task",
     "TaskTimedOut",
     "Ticket",
@@ -156,6 +163,7 @@ __all__ = [
     "UnknownTask",
     "Unstable",
     "UsageError",
+    "WorkerLost",
     "add_observer",
     "advise",
     "at_least",
@@ -186,6 +194,8 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "results._events": ("Event",),
         "results._observers": ("add_observer",),
         "executors._stream": ("Stream",),
+        "executors.dask": ("DaskExecutor",),
+        "chain._supports": ("Support",),
         "results._error_summary": ("ErrorSummary",),
         "inspect.lint": ("Finding",),
         "results._outcome": ("Outcome",),

@@ -349,7 +349,7 @@ def _steps(node: Node) -> Iterator[Node]:
     stack = [node]
     while stack:
         node = stack.pop()
-        if isinstance(node, (Then, Seq)) or (isinstance(node, Kept) and isinstance(node.inner, (Then, Seq))):
+        if isinstance(node, (Then, Seq)) or (isinstance(node, (Kept, Piece)) and isinstance(node.inner, (Then, Seq))):
             stack.extend(reversed(parts(node)))
         else:
             yield flat(node)

@@ -18,12 +18,14 @@ from rio_chain.chain._nodes import (
     Named,
     Node,
     OrElse,
+    Piece,
     RaceNode,
     Scope,
     Seq,
     TaskNode,
     parts,
 )
+from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._text import Text
@@ -43,16 +45,26 @@ def explain(plan: Plan) -> Text:
     return Text("\n".join(_Tree(plan).lines(plan.root, "")))
 
 
+def explain_pieces(plan: Plan) -> Text:
+    """The same with the pieces that run on the workers of a cluster; what is in none of them stays in the client."""
+    return explain(cut(plan))
+
+
 class _Tree:
     def __init__(self, plan: Plan) -> None:
         self.tasks = iter(plan.tasks)
         self.bridges = iter(plan.bridges)
         self.kept = kept_names(plan)
+        self.pieces = 0
 
     def lines(self, node: Node, indent: str, label: str = "") -> Iterator[str]:
         """The lines of one node; ``label`` is what its parent calls it."""
         while isinstance(node, Kept):
             node = node.inner
+        if isinstance(node, Piece):
+            self.pieces += 1
+            yield from self.lines(node.inner, indent, f"{label}piece {self.pieces}: ")
+            return
         yield f"{indent}{label}{self.head(node)}"
         labels = _labels(node)
         for i, part in enumerate(parts(node)):

@@ -30,9 +30,5 @@ def _shift(record: TaskRecord, by: float, logs: list[Log]) -> None:
     if isinstance(record, ItemTotals):
         for items in (record.items, record.open):
             inner = [item.found for item in items]
-            items[:] = [item._replace(found=found) for item, found in zip(items, _shifted(inner, by, logs), strict=True)]
-
-
-def _shifted(inner: Log, by: float, logs: list[Log]) -> Log:
-    logs.append(inner)
-    return inner
+            shift_times(inner, by)
+            items[:] = [item._replace(found=found) for item, found in zip(items, inner, strict=True)]

@@ -13,8 +13,6 @@ from rio_chain.executors._asyncio import OwnAsyncioHost
 from rio_chain.executors.dask._sender import CutPlans, Sender
 
 if TYPE_CHECKING:
-    import asyncio
-
     from rio_chain.executors._worker_pool import WorkerPool
     from rio_chain.executors.dask._executor import Settings
 
@@ -28,7 +26,7 @@ class DaskHost(OwnAsyncioHost):
 
     name = NAME
 
-    def __init__(self, pool: WorkerPool, ended: asyncio.Event, settings: Settings) -> None:
+    def __init__(self, pool: WorkerPool, ended: Any, settings: Settings) -> None:
         super().__init__(pool, ended)
         self._settings = settings
         self.sender = Sender(self, settings.message_bytes)

@@ -6,17 +6,21 @@ A policy that several chains share travels as how it was made, plus an id. Each 
 from __future__ import annotations
 
 import os
+import traceback
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from attrs import evolve
 
-from rio_chain._core import hooks
+
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of, tolerant_dumps
 from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Node, OrElse, RaceNode, Scope, TaskNode, walk
 from rio_chain.engine._remote_protocol import PieceAnswer, PieceInput
+from rio_chain import errors
 from rio_chain.errors import MessageTooLarge, NotPicklable
+from rio_chain.executors.lanes._error_transfer import portable
 from rio_chain.policies._shared_state import Shared
 from rio_chain.results._nested_run import NestedRun
 
@@ -107,7 +111,7 @@ def input_bytes(given: PieceInput, name: str, most: int) -> bytes:
         NotPicklable, MessageTooLarge: the text names the task.
     """
     try:
-        return dumps(given, most)
+        return dumps(given, most, _errors_again)
     except TooLarge:
         raise MessageTooLarge(name, "argument", most) from None
     except Exception as error:  # noqa: BLE001 - as above
@@ -120,7 +124,7 @@ def answer_bytes(answer: PieceAnswer, name: str, most: int) -> bytes:
     packed: bytes | None = None
     if answer.ending == "value":
         try:
-            packed = dumps((value, kept), most)
+            packed = dumps((value, kept), most, _errors_again)
         except TooLarge:
             answer = evolve(answer, ending="failed", value=MessageTooLarge(name, "answer", most))
         except Exception as error:  # noqa: BLE001 - as above
@@ -136,6 +140,10 @@ def answer_of(data: bytes) -> PieceAnswer:
     if packed is not None:
         answer.value, answer.kept = loads(packed)
     return answer
+
+
+_OURS = frozenset(kind for kind in vars(errors).values() if isinstance(kind, type))
+"""Their classes are everywhere, and what they hold is pickled with them, part by part."""
 
 
 def _tolerant(answer: PieceAnswer) -> bytes:
@@ -155,6 +163,66 @@ def _as_can_be(obj: object) -> Any:
     if isinstance(obj, Shared):
         args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return partial(type(obj), *args, **kwargs), ()
-    if isinstance(obj, BaseException):
-        return hooks.facade.portable_error(obj)
-    return None
+    if _is_users_error(obj) and obj.__traceback__ is not None:
+        again, (parts, notes) = portable(obj)
+        lines = "".join(traceback.format_exception(obj)).rstrip()
+        return again, (parts, (*notes, f"on a Dask worker:\n{lines}"))
+    return _errors_again(obj)
+
+
+def _is_users_error(obj: object) -> TypeGuard[BaseException]:
+    return isinstance(obj, BaseException) and type(obj) not in _OURS
+
+
+def _errors_again(obj: object) -> Any:
+    """How to make an error again, which may be in a value: not every one survives pickling."""
+    if isinstance(obj, TracebackType):
+        return type(None), ()
+    return portable(obj) if _is_users_error(obj) else None
+
+
+_OURS = frozenset(kind for kind in vars(errors).values() if isinstance(kind, type))
+"""Their classes are everywhere, and what they hold is pickled with them, part by part."""
+
+
+def _tolerant(answer: PieceAnswer) -> bytes:
+    try:
+        data, _ = tolerant_dumps(answer, _as_can_be)
+    except RecursionError:  # dozens of Requests that tasks returned, one within the other
+        data, _ = tolerant_dumps(answer, _without_nested)
+    return data
+
+
+def _without_nested(obj: object) -> Any:
+    return (type(None), ()) if isinstance(obj, NestedRun) else _as_can_be(obj)
+
+
+def _as_can_be(obj: object) -> Any:
+    """How to make something again that can't be pickled by itself; a value that is large stays on the worker."""
+    if isinstance(obj, Shared):
+        args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return partial(type(obj), *args, **kwargs), ()
+    if _is_users_error(obj) and obj.__traceback__ is not None:
+        again, (parts, notes) = portable(obj)
+        lines = "".join(traceback.format_exception(obj)).rstrip()
+        return again, (parts, (*notes, f"on a Dask worker:\n{lines}"))
+    return _errors_again(obj)
+
+
+def _is_users_error(obj: object) -> TypeGuard[BaseException]:
+    return isinstance(obj, BaseException) and type(obj) not in _OURS
+
+
+def _errors_again(obj: object) -> Any:
+    """How to make an error again, which may be in a value: not every one survives pickling."""
+    if isinstance(obj, TracebackType):
+        return type(None), ()
+    return portable(obj) if _is_users_error(obj) else None
+
+
+def _error(error: BaseException) -> tuple[Any, ...]:
+    """An error with its text, and its traceback as a note, as lanes do it."""
+    again, (parts, notes) = hooks.facade.portable_error(error)
+    if error.__traceback__ is not None:
+        notes = (*notes, f"on a Dask worker:\n{''.join(traceback.format_exception(error)).rstrip()}")
+    return again, (parts, notes)

@@ -1,0 +1,72 @@
+"""Pieces of a plan without a cluster: each is pickled, runs beside the client on the same loop, and comes back pickled.
+
+So what the client and a worker make of a chain can be compared with one process, also in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+
+from rio_chain import Plan
+from rio_chain._core.pickling import loads
+from rio_chain.chain._pieces import cut
+from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall
+from rio_chain.engine._serve_piece import serve_piece
+from rio_chain.executors import runtime_here
+from rio_chain.executors.dask._messages import answer_bytes, answer_of, input_bytes, plan_bytes
+from rio_chain.executors.dask._sender import CutPlans
+
+MOST = 10_000_000
+
+
+class Loopback:
+    """``Remote`` on the loop of the client."""
+
+    def __init__(self) -> None:
+        self.rt: Any = runtime_here()
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.stops: dict[int, Callable[[], None]] = {}
+        self.sent = 0
+
+    def check(self, plan: Plan) -> None:
+        """Nothing is refused."""
+
+    def send(self, call: PieceCall) -> None:
+        self.sent += 1
+        self.tasks[id(call)] = asyncio.Task(self._run(call), context=copy_context())
+
+    def cancel(self, call: PieceCall) -> None:
+        if id(call) in self.stops:
+            self.stops[id(call)]()
+        elif call.answer is None:
+            call.answer = PieceAnswer("stopped")
+            call.wake()
+
+    async def _run(self, call: PieceCall) -> None:
+        plan = cut(loads(plan_bytes(call.plan)))
+        given = loads(input_bytes(call.given, call.name, MOST))
+
+        def begins(stop: Callable[[], None]) -> bool:
+            self.stops[id(call)] = stop
+            return call.answer is None
+
+        answer = await serve_piece(self.rt, plan, given, begins=begins, loop_ends=lambda _: False)
+        del self.stops[id(call)], self.tasks[id(call)]
+        if call.answer is None:
+            call.answer = answer_of(answer_bytes(answer, call.name, MOST))
+            call.wake()
+
+
+@contextmanager
+def cut_here() -> Iterator[Loopback]:
+    """Chains that are awaited on this loop are cut, and their pieces go this way."""
+    remote = Loopback()
+    remote.rt.policies, remote.rt.remote = CutPlans(), remote
+    try:
+        yield remote
+    finally:
+        remote.rt.policies = remote.rt.remote = None

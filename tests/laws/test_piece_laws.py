@@ -1,0 +1,93 @@
+"""What holds for every plan that is cut into pieces, and that its pieces do together what the whole does."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from conformance.harness import AutojumpLoop
+from hypothesis import given, settings
+from laws.dag_parts import Part, chain_of, parts
+from laws.dag_runs import INPUT, sure, told
+from laws.dag_uses import using
+from laws.dag_values import RECORD, Record, said
+from laws.loopback import cut_here
+
+from rio_chain.chain._nodes import Bridge, Each, Expand, FanOutNode, Node, Piece, RaceNode, Scope, Seq, TaskNode, flat, walk
+from rio_chain.chain._nodes import parts as inside
+from rio_chain.chain._pieces import cut, pieces, stays
+from rio_chain.engine._program import program_of, program_of_pieces
+
+JOINS = (FanOutNode, RaceNode, Each, Expand)
+
+
+def reached(node: Node) -> list[Node]:
+    """The nodes of the client: those in no piece."""
+    found, todo = list[Node](), [node]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        todo += [] if isinstance(one, Piece) else inside(one)
+    return found
+
+
+@settings(deadline=None, max_examples=200)
+@given(using(parts()))
+def test_a_cut_plan_is_the_same_plan_in_linear_pieces(part: Part) -> None:
+    plan = chain_of(part).plan()
+    made = cut(plan)
+    assert flat(made.root) == flat(plan.root)
+    assert [task.name for task in made.tasks] == [task.name for task in plan.tasks]
+    for piece in pieces(made):
+        assert not any(isinstance(node, (*JOINS, Piece)) for node in walk(piece.inner))
+        assert not any(isinstance(node, Scope) and stays(node.policy) for node in walk(piece.inner))
+
+
+@settings(deadline=None, max_examples=200)
+@given(using(parts()))
+def test_no_task_runs_in_the_client_and_no_piece_could_be_longer(part: Part) -> None:
+    client = reached(cut(chain_of(part).plan()).root)
+    assert not any(isinstance(node, (TaskNode, Bridge)) for node in client)
+    for node in client:
+        if isinstance(node, Seq):
+            assert not any(isinstance(a, Piece) and isinstance(b, Piece) for a, b in pairwise(node.steps))
+        elif not isinstance(node, (*JOINS, Piece)):
+            stays_here = isinstance(node, Scope) and stays(node.policy)
+            assert stays_here or not all(isinstance(one, Piece) for one in inside(node))
+
+
+@settings(deadline=None, max_examples=200)
+@given(using(parts()))
+def test_client_and_worker_number_the_pieces_and_their_tasks_alike(part: Part) -> None:
+    made = cut(chain_of(part).plan())
+    client = program_of(made, direct=True, places=True)
+    worker = program_of_pieces(made, direct=True, places=True, spread=False)
+    ours = [(op.number, op.low, op.high, op.keeps) for op in client.ops if hasattr(op, "needs")]
+    theirs = [(i, branch.low, branch.high, branch.keeps) for i, branch in enumerate(worker.pieces)]
+    assert sorted(ours) == theirs
+    assert len(theirs) == sum(1 for _ in pieces(made))
+
+
+@settings(deadline=None, max_examples=200)
+@given(using(parts()))
+def test_the_pieces_do_together_what_the_plain_model_does(part: Part) -> None:
+    expected, memory = sure(part)
+    chain = chain_of(part)
+
+    async def main() -> None:
+        RECORD.set(record := Record())
+        with cut_here() as remote:
+            outcome = await chain(INPUT)
+        got = told(outcome)
+        assert (got.result, got.tasks) == (expected.result, expected.tasks)
+        assert abs(got.ms - expected.ms) < 1e-4
+        assert record.running == 0
+        for task in part.tasks():
+            used = [e.used for e in record.events if e.kind == "began" and e.task == task.task]
+            known = sorted(memory.used.get(task.number, []))
+            assert sorted(tuple(said(value) for _, value in one) for one in used) == known
+        assert remote.sent > 0
+        assert not remote.tasks
+
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+        runner.run(main())
