@@ -218,11 +218,3 @@ def _errors_again(obj: object) -> Any:
     if isinstance(obj, TracebackType):
         return type(None), ()
     return portable(obj) if _is_users_error(obj) else None
-
-
-def _error(error: BaseException) -> tuple[Any, ...]:
-    """An error with its text, and its traceback as a note, as lanes do it."""
-    again, (parts, notes) = hooks.facade.portable_error(error)
-    if error.__traceback__ is not None:
-        notes = (*notes, f"on a Dask worker:\n{''.join(traceback.format_exception(error)).rstrip()}")
-    return again, (parts, notes)
