@@ -340,8 +340,8 @@ class MessageTooLarge(RioError):
 
     def __str__(self) -> str:
         return (
-            f"the {self.what} of {self.name} takes more than {self.most:,} bytes; hand over where it is stored, such as "
-            "a path, or write DaskExecutor(message_bytes=...)"
+            f"the {self.what} of {self.name} takes more than {self.most:,} bytes; hand over where it is stored, such "
+            "as a path, or write DaskExecutor(message_bytes=...)"
         )
 
 

@@ -197,7 +197,20 @@ class Piece:
 
 
 Node = (
-    TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope | Named | Each | Expand | Choose | Kept | Piece
+    TaskNode
+    | Bridge
+    | Then
+    | Seq
+    | FanOutNode
+    | RaceNode
+    | OrElse
+    | Scope
+    | Named
+    | Each
+    | Expand
+    | Choose
+    | Kept
+    | Piece
 )
 Head = TaskNode | Bridge | Each | Expand | Choose | Handler
 """What takes the arguments of a chain; a Handler takes the error before them."""

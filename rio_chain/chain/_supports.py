@@ -80,7 +80,9 @@ def _on_a_cluster(plan: Plan) -> Iterator[Part]:
             policy = node.policy
             yield _policy(policy, f"{escape_nonprintable(policy.source())} around {inside}")
         elif isinstance(node, RaceNode) and isinstance(node.after, Quantile):
-            yield Part(f"{call_of(node)} of {inside}", "in the client", "its delay is learned from the calls of this one")
+            yield Part(
+                f"{call_of(node)} of {inside}", "in the client", "its delay is learned from the calls of this one"
+            )
         elif isinstance(node, (RaceNode, FanOutNode, Each, Expand)):
             yield Part(f"{call_of(node)} of {inside}", "kept")
 

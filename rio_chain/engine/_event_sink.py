@@ -81,6 +81,22 @@ class EventSink:
         if tell is not None:
             tell(event)
 
+    def pass_on(self, event: Event, item: int | None, began: float) -> None:
+        """Tell an event of a part of this run that ran elsewhere, and began at this instant of the run's clock."""
+        tell, observers = self._tell, self.observers
+        event = evolve(
+            event,
+            at=event.at + milliseconds(began - self._began),
+            item=item if event.item is None else event.item,
+            within=(*self._within, *event.within),
+            run=self.number,
+            chain=public_name(self.plan),
+        )
+        if tell is not None and event.kind in STREAMED and (self.streams_values or event.kind != "value"):
+            tell(event if self.streams_values or event.value is None else evolve(event, value=None))
+        if observers:
+            deliver(observers, event)
+
     def close(self) -> None:
         """Forget the stream: who keeps the Outcome must not keep that too."""
         self._tell = None

@@ -71,7 +71,7 @@ from rio_chain.engine._instructions import (
     entering,
 )
 from rio_chain.engine._invoke import invoke
-from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._item_batches import item_runner
 from rio_chain.engine._pieces import run_piece
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
@@ -286,7 +286,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             return value
 
 
-async def _step(  # noqa: PLR0911 - one for each instruction
+async def _step(  # noqa: C901, PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
 ) -> tuple[int, Any]:
     """One of the rarer instructions: where to go on, and with what."""
@@ -299,7 +299,7 @@ async def _step(  # noqa: PLR0911 - one for each instruction
     if code == USE:
         return pc + 1, keyword_values(strand, op, value)
     if code in (EACH, EXPAND):
-        runner = ItemRunner(strand, op, frames, partial(_part, ops))
+        runner = item_runner(strand, op, frames, partial(_part, ops), ops)
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value

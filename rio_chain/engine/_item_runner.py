@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._current_run import CURRENT, Run, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._race import Race, RaceOver
@@ -64,6 +64,9 @@ class ItemFlow(Protocol):
         Before it waits it calls ``strand.pay``.
         """
 
+    def more(self, strand: Strand) -> PendingItem | None:
+        """As ``take``, of what need not be waited for; None also where there may be more later."""
+
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
 
@@ -91,6 +94,7 @@ class ItemRunner:
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item that failed for all
+        self.expected: int | None = None  # how many items there are, where that is known
         self.rests = False  # a worker lets the loop go round
         self.resting = Condition()
 
@@ -154,7 +158,7 @@ class ItemRunner:
                 work = await flow.take(own)
                 if work is None:
                     break
-                await self._one(own, flow, work)
+                await self.one(own, flow, work)
         except RaceOver:
             if not self.race.decided:  # one around it is over
                 raise
@@ -190,7 +194,8 @@ class ItemRunner:
                 self.rests = False
         self.resting.open(2)
 
-    async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+    async def one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+        """Do this piece of work, and maybe more."""
         run = self.parent.run.part(item=work.number)
         run.step = work
         strand = own.beside(run)
@@ -198,18 +203,22 @@ class ItemRunner:
         try:
             got = await self.part(strand, self.branch, work.item)
         except BaseException:
-            self._note(work, run.log)
+            self.note(work, run.log)
             raise
         finally:
             CURRENT.reset(token)
             strand.close()
+        await self.ended(own, flow, work, run, got)
+
+    async def ended(self, own: Strand, flow: ItemFlow, work: PendingItem, run: Run, got: Any) -> None:
+        """A piece of work has ended so; ``run`` is that of it alone."""
         failed = type(got) is Failed
         close(run.log, self.low, self.high, got.error if failed else None)
         if failed:
             run.given_up(self.low, self.high)
         elif run.observed:
             run.branch_gave(self.branch.name, got)
-        self._note(work, run.log)
+        self.note(work, run.log)
         own.slot.arm(own.deadline)
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
@@ -221,7 +230,8 @@ class ItemRunner:
             await close_refused(own, got.error)
         await flow.done(own, work, got)
 
-    def _note(self, work: PendingItem, log: Log) -> None:
+    def note(self, work: PendingItem, log: Log) -> None:
+        """The totals take up what it left."""
         with self.lock:
             for index, totals_of_task in enumerate(self.totals, start=self.low):
                 totals_of_task.add(work.number, log[index])

@@ -5,6 +5,7 @@ It sends the input, waits, and takes over what the other half (``_serve_piece``)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rio_chain.engine._attempt import way_to
@@ -22,10 +23,10 @@ async def run_piece(strand: Strand, op: PieceOp, value: Any, frames: list[Frame]
     """Run it on a worker. Gives its value; raises what ended it."""
     rt, remote = strand.rt, strand.rt.remote
     assert remote is not None  # noqa: S101 - only plans of such a runtime are cut
-    call, waiter = _call(strand, op, value, frames), rt.waiter()
-    call.wake = waiter.wake
+    waiter = rt.waiter()
+    call = piece_call(strand, op, value, frames, waiter.wake)
     sent = rt.now()
-    remote.send(call)
+    remote.send((call,))
     try:
         await waiter.wait()
     except GeneratorExit:
@@ -33,9 +34,9 @@ async def run_piece(strand: Strand, op: PieceOp, value: Any, frames: list[Frame]
         raise
     except BaseException:
         await _stopped(remote, call, waiter)
-        _take(strand, op, call, sent)
+        take_over(strand, op, call, sent)
         raise
-    return await _outcome(strand, _take(strand, op, call, sent))
+    return await ending_of(strand, take_over(strand, op, call, sent))
 
 
 async def _stopped(remote: Remote, call: PieceCall, waiter: Any) -> None:
@@ -44,8 +45,10 @@ async def _stopped(remote: Remote, call: PieceCall, waiter: Any) -> None:
         await waiter.wait_shielded()
 
 
-def _call(strand: Strand, op: PieceOp, value: Any, frames: list[Frame]) -> PieceCall:
+def piece_call(strand: Strand, op: PieceOp, value: Any, frames: list[Frame], wake: Callable[[], None]) -> PieceCall:
+    """What to send for this piece of a run."""
     run, rt = strand.run, strand.rt
+    watch = run.told.watch if isinstance(run, ObservedRun) else None
     tasks = run.plan.tasks
     strand.at = min(op.low, len(tasks) - 1)
     given = PieceInput(
@@ -57,24 +60,22 @@ def _call(strand: Strand, op: PieceOp, value: Any, frames: list[Frame]) -> Piece
         rounds=strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry),
         replica=strand.replica,
         way=way_to(run, op.low),
-        observed=run.observed,
+        observed=watch is not None,
+        values=watch is not None and watch.values,
     )
     name = tasks[op.low].name if op.low < op.high else "a bridge"
     name = name if op.high - op.low < 2 else f"{name} .. {tasks[op.high - 1].name}"  # noqa: PLR2004
-    return PieceCall(run.plan, given, name, run.urgency(), _nothing)
+    return PieceCall(run.plan, given, name, run.urgency(), wake)
 
 
-def _nothing() -> None:
-    """It is not sent yet."""
-
-
-def _take(strand: Strand, op: PieceOp, call: PieceCall, sent: float) -> PieceAnswer:
+def take_over(strand: Strand, op: PieceOp, call: PieceCall, sent: float) -> PieceAnswer:
     """Take over what the worker has noted; its times are moved to where they were on the clock of this run."""
     answer = call.answer
     assert answer is not None  # noqa: S101 - it was woken
     began, ended = answer.times
     spare = strand.rt.now() - sent - (ended - began)
-    shift_times(answer.log, sent + max(0.0, spare) / 2 - began)
+    by = sent + max(0.0, spare) / 2 - began
+    shift_times(answer.log, by)
     log = strand.run.log
     for index, found in enumerate(answer.log, start=op.low):
         if found is None:
@@ -90,13 +91,14 @@ def _take(strand: Strand, op: PieceOp, call: PieceCall, sent: float) -> PieceAns
         for index in range(op.low, op.high):
             record_of(log, index).repeats += call.begun - 1
     if answer.events and isinstance(strand.run, ObservedRun):
-        strand.run.told.replay(answer.events)
+        strand.run.told.replay(answer.events, began + by)
     for place, value in answer.kept:
         strand.kept[place] = value
     return answer
 
 
-async def _outcome(strand: Strand, answer: PieceAnswer) -> Any:
+async def ending_of(strand: Strand, answer: PieceAnswer) -> Any:
+    """The value that it ended with; raises what else it ended with."""
     if answer.ending == "value":
         return answer.value
     try:

@@ -33,7 +33,7 @@ from rio_chain.chain._plan import (
     Seq,
     TaskNode,
 )
-from rio_chain.engine._feeds import feeds_each
+from rio_chain.engine._feeds import feeds_each, giver_of
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -103,22 +103,12 @@ class Program:
 
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
     """The program of a plan for one kind of runtime, and for one input or (``spread``) ``Args``; kept on the plan."""
-    program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
+    program = Compiler(plan, direct=direct, places=places, spread=spread).compile()
     kept: Program = plan.programs.setdefault((direct, places, spread), program)
     return kept
 
 
-def program_of_pieces(plan: Plan, *, direct: bool, places: bool, spread: bool) -> Program:
-    """The same with the instructions of each piece in their place, for a worker, which runs those alone."""
-    key = "pieces", direct, places, spread
-    found: Program | None = plan.programs.get(key)
-    if found is None:
-        compiler = _Compiler(plan, direct=direct, places=places, spread=spread, opens=True)
-        found = plan.programs.setdefault(key, compiler.compile())
-    return found
-
-
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """A node to compile."""
 
     node: Node
@@ -126,16 +116,15 @@ class _Item(NamedTuple):
     feeds: int = 0  # whether an ``each`` iterates its value, or what bridges make of it
 
 
-class _Compiler:
+class Compiler:
     """Walks the tree with a stack of its own, so that a deep one can't exhaust Python's."""
 
-    def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool, opens: bool = False) -> None:
+    def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
         self.many = bool(plan.joints)  # else no ``each`` has to be looked for
         self.direct = direct
         self.places = places
         self.spread = spread
-        self.opens = opens  # pieces are compiled, and not called
         self.pieces: list[Branch] = []
         self.ops: list[Op] = []
         self.tasks = 0  # how many have been seen; the plan numbers them in the same order
@@ -144,24 +133,23 @@ class _Compiler:
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies seen that give the same answer to several
         self.before: Node | None = None  # what stands right before the ``each`` that comes next
-        self.work: list[_Item | Callable[[], None]] = []
+        self.work: list[Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
-        self.work.append(_Item(self.plan.root, head=self.spread))
+        self.work.append(Item(self.plan.root, head=self.spread))
         while self.work:
             item = self.work.pop()
-            if isinstance(item, _Item):
+            if isinstance(item, Item):
                 self._node(item)
             else:
                 item()
-        length = len(self.ops)
         self.ops.append(EndOp())
         layers, _ = peeled(self.plan.root)
         limited = bool(layers) and layers[-1].facts().limit < INF
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
-        return Program(tuple(self.ops), length, limited, kept, tuple(self.pieces))
+        return Program(tuple(self.ops), len(self.ops) - 1, limited, kept, tuple(self.pieces))
 
-    def _node(self, item: _Item) -> None:  # noqa: C901 - one for each kind of node
+    def _node(self, item: Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
         if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: not layer.needs_task, layers))
@@ -171,13 +159,13 @@ class _Compiler:
             else:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
-            self._region(layers, _Item(inner, item.head, item.feeds), item.node)
+            self._region(layers, Item(inner, item.head, item.feeds), item.node)
         elif isinstance(inner, Seq):
             self._seq(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, Kept):
             self.work += [
                 partial(self.ops.append, KeepOp(KEEP, inner.place)),
-                _Item(inner.inner, item.head, item.feeds),
+                Item(inner.inner, item.head, item.feeds),
             ]
         elif isinstance(inner, Choose):
             self._choose(inner, feeds=item.feeds)
@@ -229,7 +217,7 @@ class _Compiler:
         self.ops.append(tuple(BridgeOp(BRIDGE, route, fn, planned)))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
+    def _region(self, layers: tuple[Policy, ...], inner: Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
         shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
         outside = outside_uses(node) if shares else ()
@@ -275,9 +263,9 @@ class _Compiler:
                     fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
                 self.ops.append(HandlerOp(HANDLER, route, fn, alone))
             else:
-                self.work.append(_Item(other, head, feeds))
+                self.work.append(Item(other, head, feeds))
 
-        self.work += [handler, _Item(node.primary, head, feeds)]
+        self.work += [handler, Item(node.primary, head, feeds)]
 
     def _branches(
         self,
@@ -296,7 +284,7 @@ class _Compiler:
         at = len(self.ops)
         self.ops.append(EndOp())
         branches: list[Branch] = []
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         for number, node in enumerate(nodes):
             mark: list[int] = []
 
@@ -316,13 +304,13 @@ class _Compiler:
                     raced.append(len(self.ops))
                     self.ops.append(EndOp(RACED))
 
-            steps += [begin, _Item(node, head, feeds), end]
+            steps += [begin, Item(node, head, feeds), end]
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
     def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
         """The steps; an ``each`` learns what stands on either side of it."""
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         folded = False
         for i, step in enumerate(node.steps):
             if folded:
@@ -330,13 +318,13 @@ class _Compiler:
                 continue
             after = node.steps[i + 1] if i + 1 < len(node.steps) else None
             if self.many and isinstance(unwrapped(step), Each):
-                steps.append(partial(setattr, self, "before", _last(node.steps[i - 1]) if i else None))
+                steps.append(partial(setattr, self, "before", giver_of(node.steps[i - 1]) if i else None))
                 if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
                     folded = True
                     steps.append(partial(self._items, step, after))
                     continue
             read = feeds_each(node.steps[i + 1 :], feeds) if self.many else 0
-            steps.append(_Item(step, head and i == 0, read))
+            steps.append(Item(step, head and i == 0, read))
         self.work.extend(reversed(steps))
 
     def _choose(self, node: Choose, *, feeds: int) -> None:
@@ -361,29 +349,21 @@ class _Compiler:
             for jump in jumps:
                 self.ops[jump] = JumpOp(JUMP, len(self.ops), 0, 0)
 
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         for branch in node.branches:
-            steps += [begin, _Item(branch, head=False, feeds=feeds), end]
+            steps += [begin, Item(branch, head=False, feeds=feeds), end]
         self.work.append(done)
         self.work.extend(reversed(steps))
 
-    def _piece(self, node: Piece, *, head: bool) -> None:
-        """PIECE; or, where it is opened, the instructions in it."""
-        inside = list(walk(node.inner))
-        number, start, low = len(self.pieces), len(self.ops), self.tasks
-        keeps = tuple(n.place for n in inside if isinstance(n, Kept))
-        self.pieces.append(Branch(start, start, low, low, keeps=keeps))
-
-        def end() -> None:
-            self.pieces[number] = Branch(start, len(self.ops), low, self.tasks, keeps=keeps)
-
-        if self.opens:
-            self.work += [end, _Item(node.inner, head)]
-            return
+    def _piece(self, node: Piece, *, head: bool) -> None:  # noqa: ARG002 - a worker's compiler needs it
+        """PIECE: what is in it runs elsewhere."""
+        inside, low = list(walk(node.inner)), self.tasks
         self.tasks += sum(isinstance(n, TaskNode) for n in inside)
         self.bridges += sum(isinstance(n, Bridge) for n in inside)
         self.joints += sum(isinstance(n, Choose) for n in inside)
-        self.ops.append(PieceOp(PIECE, number, low, self.tasks, outside_uses(node.inner), keeps))
+        keeps = tuple(n.place for n in inside if isinstance(n, Kept))
+        self.ops.append(PieceOp(PIECE, len(self.pieces), low, self.tasks, outside_uses(node.inner), keeps))
+        self.pieces.append(Branch(len(self.ops) - 1, len(self.ops), low, self.tasks, keeps=keeps))
 
     def _joint(self) -> PlannedBridge:
         self.joints += 1
@@ -391,8 +371,7 @@ class _Compiler:
 
     def _items(self, node: Each | Expand, fold: Bridge | None = None) -> None:
         """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
-        joint = self._joint()
-        before, self.before = self.before, None
+        joint, before, self.before = self._joint(), self.before, None
         maker = self.tasks - 1 if isinstance(before, TaskNode) else None
         source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
 
@@ -419,12 +398,3 @@ class _Compiler:
         self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))
-
-
-def _last(node: Node) -> Node:
-    """What gives the value of a node: of a piece, its last step."""
-    node = unwrapped(node)
-    while isinstance(node, Piece):
-        inner = unwrapped(node.inner)
-        node = unwrapped(inner.steps[-1]) if isinstance(inner, Seq) else inner
-    return node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import define, field, frozen
@@ -36,6 +36,9 @@ class PieceInput:
     way: tuple[bytes | int | str, ...]
     """From the outermost run to its first task, for the idempotency key."""
     observed: bool
+    """Whether it reports what happens in it."""
+    values: bool
+    """Whether that has the values."""
 
 
 @define(eq=False)
@@ -82,8 +85,14 @@ class Remote(Protocol):
         """
         ...
 
-    def send(self, call: PieceCall) -> None:
-        """Begin it. It gets an answer in any case, unless its loop ends."""
+    slots: int
+    """How many pieces may run at once."""
+
+    def send(self, calls: Sequence[PieceCall], *, until_failure: bool = False) -> None:
+        """Run these calls of one piece one after the other. Each gets an answer in any case, unless its loop ends.
+
+        ``until_failure``: when one has failed, those after it are not made, and are ``stopped``.
+        """
         ...
 
     def cancel(self, call: PieceCall) -> None:

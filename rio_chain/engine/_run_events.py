@@ -84,6 +84,21 @@ class ObservedPart:
         if index not in self.watch.judged:
             self.finished(index, entry)
 
+    def replay(self, events: Sequence[Event], began: float) -> None:
+        """Tell what has happened in a piece of the plan elsewhere. It began at this instant of the run's clock."""
+        places = {task.name: task.index for task in self.watch.plan.tasks}
+        for event in events:
+            index = None if event.within or event.task is None else places[event.task]
+            if index is not None and event.kind == "started":
+                self.reached(index, event.attempt, event.replica)
+            elif index is not None and event.kind == "finished":
+                if self.contends or index in self.contended or self._told[index] == event.status:
+                    continue
+                self._told[index] = event.status
+            elif index is not None and event.kind == "attempt_failed":
+                self._told[index] = None
+            self.watch.pass_on(event, self.item, began)
+
     def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
         """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
         end = entry

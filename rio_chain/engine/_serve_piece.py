@@ -7,11 +7,15 @@ from typing import Any
 
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._current_run import CURRENT, INF, Run
+from rio_chain.engine._event_sink import EventSink
 from rio_chain.engine._frames import OuterExpired
 from rio_chain.engine._interpreter import interpret
-from rio_chain.engine._program import program_of_pieces
+from rio_chain.engine._piece_program import program_of_pieces
 from rio_chain.engine._remote_protocol import Ending, PieceAnswer, PieceInput
+from rio_chain.engine._run_events import ObservedPart, ObservedRecord, ObservedRun
 from rio_chain.engine._runtime_protocol import Raised, Runtime
+from rio_chain.results._events import Event
+from rio_chain.results._observers import Observer
 from rio_chain.results._outcome import Failed
 
 
@@ -35,7 +39,8 @@ async def serve_piece(
     program = program_of_pieces(plan, direct=rt.direct, places=rt.places, spread=given.spread)
     branch = program.pieces[given.number]
     began = rt.now()
-    run = _run_of(plan, given, branch.low)
+    events: list[Event] = []
+    run = _run_of(plan, given, branch.low, events)
     strand = run.strand(rt, rt.slot(), INF if given.seconds_left == INF else began + given.seconds_left)
     strand.rounds, strand.replica = given.rounds, given.replica
     kept = strand.kept = [None] * program.kept
@@ -43,35 +48,43 @@ async def serve_piece(
         kept[place] = value
     CURRENT.set(strand)
     ending: Ending = "stopped"
-    value: Any = None
+    got: Any = None
     try:
         if begins(strand.slot.stop):
             got = await interpret(strand, program.ops, branch.start, branch.stop, given.value, began)
-            ending, value = ("failed", got.error) if type(got) is Failed else ("value", got)
+            ending, got = ("failed", got.error) if type(got) is Failed else ("value", got)
     except OuterExpired:
         pass
     except BaseException as error:
         if loop_ends(error):
             raise
-        ending, value = "raised", Raised(error).error
+        ending, got = "raised", Raised(error).error
     finally:
         strand.end()
         CURRENT.set(None)
     places = tuple((place, kept[place]) for place in branch.keeps) if ending == "value" else ()
-    return PieceAnswer(ending, value, run.log[branch.low : branch.high], places, (began, rt.now()))
+    log = [_plain(found) for found in run.log[branch.low : branch.high]]
+    return PieceAnswer(ending, got, log, places, (began, rt.now()), tuple(events))
 
 
-def _run_of(plan: Plan, given: PieceInput, low: int) -> Run:
-    """The state of a run that has the same idempotency keys as that of the client."""
+def _plain(found: Any) -> Any:
+    return found.plain() if isinstance(found, ObservedRecord) else found
+
+
+def _run_of(plan: Plan, given: PieceInput, low: int, events: list[Event]) -> Run:
+    """The state of a run that has the same idempotency keys as that of the client. It reports if that does."""
     number, task, *path = given.way
-    run = Run(plan)
-    run.step = number
-    for step in path:
-        run = _within(run, step)
-    return run if task == low else _within(run, low - int(task))
+    steps: list[object] = [number, *path, *([] if task == low else [low - int(task)])]
+    run: Run | None = None
+    for step in steps[:-1]:
+        run = _within(Run(plan, run), step)
+    if not given.observed:
+        return _within(Run(plan, run), steps[-1])
+    sink = EventSink(plan, None, observers=(Observer(events.append, errors=True, values=given.values),))
+    sink.outer = False  # the request begins and ends in the client
+    return _within(ObservedRun(ObservedPart(sink), run), steps[-1])
 
 
-def _within(around: Run, step: object) -> Run:
-    run = Run(around.plan, around)
+def _within(run: Run, step: object) -> Run:
     run.step = step
     return run

@@ -32,6 +32,7 @@ from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._autojump_selector import AutojumpSelector
 
 T = TypeVar("T")
+H = TypeVar("H", bound="OwnAsyncioHost")
 INF = float("inf")
 NAME = "asyncio"
 REPEAT_AFTER = 0.01
@@ -373,9 +374,6 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     return AsyncioHost(WorkerPool(threads, max_abandoned, "rio_chain-asyncio"))
 
 
-H = TypeVar("H", bound=OwnAsyncioHost)
-
-
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
     """As ``ExecutorModule.launch``."""
     return launch_as(OwnAsyncioHost, threads, max_abandoned, name)
@@ -385,14 +383,10 @@ def launch_as(kind: Callable[[WorkerPool, asyncio.Event], H], threads: int, max_
     """A host of this kind on a loop thread of its own."""
 
     async def main(up: Callable[[H], bool]) -> None:
-        ended = asyncio.Event()
-        if up(kind(WorkerPool(threads, max_abandoned, name), ended)):
+        if up(kind(WorkerPool(threads, max_abandoned, name), ended := asyncio.Event())):
             await ended.wait()
 
-    def run(up: Callable[[H], bool]) -> None:
-        asyncio.run(main(up))
-
-    return start_loop(run, name)
+    return start_loop(lambda up: asyncio.run(main(up)), name)
 
 
 def runtime(pool: WorkerPool) -> AsyncioRuntime:

@@ -78,8 +78,7 @@ class TaskRecord:
         self.status: Status | Literal["running"] | None = None
         self.value: Any = None  # the answer, or the error
         self.winner = 0
-        self.started = self.denied = self.wasted = 0
-        self.repeats = 0  # by a cluster, as a worker was lost
+        self.started = self.denied = self.wasted = self.repeats = 0  # repeats: by a cluster, as a worker was lost
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # which of them is the first of this turn
         self.gave_up: GaveUp | None = None
@@ -396,9 +395,6 @@ def item_totals_of(log: Log, index: int) -> ItemTotals:
     found: Any = log[index]
     if isinstance(found, ItemTotals):
         return found
-    tally = ItemTotals()
-    if found is not None:
-        before = found if isinstance(found, TaskRecord) else full_record(found)
-        tally.add_calls(before)
-    log[index] = tally
+    tally = log[index] = ItemTotals()
+    tally.add_calls(found if isinstance(found, TaskRecord) else full_record(found))
     return tally

@@ -6,7 +6,7 @@ So what the client and a worker make of a chain can be compared with one process
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
@@ -28,16 +28,19 @@ class Loopback:
 
     def __init__(self) -> None:
         self.rt: Any = runtime_here()
-        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.slots = 2
+        self.tasks: set[asyncio.Task[None]] = set()
         self.stops: dict[int, Callable[[], None]] = {}
         self.sent = 0
 
     def check(self, plan: Plan) -> None:
         """Nothing is refused."""
 
-    def send(self, call: PieceCall) -> None:
-        self.sent += 1
-        self.tasks[id(call)] = asyncio.Task(self._run(call), context=copy_context())
+    def send(self, calls: Sequence[PieceCall], *, until_failure: bool = False) -> None:
+        self.sent += len(calls)
+        task = asyncio.Task(self._run(calls, until_failure=until_failure), context=copy_context())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def cancel(self, call: PieceCall) -> None:
         if id(call) in self.stops:
@@ -46,7 +49,16 @@ class Loopback:
             call.answer = PieceAnswer("stopped")
             call.wake()
 
-    async def _run(self, call: PieceCall) -> None:
+    async def _run(self, calls: Sequence[PieceCall], *, until_failure: bool) -> None:
+        over = False
+        for call in calls:
+            answer = PieceAnswer("stopped") if over else await self._one(call)
+            over = over or (until_failure and answer.ending != "value")
+            if call.answer is None:
+                call.answer = answer
+                call.wake()
+
+    async def _one(self, call: PieceCall) -> PieceAnswer:
         plan = cut(loads(plan_bytes(call.plan)))
         given = loads(input_bytes(call.given, call.name, MOST))
 
@@ -55,10 +67,8 @@ class Loopback:
             return call.answer is None
 
         answer = await serve_piece(self.rt, plan, given, begins=begins, loop_ends=lambda _: False)
-        del self.stops[id(call)], self.tasks[id(call)]
-        if call.answer is None:
-            call.answer = answer_of(answer_bytes(answer, call.name, MOST))
-            call.wake()
+        del self.stops[id(call)]
+        return answer_of(answer_bytes(answer, call.name, MOST))
 
 
 @contextmanager

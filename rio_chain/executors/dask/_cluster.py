@@ -33,7 +33,7 @@ class Cluster:
 
     @classmethod
     async def open(  # noqa: PLR0917 - the settings
-        cls, address: str | None, security: Any, timeout: float, threads: int, most: int, began: Began
+        cls, address: str | None, security: Any, connect_timeout: float, threads: int, most: int, began: Began
     ) -> Cluster:
         """Connect, or start workers on this machine, and bring them the plugin.
 
@@ -53,7 +53,7 @@ class Cluster:
                 dashboard_address=None,
             )
         try:
-            client = await cls._connected(own or address, security, timeout)
+            client = await cls._connected(own or address, security, connect_timeout)
             found = cls(client, own, session)
             try:
                 await found._prepare(threads, most, began)
@@ -67,14 +67,14 @@ class Cluster:
         return found
 
     @staticmethod
-    async def _connected(address: Any, security: Any, timeout: float) -> Any:
+    async def _connected(address: Any, security: Any, seconds: float) -> Any:
         try:
             return await Client(
-                address, asynchronous=True, security=security, timeout=timeout, set_as_default=False, name="rio_chain"
+                address, asynchronous=True, security=security, timeout=seconds, set_as_default=False, name="rio_chain"
             )
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(
-                f"no Dask scheduler answers at {address} within {timeout:g} s ({error}); look whether `dask scheduler` "
+                f"no Dask scheduler answers at {address} within {seconds:g} s ({error}); look whether `dask scheduler` "
                 "runs there, whether the port is open, and whether `security=` is that of the cluster"
             ) from error
 
@@ -89,18 +89,22 @@ class Cluster:
             ) from error
         self._client.subscribe_topic(self._session, lambda event: began(event[1]))
 
+    def slots(self) -> int:
+        """How many tasks the workers run at once."""
+        workers = self._client.scheduler_info(-1)["workers"].values()
+        return sum(int(worker["nthreads"]) for worker in workers) or 1
+
     @property
     def connected(self) -> bool:
         """Whether the scheduler is there."""
         return bool(self._client.status == "running")
 
-    def submit(self, plan: SentPlan, calls: Sequence[SentCall], priority: float) -> Any:
+    def submit(self, plan: SentPlan, calls: Sequence[SentCall], priority: float, *, until_failure: bool) -> Any:
         """Begin a batch. Gives its key and what to await for the answers."""
         self._calls += 1
         key = f"{self._session}-{self._calls}"
-        future = self._client.submit(
-            run_pieces, self._session, key, plan, calls, key=key, pure=False, priority=priority, retries=0
-        )
+        given = self._session, key, plan, calls, until_failure
+        future = self._client.submit(run_pieces, *given, key=key, pure=False, priority=priority, retries=0)
         return key, future
 
     async def stop(self, ids: Sequence[str]) -> set[str]:
@@ -168,18 +172,22 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
         return [] if self.service is None else self.service.stop(ids)
 
 
-async def run_pieces(session: str, key: str, plan: SentPlan, calls: Sequence[SentCall]) -> list[bytes] | None:
+async def run_pieces(
+    session: str,
+    key: str,
+    plan: SentPlan,
+    calls: Sequence[SentCall],
+    until_failure: bool,  # noqa: FBT001 - as above
+) -> list[bytes] | None:
     """What Dask calls. None: this worker has no plugin."""
     worker = get_worker()
     plugin = worker.plugins.get(session)
     if plugin is None or plugin.service is None:
         return None
     worker.log_event(session, key)
-    return await plugin.service.run(plan, calls)  # type: ignore[no-any-return]
+    return await plugin.service.run(plan, calls, until_failure=until_failure)  # type: ignore[no-any-return]
 
 
 def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
     """Called on the scheduler: it keeps no events of a client that is gone."""
     dask_scheduler._broker._topics.pop(topic, None)  # noqa: SLF001 - no public way removes a topic
-
-

@@ -101,4 +101,6 @@ def require_dask(caller: str) -> None:
 def _address(given: object) -> str | None:
     if given is None or (isinstance(given, str) and given.strip()):
         return given
-    raise ChainDefinitionError(f'`address` must be that of a scheduler, as "tcp://10.0.0.7:8786"; got {short_repr(given)}')
+    raise ChainDefinitionError(
+        f'`address` must be that of a scheduler, as "tcp://10.0.0.7:8786"; got {short_repr(given)}'
+    )

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from attrs import evolve
 
-
+from rio_chain import errors
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of, tolerant_dumps
 from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Node, OrElse, RaceNode, Scope, TaskNode, walk
 from rio_chain.engine._remote_protocol import PieceAnswer, PieceInput
-from rio_chain import errors
 from rio_chain.errors import MessageTooLarge, NotPicklable
 from rio_chain.executors.lanes._error_transfer import portable
 from rio_chain.policies._shared_state import Shared
@@ -114,12 +113,18 @@ def input_bytes(given: PieceInput, name: str, most: int) -> bytes:
         return dumps(given, most, _errors_again)
     except TooLarge:
         raise MessageTooLarge(name, "argument", most) from None
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:
         raise NotPicklable(name, "argument", reason_of(error)) from error
 
 
 def answer_bytes(answer: PieceAnswer, name: str, most: int) -> bytes:
     """The answer of a piece: one that can't be pickled is a failure that says so, with the records of its tasks."""
+    short = _short(answer)
+    if short is not None:
+        try:
+            return dumps(short, most, _errors_again)
+        except Exception:  # noqa: BLE001, S110 - the long form says why
+            pass
     value, kept = answer.value, answer.kept
     packed: bytes | None = None
     if answer.ending == "value":
@@ -127,58 +132,31 @@ def answer_bytes(answer: PieceAnswer, name: str, most: int) -> bytes:
             packed = dumps((value, kept), most, _errors_again)
         except TooLarge:
             answer = evolve(answer, ending="failed", value=MessageTooLarge(name, "answer", most))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
             answer = evolve(answer, ending="failed", value=NotPicklable(name, "answer", reason_of(error)))
     rest = evolve(answer, value=None, kept=()) if packed is not None else evolve(answer, kept=())
     return plain_dumps((_tolerant(rest), packed))
 
 
+def _short(answer: PieceAnswer) -> tuple[Any, ...] | None:
+    """By far the most frequent answer: tasks that were called once, and of which the last gave the value."""
+    log = answer.log
+    if answer.ending != "value" or answer.kept or answer.events or not log:
+        return None
+    if not all(type(found) is tuple for found in log) or log[-1][2] is not answer.value:
+        return None
+    return answer.times, tuple(log)
+
+
 def answer_of(data: bytes) -> PieceAnswer:
     """The answer that came. Raises whatever unpickling raises."""
     rest, packed = loads(data)
+    if type(rest) is tuple:
+        return PieceAnswer("value", packed[-1][2], list(packed), (), rest)
     answer: PieceAnswer = loads(rest)
     if packed is not None:
         answer.value, answer.kept = loads(packed)
     return answer
-
-
-_OURS = frozenset(kind for kind in vars(errors).values() if isinstance(kind, type))
-"""Their classes are everywhere, and what they hold is pickled with them, part by part."""
-
-
-def _tolerant(answer: PieceAnswer) -> bytes:
-    try:
-        data, _ = tolerant_dumps(answer, _as_can_be)
-    except RecursionError:  # dozens of Requests that tasks returned, one within the other
-        data, _ = tolerant_dumps(answer, _without_nested)
-    return data
-
-
-def _without_nested(obj: object) -> Any:
-    return (type(None), ()) if isinstance(obj, NestedRun) else _as_can_be(obj)
-
-
-def _as_can_be(obj: object) -> Any:
-    """How to make something again that can't be pickled by itself; a value that is large stays on the worker."""
-    if isinstance(obj, Shared):
-        args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return partial(type(obj), *args, **kwargs), ()
-    if _is_users_error(obj) and obj.__traceback__ is not None:
-        again, (parts, notes) = portable(obj)
-        lines = "".join(traceback.format_exception(obj)).rstrip()
-        return again, (parts, (*notes, f"on a Dask worker:\n{lines}"))
-    return _errors_again(obj)
-
-
-def _is_users_error(obj: object) -> TypeGuard[BaseException]:
-    return isinstance(obj, BaseException) and type(obj) not in _OURS
-
-
-def _errors_again(obj: object) -> Any:
-    """How to make an error again, which may be in a value: not every one survives pickling."""
-    if isinstance(obj, TracebackType):
-        return type(None), ()
-    return portable(obj) if _is_users_error(obj) else None
 
 
 _OURS = frozenset(kind for kind in vars(errors).values() if isinstance(kind, type))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -86,23 +87,37 @@ class Sender:
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
-    def send(self, call: PieceCall) -> None:
+    @property
+    def slots(self) -> int:
+        """As ``Remote.slots``."""
+        return 1 if self.cluster is None else self.cluster.slots()
+
+    def send(self, calls: Sequence[PieceCall], *, until_failure: bool = False) -> None:
         """As ``Remote.send``."""
         cluster = self.cluster
-        try:
-            plan = sent_plan(call.plan)
-            data = input_bytes(call.given, call.name, self._most)
-        except RioError as error:
-            self._answered(call, PieceAnswer("failed", error))
+        sent = {call: data for call in calls if (data := self._sent(call)) is not None}
+        if not sent:
             return
         if cluster is None or not cluster.connected:
-            self._answered(call, _lost(call, "the connection to the Dask scheduler is lost; open the balancer anew"))
+            for call in sent:
+                self._answered(call, _lost(call, "the Dask scheduler is lost; open the balancer anew"))
             return
-        one = _token()
-        key, future = cluster.submit(plan, [SentCall(one, call.name, data)], call.priority)
-        batch = self._batches[key] = Batch(key, future, {one: call})
-        self._ids[id(call)] = one, batch
+        first = next(iter(sent))
+        key, future = cluster.submit(
+            sent_plan(first.plan), tuple(sent.values()), first.priority, until_failure=until_failure
+        )
+        batch = self._batches[key] = Batch(key, future, {data.id: call for call, data in sent.items()})
+        for call, data in sent.items():
+            self._ids[id(call)] = data.id, batch
         self._host.spawn(partial(self._watch, batch), Context())
+
+    def _sent(self, call: PieceCall) -> SentCall | None:
+        try:
+            sent_plan(call.plan)
+            return SentCall(_token(), call.name, input_bytes(call.given, call.name, self._most))
+        except RioError as error:
+            self._answered(call, PieceAnswer("failed", error))
+            return None
 
     async def _watch(self, batch: Batch) -> None:
         """Wait for the answers of a batch."""
@@ -112,8 +127,12 @@ class Sender:
                 reason = "its worker joined without rio_chain; install it on all workers"
             else:
                 reason = ""
-                for call, data in zip(batch.calls.values(), answers, strict=False):
+                calls = iter(batch.calls.values())
+                for data, call in zip(answers, calls, strict=False):  # in this order: it takes no call too many
                     self._answered(call, _answer(call, data))
+                if answers:  # one has failed, and those after it were not to be run
+                    for call in calls:
+                        self._answered(call, PieceAnswer("stopped"))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls get an answer
             reason = self._host.reason_of_loss(error)
             del error
@@ -197,10 +216,8 @@ class _Grace:
 
 
 async def _cancelled(future: Any) -> None:
-    try:
+    with suppress(Exception):  # the scheduler is lost, and what it had with it
         await future.cancel()
-    except Exception:  # noqa: BLE001, S110 - the scheduler is lost, and what it had with it
-        pass
 
 
 def _answer(call: PieceCall, data: bytes) -> PieceAnswer:

@@ -6,12 +6,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
+
+from attrs import evolve
 
 from rio_chain._core.pickling import loads, reason_of
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.chain._pieces import cut
-from rio_chain.engine._remote_protocol import PieceAnswer
+from rio_chain.engine._remote_protocol import PieceAnswer, PieceInput
 from rio_chain.engine._serve_piece import serve_piece
 from rio_chain.errors import NotPicklable
 from rio_chain.executors._asyncio import launch
@@ -59,8 +62,11 @@ class WorkerService:
         self._running: dict[str, Callable[[], None]] = {}
         self._stopped: OrderedDict[str, None] = OrderedDict()
 
-    async def run(self, plan: SentPlan, calls: Sequence[SentCall]) -> list[bytes]:
-        """Run pieces of a plan one after the other. Called on the loop of the worker; they run on another one."""
+    async def run(self, plan: SentPlan, calls: Sequence[SentCall], *, until_failure: bool) -> list[bytes]:
+        """Run pieces of a plan one after the other. Called on the loop of the worker; they run on another one.
+
+        ``until_failure``: as for ``Remote.send``. Gives the answers of those that were run.
+        """
         if self._host is None:
             self._host = launch(self._threads, self._threads, "rio_chain-dask-shared")
         waiter = waiter_here()
@@ -68,8 +74,12 @@ class WorkerService:
 
         async def main() -> None:
             try:
+                began = perf_counter()
                 for call in calls:
-                    answers.append(await self._answer(plan, call))  # noqa: PERF401 - what has come counts
+                    ending, data = await self._answer(plan, call, perf_counter() - began)
+                    answers.append(data)
+                    if until_failure and ending != "value":
+                        break
             finally:
                 surely(waiter.wake)
 
@@ -100,26 +110,29 @@ class WorkerService:
 
     # --- on the loop of the pieces ----------------------------------------------------------------------------------
 
-    async def _answer(self, sent: SentPlan, call: SentCall) -> bytes:
+    async def _answer(self, sent: SentPlan, call: SentCall, late: float) -> tuple[str, bytes]:
         try:
             plan = self._plan(sent)
-            given = loads(call.data)
+            given: PieceInput = loads(call.data)
         except Exception as error:  # noqa: BLE001 - imports of the user's modules may raise anything
             reason = f"a worker can't unpickle it: {reason_of(error)}; what the chain imports must be on the workers"
-            return answer_bytes(PieceAnswer("failed", NotPicklable(call.name, "chain", reason)), call.name, self._most)
+            answer = PieceAnswer("failed", NotPicklable(call.name, "chain", reason))
+            return "failed", answer_bytes(answer, call.name, self._most)
         host = self._host
         assert host is not None  # noqa: S101 - this runs on it
+        if late:  # it was behind others in its batch
+            given = evolve(given, seconds_left=given.seconds_left - late)
         try:
             answer = await serve_piece(
                 host.runtime, plan, given, begins=partial(self._begins, call.id), loop_ends=host.runtime.ends
             )
         finally:
             self._running.pop(call.id, None)
-        return answer_bytes(answer, call.name, self._most)
+        return answer.ending, answer_bytes(answer, call.name, self._most)
 
     def _begins(self, one: str, stop: Callable[[], None]) -> bool:
         self._running[one] = stop
-        return one not in self._stopped
+        return self._stopped.pop(one, self) is self  # it holds None for those
 
     def _plan(self, sent: SentPlan) -> Plan:
         plan = self._plans.get(sent.token)
