@@ -304,7 +304,7 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
     if code == PIECE:
-        return pc + 1, await run_piece(strand, op, value, frames)
+        return pc + 1, await run_piece(strand, op, value)
     if code == ADMIT:
         return await _admitted(strand, op, place, frames)
     if code == JUMP:

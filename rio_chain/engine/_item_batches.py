@@ -92,7 +92,7 @@ class _BatchRunner(ItemRunner):
     def _call(self, own: Strand, run: Run, work: PendingItem, batch: _Batch) -> PieceCall:
         strand = own.beside(run)
         try:
-            return piece_call(strand, self.piece, work.item, [], batch.answered)
+            return piece_call(strand, self.piece, work.item, batch.answered)
         finally:
             strand.close()
 

@@ -10,21 +10,20 @@ from typing import Any
 
 from rio_chain.engine._attempt import way_to
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._frames import Frame, NestedFail
+from rio_chain.engine._frames import NestedFail
 from rio_chain.engine._instructions import Args, PieceOp
 from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall, PieceInput, Remote
 from rio_chain.engine._run_events import ObservedRun
-from rio_chain.policies import Retry
 from rio_chain.results._shift_times import shift_times
-from rio_chain.results._task_record import TaskRecord, full_record, record_of
+from rio_chain.results._task_record import Log, TaskRecord, full_record, record_of
 
 
-async def run_piece(strand: Strand, op: PieceOp, value: Any, frames: list[Frame]) -> Any:
+async def run_piece(strand: Strand, op: PieceOp, value: Any) -> Any:
     """Run it on a worker. Gives its value; raises what ended it."""
     rt, remote = strand.rt, strand.rt.remote
     assert remote is not None  # noqa: S101 - only plans of such a runtime are cut
     waiter = rt.waiter()
-    call = piece_call(strand, op, value, frames, waiter.wake)
+    call = piece_call(strand, op, value, waiter.wake)
     sent = rt.now()
     remote.send((call,))
     try:
@@ -45,7 +44,7 @@ async def _stopped(remote: Remote, call: PieceCall, waiter: Any) -> None:
         await waiter.wait_shielded()
 
 
-def piece_call(strand: Strand, op: PieceOp, value: Any, frames: list[Frame], wake: Callable[[], None]) -> PieceCall:
+def piece_call(strand: Strand, op: PieceOp, value: Any, wake: Callable[[], None]) -> PieceCall:
     """What to send for this piece of a run."""
     run, rt = strand.run, strand.rt
     watch = run.told.watch if isinstance(run, ObservedRun) else None
@@ -57,7 +56,8 @@ def piece_call(strand: Strand, op: PieceOp, value: Any, frames: list[Frame], wak
         value=value,
         kept=tuple((place, strand.kept[place]) for place in op.needs),
         seconds_left=strand.deadline - rt.now(),
-        rounds=strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry),
+        rounds=strand.rounds,
+        calls=_calls(run.log[op.low : op.high]),
         replica=strand.replica,
         way=way_to(run, op.low),
         observed=watch is not None,
@@ -66,6 +66,11 @@ def piece_call(strand: Strand, op: PieceOp, value: Any, frames: list[Frame], wak
     name = tasks[op.low].name if op.low < op.high else "a bridge"
     name = name if op.high - op.low < 2 else f"{name} .. {tasks[op.high - 1].name}"  # noqa: PLR2004
     return PieceCall(run.plan, given, name, run.urgency(), wake)
+
+
+def _calls(log: Log) -> tuple[int, ...]:
+    made = tuple(0 if found is None else found.calls if isinstance(found, TaskRecord) else 1 for found in log)
+    return made if any(made) else ()
 
 
 def take_over(strand: Strand, op: PieceOp, call: PieceCall, sent: float) -> PieceAnswer:

@@ -31,7 +31,9 @@ class PieceInput:
     seconds_left: float
     """Until the earliest limit around it, when it was sent."""
     rounds: int
-    """Retries around it."""
+    """Retries around it whose calls have another log."""
+    calls: tuple[int, ...]
+    """That its tasks have made in earlier rounds; empty where they have made none."""
     replica: int
     way: tuple[bytes | int | str, ...]
     """From the outermost run to its first task, for the idempotency key."""

@@ -17,6 +17,7 @@ from rio_chain.engine._runtime_protocol import Raised, Runtime
 from rio_chain.results._events import Event
 from rio_chain.results._observers import Observer
 from rio_chain.results._outcome import Failed
+from rio_chain.results._task_record import Log, TaskRecord, record_of
 
 
 async def serve_piece(
@@ -41,6 +42,9 @@ async def serve_piece(
     began = rt.now()
     events: list[Event] = []
     run = _run_of(plan, given, branch.low, events)
+    for index, calls in enumerate(given.calls, start=branch.low):
+        if calls:
+            _made_before(run.log, index, calls)
     strand = run.strand(rt, rt.slot(), INF if given.seconds_left == INF else began + given.seconds_left)
     strand.rounds, strand.replica = given.rounds, given.replica
     kept = strand.kept = [None] * program.kept
@@ -63,12 +67,23 @@ async def serve_piece(
         strand.end()
         CURRENT.set(None)
     places = tuple((place, kept[place]) for place in branch.keeps) if ending == "value" else ()
+    for index, calls in enumerate(given.calls, start=branch.low):
+        if calls:
+            record_of(run.log, index).calls -= calls
     log = [_plain(found) for found in run.log[branch.low : branch.high]]
     return PieceAnswer(ending, got, log, places, (began, rt.now()), tuple(events))
 
 
+def _made_before(log: Log, index: int, calls: int) -> None:
+    """A task has made so many calls in earlier rounds, of which the client has the record."""
+    record = record_of(log, index)
+    record.calls, record.began = calls, INF
+
+
 def _plain(found: Any) -> Any:
-    return found.plain() if isinstance(found, ObservedRecord) else found
+    if isinstance(found, ObservedRecord):
+        found = found.plain()
+    return None if isinstance(found, TaskRecord) and found.status is None and not found.calls else found
 
 
 def _run_of(plan: Plan, given: PieceInput, low: int, events: list[Event]) -> Run:
