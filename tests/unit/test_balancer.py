@@ -84,8 +84,8 @@ def eventually(truth: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("keywords", "text"),
     [
-        ({"executor": "dask"}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 'dask'"),
-        ({"executor": 3}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 3"),
+        ({"executor": "ray"}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 'ray'"),
+        ({"executor": 3}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 3"),
         ({"workers": 0}, "`workers` must be a whole number, 1 or more; got 0"),
         ({"workers": 1.5}, "`workers` must be a whole number, 1 or more; got 1.5"),
         ({"workers": True}, "`workers` must be a whole number, 1 or more; got True"),

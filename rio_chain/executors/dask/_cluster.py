@@ -10,16 +10,21 @@ import math
 import os
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 
 from rio_chain.errors import UsageError
+from rio_chain.executors._running_loop import runtime_here
 from rio_chain.executors.dask._service import SentCall, SentPlan, WorkerService
 
 Began = Callable[[str], object]
 """Called with the key of a batch whenever a worker begins it."""
+
+
+MOST_TRIES = 20
 
 
 class Cluster:
@@ -50,7 +55,7 @@ class Cluster:
                 threads_per_worker=math.ceil(threads / count),
                 processes=True,
                 asynchronous=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # else a port that others may have
             )
         try:
             client = await cls._connected(own or address, security, connect_timeout)
@@ -83,6 +88,8 @@ class Cluster:
         try:
             await self._client.register_plugin(plugin)
         except Exception as error:
+            with suppress(Exception):
+                await self._client.unregister_worker_plugin(self._session)
             raise UsageError(
                 f"the workers can't run rio_chain: {error}; install the same rio-chain as here there "
                 f"({versions()}), with the extra `dask`"
@@ -116,7 +123,6 @@ class Cluster:
         """Leave nothing on the cluster."""
         client = self._client
         if self.connected:
-            client.unsubscribe_topic(self._session)
             await client.unregister_worker_plugin(self._session)
             await client.run_on_scheduler(forget_topic, self._session)
         await client.close()
@@ -153,11 +159,13 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
         self._settings = threads, most
         self._wanted = wanted
         self.service: WorkerService | None = None
+        self.refusal = "the worker is closing"
 
     def setup(self, worker: Any) -> None:
         """The worker begins, or the plugin has come."""
         if versions() != self._wanted:
-            raise RuntimeError(f"the worker has {versions()}, and the client has {self._wanted}")
+            self.refusal = f"the worker has {versions()}, and the client has {self._wanted}"
+            raise RuntimeError(self.refusal)
         self.service = WorkerService(*self._settings)
         worker.handlers[self.name] = self.stop
 
@@ -178,14 +186,26 @@ async def run_pieces(
     plan: SentPlan,
     calls: Sequence[SentCall],
     until_failure: bool,  # noqa: FBT001 - as above
-) -> list[bytes] | None:
-    """What Dask calls. None: this worker has no plugin."""
+) -> list[bytes] | str:
+    """What Dask calls. A text: why nothing was run."""
     worker = get_worker()
     plugin = worker.plugins.get(session)
-    if plugin is None or plugin.service is None:
-        return None
+    if plugin is None:
+        return "the client has closed"
+    if plugin.service is None:
+        return str(plugin.refusal)
     worker.log_event(session, key)
+    await _flushed(worker.batched_stream)
     return await plugin.service.run(plan, calls, until_failure=until_failure)  # type: ignore[no-any-return]
+
+
+async def _flushed(stream: Any) -> None:
+    """Wait until what was logged is on its way: a body may kill its worker."""
+    sleep = runtime_here().sleep
+    for tries in range(MOST_TRIES):
+        if not stream.buffer:
+            return
+        await sleep(0 if tries < 3 else 0.001)  # noqa: PLR2004 - where nothing was sent just before, it goes at once
 
 
 def forget_topic(topic: str, dask_scheduler: Any = None) -> None:

@@ -123,8 +123,8 @@ class Sender:
         """Wait for the answers of a batch."""
         try:
             answers = await batch.future
-            if answers is None:
-                reason = "its worker joined without rio_chain; install it on all workers"
+            if isinstance(answers, str):
+                reason = answers
             else:
                 reason = ""
                 calls = iter(batch.calls.values())

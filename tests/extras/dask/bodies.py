@@ -15,7 +15,7 @@ from attrs import frozen
 from conformance.harness import pause
 from laws.dag_values import BodyError, Val, item_of, mixed
 
-from rio_chain import current_attempt, remaining
+from rio_chain import Request, Task, current_attempt, remaining
 from rio_chain.policies import Call
 
 
@@ -58,6 +58,10 @@ def is_even(value: int) -> bool:
 
 def halves(value: int) -> list[int]:
     return [value // 2] * 2 if value > 1 else []
+
+
+def asks(value: int) -> Request[tuple[int, int]]:
+    return (Task(plus) & Task(twice))(value)
 
 
 def key_of(_: Any) -> str:
@@ -108,6 +112,7 @@ def exits(_: Any) -> None:
 
 
 def dies(_: Any) -> None:
+    time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -156,6 +161,7 @@ class DiesOnce:
         killed = self.path.with_suffix(".killed")
         if value == self.at and not killed.exists():
             killed.touch()
+            time.sleep(0.05)  # the worker logs what it begins every few milliseconds
             os.kill(os.getpid(), signal.SIGKILL)
         return value + 1
 

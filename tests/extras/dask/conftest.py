@@ -13,7 +13,7 @@ from rio_chain import Balancer, DaskExecutor
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=8, dashboard_address=None) as made:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=8, dashboard_address="127.0.0.1:0") as made:
         yield made
 
 

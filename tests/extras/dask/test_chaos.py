@@ -1,0 +1,58 @@
+"""Workers and schedulers that die."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from extras.dask.bodies import DiesOnce, dies, long, plus
+
+from rio_chain import Balancer, DaskExecutor, Task, WorkerLost
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address="127.0.0.1:0") as made:
+        yield made
+
+
+def test_a_worker_killed_in_the_middle_of_1000_requests(own_cluster: Any, tmp_path: Path) -> None:
+    """Each is answered; calls that were made again are counted apart from attempts."""
+    path = tmp_path / "calls"
+    chain = Task(DiesOnce(path, at=500)).named("work")
+    began = time.monotonic()
+    with Balancer(DaskExecutor(own_cluster.scheduler_address), workers=20, buffer=1_000) as balancer:
+        tickets = [balancer.post(chain(n)) for n in range(1_000)]
+        outcomes = [ticket.wait(timeout=60_000) for ticket in tickets]
+    assert time.monotonic() - began < 60
+    assert [outcome.unwrap() for outcome in outcomes] == list(range(1, 1_001))
+    assert {outcome.only.attempts for outcome in outcomes} == {1}
+    repeats = sum(outcome.only.repeats for outcome in outcomes)
+    assert outcomes[500].only.repeats == 1
+    assert repeats >= len(path.read_text()) - 1_000 >= 1
+
+
+def test_a_body_that_kills_its_worker_each_time_fails_and_says_why(own_cluster: Any) -> None:
+    with Balancer(DaskExecutor(own_cluster.scheduler_address)) as balancer:
+        outcome = balancer.run(Task(dies).named("dies")(1), deadline=50_000)
+        assert isinstance(outcome.error, WorkerLost)
+        assert "dies has no answer: each worker that ran it died" in str(outcome.error)
+        assert outcome["dies"].repeats == 3
+
+
+def test_a_scheduler_that_ends_makes_failures_that_say_so(own_cluster: Any) -> None:
+    with Balancer(DaskExecutor(own_cluster.scheduler_address)) as balancer:
+        tickets = [balancer.post(Task(long).named("long")(n)) for n in range(3)]
+        balancer.run(Task(plus)(1)).unwrap()
+        began = time.monotonic()
+        own_cluster.close()
+        outcomes = [ticket.wait(timeout=60_000) for ticket in tickets]
+        assert time.monotonic() - began < 60
+        assert {type(outcome.error) for outcome in outcomes} == {WorkerLost}
+        assert "look whether the scheduler and the workers still run" in str(outcomes[0].error)
+        late = balancer.run(Task(plus)(1))
+        assert "the Dask scheduler is lost" in str(late.error)
