@@ -87,8 +87,10 @@ class Remote(Protocol):
         """
         ...
 
-    slots: int
-    """How many pieces may run at once."""
+    @property
+    def slots(self) -> int:
+        """How many pieces may run at once."""
+        ...
 
     def send(self, calls: Sequence[PieceCall], *, until_failure: bool = False) -> None:
         """Run these calls of one piece one after the other. Each gets an answer in any case, unless its loop ends.

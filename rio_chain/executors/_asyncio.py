@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
@@ -386,7 +386,7 @@ def launch_as(kind: Callable[[WorkerPool, asyncio.Event], H], threads: int, max_
         if up(kind(WorkerPool(threads, max_abandoned, name), ended := asyncio.Event())):
             await ended.wait()
 
-    return start_loop(lambda up: asyncio.run(main(up)), name)
+    return start_loop(cast("Callable[[Callable[[H], bool]], object]", lambda up: asyncio.run(main(up))), name)
 
 
 def runtime(pool: WorkerPool) -> AsyncioRuntime:

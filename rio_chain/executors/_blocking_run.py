@@ -98,7 +98,7 @@ def run_blocking(
         try:
             return wait_for(ticket, meanwhile)
         finally:
-            if chosen in ALONE:
+            if chosen in ALONE or (isinstance(chosen, Executor) and host.must_close):
                 host.close()
 
 

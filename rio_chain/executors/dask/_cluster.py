@@ -4,6 +4,8 @@ The first half is the client's. The second half is what the workers have of it: 
 calls there.
 """
 
+# pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import math

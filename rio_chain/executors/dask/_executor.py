@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
@@ -79,7 +79,7 @@ class DaskExecutor(Executor):
         except BaseException:
             host.close()
             raise
-        return host
+        return cast("Host", host)
 
 
 def launch(threads: int, max_abandoned: int, name: str = "rio_chain-dask") -> Host:

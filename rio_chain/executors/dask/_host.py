@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -54,6 +55,7 @@ class DaskHost(OwnAsyncioHost):
             )
 
         self._do(connected, None)
+        atexit.register(self._at_exit)
 
     def reason_of_loss(self, error: BaseException) -> str:
         """Why there is no answer."""
@@ -63,6 +65,7 @@ class DaskHost(OwnAsyncioHost):
 
     def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``: it leaves nothing on the cluster."""
+        atexit.unregister(self._at_exit)
         cluster, self.sender.cluster = self.sender.cluster, None
         if cluster is not None:
             if wait and not self.on_loop_thread():
@@ -71,6 +74,10 @@ class DaskHost(OwnAsyncioHost):
                 self._close_later(cluster.close)
                 return
         super().close(wait=wait)
+
+    def _at_exit(self) -> None:
+        """Nobody has closed it, as that of runs without a balancer: its workers must not outlive the process."""
+        self.close()
 
     def _close_later(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Nobody waits: the loop ends when the cluster has let go of us."""

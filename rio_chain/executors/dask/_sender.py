@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define
 
@@ -167,7 +167,7 @@ class Sender:
         if known is None:
             return
         one, _ = known
-        rt = self._host.runtime
+        rt = cast("Runtime", self._host.runtime)
         _Grace(rt, partial(self._give_up, call)).arm(rt.now() + GRACE)
         self._stopping.append(one)
         if len(self._stopping) == 1:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from attrs import evolve
 
@@ -23,6 +23,7 @@ from rio_chain.executors.dask._messages import answer_bytes
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
+    from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors._asyncio import OwnAsyncioHost
 
 MOST_PLANS = 1_000
@@ -124,7 +125,11 @@ class WorkerService:
             given = evolve(given, seconds_left=given.seconds_left - late)
         try:
             answer = await serve_piece(
-                host.runtime, plan, given, begins=partial(self._begins, call.id), loop_ends=host.runtime.ends
+                cast("Runtime", host.runtime),
+                plan,
+                given,
+                begins=partial(self._begins, call.id),
+                loop_ends=host.runtime.ends,
             )
         finally:
             self._running.pop(call.id, None)
