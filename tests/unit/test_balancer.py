@@ -210,7 +210,7 @@ def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(Balancer.from_env()).startswith("<Balancer asyncio open: 0/10 running")
     monkeypatch.setenv("RIO_EXECUTOR", "trio")
     assert repr(Balancer.from_env(workers=3)).startswith("<Balancer trio open: 0/3 running")
-    monkeypatch.setenv("RIO_EXECUTOR", "dask")
+    monkeypatch.setenv("RIO_EXECUTOR", "ray")
     with pytest.raises(ChainDefinitionError, match="`RIO_EXECUTOR` must be one of"):
         Balancer.from_env()
 
