@@ -83,7 +83,10 @@ def _by_value(pickler: Any, replaced: Replaced) -> Any:
     class Replacing(pickler):  # type: ignore[misc]  # it is imported when it is needed
         def reducer_override(self, obj: Any) -> Any:
             instead = replaced(obj)
-            return super().reducer_override(obj) if instead is None else instead
+            if instead is not None:
+                return instead
+            by_value: Any = super()
+            return by_value.reducer_override(obj)
 
     return Replacing
 

@@ -12,10 +12,11 @@ def program_of_pieces(plan: Plan, *, direct: bool, places: bool, spread: bool) -
     """As ``program_of``, for a worker. Its ``pieces`` are numbered as in the program of the client."""
     key = "pieces", direct, places, spread
     found: Program | None = plan.programs.get(key)
-    if found is None:
-        compiler = _PieceCompiler(plan, direct=direct, places=places, spread=spread)
-        found = plan.programs.setdefault(key, compiler.compile())
-    return found
+    if found is not None:
+        return found
+    made = _PieceCompiler(plan, direct=direct, places=places, spread=spread).compile()
+    kept: Program = plan.programs.setdefault(key, made)
+    return kept
 
 
 class _PieceCompiler(Compiler):

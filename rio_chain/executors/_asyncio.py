@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
@@ -32,7 +32,6 @@ from rio_chain.executors._worker_pool import WorkerPool
 from rio_chain.executors.virtual._autojump_selector import AutojumpSelector
 
 T = TypeVar("T")
-H = TypeVar("H", bound="OwnAsyncioHost")
 INF = float("inf")
 NAME = "asyncio"
 REPEAT_AFTER = 0.01
@@ -374,19 +373,20 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     return AsyncioHost(WorkerPool(threads, max_abandoned, "rio_chain-asyncio"))
 
 
-def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
-    """As ``ExecutorModule.launch``."""
-    return launch_as(OwnAsyncioHost, threads, max_abandoned, name)
+def launch(
+    threads: int, max_abandoned: int, name: str = "rio_chain-asyncio", kind: type[OwnAsyncioHost] = OwnAsyncioHost
+) -> OwnAsyncioHost:
+    """As ``ExecutorModule.launch``; ``kind``: the class of the host."""
 
-
-def launch_as(kind: Callable[[WorkerPool, asyncio.Event], H], threads: int, max_abandoned: int, name: str) -> H:
-    """A host of this kind on a loop thread of its own."""
-
-    async def main(up: Callable[[H], bool]) -> None:
-        if up(kind(WorkerPool(threads, max_abandoned, name), ended := asyncio.Event())):
+    async def main(up: Callable[[OwnAsyncioHost], bool]) -> None:
+        ended = asyncio.Event()
+        if up(kind(WorkerPool(threads, max_abandoned, name), ended)):
             await ended.wait()
 
-    return start_loop(cast("Callable[[Callable[[H], bool]], object]", lambda up: asyncio.run(main(up))), name)
+    def run(up: Callable[[OwnAsyncioHost], bool]) -> None:
+        asyncio.run(main(up))
+
+    return start_loop(run, name)
 
 
 def runtime(pool: WorkerPool) -> AsyncioRuntime:

@@ -12,11 +12,11 @@ def shift_times(log: Log, by: float) -> None:
     while logs:
         log = logs.pop()
         for index, found in enumerate(log):
-            if isinstance(found, tuple):
+            if isinstance(found, TaskRecord):
+                _shift(found, by, logs)
+            elif found is not None:
                 began, ended, value = found
                 log[index] = began + by, ended + by, value
-            elif found is not None:
-                _shift(found, by, logs)
 
 
 def _shift(record: TaskRecord, by: float, logs: list[Log]) -> None:

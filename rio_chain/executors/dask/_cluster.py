@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import dask
+from dask import config
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 
 from rio_chain.errors import UsageError
@@ -48,7 +48,7 @@ class Cluster:
             UsageError: that is not possible. The text says what to do.
         """
         session = f"rio_chain-{os.urandom(8).hex()}"
-        address = address or dask.config.get("scheduler-address", None)
+        address = address or config.get("scheduler-address", None)
         own = None
         if address is None:
             count = os.cpu_count() or 1
@@ -96,7 +96,7 @@ class Cluster:
                 f"the workers can't run rio_chain: {error}; install the same rio-chain as here there "
                 f"({versions()}), with the extra `dask`"
             ) from error
-        self._client.subscribe_topic(self._session, lambda event: began(event[1]))
+        self._client.subscribe_topic(self._session, _logged(began))
 
     def slots(self) -> int:
         """How many tasks the workers run at once."""
@@ -130,6 +130,15 @@ class Cluster:
         await client.close()
         if self._own is not None:
             await self._own.close()
+
+
+def _logged(began: Began) -> Callable[[tuple[float, str]], None]:
+    """Gets what workers have logged, and when."""
+
+    def logged(event: tuple[float, str]) -> None:
+        began(event[1])
+
+    return logged
 
 
 def reason_of_loss(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,12 +69,12 @@ class DaskExecutor(Executor):
 
     def launch(self, threads: int, max_abandoned: int, name: str = "rio_chain-dask") -> Host:
         """As ``Executor.launch``."""
-        from rio_chain.executors._asyncio import launch_as  # noqa: PLC0415 - whoever names an executor needs no loop
+        from rio_chain.executors._asyncio import launch  # noqa: PLC0415 - whoever names an executor needs no loop
         from rio_chain.executors.dask._host import DaskHost  # noqa: PLC0415 - as above
 
-        host = launch_as(partial(DaskHost, settings=self._settings), threads, max_abandoned, name)
+        host = cast("DaskHost", launch(threads, max_abandoned, name, DaskHost))
         try:
-            host.connect()
+            host.connect(self._settings)
         except BaseException:
             host.close()
             raise

@@ -27,14 +27,13 @@ class DaskHost(OwnAsyncioHost):
 
     name = NAME
 
-    def __init__(self, pool: WorkerPool, ended: Any, settings: Settings) -> None:
+    def __init__(self, pool: WorkerPool, ended: Any) -> None:
         super().__init__(pool, ended)
-        self._settings = settings
-        self.sender = Sender(self, settings.message_bytes)
+        self.sender = Sender(self)
         self.runtime.policies = CutPlans()
         self.runtime.remote = self.sender
 
-    def connect(self) -> None:
+    def connect(self, given: Settings) -> None:
         """Connect to the cluster, from the thread that made this host.
 
         Raises:
@@ -42,7 +41,7 @@ class DaskHost(OwnAsyncioHost):
         """
         from rio_chain.executors.dask._cluster import Cluster  # noqa: PLC0415 - it needs the extra
 
-        given = self._settings
+        self.sender.most = given.message_bytes
 
         async def connected() -> None:
             self.sender.cluster = await Cluster.open(

@@ -47,10 +47,10 @@ def sent_plan(plan: Plan) -> SentPlan:
         NotPicklable: a part of it can't be.
     """
     found: SentPlan | None = plan.programs.get(SENT)
-    if found is None:
-        data = plan_bytes(plan)
-        found = plan.programs.setdefault(SENT, SentPlan(_token(), data))
-    return found
+    if found is not None:
+        return found
+    kept: SentPlan = plan.programs.setdefault(SENT, SentPlan(_token(), plan_bytes(plan)))
+    return kept
 
 
 @define(eq=False)
@@ -65,9 +65,11 @@ class Batch:
 class Sender:
     """``Remote`` over a cluster. All but ``check`` is called on the loop of the host."""
 
-    def __init__(self, host: DaskHost, most: int) -> None:
+    most = 0
+    """Bytes of a message."""
+
+    def __init__(self, host: DaskHost) -> None:
         self._host = host
-        self._most = most
         self.cluster: Cluster | None = None
         self._plans = CutPlans()
         self._batches: dict[str, Batch] = {}
@@ -114,7 +116,7 @@ class Sender:
     def _sent(self, call: PieceCall) -> SentCall | None:
         try:
             sent_plan(call.plan)
-            return SentCall(_token(), call.name, input_bytes(call.given, call.name, self._most))
+            return SentCall(_token(), call.name, input_bytes(call.given, call.name, self.most))
         except RioError as error:
             self._answered(call, PieceAnswer("failed", error))
             return None

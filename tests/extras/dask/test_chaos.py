@@ -31,9 +31,10 @@ def test_a_worker_killed_in_the_middle_of_1000_requests(own_cluster: Any, tmp_pa
     assert time.monotonic() - began < 60
     assert [outcome.unwrap() for outcome in outcomes] == list(range(1, 1_001))
     assert {outcome.only.attempts for outcome in outcomes} == {1}
-    repeats = sum(outcome.only.repeats for outcome in outcomes)
     assert outcomes[500].only.repeats == 1
-    assert repeats >= len(path.read_text()) - 1_000 >= 1
+    again = len(path.read_text()) - 1_000  # Dask also repeats what was lost after its answer had come
+    assert 1 <= again < 100
+    assert sum(outcome.only.repeats for outcome in outcomes) < 100
 
 
 def test_a_body_that_kills_its_worker_each_time_fails_and_says_why(own_cluster: Any) -> None:
