@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -17,8 +17,7 @@ or by the client; or not at all, as its worker, the scheduler or its pickle was 
 """
 
 
-@frozen
-class PieceInput:
+class PieceInput(NamedTuple):
     """What a worker needs to run a piece, apart from its plan."""
 
     number: int

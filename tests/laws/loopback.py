@@ -17,7 +17,7 @@ from rio_chain.chain._pieces import cut
 from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall
 from rio_chain.engine._serve_piece import serve_piece
 from rio_chain.executors import runtime_here
-from rio_chain.executors.dask._messages import answer_bytes, answer_of, input_bytes, plan_bytes
+from rio_chain.executors.dask._messages import answer_bytes, answer_of, inputs_bytes, inputs_of, plan_bytes
 from rio_chain.executors.dask._sender import CutPlans
 
 MOST = 10_000_000
@@ -60,7 +60,7 @@ class Loopback:
 
     async def _one(self, call: PieceCall) -> PieceAnswer:
         plan = cut(loads(plan_bytes(call.plan)))
-        given = loads(input_bytes(call.given, call.name, MOST))
+        (given,) = inputs_of(inputs_bytes([call.given], MOST))
 
         def begins(stop: Callable[[], None]) -> bool:
             self.stops[id(call)] = stop

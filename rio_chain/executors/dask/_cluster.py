@@ -20,7 +20,7 @@ from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_wo
 
 from rio_chain.errors import UsageError
 from rio_chain.executors._running_loop import runtime_here
-from rio_chain.executors.dask._service import SentCall, SentPlan, WorkerService
+from rio_chain.executors.dask._service import SentBatch, WorkerService
 
 Began = Callable[[str], object]
 """Called with the key of a batch whenever a worker begins it."""
@@ -108,13 +108,14 @@ class Cluster:
         """Whether the scheduler is there."""
         return bool(self._client.status == "running")
 
-    def submit(self, plan: SentPlan, calls: Sequence[SentCall], priority: float, *, until_failure: bool) -> Any:
-        """Begin a batch. Gives its key and what to await for the answers."""
+    def next_key(self) -> str:
+        """That of the next batch: each has one of its own, as Dask takes two tasks of one key for one."""
         self._calls += 1
-        key = f"{self._session}-{self._calls}"
-        given = self._session, key, plan, calls, until_failure
-        future = self._client.submit(run_pieces, *given, key=key, pure=False, priority=priority, retries=0)
-        return key, future
+        return f"{self._session}-{self._calls}"
+
+    def submit(self, key: str, batch: SentBatch, priority: float) -> Any:
+        """Begin a batch. Gives what to await for the answers."""
+        return self._client.submit(run_pieces, self._session, key, batch, key=key, pure=False, priority=priority)
 
     async def stop(self, ids: Sequence[str]) -> set[str]:
         """Stop pieces, wherever they run. Gives those that ran."""
@@ -191,13 +192,7 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
         return [] if self.service is None else self.service.stop(ids)
 
 
-async def run_pieces(
-    session: str,
-    key: str,
-    plan: SentPlan,
-    calls: Sequence[SentCall],
-    until_failure: bool,  # noqa: FBT001 - as above
-) -> list[bytes] | str:
+async def run_pieces(session: str, key: str, batch: SentBatch) -> list[bytes] | str:
     """What Dask calls. A text: why nothing was run."""
     worker = get_worker()
     plugin = worker.plugins.get(session)
@@ -207,7 +202,7 @@ async def run_pieces(
         return str(plugin.refusal)
     worker.log_event(session, key)
     await _flushed(worker.batched_stream)
-    return await plugin.service.run(plan, calls, until_failure=until_failure)  # type: ignore[no-any-return]
+    return await plugin.service.run(key, batch)  # type: ignore[no-any-return]
 
 
 async def _flushed(stream: Any) -> None:

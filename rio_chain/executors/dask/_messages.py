@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import traceback
 import weakref
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -103,18 +104,30 @@ def _refusal(what: object) -> str | None:
 # --- inputs and answers -------------------------------------------------------------------------------------------
 
 
-def input_bytes(given: PieceInput, name: str, most: int) -> bytes:
-    """The input of a piece.
+def inputs_bytes(given: Sequence[PieceInput], most: int) -> bytes:
+    """The inputs of a batch. Plain tuples: a pickler of ours is asked for each object of another class.
 
     Raises:
-        NotPicklable, MessageTooLarge: the text names the task.
+        TooLarge: they take more than ``most`` bytes.
+        Exception: whatever pickling raises.
     """
+    return dumps([tuple(one) for one in given], most, _errors_again)
+
+
+def inputs_of(data: bytes) -> list[PieceInput]:
+    """The inputs that came. Raises whatever unpickling raises."""
+    return [PieceInput._make(one) for one in loads(data)]
+
+
+def refusal_of(given: PieceInput, name: str, most: int) -> NotPicklable | MessageTooLarge | None:
+    """Why an input can't be sent; None: it can."""
     try:
-        return dumps(given, most, _errors_again)
+        inputs_bytes([given], most)
     except TooLarge:
-        raise MessageTooLarge(name, "argument", most) from None
-    except Exception as error:
-        raise NotPicklable(name, "argument", reason_of(error)) from error
+        return MessageTooLarge(name, "argument", most)
+    except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
+        return NotPicklable(name, "argument", reason_of(error))
+    return None
 
 
 def answer_bytes(answer: PieceAnswer, name: str, most: int) -> bytes:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.chain._pieces import cut
+from rio_chain.chain._nodes import Piece, walk
+from rio_chain.chain._pieces import cut, pieces
 from rio_chain.chain._supports import support
 from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall
 from rio_chain.errors import ChainDefinitionError, RioError, WorkerLost
-from rio_chain.executors.dask._messages import answer_of, input_bytes, plan_bytes
-from rio_chain.executors.dask._service import SentCall, SentPlan
+from rio_chain.executors.dask._messages import answer_of, inputs_bytes, plan_bytes, refusal_of
+from rio_chain.executors.dask._service import SentBatch, SentPlan, call_id
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 """Seconds that a stopped piece has to say what it did until then."""
-CUT, SENT = "cut", "sent"
+CUT, SENT, WAITS = "cut", "sent", "waits"
 """Under which names a plan keeps what was made of it."""
 
 
@@ -51,6 +52,20 @@ def sent_plan(plan: Plan) -> SentPlan:
         return found
     kept: SentPlan = plan.programs.setdefault(SENT, SentPlan(_token(), plan_bytes(plan)))
     return kept
+
+
+def waiting_pieces(plan: Plan) -> tuple[bool, ...]:
+    """For each piece of a plan that was cut: whether there is an async function in it."""
+    found: tuple[bool, ...] | None = plan.programs.get(WAITS)
+    if found is not None:
+        return found
+    kept: tuple[bool, ...] = plan.programs.setdefault(WAITS, tuple(map(_waits, pieces(plan))))
+    return kept
+
+
+def _waits(piece: Piece) -> bool:
+    nodes = [getattr(node, "fallback", node) for node in walk(piece.inner)]
+    return any(getattr(node, "is_async", False) for node in (*walk(piece.inner), *nodes))
 
 
 @define(eq=False)
@@ -97,29 +112,48 @@ class Sender:
     def send(self, calls: Sequence[PieceCall], *, until_failure: bool = False) -> None:
         """As ``Remote.send``."""
         cluster = self.cluster
-        sent = {call: data for call in calls if (data := self._sent(call)) is not None}
-        if not sent:
-            return
         if cluster is None or not cluster.connected:
-            for call in sent:
+            for call in calls:
                 self._answered(call, _lost(call, "the Dask scheduler is lost; open the balancer anew"))
             return
-        first = next(iter(sent))
-        key, future = cluster.submit(
-            sent_plan(first.plan), tuple(sent.values()), first.priority, until_failure=until_failure
-        )
-        batch = self._batches[key] = Batch(key, future, {data.id: call for call, data in sent.items()})
-        for call, data in sent.items():
-            self._ids[id(call)] = data.id, batch
-        self._host.spawn(partial(self._watch, batch), Context())
-
-    def _sent(self, call: PieceCall) -> SentCall | None:
         try:
-            sent_plan(call.plan)
-            return SentCall(_token(), call.name, input_bytes(call.given, call.name, self.most))
+            found = self._batch(calls, until_failure=until_failure)
         except RioError as error:
-            self._answered(call, PieceAnswer("failed", error))
-            return None
+            for call in calls:
+                self._answered(call, PieceAnswer("failed", error))
+            return
+        if found is None:
+            return
+        sent, batch = found
+        key = cluster.next_key()
+        ids = {call_id(key, number): call for number, call in enumerate(sent)}
+        made = self._batches[key] = Batch(key, cluster.submit(key, batch, sent[0].priority), ids)
+        for one, call in ids.items():
+            self._ids[id(call)] = one, made
+        self._host.spawn(partial(self._watch, made), Context())
+
+    def _batch(
+        self, calls: Sequence[PieceCall], *, until_failure: bool
+    ) -> tuple[Sequence[PieceCall], SentBatch] | None:
+        """The calls that can be sent, and what to send; None: there are none. The others get their answers.
+
+        Raises:
+            NotPicklable: the plan can't be sent.
+        """
+        plan = calls[0].plan
+        try:
+            data = inputs_bytes([call.given for call in calls], self.most)
+        except Exception:  # noqa: BLE001 - a user's own way of pickling may raise anything
+            refused = {call: refusal_of(call.given, call.name, self.most) for call in calls}
+            for call, error in refused.items():
+                if error is not None:
+                    self._answered(call, PieceAnswer("failed", error))
+            calls = [call for call, error in refused.items() if error is None]
+            if not calls:
+                return None
+            data = inputs_bytes([call.given for call in calls], len(calls) * self.most)
+        waits = waiting_pieces(self._plans.plan(plan))[calls[0].given.number]
+        return calls, SentBatch(sent_plan(plan), tuple(call.name for call in calls), data, waits, until_failure)
 
     async def _watch(self, batch: Batch) -> None:
         """Wait for the answers of a batch."""
