@@ -163,8 +163,9 @@ def _short(answer: PieceAnswer) -> tuple[Any, ...] | None:
 
 def answer_of(data: bytes) -> PieceAnswer:
     """The answer that came. Raises whatever unpickling raises."""
-    rest, packed = loads(data)
-    if type(rest) is tuple:
+    read: tuple[Any, Any] = loads(data)
+    rest, packed = read
+    if isinstance(rest, tuple):
         return PieceAnswer("value", packed[-1][2], list(packed), (), rest)
     answer: PieceAnswer = loads(rest)
     if packed is not None:
