@@ -250,6 +250,8 @@ class PieceOp(NamedTuple):
     """The places of kept values that its tasks use and that come from before it."""
     keeps: tuple[int, ...]
     """The places of the values that are kept in it."""
+    holds: bool = False
+    """Only other pieces get its value, so that may stay where it is."""
 
 
 class JumpOp(NamedTuple):

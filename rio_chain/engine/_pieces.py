@@ -62,6 +62,7 @@ def piece_call(strand: Strand, op: PieceOp, value: Any, wake: Callable[[], None]
         way=way_to(run, op.low),
         observed=watch is not None,
         values=watch is not None and watch.values,
+        holds=op.holds and (watch is None or not watch.values),
     )
     name = tasks[op.low].name if op.low < op.high else "a bridge"
     name = name if op.high - op.low < 2 else f"{name} .. {tasks[op.high - 1].name}"  # noqa: PLR2004

@@ -34,6 +34,7 @@ from rio_chain.chain._plan import (
     TaskNode,
 )
 from rio_chain.engine._feeds import feeds_each, giver_of
+from rio_chain.engine._held_values import mark_held
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -144,8 +145,9 @@ class Compiler:
             else:
                 item()
         self.ops.append(EndOp())
-        layers, _ = peeled(self.plan.root)
-        limited = bool(layers) and layers[-1].facts().limit < INF
+        if self.pieces:
+            mark_held(self.ops)
+        limited = any(layer.facts().limit < INF for layer in peeled(self.plan.root)[0][-1:])
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
         return Program(tuple(self.ops), len(self.ops) - 1, limited, kept, tuple(self.pieces))
 
@@ -283,8 +285,7 @@ class Compiler:
         """
         at = len(self.ops)
         self.ops.append(EndOp())
-        branches: list[Branch] = []
-        steps: list[Item | Callable[[], None]] = []
+        branches, steps = list[Branch](), list[Item | Callable[[], None]]()
         for number, node in enumerate(nodes):
             mark: list[int] = []
 
@@ -390,11 +391,10 @@ class Compiler:
 
     def _race(self, node: RaceNode, raced: list[int], at: int, branches: tuple[Branch, ...]) -> None:
         replica = Replica(node.count, None if node.after == INF else node.after, node.pick)
-        low, high = branches[0].low, branches[-1].high
         waits = any(op[0] == ADMIT for op in self.ops[at + 1 : raced[0]])
         only_first = replica.after != 0 and node.pick.least == 1 and node.pick == First()
         quick = node.hedge and len(branches) == 1 and only_first and not waits
         delay = LEARNED if isinstance(replica.after, Quantile) else replica.after
-        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
+        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, branches[0].low, branches[-1].high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))

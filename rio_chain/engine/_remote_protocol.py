@@ -40,6 +40,8 @@ class PieceInput(NamedTuple):
     """Whether it reports what happens in it."""
     values: bool
     """Whether that has the values."""
+    holds: bool
+    """Whether its value may stay on the worker: then a ``Held`` stands for it here."""
 
 
 @define(eq=False)
@@ -73,6 +75,18 @@ class PieceAnswer:
     times: tuple[float, float] = (0.0, 0.0)
     """When it began and ended there."""
     events: tuple[Any, ...] = ()
+
+
+class Held:
+    """Stands for a value that is on a worker. Only other pieces get it; it is there as long as this is.
+
+    ``keeper``: what keeps it there.
+    """
+
+    __slots__ = ("keeper",)
+
+    def __init__(self, keeper: Any) -> None:
+        self.keeper = keeper
 
 
 class Remote(Protocol):

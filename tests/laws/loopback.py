@@ -60,7 +60,7 @@ class Loopback:
 
     async def _one(self, call: PieceCall) -> PieceAnswer:
         plan = cut(loads(plan_bytes(call.plan)))
-        (given,) = inputs_of(inputs_bytes([call.given], MOST))
+        (given,) = inputs_of(inputs_bytes([call.given], MOST, {}))
 
         def begins(stop: Callable[[], None]) -> bool:
             self.stops[id(call)] = stop

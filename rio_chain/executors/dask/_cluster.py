@@ -16,9 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 from dask import config  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+from dask.sizeof import sizeof
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 
 from rio_chain.errors import UsageError
+from rio_chain.executors.dask._messages import HeldAnswer
 from rio_chain.executors.dask._service import SentBatch, WorkerService
 
 Began = Callable[[str], object]
@@ -109,9 +111,14 @@ class Cluster:
         self._calls += 1
         return f"{self._session}-{self._calls}"
 
-    def submit(self, key: str, batch: SentBatch, priority: float) -> Any:
-        """Begin a batch. Gives what to await for the answers."""
-        return self._client.submit(run_pieces, self._session, key, batch, key=key, pure=False, priority=priority)
+    def submit(self, key: str, batch: SentBatch, held: Sequence[Any], priority: float) -> Any:
+        """Begin a batch; ``held`` keeps the values in it that are on workers. Gives what to await for the answers."""
+        given = self._session, key, batch, *held
+        return self._client.submit(run_pieces, *given, key=key, pure=False, priority=priority)
+
+    def small_part(self, key: str, batch: Any, priority: float) -> Any:
+        """The answer of a batch whose value may stay where it is: what to await for the rest."""
+        return self._client.submit(small_part, batch, key=f"{key}-answer", pure=False, priority=priority)
 
     async def stop(self, ids: Sequence[str]) -> set[str]:
         """Stop pieces, wherever they run. Gives those that ran."""
@@ -174,7 +181,7 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
         if versions() != self._wanted:
             self.refusal = f"the worker has {versions()}, and the client has {self._wanted}"
             raise RuntimeError(self.refusal)
-        self.service = WorkerService(*self._settings)
+        self.service = WorkerService(*self._settings, sizeof)
         worker.handlers[self.name] = self.stop
 
     def teardown(self, worker: Any) -> None:
@@ -188,7 +195,9 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
         return [] if self.service is None else self.service.stop(ids)
 
 
-async def run_pieces(session: str, key: str, batch: SentBatch) -> list[bytes] | str:
+async def run_pieces(
+    session: str, key: str, batch: SentBatch, *held: list[HeldAnswer]
+) -> list[bytes | HeldAnswer] | str:
     """What Dask calls. A text: why nothing was run."""
     worker = get_worker()
     plugin = worker.plugins.get(session)
@@ -197,7 +206,15 @@ async def run_pieces(session: str, key: str, batch: SentBatch) -> list[bytes] | 
     if plugin.service is None:
         return str(plugin.refusal)
     worker.loop.add_callback(_log_begin, worker, session, key)
-    return await plugin.service.run(key, batch)  # type: ignore[no-any-return]
+    return await plugin.service.run(key, batch, [one.value for (one,) in held])  # type: ignore[no-any-return]
+
+
+def small_part(answers: list[bytes | HeldAnswer] | str) -> list[bytes] | bytes | str:
+    """What Dask calls after that, where the answer is: all but a value that stays there. ``bytes``: it does."""
+    if isinstance(answers, str):
+        return answers
+    (answer,) = answers
+    return answer.data if isinstance(answer, HeldAnswer) else [answer]
 
 
 async def _log_begin(worker: Any, session: str, key: str) -> None:

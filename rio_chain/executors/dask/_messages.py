@@ -9,6 +9,7 @@ import os
 import traceback
 import weakref
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -18,11 +19,12 @@ from attrs import evolve
 from rio_chain import errors
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of, tolerant_dumps
 from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Node, OrElse, RaceNode, Scope, TaskNode, walk
-from rio_chain.engine._remote_protocol import PieceAnswer, PieceInput
+from rio_chain.engine._remote_protocol import Held, PieceAnswer, PieceInput
 from rio_chain.errors import MessageTooLarge, NotPicklable
 from rio_chain.executors.lanes._error_transfer import portable
 from rio_chain.policies._shared_state import Shared
 from rio_chain.results._nested_run import NestedRun
+from rio_chain.results._task_record import TaskRecord
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -104,25 +106,64 @@ def _refusal(what: object) -> str | None:
 # --- inputs and answers -------------------------------------------------------------------------------------------
 
 
-def inputs_bytes(given: Sequence[PieceInput], most: int) -> bytes:
+class OnWorker:
+    """Stands in a Response for a value that has stayed on a worker."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"<a value of {self.size:,} bytes, which has stayed on a worker>"
+
+
+class HeldAnswer:
+    """On a worker: an answer whose value stays there, and the bytes of the rest of it."""
+
+    def __init__(self, data: bytes, value: Any) -> None:
+        self.data = data
+        self.value = value
+
+
+_held: ContextVar[Sequence[Any]] = ContextVar("rio_chain_held")
+
+
+def _held_value(number: int) -> Any:
+    """On a worker, while an input is unpickled: the value that a ``Held`` stands for."""
+    return _held.get()[number]
+
+
+def inputs_bytes(given: Sequence[PieceInput], most: int, keepers: dict[int, Any]) -> bytes:
     """The inputs of a batch. Plain tuples: a pickler of ours is asked for each object of another class.
+
+    ``keepers`` gets those of the values in them that are on workers, in the order in which ``inputs_of`` gets them.
 
     Raises:
         TooLarge: they take more than ``most`` bytes.
         Exception: whatever pickling raises.
     """
-    return dumps([tuple(one) for one in given], most, _errors_again)
+
+    def replaced(obj: object) -> Any:
+        if not isinstance(obj, Held):
+            return _errors_again(obj)
+        keepers.setdefault(id(obj), obj.keeper)
+        return _held_value, (list(keepers).index(id(obj)),)
+
+    return dumps([tuple(one) for one in given], most, replaced)
 
 
-def inputs_of(data: bytes) -> list[PieceInput]:
-    """The inputs that came. Raises whatever unpickling raises."""
-    return [PieceInput._make(one) for one in loads(data)]
+def inputs_of(data: bytes, held: Sequence[Any] = ()) -> list[PieceInput]:
+    """The inputs that came, with the values that were on workers. Raises whatever unpickling raises."""
+    token = _held.set(held)
+    try:
+        return [PieceInput._make(one) for one in loads(data)]
+    finally:
+        _held.reset(token)
 
 
 def refusal_of(given: PieceInput, name: str, most: int) -> NotPicklable | MessageTooLarge | None:
     """Why an input can't be sent; None: it can."""
     try:
-        inputs_bytes([given], most)
+        inputs_bytes([given], most, {})
     except TooLarge:
         return MessageTooLarge(name, "argument", most)
     except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
@@ -149,6 +190,21 @@ def answer_bytes(answer: PieceAnswer, name: str, most: int) -> bytes:
             answer = evolve(answer, ending="failed", value=NotPicklable(name, "answer", reason_of(error)))
     rest = evolve(answer, value=None, kept=()) if packed is not None else evolve(answer, kept=())
     return plain_dumps((_tolerant(rest), packed))
+
+
+def held_answer(answer: PieceAnswer, name: str, most: int, size: int) -> HeldAnswer:
+    """The answer of a piece whose value stays here."""
+    value = answer.value
+    log = [_without(found, value, size) for found in answer.log]
+    return HeldAnswer(answer_bytes(evolve(answer, value=None, log=log), name, most), value)
+
+
+def _without(found: Any, value: Any, size: int) -> Any:
+    if isinstance(found, TaskRecord):
+        found.value = OnWorker(size) if found.value is value else found.value
+    elif found is not None and found[2] is value:
+        return (*found[:2], OnWorker(size))
+    return found
 
 
 def _short(answer: PieceAnswer) -> tuple[Any, ...] | None:

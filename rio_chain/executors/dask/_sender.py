@@ -15,7 +15,7 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain.chain._nodes import Piece, walk
 from rio_chain.chain._pieces import cut, pieces
 from rio_chain.chain._supports import support
-from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall
+from rio_chain.engine._remote_protocol import Held, PieceAnswer, PieceCall
 from rio_chain.errors import ChainDefinitionError, RioError, WorkerLost
 from rio_chain.executors.dask._messages import answer_of, inputs_bytes, plan_bytes, refusal_of
 from rio_chain.executors.dask._service import SentBatch, SentPlan, call_id
@@ -74,6 +74,9 @@ class Batch:
 
     key: str
     future: Any
+    """For the answers."""
+    keeper: Any
+    """What keeps the value, where that stays on a worker; else the same."""
     calls: dict[str, PieceCall]
 
 
@@ -124,25 +127,31 @@ class Sender:
             return
         if found is None:
             return
-        sent, batch = found
+        sent, batch, held = found
         key = cluster.next_key()
         ids = {call_id(key, number): call for number, call in enumerate(sent)}
-        made = self._batches[key] = Batch(key, cluster.submit(key, batch, sent[0].priority), ids)
+        priority = sent[0].priority
+        future = keeper = cluster.submit(key, batch, held, priority)
+        if sent[0].given.holds:
+            future = cluster.small_part(key, keeper, priority)
+        made = self._batches[key] = Batch(key, future, keeper, ids)
         for one, call in ids.items():
             self._ids[id(call)] = one, made
         self._host.spawn(partial(self._watch, made), Context())
 
     def _batch(
         self, calls: Sequence[PieceCall], *, until_failure: bool
-    ) -> tuple[Sequence[PieceCall], SentBatch] | None:
-        """The calls that can be sent, and what to send; None: there are none. The others get their answers.
+    ) -> tuple[Sequence[PieceCall], SentBatch, Sequence[Any]] | None:
+        """The calls that can be sent, what to send, and what keeps values in it on workers; None: there are none.
+
+        The others get their answers.
 
         Raises:
             NotPicklable: the plan can't be sent.
         """
-        plan = calls[0].plan
+        plan, keepers = calls[0].plan, dict[int, Any]()
         try:
-            data = inputs_bytes([call.given for call in calls], self.most)
+            data = inputs_bytes([call.given for call in calls], self.most, keepers)
         except Exception:  # noqa: BLE001 - a user's own way of pickling may raise anything
             refused = {call: refusal_of(call.given, call.name, self.most) for call in calls}
             for call, error in refused.items():
@@ -151,9 +160,14 @@ class Sender:
             calls = [call for call, error in refused.items() if error is None]
             if not calls:
                 return None
-            data = inputs_bytes([call.given for call in calls], len(calls) * self.most)
+            keepers.clear()
+            data = inputs_bytes([call.given for call in calls], len(calls) * self.most, keepers)
         waits = waiting_pieces(self._plans.plan(plan))[calls[0].given.number]
-        return calls, SentBatch(sent_plan(plan), tuple(call.name for call in calls), data, waits, until_failure)
+        return (
+            calls,
+            SentBatch(sent_plan(plan), tuple(call.name for call in calls), data, waits, until_failure),
+            list(keepers.values()),
+        )
 
     async def _watch(self, batch: Batch) -> None:
         """Wait for the answers of a batch."""
@@ -161,6 +175,11 @@ class Sender:
             answers = await batch.future
             if isinstance(answers, str):
                 reason = answers
+            elif isinstance(answers, bytes):
+                (call,) = batch.calls.values()
+                answer, reason = _answer(call, answers), ""
+                answer.value = Held(batch.keeper)
+                self._answered(call, answer)
             else:
                 reason = ""
                 calls = iter(batch.calls.values())
@@ -178,8 +197,9 @@ class Sender:
 
     def _forget(self, batch: Batch) -> None:
         self._batches.pop(batch.key, None)
-        surely(batch.future.release)
-        batch.future = None
+        if batch.keeper is not batch.future:
+            surely(batch.future.release)
+        batch.future = batch.keeper = None  # a Held may keep it
 
     def _answered(self, call: PieceCall, answer: PieceAnswer) -> None:
         if call.answer is None:
@@ -216,7 +236,7 @@ class Sender:
         if known is not None:
             _, batch = known
             if batch.future is not None and all(one.answer is not None for one in batch.calls.values()):
-                surely(partial(self._host.spawn, partial(_cancelled, batch.future), Context()))
+                surely(partial(self._host.spawn, partial(_cancelled, batch.keeper), Context()))
 
     async def _stop(self) -> None:
         """Tell the workers, all that was asked for in one message. What runs nowhere has not begun, and never will."""

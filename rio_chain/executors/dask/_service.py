@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from rio_chain._core.pickling import loads, reason_of
 from rio_chain._core.unhandled_errors import surely
@@ -17,7 +17,7 @@ from rio_chain.engine._remote_protocol import PieceAnswer, PieceInput
 from rio_chain.engine._serve_piece import serve_piece
 from rio_chain.errors import NotPicklable
 from rio_chain.executors._running_loop import module_named, waiter_here
-from rio_chain.executors.dask._messages import answer_bytes, inputs_of
+from rio_chain.executors.dask._messages import HeldAnswer, answer_bytes, held_answer, inputs_of
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -28,6 +28,8 @@ MOST_PLANS = 1_000
 """That a worker keeps. A plan beyond them is unpickled again, and its shared policies begin anew."""
 MOST_STOPPED = 100_000
 """Ids of pieces that were stopped before they had begun."""
+HELD_FROM = 65_536
+"""Bytes. A smaller value comes to the client with its answer."""
 NAME = "rio_chain-dask-shared"
 
 
@@ -62,9 +64,11 @@ class WorkerService:
     Args:
         threads: how many sync functions may run at once, in async pieces and in others.
         most: the bytes that an answer may have.
+        size_of: how many bytes a value takes.
     """
 
-    def __init__(self, threads: int, most: int) -> None:
+    def __init__(self, threads: int, most: int, size_of: Callable[[object], int]) -> None:
+        self._size_of = size_of
         self._threads = threads
         self._most = most
         self._hosts: dict[str, Host] = {}
@@ -73,17 +77,19 @@ class WorkerService:
         self._running: dict[str, Callable[[], None]] = {}
         self._stopped: OrderedDict[str, None] = OrderedDict()
 
-    async def run(self, key: str, batch: SentBatch) -> list[bytes]:
+    async def run(self, key: str, batch: SentBatch, held: Sequence[Any]) -> list[bytes | HeldAnswer]:
         """Run its calls one after the other: the answers of those that were made.
+
+        ``held``: the values in its inputs that were on workers.
 
         Called on the loop of the worker, which goes on meanwhile: they run on a loop or threads of ours.
         """
         host, waiter = self._host("asyncio" if batch.waits else "thread"), waiter_here()
-        answers: list[bytes] = []
+        answers: list[bytes | HeldAnswer] = []
 
         async def main() -> None:
             try:
-                await self._serve(host, key, batch, answers)
+                await self._serve(host, key, batch, (held, answers))
             finally:
                 surely(waiter.wake)
 
@@ -121,9 +127,12 @@ class WorkerService:
 
     # --- where the pieces run ---------------------------------------------------------------------------------------
 
-    async def _serve(self, host: Host, key: str, batch: SentBatch, answers: list[bytes]) -> None:
+    async def _serve(
+        self, host: Host, key: str, batch: SentBatch, both: tuple[Sequence[Any], list[bytes | HeldAnswer]]
+    ) -> None:
+        held, answers = both
         try:
-            plan, inputs = self._plan(batch.plan), inputs_of(batch.inputs)
+            plan, inputs = self._plan(batch.plan), inputs_of(batch.inputs, held)
         except Exception as error:  # noqa: BLE001 - imports of the user's modules may raise anything
             reason = f"a worker can't unpickle it: {reason_of(error)}; what the chain imports must be on the workers"
             for name in batch.names:
@@ -134,7 +143,11 @@ class WorkerService:
         for number, (name, given) in enumerate(zip(batch.names, inputs, strict=True)):
             left = given.seconds_left - (perf_counter() - began)  # it was behind others in its batch
             answer = await self._one(host, plan, given._replace(seconds_left=left), call_id(key, number))
-            answers.append(answer_bytes(answer, name, self._most))
+            size = self._size_of(answer.value) if given.holds and answer.ending == "value" else 0
+            if size > HELD_FROM:
+                answers.append(held_answer(answer, name, self._most, size))
+            else:
+                answers.append(answer_bytes(answer, name, self._most))
             if batch.until_failure and answer.ending != "value":
                 break
 

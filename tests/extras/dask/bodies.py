@@ -96,6 +96,14 @@ def big(size: int) -> bytes:
     return bytes(size)
 
 
+def first_byte(data: bytes) -> int:
+    return data[0]
+
+
+def joined_length(parts: dict[str, Any]) -> int:
+    return len(parts["a"]) + len(parts["b"])
+
+
 class Odd(Exception):
     """An error that pickle can't make again."""
 
