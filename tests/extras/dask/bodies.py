@@ -84,6 +84,11 @@ def spins(value: int) -> int:
     return value
 
 
+async def pauses(value: int) -> int:
+    await asyncio.sleep(1)
+    return value
+
+
 async def long(_: Any) -> None:
     await asyncio.sleep(60)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from extras.dask.bodies import DiesOnce, dies, long, plus
+from extras.dask.bodies import DiesOnce, dies, long, pauses, plus, process
 
-from rio_chain import Balancer, DaskExecutor, Task, WorkerLost
+from rio_chain import Balancer, DaskExecutor, DeadlineExceeded, Task, WorkerLost, each
 
 
 @pytest.fixture
@@ -57,3 +59,22 @@ def test_a_scheduler_that_ends_makes_failures_that_say_so(own_cluster: Any) -> N
         assert "look whether the scheduler and the workers still run" in str(outcomes[0].error)
         late = balancer.run(Task(plus)(1))
         assert "the Dask scheduler is lost" in str(late.error)
+
+
+def test_a_worker_that_hangs_and_comes_back(own_cluster: Any) -> None:
+    """Its process is stopped, as if it were cut off: what runs there ends with its limits, and later it works on."""
+    with Balancer(DaskExecutor(own_cluster.scheduler_address), workers=20) as balancer:
+        pids = set(balancer.run(each(Task(process), limit=8)(range(50))).unwrap())
+        assert len(pids) == 2
+        tickets = [balancer.post(Task(pauses)(n), deadline=4_000) for n in range(8)]
+        time.sleep(0.5)
+        os.kill(stopped := min(pids), signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            outcomes = [ticket.wait(timeout=20_000) for ticket in tickets]
+            assert time.monotonic() - began < 10
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        ended = {type(outcome.error) for outcome in outcomes}
+        assert ended == {type(None), DeadlineExceeded}
+        assert set(balancer.run(each(Task(process), limit=8)(range(50)), deadline=30_000).unwrap()) == pids
