@@ -8,8 +8,8 @@ from typing import Literal
 from attrs import frozen
 
 from rio_chain._core.units import escape_nonprintable
-from rio_chain.chain._nodes import Bridge, RaceNode, Scope, TaskNode, call_of, walk
-from rio_chain.chain._pieces import stays
+from rio_chain.chain._nodes import Bridge, Piece, RaceNode, Scope, TaskNode, call_of, walk
+from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Each, Expand, FanOutNode, Plan
 from rio_chain.policies import Quantile
 from rio_chain.policies._shared_state import Shared
@@ -66,8 +66,12 @@ def support(plan: Plan, executor: str) -> Support:
 
 def _on_a_cluster(plan: Plan) -> Iterator[Part]:
     tasks, bridges = iter(plan.tasks), iter(plan.bridges)
-    seen = 0
-    for node in walk(plan.root):
+    seen = left = 0  # tasks; nodes to come that are in a piece
+    for node in walk(cut(plan).root):
+        if isinstance(node, Piece):
+            left = sum(1 for _ in walk(node.inner))
+            continue
+        client, left = left == 0, max(0, left - 1)
         inside = plan.tasks[seen].name if seen < len(plan.tasks) else "the end"
         if isinstance(node, TaskNode):
             seen += 1
@@ -78,7 +82,7 @@ def _on_a_cluster(plan: Plan) -> Iterator[Part]:
                 yield _generator(f"bridge {name}")
         elif isinstance(node, Scope):
             policy = node.policy
-            yield _policy(policy, f"{escape_nonprintable(policy.source())} around {inside}")
+            yield _policy(policy, f"{escape_nonprintable(policy.source())} around {inside}", client=client)
         elif isinstance(node, RaceNode) and isinstance(node.after, Quantile):
             yield Part(
                 f"{call_of(node)} of {inside}", "in the client", "its delay is learned from the calls of this one"
@@ -99,9 +103,9 @@ def _generator(name: str) -> Part:
     return Part(name, "refused", why)
 
 
-def _policy(policy: object, name: str) -> Part:
-    if isinstance(policy, Shared):
-        if stays(policy):  # type: ignore[arg-type]  # of those that are shared, all around a chain are policies
-            return Part(name, "in the client", "exact for all requests of this process; other clients have their own")
-        return Part(name, "per worker", "each worker process has its own, made as this one was")
-    return Part(name, "kept")
+def _policy(policy: object, name: str, *, client: bool) -> Part:
+    if not isinstance(policy, Shared):
+        return Part(name, "kept")
+    if client:
+        return Part(name, "in the client", "exact for all requests of this process; other clients have their own")
+    return Part(name, "per worker", "each worker process has its own, made as this one was")
