@@ -329,7 +329,8 @@ class WorkerLost(RioError):
 class MessageTooLarge(RioError):
     """What goes to or comes from a Dask worker is larger than ``DaskExecutor(message_bytes=...)`` allows.
 
-    ``what`` is "argument" or "answer"; ``most`` is the number of bytes that it may have, pickled.
+    ``what`` is "argument" or "answer"; ``most`` is the number of bytes that it may have, pickled. A "chain" that takes
+    more than 16 MiB closes over large data, and is refused.
     """
 
     def __init__(self, name: str, what: str, most: int) -> None:
@@ -339,6 +340,11 @@ class MessageTooLarge(RioError):
         self.most = most
 
     def __str__(self) -> str:
+        if self.what == "chain":
+            return (
+                f"the chain {self.name} takes more than {self.most:,} bytes, and travels with each piece: a function "
+                "of it closes over large data; hand that over as an argument"
+            )
         return (
             f"the {self.what} of {self.name} takes more than {self.most:,} bytes; hand over where it is stored, such "
             "as a path, or write DaskExecutor(message_bytes=...)"

@@ -29,4 +29,5 @@ def mark_held(ops: list[Op]) -> None:
 
 def _branches(op: Op) -> tuple[Branch, ...]:
     found: tuple[Branch, ...] = getattr(op, "branches", ())
-    return (*found, op.branch) if hasattr(op, "branch") else found
+    one: Branch | None = getattr(op, "branch", None)
+    return found if one is None else (one,)

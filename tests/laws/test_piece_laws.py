@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from itertools import pairwise
 
 from conformance.harness import AutojumpLoop
 from hypothesis import given, note, settings
 from laws.dag_parts import Part, chain_of, parts
-from laws.dag_runs import Ran, on_asyncio, ran, sure, told
+from laws.dag_runs import INPUT, Ran, on_asyncio, ran, sure, told
 from laws.dag_uses import using
-from laws.dag_values import Record, said
+from laws.dag_values import RECORD, Record, said
 from laws.loopback import cut_here
 
 from rio_chain.chain._nodes import (
@@ -113,3 +114,22 @@ def used(record: Record, part: Part) -> dict[int, list[tuple[str, ...]]]:
         task.task: sorted(tuple(said(value) for _, value in e.used) for e in began if e.task == task.task)
         for task in part.tasks()
     }
+
+
+@settings(deadline=None, max_examples=100)
+@given(using(parts(("seq", "check", "and", "keys", "settle", "or", "choose", "retry", "timeout", "each"))))
+def test_an_observed_run_has_the_same_events(part: Part) -> None:
+    """They come later, and say the same of the same instants."""
+    note(repr(part))
+    sure(part)
+
+    async def events(*, in_pieces: bool) -> list[tuple[object, ...]]:
+        RECORD.set(Record())
+        with cut_here() if in_pieces else nullcontext():
+            told = [event async for event in chain_of(part)(INPUT).stream() if event.task is not None]
+        return sorted((round(e.at, 4), e.kind, str(e.task), e.attempt, str(e.item), str(e.status)) for e in told)
+
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+        whole = runner.run(events(in_pieces=False))
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+        assert runner.run(events(in_pieces=True)) == whole

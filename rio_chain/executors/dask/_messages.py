@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # --- policies that are shared -------------------------------------------------------------------------------------
 
+PLAN_BYTES = 16 * 1024 * 1024
 CLIENT = os.urandom(8).hex()
 """Tells the objects of this process from those of other clients."""
 _made: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
@@ -53,14 +54,17 @@ def _replaced(obj: object) -> Any:
 # --- plans --------------------------------------------------------------------------------------------------------
 
 
-def plan_bytes(plan: Plan) -> bytes:
+def plan_bytes(plan: Plan, most: int = PLAN_BYTES) -> bytes:
     """A plan for the workers.
 
     Raises:
         NotPicklable: the text names the task, the bridge or the policy that can't be pickled.
+        MessageTooLarge: it takes more than ``most`` bytes, which would travel with each piece.
     """
     try:
-        return dumps(plan, replaced=_replaced)
+        return dumps(plan, most, _replaced)
+    except TooLarge:
+        raise MessageTooLarge(plan.title, "chain", most) from None
     except Exception as error:
         raise _culprit(plan, error) from error
 
@@ -221,8 +225,9 @@ def answer_of(data: bytes) -> PieceAnswer:
     """The answer that came. Raises whatever unpickling raises."""
     read: tuple[Any, Any] = loads(data)
     rest, packed = read
-    if isinstance(rest, tuple):
-        return PieceAnswer("value", packed[-1][2], list(packed), (), rest)
+    if type(rest) is not bytes:
+        times: tuple[float, float] = rest
+        return PieceAnswer("value", packed[-1][2], list(packed), (), times)
     answer: PieceAnswer = loads(rest)
     if packed is not None:
         answer.value, answer.kept = loads(packed)

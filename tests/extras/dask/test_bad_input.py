@@ -81,6 +81,14 @@ def test_too_large_an_answer_says_so(address: str) -> None:
         assert str(outcome.error).startswith("the argument of long takes more")
 
 
+def test_a_chain_that_closes_over_large_data_is_refused(balancer: Balancer) -> None:
+    data = bytes(20_000_000)
+    with pytest.raises(
+        MessageTooLarge, match="the chain holds takes more than 16,777,216 bytes, and travels with each"
+    ):
+        balancer.post(Task(lambda n: data[n]).named("holds")(1))
+
+
 @pytest.mark.parametrize(
     ("chain", "text"),
     [
