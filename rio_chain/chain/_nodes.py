@@ -30,6 +30,7 @@ class TaskNode:
     origin: bytes = field(default=b"", eq=False, repr=False)
     uses: tuple[Use, ...] = ()
     generator: bool = False  # what it gives is iterated by the ``each`` right after it
+    resources: tuple[tuple[str, float], ...] = ()  # that a worker of a cluster must have
 
 
 @frozen

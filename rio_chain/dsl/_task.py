@@ -1,4 +1,4 @@
-"""Task: a function as the smallest chain, and what only a Task has: ``.using``, ``.inline`` and ``.lane``."""
+"""Task: a function as the smallest chain. It alone has ``.using``, ``.inline``, ``.lane`` and ``.resources``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rio_chain.chain._compose import made
 from rio_chain.chain._methods import check_not_in_class
 from rio_chain.chain._nodes import TaskNode
 from rio_chain.chain._request import Request
+from rio_chain.chain._resources import with_resources
 from rio_chain.chain._validation import NO_NAMES
 from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
@@ -115,6 +116,26 @@ class Task(Chain[P, Out]):
         """
         lane: Task[P, Out] = made(Task, _compose.lane(_call(self), name), self._names)
         return lane
+
+    def resources(self, **amounts: float | str) -> Task[P, Out]:
+        """What a worker of a cluster must have to run the task. On other executors than Dask it has no effect.
+
+        A worker says what it has: ``dask worker ... --resources "gpu=1"``. Dask runs no more tasks on it at once than
+        it has room for. Where no worker has so much, the task fails with ``WorkerLost``.
+
+        Args:
+            amounts: a number for each name, or a size such as ``"2GiB"``, which is its number of bytes.
+
+        Raises:
+            ChainDefinitionError: none is given; an amount that is not above 0.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).resources(gpu=1, memory="2kB")
+            Task(len).resources(gpu=1, memory=2000)
+        """
+        needs: Task[P, Out] = made(Task, with_resources(_call(self), amounts), self._names)
+        return needs
 
     # the keywords can't be taken out of a ParamSpec: what is left is the one value that `>>` hands on
     @overload

@@ -27,6 +27,7 @@ from rio_chain.chain._nodes import (
 )
 from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Plan
+from rio_chain.chain._resources import resources_source
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._text import Text
 from rio_chain.inspect._words import (
@@ -110,6 +111,7 @@ def _how(node: TaskNode | Bridge) -> str:
     how = "async" if node.is_async else "sync"
     how += " generator" if node.generator else ""
     if isinstance(node, TaskNode):
+        how += f", needs {resources_source(node.resources)}" if node.resources else ""
         how += ", inline" if node.inline else f", in lane {constant_source(node.lane)}" if node.lane is not None else ""
     return how
 

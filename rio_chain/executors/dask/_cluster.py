@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -98,8 +98,7 @@ class Cluster:
 
     def slots(self) -> int:
         """How many tasks the workers run at once."""
-        workers = self._client.scheduler_info(-1)["workers"].values()
-        return sum(int(worker["nthreads"]) for worker in workers) or 1
+        return int(self._client.scheduler_info()["total_threads"]) or 1  # as it was a moment ago
 
     @property
     def connected(self) -> bool:
@@ -111,10 +110,18 @@ class Cluster:
         self._calls += 1
         return f"{self._session}-{self._calls}"
 
-    def submit(self, key: str, batch: SentBatch, held: Sequence[Any], priority: float) -> Any:
-        """Begin a batch; ``held`` keeps the values in it that are on workers. Gives what to await for the answers."""
+    async def missing(self, needs: Mapping[str, float]) -> bool:
+        """Whether no worker has all of that."""
+        workers = (await self._client.scheduler.identity(n_workers=-1))["workers"].values()
+        return not any(all(one["resources"].get(name, 0) >= most for name, most in needs.items()) for one in workers)
+
+    def submit(self, key: str, batch: SentBatch, held: Sequence[Any], more: Mapping[str, Any]) -> Any:
+        """Begin a batch; ``held`` keeps the values in it that are on workers. Gives what to await for the answers.
+
+        ``more``: the ``priority`` and the ``resources``.
+        """
         given = self._session, key, batch, *held
-        return self._client.submit(run_pieces, *given, key=key, pure=False, priority=priority)
+        return self._client.submit(run_pieces, *given, key=key, pure=False, **more)
 
     def small_part(self, key: str, batch: Any, priority: float) -> Any:
         """The answer of a batch whose value may stay where it is: what to await for the rest."""

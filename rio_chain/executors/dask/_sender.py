@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.chain._nodes import Piece, walk
+from rio_chain.chain._nodes import Piece, TaskNode, walk
 from rio_chain.chain._pieces import cut, pieces
+from rio_chain.chain._resources import resources_source, together
 from rio_chain.chain._supports import support
 from rio_chain.engine._remote_protocol import Held, PieceAnswer, PieceCall
 from rio_chain.errors import ChainDefinitionError, RioError, WorkerLost
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 """Seconds that a stopped piece has to say what it did until then."""
-CUT, SENT, WAITS = "cut", "sent", "waits"
+CUT, SENT, WAITS, NEEDS = "cut", "sent", "waits", "needs"
 """Under which names a plan keeps what was made of it."""
 
 
@@ -60,6 +61,16 @@ def waiting_pieces(plan: Plan) -> tuple[bool, ...]:
     if found is not None:
         return found
     kept: tuple[bool, ...] = plan.programs.setdefault(WAITS, tuple(map(_waits, pieces(plan))))
+    return kept
+
+
+def resources_of(plan: Plan) -> tuple[dict[str, float], ...]:
+    """For each piece of a plan that was cut: what a worker must have for it."""
+    found: tuple[dict[str, float], ...] | None = plan.programs.get(NEEDS)
+    if found is not None:
+        return found
+    tasks = ([node.resources for node in walk(one.inner) if isinstance(node, TaskNode)] for one in pieces(plan))
+    kept: tuple[dict[str, float], ...] = plan.programs.setdefault(NEEDS, tuple(map(together, tasks)))
     return kept
 
 
@@ -130,14 +141,14 @@ class Sender:
         sent, batch, held = found
         key = cluster.next_key()
         ids = {call_id(key, number): call for number, call in enumerate(sent)}
-        priority = sent[0].priority
-        future = keeper = cluster.submit(key, batch, held, priority)
+        priority, needs = sent[0].priority, resources_of(self._plans.plan(sent[0].plan))[sent[0].given.number]
+        future = keeper = cluster.submit(key, batch, held, {"priority": priority, "resources": needs or None})
         if sent[0].given.holds:
             future = cluster.small_part(key, keeper, priority)
         made = self._batches[key] = Batch(key, future, keeper, ids)
         for one, call in ids.items():
             self._ids[id(call)] = one, made
-        self._host.spawn(partial(self._watch, made), Context())
+        self._host.spawn(partial(self._watch, made, cluster, needs), Context())
 
     def _batch(
         self, calls: Sequence[PieceCall], *, until_failure: bool
@@ -169,10 +180,16 @@ class Sender:
             list(keepers.values()),
         )
 
-    async def _watch(self, batch: Batch) -> None:
-        """Wait for the answers of a batch."""
+    async def _watch(self, batch: Batch, cluster: Cluster, needs: dict[str, float]) -> None:
+        """Wait for the answers of a batch. Dask would wait for a worker with these resources for ever."""
         try:
-            answers = await batch.future
+            if needs and await cluster.missing(needs):
+                answers = (
+                    f"no worker has {resources_source(tuple(needs.items()))}; start one with `dask worker --resources`"
+                )
+                await _cancelled(batch.keeper)
+            else:
+                answers = await batch.future
             if isinstance(answers, str):
                 reason = answers
             elif isinstance(answers, bytes):
