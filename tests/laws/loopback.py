@@ -18,7 +18,7 @@ from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall
 from rio_chain.engine._serve_piece import serve_piece
 from rio_chain.executors import runtime_here
 from rio_chain.executors.dask._messages import answer_bytes, answer_of, inputs_bytes, inputs_of, plan_bytes
-from rio_chain.executors.dask._sender import CutPlans
+from rio_chain.executors.dask._plans import CutPlans
 
 MOST = 10_000_000
 

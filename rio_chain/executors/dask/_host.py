@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone, Raised
 from rio_chain.executors._asyncio import OwnAsyncioHost
-from rio_chain.executors.dask._sender import CutPlans, Sender
+from rio_chain.executors.dask._plans import CutPlans
+from rio_chain.executors.dask._sender import Sender
 
 if TYPE_CHECKING:
     from rio_chain.executors._worker_pool import WorkerPool

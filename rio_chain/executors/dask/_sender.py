@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.chain._nodes import Piece, TaskNode, walk
-from rio_chain.chain._pieces import cut, pieces
-from rio_chain.chain._resources import resources_source, together
+from rio_chain.chain._resources import resources_source
 from rio_chain.chain._supports import support
 from rio_chain.engine._remote_protocol import Held, PieceAnswer, PieceCall
 from rio_chain.errors import ChainDefinitionError, RioError, WorkerLost
-from rio_chain.executors.dask._messages import answer_of, inputs_bytes, plan_bytes, refusal_of
-from rio_chain.executors.dask._service import SentBatch, SentPlan, call_id
+from rio_chain.executors.dask._messages import answer_of, inputs_bytes, refusal_of
+from rio_chain.executors.dask._plans import CutPlans, resources_of, sent_plan, waiting_pieces
+from rio_chain.executors.dask._service import SentBatch, call_id
 
 if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
@@ -29,54 +27,6 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 """Seconds that a stopped piece has to say what it did until then."""
-CUT, SENT, WAITS, NEEDS = "cut", "sent", "waits", "needs"
-"""Under which names a plan keeps what was made of it."""
-
-
-class CutPlans:
-    """Cuts the plans that run on a host; see ``PlanChanges``."""
-
-    def plan(self, plan: Plan) -> Plan:
-        """The plan with its pieces marked: the same one each time."""
-        found: Plan | None = plan.programs.get(CUT)
-        return plan.programs.setdefault(CUT, cut(plan)) if found is None else found
-
-
-def sent_plan(plan: Plan) -> SentPlan:
-    """A plan as it travels: pickled once, and cut where it arrives.
-
-    Raises:
-        NotPicklable: a part of it can't be.
-    """
-    found: SentPlan | None = plan.programs.get(SENT)
-    if found is not None:
-        return found
-    kept: SentPlan = plan.programs.setdefault(SENT, SentPlan(_token(), plan_bytes(plan)))
-    return kept
-
-
-def waiting_pieces(plan: Plan) -> tuple[bool, ...]:
-    """For each piece of a plan that was cut: whether there is an async function in it."""
-    found: tuple[bool, ...] | None = plan.programs.get(WAITS)
-    if found is not None:
-        return found
-    kept: tuple[bool, ...] = plan.programs.setdefault(WAITS, tuple(map(_waits, pieces(plan))))
-    return kept
-
-
-def resources_of(plan: Plan) -> tuple[dict[str, float], ...]:
-    """For each piece of a plan that was cut: what a worker must have for it."""
-    found: tuple[dict[str, float], ...] | None = plan.programs.get(NEEDS)
-    if found is not None:
-        return found
-    tasks = ([node.resources for node in walk(one.inner) if isinstance(node, TaskNode)] for one in pieces(plan))
-    kept: tuple[dict[str, float], ...] = plan.programs.setdefault(NEEDS, tuple(map(together, tasks)))
-    return kept
-
-
-def _waits(piece: Piece) -> bool:
-    nodes = [getattr(node, "fallback", node) for node in walk(piece.inner)]
-    return any(getattr(node, "is_async", False) for node in (*walk(piece.inner), *nodes))
 
 
 @define(eq=False)
@@ -302,7 +252,3 @@ def _answer(call: PieceCall, data: bytes) -> PieceAnswer:
 
 def _lost(call: PieceCall, reason: str) -> PieceAnswer:
     return PieceAnswer("lost", WorkerLost(call.name, reason))
-
-
-def _token() -> str:
-    return os.urandom(12).hex()
