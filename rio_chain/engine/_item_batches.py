@@ -51,10 +51,13 @@ class _BatchRunner(ItemRunner):
         while len(works) < most and (more := flow.more(own)) is not None:
             works.append(more)
         self.begun += len(works)
-        runs = [self._run_of(one) for one in works]
+        strands = [self._strand_of(own, one) for one in works]
+        runs = [strand.run for strand in strands]
         sent, waiter = own.rt.now(), own.rt.waiter()
         batch = _Batch(waiter)
-        batch.calls = [self._call(own, run, one, batch) for run, one in zip(runs, works, strict=True)]
+        batch.calls = [
+            piece_call(strand, self.piece, one.item, batch.answered) for strand, one in zip(strands, works, strict=True)
+        ]
         self.remote.send(batch.calls, until_failure=self.on_error == "raise")
         try:
             await waiter.wait()
@@ -64,14 +67,14 @@ class _BatchRunner(ItemRunner):
         except BaseException:
             batch.cancel(self.remote)
             await waiter.wait_shielded()
-            for one, run, call in zip(works, runs, batch.calls, strict=True):
-                self._take(own, run, call, sent)
+            for one, run, strand, call in zip(works, runs, strands, batch.calls, strict=True):
+                self._take(strand, call, sent)
                 self.note(one, run.log)
             raise
-        for one, run, call in zip(works, runs, batch.calls, strict=True):
-            answer = self._take(own, run, call, sent)
-            if answer.ending == "stopped" and self.failure is not None:
+        for one, run, strand, call in zip(works, runs, strands, batch.calls, strict=True):
+            if call.answer is not None and call.answer.ending == "stopped" and self.failure is not None:
                 continue  # one before it has failed, and it was not run
+            answer = self._take(strand, call, sent)
             await self.ended(own, flow, one, run, await self._got(own, run, one, answer))
 
     def _size(self) -> int:
@@ -84,20 +87,13 @@ class _BatchRunner(ItemRunner):
             most = min(most, (self.expected - self.begun) // (SHARES * at_once))
         return max(1, most)
 
-    def _run_of(self, work: PendingItem) -> Run:
+    def _strand_of(self, own: Strand, work: PendingItem) -> Strand:
+        """In the place of the one that would run it here, with a run of its own."""
         run = self.parent.run.part(item=work.number)
         run.step = work
-        return run
+        return own.beside(run)
 
-    def _call(self, own: Strand, run: Run, work: PendingItem, batch: _Batch) -> PieceCall:
-        strand = own.beside(run)
-        try:
-            return piece_call(strand, self.piece, work.item, batch.answered)
-        finally:
-            strand.close()
-
-    def _take(self, own: Strand, run: Run, call: PieceCall, sent: float) -> PieceAnswer:
-        strand = own.beside(run)
+    def _take(self, strand: Strand, call: PieceCall, sent: float) -> PieceAnswer:
         token = CURRENT.set(strand)
         try:
             answer = take_over(strand, self.piece, call, sent)
