@@ -1,6 +1,6 @@
 """The pytest plugin of rio_chain: the fixtures ``virtual_time``, ``script`` and ``leak_guard``.
 
-pytest loads it wherever rio_chain is installed, also for tests that have no use for it. So it stands beside the package
+pytest loads it wherever rio_chain is installed, also for tests that don't use it. So it is beside the package
 and imports that when a fixture is used: others pay nothing, and what measures coverage sees the package imported.
 """
 

@@ -62,7 +62,7 @@ def measured(group: str, options: list[str]) -> list[dict[str, Any]] | None:
 
 
 def main() -> int:
-    """Exit code 1 if a group failed; a missed bar is told, and no failure: it depends on the machine."""
+    """Exit code 1 if a group failed; a missed bar is printed and is no failure: it depends on the machine."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=GROUPS, help="one group; may be given again")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples")

@@ -1,6 +1,6 @@
 """Draws what a guarded step costs with each library: ``python -m benchmarks.chart F.json F.svg``, of the JSON of a run.
 
-The picture takes its colours from the reader's light or dark setting, and needs nothing but itself.
+The picture takes its colours from the page around it, or else from the reader's light or dark setting. It is one file.
 """
 
 from __future__ import annotations
@@ -19,22 +19,26 @@ from benchmarks.rows.peers import TITLE as PEERS
 WIDTH, LABEL, ROW, TOP, FOOT, RIGHT = 760, 290, 30, 58, 46, 70
 TITLE = "What the guards of one step cost"
 SUBTITLE = "microseconds for a limit of 1 s and 3 retries, over the bare call; asyncio"
-HEAD = """<svg xmlns="http://www.w3.org/2000/svg"
- viewBox="0 0 {width} {height}" role="img" aria-labelledby="title desc">
-<title id="title">{title}</title>
-<desc id="desc">{desc}</desc>
+HEAD = """<svg xmlns="http://www.w3.org/2000/svg" id="rio-costs" width="{width}" height="{height}"
+ viewBox="0 0 {width} {height}" role="img" aria-labelledby="rio-costs-title rio-costs-about">
+<title id="rio-costs-title">{title}</title>
+<desc id="rio-costs-about">{desc}</desc>
 <style>
-:root {{ --ink: #1f2328; --faint: #6e7781; --grid: #d0d7de; --peer: #8c959f; --ours: #0969da; }}
+#rio-costs {{ --i: #1f2328; --f: #6e7781; --grid: #d0d7de; --peer: #8c959f; --ours: #0969da;
+ max-width: 100%; height: auto;
+ --ink: var(--md-default-fg-color, var(--i)); --faint: var(--md-default-fg-color--light, var(--f)); }}
 @media (prefers-color-scheme: dark) {{
-:root {{ --ink: #e6edf3; --faint: #9198a1; --grid: #3d444d; --peer: #7d8590; --ours: #4493f8; }}
+#rio-costs {{ --i: #e6edf3; --f: #9198a1; --grid: #3d444d; --peer: #7d8590; --ours: #4493f8; }}
 }}
-text {{ fill: var(--ink); font: 13px system-ui, sans-serif; }}
-.title {{ font-size: 16px; font-weight: 600; }}
-.faint {{ fill: var(--faint); font-size: 12px; }}
-.value {{ font-variant-numeric: tabular-nums; }}
-.grid {{ stroke: var(--grid); }}
-.peer {{ fill: var(--peer); }}
-.ours {{ fill: var(--ours); }}
+[data-md-color-scheme="default"] #rio-costs {{ --grid: #d0d7de; --peer: #8c959f; --ours: #0969da; }}
+[data-md-color-scheme="slate"] #rio-costs {{ --grid: #3d444d; --peer: #7d8590; --ours: #4493f8; }}
+#rio-costs text {{ fill: var(--ink); font: 13px system-ui, sans-serif; }}
+#rio-costs .title {{ font-size: 16px; font-weight: 600; }}
+#rio-costs .faint {{ fill: var(--faint); font-size: 12px; }}
+#rio-costs .value {{ font-variant-numeric: tabular-nums; }}
+#rio-costs .line {{ stroke: var(--grid); }}
+#rio-costs .peer {{ fill: var(--peer); }}
+#rio-costs .ours {{ fill: var(--ours); }}
 </style>"""
 
 
@@ -70,7 +74,7 @@ def grid(low: float, decades: int, decade: float, bottom: int) -> str:
     lines = []
     for number in range(decades + 1):
         x = LABEL + number * decade
-        lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
+        lines.append(f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
         lines.append(
             f'<text class="faint" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{low * 10**number:g}</text>'
         )

@@ -24,6 +24,7 @@ GROUPS = {
     "fan_out": "fan_out",
     "hedge": "hedge",
     "items": "many_items",
+    "batches": "batching",
     "balancer": "balancer",
     "go": "go",
     "peers": "peers",

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 NARROW = 600
+TRAMPOLINE = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3]]  # either may be 3 or 4 itself
+os.dup2(pipes[0], 3), os.dup2(pipes[1], 4)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 SETTLED = "new Promise(done => setTimeout(() => requestAnimationFrame(() => done(true)), 250))"
 
 
@@ -24,7 +31,7 @@ def find() -> str | None:
 
 
 class Tab:
-    """One page. `events` has all that the browser told about it, in order."""
+    """One page. `events` has all that the browser reported about it, in order."""
 
     def __init__(self, send: Any, receive: Any) -> None:
         self._send, self._receive = send, receive
@@ -41,13 +48,13 @@ class Tab:
         self._asked += 1
         self._send({"id": self._asked, "method": method, "params": params, **self._session})
         while True:
-            told = self._receive()
-            if told.get("id") != self._asked:
-                self.events.append(told)
-            elif "error" in told:
-                raise RuntimeError(f"{method}: {told['error']}")
+            message = self._receive()
+            if message.get("id") != self._asked:
+                self.events.append(message)
+            elif "error" in message:
+                raise RuntimeError(f"{method}: {message['error']}")
             else:
-                return told["result"]
+                return message["result"]
 
     def open(self, url: str, *, width: int, dark: bool) -> None:
         """Open a page anew in a window of this width, and wait until it has come to rest."""
@@ -84,7 +91,7 @@ class Tab:
         return [event["params"]["request"]["url"] for event in self._all("Network.requestWillBeSent")]
 
     def complaints(self) -> list[str]:
-        """What stands in the console as an error, and what was thrown."""
+        """The errors in the console, and what was thrown."""
         logged = [event["params"]["entry"] for event in self._all("Log.entryAdded")]
         said = [event["params"] for event in self._all("Runtime.consoleAPICalled")]
         return [
@@ -106,22 +113,22 @@ def tab(program: str) -> Iterator[Tab]:
     quiet = "--no-first-run --disable-background-networking --disable-component-update --disable-default-apps"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(  # noqa: S603 - a browser, whose pipe is to be descriptors 3 and 4
-            ["/bin/sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", program, *options.split(),
+            [sys.executable, "-c", TRAMPOLINE, str(to_browser), str(from_browser), program, *options.split(),
              *quiet.split(), f"--user-data-dir={profile}"],
             pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)
-        with os.fdopen(from_us, "wb", buffering=0) as out, os.fdopen(to_us, "rb", buffering=1 << 20) as told:
+        with os.fdopen(from_us, "wb", buffering=0) as out, os.fdopen(to_us, "rb", buffering=1 << 20) as pipe:
 
             def receive() -> dict[str, Any]:
-                message = b""
-                while not message.endswith(b"\0"):
-                    here = told.peek()
+                received = b""
+                while not received.endswith(b"\0"):
+                    here = pipe.peek()
                     if not here:
                         raise RuntimeError("the browser has ended")
-                    message += told.read(here.find(b"\0") + 1 or len(here))
-                return json.loads(message[:-1])
+                    received += pipe.read(here.find(b"\0") + 1 or len(here))
+                return json.loads(received[:-1])
 
             try:
                 yield Tab(lambda message: out.write(json.dumps(message).encode() + b"\0"), receive)

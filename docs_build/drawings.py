@@ -18,6 +18,8 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 from outputs import of_bundle
 
+from rio_chain.inspect.pictures._svg_string import scrolled
+
 IMAGE = re.compile(r"^!\[[^]]*\]\((?P<file>[^):]+\.svg)\)$", re.MULTILINE)
 PART = re.compile(r"^```python\n(?P<code>.*?)^```$|^<!-- draw: (?P<shown>.+?) -->$", re.DOTALL | re.MULTILINE)
 
@@ -43,4 +45,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def inlined(file: Path) -> str | None:
     """The picture in a file, if it takes the colours of the page around it."""
     svg = file.read_text(encoding="utf-8") if file.exists() else ""
-    return of_bundle({"image/svg+xml": svg}) if "--md-default-fg-color" in svg else None
+    return of_bundle({"text/html": scrolled(svg)}) if "--md-default-fg-color" in svg else None

@@ -1,7 +1,7 @@
 """MkDocs hook: the documentation as plain text, for readers that are programs.
 
 `llms.txt` lists the pages with what each is about, `llms-full.txt` holds them all, and each page is there as Markdown
-under its own name. The reference is written out, as a `::: name` says nothing to who can't import it.
+under its own name. The reference is written out: a reader that can't import the package gets nothing from `::: name`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def pages(section: Section) -> list[Page]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> None:  # noqa: ARG001
-    """Note the text of a page. The hook stands first, so the pictures are not in it yet."""
+    """Note the text of a page. This hook runs first, so the pictures are not in it yet."""
     texts[page.file.src_uri] = DIRECTIVE.sub(lambda found: written_out(found["name"]), markdown)
 
 

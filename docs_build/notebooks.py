@@ -67,7 +67,7 @@ def to_markdown(notebook: nbformat.NotebookNode, name: str) -> str:
     parts = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            # in a clone notebooks/ stands beside docs/, and a link to a notebook leads to its file
+            # in a clone notebooks/ is beside docs/, and a link to a notebook leads to its file
             parts.append(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", cell.source.replace("](../docs/", "](../")))
         elif cell.source.strip():
             parts.append(f"```python\n{cell.source}\n```")

@@ -1,4 +1,4 @@
-"""Blocks of HTML that Markdown must not touch: a word stands for each until the page is made."""
+"""Blocks of HTML that Markdown must not change: a placeholder replaces each until the page is made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def of_text(text: str) -> str:
 
 
 def placeholder(block: str) -> str:
-    """The word that stands for a block."""
+    """The placeholder of a block."""
     word = f"output-{hashlib.sha256(block.encode()).hexdigest()[:16]}"
     shown[word] = block
     return word

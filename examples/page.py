@@ -2,7 +2,7 @@
 
     python examples/page.py [--executor asyncio|trio|thread] [--requests N] [--seed N]
 
-A user has orders, an order has items; beside them stand recommendations, and the stock of what the user likes best.
+A user has orders, an order has items; beside them are recommendations, and the stock of the user's favourite item.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Api:
         self.wire = httpx2.Client(trust_env=False, timeout=10)
 
     async def get(self, url: str) -> Any:
-        """The servers misbehave by attempt, and are told which one this is."""
+        """The servers misbehave by attempt, so the request says which attempt it is."""
         answer = await self.web.get(url, headers={"x-attempt": str(current_attempt())})
         return answer.raise_for_status().json()
 
@@ -125,7 +125,7 @@ Parts = tuple[list[Result[list[Item], Any]], list[str], Stock | None]
 
 
 def render(found: Parts, user: User, orders: list[Order]) -> dict[str, Any]:
-    """The page. Items that could not be had are null, and told under "errors", as in GraphQL."""
+    """The page. Items that could not be fetched are null, and are listed under "errors", as in GraphQL."""
     items, recommended, stock = found
     shown = [
         {"id": order.id, "items": [asdict(item) for item in its.unwrap()] if isinstance(its, Success) else None}
@@ -172,7 +172,7 @@ def connected(backends: Backends, run: Callable[[Request[Any]], Outcome[Any]]) -
         run(Task(api.aclose)())
 
 
-def told(event: Event) -> str:
+def line_of(event: Event) -> str:
     """One line of progress."""
     item = "" if event.item is None else f"[{event.item}]"
     what = f"failed: {type(event.error).__name__}" if event.kind == "attempt_failed" else f"finished: {event.status}"
@@ -187,7 +187,7 @@ def one(backends: Backends, executor: str, user_id: int = 1) -> Outcome[dict[str
         with page(user_id).stream(executor=executor) as events:
             for event in events:
                 if event.kind in ("finished", "attempt_failed"):
-                    print(told(event))
+                    print(line_of(event))
         return events.outcome
 
 

@@ -1,27 +1,29 @@
 """rio_chain: chains of backend calls with timeouts, retries and fallbacks, on asyncio, trio and threads.
 
-The map, from the bottom up. Each file may import from those above it, never from those below:
+The map of the package, from the bottom up. Each file may import only what is above it in this list:
 
     _renamed     old names, and the errors that give the new ones
-    errors       every public exception and failure value
-    _core/       what every layer uses: times and checks, locks, forks, deadlines
+    _rio_error   RioError, the root of all errors
+    _process_errors  errors of calls in other processes: lanes and clusters
+    errors       every public exception, and every value that a Failure of ours holds
+    _core/       helpers for every layer: times and checks, locks, forks, deadlines
     policies/    one file per policy: frozen data, pure decisions, shared state
-    chain/       what a chain is made of and compiles to, as data: nodes, Plan, Request
+    chain/       what a chain is made of and compiles to, all data: nodes, Plan, Request
     results/     Outcome, Response and Event: what one run gives, and the record behind them
     engine/      the one interpreter, over the Runtime Protocol
-    executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
+    executors/   where work runs: asyncio, trio, threads, virtual time, lanes, Dask; tickets
     balancer/    the priority queue, its slots, and how it shares an executor
-    inspect/     what shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
-    simulation/  backends that are scripted or drawn, and what would happen with them
-    observers    what is called with everything that happens, and its line in the log
-    _facade      what .run(), .svg() and the like of data do
-    dsl/         what a user writes: Task, >>, the policy calls, fan_out, each, choose
-    testing/     what users need to test their chains
-    contrib/     adapters to other libraries, which are extras: OpenTelemetry, Prometheus
-    demo/        what rio-chain demo runs
-    cli/         the command rio-chain
+    inspect/     shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
+    simulation/  scripted and random backends; simulate, compare and advise
+    observers    writes every event of every run to the log
+    _facade      what .run(), .svg() and similar methods of data call
+    dsl/         what a user writes: Task, >>, the policy methods, fan_out, each, choose
+    testing/     helpers for users' tests
+    contrib/     adapters: ASGI and WSGI; OpenTelemetry and Prometheus, which are extras
+    demo/        what `rio-chain demo` runs
+    cli/         the command `rio-chain`
 
-dsl describes, plan is data, policies decide, the engine waits, the queue orders, executors touch the world.
+dsl describes a chain, chain is data, policies decide, engine waits, balancer queues, executors do the I/O.
 """
 
 from __future__ import annotations
@@ -47,10 +49,12 @@ from rio_chain.engine._current_run import current_attempt, remaining
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,
+    BatchMismatch,
     BridgeFailed,
     CallbackFailed,
     ChainDefinitionError,
     CircuitOpen,
+    ClientGone,
     DeadlineExceeded,
     DeadlineHeaderError,
     LaneMessageTooLarge,
@@ -73,6 +77,7 @@ from rio_chain.errors import (
 )
 from rio_chain.policies import (
     Backoff,
+    Batch,
     Breaker,
     Budget,
     Cache,
@@ -109,6 +114,8 @@ __all__ = [
     "Backoff",
     "Balancer",
     "BalancerClosed",
+    "Batch",
+    "BatchMismatch",
     "Bounds",
     "Breaker",
     "BridgeFailed",
@@ -121,6 +128,7 @@ __all__ = [
     "Chaos",
     "Chooser",
     "CircuitOpen",
+    "ClientGone",
     "DaskExecutor",
     "Deadline",
     "DeadlineExceeded",
@@ -187,8 +195,8 @@ __all__ = [
 
 hooks.install(_facade)
 
-if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every misspelt import
-    _LATER = {  # nobody needs these to write a chain, or few do
+if not TYPE_CHECKING:  # a type checker that sees a __getattr__ accepts every misspelt import
+    _LATER = {  # imported on first use: few or no chains need these to be written
         "balancer": ("Balancer", "Ticket"),
         "inspect._bounds": ("Bounds",),
         "results._events": ("Event",),
@@ -204,7 +212,7 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
         "simulation": ("Simulation", "advise", "compare", "simulate"),
     }
 
-    _RENAMED = {  # there are no aliases
+    _RENAMED = {  # a use of an old name raises an error with the new one
         "Flights": "SingleFlight",
         "Hold": "Permit",
         "TooFew": "NotEnoughSuccesses",
@@ -220,4 +228,4 @@ if not TYPE_CHECKING:  # a __getattr__ that checkers see would excuse every miss
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, "testing", *(name for name in globals() if name.startswith("__"))})  # no imports of ours
+    return sorted({*__all__, "testing", *(name for name in globals() if name.startswith("__"))})  # hides our imports

@@ -1,7 +1,7 @@
-"""What ``.run()``, ``.stream()``, ``.svg()``, ``.save()`` and ``.timeline()`` of data do: they run and draw it.
+"""Runs and draws data: what ``.run()``, ``.stream()``, ``.svg()``, ``.save()`` and ``.timeline()`` call.
 
-``hooks.Facade`` is the interface. Each function imports what it needs when it is first called: who writes a chain and
-neither runs nor draws it does not wait for that.
+``hooks.Facade`` is the interface. Each function imports what it needs when it is first called, so a program that only
+writes chains does not import the code that runs or draws them.
 """
 
 # ruff: noqa: PLC0415

@@ -1,6 +1,6 @@
-"""Names of earlier versions. Code and pickles that use one get an error with the name of today.
+"""Old names of earlier versions. Code and pickles that use one get an error that gives the new name.
 
-There are no aliases: two names for one thing make code hard to read.
+There are no aliases, because two names for one thing make code hard to read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UNPICKLES = ("load", "loads", "find_class")
 
 
 def names_today(module: str, renamed: Mapping[str, str]) -> Callable[[str], NoReturn]:
-    """A ``__getattr__`` for a module in which names have changed.
+    """Make a ``__getattr__`` for a module that has renamed some of its names.
 
     Args:
         module: the name of the module.
@@ -33,13 +33,13 @@ def names_today(module: str, renamed: Mapping[str, str]) -> Callable[[str], NoRe
 def missing(module: str, name: str, renamed: Mapping[str, str]) -> Exception:
     """The error for a name that a module does not have. The ``__getattr__`` of the module calls this function.
 
-    It is an AttributeError. In two places Python replaces an AttributeError by an error of its own, without our text:
-    in ``from module import name``, and while it unpickles. There it is an ImportError.
+    It is an AttributeError, except in two places: ``from module import name``, and unpickling. There Python replaces an
+    AttributeError by an error of its own, without our text. So there it is an ImportError.
     """
     if name not in renamed:
         return AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
     text = f"`{name}` of {module} is now `{renamed[name]}`"
-    asking = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the one that asks for the name
+    asking = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the code that uses the name
     doing = _doing(asking)
     if doing == "IMPORT_FROM":
         return ImportError(text, name=module)
@@ -50,7 +50,7 @@ def missing(module: str, name: str, renamed: Mapping[str, str]) -> Exception:
 
 
 def _doing(frame: FrameType) -> str:
-    """What a frame does now: the name of the function that it calls, or else the name of its instruction."""
+    """The name of the function that a frame is calling now, or else the name of the instruction that it is at."""
     done = [one for one in dis.get_instructions(frame.f_code) if one.offset <= frame.f_lasti]
     now = done[-1]
     if not now.opname.startswith(("CALL", "PRECALL")) or now.positions is None:  # 3.11 makes a hot call in its PRECALL
@@ -63,12 +63,12 @@ def _doing(frame: FrameType) -> str:
     ]
     if not loaded:
         return now.opname
-    called = frame.f_locals.get(loaded[-1], frame.f_globals.get(loaded[-1]))  # it may have another name here
+    called = frame.f_locals.get(loaded[-1], frame.f_globals.get(loaded[-1]))  # the local name may be an alias
     return getattr(called, "__name__", loaded[-1])
 
 
 class _MovedModules:
-    """The last finder of modules: it says why a module of ours is not there."""
+    """The last finder of modules. It explains why a module of rio_chain is missing."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> None:
@@ -82,4 +82,4 @@ class _MovedModules:
             )
 
 
-sys.meta_path.append(_MovedModules())  # asked only when nobody else finds it
+sys.meta_path.append(_MovedModules())  # Python asks it only when no other finder has the module

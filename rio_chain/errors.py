@@ -1,13 +1,13 @@
 """Every public exception and failure value.
 
-Whose fault decides the channel:
+The channel of an error depends on whose fault it is:
 
-* a chain written wrongly, a balancer used wrongly, full or closed: the call *raises* one of the first group;
-* a task, a bridge or a backend that fails: the run ends with a ``Failure`` that *holds* the user's own exception
-  or one of the second group.
+* A chain that is written wrongly, or a balancer that is used wrongly, full or closed: the call *raises* an error of the
+  first group.
+* A task, a bridge or a backend that fails: the run ends with a ``Failure``. It *holds* the exception of the user's
+  code, or an error of the second group.
 
-Every one of them is a ``RioError``, survives pickling, and keeps what it knows in plain attributes. Numbers are
-milliseconds.
+Each of them is a ``RioError``, can be pickled, and keeps its data in plain attributes. Numbers are milliseconds.
 """
 
 from __future__ import annotations
@@ -15,48 +15,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rio_chain._process_errors import LaneMessageTooLarge, MessageTooLarge, NotPicklable, ProcessDied, WorkerLost
 from rio_chain._renamed import names_today
+from rio_chain._rio_error import RioError
 
 __all__ = [
-    "Abandoned",
-    "BalancerClosed",
-    "BridgeFailed",
-    "CallbackFailed",
-    "ChainDefinitionError",
-    "CircuitOpen",
-    "DeadlineExceeded",
-    "DeadlineHeaderError",
-    "LaneMessageTooLarge",
-    "LimitExceeded",
-    "NotAccepted",
-    "NotEnoughSuccesses",
-    "NotPicklable",
-    "ProcessDied",
-    "QueueFull",
-    "RioError",
-    "Saturated",
-    "Skipped",
-    "TaskTimedOut",
-    "TicketCancelled",
-    "UnknownTask",
-    "Unstable",
-    "UsageError",
-]
-
-
-class RioError(Exception):
-    """The root of everything that rio_chain raises or reports as its own."""
+    "Abandoned", "BalancerClosed", "BatchMismatch", "BridgeFailed", "CallbackFailed", "ChainDefinitionError",
+    "CircuitOpen", "ClientGone", "DeadlineExceeded", "DeadlineHeaderError", "LaneMessageTooLarge", "LimitExceeded",
+    "MessageTooLarge", "NotAccepted", "NotEnoughSuccesses", "NotPicklable", "ProcessDied", "QueueFull", "RioError",
+    "Saturated", "Skipped", "TaskTimedOut", "TicketCancelled", "UnknownTask", "Unstable", "UsageError", "WorkerLost",
+]  # fmt: skip
 
 
 LONGEST = 1_000
-"""Characters of an error in a text of ours."""
+"""The most characters of an error that a text of ours contains."""
 
 
 def describe_error(error: object, how: Callable[[object], str] = repr, most: int = LONGEST) -> str:
-    """An error as text, for a text of ours, cut to so many characters; one that can't be shown still has a type."""
+    """An error as text of at most ``most`` characters. If ``how`` raises, the text is the type of the error."""
     try:
         text = str(how(error))
-    except Exception:  # noqa: BLE001 - it must not hide what we are about to say
+    except Exception:  # noqa: BLE001 - it must not hide the message that this text is part of
         return f"<{type(error).__name__}>"
     return text if len(text) <= most else text[: most - 3] + "..."
 
@@ -65,20 +44,20 @@ def describe_error(error: object, how: Callable[[object], str] = repr, most: int
 
 
 class ChainDefinitionError(RioError, TypeError, ValueError):
-    """Something was written wrongly: an argument, a chain, a call. Raised where it was written, before anything runs.
+    """An argument, a chain or a call is written wrongly. The call that has the mistake raises it, before anything runs.
 
-    It is a ``TypeError`` and a ``ValueError`` as well, so that code which guards a call the ordinary way sees it.
+    It is also a ``TypeError`` and a ``ValueError``, so ``except`` clauses for these catch it.
     """
 
 
 class Unstable(ChainDefinitionError):
-    """More requests would come than the workers can serve: the line would grow for as long as one simulates.
+    """The simulated requests arrive faster than the workers can serve them, so the queue would grow without end.
 
     Attributes:
-        per_second: how many requests would come.
-        service: milliseconds that one takes, without a wait.
-        workers: how many run at once.
-        capacity: how many can be served in a second.
+        per_second: how many requests arrive in a second.
+        service: the milliseconds that one request takes, without any wait.
+        workers: how many requests run at once.
+        capacity: how many requests the workers can serve in a second.
     """
 
     def __init__(self, per_second: float, service: float, workers: int) -> None:
@@ -89,36 +68,49 @@ class Unstable(ChainDefinitionError):
     def __str__(self) -> str:
         needed = int(self.per_second * self.service / 1000) + 1
         return (
-            f"{self.per_second:g} requests a second are more than {self.workers} workers can serve: one takes "
-            f"{self.service:.3g} ms without a wait, so these serve {self.capacity:.3g} a second, and the line grows "
-            f"without end; write workers={needed} or more, a lower rate, or what bounds the line: buffer=, "
-            "queue_timeout= or deadline="
+            f"{self.workers} workers serve at most {self.capacity:.3g} requests a second (one takes "
+            f"{self.service:.3g} ms), and {self.per_second:g} arrive: the queue grows without end. Write "
+            f"workers={needed} or more, a lower rate, or a bound of the queue: buffer=, queue_timeout= or deadline="
         )
 
 
 class UsageError(RioError, RuntimeError):
-    """A right call in a wrong place, such as a blocking ``run`` on the loop that would have to do the work."""
+    """A correct call in the wrong place, such as a blocking ``run`` on an event loop."""
 
 
 class QueueFull(RioError):
-    """``post`` found the balancer's buffer full. Nothing was accepted."""
+    """The balancer's buffer is full, so it did not accept the request.
+
+    ``retry_after`` estimates the seconds until the requests that wait now have a slot. None if none has ended yet.
+    """
+
+    retry_after: float | None = None
 
 
 class Saturated(RioError):
-    """``max_abandoned`` abandoned calls are still running; no new work is taken until one of them returns."""
+    """``max_abandoned`` abandoned calls still run. The balancer accepts no requests until one of them returns.
+
+    ``retry_after`` is as in ``QueueFull``.
+    """
+
+    retry_after: float | None = None
 
 
 class BalancerClosed(RioError, RuntimeError):
-    """The balancer was closed, or the loop it lived on has ended; the text says which. Nothing was accepted."""
+    """The balancer was closed, or its event loop has ended; the text says which. The request was not accepted."""
+
+
+class ClientGone(RioError):
+    """The client of a web application has disconnected, so its request was cancelled. Nobody reads the response."""
 
 
 class DeadlineHeaderError(RioError, ValueError):
-    """A header that ``Deadline.from_headers`` reads can't be read, or was sent more than once. The client is at fault.
+    """A header that ``Deadline.from_headers`` reads is malformed, or was sent more than once. Answer 400.
 
     Attributes:
-        name: of the header, in lower case.
-        rule: what it must be.
-        value: what came, as a short text.
+        name: the name of the header, in lower case.
+        rule: what the value must be.
+        value: what the client sent, as a short text.
     """
 
     def __init__(self, name: str, rule: str, value: str) -> None:
@@ -130,14 +122,14 @@ class DeadlineHeaderError(RioError, ValueError):
 
 
 class UnknownTask(RioError, IndexError):
-    """An Outcome was asked for a task that it does not have, or has more than once."""
+    """An Outcome has no task of this name or index, or has several tasks of this name."""
 
 
 # --- held by a Failure ------------------------------------------------------------------------------------------
 
 
 class TaskTimedOut(RioError, TimeoutError):
-    """A ``.timeout(ms)`` passed before what stands to its left had answered."""
+    """The chain to the left of a ``.timeout(ms)`` did not answer within its time."""
 
     def __init__(self, name: str, ms: float) -> None:
         super().__init__(name, ms)
@@ -145,11 +137,11 @@ class TaskTimedOut(RioError, TimeoutError):
         self.ms = ms
 
     def __str__(self) -> str:
-        return f"{self.name} did not answer within {self.ms:g} ms"
+        return f"`{self.name}` did not answer within {self.ms:g} ms"
 
 
 class DeadlineExceeded(RioError, TimeoutError):
-    """The deadline of the run passed: while it waited in the queue, before it began, or while it ran."""
+    """The deadline of the run passed. ``where`` is when: in the queue, before the run began, or while it ran."""
 
     def __init__(self, where: str = "while running") -> None:
         super().__init__(where)
@@ -160,7 +152,7 @@ class DeadlineExceeded(RioError, TimeoutError):
 
 
 class Abandoned(RioError, TimeoutError):
-    """Nothing limited the run, and it had no answer when the default ``abandon_after`` was over."""
+    """The run had no deadline and no timeout around it, and did not end within the default ``abandon_after``."""
 
     def __init__(self, ms: float) -> None:
         super().__init__(ms)
@@ -171,7 +163,7 @@ class Abandoned(RioError, TimeoutError):
 
 
 class BridgeFailed(RioError):
-    """A bridge raised, or returned a ``Failure``. ``error`` holds that; ``before`` and ``after`` name its edge."""
+    """A bridge raised or returned a ``Failure``; ``error`` holds that. ``before`` and ``after`` name its neighbours."""
 
     def __init__(self, bridge: str, before: str, after: str, error: Any) -> None:
         super().__init__(bridge, before, after, error)
@@ -181,11 +173,11 @@ class BridgeFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"bridge {self.bridge} between {self.before} and {self.after} failed: {describe_error(self.error)}"
+        return f"bridge `{self.bridge}` between `{self.before}` and `{self.after}` failed: {describe_error(self.error)}"
 
 
 class CallbackFailed(RioError):
-    """A predicate, score or hook of a policy raised. ``error`` is what it raised."""
+    """A function that you gave to a policy, such as a predicate or a score, raised. ``error`` is what it raised."""
 
     def __init__(self, role: str, callback: str, error: Any) -> None:
         super().__init__(role, callback, error)
@@ -194,11 +186,11 @@ class CallbackFailed(RioError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"the {self.role} callable {self.callback} failed: {describe_error(self.error)}"
+        return f"the `{self.role}` callable `{self.callback}` failed: {describe_error(self.error)}"
 
 
 class Skipped(RioError):
-    """A task that did not run. ``cause`` is the error that stopped the run before it; None: its turn never came."""
+    """A task did not run. ``cause`` is the error that ended the run before it; None means that it was not needed."""
 
     def __init__(self, cause: Any = None) -> None:
         super().__init__(cause)
@@ -209,19 +201,30 @@ class Skipped(RioError):
 
 
 class CircuitOpen(RioError):
-    """A breaker refused the call without making it. ``retry_after``: seconds until it may let one in, if known."""
+    """A breaker refused the call, which was not made.
+
+    ``retry_after`` is the number of seconds until the breaker may allow a call, or None if that is unknown.
+    """
 
     retry_after: float | None = None
 
 
 class LimitExceeded(RioError):
-    """A limit refused the call without making it. ``retry_after``: seconds until it may let one in, if known."""
+    """A limit refused the call, which was not made.
+
+    ``retry_after`` is the number of seconds until the limit may allow a call, or None if that is unknown. ``keyed``
+    says whether it is a ``Limit`` with a ``key``. Then calls with other keys may still have room.
+    """
 
     retry_after: float | None = None
+    keyed: bool = False
 
 
 class NotAccepted(RioError):
-    """``accept=`` said no to a value. ``value`` is that value: still open where this is the failure of the whole."""
+    """``accept=`` refused a value.
+
+    ``value`` is that value. If the run ends with this error, the value is still open: close it if it has a ``close``.
+    """
 
     def __init__(self, name: str, value: Any) -> None:
         super().__init__(name, value)
@@ -229,17 +232,17 @@ class NotAccepted(RioError):
         self.value = value
 
     def __str__(self) -> str:
-        return f"the answer of {self.name} was not accepted"
+        return f"the answer of `{self.name}` was not accepted"
 
     def __repr__(self) -> str:
         return f"NotAccepted({self.name!r}, ...)"  # the value may be large or secret
 
 
 class NotEnoughSuccesses(RioError):
-    """Of the items of an ``each`` or ``expand`` fewer than ``at_least(n)`` succeeded.
+    """Fewer items of an ``each`` or ``expand`` succeeded than ``at_least(n)`` requires.
 
-    ``least`` is ``n``; ``succeeded`` how many did; ``errors`` those of the items that failed, at most 1,000 of them,
-    the first 10 and the last 10 as they are.
+    ``least`` is ``n``. ``succeeded`` is the number of items that succeeded. ``errors`` has the errors of the items that
+    failed, at most 1,000 of them; the first 10 and the last 10 are unchanged.
     """
 
     def __init__(self, least: int, succeeded: int, errors: tuple[Any, ...] = ()) -> None:
@@ -250,109 +253,51 @@ class NotEnoughSuccesses(RioError):
 
     def __str__(self) -> str:
         first = f"; the first error: {describe_error(self.errors[0])}" if self.errors else ""
-        return f"{self.succeeded} items succeeded, and at least {self.least} had to{first}"
+        return f"{self.succeeded} items succeeded, fewer than the {self.least} required{first}"
 
 
-class ProcessDied(RioError):
-    """The process of a lane ended before its call had answered; a new one takes its place.
+class BatchMismatch(RioError):
+    """A function in a ``.batch`` did not return one value for each key.
 
-    ``exitcode`` is what it left: a negative number is the signal that killed it. None: it could not be started.
-    ``reason`` is why the lane has killed it itself; None: it has not.
+    ``task`` is the name of the function, and ``keys`` is the number of keys that it got. ``values`` is the number of
+    values that it returned, or None if it returned neither a list nor a dict. ``answer`` is the name of the type that
+    it returned, or of a value in it that was not awaited. If ``missing`` is true, it returned a dict without the key
+    of this call; the other calls have their values.
     """
 
-    def __init__(self, name: str, lane: str, exitcode: int | None = None, reason: str | None = None) -> None:
-        super().__init__(*(name, lane, exitcode), *(() if reason is None else (reason,)))
-        self.name = name
-        self.lane = lane
-        self.exitcode = exitcode
-        self.reason = reason
+    def __init__(self, task: str, keys: int, values: int | None, answer: str, missing: bool = False) -> None:  # noqa: FBT001, FBT002 - `args` make it again
+        super().__init__(task, keys, values, answer, missing)
+        self.task = task
+        self.keys = keys
+        self.values = values
+        self.answer = answer
+        self.missing = missing
 
     def __str__(self) -> str:
-        if self.reason is not None:
-            return f"the process of lane {self.lane!r} was killed in {self.name}: {self.reason}"
-        if self.exitcode is None:
-            return f"{self.name} was not called: the process of lane {self.lane!r} could not be started"
-        how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
-        return f"the process of lane {self.lane!r} died in {self.name} ({how})"
-
-
-class NotPicklable(RioError, TypeError):
-    """What goes to or comes from the process of a lane must be pickled, and that was not possible.
-
-    ``what`` is "function", "argument" or "answer"; ``reason`` is what pickle says.
-    """
-
-    def __init__(self, name: str, what: str, reason: str) -> None:
-        super().__init__(name, what, reason)
-        self.name = name
-        self.what = what
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"the {self.what} of {self.name} can't go from one process to another: {self.reason}"
-
-
-class LaneMessageTooLarge(RioError):
-    """What goes to or comes from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
-
-    ``what`` is "function", "argument", "answer" or "error"; ``most`` is the number of bytes that it may have, pickled.
-    """
-
-    def __init__(self, name: str, what: str, most: int) -> None:
-        super().__init__(name, what, most)
-        self.name = name
-        self.what = what
-        self.most = most
-
-    def __str__(self) -> str:
-        return (
-            f"the {self.what} of {self.name} takes more than {self.most:,} bytes, the most that a lane carries; hand "
-            "over less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
-        )
-
-
-class WorkerLost(RioError):
-    """A part of a chain that ran on a Dask cluster has no answer: its worker, or the scheduler, was lost.
-
-    ``reason`` says what is known of it, and what to do.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.name} has no answer: {self.reason}"
-
-
-class MessageTooLarge(RioError):
-    """What goes to or comes from a Dask worker is larger than ``DaskExecutor(message_bytes=...)`` allows.
-
-    ``what`` is "argument" or "answer"; ``most`` is the number of bytes that it may have, pickled. A "chain" that takes
-    more than 16 MiB closes over large data, and is refused.
-    """
-
-    def __init__(self, name: str, what: str, most: int) -> None:
-        super().__init__(name, what, most)
-        self.name = name
-        self.what = what
-        self.most = most
-
-    def __str__(self) -> str:
-        if self.what == "chain":
+        keys = f"{self.keys} key{'s' * (self.keys != 1)}"
+        if self.missing:
             return (
-                f"the chain {self.name} takes more than {self.most:,} bytes, and travels with each piece: a function "
-                "of it closes over large data; hand that over as an argument"
+                f"`{self.task}` returned no value for this key: its dict has {self.values} values for {keys}; it must "
+                "have each key that was asked for, with None or a Failure if there is no value"
+            )
+        if self.values is None:
+            return (
+                f"`{self.task}` returned a value of type {self.answer} for {keys}; a function in a batch must return a "
+                "list with one value for each key, in their order, or a dict by key"
+            )
+        if self.answer not in {"list", "dict"}:
+            return (
+                f"`{self.task}` returned a value of type {self.answer} for a key, which was not awaited; it must "
+                "await all of them, as in `await asyncio.gather(...)`, and return the values"
             )
         return (
-            f"the {self.what} of {self.name} takes more than {self.most:,} bytes; hand over where it is stored, such "
-            "as a path, or write DaskExecutor(message_bytes=...)"
+            f"`{self.task}` returned {self.values} values for {keys}; it must return one for each key, in their order, "
+            "or a dict by key"
         )
 
 
 class TicketCancelled(RioError):
-    """The request was cancelled by its ticket, or by a balancer that closed before it could finish."""
+    """The request was cancelled: by its ticket, or by a balancer that closed before the request could finish."""
 
     def __init__(self, reason: str = "its ticket was cancelled") -> None:
         super().__init__(reason)
@@ -369,6 +314,7 @@ NEVER_RETRIED = (
     CallbackFailed,
     NotPicklable,
     LaneMessageTooLarge,
+    MessageTooLarge,
     DeadlineExceeded,
     Abandoned,
     TicketCancelled,
@@ -377,7 +323,7 @@ NEVER_RETRIED = (
     DeadlineHeaderError,
     UsageError,
 )
-"""Failures that another attempt can't mend, or that speak of the run and not of the backend."""
+"""Errors that another attempt can't avoid, or that are about the run and not about the backend."""
 
 if not TYPE_CHECKING:
     __getattr__ = names_today(__name__, {"TooFew": "NotEnoughSuccesses"})

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 
+from rio_chain.results._deliver import unobserved
 from rio_chain.results._events import Event, error_name
 from rio_chain.results._observers import Observe, Observer, Remover, add_observer
 
-__all__ = ["Event", "Observe", "Observer", "Remover", "add_observer", "log_failures"]
+__all__ = ["Event", "Observe", "Observer", "Remover", "add_observer", "log_failures", "unobserved"]
 
 
 def log_failures(logger: logging.Logger | None = None, *, level: int = logging.WARNING) -> Observe:

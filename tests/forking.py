@@ -48,7 +48,7 @@ def end_of_child(work: Callable[[], object], into: int) -> None:
         begin_child()
         work()
         code = 0
-    except BaseException:  # noqa: BLE001 - it is told in the parent
+    except BaseException:  # noqa: BLE001 - the parent reports it
         os.write(into, traceback.format_exc().encode())
     finally:
         os._exit(code)

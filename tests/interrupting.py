@@ -117,3 +117,12 @@ def everywhere(
         if interruption.came is None:
             return came
         came.append(interruption.came)
+
+
+def arrives(error: type[BaseException]) -> Callable[[], None]:
+    """A ``comes`` that raises this."""
+
+    def arrive() -> None:
+        raise error
+
+    return arrive

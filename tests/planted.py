@@ -1,9 +1,9 @@
-"""Plants sixteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants nineteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
 
-A bug is planted by replacing text that must stand in its file exactly once, so a change of the code that moves the
+A bug is planted by replacing text that must be in its file exactly once, so a change of the code that moves the
 ground under a bug is noticed: ``tests/unit/test_planted.py`` looks at that without running anything.
 """
 
@@ -41,7 +41,7 @@ class Bug:
         for old, new in self.changes:
             found = text.count(old)
             if found != 1:
-                raise LookupError(f"{self.name}: its text stands {found} times in {self.file}:\n{old}")
+                raise LookupError(f"{self.name}: its text is {found} times in {self.file}:\n{old}")
             text = text.replace(old, new)
         path.write_text(text)
 
@@ -204,6 +204,24 @@ BUGS = (
         "engine/_side_call.py",
         (("                extra.dropped()\n", "                pass\n"),),
         ("policies/test_hedge_in_place.py",),
+    ),
+    Bug(
+        "users that share a batch",
+        "engine/_batch.py",
+        (("    scope = None if batch.shared else opened or asked_for.request\n", "    scope = opened\n"),),
+        ("policies/test_batch_scopes.py",),
+    ),
+    Bug(
+        "a caller that ends the call of all",
+        "engine/_batch.py",
+        (("        if last and work is not None", "        if work is not None"),),
+        ("policies/test_batch_leaving.py",),
+    ),
+    Bug(
+        "a batch that waits for strands which wait for it",
+        "engine/_race.py",
+        (("        if race.line is not None and not race.over:\n            race.line.look_at(race)\n", ""),),
+        ("policies/test_batch.py",),
     ),
 )
 

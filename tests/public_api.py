@@ -16,6 +16,8 @@ from typing import Any
 MODULES = (
     "rio_chain",
     "rio_chain.balancer",
+    "rio_chain.contrib.asgi",
+    "rio_chain.contrib.wsgi",
     "rio_chain.errors",
     "rio_chain.policies",
     "rio_chain.simulation",

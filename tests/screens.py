@@ -1,7 +1,8 @@
-"""A screen for tests of live views."""
+"""Screens for the tests of live views."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from rio_chain.inspect.live._table import Sheet
@@ -25,3 +26,10 @@ class Kept:
     @property
     def last(self) -> str:
         return self.seen[-1].note.text
+
+
+class Terminal(io.StringIO):
+    """A text file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import time
 from math import inf
 from queue import SimpleQueue
+
+from waiting import eventually
 
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.executors._strand_slot import Expired
@@ -16,23 +17,16 @@ from rio_chain.executors._worker_pool import WorkerPool
 LATE = "late"
 
 
-def eventually(truth, seconds=5.0):
-    until = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
-
-
 def make(threads=2, max_abandoned=1000, host=None):
     return ThreadRuntime(WorkerPool(threads, max_abandoned, "test"), lambda: host)
 
 
-def crew_of(rt):
+def pool_of(rt):
     return rt._kernel.pool
 
 
 def shut(rt):
-    pool = crew_of(rt)
+    pool = pool_of(rt)
     eventually(lambda: rt.live == pool.abandoned == pool.pending == 0)
     rt.close()
     pool.close()
@@ -46,7 +40,7 @@ def begin(rt, main):
     async def root():
         try:
             ends.put(await main())
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test raises it
             ends.put(Raised(error))
 
     rt.start_strand(root, contextvars.copy_context())
@@ -57,7 +51,7 @@ def run(rt, main):
     return begin(rt, main).get(timeout=10)
 
 
-async def told(slot, work):
+async def answer_or_late(slot, work):
     """``work``, or LATE when the strand's own limit or ``stop`` ended it."""
     try:
         return await work()
@@ -72,13 +66,13 @@ async def within(rt, seconds, work):
     slot = rt.slot()
     slot.arm(rt.now() + seconds)
     try:
-        return await told(slot, work)
+        return await answer_or_late(slot, work)
     finally:
         slot.arm(inf)
 
 
 class Body:
-    """A sync function that says when it begins and returns when it is told."""
+    """A sync function that says when it begins, and returns when it is opened."""
 
     def __init__(self):
         self.begun, self.open = threading.Event(), threading.Event()

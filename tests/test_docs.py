@@ -1,4 +1,4 @@
-"""The documentation is complete: every public name, error, policy and event stands where one looks it up."""
+"""The documentation is complete: every public name, error, policy and event is where one looks it up."""
 
 import importlib.util
 import inspect
@@ -33,7 +33,7 @@ def first_names(page: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("module", ["rio_chain", "rio_chain.simulation", "rio_chain.testing"])
-def test_every_public_name_stands_in_the_reference(module: str) -> None:
+def test_every_public_name_is_in_the_reference(module: str) -> None:
     names = importlib.import_module(module).__all__
     reference = (REFERENCE / "api.md").read_text(encoding="utf-8")
     table = {**first_names(REFERENCE / "errors.md"), **first_names(REFERENCE / "api.md")}
@@ -65,17 +65,17 @@ def test_the_table_of_errors_names_attributes_that_are_there() -> None:
 def test_the_table_of_policies_has_every_policy_call() -> None:
     from rio_chain.dsl._policy_methods import PolicyMethods  # noqa: PLC0415 - this test alone
 
-    told = re.findall(r"`\.(\w+)\(", (REFERENCE / "policies.md").read_text(encoding="utf-8"))
+    named = re.findall(r"`\.(\w+)\(", (REFERENCE / "policies.md").read_text(encoding="utf-8"))
     calls = {name for name, value in vars(PolicyMethods).items() if callable(value) and not name.startswith("_")}
-    assert calls - set(told) == set()
+    assert calls - set(named) == set()
 
 
 def test_the_table_of_events_has_every_kind_and_field() -> None:
     table = first_names(REFERENCE / "events.md")
     assert [kind for kind in get_args(Kind) if kind not in table] == []
-    told = set(re.findall(r"`(\w+)`", (REFERENCE / "events.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"`(\w+)`", (REFERENCE / "events.md").read_text(encoding="utf-8")))
     fields = {field.name for field in Event.__attrs_attrs__}
-    assert fields - told == set()
+    assert fields - named == set()
 
 
 def test_the_page_about_the_inside_names_files_and_functions_that_are_there() -> None:

@@ -67,10 +67,10 @@ def test_links_lead_to_files() -> None:
 
 
 def test_the_chain_gives_what_the_comments_say(readme: dict[str, Any]) -> None:
-    told = re.search(r"print\(outcome\.unwrap\(\)\) +# (.+)", TEXT)
-    assert told is not None
-    assert readme["printed"].startswith(told[1] + "\n")
-    assert readme["several"] == [told[1]] * 3
+    promised = re.search(r"print\(outcome\.unwrap\(\)\) +# (.+)", TEXT)
+    assert promised is not None
+    assert readme["printed"].startswith(promised[1] + "\n")
+    assert readme["several"] == [promised[1]] * 3
 
 
 def test_the_request_runs_on_the_loop_that_is_there(readme: dict[str, Any]) -> None:
@@ -98,13 +98,17 @@ def test_the_web_application_answers(readme: dict[str, Any]) -> None:
         # the block's own client would ask the network
         readme["client"] = httpx2.AsyncClient(base_url="http://backend", transport=httpx2.MockTransport(backend))
         web = httpx2.ASGITransport(app=readme["app"])
-        async with readme["lifespan"](readme["app"]), httpx2.AsyncClient(base_url="http://app", transport=web) as user:
-            answers = [await user.get("/users/7"), await user.get("/users/8")]
+        life = readme["app"].router.lifespan_context(readme["app"])
+        async with httpx2.AsyncClient(base_url="http://app", transport=web) as user:
+            async with life:
+                answers = [await user.get("/users/7"), await user.get("/users/8")]
+            closed = await user.get("/users/7")
+        assert (closed.status_code, "retry-after" in closed.headers) == (503, True)
         return [(answer.status_code, answer.json()) for answer in answers]
 
     good, bad = asyncio.run(visit())
     assert good == (200, {"id": 7})
-    assert bad[0] == 502
+    assert bad == (502, {"detail": "A backend failed."})
 
 
 def test_operators_bind_as_the_readme_says(readme: dict[str, Any]) -> None:

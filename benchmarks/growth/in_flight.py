@@ -12,14 +12,14 @@ from rio_chain import Balancer
 
 
 async def for_each(number: int, workers: int) -> float:
-    """Bytes for each of so many posts, of which ``workers`` stand in their first step."""
+    """Bytes for each of so many posts, of which ``workers`` wait in their first step."""
     over = asyncio.Event()
 
-    async def stands(value: int) -> int:
+    async def waits(value: int) -> int:
         await over.wait()
         return value
 
-    chain = ours.chain_of(stands, "bare")
+    chain = ours.chain_of(waits, "bare")
     async with Balancer(workers=workers, buffer=number) as balancer:
         ours.read(await balancer.arun(ours.chain_of(ours.instant_step)(1)))  # what is made only once is there
         gc.collect()

@@ -42,7 +42,7 @@ def installed(statement: str) -> bool:
 def timed(statement: str, needed: str, compiled: str) -> tuple[float, list[str]]:
     """Milliseconds, and which executors and loops were imported, in a process of its own.
 
-    Modules are compiled once, in a folder of their own: where Python is told to write no bytecode, each process would
+    Modules are compiled once, in a folder of their own: where Python is set to write no bytecode, each process would
     compile those anew that no installer has compiled before, which would be ours.
     """
     code = TIMED.format(needed=needed, statement=statement)

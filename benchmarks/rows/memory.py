@@ -34,17 +34,17 @@ async def kept(make: Make, samples: int) -> list[float]:
 
 
 async def waiting(samples: int) -> list[Row]:
-    """Runs that stand in a step and don't go on: a task by hand, a post of ours, a post in the queue."""
+    """Runs that wait in a step and don't go on: a task by hand, a post of ours, a post in the queue."""
 
-    async def stands(value: int) -> int:
+    async def waits(value: int) -> int:
         await asyncio.sleep(3600)
         return value
 
-    chain = ours.chain_of(stands)
+    chain = ours.chain_of(waits)
     rows = []
 
     async def by_hand() -> asyncio.Task[int]:
-        task = asyncio.create_task(guarded(stands, 1))
+        task = asyncio.create_task(guarded(waits, 1))
         tasks.append(task)
         await asyncio.sleep(0)
         return task

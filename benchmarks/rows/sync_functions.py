@@ -1,4 +1,4 @@
-"""4 blocking functions called from a loop: each runs on a worker thread, or in place where told so."""
+"""4 blocking functions called from a loop: each runs on a worker thread, or in place where marked so."""
 
 from __future__ import annotations
 

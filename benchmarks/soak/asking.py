@@ -56,14 +56,14 @@ class Asker:
             self.ledger.refused(entry, error)
             return None
         entry.ticket = ticket
-        ticket.on_done(partial(self.told, entry))
+        ticket.on_done(partial(self.called_back, entry))
         self.handed.append((entry, ticket))
         return entry, ticket
 
-    def told(self, entry: Entry) -> None:
-        """A ticket says that it was answered; it may say so once."""
+    def called_back(self, entry: Entry) -> None:
+        """A ticket calls this when it is answered; it may do so once."""
         if next(entry.answers) > 1:
-            self.ledger.found("a ticket told twice that it was answered", self.ledger.name(entry))
+            self.ledger.found("a ticket called its callback twice", self.ledger.name(entry))
 
     def cancel(self, entry: Entry, ticket: Ticket[Any]) -> None:
         entry.cancelled = True

@@ -1,4 +1,4 @@
-"""What stands between the tasks: bridges, sources of items, predicates, keys."""
+"""What is between the tasks: bridges, sources of items, predicates, keys."""
 
 from __future__ import annotations
 

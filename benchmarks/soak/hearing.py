@@ -1,4 +1,4 @@
-"""What is told to nobody in particular: excepthooks, warnings and logs. In a soak all of it is a finding."""
+"""What no caller gets: excepthooks, warnings and logs. In a soak all of it is a finding."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def told_to(ledger: Ledger) -> Iterator[None]:
     def excepthook(args: Any) -> None:
         if args.exc_type not in BASE:  # these may be those of requests that were left
             where = "".join(traceback.format_exception(args.exc_value))
-            ledger.found("threading.excepthook was told", f"{args.thread}: {where}")
+            ledger.found("threading.excepthook was called", f"{args.thread}: {where}")
 
     def unraisable(args: Any) -> None:
-        ledger.found("sys.unraisablehook was told", f"{args.exc_value!r} of {args.object!r}")
+        ledger.found("sys.unraisablehook was called", f"{args.exc_value!r} of {args.object!r}")
 
     before, log = (threading.excepthook, sys.unraisablehook), _Log(ledger)
     threading.excepthook, sys.unraisablehook = excepthook, unraisable

@@ -73,7 +73,7 @@ class LoopHome:
         self._thread.start()
         self._ready.wait()
         if self._loop is None and self._token is None:
-            raise RuntimeError(f"the {executor} loop did not start; its thread has told why")
+            raise RuntimeError(f"the {executor} loop did not start; its thread has printed why")
 
     def _live(self) -> None:
         try:

@@ -168,9 +168,9 @@ class Ledger:
         """Something that must not happen did."""
         with self._lock:
             self.counts["findings"] += 1
-            told = self.findings.setdefault(kind, [])
-            if len(told) < MOST:
-                told.append(what)
+            places = self.findings.setdefault(kind, [])
+            if len(places) < MOST:
+                places.append(what)
 
     def name(self, entry: Entry) -> str:
         """A request as text."""

@@ -99,11 +99,11 @@ class Soak:
             ledger.found("held after a round", f"round {number + 1}: {line}")
         found = sample(sum(len(one.tasks()) for one in homes))
         counts, many = ledger.counts - before, ledger.asked - asked
-        told = ", ".join(f"{counts[kind]} {kind}" for kind in OUTCOMES)
+        ends = ", ".join(f"{counts[kind]} {kind}" for kind in OUTCOMES)
         answered = sum(counts[kind] for kind in OUTCOMES)
         if many != answered:
             ledger.found("requests and answers differ", f"round {number + 1}: {many} and {answered}")
-        self.say(f"round {number + 1:3}: {many} requests ({many / lasted:.0f}/s): {told}; {found.line()}")
+        self.say(f"round {number + 1:3}: {many} requests ({many / lasted:.0f}/s): {ends}; {found.line()}")
         return found
 
     def crowds(self, number: int, homes: list[Home], ledger: Ledger, shared: Shared) -> None:

@@ -1,1 +1,1 @@
-"""What every layer uses: times and checks, forks, errors that nobody gets, deadlines."""
+"""Helpers that every layer uses: times and argument checks, forks, unhandled errors, deadlines."""

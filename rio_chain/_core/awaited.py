@@ -1,4 +1,4 @@
-"""An awaitable as a coroutine."""
+"""Turns an awaitable into a coroutine."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ T = TypeVar("T")
 
 
 async def awaited(awaitable: Awaitable[T]) -> T:
-    """What it gives. For a future, a Request or another awaitable where an async function or a coroutine is wanted."""
+    """Await it. Use this for a future, a Request or another awaitable where a coroutine or async function is needed."""
     return await awaitable

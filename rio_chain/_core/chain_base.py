@@ -1,6 +1,6 @@
-"""What every chain is, for those further down who must tell one from a function.
+"""The base class of chains, for lower layers that must distinguish a chain from a function.
 
-Both can be called; but a chain gives a Request, which is true and says nothing.
+Both can be called. But a chain returns a Request, which is always true, so it must not be used as a predicate.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from rio_chain.errors import ChainDefinitionError
 
 
 class ChainBase(Renderable):
-    """The root of all chains."""
+    """The base class of all chains."""
 
     __slots__ = ()
 
 
 def not_a_chain(value: object, rule: str) -> None:
-    """Refuse a chain where a plain function is meant; the text begins with ``rule``.
+    """Refuse a chain where a plain function is needed.
+
+    Args:
+        value: what the user gave.
+        rule: the beginning of the error text.
 
     Raises:
-        ChainDefinitionError: it is one.
+        ChainDefinitionError: ``value`` is a chain.
     """
     if isinstance(value, ChainBase):
-        raise ChainDefinitionError(f"{rule}; got a Chain, which gives a Request when it is called: write a function")
+        raise ChainDefinitionError(f"{rule}; got a Chain, and calling a Chain gives a Request: write a function")

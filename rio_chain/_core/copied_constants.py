@@ -1,4 +1,4 @@
-"""Constants of a chain, such as that of an ``or_else``: fresh at each use, so no run changes what the next one gets."""
+"""Copies the constants of a chain, such as that of an ``or_else``, for each use, so that runs do not share them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rio_chain.errors import ChainDefinitionError
 
 
 def fresh(constant: Any) -> Any:
-    """A deep copy. What can't change is handed on as it is, and so are markers such as ``MISSING = object()``."""
+    """A deep copy. Immutable values and markers such as ``MISSING = object()`` are returned unchanged."""
     memo: dict[int, Any] = {}
     made = copy.deepcopy(constant, memo)
-    copied: list[Any] = memo.get(id(memo), [])  # `deepcopy` keeps the originals of all that it copies in there
+    copied: list[Any] = memo.get(id(memo), [])  # `deepcopy` keeps there the originals of all that it copies
     markers = {id(one): one for one in copied if _is_marker(one)}
     return copy.deepcopy(constant, markers) if markers else made
 
 
 def _is_marker(one: object) -> bool:
-    """Whether it has no state and compares by identity: all that there is to it is which object it is."""
+    """Whether the object has no state and compares by identity, so that a copy of it would be another marker."""
     kind = cast("Any", type(one))
     if kind.__eq__ is not object.__eq__ or kind.__reduce_ex__ is not object.__reduce_ex__:
         return False
@@ -27,22 +27,22 @@ def _is_marker(one: object) -> bool:
 
 
 def is_container(answer: object) -> bool:
-    """Whether a backend of a test answers with a copy of it; any other object may be one that the test looks at."""
+    """Whether a test backend answers with a copy of this. Any other object may be one that the test looks at."""
     return isinstance(answer, (list, dict, set, bytearray))
 
 
 def fresh_answer(answer: Any) -> Any:
-    """What a backend of a test answers: a list, dict, set or bytearray is a new one for each call."""
+    """The answer of a test backend: for a list, dict, set or bytearray a copy for each call, else the object itself."""
     return fresh(answer) if is_container(answer) else answer
 
 
 def copyable(constant: Any, rule: str, instead: str) -> Any:
-    """The constant, if it can be copied.
+    """Check that a constant can be copied, and return it.
 
     Args:
         constant: any object.
-        rule: what is made of it, as the beginning of an error.
-        instead: the right code, as its end.
+        rule: what copies the constant; the beginning of the error text.
+        instead: the right code; the end of the error text.
 
     Raises:
         ChainDefinitionError: it can't be copied.

@@ -1,4 +1,4 @@
-"""Deadline: an instant on some clock. The one thing about time that travels from run to run, and between services."""
+"""Deadline: an instant on a clock. Runs pass it to the runs inside them, and services to the services they call."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class HasItems(Protocol):
 
 
 Headers = Mapping[str, Any] | HasItems | Pairs
-"""The headers of a request: what the frameworks have, pairs as ASGI has them, or the environment of WSGI."""
+"""The headers of a request: a framework's object, pairs as in ASGI, or the environment of WSGI."""
 
 GRPC = "grpc-timeout"
 ENVOY = "x-envoy-expected-rq-timeout-ms"
 OWN = "x-deadline-ms"
 _WSGI = "HTTP_"
 AN_HOUR = 3600.0
-"""Seconds. An instant further back than this may be a number of milliseconds that was given for an instant."""
+"""Seconds. An instant longer ago than this may be a number of milliseconds given by mistake."""
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _GRPC_DIGITS = 8
-_MS_DIGITS = 15  # what a float holds exactly
+_MS_DIGITS = 15  # as many as a float holds exactly
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a header's name (RFC 9110)
 
 
@@ -48,7 +48,7 @@ def _instant(value: float) -> float:
 
 @frozen(repr=False)
 class Deadline:
-    """The instant ``at`` (seconds) of ``clock``. Every executor has its own clock, so an instant needs to name one.
+    """The instant ``at`` (seconds) of ``clock``. Every executor has its own clock, so an instant needs a clock.
 
     For "so many milliseconds from now" write ``Deadline.after(ms)``.
 
@@ -63,15 +63,15 @@ class Deadline:
 
     @classmethod
     def after(cls, ms: Duration) -> Deadline:
-        """The instant that lies ``ms`` milliseconds (or a ``timedelta``) ahead; 0 is already over."""
+        """The instant ``ms`` milliseconds (or a ``timedelta``) from now. 0 gives a deadline that has passed."""
         return cls(time.monotonic() + seconds(ms, "ms", zero=True))
 
     @classmethod
     def current(cls) -> Deadline:
-        """The earliest limit around the body that asks: what a run that begins there inherits.
+        """The earliest deadline or timeout around the function that calls this. A run that begins there inherits it.
 
-        Outside of any run no limit is open: ``remaining()`` of the deadline is ``inf`` and ``headers()`` is empty. So
-        a function that asks can also be called directly. In the body of an abandoned call it has passed.
+        Outside of a run there is no deadline: ``remaining()`` is ``inf`` and ``headers()`` is empty. So you can also
+        call such a function directly. In an abandoned call the deadline has passed.
 
         Example:
             >>> from rio_chain import Deadline, Task
@@ -98,24 +98,28 @@ class Deadline:
     def from_headers(
         cls, headers: Headers, *, default: Duration | None = None, cap: Duration | None = None, name: str = OWN
     ) -> Deadline | None:
-        """The deadline that a caller sent along. Of different headers the earliest counts.
+        """The deadline that a caller sent in the headers of its request.
+
+        If several headers have one, the earliest counts.
 
         It reads ``grpc-timeout`` (up to 8 digits and one of ``H M S m u n``), Envoy's
-        ``x-envoy-expected-rq-timeout-ms``, and ``name``, which holds milliseconds as Envoy's does. They say how long
-        is left, not when it ends, so call this as soon as the request is there.
+        ``x-envoy-expected-rq-timeout-ms``, and the header ``name``, which holds milliseconds as Envoy's does. These
+        headers give the time left, not the instant of the end. So call this as soon as the request arrives.
 
         Args:
-            headers: of the request that came in: those of your framework, pairs of names and values, or the
+            headers: of the incoming request: the object of your framework, pairs of names and values, or the
                 environment of WSGI (``request.META`` of Django).
-            default: milliseconds, or a ``timedelta``, where the caller sent none. Default: then this gives None.
-            cap: the most that a caller gets, in milliseconds or as a ``timedelta``. Default: what it asks for.
+            default: the time for a caller that sent no deadline, in milliseconds or as a ``timedelta``. With None, the
+                default, the result is None for such a caller.
+            cap: the most time that a caller gets, in milliseconds or as a ``timedelta``. Default: as much as the caller
+                asks for.
             name: a header of your own. Default ``x-deadline-ms``.
 
         Raises:
-            DeadlineHeaderError: one of these headers can't be read, or is there more than once. It is a
-                ``ValueError``. Answer with status 400.
-            ChainDefinitionError: ``headers``, ``default``, ``cap`` or ``name`` is none, or ``default`` is more than
-                ``cap``.
+            DeadlineHeaderError: one of these headers is malformed, or was sent more than once. It is a ``ValueError``.
+                Answer with status 400.
+            ChainDefinitionError: ``headers``, ``default``, ``cap`` or ``name`` is not valid, or ``default`` is more
+                than ``cap``.
 
         Example:
             >>> from rio_chain import Deadline
@@ -129,15 +133,14 @@ class Deadline:
             raise ChainDefinitionError(
                 f"`default` must be at most `cap`, which is {format_duration(most)}; got {format_duration(usual)}"
             )
-        readers = {_named(name).lower(): _of_milliseconds, ENVOY: _of_milliseconds, GRPC: _of_grpc}
-        lasts = [readers[key](key, value) for key, value in _sent(headers, readers).items()]
-        last = min(lasts) if lasts else usual
+        sent = seconds_sent(headers, (name, ENVOY, GRPC))
+        last = usual if sent is None else sent
         return None if last is None else cls(now + min(last, most))
 
     def headers(self, *, name: str = OWN) -> dict[str, str]:
-        """What is left of it, as headers for a request to the next service: ``name``, Envoy's and gRPC's.
+        """The time left, as headers for a request to the next service: ``name``, Envoy's and gRPC's.
 
-        There are none where nothing limits the run.
+        The dict is empty if there is no deadline.
 
         Args:
             name: a header of your own, in milliseconds. Default ``x-deadline-ms``.
@@ -152,7 +155,7 @@ class Deadline:
         return {name: str(left), ENVOY: str(left), GRPC: grpc}
 
     def remaining(self) -> float:
-        """Milliseconds left; negative when it is over, ``inf`` when there is no limit."""
+        """Milliseconds left. Negative if the deadline has passed, ``inf`` if there is none."""
         return math.inf if self.at == math.inf else milliseconds(self.at - self.clock())
 
     def on(self, clock: Callable[[], float]) -> float:
@@ -162,7 +165,7 @@ class Deadline:
     def __repr__(self) -> str:
         try:
             left = self.remaining() / 1000
-        except Exception:  # noqa: BLE001 - the clock of a loop that has ended, or a user's own
+        except Exception:  # noqa: BLE001 - the clock belongs to a loop that has ended, or to the user
             return f"Deadline(at={self.at})"
         if left == math.inf:
             return "Deadline(no limit)"
@@ -183,6 +186,17 @@ def _named(name: object) -> str:
     return name
 
 
+def seconds_sent(headers: object, names: Iterable[object]) -> float | None:
+    """The shortest remaining time in these headers, in seconds. None if none of them was sent.
+
+    Raises:
+        DeadlineHeaderError: one of them can't be read, or was sent more than once.
+        ChainDefinitionError: ``headers`` are not headers, or a name is not the name of a header.
+    """
+    readers = {key: _READERS.get(key, _of_milliseconds) for key in (_named(name).lower() for name in names)}
+    return min((readers[key](key, value) for key, value in _sent(headers, readers).items()), default=None)
+
+
 def _sent(headers: object, wanted: Iterable[str]) -> dict[str, Any]:
     """The values of these headers, each by its name in lower case."""
     names, found = frozenset(wanted), dict[str, Any]()
@@ -201,14 +215,14 @@ def _sent(headers: object, wanted: Iterable[str]) -> dict[str, Any]:
         values = cast("Iterable[Any]", several if isinstance(several, (list, tuple)) else (several,))
         for value in values:
             if key in found or (isinstance(value, (str, bytes)) and "," in _text(value)):
-                # a server or proxy joins the values by a comma
+                # a server or proxy joins several values with a comma
                 raise DeadlineHeaderError(key, "must be sent at most once", short_repr(value))
             found[key] = value
     return found
 
 
 def _header_name(key: str | bytes) -> str:
-    """In lower case; that of WSGI, ``HTTP_X_DEADLINE_MS``, as it was sent."""
+    """The name in lower case. A name of WSGI, such as ``HTTP_X_DEADLINE_MS``, becomes the name that was sent."""
     name = _text(key)
     return (name.removeprefix(_WSGI).replace("_", "-") if name.startswith(_WSGI) else name).lower()
 
@@ -217,26 +231,34 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
+def _stripped(value: object) -> str:
+    """Remove the blanks around the value of a header, but no line breaks: these could be an injected header."""
+    return _text(value).strip(" \t") if isinstance(value, (str, bytes)) else ""
+
+
 def _digits(value: str, most: int) -> bool:
     return value.isascii() and value.isdigit() and len(value) <= most
 
 
 def _of_grpc(name: str, value: object) -> float:
-    text = _text(value).strip() if isinstance(value, (str, bytes)) else ""
+    text = _stripped(value)
     if text[-1:] not in _GRPC_UNITS or not _digits(text[:-1], _GRPC_DIGITS):
         raise DeadlineHeaderError(name, "must be up to 8 digits and one of H M S m u n", short_repr(value))
     return int(text[:-1]) * _GRPC_UNITS[text[-1]]
 
 
 def _of_milliseconds(name: str, value: object) -> float:
-    text = _text(value).strip() if isinstance(value, (str, bytes)) else ""
+    text = _stripped(value)
     if not _digits(text, _MS_DIGITS):
         raise DeadlineHeaderError(name, "must be a whole number of milliseconds", short_repr(value))
     return int(text) / 1000
 
 
+_READERS = {GRPC: _of_grpc}
+
+
 def deadline_of(value: Deadline | Duration | None, clock: Callable[[], float] = time.monotonic) -> Deadline | None:
-    """What a user may write for ``deadline=``: an instant, or milliseconds (a ``timedelta``) from now on ``clock``."""
+    """Read ``deadline=``: a Deadline, or milliseconds (a ``timedelta``) from now on ``clock``."""
     if value is None or isinstance(value, Deadline):
         return value
     return Deadline(clock() + seconds(value, "deadline", zero=True), clock)

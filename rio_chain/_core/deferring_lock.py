@@ -1,4 +1,4 @@
-"""A lock for decisions that code may come back into: in a finaliser, or in a signal handler."""
+"""A lock that a finaliser or signal handler may re-enter. It defers re-entrant work until the holder finishes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
 
 PAUSE = 2e-5
-"""Seconds."""
+"""Seconds between two attempts to acquire the lock."""
 
 
 Ts = TypeVarTuple("Ts")
@@ -21,26 +21,27 @@ T = TypeVar("T")
 
 
 def acquire_by_polling(lock: threading.RLock) -> None:
-    """Acquire a lock that another thread holds, for a moment, and never without the GIL.
+    """Acquire a lock that another thread holds for a moment, without ever waiting for it with the GIL released.
 
-    Who waits in ``acquire`` may get the lock and then have to wait for the GIL, while the one who has that waits for
-    the lock. Once threads do so in turn, they go on: each acquisition changes threads, and takes ten times as long.
+    A thread that waits in ``acquire`` may get the lock and must then wait for the GIL, while the thread that has the
+    GIL waits for the lock. Once two threads alternate in this way, they continue to: each acquisition then switches
+    threads, and takes ten times as long.
 
-    Not for the main thread: a Ctrl-C may come between ``acquire`` and what follows.
+    Do not call it on the main thread: a Ctrl-C may arrive between ``acquire`` and the code after it.
     """
     while not lock.acquire(blocking=False):
         time.sleep(PAUSE)
 
 
 class DeferringLock:
-    """A lock for decisions. What a thread comes back in with, while it decides, can be put aside and is done after.
+    """A lock for decisions. Work that the same thread begins during a decision can be deferred until the decision ends.
 
-    An exception may arrive between any two statements: from a signal handler, near the recursion limit, where memory
-    ends. A decision that it left half made is *torn*. ``mend`` puts that right, at once or, where the same exception
-    comes again, before the next decision.
+    An exception may arrive between any two statements: from a signal handler, near the recursion limit, or when memory
+    is exhausted. A decision that it interrupts may be half done; it is called *torn*. ``mend`` repairs it, at once or,
+    if the same exception is raised again, before the next decision.
 
-    No context manager: an interruption may come at the beginning of each function that is written in Python, also of an
-    ``__exit__``, and then the lock would never be released. Only those of the lock itself can't be interrupted.
+    This is not a context manager. An exception may arrive at the beginning of every Python function, also of
+    ``__exit__``, and the lock would then never be released. Only the methods of the built-in lock can't be interrupted.
 
     Example:
         >>> lock, order = DeferringLock(), []
@@ -54,17 +55,19 @@ class DeferringLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._owner = 0  # the thread that decides
-        self._inside = 0  # decisions under way; more than one when it came back in
-        self.torn = False  # a decision was interrupted; whoever sees that it must be mended sets it, too
+        self._owner = 0  # the thread that is making a decision
+        self._inside = 0  # decisions in progress; more than one after a re-entrant call
+        self.torn = False  # a decision was interrupted; the owner sets it too, when it finds something to mend
         self._deferred: deque[_Deferred] = deque()
-        self._clearing = threading.Lock()  # one thread at a time does what was put aside
+        self._clearing = threading.Lock()  # only one thread at a time runs the deferred work
         after_fork(self._renew)
 
     def decide(self, decision: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call it while no other thread decides. It may not wait, nor call what does not belong to the lock's owner.
+        """Call ``decision`` while no other thread decides.
 
-        It raises nothing of its own: whatever comes out of it is an interruption.
+        It must not wait, and may call only code of the lock's owner.
+
+        A decision raises no exception of its own, so every exception in it is an interruption.
         """
         if self._inside:
             self._wait()
@@ -83,7 +86,7 @@ class DeferringLock:
                     try:
                         if self.torn and self._inside == 1:
                             self._mend()
-                    finally:  # near the recursion limit not even the call above can be made
+                    finally:  # near the recursion limit even the call above may fail
                         self._inside -= 1
         finally:
             if self._deferred:
@@ -91,47 +94,50 @@ class DeferringLock:
         return got
 
     def settle(self) -> None:
-        """Mend now what is torn; what interrupts that is raised, and the next decision does it."""
+        """Mend now what is torn. An interruption of that is raised, and the next decision mends instead."""
         if self.torn:
             self.decide(_nothing)
 
     def mend(self) -> None:
-        """Put right what a decision that was interrupted may have left half done. It may be called again."""
+        """Repair what an interrupted decision may have left half done. It may be called more than once."""
 
     def _mend(self) -> None:
         self.torn = False
         try:
             surely(self.mend)
-        except BaseException:  # noqa: BLE001 - the next decision does it; what interrupted the last one goes on
+        except BaseException:  # noqa: BLE001 - the next decision mends; the earlier interruption is raised already
             self.torn = True
 
     def _renew(self) -> None:
-        """In a forked child: a decision of another thread is never completed. This one's own goes on."""
+        """In a forked child, drop the decision of another thread, which will never complete.
+
+        Its own decision goes on.
+        """
         if self._inside and self._owner == get_ident():
             return
         self.torn = self.torn or self._inside > 0
         self._lock, self._inside, self._clearing = threading.RLock(), 0, threading.Lock()
 
     def _wait(self) -> None:
-        """Until no other thread decides: as ``acquire_by_polling`` does, and for its reason."""
+        """Wait until no other thread decides. It polls for the same reason as ``acquire_by_polling``."""
         while self._inside and self._owner != get_ident():
             time.sleep(PAUSE)
 
     def defer(self, work: Callable[[], None]) -> bool:
-        """Whether we came back in while a decision is being made; then the work is done after it."""
+        """Whether this thread is inside a decision. If it is, ``work`` runs after the decision."""
         if not self._inside or self._owner != get_ident():
             return False
         self.after(work)
         return True
 
     def after(self, work: Callable[[], None]) -> None:
-        """Do this when the decision under way is complete. An interruption may have it done twice."""
+        """Run ``work`` when the decision in progress is complete. After an interruption it may run twice."""
         self._deferred.append(_Deferred(work))
 
     def _run_deferred(self) -> None:
-        """One after the other, not one in the other: a collector may have found thousands.
+        """Run the deferred work in a loop, not recursively: a garbage collection may have found thousands of objects.
 
-        Each stays in the line until it is done, so that an interruption loses none.
+        Each item stays in the queue until it is done, so an interruption loses none.
         """
         interruption: BaseException | None = None
         clearing = self._clearing
@@ -142,7 +148,7 @@ class DeferringLock:
                     try:
                         later.work()
                     except RecursionError:
-                        raise  # the next decision has more room
+                        raise  # the next decision has more stack left
                     except BaseException as error:  # noqa: BLE001 - raised when all is done
                         later.tries -= 1
                         if later.tries:
@@ -157,7 +163,7 @@ class DeferringLock:
 
 
 class _Deferred:
-    """Work that was put aside, and how often it may be begun."""
+    """Deferred work, and how many attempts it has left."""
 
     __slots__ = ("tries", "work")
 
@@ -167,4 +173,4 @@ class _Deferred:
 
 
 def _nothing() -> None:
-    """No decision; it lets mend what is torn."""
+    """Decide nothing: the call only mends what is torn."""

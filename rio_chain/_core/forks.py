@@ -1,11 +1,11 @@
-"""What a forked process makes new.
+"""Renews objects and modules in a forked process.
 
-A fork copies all objects, and of the threads only the one that forks. So in the child a lock that another thread held
-is never released, what that thread was about to change stays half changed, and the permit of its call is never given
-back. Each object and module that outlives a run says here what is to be done about that. It is done once, in the child,
-before the fork returns there; nothing looks for forks at any other time.
+A fork copies all objects, but only the thread that forks. So in the child a lock that another thread held is never
+released, a change that the thread was making stays half done, and the permit of its call is never given back. Each
+object and module that outlives a run registers here how to repair that. The repair runs once, in the child, before
+``fork`` returns there. Nothing checks for forks at any other time.
 
-What belongs to one run, such as the lock of a race, is not made new: that run goes on in the parent alone.
+What belongs to one run, such as the lock of a race, is not renewed, because the run continues in the parent only.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ from typing import Any
 from weakref import ref
 
 PATIENCE = 5.0
-"""Seconds that a fork waits for another thread to import one of our modules."""
+"""The most seconds that a fork waits for another thread to finish an import of one of our modules."""
 _functions: list[Callable[[], None]] = []
 _methods: dict[ref[Any], Callable[[Any], None]] = {}
 _kept: list[Any] = []
 
 
 def after_fork(renew: Callable[[], None]) -> None:
-    """Call this in every forked child. A method does not keep its object alive, and is called as long as that lives."""
-    if isinstance(renew, MethodType):  # no WeakMethod: that of Python 3.13.0 complains when the interpreter exits
+    """Call ``renew`` in every forked child.
+
+    A method does not keep its object alive, and is called while that exists.
+    """
+    if isinstance(renew, MethodType):  # no WeakMethod: in Python 3.13.0 it prints an error when the interpreter exits
         _methods[ref(renew.__self__, _methods.pop)] = renew.__func__
     else:
         _functions.append(renew)
 
 
 def renewed(lock: threading.RLock) -> threading.RLock:
-    """In the child: the lock, if it is free or the thread that forked holds it, else a new one."""
+    """In the child: the lock if it is free or held by the thread that forked, else a new one."""
     if not lock.acquire(blocking=False):
         return threading.RLock()
     lock.release()
@@ -43,14 +46,14 @@ def renewed(lock: threading.RLock) -> threading.RLock:
 
 
 def keep_alive(thing: object) -> None:
-    """In the child: what belongs to runs of the parent is never collected, as that would run their clean-ups here."""
+    """In the child, keep an object of a run of the parent: if it were collected, its clean-up would run here."""
     _kept.append(thing)
 
 
 def _in_child() -> None:
     for renew in _functions:
         renew()
-    for owner in list(_methods):  # not its items, whose tuples may start a collection that takes some away
+    for owner in list(_methods):  # not `items()`: its tuples may start a garbage collection that removes entries
         thing, method = owner(), _methods.get(owner)
         if thing is not None and method is not None:
             method(thing)
@@ -63,7 +66,7 @@ def _importing() -> bool:
 
 
 def _wait_for_imports() -> None:
-    """Before a fork: Python does not free the import lock of a module in the child, where nobody would finish it."""
+    """Before a fork, wait for imports: in the child the import lock of a half-imported module is never released."""
     until = time.monotonic() + PATIENCE
     while _importing() and time.monotonic() < until:
         time.sleep(0.001)

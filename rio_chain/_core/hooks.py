@@ -1,4 +1,4 @@
-"""What the data below asks of the layers above it: to be run, drawn and shown.
+"""The interface between data and the layers above that run, draw and show it.
 
 A ``Request``, a ``Plan`` or an ``Outcome`` is data, and its module imports nothing that runs or draws. Its ``.run()``
 or ``.svg()`` calls ``facade``: the module ``rio_chain._facade``, which ``rio_chain/__init__.py`` installs.
@@ -35,17 +35,17 @@ class RunInPlace(Protocol):
     def __call__(
         self, request: Request[Any], deadline: Deadline | Duration | None = None, /
     ) -> Coroutine[Any, Any, Outcome[Any]]:
-        """Call it there, and await what it gives."""
+        """Call it in that task, and await the result."""
         ...
 
 
 class Facade(Protocol):
-    """The interface of ``rio_chain/_facade.py``. A run is given as a function, so that it costs no frame of its own."""
+    """The interface of ``rio_chain/_facade.py``. It returns functions that run, so a run has no extra stack frame."""
 
     def blocking_run(
         self, *, live: bool
     ) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
-        """What ``Request.run`` calls; ``live`` shows the tasks meanwhile."""
+        """What ``Request.run`` calls. ``live`` shows the tasks while they run."""
         ...
 
     def run_in_place(self) -> RunInPlace:
@@ -65,11 +65,11 @@ class Facade(Protocol):
         ...
 
     def inherited_deadline(self) -> Deadline | None:
-        """What ``Deadline.current`` gives, if there is a limit."""
+        """What ``Deadline.current`` returns if there is a limit, else None."""
         ...
 
     def followed(self, ticket: Ticket[Any], /) -> AbstractContextManager[Callable[[], object]]:
-        """Show the run of a ticket that has not begun. Gives what waits for its answer."""
+        """Show the run of a ticket that has not begun. Gives a function that waits for its answer."""
         ...
 
     def progress(self, inputs: Iterable[Any], /) -> Progress:
@@ -77,7 +77,7 @@ class Facade(Protocol):
         ...
 
     def watch(self, watched: WatchedBalancer, limit: float, /) -> None:
-        """As ``Balancer.watch``, for so many seconds."""
+        """As ``Balancer.watch``, for this many seconds."""
         ...
 
     def mime_bundle(
@@ -107,6 +107,6 @@ facade: Facade
 
 
 def install(installed: Facade) -> None:
-    """Say what the data below calls."""
+    """Set the facade that data calls."""
     global facade  # noqa: PLW0603 - set once, when rio_chain is imported
     facade = installed

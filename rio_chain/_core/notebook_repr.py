@@ -1,4 +1,4 @@
-"""What notebooks show of an object, and how a picture of it is had. ``show`` makes the pictures."""
+"""What notebooks show of an object, and its picture. The package ``inspect`` makes both."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class NotebookRepr:
-    """The root of what a notebook shows as more than its repr."""
+    """The base class of objects for which a notebook shows more than the repr."""
 
     __slots__ = ()
 
     def _repr_mimebundle_(
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> dict[str, str]:
-        """What IPython asks for. It never raises: whoever looks at an object wants to see something."""
+        """Called by IPython. It never raises: if the picture fails, it gives the default repr."""
         try:
             return hooks.facade.mime_bundle(self, include, exclude)
         except Exception:  # noqa: BLE001
@@ -29,14 +29,14 @@ class NotebookRepr:
 
 
 class Renderable(NotebookRepr):
-    """The root of what has a plan, and therefore a picture."""
+    """The base class of objects with a plan, and therefore a picture."""
 
     __slots__ = ()
 
     def svg(self) -> Svg:
-        """Its picture: the chain with its policies; of an Outcome, with what became of each task on it.
+        """The picture: the chain with its policies, and for an Outcome also the result of each task.
 
-        In a notebook the value shows as the picture; ``str()`` of it is the text of an SVG document, which loads
+        A notebook displays the value as a picture. ``str()`` of it is the text of an SVG document. The document loads
         nothing, runs nothing, and takes its colours from the page around it.
 
         Example:
@@ -47,10 +47,10 @@ class Renderable(NotebookRepr):
         return hooks.facade.svg(self)
 
     def save(self, path: str | Path) -> Path:
-        r"""Write it to a file. What is written is said by the suffix; gives the path.
+        r"""Write it to a file and return the path. The suffix selects the form.
 
-        ``.svg`` is the picture, ``.html`` a page with all there is to see, ``.mmd`` a Mermaid flowchart, ``.txt`` the
-        text: of a chain its tree, of an Outcome its summary. Overwrites.
+        ``.svg`` is the picture, ``.html`` a page with everything, ``.mmd`` a Mermaid flowchart. ``.txt`` is text: the
+        tree of a chain, or the summary of an Outcome. An existing file is overwritten.
 
         Raises:
             UsageError: another suffix.

@@ -1,4 +1,4 @@
-"""Pickling: functions, arguments and answers for the processes of lanes, and Outcomes. No other file imports pickle."""
+"""Pickles functions, arguments and answers for lanes, and Outcomes. No other file imports pickle."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, cast
 
 
 class TooLarge(Exception):
-    """A pickle grew beyond the size that it may have."""
+    """A pickle is larger than allowed."""
 
 
 class _Bounded:
-    """What a pickler writes into. It refuses what would make it larger than ``most`` bytes."""
+    """The stream that a pickler writes to. It raises ``TooLarge`` beyond ``most`` bytes."""
 
     def __init__(self, most: int) -> None:
         self.stream = io.BytesIO()
         self._left = most
 
     def write(self, data: Any) -> int:
-        """As that of a file."""
+        """As ``write`` of a file."""
         self._left -= memoryview(data).nbytes
         if self._left < 0:
             raise TooLarge
@@ -35,25 +35,25 @@ Replaced = Callable[[object], Any]
 
 
 class _Plain(pickle.Pickler):
-    """Refuses what pickle would take by a name that means something else in the other process."""
+    """Refuses functions and classes whose names mean something else in the other process."""
 
     replaced: Replaced | None = None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Called for what is not a plain value."""
+        """Called by pickle for each object that is not a plain value."""
         instead = None if self.replaced is None else self.replaced(obj)
         if instead is not None:
             return instead
         if isinstance(obj, (type, FunctionType)) and obj.__module__ == "__main__":
-            raise pickle.PicklingError(f"{obj.__qualname__} is defined in __main__, which is another there")
+            raise pickle.PicklingError(f"{obj.__qualname__} is defined in __main__, which is another module there")
         return NotImplemented
 
 
 def dumps(value: object, most: int = sys.maxsize, replaced: Replaced | None = None) -> bytes:
-    """Pickle by name what has a name that holds everywhere, the rest with cloudpickle; ``most`` bytes at most.
+    """Pickle with pickle if every name in it means the same in each process, else with cloudpickle.
 
     Raises:
-        TooLarge: it takes more bytes than that. Nothing beyond them is kept.
+        TooLarge: it needs more than ``most`` bytes.
         Exception: whatever pickling raises.
     """
     stream = _Bounded(most)
@@ -67,7 +67,7 @@ def dumps(value: object, most: int = sys.maxsize, replaced: Replaced | None = No
         try:
             by_value = importlib.import_module("cloudpickle")
         except ImportError:
-            hint = "; `pip install rio-chain[lanes]` brings cloudpickle, which carries functions of notebooks and more"
+            hint = "; `pip install rio-chain[lanes]` adds cloudpickle, which can pickle functions of notebooks and more"
             raise pickle.PicklingError(f"{error}{hint}") from error
         stream = _Bounded(most)
         if replaced is None:
@@ -92,17 +92,20 @@ def _by_value(pickler: Any, replaced: Replaced) -> Any:
 
 
 def plain_dumps(value: object) -> bytes:
-    """Pickle as Python does: for what is made of bytes, strings and numbers, or is known to be picklable."""
+    """Pickle as Python does. For bytes, strings and numbers, and for objects that are known to be picklable."""
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:
-    """Unpickle what a process of a lane, or whoever started it, has sent. Raises whatever unpickling raises."""
-    return pickle.loads(data)  # noqa: S301 - a whole message of the other end, see lane_pipe
+    """Unpickle a message from the process of a lane, or from the process that started it.
+
+    Raises what unpickling does.
+    """
+    return pickle.loads(data)  # noqa: S301 - a whole message of the other end, see lanes/_pipe.py
 
 
 class LeftOut:
-    """Stands for what could not be pickled: a lambda, a lock, an open connection. It says what that was."""
+    """Replaces an object that could not be pickled: a lambda, a lock, an open connection. Its repr names it."""
 
     def __init__(self, name: str, kind: str) -> None:
         self.__name__ = name
@@ -127,7 +130,7 @@ class LeftOut:
 
 
 class _Tolerant(pickle.Pickler):
-    """Puts something else in the place of what can't be pickled. ``incomplete``: it has done so."""
+    """Replaces objects that can't be pickled. ``incomplete`` is True once it has replaced one."""
 
     def __init__(self, stream: io.BytesIO, replaced: Callable[[object], Any]) -> None:
         super().__init__(stream, pickle.HIGHEST_PROTOCOL)
@@ -136,7 +139,7 @@ class _Tolerant(pickle.Pickler):
         self.incomplete = False
 
     def reducer_override(self, obj: Any) -> Any:
-        """Called for what is not a plain value."""
+        """Called by pickle for each object that is not a plain value."""
         instead = self._replaced(obj)
         if instead is not None:
             return instead
@@ -148,17 +151,17 @@ class _Tolerant(pickle.Pickler):
             return self._left_out(type(obj).__qualname__, "an object of")
         named: tuple[Any, ...] = (
             () if isinstance(made, str) else (made[0], *made[1][:1])
-        )  # what makes it, of which class
+        )  # the function that makes it, and the class
         if all(self._is_known(one) for one in named if isinstance(one, (type, FunctionType))):
             return NotImplemented
         return self._left_out(type(obj).__qualname__, "an object of")
 
     def _is_known(self, named: type[Any] | FunctionType) -> bool:
-        """Whether it can be found by its name."""
+        """Whether pickle can find it by its name."""
         if named not in self._known:
             try:
                 pickle.dumps(named)
-            except Exception:  # noqa: BLE001 - one of a function, or of a module that is gone
+            except Exception:  # noqa: BLE001 - it is local to a function, or its module is gone
                 self._known[named] = False
             else:
                 self._known[named] = True
@@ -170,11 +173,11 @@ class _Tolerant(pickle.Pickler):
 
 
 def tolerant_dumps(value: object, replaced: Callable[[object], Any]) -> tuple[bytes, bool]:
-    """Pickle a value with ``LeftOut`` in the place of what can't be; whether that was needed.
+    """Pickle a value with ``LeftOut`` in place of what can't be pickled. Also returns whether anything was replaced.
 
     Args:
         value: what to pickle.
-        replaced: gives for an object how else to make it again, as ``__reduce__`` does; None leaves it as it is.
+        replaced: returns for an object how to make it again, as ``__reduce__`` does; None leaves it unchanged.
     """
     stream = io.BytesIO()
     pickler = _Tolerant(stream, replaced)
@@ -183,7 +186,7 @@ def tolerant_dumps(value: object, replaced: Callable[[object], Any]) -> tuple[by
 
 
 def survives(value: object) -> bool:
-    """Whether a value can be pickled, and made again from that, as one of its class."""
+    """Whether a value can be pickled, and unpickled as an object of the same class."""
     try:
         return type(loads(plain_dumps(value))) is type(value)
     except Exception:  # noqa: BLE001 - a user's own way of pickling may raise anything

@@ -1,6 +1,6 @@
-"""Quantiles of values that are already in order. Plain Python: it is there without numpy.
+"""Quantiles of sorted values, in plain Python, so that they work without numpy.
 
-``simulation`` takes those of weighted values, and how sure they are, from numpy and scipy.
+``simulation`` uses numpy and scipy for quantiles of weighted values and their confidence intervals.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def nearest_rank(q: float, count: int) -> int:
-    """Which of so many values in order is the quantile, counted from 0: as many as ``q`` says do not exceed it.
+    """The index of the quantile among ``count`` sorted values: a share of ``q`` of them is at most as large.
 
     The method is ``inverted_cdf`` of ``numpy.quantile``.
 
@@ -22,12 +22,12 @@ def nearest_rank(q: float, count: int) -> int:
 
 
 def quantile(ordered: Sequence[float], q: float, *, interpolate: bool = False) -> float:
-    """The quantile of values in order: that of the nearest rank.
+    """The quantile of sorted values, by nearest rank.
 
     Args:
         ordered: from the least to the greatest; one or more.
         q: from 0 to 1.
-        interpolate: take a value between two neighbours in proportion, as the method ``linear`` of ``numpy.quantile``.
+        interpolate: interpolate between the two neighbours, as the method ``linear`` of ``numpy.quantile``.
 
     Example:
         >>> quantile([1.0, 2.0, 4.0, 8.0], 0.5), quantile([1.0, 2.0, 4.0, 8.0], 0.5, interpolate=True)

@@ -1,8 +1,8 @@
-"""The signature of a function, and with how many arguments it can be called.
+"""The signature of a function, and how many arguments it takes.
 
-Python 3.14 evaluates annotations when somebody asks for them, as ``inspect.signature`` does. That raises whatever the
-annotation raises: a NameError for a name that is imported for type checkers only. A signature is needed here for its
-parameters alone, so the annotations are then left out.
+Python 3.14 evaluates annotations only when they are read, as ``inspect.signature`` does. That can raise any error, such
+as a NameError for a name that is imported for type checkers only. rio_chain needs only the parameters, so it then reads
+the signature without annotations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Arity:
     keywords: bool = False
 
     def takes(self, count: int) -> bool:
-        """Whether that many positional arguments, and nothing else, make a call."""
+        """Whether it can be called with ``count`` positional arguments and nothing else."""
         return self.least <= count <= self.most and not self.keywords
 
 
@@ -35,7 +35,10 @@ ANYTHING = Arity()
 
 
 def arity(fn: Callable[..., Any]) -> Arity:
-    """Judged by what is really called, not by what it wraps. A builtin that tells nothing takes anything."""
+    """How many arguments the callable itself takes, not a function that it wraps.
+
+    If Python does not know, any number.
+    """
     given = 0
     plain: object = fn
     if isinstance(fn, MethodType):
@@ -55,7 +58,7 @@ def arity(fn: Callable[..., Any]) -> Arity:
 
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature of the call itself, or None where Python knows none (some builtins).
+    """The signature of the callable itself, or None if Python has none (some builtins).
 
     Args:
         fn: a function, a class, or another object that can be called.
@@ -93,6 +96,6 @@ def without_annotations(fn: object) -> Callable[..., Any] | None:
     elif isinstance(fn, type):
         called = getattr(fn, "__init__", None)
     else:
-        called = getattr(type(fn), "__call__", None)  # noqa: B004 - what runs when it is called
+        called = getattr(type(fn), "__call__", None)  # noqa: B004 - the function that a call runs
     inner = without_annotations(called) if isinstance(called, FunctionType) else None
     return None if inner is None else MethodType(inner, bound)

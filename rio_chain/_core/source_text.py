@@ -1,4 +1,4 @@
-"""How functions and constants are written in source: in the repr of a chain, and in what policies say of themselves."""
+"""Functions and constants as source code: for the repr of a chain, and for the texts of policies."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ from rio_chain._core.units import escape_nonprintable
 
 
 class Wrapper:
-    """A callable of ours around a function, ``fn``. It goes by the name of that function."""
+    """A callable of ours that wraps a function, ``fn``. It has the name of that function."""
 
     __slots__ = ()
     fn: Callable[..., Any]
     form: ClassVar[str] = "{}"
-    """How it is written around the name of the function."""
+    """A format for the source: how it is written around the name of the function."""
 
     @property
     def named_after(self) -> object:
-        """Whose name it shows under."""
+        """The object that gives its name."""
         return self.fn
 
     def source(self, name: str) -> str:
-        """The source of it, given the name of the function."""
+        """Its source code, given the name of the function."""
         return self.form.format(name)
 
 
 def wrapped(fn: object) -> object:
-    """What a ``partial``, or an object of ours, is made of; None: it is the function itself."""
+    """The function inside a ``partial`` or a Wrapper; None if ``fn`` is neither."""
     if isinstance(fn, partial):
         return fn.func
     return fn.fn if isinstance(fn, Wrapper) else None
 
 
 def name_of(fn: object) -> str:
-    """The name a function shows under: its own, that of what a ``partial`` wraps, of a callable object its type's."""
+    """The name to show: the function's own.
+
+    A ``partial`` has that of its function, a callable object that of its type.
+    """
     while (inner := fn.named_after if isinstance(fn, Wrapper) else wrapped(fn)) is not None:
         fn = inner
     name = getattr(fn, "__name__", None)
@@ -46,12 +49,12 @@ def name_of(fn: object) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name as it can stand in source; what is no letter, digit or underscore is made one."""
+    """The name as an identifier: each character other than a letter, digit or underscore becomes an underscore."""
     return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def constant_source(constant: object) -> str:
-    """A constant as source of printable ASCII; of what can't say what it is, the type."""
+    """A constant as source of printable ASCII; its type if its repr raises."""
     try:
         return escape_nonprintable(repr(constant))
     except Exception:  # noqa: BLE001 - a user's broken __repr__ must not break ours
@@ -59,13 +62,13 @@ def constant_source(constant: object) -> str:
 
 
 def fn_source(fn: object) -> str:
-    """The name that a function goes by in source."""
+    """A function as source code."""
     name = identifier(name_of(fn))
     return fn.source(name) if isinstance(fn, Wrapper) else name
 
 
 def on_source(which: object) -> str:
-    """An ``on=`` as source: a class, a tuple of them, or a function."""
+    """An ``on=`` as source code: a class, a tuple of classes, or a function."""
     if not isinstance(which, tuple):
         return fn_source(which)
     inside = ", ".join(fn_source(error) for error in cast("tuple[object, ...]", which))

@@ -1,4 +1,4 @@
-"""Where a coroutine that is suspended has come to."""
+"""Finds where a suspended coroutine is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from types import FrameType
 from typing import Any
 
 DRIVEN = "driven_coroutine"
-"""The variable of a generator that makes each step of another coroutine itself, and so does not await it."""
+"""The name of a variable. A generator that drives another coroutine by hand, without awaiting it, keeps it there."""
 
 
 def frames_of(coroutine: Any) -> list[FrameType]:
-    """The frames of what is suspended, the outermost first."""
+    """The frames of a suspended coroutine, the outermost first."""
     frames: list[FrameType] = []
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)

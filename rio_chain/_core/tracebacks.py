@@ -1,9 +1,9 @@
-"""The tracebacks of errors that are kept: they name places in the code, and hold no frames.
+"""Tracebacks of kept errors: they name places in the code, but hold no frames of calls.
 
-A frame holds the arguments and variables of its function, and from Python 3.12 on the frames of all that called it. An
-error in an Outcome would keep all of them, and with them the Outcome itself, if the caller has that in a variable: a
-cycle that only the collector frees. So each entry of a kept traceback gets a frame that knows its code and nothing
-else. What is printed of it is the same.
+A frame holds the arguments and variables of its function, and from Python 3.12 on the frames of its callers. An error
+in an Outcome would keep all of them alive. If the caller has the Outcome in a variable, that is a cycle, which only the
+garbage collector frees. So each entry of a kept traceback gets a new frame that has the code and nothing else. The
+traceback prints the same.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from rio_chain.errors import BridgeFailed, CallbackFailed
 
 E = TypeVar("E", bound=BaseException)
 
-# pathlib costs an import more
+# importing pathlib would take longer
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 _MOST = 1_000
-"""Functions whose frames are kept for the next error that was raised there."""
+"""How many frames are cached, one for each function, for the next error that is raised there."""
 _ABOUT = ("__name__", "__file__", "__loader__", "__spec__")
-"""What printing a traceback needs to know of a module."""
+"""The globals of a module that printing a traceback needs."""
 
-# A class of errors may have properties of these names, or be frozen.
+# An error class may define properties of these names, or be frozen, so use those of BaseException.
 _traceback_of: Callable[[BaseException], TracebackType | None] = vars(BaseException)["__traceback__"].__get__
 _cause_of: Callable[[BaseException], BaseException | None] = vars(BaseException)["__cause__"].__get__
 _context_of: Callable[[BaseException], BaseException | None] = vars(BaseException)["__context__"].__get__
 
 
 class _Names(dict[str, Any]):
-    """The globals of a frame that is made in place of another one; their type tells these frames apart."""
+    """The globals of a replacement frame. Their type identifies such frames."""
 
 
 _known: dict[int, tuple[CodeType, FrameType]] = {}
 
 
 def drop_frames(error: object) -> None:
-    """Make the traceback of an error, and those of all errors that it holds, one that keeps no frames.
+    """Replace the traceback of an error, and of all errors that it holds, by one that keeps no frames of calls.
 
-    The frames of rio_chain that it begins with are left out, unless there are no others.
+    Leading frames of rio_chain are left out, unless there are no others.
     """
     found = _dropped(error)
     if found is None:
@@ -54,13 +54,16 @@ def drop_frames(error: object) -> None:
 
 
 def _dropped(error: object) -> list[object] | None:
-    """Do so for one error, and give those that it holds; None: there are none, or they were looked at before."""
+    """Drop the frames of one error, and return the errors that it holds.
+
+    None: there are none, or this was done before.
+    """
     if not isinstance(error, BaseException):
         return None
     traceback = _traceback_of(error)
     if traceback is not None:
         if type(traceback.tb_frame.f_globals) is _Names:
-            return None  # it was not raised since
+            return None  # it has not been raised again since
         BaseException.with_traceback(error, _without_frames(traceback))
     cause, context = _cause_of(error), _context_of(error)
     if isinstance(error, BaseExceptionGroup):
@@ -138,7 +141,7 @@ def _frame_for(frame: FrameType) -> FrameType:
         co_name=code.co_name,
         co_qualname=code.co_qualname,
         co_firstlineno=code.co_firstlineno,
-        co_linetable=code.co_linetable,  # where the line, and the part of it, comes from that is marked
+        co_linetable=code.co_linetable,  # gives the line, and the part of it to mark
     )
     names = _Names((name, frame.f_globals[name]) for name in _ABOUT if name in frame.f_globals)
     made: FrameType = FunctionType(same, names)().gi_frame

@@ -1,10 +1,12 @@
-"""What is done with an error that nobody else handles, and with a step that must not fail."""
+"""Handles errors that nothing else handles, and steps that must not fail."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,16 +16,22 @@ _PAUSES = 0.0, 0.001, 0.01
 
 
 def report_unhandled(error: BaseException) -> None:
-    """Hand ``threading.excepthook`` an error that has nowhere else to go; never raises."""
+    """Pass an error that nothing else handles to ``threading.excepthook``. Never raises.
+
+    Python's own hook ignores ``SystemExit``, by which a thread ends itself. Here no thread ends, so it is shown.
+    """
     with contextlib.suppress(BaseException):
-        args = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(args))
+        hook, thread = threading.excepthook, threading.current_thread()
+        hook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+        if type(error) is SystemExit and hook is threading.__excepthook__ and sys.stderr is not None:
+            sys.stderr.write(f"Exception in thread {thread.name}:\n")
+            traceback.print_exception(error)
 
 
 def call_once(cell: list[Callable[[], object]]) -> None:
-    """Take a user's callback out of its cell and call it. An error that it raises is reported, and goes no further.
+    """Take a user's callback out of its cell and call it. An error of the callback is reported and not raised.
 
-    An empty cell does nothing, so this may be called again, and by several threads at once.
+    If the cell is empty it does nothing, so several threads may call this, and more than once.
     """
     try:
         callback = cell.pop()
@@ -31,14 +39,15 @@ def call_once(cell: list[Callable[[], object]]) -> None:
         return
     try:
         callback()
-    except BaseException as error:  # noqa: BLE001 - others wait for the same event, on a loop that must go on
+    except BaseException as error:  # noqa: BLE001 - the other waiters of this event must still be woken
         report_unhandled(error)
 
 
 def surely(act: Callable[[], T]) -> T:
-    """Do it, again where that is interrupted or the system has no memory: somebody waits for it and for nothing else.
+    """Call ``act`` until it succeeds: again if an exception interrupts it or memory is short. A waiter depends on it.
 
-    What interrupted it, such as the time limit that a signal handler raises, is raised when it is done.
+    If an exception interrupted it, such as a time limit of a signal handler, that is raised after ``act`` has
+    succeeded.
     """
     interruption: Exception | None = None
     for pause in _PAUSES:
@@ -46,10 +55,10 @@ def surely(act: Callable[[], T]) -> T:
             got = act()
             break
         except RecursionError:
-            raise  # it would come again
+            raise  # it would be raised again
         except MemoryError:
             time.sleep(pause)
-        except Exception as error:  # noqa: BLE001 - raised when it is done
+        except Exception as error:  # noqa: BLE001 - raised after it has succeeded
             interruption = error
     else:
         got = act()
@@ -59,8 +68,8 @@ def surely(act: Callable[[], T]) -> T:
 
 
 def contained(call: Callable[[], object]) -> None:
-    """Make a call that a loop makes, and that would end the whole loop if it raised."""
+    """Make a call for an event loop, which would end if the call raised. Errors are reported instead."""
     try:
         surely(call)
-    except BaseException as error:  # noqa: BLE001 - it has nowhere else to go
+    except BaseException as error:  # noqa: BLE001 - nothing else handles it
         report_unhandled(error)

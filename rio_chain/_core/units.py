@@ -1,7 +1,7 @@
-"""Argument checks, and the one place where milliseconds become seconds.
+"""Argument checks, and the conversion of milliseconds to seconds.
 
-Every public number is milliseconds, in and out; inside there are float seconds only. A check names the parameter,
-the rule and the value it got, and returns the value in its inner form.
+Every public number is in milliseconds; internally there are only float seconds. A check raises an error with the
+parameter, the rule and the value. Otherwise it returns the value in its internal form.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from rio_chain.errors import ChainDefinitionError
 
 Duration = float | timedelta
-"""What a user may write for a duration: milliseconds, or a ``timedelta``."""
+"""The type of a duration that a user writes: milliseconds, or a ``timedelta``."""
 
 
 class _Repr(reprlib.Repr):
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
-        """As that of ``Repr``, which sorts the keys; this keeps their order."""
+        """As in ``Repr``, but without sorting the keys."""
         if not x:
             return "{}"
         if level <= 0:
@@ -35,21 +35,21 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 def short_repr(value: object) -> str:
-    """A short, one-line, printable ASCII picture of any value; never raises."""
+    """A short, one-line repr in printable ASCII of any value. Never raises."""
     try:
         text = _SHORT.repr(value)
-    except Exception:  # noqa: BLE001 - a user's broken __repr__ must not hide the error we are about to tell
+    except Exception:  # noqa: BLE001 - a user's broken __repr__ must not hide the message that this is part of
         text = f"<{type(value).__name__}>"
     return escape_nonprintable(text)
 
 
 def escape_nonprintable(text: str) -> str:
-    """The text with everything but printable ASCII escaped, so that it can't move a cursor or break a line."""
+    """The text with all other than printable ASCII escaped, so that it can't move a cursor or break a line."""
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _number(value: object) -> float | None:
-    """A real number as a float; None for anything else, a bool too."""
+    """A real number as a float; None for anything else, also for a bool."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         return None
     try:
@@ -59,7 +59,7 @@ def _number(value: object) -> float | None:
 
 
 def seconds(value: object, name: str, *, zero: bool = False) -> float:
-    """Milliseconds or a ``timedelta`` as float seconds; more than 0, or 0 as well where ``zero`` says so."""
+    """Convert milliseconds or a ``timedelta`` to float seconds. It must be more than 0, or with ``zero`` 0 or more."""
     rule = "a finite number of milliseconds (or a timedelta), " + ("0 or more" if zero else "more than 0")
     plain = _number(value)
     got = value.total_seconds() if isinstance(value, timedelta) else math.nan if plain is None else plain / 1000
@@ -69,31 +69,31 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
 
 
 def milliseconds(value: float) -> float:
-    """Seconds as the milliseconds that users see."""
+    """Convert seconds to milliseconds, for users."""
     return value * 1000
 
 
 def format_duration(value: float) -> str:
-    """Seconds as text with the unit: ``100 ms``, ``0.05 ms``, ``30000 ms``."""
+    """Seconds as text in milliseconds: ``100 ms``, ``0.05 ms``, ``30000 ms``."""
     return f"{value * 1000:.10g} ms"
 
 
 def flag(value: object, name: str) -> bool:
-    """True or False, and nothing that only counts as one."""
+    """Check for True or False; other values that only count as true or false are refused."""
     if not isinstance(value, bool):
         raise ChainDefinitionError(f"`{name}` must be True or False; got {short_repr(value)}")
     return value
 
 
 def count(value: object, name: str, *, least: int = 0) -> int:
-    """A whole number that is at least ``least``."""
+    """Check for a whole number that is at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ChainDefinitionError(f"`{name}` must be a whole number, {least} or more; got {short_repr(value)}")
     return value
 
 
 def number(value: object, name: str, *, least: float = -math.inf, above: float = -math.inf) -> float:
-    """A finite number, at least ``least`` and more than ``above``."""
+    """Check for a finite number that is at least ``least`` and more than ``above``."""
     got = _number(value)
     if got is None or not math.isfinite(got) or got < least or got <= above:
         rule = f", {least:g} or more" if least > -math.inf else f", more than {above:g}" if above > -math.inf else ""

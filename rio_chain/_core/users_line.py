@@ -1,4 +1,4 @@
-"""The line of the user's program that led to a call of ours: for warnings."""
+"""Finds the line of the user's program that called rio_chain, for warnings."""
 
 from __future__ import annotations
 

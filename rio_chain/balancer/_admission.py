@@ -1,12 +1,11 @@
-"""The balancer's state and its decisions, safe from any thread and from code that comes back in.
+"""The balancer's state and its decisions, safe on every thread and for re-entrant calls.
 
-A finaliser or a signal handler may call ``post`` or ``cancel`` at any moment, also while this very thread is deciding
-something. The lock is re-entrant, so that does not deadlock, and ``_inside`` tells that it happened: such work is put
-aside and done when the decision under way is complete. No user code runs and nobody is woken while the lock is held.
+A finaliser or a signal handler may call ``post`` or ``cancel`` at any moment, even while its thread is making a
+decision. The lock is re-entrant, so that does not deadlock. ``_inside`` shows that it happened; such work is deferred
+until the decision is complete. While the lock is held, no user code runs and no waiter is woken.
 
-An interruption may come anywhere, also in the clean-up after another one. So a run that is to have no slot is marked
-first (``run.dropped``, ``admission.torn``: two stores, which nothing can interrupt), and ``mend`` does what is left to
-do.
+An interruption may come at any point, even in the clean-up after another one. So a run that must not have a slot is
+first marked (``run.dropped``, ``admission.torn``: two stores, which can't be interrupted), and ``mend`` does the rest.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ if TYPE_CHECKING:
 
 
 class Admission(DeferringLock):
-    """Slots, line, counts and the closed sign of one balancer."""
+    """The slots, queue, counts and closed state of one balancer."""
 
     def __init__(self, workers: int, buffer: int, aging: float | None = None) -> None:
         super().__init__()
         self.buffer = buffer
         self.queue = TurnQueue(workers, aging)
-        self.runs: dict[Run, None] = {}  # those that hold a slot, in the order in which they got it: this alone says so
+        self.runs: dict[Run, None] = {}  # the runs that hold a slot, oldest first; this dict is authoritative
         self.closed = False
-        self.why = ""  # it is closed
+        self.why = ""  # the reason why it is closed
         self.rejected = 0
         self.done = 0
         self.ends = EndCounter()
@@ -45,7 +44,7 @@ class Admission(DeferringLock):
         self._idle: list[Callable[[], None]] = []
 
     def take(self, run: Run) -> bool:
-        """A slot now, for a run that has no turn. False: ``admit`` it with one, which says more."""
+        """Take a slot now, for a run without a turn. If this returns False, call ``admit`` with a turn."""
         queue = self.queue
         if self._inside or queue.waiting or queue.running >= queue.workers:
             return False
@@ -58,7 +57,7 @@ class Admission(DeferringLock):
         return True
 
     def admit(self, turn: Turn, *, bounded: bool) -> bool:
-        """A slot now (True), or a place in the line (False).
+        """Take a slot now (True), or enter the queue (False).
 
         Raises:
             BalancerClosed: it is closed.
@@ -75,7 +74,7 @@ class Admission(DeferringLock):
         return got
 
     def _admit(self, turn: Turn, buffer: float) -> bool | BalancerClosed | QueueFull:
-        if turn.state == "gone":  # what was put aside is done by several threads: its withdrawal came first
+        if turn.state == "gone":  # several threads run deferred work, so its withdrawal may come first
             return False
         if self.closed:
             return self.refusal()
@@ -85,21 +84,32 @@ class Admission(DeferringLock):
             return True
         if self.queue.waiting >= buffer:
             self.rejected += 1
-            return QueueFull(f"{self.buffer} requests wait already (buffer={self.buffer}); this one was not accepted")
+            text = f"{self.buffer} requests are waiting already (buffer={self.buffer}); this one was not accepted"
+            full = QueueFull(text)
+            full.retry_after = self.expected_wait()
+            return full
         self.queue.enter(turn)
         return False
 
+    def expected_wait(self) -> float | None:
+        """Estimate the seconds until a request that comes now would get a slot, from how long earlier requests ran.
+
+        Returns None if no request has ended yet.
+        """
+        mean = self.lasted.mean()
+        return None if mean is None else mean * (self.queue.waiting + 1) / self.queue.workers
+
     def refusal(self) -> BalancerClosed:
-        """What a closed balancer says."""
+        """The error of a closed balancer."""
         return BalancerClosed(f"this balancer is closed; `with` or `async with` opens it again ({self.why})")
 
     def go_on_counting(self, before: Admission) -> None:
-        """Take over the counters of one that has closed."""
+        """Continue the counters of an Admission that has closed."""
         self.rejected, self.done, self.waits, self.lasted = before.rejected, before.done, before.waits, before.lasted
         self.ends = before.ends
 
     def _admit_late(self, turn: Turn) -> None:
-        """What was put aside counts as accepted, so it gets an answer even when the balancer has closed since."""
+        """Admit deferred work. It was accepted already, so it gets an answer even if the balancer has closed since."""
         try:
             if not self.admit(turn, bounded=False):
                 return
@@ -112,7 +122,7 @@ class Admission(DeferringLock):
         self.after(turn.tell)
 
     def leave(self, run: Run, waited: float, lasted: float, outcome: Outcome[Any] | None = None) -> None:
-        """A run that waited and lasted so many seconds ends, and its slot goes to the next in line."""
+        """A run ends. It has waited and run for this many seconds. Its slot goes to the next turn in the queue."""
         if self._inside and self.defer(lambda: self.leave(run, waited, lasted, outcome)):  # a coroutine was collected
             return
         try:
@@ -123,13 +133,13 @@ class Admission(DeferringLock):
         self._after()
 
     def _drop(self, run: Run) -> None:
-        """What was to give its slot back was interrupted."""
+        """Giving back a slot was interrupted: mark the run as dropped."""
         run.dropped = self.torn = True
-        with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+        with contextlib.suppress(BaseException):  # if this fails, the next decision does it
             surely(self.settle)
 
     def unbegun(self, outcome: Outcome[Any] | None) -> None:
-        """A request has ended, and never began. None: an exception goes on, and nobody gets its Outcome."""
+        """Count a request that has ended and never began. ``outcome`` is None if it ended with an exception."""
         if self._inside and self.defer(lambda: self.unbegun(outcome)):
             return
         self.decide(self.ends.add, outcome)
@@ -145,16 +155,19 @@ class Admission(DeferringLock):
         self._hand_over(run)
 
     def _hand_over(self, run: Run) -> None:
-        """The slot of a run goes to the next in line, who is told; nothing happens if it holds none."""
+        """Pass the slot of a run to the next turn in the queue, and wake it. Does nothing if the run holds no slot."""
         if self.runs.pop(run, self) is not self:
             self.queue.leave(self._granted)
 
     def pass_on(  # noqa: PLR0917 - called for every item of a map
         self, run: Run, following: Run, priority: float, at: float, waited: float, lasted: float, outcome: Outcome[Any]
     ) -> Turn | None:
-        """As ``leave``; then a slot for another run, which was accepted before: the balancer may be closed by now.
+        """As ``leave``, and then take a slot for another run, ``following``.
 
-        None: it has the slot. Else its turn, as others wait; ``at`` is the instant that it was posted.
+        That run was accepted earlier, so it may run even if the balancer is closed by now. ``at`` is the instant when
+        it was posted.
+
+        Returns None if the run has the slot. Returns its turn if it has to wait, because others come first.
         """
         try:
             return self.decide(self._pass_on, run, following, priority, at, waited, lasted, outcome)
@@ -181,7 +194,7 @@ class Admission(DeferringLock):
         return None if turn.state == "granted" else turn
 
     def withdraw(self, turn: Turn) -> bool:
-        """Out of the line. False: it was granted a slot, or is out already."""
+        """Take a turn out of the queue. Returns False if it was granted a slot, or is out of the queue already."""
         waited = self.decide(self._withdraw, turn)
         self._after()
         return waited
@@ -193,7 +206,7 @@ class Admission(DeferringLock):
         return self.queue.withdraw(turn)
 
     def give_up(self, turn: Turn) -> None:
-        """Whoever stood here is gone: out of the line, or a slot that was handed to it goes on to the next."""
+        """The owner of a turn is gone: take it out of the queue, or pass its slot to the next turn."""
         turn.run.dropped = True
         if self._inside and self.defer(lambda: self.give_up(turn)):
             return
@@ -206,7 +219,7 @@ class Admission(DeferringLock):
             raise
 
     def release(self, run: Run) -> None:
-        """The slot of a run that will never begin goes on to the next; nothing happens if it holds none."""
+        """Pass on the slot of a run that will never begin. Does nothing if the run holds no slot."""
         run.dropped = True
         if self._inside and self.defer(lambda: self.release(run)):
             return
@@ -218,7 +231,7 @@ class Admission(DeferringLock):
         self._after()
 
     def shut(self, why: str = "it was closed by close()") -> bool:
-        """Take nothing more, and say ``why`` to those who ask. False: it was shut before."""
+        """Accept no more requests; ``why`` is the reason in errors. Returns False if this was called before."""
         first = self.decide(self._shut, why)
         self._after()
         return first
@@ -230,7 +243,7 @@ class Admission(DeferringLock):
         return True
 
     def clear(self) -> list[Run]:
-        """Empty the line, and tell those who waited there. Gives the runs that hold a slot."""
+        """Empty the queue, and wake the owners of its turns. Gives the runs that hold a slot."""
         running = self.decide(self._clear)
         self._after()
         return running
@@ -241,7 +254,7 @@ class Admission(DeferringLock):
         return list(self.runs)
 
     def mend(self) -> None:
-        """As ``DeferringLock.mend``: who holds a slot, and who waits, is said by the runs and the turns."""
+        """As ``DeferringLock.mend``. The runs and the turns determine who holds a slot and who waits."""
         runs, queue = self.runs, self.queue
         for run in [run for run in runs if run.dropped]:
             del runs[run]
@@ -255,7 +268,7 @@ class Admission(DeferringLock):
             queue.leave(self._granted)
 
     def _renew(self) -> None:
-        """In a forked child: the requests are the parent's. They stay counted, and nobody is told of a slot."""
+        """In a forked child: the requests belong to the parent. They stay counted, and no slot is granted here."""
         super()._renew()
         if not self._inside:
             self.torn = False
@@ -263,12 +276,12 @@ class Admission(DeferringLock):
             self._deferred.clear()
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Call this, once, as soon as nothing runs and nothing waits."""
+        """Call ``call`` once, as soon as nothing runs and nothing waits."""
         self._idle.append(call)
         self._after()
 
     def stats(self, abandoned: int) -> Stats:
-        """All counts, taken together."""
+        """All counts, from one decision."""
         return self.decide(self._stats, abandoned)
 
     def _stats(self, abandoned: int) -> Stats:
@@ -278,9 +291,9 @@ class Admission(DeferringLock):
         return Stats(*counts, self.waits.frozen(), self.lasted.frozen(), *ended)
 
     def _after(self) -> None:
-        """What has to be done when a decision is complete and the lock is free."""
+        """Run what must follow a decision when the lock is free."""
         while self._idle and not self.queue.running and not self.queue.waiting:
-            call = self._idle[-1]  # it stays until it is made: an interruption does not lose it
+            call = self._idle[-1]  # kept until the call is made, so an interruption does not lose it
             call()
             with contextlib.suppress(ValueError):  # another thread has made it as well
                 self._idle.remove(call)

@@ -1,7 +1,7 @@
 """Balancer: the shared pool of an application.
 
-Order and counts are in ``_admission``, the way of a request in ``_dispatch``, where it runs in ``_host_binding``, how
-it closes in ``_close``, and how it opens again in ``_lifetime``.
+``_admission`` has the order and the counts. ``_dispatch`` takes each request from ``post`` to its Outcome.
+``_host_binding`` decides where requests run. ``_close`` closes the balancer, and ``_lifetime`` opens it again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
 from rio_chain.balancer._balancer_stream import BalancerStream
-from rio_chain.balancer._dropped import described, snapshot, state
+from rio_chain.balancer._dropped import described
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
 from rio_chain.balancer._map_methods import MapMethods
+from rio_chain.balancer._nested_requests import check_not_nested
+from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
 from rio_chain.balancer._priority_queue import checked_aging
-from rio_chain.balancer._stats import Stats, WatchedBalancer
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
-from rio_chain.engine._current_run import INF, Run
+from rio_chain.engine._current_run import CURRENT, Run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
 from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
@@ -49,41 +50,44 @@ Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-class Balancer(MapMethods, NotebookRepr):
-    """A pool for requests: so many at once, the others in one queue, higher ``priority`` first, then arrival.
+class Balancer(MapMethods, ObserveMethods, NotebookRepr):
+    """A pool that runs up to ``workers`` requests at once.
 
-    With ``aging`` a higher priority is a head start of so much time, and nobody waits for ever.
+    The others wait in one queue. The request with the highest ``priority`` is next, and among equals the one that came
+    first. With ``aging``, each step of priority counts as some time of waiting, so no request waits for ever.
 
-    It binds on entry or first use: ``async with``, or the first ``arun``, binds the loop that is running; ``with``, or
-    the first ``run`` or ``post``, gives it a thread of its own. So one made at module level works everywhere.
+    The balancer binds to an event loop when you enter it or first use it. ``async with``, or the first ``arun``, binds
+    it to the running loop. ``with``, or the first ``run`` or ``post``, gives it a thread of its own. So you can make a
+    balancer at module level.
 
-    It takes nothing more once it is closed. ``with`` or ``async with`` opens it anew, also on another loop; its
-    counters go on, and calls abandoned before still count. While a block has it open, no second one can enter it.
+    A closed balancer accepts no requests. ``with`` or ``async with`` opens it again, also on another event loop. The
+    counts of ``stats()`` continue, and calls that were abandoned before still count towards ``max_abandoned``. A second
+    block can't enter a balancer that is already open in a block.
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
-            Default: the loop that is running, else ``"asyncio"``.
-        workers: how many requests run at once (a fan-out is one). Default 10.
-        buffer: how many may wait before ``post`` raises ``QueueFull``; ``run`` and ``arun`` wait for room, unless told
-            to ``"reject"``. Default 1000.
-        threads: how many sync functions run at once, abandoned ones not counted. Default ``4 * workers``.
-        abandon_after: the limit of a run that nothing else limits, in milliseconds or as a ``timedelta``.
-            Default 30000.
-        max_abandoned: while so many abandoned calls still run, beside the ``threads``, ``run``, ``arun`` and ``post``
-            raise ``Saturated``. Default ``2 * workers``.
-        lanes: the processes for tasks with a ``.lane(name)``: how many for each name. They are started with the first
-            call and end with the balancer. Default none.
-        lane_bytes: the largest message of a lane: the bytes of a function with its argument, or of its answer, when
-            pickled. A larger one is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
-        aging: how long one has to wait to gain one step of priority, in milliseconds or as a ``timedelta``: the next is
-            the one for whom the instant it was queued, less ``priority * aging``, is earliest. With priorities from
-            ``a`` to ``b`` nobody is overtaken by anyone who came more than ``(b - a) * aging`` later. Default None:
+            Default: that of the running loop, else ``"asyncio"``.
+        workers: how many requests run at once (a fan-out counts as one). Default 10.
+        buffer: how many requests may wait before ``post`` raises ``QueueFull``. ``run`` and ``arun`` wait for room, or
+            raise too with ``on_full="reject"``. Default 1000.
+        threads: how many sync functions run at once, not counting abandoned ones. Default ``4 * workers``.
+        abandon_after: the timeout of a request that has no deadline, and no ``.timeout`` around its whole chain. In
+            milliseconds or as a ``timedelta``. Default 30000.
+        max_abandoned: while this many abandoned calls still run, ``run``, ``arun`` and ``post`` raise ``Saturated``.
+            Abandoned calls do not count towards ``threads``. Default ``2 * workers``.
+        lanes: a dict from the name of a lane to its number of processes, for tasks with a ``.lane(name)``. The
+            processes start with the first call and end with the balancer. Default none.
+        lane_bytes: the largest message of a lane, in bytes: a pickled function with its argument, or its answer. A
+            larger message is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
+        aging: how much waiting one step of priority counts for, in milliseconds or as a ``timedelta``. The next request
+            is the one with the earliest value of (instant of its arrival - ``priority * aging``). With ``aging=500``
+            and priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None:
             the highest priority goes first, however long the others wait.
-        observers: functions that are called with every ``Event`` of its requests, as those of ``add_observer`` are, or
-            ``rio_chain.observers.Observer`` with more of what they may see. Default none.
+        observers: functions that are called with every ``Event`` of the balancer's requests, as with ``add_observer``.
+            For events with errors or values, give ``rio_chain.observers.Observer`` objects. Default none.
 
     Raises:
-        ChainDefinitionError: an argument out of its range.
+        ChainDefinitionError: an argument is out of its range.
 
     Example:
         >>> from rio_chain import Balancer, Task
@@ -124,7 +128,7 @@ class Balancer(MapMethods, NotebookRepr):
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
-        """A balancer on the executor that ``$RIO_EXECUTOR`` names (default asyncio); ``options`` as for the class."""
+        """A balancer on the executor that ``$RIO_EXECUTOR`` names (default asyncio). ``options`` as for the class."""
         return cls(default_name(), **options)
 
     # --- run ----------------------------------------------------------------------------------------------------
@@ -138,26 +142,31 @@ class Balancer(MapMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
     ) -> Outcome[Out]:
-        """Post and wait in one, for async code. On the loop it is bound to, the request runs in the caller's own task.
+        """Run a request and wait for its Outcome, in async code.
+
+        If the balancer is bound to the caller's event loop, the request runs in the caller's task.
 
         Args:
             request: a chain called with its arguments.
-            priority: higher goes first.
-            deadline: the most that waiting and running may take together: milliseconds, a ``timedelta`` or a
+            priority: higher goes first. Default 0.
+            deadline: the most time that waiting and running may take together: milliseconds, a ``timedelta`` or a
                 ``Deadline``.
-            queue_timeout: the most it may wait for its slot. What is not started by then fails with
-                ``DeadlineExceeded``.
-            on_full: when ``buffer`` requests wait already, ``"wait"`` in the same line (default), or ``"reject"``.
+            queue_timeout: the longest time that the request may wait for a worker: milliseconds or a ``timedelta``.
+                After that the request fails with ``DeadlineExceeded``.
+            on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
+                ``"reject"``, which raises ``QueueFull``.
 
         Raises:
-            QueueFull: told to reject, and ``buffer`` requests wait already.
-            BalancerClosed: it is closed.
+            QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
+            BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
         admission, observers = lifetime.admission, lifetime.settings.observers
+        if CURRENT.get() is not None:
+            check_not_nested(admission, "arun")
         host = lifetime.host(request, here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
@@ -165,7 +174,7 @@ class Balancer(MapMethods, NotebookRepr):
             return await wait_in_place(lifetime.post(host, request, options))
         lifetime.check(host, request)
         plan = request.given[0]
-        rt, run = host.runtime, new_run(plan, observers) if OBSERVERS or observers else Run(plan)
+        rt, run = host.runtime, new_run(plan, observers, admission) if OBSERVERS or observers else Run(plan)
         run.priority = options.priority
         checkpoints = rt.checkpoints
         passed = 0
@@ -182,17 +191,17 @@ class Balancer(MapMethods, NotebookRepr):
                     admission.unbegun(outcome)
                     return outcome
                 began = rt.now()
-            try:  # as ``execute`` does it, without one more coroutine for each request that is under way
+            try:  # as in ``execute``, but without another coroutine for each request
                 walking = begin(rt, request, run, began, options.deadline, lifetime.settings.abandon_after)
                 del request
                 got = await walking
             finally:
                 outcome = finish(run, got, (posted, began, rt.now()))
                 admission.leave(run, began - posted, rt.now() - began, outcome)
-        except BaseException as error:  # an interruption may come anywhere
+        except BaseException as error:  # an interruption, which may come anywhere
             lifetime.refused(plan, error)
             run.dropped = admission.torn = True
-            with contextlib.suppress(BaseException):  # what this can't do, the next decision does
+            with contextlib.suppress(BaseException):  # if this fails, the next decision does it
                 surely(admission.settle)
             raise
         if checkpoints is not None and checkpoints.count() == passed:
@@ -209,22 +218,24 @@ class Balancer(MapMethods, NotebookRepr):
         on_full: OnFull = "wait",
         live: bool = False,
     ) -> Outcome[Out]:
-        """Post and wait in one, for plain code; keywords as for ``arun``. Ctrl-C cancels the request, then raises.
+        """Run a request and wait for its Outcome, in plain code; keywords as for ``arun``. Ctrl-C cancels the request.
 
-        ``live`` shows the tasks while it waits and runs, as that of ``Request.run`` does.
+        ``live`` shows the tasks while it waits and runs, as for ``Request.run``.
 
         Raises:
-            QueueFull: told to reject, and ``buffer`` requests wait already.
-            BalancerClosed: it is closed.
+            QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
+            BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
-            UsageError: on the thread of the loop that would have to run it; write ``await balancer.arun(...)`` there.
+            UsageError: ``run`` was called on the thread of the balancer's event loop; write ``await
+                balancer.arun(...)`` there.
         """
         if DEV_MODE:
             handed_over(request)
         lifetime = self._lifetime
+        check_not_nested(lifetime.admission, "run")
         host = lifetime.host(request, here=False)
         if host.on_loop_thread():
-            raise UsageError("`run` would block the loop that has to run it; write `await balancer.arun(...)`")
+            raise UsageError("`run` would block the loop that runs the request; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if live is False or not flag(live, "live"):
@@ -244,11 +255,13 @@ class Balancer(MapMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
     ) -> Ticket[Out]:
-        """Hand a request over and go on. Never blocks; from any thread, loop or finaliser. Keywords as for ``arun``.
+        """Queue a request and return its Ticket. Never blocks; any thread, event loop or finaliser may call this.
+
+        Keywords as for ``arun``.
 
         Raises:
-            QueueFull: ``buffer`` requests wait already.
-            BalancerClosed: it is closed.
+            QueueFull: ``buffer`` requests are waiting.
+            BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
         """
         if DEV_MODE:
@@ -268,13 +281,13 @@ class Balancer(MapMethods, NotebookRepr):
         on_full: OnFull = "wait",
         values: bool = False,
     ) -> Stream[Out]:
-        """Run it and read what happens, as ``Request.stream`` does; keywords as for ``arun``.
+        """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
 
-        The request is posted when the loop over the stream begins, and may wait for its turn before the first event.
-        Leaving the loop cancels it. Times of events count from the beginning of the run.
+        The request is posted when you start to iterate. It may wait for a worker before the first event. Leaving the
+        ``for`` early cancels the request. Times of events count from the start of the run.
 
-        ``values`` is as for ``Request.stream``. What ``arun`` raises is raised when the loop begins, before the first
-        event, and again by ``outcome``.
+        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate.
+        After that, the ``outcome`` of the stream raises the same error.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -288,22 +301,27 @@ class Balancer(MapMethods, NotebookRepr):
     # --- entering and closing ------------------------------------------------------------------------------------
 
     def close(self, grace: Duration = 30_000) -> None:
-        """Take nothing more, wait up to ``grace`` for what is under way, then cancel what is left. All is answered.
+        """Accept no more requests, wait up to ``grace`` for running and waiting ones, then cancel the rest.
 
-        Sync functions that still run then can't be stopped; a ``RuntimeWarning`` names their tasks. A loop of yours
-        that does not run is given a second.
+        Every request gets an Outcome. Sync functions that are still running at that point can't be stopped; a
+        ``RuntimeWarning`` names their tasks. If the balancer is bound to your own event loop, and that loop is not
+        running, ``close`` waits at most one second.
 
         Args:
-            grace: milliseconds, or a ``timedelta``; 0 cancels at once.
+            grace: milliseconds, or a ``timedelta``; 0 cancels at once. Default 30,000.
 
         Raises:
-            UsageError: on the thread of the loop it is bound to; write ``await balancer.aclose()`` there. In a body
-                that it runs itself, or in an observer that is called there. In a process forked since it was bound.
+            UsageError: ``close`` was called in one of these places:
+
+                - on the thread of the balancer's event loop; write ``await balancer.aclose()`` there
+                - in a function that the balancer runs
+                - in an observer of a run of the balancer
+                - in a process that was forked after the balancer was bound
         """
         self._lifetime.closing.close(grace)
 
     async def aclose(self, grace: Duration = 30_000) -> None:
-        """``close`` for async code, from any loop."""
+        """``close`` for async code, from any event loop."""
         await self._lifetime.closing.aclose(grace)
 
     def _enter(self, *, here: bool) -> Self:
@@ -316,7 +334,7 @@ class Balancer(MapMethods, NotebookRepr):
         return self._enter(here=False)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if not self._binding.forked:  # in a child it is the parent's to close
+        if not self._binding.forked:  # in a child, only the parent may close it
             self.close(**self._lifetime.closing.leave_block(exc))
 
     async def __aenter__(self) -> Self:
@@ -328,7 +346,7 @@ class Balancer(MapMethods, NotebookRepr):
         if not self._binding.forked:
             await self.aclose(**self._lifetime.closing.leave_block(exc))
 
-    # The parts of today, for those who look at it.
+    # The current parts, for tests and tools.
 
     @property
     def _admission(self) -> Admission:
@@ -345,48 +363,6 @@ class Balancer(MapMethods, NotebookRepr):
     @property
     def _host(self) -> Host | None:
         return self._lifetime.binding.host
-
-    # --- looking at it -------------------------------------------------------------------------------------------
-
-    def stats(self) -> Stats:
-        """Gauges, counters and histograms, as they are now."""
-        return snapshot(self._binding, self._admission)
-
-    def watch(self, *, duration: Duration | None = None) -> None:
-        """Show it as a live table, until Ctrl-C or until it is closed and idle. Blocks the caller.
-
-        The table is in the terminal (with the extra ``rio-chain[watch]``) or in the cell of a notebook. Where stdout is
-        neither, it prints a line every second. Rates and recent quantiles are those of the last five seconds.
-
-        Args:
-            duration: the most to watch, in milliseconds or as a ``timedelta``. Default: no limit.
-
-        Raises:
-            UsageError: on the thread of the loop it is bound to; call it on another one, as with
-                ``await asyncio.to_thread(balancer.watch)``. In a process forked since it was bound.
-            ImportError: in a terminal, without rich.
-
-        Example:
-            >>> from rio_chain import Balancer, Task
-            >>> with Balancer(workers=2) as balancer:
-            ...     outcome = balancer.run(Task(len)("four"))
-            >>> balancer.watch()
-            Balancer asyncio closed: running 0/2, queued 0/1000, abandoned 0/4, rejected 0, done 1
-        """
-        limit = INF if duration is None else seconds(duration, "duration")
-        self._binding.bound()
-        if self._host is not None and self._host.on_loop_thread():
-            raise UsageError("`watch` would stop the loop it looks at; write `await asyncio.to_thread(balancer.watch)`")
-        bounds = self._settings.workers, self._settings.buffer, self._settings.max_abandoned
-        hooks.facade.watch(
-            WatchedBalancer(
-                *bounds,
-                lambda: f"Balancer {state(self._binding, self._admission)}",
-                lambda: self._admission.closed,
-                self.stats,
-            ),
-            limit,
-        )
 
     def __repr__(self) -> str:
         return described(self._binding, self._admission)

@@ -1,4 +1,4 @@
-"""``balancer.stream(request)``: the events of a request that waits for its turn and runs in a balancer."""
+"""``balancer.stream(request)``: the events of a request that a balancer runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.chain._never_run import handed_over
 from rio_chain.errors import BalancerClosed, QueueFull, Saturated, UsageError
@@ -23,7 +24,7 @@ Out = TypeVar("Out", covariant=True)
 
 
 class BalancerStream(Stream[Out]):
-    """As ``Stream``. The request is posted when the loop over it begins."""
+    """As ``Stream``. The request is posted when the iteration begins."""
 
     def __init__(
         self, lifetime: Callable[[], Lifetime], request: Request[Out], options: tuple[Any, ...], *, values: bool
@@ -31,7 +32,7 @@ class BalancerStream(Stream[Out]):
         super().__init__(request, None, None, values=values)
         self._lifetime = lifetime
         self._options = options
-        self._made(time.monotonic)  # to refuse them here; a deadline counts from the beginning of the loop
+        self._made(time.monotonic)  # checks the options now; a deadline counts from the start of the iteration
 
     def _made(self, now: Callable[[], float]) -> RequestOptions:
         return request_options(now, *self._options)
@@ -48,7 +49,7 @@ class BalancerStream(Stream[Out]):
 
     @contextlib.contextmanager
     def _noting_refusal(self) -> Generator[None]:
-        """Keep why it did not begin for who asks for the Outcome: a new error, as the one raised holds frames."""
+        """Keep the reason why it did not begin, for ``outcome``. It is a new error, as the one raised holds frames."""
         try:
             yield
         except (QueueFull, Saturated, BalancerClosed) as error:
@@ -58,15 +59,17 @@ class BalancerStream(Stream[Out]):
     def _plain_host(self) -> Host:
         self._once()
         handed_over(self._request)
+        check_not_nested(self._lifetime().admission, "stream")
         host = self._lifetime().host(self._request, here=False)
         if host.on_loop_thread():
-            raise UsageError("`for` would block the loop that has to run it; write `async for`")
+            raise UsageError("`for` would block the loop that runs the request; write `async for`")
         warn_if_a_loop_runs("async for event in balancer.stream(...)")
         return host
 
     def _async_host(self) -> Host:
         self._once()
         handed_over(self._request)
+        check_not_nested(self._lifetime().admission, "stream")
         host = self._lifetime().host(self._request, here=True)
         host.check_await()
         return host

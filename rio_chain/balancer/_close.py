@@ -1,4 +1,4 @@
-"""How a balancer closes: it takes nothing more, waits for what is under way, and cancels what is left after that."""
+"""How a balancer closes: it accepts no more requests, waits for the open ones, and then cancels the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rio_chain.engine._current_run import CURRENT, INF
 from rio_chain.errors import UsageError
 from rio_chain.executors import runtime_here
 from rio_chain.executors._blocking_wait import BackgroundHost, BlockingHost, wait_until_done
-from rio_chain.results._observers import calling
+from rio_chain.results._deliver import calling, calling_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from rio_chain.executors._abandoned_threads import AbandonedCall
 
 STOPPED_LOOP_GRACE = 1.0
-"""Seconds that closing gives a loop that does not run: somebody may be about to run it again."""
+"""Seconds that closing waits for a loop that does not run: its owner may be about to run it again."""
 
 
 class Closing:
     """``close`` and ``aclose`` of a balancer, and the end of its ``with`` block.
 
     Args:
-        dispatcher: knows what is under way.
-        binding: closed at the end.
-        closed: called at the very end.
+        dispatcher: knows the open requests.
+        binding: is closed at the end.
+        closed: is called last.
     """
 
     def __init__(self, dispatcher: Dispatcher, binding: HostBinding, closed: Callable[[], object]) -> None:
@@ -40,11 +40,11 @@ class Closing:
         self._admission = dispatcher.admission
         self._binding = binding
         self._closed = closed
-        self._interrupted = False  # the block that closes it
-        self.over = False  # all is answered and freed
+        self._interrupted = False  # whether its ``with`` block was interrupted
+        self.over = False  # whether all requests are answered and everything is freed
 
     def leave_block(self, exc: BaseException | None) -> dict[str, Duration]:
-        """The ``grace`` at the end of a block. One that was cancelled or interrupted waits for nothing, nor warns."""
+        """The ``grace`` at the end of a block. A block that was cancelled or interrupted neither waits nor warns."""
         self._interrupted = exc is not None and not isinstance(exc, Exception)
         return {"grace": 0} if self._interrupted else {}
 
@@ -56,7 +56,7 @@ class Closing:
         if bound is not None and bound.on_loop_thread():
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
         self._admission.shut()
-        host: BlockingHost = self._binding.host or BackgroundHost()  # it may have been bound meanwhile
+        host: BlockingHost = self._binding.host or BackgroundHost()  # another thread may have bound it meanwhile
         left = None
         try:
             if not self._drained(host, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
@@ -81,7 +81,7 @@ class Closing:
         self._refuse_inside("aclose")
         self._admission.shut("it was closed by aclose()")
         rt = runtime_here()
-        host: BlockingHost = self._binding.host or BackgroundHost()  # it may have been bound meanwhile
+        host: BlockingHost = self._binding.host or BackgroundHost()  # another thread may have bound it meanwhile
         left = None
         try:
             if not await self._adrained(rt, min(limit, STOPPED_LOOP_GRACE) if host.stopped() else limit):
@@ -98,31 +98,34 @@ class Closing:
             raise
         finally:
             self._freed()
-        for _ in range(2):  # trio runs what is due in no order: what the host leaves on this loop has ended then
+        for _ in range(2):  # trio runs its tasks in random order; after two rounds, those of the host have ended
             await rt.sleep(0)
         self._warn_of_calls("aclose()", left)
 
     def _refuse_inside(self, call: str) -> None:
-        """Refuse to close in what this balancer runs, or in an observer of that: it would wait for itself."""
+        """Refuse to close in a function that this balancer runs, or in an observer: it would wait for itself."""
         host, strand = self._binding.host, CURRENT.get()
-        if host is not None and calling() and host.drives_here():  # ``CURRENT`` is empty as a run begins and ends
+        # ``CURRENT`` is empty while a run waits, begins and ends
+        if calling_for(self._admission) or (host is not None and calling() and host.drives_here()):
             raise UsageError(
-                f"`{call}` in an observer of a run of this balancer would wait for itself; close it outside"
+                f"`{call}` in an observer of a run of this balancer would wait for that run; call it outside"
             )
         run = strand.run if strand is not None and strand.open else None
         while run is not None:
             if run in self._admission.runs or (host is not None and host.spawned.runs(run)):
-                raise UsageError(f"`{call}` in a body that this balancer runs would wait for itself; close it outside")
+                raise UsageError(
+                    f"`{call}` in a function that this balancer runs would wait for itself; call it outside"
+                )
             run = run.around
 
     def _cancel_left(self) -> None:
-        """The grace is over: cancel what is left, and what it may still begin."""
+        """The grace is over: cancel the rest, and what it may still begin."""
         self._dispatcher.cancel_left()
         if self._binding.host is not None:
             self._binding.host.spawned.shut(CLOSED)
 
     def _lost(self) -> None:
-        """The loop does not run, and nothing on it goes on."""
+        """The loop does not run, so nothing on it will end: answer everything."""
         self._dispatcher.lost(over=True)
         if self._binding.host is not None:
             self._binding.host.spawned.lost()
@@ -133,25 +136,25 @@ class Closing:
         self.over = True
 
     def _left_calls(self) -> list[AbandonedCall]:
-        """The calls that were given up and still run."""
+        """The abandoned calls that still run."""
         host = self._binding.host
         return [] if host is None else host.pool.left_calls()
 
     def _warn_of_calls(self, call: str, before: list[AbandonedCall] | None) -> None:
-        """Name those that ``call`` itself gave up on, if it did."""
+        """Warn of the calls that ``call`` itself abandoned, if any."""
         if before is not None and not self._interrupted:
             left_running(call, [left.task for left in self._left_calls() if left not in before])
 
-    # --- waiting until all is answered --------------------------------------------------------------------------
+    # --- waiting for the answers --------------------------------------------------------------------------------
 
     def _drained(self, host: BlockingHost, limit: float | None) -> bool:
-        """Block until nothing is under way and all is answered; False: not in so many seconds."""
+        """Block until all requests have ended and have an Outcome. Returns False after ``limit`` seconds."""
         self._dispatcher.settle()
         bound = self._binding.host
         until = None if limit is None or bound is None else bound.runtime.now() + limit
         if not wait_until_done(host, self._admission.when_idle, limit):
             return False
-        # their slots are free, and their answers come in a moment
+        # their slots are free; their answers follow in a moment
         if not all(
             wait_until_done(host, posted_request.ticket.add_waker, limit)
             for posted_request in list(self._dispatcher.posted)
@@ -163,7 +166,7 @@ class Closing:
         return wait_until_done(host, bound.spawned.when_idle, left)
 
     def _cleaned_up(self, host: BlockingHost) -> None:
-        """Block until what was cancelled has ended; where the loop does not run, it is answered without that."""
+        """Block until what was cancelled has ended. If the loop does not run, it is answered at once."""
         while not self._drained(host, STOPPED_LOOP_GRACE if host.borrowed else None):
             if host.stopped():
                 self._lost()
@@ -182,12 +185,15 @@ class Closing:
         return True
 
     async def _answered(self, rt: Runtime, *, shielded: bool = False) -> None:
-        """Wait until nothing is under way and all is answered. A cancellation is heard, unless one was before."""
+        """Wait until all requests have ended and are answered.
+
+        A cancellation interrupts this, unless it is shielded.
+        """
         self._dispatcher.settle()
         waiter = rt.waiter()
         self._admission.when_idle(waiter.wake)
         await (waiter.wait_shielded() if shielded else waiter.wait())
-        for posted_request in list(self._dispatcher.posted):  # their slots are free, and their answers come in a moment
+        for posted_request in list(self._dispatcher.posted):  # their slots are free; their answers follow in a moment
             waiter = rt.waiter()
             posted_request.ticket.add_waker(waiter.wake)
             await (waiter.wait_shielded() if shielded else waiter.wait())

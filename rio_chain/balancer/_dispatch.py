@@ -1,4 +1,4 @@
-"""The way of a request: it is handed in, waits for its turn, runs, and is answered, whatever happens meanwhile."""
+"""Takes requests through a balancer: posted, waiting for a turn, running, and answered, whatever interrupts that."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Out = TypeVar("Out")
 
 
 class Dispatcher:
-    """Takes posted requests, waits for turns, and knows who has not been answered yet.
+    """Takes posted requests, waits for turns, and knows which requests have no Outcome yet.
 
     Args:
-        admission: order and counts.
-        abandon_after: seconds, for runs that nothing else limits.
-        on_loss: called when the host's loop has ended and everything has been answered.
+        admission: the order and the counts.
+        abandon_after: seconds; the timeout of a run that has no deadline and no timeout around its whole chain.
+        on_loss: called when the host's event loop has ended and all requests have an Outcome.
         observers: those of the balancer.
     """
 
@@ -50,11 +50,11 @@ class Dispatcher:
         self.posted: set[PostedRequest] = set()  # started on the host and not answered
         self._on_loss = on_loss
         self.gone = False  # the host's loop has ended
-        self.cut: Exception | None = None  # why what is left is cancelled, once it is
+        self.cut: Exception | None = None  # why open requests are cancelled, once they are
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way, and everything is answered."""
+        """Whether nothing is running or waiting, and everything is answered."""
         admission = self.admission
         return not (admission.runs or admission.queue.waiting or any(not one.ticket.done for one in list(self.posted)))
 
@@ -65,13 +65,13 @@ class Dispatcher:
         options: RequestOptions,
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
-        """A ticket for a request that was checked. ``observe`` is called with it before it can run.
+        """A ticket for a request that was checked. ``observe`` is called with the ticket before it can run.
 
         Raises:
-            BalancerClosed: it is closed.
-            QueueFull: the terms say that it is not to wait for room, and there is none.
+            BalancerClosed: the balancer is closed.
+            QueueFull: the queue is full, and the options say not to wait for room.
         """
-        ticket = Ticket(request, host, self.observers)
+        ticket = Ticket(request, host, self.observers, self.admission)
         if observe is not None:
             observe(ticket)
         ticket.run.priority = options.priority
@@ -90,7 +90,7 @@ class Dispatcher:
         return ticket
 
     def accept(self, posted_request: PostedRequest, options: RequestOptions) -> None:
-        """Start its strand, or let it wait in the line. Raises as ``post``."""
+        """Start its strand, or put it in the queue. Raises as ``post``."""
         run = posted_request.ticket.run
         try:
             if self.admission.take(run):
@@ -99,19 +99,19 @@ class Dispatcher:
                 self._line_up(posted_request, options)
         except (BalancerClosed, QueueFull):
             raise
-        except BaseException:  # an interruption, or no thread could be started; nobody knows how far it got
+        except BaseException:  # an interruption, or no thread could be started; how far it got is unknown
             if not posted_request.begun:
                 posted_request.begun = run.dropped = self.admission.torn = True
-            with contextlib.suppress(BaseException):  # what this can't do, `settle` and the next decision do
+            with contextlib.suppress(BaseException):  # if this fails, `settle` and the next decision do it
                 surely(partial(self._drop, posted_request))
             raise
 
     def _drop(self, posted_request: PostedRequest) -> None:
-        """Nobody has its ticket: it does not run, or not on, and holds neither a place nor a slot."""
+        """Cancel a request whose ticket no caller has, and free its turn or slot."""
         error = TicketCancelled("the call that posted it was interrupted")
         posted_request.ticket.run.stop(error)
         if not posted_request.ticket.run.dropped:
-            return  # it runs, and will leave its slot by itself
+            return  # it runs, and gives back its slot itself
         if posted_request.turn is not None:
             self.admission.give_up(posted_request.turn)
         self.admission.release(posted_request.ticket.run)
@@ -119,7 +119,7 @@ class Dispatcher:
         posted_request.answered()
 
     def settle(self) -> None:
-        """Do what interruptions left undone."""
+        """Complete what interruptions left undone."""
         self.admission.settle()
         for posted_request in list(self.posted):
             if posted_request.ticket.run.dropped and not posted_request.ticket.done:
@@ -129,34 +129,34 @@ class Dispatcher:
         turn = posted_request.turn = Turn(posted_request.ticket.run, options.priority, posted_request.posted)
         posted_request.ticket.withdraw = partial(self.withdraw, posted_request, turn)
         until = options.until(posted_request.host.runtime, turn.at)
-        if until == INF:  # it waits alone; else a strand waits with it and looks at the time
+        if until == INF:  # it waits without a strand; with a limit, a strand waits for the turn or the limit
             turn.wake = partial(self._start_woken, posted_request, turn)
         if self.admission.admit(turn, bounded=options.bounded):
-            self._start_woken(posted_request, turn, accepted=False)  # it need not wait, so it can't wait too long
+            self._start_woken(posted_request, turn, accepted=False)  # it has its slot at once, so no limit matters
             return
         posted_request.ticket.run.report("request_queued", None)
         if until < INF:
             self._start(posted_request, partial(self._wait_and_serve, posted_request, turn, until))
 
     def _start_woken(self, posted_request: PostedRequest, turn: Turn, *, accepted: bool = True) -> None:
-        """Its waiting is over, with a slot or without."""
+        """Its wait is over, with a slot or without."""
         if turn.state == "waiting":
-            return  # what was to end it was interrupted
+            return  # the decision that was to end its wait was interrupted
         if turn.state == "gone":
             posted_request.cancelled(posted_request.ticket.run.stop_error or self._cancelled())
-        elif not posted_request.begun:  # else it was told before, and an interruption had it told again
+        elif not posted_request.begun:  # else it was woken before, and an interruption woke it again
             self._start(posted_request, posted_request.serve, accepted=accepted)
-        turn.wake = None  # it refers to the posted request, and that to the turn
+        turn.wake = None  # breaks the cycle of posted request and turn
 
     def _start(self, posted_request: PostedRequest, main: Main, *, accepted: bool = False) -> None:
-        """Start the strand of a posted request: it has its slot, or must keep an eye on the time."""
+        """Start the strand of a posted request, which has its slot or waits for it with a limit."""
         self.posted.add(posted_request)
         over = False
         try:
             posted_request.host.spawn(main, posted_request.context, accepted=accepted)
         except HostGone:
             self.gone = over = True
-        if self.gone:  # also when it ended between: then a strand that it took will not run
+        if self.gone:  # also if the loop has just ended: then its strand will not run
             self.lost(over=over)
 
     async def _wait_and_serve(self, posted_request: PostedRequest, turn: Turn, until: float) -> None:
@@ -168,21 +168,23 @@ class Dispatcher:
                 posted_request.cancelled(posted_request.ticket.run.stop_error or self.passed_over(rt, until))
         except posted_request.host.cancelled:
             raise
-        except Exception as error:  # noqa: BLE001 - of this machinery, as where memory ends; it would end all of trio
+        except Exception as error:  # noqa: BLE001 - an internal error, as without memory; it would end the trio loop
             surely(partial(posted_request.cancelled, error))
         finally:
             surely(partial(self._waited, posted_request))
 
     def _waited(self, posted_request: PostedRequest) -> None:
-        """The strand that waited for a slot is over, whatever became of that."""
+        """The strand that waited for a slot has ended, in whatever way."""
         if not posted_request.begun and posted_request.turn is not None:
             self.admission.give_up(posted_request.turn)
-        if not posted_request.ticket.done:  # cancelled, with its loop, while it waited in the line
+        if not posted_request.ticket.done:  # it was cancelled with its loop while it waited
             posted_request.cancelled(TicketCancelled(LOST))
         posted_request.answered()
 
     async def slot_came(self, rt: Runtime, run: Run, options: RequestOptions, posted: float) -> Exception | None:
-        """A slot for a run that has no ticket, after its wait in the line; or why it got none.
+        """Wait for a slot for a run without a ticket.
+
+        Returns None if the run has a slot. Else returns the error that says why it has none.
 
         Raises:
             BalancerClosed, QueueFull: as ``post``.
@@ -206,10 +208,10 @@ class Dispatcher:
         return None if came else self.passed_over(rt, until)
 
     async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
-        """Wait in the line. False: time is over, or there is nothing left to wait for."""
+        """Wait in the queue. Returns False if the time has run out, or if the turn will never come."""
         if turn.state == "waiting":
             waiter = rt.waiter()
-            turn.wake = waiter.wake  # whoever ends the waiting from here on wakes us; who did before, left its mark
+            turn.wake = waiter.wake  # a wake from here on reaches us; an earlier one has changed the state
             slot = rt.slot()
             try:
                 if turn.state == "waiting":
@@ -222,35 +224,35 @@ class Dispatcher:
                     raise
             finally:
                 slot.release()
-        if until < INF and turn.state == "granted" and rt.now() >= until:  # the loop was busy, or in the same instant
+        if until < INF and turn.state == "granted" and rt.now() >= until:  # its time has run out meanwhile
             self.admission.give_up(turn)
         return turn.state == "granted"
 
     def passed_over(self, rt: Runtime, until: float) -> Exception:
-        """Why the turn of one who waited up to ``until`` never came. While it drains, time may run out as well."""
+        """The error of a run whose turn did not come by ``until``. Time may also run out while the balancer closes."""
         return self._cancelled() if self.admission.closed and rt.now() < until else DeadlineExceeded("in the queue")
 
     def _cancelled(self) -> TicketCancelled:
-        """Why what is left is cancelled: the balancer was closed, or its loop has ended."""
+        """The error of what is cancelled: the balancer was closed, or its loop has ended."""
         return TicketCancelled(LOST if self.gone else CLOSED)
 
     def withdraw(self, posted_request: PostedRequest, turn: Turn, error: Exception) -> None:
-        """Cancel a ticket that is still in the line."""
+        """Cancel a ticket that is still in the queue."""
         if self.admission.defer(lambda: self.withdraw(posted_request, turn, error)):
             return
         if self.admission.withdraw(turn):
             posted_request.cancelled(error)
 
     def cancel_left(self) -> None:
-        """Answer those who wait in the line, and stop those that run."""
-        self.cut = cut = self._cancelled()  # first: a worker of a map that takes its next item looks there
+        """Answer the requests in the queue, and stop those that run."""
+        self.cut = cut = self._cancelled()  # first, because a map worker checks it before it takes another item
         for run in self.admission.clear():
             run.stop(cut)
 
     def lost(self, *, over: bool = False) -> None:
-        """The host's loop ends: everything is answered now.
+        """The host's loop ends: answer everything now.
 
-        ``over``: nothing on it goes on, so what ``arun`` runs there is over as well.
+        ``over``: nothing on the loop continues, so runs of ``arun`` on it have ended too.
         """
         self.gone = True
         self.admission.shut(ENDED)

@@ -1,7 +1,7 @@
-"""A balancer that is dropped without being closed: it ends what it has started, and says so.
+"""Ends a balancer that was dropped without being closed, and warns.
 
 No thread, task or ticket refers to the ``Balancer`` itself, only to its parts. So it may be collected while its
-requests go on, and this is called then.
+requests run, and then this is called.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ DROPPED = "it was dropped"
 
 
 def state(binding: HostBinding, admission: Admission) -> str:
-    """Where it lives, and whether it is open."""
+    """The name of its executor, and whether it is open."""
     return f"{binding.name} {'closed' if admission.closed else 'open'}"
 
 
 def snapshot(binding: HostBinding, admission: Admission) -> Stats:
-    """All counts, as they are now."""
+    """The present counts."""
     host = binding.host
     return admission.stats(0 if host is None else host.pool.abandoned)
 
@@ -38,14 +38,14 @@ def described(binding: HostBinding, admission: Admission) -> str:
 
 
 def dropped(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
-    """End its threads and its loop when all tickets are answered. From any thread, in the middle of anything.
+    """End its threads and its loop when all tickets are answered. Called on any thread, at any moment.
 
-    With tickets that are open it says nothing: whoever holds them uses the balancer.
+    It does not warn if tickets are open: their owner still uses the balancer.
 
     Args:
-        dispatcher: knows what is under way.
-        binding: what is freed.
-        made: the user's line that made it.
+        dispatcher: knows the open requests.
+        binding: what to free.
+        made: the user's line that made the balancer.
     """
     host = binding.host
     if host is None or not host.must_close or binding.forked:
@@ -60,7 +60,7 @@ def _end(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
     admission.shut(DROPPED)
     free = partial(call_once, [partial(binding.close, wait=False)])
     host = binding.host
-    # nothing that waits or runs could spawn another strand then
+    # a strand that waits or runs could still spawn another one
     admission.when_idle(free if host is None else partial(host.spawned.when_idle, free))
     if forgotten is not None:
         _warnings.dropped(forgotten, made)

@@ -1,4 +1,4 @@
-"""Where a balancer lives: bound on entry or first use, to the loop that runs or to a thread of its own."""
+"""Binds a balancer to its host on entry or first use: to the running loop, or to a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from rio_chain.executors._worker_pool import WorkerPool
 
 PATIENCE = 1.0
-"""Seconds to wait for another thread that is just binding."""
+"""Seconds to wait for another thread that is binding it."""
 
 
 class HostBinding:
     """The host of a balancer, once it has one.
 
     Args:
-        executor: it, or its name; None: that of the loop that runs, else the default.
-        admission: knows whether it is closed.
+        executor: the executor, or its name. With None, that of the running loop, or else the default.
+        admission: knows whether the balancer is closed.
         lanes: opened with the host, and closed with it.
-        threads: the most sync functions at once, without abandoned ones.
+        threads: the most sync functions at once, not counting abandoned ones.
         max_abandoned: the most abandoned calls.
-        abandon_after: seconds, for the strands that no caller waits for.
-        lost: called when the host's loop ends while it is in use.
-        pool_before: of the host that it had before it was closed the last time. What is abandoned there still counts.
+        abandon_after: seconds, for strands that no caller waits for.
+        lost: called if the host's loop ends while it is in use.
+        pool_before: the pool of the host before the balancer was last closed. Its abandoned calls still count.
     """
 
     def __init__(
@@ -56,24 +56,26 @@ class HostBinding:
         self._abandon_after = abandon_after
         self._lost = lost
         self._pool_before = pool_before
-        self._lock = threading.RLock()  # one binds at a time
+        self._lock = threading.RLock()  # only one thread at a time binds
         self._deciding = threading.RLock()
         self._pid = 0  # the process that bound it
-        self.forked = False  # whether this is a child of that
+        self.forked = False  # whether this is a child of that process
         after_fork(self._renew)
 
     @property
     def name(self) -> str:
-        """Of the executor."""
+        """The name of the executor."""
         made = self.host or self._executor or "unbound"
         return made if isinstance(made, str) else made.name
 
     def get(self, *, here: bool) -> Host:
-        """The host. Bound now, ``here`` and on the right kind of loop, that is the loop that runs; else one of its own.
+        """The host.
+
+        It is bound now if necessary: if ``here``, to a running loop of the right kind, else to one of its own.
 
         Raises:
-            BalancerClosed: closed before it was ever used.
-            UsageError: in a process that was forked since it was bound.
+            BalancerClosed: it was closed before it was ever used.
+            UsageError: this process was forked since it was bound.
         """
         host = self.host
         if host is not None and not self.forked:
@@ -85,19 +87,19 @@ class HostBinding:
         host = self.host
         if host is not None and self.forked:
             raise UsageError(
-                "this process was forked after the balancer had been bound, and its threads and its loop stayed in the "
-                f"parent (process {self._pid}); make a new balancer here, or bind it after the fork"
+                "the balancer was bound before this process was forked: its threads and its loop are in the parent "
+                f"(process {self._pid}); make a new balancer here, or bind it after the fork"
             )
         return host
 
     def _bind(self, *, here: bool) -> Host:
-        # The thread that has the lock waits for a new one. If that runs a finaliser that comes here, both would wait.
+        # The lock is held while a thread starts. A finaliser on that thread may come here, so the wait has a limit.
         locked = self._lock.acquire(timeout=PATIENCE)
         try:
             host = self.host
             if host is None and not self._admission.closed:
                 host = self._made(here=here)
-                if not self._keep(host):  # a finaliser that came in between has bound it, or it was closed
+                if not self._keep(host):  # a finaliser has bound it meanwhile, or it was closed
                     host.close()
                     host = self.host
         finally:
@@ -126,26 +128,26 @@ class HostBinding:
 
     def _keep(self, host: Host) -> bool:
         try:
-            with self._deciding:  # the host last, which others find without a lock
+            with self._deciding:  # sets the host last, as others read it without a lock
                 self._pid = os.getpid()
                 if self.host is not None or self._admission.closed:
                     return False
                 self.host = host
                 return True
-        except BaseException:  # an interruption: nobody else will end its loop
+        except BaseException:  # an interruption: no other code would end its loop
             if self.host is not host:
                 host.close(wait=False)
             raise
 
     def _renew(self) -> None:
-        """In a forked child: the host of the parent is refused; what another thread was just binding is not bound."""
+        """In a forked child: refuse the host of the parent, and drop a binding that another thread had begun."""
         self._lock, self._deciding = renewed(self._lock), renewed(self._deciding)
         self.forked = self.host is not None
         if not self.forked:
             self._lanes.forget()
 
     def close(self, *, wait: bool = True) -> None:
-        """Free the host and its lanes, and ``wait`` for their threads. The balancer is closed, so nothing binds it."""
+        """Free the host and its lanes; with ``wait`` wait for their threads. The balancer is closed already."""
         with self._deciding:
             host = self.host
         if host is not None:

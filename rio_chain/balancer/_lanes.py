@@ -1,4 +1,4 @@
-"""The lanes of a balancer: asked for by name and size, opened when it binds, closed with it."""
+"""The lanes of a balancer: given by name and size, opened when it binds, closed with it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 class BalancerLanes:
-    """What ``Balancer(lanes=..., lane_bytes=...)`` was given, checked; and the lanes once they are open.
+    """The arguments ``Balancer(lanes=..., lane_bytes=...)``, checked; and the lanes once they are open.
 
     Raises:
-        ChainDefinitionError: not a mapping of names to whole numbers, 1 or more; not a whole number, 1 or more.
+        ChainDefinitionError: ``lanes`` is not a mapping of names to whole numbers of 1 or more, or ``lane_bytes`` is
+            not a whole number of 1 or more.
     """
 
     def __init__(self, sizes: object, most: object) -> None:
@@ -29,32 +30,32 @@ class BalancerLanes:
         self._open: tuple[Lane, ...] = ()
 
     def fresh(self) -> BalancerLanes:
-        """The same, not open."""
+        """A copy that is not open."""
         return BalancerLanes(self._sizes, self._most)
 
     def open(self) -> Mapping[str, _runtime_protocol.Lane]:
-        """The lanes by name; they start nothing before the first call."""
+        """The lanes by name. They start no process before the first call."""
         if not self._sizes:
             return {}
-        from rio_chain.executors.lanes._lane import Lane  # noqa: PLC0415 - few balancers need it
+        from rio_chain.executors.lanes._lane import Lane  # noqa: PLC0415 - few balancers have lanes
 
         if not self._open:
             self._open = tuple(Lane(name, size, self._most) for name, size in self._sizes.items())
         return {lane.name: lane for lane in self._open}
 
     def forget(self) -> None:
-        """In a forked child: those that the parent has opened are not ours."""
+        """In a forked child: drop the lanes that the parent has opened."""
         self._open = ()
 
     def close(self, *, wait: bool = True) -> None:
-        """Kill the processes, and ``wait`` until they have ended. No request runs any more."""
+        """Kill the processes; with ``wait`` wait until they have ended. No request runs any more."""
         for lane in self._open:
             lane.close(wait=wait)
 
 
 def _name(key: object) -> str:
     if not isinstance(key, str) or not key.strip():
-        raise ChainDefinitionError(f"`lanes` must have names that are strings and not empty; got {short_repr(key)}")
+        raise ChainDefinitionError(f"`lanes` must have non-empty strings for names; got {short_repr(key)}")
     return key
 
 

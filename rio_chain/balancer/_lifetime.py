@@ -1,7 +1,7 @@
-"""From when a balancer opens until it has closed: its parts. A balancer that opens anew gets new ones.
+"""Lifetime: the parts of a balancer from when it opens until it has closed. If it opens again, it gets new parts.
 
-So nothing that was left over from the last time, such as a ticket, a loop that ends late or a finaliser, can reach what
-has been opened since.
+So nothing that is left from the last time, such as a ticket, a loop that ends late or a finaliser, can affect the new
+parts.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
 from rio_chain.engine._prepare import check_request
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
+from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
-from rio_chain.results._observers import deliver, observers_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ In = TypeVar("In")
 
 @frozen(eq=False)
 class Settings:
-    """What a ``Balancer`` was made with, checked; durations in seconds. ``made``: the user's line that made it."""
+    """The checked arguments of a ``Balancer``; durations in seconds. ``made``: the user's line that made it."""
 
     executor: str | Executor | None
     workers: int
@@ -62,9 +62,9 @@ class Lifetime:
     """The parts of an open balancer.
 
     Args:
-        balancer: when that is dropped, the parts are ended. They do not keep it.
+        balancer: if it is dropped, the parts end. They do not keep it alive.
         settings: of the balancer.
-        before: the last time that it was open. Its counters go on, and its abandoned calls still count.
+        before: the last Lifetime. Its counters continue, and its abandoned calls still count.
     """
 
     def __init__(self, balancer: object, settings: Settings, before: Lifetime | None = None) -> None:
@@ -88,14 +88,14 @@ class Lifetime:
         self.finalizer = weakref.finalize(balancer, dropped, self.dispatcher, self.binding, settings.made)
         self.finalizer.atexit = False
         self.closing = Closing(self.dispatcher, self.binding, self.finalizer.detach)
-        # Popping from a list is atomic, so one thread alone gets what is in it. No lock: a fork could leave it locked.
+        # Popping from a list is atomic, so only one thread gets the item. A fork could leave a lock locked for ever.
         self._may_enter = [None]
         self._may_follow = [None]
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def check(self, host: Host, request: Request[Any]) -> None:
-        """Refuse what is no request, what its lanes can't run, and everything while too many abandoned calls run."""
+        """Refuse what is not a request, what its lanes can't run, and everything while too many abandoned calls run."""
         given: Any = request
         if type(given) is not Request:
             got = short_repr(request)
@@ -108,6 +108,7 @@ class Lifetime:
             self.admission.rejected += 1
             most = self.settings.max_abandoned
             error = Saturated(f"{host.pool.abandoned} abandoned calls still run (max_abandoned={most})")
+            error.retry_after = self.admission.expected_wait()
             self.refused(request.given[0], error)
             raise error
 
@@ -118,7 +119,7 @@ class Lifetime:
         options: RequestOptions,
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
-        """As ``Dispatcher.post``, checked."""
+        """As ``Dispatcher.post``, with checks."""
         self.check(host, request)
         try:
             return self.dispatcher.post(host, request, options, observe)
@@ -136,7 +137,7 @@ class Lifetime:
             raise
 
     def refused(self, plan: Plan, error: BaseException) -> None:
-        """Observers hear of a request that was not accepted."""
+        """Report a refused request to observers."""
         reason = REFUSALS.get(type(error))
         if reason is not None:
             observers = observers_now(self.settings.observers)
@@ -153,7 +154,7 @@ class Lifetime:
         as_completed: bool,
         with_input: bool,
     ) -> Window[In, Out]:
-        """The inputs of a ``map`` on their way."""
+        """The state of a ``map``: its inputs that are read and not handed out."""
         options = request_options(host.runtime.now, priority)
         workers = self.settings.workers
         requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)
@@ -169,10 +170,10 @@ class Lifetime:
     # --- blocks -----------------------------------------------------------------------------------------------------
 
     def enter(self, *, here: bool) -> None:
-        """A ``with`` block begins. It is bound now.
+        """Begin a ``with`` block, and bind the balancer.
 
         Raises:
-            UsageError: it is in a block already. In a process forked since it was bound.
+            UsageError: it is in a block already, or this process was forked since it was bound.
         """
         self.binding.bound()
         try:
@@ -186,11 +187,11 @@ class Lifetime:
             raise
 
     def next(self, balancer: object) -> Lifetime:
-        """The parts for the next time. This one has closed.
+        """The Lifetime for the next time. This one has closed.
 
         Raises:
             BalancerClosed: it is still closing.
-            UsageError: another thread is just opening it.
+            UsageError: another thread is opening it.
         """
         if not (self.closing.over or self.binding.forked):
             self._end_if_lost()
@@ -205,7 +206,7 @@ class Lifetime:
             raise
 
     def _end_if_lost(self) -> None:
-        """Its loop has ended without a ``close``, so what that would have freed is freed now."""
+        """Free what ``close`` would have freed, if its loop has ended without a ``close``."""
         if not (self.dispatcher.gone and self.dispatcher.idle):
             raise BalancerClosed("this balancer is still closing; open it again when `close` or `aclose` has returned")
         self.binding.close(wait=False)
@@ -214,6 +215,6 @@ class Lifetime:
 
 def _entered_twice() -> UsageError:
     return UsageError(
-        "this balancer is open: a `with` or `async with` block has it already; enter it once, as in the start-up of "
-        "the application, and use the same object everywhere"
+        "this balancer is open already; enter its `with` or `async with` block once, for example at the start of the "
+        "application, and use the same object everywhere"
     )

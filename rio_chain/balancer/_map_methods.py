@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from rio_chain.balancer import _mapping
+from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ In = TypeVar("In")
 
 
 class MapMethods:
-    """What a ``Balancer`` does with many inputs."""
+    """The methods of a ``Balancer`` for many inputs."""
 
     _lifetime: Lifetime
 
@@ -55,21 +56,21 @@ class MapMethods:
         priority: float = 0,
         progress: bool = False,
     ) -> Iterator[Any]:
-        """Run the chain for every input; give the Outcomes in order, or as they come in. For plain code.
+        """Run the chain for every input, and give the Outcomes in order, or as they come. For plain code.
 
-        Inputs are read as slots become free, so any number of them takes little memory. In order, while a slow one is
-        awaited, those after it go on: up to ``4 * workers`` of a list or a range, and half as many of anything else.
-        Leaving the loop early cancels what is under way.
+        It reads inputs only as slots become free, so any number of inputs takes little memory. In order, inputs after a
+        slow one run meanwhile: up to ``4 * workers`` of a list or a range, and half as many of any other iterable.
+        Leaving the ``for`` early cancels the open requests.
 
         Args:
-            chain: a chain of one argument, or a function that gives a Request.
-            inputs: what it is called with.
-            as_completed: give each Outcome when it is there, and not in the order of the inputs.
-            with_input: give pairs of an input, the object itself, and its Outcome.
-            priority: of each request.
-            progress: show how many are done, have failed and run, how many come in a second, and, where ``len(inputs)``
-                is known, how much time is left: in a notebook, in a terminal as a bar (with the extra
-                ``rio-chain[watch]``), elsewhere as lines on stderr.
+            chain: a chain of one argument, or a function that returns a Request.
+            inputs: the arguments.
+            as_completed: give each Outcome when it is there, not in the order of the inputs. Default False.
+            with_input: give pairs of an input, the object itself, and its Outcome. Default False.
+            priority: of each request. Default 0.
+            progress: show how many are done, have failed and run, how many end in a second, and, if ``len(inputs)`` is
+                known, how much time is left: in a notebook, in a terminal as a bar (with the extra
+                ``rio-chain[watch]``), elsewhere as lines on stderr. Default False.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -79,10 +80,11 @@ class MapMethods:
             [('1', True), ('x', False)]
         """
         lifetime = self._lifetime
+        check_not_nested(lifetime.admission, "map")
         host = lifetime.binding.get(here=False)
         if host.on_loop_thread():
             raise UsageError(
-                "`map` would block the loop that has to run it; write `async for` over `balancer.amap(...)`"
+                "`map` would block the loop that runs the requests; write `async for` over `balancer.amap(...)`"
             )
         window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
         window.balancer = self
@@ -120,8 +122,9 @@ class MapMethods:
         priority: float = 0,
         progress: bool = False,
     ) -> AsyncIterator[Any]:
-        """The same for async code: ``async for outcome in balancer.amap(chain, inputs)``. Keywords as for ``map``."""
+        """As ``map``, for async code: ``async for outcome in balancer.amap(chain, inputs)``. Same keywords."""
         lifetime = self._lifetime
+        check_not_nested(lifetime.admission, "amap")
         host = lifetime.binding.get(here=True)
         window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
         window.balancer = self
@@ -129,4 +132,4 @@ class MapMethods:
 
 
 for _call in (MapMethods.map, MapMethods.amap):
-    _call.__qualname__ = f"Balancer.{_call.__name__}"  # which Python's own errors say; users know that name alone
+    _call.__qualname__ = f"Balancer.{_call.__name__}"  # for Python's own errors; users do not know MapMethods

@@ -1,7 +1,7 @@
-"""The requests of one ``map``: a few strands, the workers, run one after the other.
+"""The requests of one ``map``: a few strands, the workers, run them one after the other.
 
-A worker is posted with its first item, as any request is. When an item has ended, the worker takes the next one and
-goes on with its slot, unless somebody else is first in the line. So an item costs neither a ticket nor a strand.
+A worker is posted with its first item, as any request. When an item has ended, the worker takes the next one and keeps
+its slot, unless another request is first in the queue. So an item needs neither a ticket nor a strand.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ class MapItem(Generic[Out]):
     __slots__ = ("error", "outcome", "posted", "request", "run", "value")
 
     value: Any
-    """The input, where that is wanted with the Outcome."""
+    """The input, if it is to be given with the Outcome."""
 
     def __init__(self, request: Request[Out], run: Run, posted: float) -> None:
         self.request = request
         self.run = run
         self.posted = posted
         self.outcome: Outcome[Out] | None = None
-        self.error: BaseException | None = None  # of a body, which ends more than its run
+        self.error: BaseException | None = None  # a BaseException of the user's function, which ends more than its run
 
     @property
     def done(self) -> bool:
-        """Whether it has been answered."""
+        """Whether it is answered."""
         return self.outcome is not None or self.error is not None
 
 
 class MapRequests(Generic[Out]):
-    """What is under way, and what waits for a worker. The workers and the one that reads may be on different threads.
+    """The open items, and the items that wait for a worker. Workers and the reader may be on different threads.
 
     Args:
-        dispatcher: where workers are posted.
+        dispatcher: takes the workers.
         host: where they run.
         options: of each request.
-        workers: the most of them.
-        as_completed: whether the next to hand out is the one that is answered first.
+        workers: the most workers.
+        as_completed: whether the first item to be answered is given next.
     """
 
     def __init__(
@@ -78,21 +78,21 @@ class MapRequests(Generic[Out]):
         self.most = workers
         self.workers: set[MapWorker] = set()
         self.pending: deque[MapItem[Out]] = deque()
-        self.over = False  # nobody reads any more
-        self.ready: deque[MapItem[Out]] = deque()  # answered and not handed out; in order, nobody asks for it
-        self.progress: Callable[[MapItem[Out]], object] | None = None  # called with each item that is answered
+        self.over = False  # whether the reader has left
+        self.ready: deque[MapItem[Out]] = deque()  # answered and not handed out; only read with ``as_completed``
+        self.progress: Callable[[MapItem[Out]], object] | None = None  # called with each answered item
         self._as_completed = as_completed
-        self._awaited: MapItem[Out] | None = None  # by the one that reads
+        self._awaited: MapItem[Out] | None = None  # the item that the reader waits for
         self._wake: list[Callable[[], None]] = []
         self._lock = threading.RLock()
 
     def post(self, request: Request[Out]) -> MapItem[Out]:
-        """Hand one more request over.
+        """Add a request.
 
         Raises:
-            BalancerClosed: it is closed.
+            BalancerClosed: the balancer is closed.
         """
-        run = new_run(request.plan, self.dispatcher.observers)
+        run = new_run(request.plan, self.dispatcher.observers, self.dispatcher.admission)
         run.priority = self.options.priority
         item = MapItem(request, run, self.host.runtime.now())
         with self._lock:
@@ -105,7 +105,7 @@ class MapRequests(Generic[Out]):
         return item
 
     def _begin_with(self, item: MapItem[Out]) -> None:
-        """One more worker."""
+        """Post another worker."""
         dispatcher, options = self.dispatcher, self.options
         ticket = Ticket(item.request, self.host)
         ticket.run = item.run
@@ -129,7 +129,7 @@ class MapRequests(Generic[Out]):
             raise
 
     def take(self, worker: MapWorker) -> MapItem[Out] | None:
-        """The next item for a worker; None: there is none, so the worker ends."""
+        """The next item for a worker. Returns None if there is none; the worker then ends."""
         with self._lock:
             if self.pending:
                 cut = self.dispatcher.cut
@@ -140,18 +140,18 @@ class MapRequests(Generic[Out]):
         return None
 
     def answer(self, item: MapItem[Out], outcome: Outcome[Out]) -> None:
-        """Answer an item. The first answer stands."""
+        """Answer an item. Only the first answer counts."""
         if item.outcome is not None or item.error is not None:
             return
         item.outcome = outcome
         try:
             self._arrived(item)
-        except BaseException:  # an interruption, or there is no memory
+        except BaseException:  # an interruption, or memory is short
             surely(partial(self._arrived, item))
             raise
 
     def fail(self, item: MapItem[Out], error: BaseException) -> None:
-        """A BaseException of a body ended its run: the one that reads gets it, as itself."""
+        """A BaseException of the user's function ended its run. The reader gets that exception."""
         if item.done:
             return
         drop_frames(error)
@@ -166,41 +166,41 @@ class MapRequests(Generic[Out]):
         if self.progress is not None:
             self.progress(item)
         if self._wake and (self._as_completed or self._awaited is item):
-            with contextlib.suppress(IndexError):  # another thread has taken the call
+            with contextlib.suppress(IndexError):  # another thread has taken the waker
                 self._wake.pop()()
 
     def on_arrival(self, item: MapItem[Out] | None, waker: Callable[[], None]) -> None:
-        """Call this once when the item is answered, or when any is; at once when that is so."""
+        """Call ``waker`` once, when the item is answered, or when any item is (None); at once if it is already."""
         self._awaited = item
         self._wake[:] = [waker]
-        if self.ready if item is None else item.done:  # it came in between
+        if self.ready if item is None else item.done:  # it was answered meanwhile
             with contextlib.suppress(IndexError):
                 self._wake.pop()()
 
     def unbegun(self, item: MapItem[Out], error: Exception) -> None:
-        """Answer an item that will not run, or not on."""
+        """Answer an item that will not run, or not to its end."""
         outcome = outcome_of_unbegun(item.request, item.run, error, item.posted, self.host.runtime.now())
         if not item.done:
             self.dispatcher.admission.unbegun(outcome)
         self.answer(item, outcome)
 
     def ended(self, worker: MapWorker, error: Exception | None = None) -> None:
-        """A worker is over. With an ``error`` it takes those with it that waited for it."""
+        """A worker has ended. With an ``error``, the items that wait for it end with that too."""
         with self._lock:
             self.workers.discard(worker)
         self._refuse_rest(error or self.dispatcher.cut)
 
     def _refuse_rest(self, error: Exception | None) -> None:
-        """Answer those that nobody will run: the balancer cancels what is left, or time is over."""
+        """Answer the items that no worker will run: the balancer cancels them, or their time is over."""
         while error is not None and self.pending:
             try:
                 item = self.pending.popleft()
-            except IndexError:  # another worker does the same
+            except IndexError:  # another worker took the last one
                 return
             self.unbegun(item, error)
 
     def cancel(self) -> None:
-        """Cancel all that is under way: nothing more begins."""
+        """Cancel all open items, and begin no more."""
         self.over = True
         with self._lock:
             self.pending.clear()
@@ -214,7 +214,7 @@ class MapWorker(PostedRequest):
 
     several: MapRequests[Any] = field(kw_only=True)
     item: MapItem[Any] = field(kw_only=True)
-    """The one that it runs, or that it waits with in the line."""
+    """The item that it runs, or that it waits with in the queue."""
 
     async def serve(self) -> None:
         """As ``TicketRun.serve``, for one item after the other."""
@@ -231,12 +231,12 @@ class MapWorker(PostedRequest):
                 several.ended(self, lost)
                 raise
             several.fail(self.item, exc)
-        except BaseException as exc:  # noqa: BLE001 - it belongs to the one that reads
+        except BaseException as exc:  # noqa: BLE001 - the reader gets it
             several.fail(self.item, exc)
         finally:
             surely(partial(several.ended, self))
             surely(self._over)
-            del self, several  # the error's traceback keeps this frame
+            del self, several  # the traceback of the error keeps this frame
 
     async def _serve(self) -> None:
         several, admission, item = self.several, self.admission, self.item
@@ -267,13 +267,13 @@ class MapWorker(PostedRequest):
             if following is None:
                 return
             item = following
-            if several.over or several.dispatcher.cut is not None:  # what was stopped may have been the run before
+            if several.over or several.dispatcher.cut is not None:  # the stop may have reached only the run before
                 item.run.stop(several.dispatcher.cut or TicketCancelled(LEFT))
             if turn is not None and not await self._turn_came(turn, item):
                 return
 
     async def _turn_came(self, turn: Turn, item: MapItem[Any]) -> bool:
-        """Wait in the line, where others were before this item. False: it will not run, and no other after it."""
+        """Wait in the queue, where others come first. Returns False if the worker will run no further item."""
         several, dispatcher, rt = self.several, self.several.dispatcher, self.host.runtime
         self.turn = turn
         self.ticket.withdraw = partial(dispatcher.withdraw, self, turn)
@@ -289,9 +289,9 @@ class MapWorker(PostedRequest):
     def cancelled(self, error: Exception) -> None:
         """As ``PostedRequest.cancelled``."""
         self.several.unbegun(self.item, error)
-        self.several.ended(self, error)  # those that wait for it have the same deadline, and the same balancer
+        self.several.ended(self, error)  # items that wait for it have the same deadline and balancer
         self._over()
 
     def _over(self) -> None:
-        self.ticket.resolve(self.unbegun(TicketCancelled("a worker of a map has ended")))  # nobody looks at it
+        self.ticket.resolve(self.unbegun(TicketCancelled("a worker of a map has ended")))  # nothing reads this
         self.answered()

@@ -1,4 +1,4 @@
-"""Many inputs through one balancer, a bounded number of them at a time: the side that reads."""
+"""Reads many inputs through one balancer, a limited number of them at a time: the reader's side of ``map``."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 In = TypeVar("In")
 Out = TypeVar("Out")
 Make = Callable[[In], "Request[Out]"]
-"""A chain of one argument, or what stands for one. It checks the request that it gives."""
+"""A chain of one argument, or a function in its place. It checks the request that it returns."""
 Meanwhile = Callable[[], None]
-"""Called again and again while one waits; it shows how far things are."""
+"""Called again and again during a wait; it updates the progress view."""
 
 
 UNKNOWN = object()
 
 
 class Window(Generic[In, Out]):
-    """The inputs that were read and whose Outcomes were not handed out, in their order.
+    """The inputs that were read and whose Outcomes were not handed out, in order.
 
-    Twice as many as there are workers, so that none of these waits for the one that reads. Of a list or a range four
-    times as many and one: while the first one is slow, the others go on, and their Outcomes wait.
+    Its size is twice the number of workers, so that no worker waits for the reader. For a list or a range it is four
+    times that number and one: while the first item is slow, the others go on, and their Outcomes wait.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Window(Generic[In, Out]):
         in_order: bool,
         with_input: bool,
     ) -> None:
-        self.balancer: object = None  # which lives as long as the one that reads: a dropped one would be closed
+        self.balancer: object = None  # keeps the balancer alive as long as the reader: a dropped one would be closed
         self.requests = requests
         self.in_order = in_order
         self._with_input = with_input
@@ -56,14 +56,14 @@ class Window(Generic[In, Out]):
         self._make = make
         workers = requests.most
         self._size = 4 * workers + 1 if is_plain(inputs) else 2 * workers
-        self._batch = max(workers, self._size - 2 * workers)  # so many are read at once, if that may wait
+        self._batch = max(workers, self._size - 2 * workers)  # how many are read at once, if reading may wait
         self._source = iter(inputs)
 
     def fill(self) -> bool:
-        """Read as many inputs as there is room for. False: there is nothing to wait for.
+        """Read as many inputs as there is room for. Returns False if there is nothing to wait for.
 
-        It reads none while the next Outcome is there and no worker needs an input. Nor while there are enough Outcomes:
-        then the one that reads is the slower side, and would start a worker for each input.
+        It reads none while the next Outcome is ready and no worker needs an input. It also reads none while there are
+        enough Outcomes: then the reader is the slower side, and would start a worker for each input.
         """
         items, requests = self.items, self.requests
         room = self._size - len(items)
@@ -79,18 +79,18 @@ class Window(Generic[In, Out]):
         return bool(items)
 
     def awaited(self) -> MapItem[Out] | None:
-        """The item that has to be answered next; None: any."""
+        """The item that must be answered next. None if any item will do."""
         return self.items[0] if self.in_order else None
 
     def next(self) -> MapItem[Out] | None:
-        """The one to hand out next; None if it is not answered yet."""
+        """The item to hand out next; None if it is not answered yet."""
         if not self.in_order:
             return self.requests.ready[0] if self.requests.ready else None
         item = self.items[0]
         return item if item.outcome is not None or item.error is not None else None
 
     def handed_out(self, item: MapItem[Out]) -> Any:
-        """Its Outcome, with its input if that is wanted; a BaseException of a body is raised."""
+        """Its Outcome, with its input if wanted. A BaseException of the user's function is raised."""
         if self.in_order:
             self.items.popleft()
         else:
@@ -103,10 +103,10 @@ class Window(Generic[In, Out]):
         try:
             raise as_kept(item.error)
         finally:
-            del self, item  # its traceback keeps this frame
+            del self, item  # the traceback keeps this frame
 
     def cancel(self) -> None:
-        """Cancel all that is under way: nothing more begins. An error that nobody has got is reported."""
+        """Cancel all open items, and begin no more. An error that the reader did not get is reported."""
         self.requests.cancel()
         while self.items:
             item = self.items.popleft()
@@ -115,7 +115,7 @@ class Window(Generic[In, Out]):
 
 
 def outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: bool) -> Iterator[Outcome[Out]]:
-    """The Outcomes, for a thread that may block; and how many there are, shown."""
+    """The Outcomes for a thread that may block, with a progress view if wanted."""
     if not flag(progress, "progress"):
         return outcomes_in_thread(window)
     shown = hooks.facade.progress(inputs)
@@ -124,7 +124,7 @@ def outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: bool) -
 
 
 def async_outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: bool) -> AsyncIterator[Outcome[Out]]:
-    """The same for a task."""
+    """The Outcomes for a task, with a progress view if wanted."""
     if not flag(progress, "progress"):
         return AsyncOutcomes(window)
     shown = hooks.facade.progress(inputs)
@@ -133,7 +133,7 @@ def async_outcomes(window: Window[In, Out], inputs: Iterable[In], *, progress: b
 
 
 def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -> Iterator[Outcome[Out]]:
-    """The Outcomes, for a thread that may block."""
+    """The Outcomes for a thread that may block."""
     requests = window.requests
     try:
         while window.fill():
@@ -141,7 +141,7 @@ def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -
                 wait_until_done(requests.host, partial(requests.on_arrival, window.awaited()), meanwhile=look)
             outcome = window.handed_out(item)
             if look is not None:
-                look()  # where nobody ever has to wait, too
+                look()  # also if it never has to wait
             del item
             yield outcome
             del outcome
@@ -150,21 +150,21 @@ def outcomes_in_thread(window: Window[In, Out], look: Meanwhile | None = None) -
         raise
     except BaseException as error:
         window.cancel()
-        if not isinstance(error, Exception):  # Ctrl-C, most likely; a second one does not wait
+        if not isinstance(error, Exception):  # most likely Ctrl-C; a second one ends the wait
             for worker in list(requests.workers):
                 wait_until_done(requests.host, worker.ticket.add_waker)
         raise
 
 
 class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
-    """The Outcomes, for a task.
+    """The Outcomes for a task.
 
-    No async generator: a loop that is left early tells an iterator nothing but that it is dropped, and trio warns of a
-    generator that is. ``aclose`` waits for the clean-up of what is under way, and so does a cancelled ``anext``.
+    It is not an async generator: when an ``async for`` is left early, its iterator is only dropped, and trio warns of a
+    dropped generator. ``aclose`` waits for the clean-up of the open items, and so does a cancelled ``anext``.
     """
 
     def __init__(self, window: Window[Any, Out], look: Meanwhile | None = None) -> None:
-        # the workers know the requests and not this, which ends when the loop drops it
+        # workers refer to the requests and not to this object, so it is freed when the loop drops it
         self._window = window
         self._look = look
         self._waits = self._over = False
@@ -172,12 +172,12 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
 
     async def __anext__(self) -> Outcome[Out]:
         if self._waits:
-            raise RuntimeError("another task waits for the next Outcome already")
+            raise RuntimeError("another task is already waiting for the next Outcome")
         self._waits = True
         window, look = self._window, self._look
         try:
             if self._over or not window.fill():
-                raise StopAsyncIteration  # noqa: TRY301 - what ends the loop ends this, too
+                raise StopAsyncIteration  # noqa: TRY301 - the handler below must see it too
             item = window.next()
             if item is None:
                 item = await self._came()
@@ -196,12 +196,12 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
         finally:
             self._waits = False
         if look is not None:
-            look()  # where nobody ever has to wait, too
+            look()  # also if it never has to wait
         return outcome
 
     async def _came(self) -> MapItem[Out]:
         window, look, host = self._window, self._look, self._window.requests.host
-        while True:  # a thread may be late to wake us for one that we have taken already
+        while True:  # a thread may wake us late, for an item that was taken already
             host.check_process()
             host.check_await()
             waiter = waiter_here()
@@ -216,18 +216,18 @@ class AsyncOutcomes(AsyncIterator["Outcome[Out]"]):
         self._window.cancel()
 
     async def aclose(self) -> None:
-        """Cancel what is under way, and wait until it has ended, whatever interrupts this."""
+        """Cancel the open items, and wait until they have ended, even if this is cancelled."""
         self._leave()
         for worker in list(self._window.requests.workers):
             await worker.ticket.ended()
 
     def __del__(self) -> None:
-        if hasattr(self, "_window"):  # else there were no inputs
+        if hasattr(self, "_window"):  # false if __init__ failed
             self._leave()
 
 
 async def _until_look(wait: Callable[[], Awaitable[None]], look: Meanwhile) -> None:
-    """Wait, but no longer than until the next look."""
+    """Wait, but only until the next update of the view."""
     rt = runtime_here()
     slot = rt.slot()
     try:

@@ -1,4 +1,4 @@
-"""What is known of a request that is waiting or running: its terms, and for a posted one all that belongs to it."""
+"""The options of a request, and the parts of a posted one that is waiting or running."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 CLOSED = "the balancer closed"
 ENDED = "its loop has ended"
-"""Why a balancer is closed that nobody has closed."""
+"""The reason if a balancer closed because its loop ended."""
 
 OnFull = Literal["wait", "reject"]
-"""What ``run`` and ``arun`` do when the buffer is full."""
+"""What ``run`` and ``arun`` do if the buffer is full."""
 
 
 @frozen
 class RequestOptions:
-    """How one request is to be treated, in seconds; what ``run``, ``arun`` and ``post`` take as keywords."""
+    """The options of one request, in seconds: the keywords of ``run``, ``arun`` and ``post``."""
 
     priority: float
     deadline: Deadline | None
     queue_timeout: float
     bounded: bool
-    """Whether it is refused when the buffer is full."""
+    """Whether it is refused if the buffer is full."""
 
     def until(self, rt: Runtime, posted: float) -> float:
-        """When its waiting in the line is over, on the host's clock."""
+        """The instant when its wait in the queue is over, on the host's clock."""
         end = posted + self.queue_timeout
         return end if self.deadline is None else min(end, self.deadline.on(rt.now))
 
@@ -51,7 +51,7 @@ def request_options(
     queue_timeout: Duration | None = None,
     on_full: OnFull = "wait",
 ) -> RequestOptions:
-    """The terms that a user gave, checked, and the deadline inherited from the run around the call."""
+    """Check the options that a user gave, and add the deadline inherited from the run around the call."""
     given: Any = on_full
     if deadline is None and queue_timeout is None and type(priority) is int and not priority and inherited() is None:
         usual = USUAL.get(given) if type(given) is str else None
@@ -67,37 +67,37 @@ def request_options(
 
 
 USUAL = {"wait": RequestOptions(0, None, INF, bounded=False), "reject": RequestOptions(0, None, INF, bounded=True)}
-"""The terms of most requests, by what they are to do when the buffer is full."""
+"""The options of most requests, by what they do if the buffer is full."""
 
 
 @define(eq=False)
 class PostedRequest(TicketRun):
-    """A posted request on its way."""
+    """A posted request that is waiting or running."""
 
     context: Context = field(kw_only=True)
-    """In which it runs."""
+    """The context in which it runs."""
     admission: Admission = field(kw_only=True)
     open: set[PostedRequest] = field(kw_only=True)
-    """Those that were started and have no answer yet."""
+    """The requests that were started and have no answer yet."""
     turn: Turn | None = field(default=None, init=False)
-    """Its place in the line, if it had to come there."""
+    """Its turn in the queue, if it had to wait."""
 
     counted: bool = field(default=False, init=False)
-    """How it ended is in the counts of the balancer."""
+    """Whether its end is in the counts of the balancer."""
 
     def left(self, began: float, outcome: Outcome[Any] | None) -> None:
-        """As ``TicketRun.left``: its slot goes on."""
+        """As ``TicketRun.left``: pass on its slot."""
         self.counted = True
         self.admission.leave(self.ticket.run, began - self.posted, self.host.runtime.now() - began, outcome)
 
     def answered(self) -> None:
         """As ``TicketRun.answered``."""
         self.open.discard(self)
-        if self.ticket.run in self.admission.runs:  # its leaving was interrupted
+        if self.ticket.run in self.admission.runs:  # giving back its slot was interrupted
             self.admission.release(self.ticket.run)
 
     def cancelled(self, error: Exception) -> None:
-        """Answer it without running it, or not on."""
+        """Answer it without running it, or before its end."""
         outcome = self.unbegun(error)
         if not (self.ticket.done or self.counted):
             self.counted = True

@@ -1,8 +1,8 @@
-"""The one queue: who runs now, who waits, who is next. Pure and synchronous; it decides and never waits.
+"""The priority queue: which requests run, which wait, and which is next. Synchronous; it decides and never waits.
 
-Work-conserving: nobody waits while a slot is free. Higher priority first, then arrival; with ``aging``, whoever waits
-gains on those who come later. A slot that comes back is handed over to the next in line; it is never freed and raced
-for. Entering, leaving and withdrawing cost O(log n), the last two taken over all calls.
+It is work-conserving: no request waits while a slot is free. Higher priority goes first, then arrival. With ``aging``,
+a waiting request gains on those that come later. A free slot is passed directly to the next turn; it never becomes
+available to all. Entering, leaving and withdrawing cost O(log n), the last two amortised.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ State = Literal["waiting", "granted", "gone"]
 
 
 class Turn:
-    """One run's place in the line. ``wake`` is called, outside of any lock, by whoever ends its waiting.
+    """The place of one run in the queue. ``wake`` is called, without any lock, when its wait ends.
 
-    ``at``: the instant it was queued, in seconds of any one clock.
+    ``at``: the instant when it was queued, in seconds of any one clock.
     """
 
     __slots__ = ("at", "lined_up", "priority", "run", "state", "wake")
@@ -32,23 +32,24 @@ class Turn:
         self.priority = priority
         self.at = at
         self.state: State = "waiting"
-        self.lined_up = False  # whether it counts
+        self.lined_up = False  # whether it is in ``waiting``
         self.wake = wake
 
     def tell(self) -> None:
-        """Tell the one who waits that the waiting is over."""
+        """Wake the waiter: the wait is over."""
         if self.wake is not None:
             self.wake()
 
 
 class TurnQueue:
-    """``workers`` slots and the line in front of them.
+    """``workers`` slots and the queue for them.
 
     Args:
         workers: how many slots there are.
-        aging: how many seconds of waiting one step of priority is worth. Each turn then has a virtual deadline, the
-            instant it was queued less ``priority * aging``, and the earliest goes first. It is fixed when the turn is
-            queued, so the order of those who wait never changes. Default: priority alone, then arrival.
+        aging: how many seconds of waiting one step of priority counts for. Each turn then has a virtual deadline: the
+            instant when it was queued, minus ``priority * aging``. The turn with the earliest one goes first. The
+            virtual deadline is fixed when the turn is queued, so the order in the queue never changes. With None, the
+            default, priority decides, and among equals arrival.
 
     Example:
         >>> from rio_chain import Task
@@ -74,14 +75,14 @@ class TurnQueue:
         self._numbers = count()
 
     def take(self) -> bool:
-        """A slot for one who just came; False: enter the line."""
+        """Take a slot for a new run. If this returns False, enter the queue."""
         if self.waiting or self.running >= self.workers:
             return False
         self.running += 1
         return True
 
     def enter(self, turn: Turn) -> None:
-        """Stand in the line."""
+        """Enter the queue."""
         aging = self._aging
         key = -turn.priority if aging is None else turn.at - turn.priority * aging
         entry = key, next(self._numbers), turn
@@ -90,9 +91,9 @@ class TurnQueue:
         self.waiting += 1
 
     def leave(self, granted: Callable[[Turn], None] | None = None) -> Turn | None:
-        """A slot comes back. Gives the turn it was handed to, which must be told; None: nobody waits.
+        """A slot is given back. Returns the turn that gets it, which must be woken, or None if no turn waits.
 
-        ``granted`` is called with the turn while that is still in the heap, where an interruption does not lose it.
+        ``granted`` is called while the turn is still in the heap, so an interruption does not lose it.
         """
         heap = self._heap
         while heap:
@@ -111,7 +112,7 @@ class TurnQueue:
         return None
 
     def withdraw(self, turn: Turn) -> bool:
-        """Step out of the line. False: too late, it was granted a slot, which it must pass on by ``leave``."""
+        """Leave the queue. Returns False if the turn has a slot already, which it must pass on with ``leave``."""
         if turn.state != "waiting":
             return turn.state == "gone"
         turn.state = "gone"
@@ -121,7 +122,7 @@ class TurnQueue:
         return True
 
     def _tidy(self) -> None:
-        """Those who are gone stay in the heap until they outnumber those who wait, so that each is dropped in O(1)."""
+        """Remove turns that are gone once they outnumber those that wait, so that each removal costs O(1)."""
         if len(self._heap) > 2 * self.waiting + 64:
             self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
             heapify(self._heap)
@@ -129,7 +130,7 @@ class TurnQueue:
     def over(self) -> list[Turn]:
         """The turns in the heap that do not wait any more, after a change that was interrupted.
 
-        They may not be told yet. They stay there until ``recount``. Whoever was dropped steps out.
+        They may not be woken yet. They stay in the heap until ``recount``. Turns of dropped runs leave the queue.
         """
         turns = [entry[2] for entry in self._heap]
         for turn in turns:
@@ -138,14 +139,14 @@ class TurnQueue:
         return [turn for turn in turns if turn.state != "waiting"]
 
     def recount(self, running: int) -> None:
-        """The counts anew, after a change that was interrupted: so many slots are taken."""
+        """Correct the counts after a change that was interrupted: ``running`` slots are taken."""
         self._heap = [entry for entry in self._heap if entry[2].state == "waiting"]
         heapify(self._heap)
         self.running = running
         self.waiting = len(self._heap)
 
     def clear(self) -> list[Turn]:
-        """Everybody steps out of the line, in no order. Gives those who waited, who must be told."""
+        """Remove all turns, in any order. Returns those that waited, which must be woken."""
         turns = [entry[2] for entry in self._heap if entry[2].state == "waiting"]
         for turn in turns:
             turn.state = "gone"
@@ -155,7 +156,7 @@ class TurnQueue:
 
 
 def checked_aging(value: object) -> float | None:
-    """The ``aging`` of a balancer in seconds."""
+    """Check the ``aging`` of a balancer; in seconds."""
     try:
         return None if value is None else seconds(value, "aging")
     except ChainDefinitionError as error:

@@ -1,10 +1,11 @@
-"""What a balancer counts, and how it shows it."""
+"""The counts of a balancer, and its status line."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -20,6 +21,7 @@ INF = float("inf")
 STEPS = tuple(float(f"{digit}e{power}") for power in range(-6, 6) for digit in (1, 2, 5))
 """Seconds: 0.001, 0.002, 0.005, 0.01 ms and so on, up to 500,000 s, which are almost six days."""
 SIZE = len(STEPS) + 1
+_BOUNDS = (*STEPS, STEPS[-1])
 _MILLISECONDS = tuple(float(f"{digit}e{power}") for power in range(-3, 9) for digit in (1, 2, 5))
 
 
@@ -28,7 +30,7 @@ class Histogram:
     """How many durations took up to 0.001, 0.002, 0.005, 0.01 ms and so on: 1, 2 and 5 in each power of ten.
 
     Attributes:
-        buckets: ``buckets[i]`` counts those of more than ``steps[i - 1]``, up to ``steps[i]``; the last one all above.
+        buckets: ``buckets[i]`` counts those of more than ``steps[i - 1]``, up to ``steps[i]``; the last one the rest.
     """
 
     buckets: tuple[int, ...]
@@ -40,11 +42,11 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many durations there are."""
         return sum(self.buckets)
 
     def quantile(self, share: float) -> float:
-        """An upper bound, in milliseconds, that ``share`` (0 to 1) of them did not pass: one of ``steps``."""
+        """An upper bound, in milliseconds, that a share of ``share`` (0 to 1) did not exceed: one of ``steps``."""
         if not self.count:
             return 0.0
         bucket = bisect_right([*accumulate(self.buckets)], nearest_rank(share, self.count))
@@ -55,7 +57,7 @@ class Histogram:
 
 
 class HistogramCounter:
-    """A histogram in the making."""
+    """A mutable histogram."""
 
     __slots__ = ("buckets",)
 
@@ -63,16 +65,22 @@ class HistogramCounter:
         self.buckets = [0] * SIZE
 
     def add(self, seconds: float) -> None:
-        """One more duration."""
+        """Count a duration."""
         self.buckets[bisect_left(STEPS, seconds)] += 1
 
+    def mean(self) -> float | None:
+        """An upper bound of the mean, in seconds; None if nothing was counted."""
+        total = sum(self.buckets)
+        took: float = sum(map(mul, self.buckets, _BOUNDS))
+        return took / total if total else None
+
     def frozen(self) -> Histogram:
-        """The histogram as it is now."""
+        """The present histogram."""
         return Histogram(tuple(self.buckets))
 
 
 class EndCounter:
-    """How requests have ended."""
+    """Counts how requests ended."""
 
     __slots__ = ("cancelled", "failed", "succeeded", "timed_out")
 
@@ -80,7 +88,7 @@ class EndCounter:
         self.succeeded = self.failed = self.timed_out = self.cancelled = 0
 
     def add(self, outcome: Outcome[Any] | None) -> None:
-        """One more has ended so; None: by an exception, which is no Outcome."""
+        """Count the end of a request. ``outcome`` is None if it ended with an exception that is not in an Outcome."""
         if outcome is None:
             self.cancelled += 1
         elif outcome.ok:
@@ -100,17 +108,18 @@ class Stats:
     """A snapshot of a balancer.
 
     Attributes:
-        running: requests that run now.
-        queued: requests that wait for a slot.
-        abandoned: calls of sync functions that nobody waits for any more and that still run.
-        done: requests that had a slot and have ended, since the balancer was made.
-        rejected: posts refused because the buffer was full or too many calls were abandoned.
+        running: the number of requests that run now.
+        queued: the number of requests that wait for a slot.
+        abandoned: the number of calls of sync functions that were abandoned and still run.
+        done: the number of requests that had a slot and have ended, since the balancer was made.
+        rejected: the number of requests that were refused because the buffer was full or too many abandoned calls ran.
         waits: how long requests waited for their slot.
-        runs: how long they ran.
-        succeeded: requests that ended with a value.
-        failed: those that ended with an error that is none of the following.
-        timed_out: those whose time was over, also while they waited for a slot.
-        cancelled: those that were cancelled, also while they waited, and those that a BaseException ended.
+        runs: how long requests ran.
+        succeeded: the number of requests that ended with a value.
+        failed: the number of requests that ended with any error that the next two do not count,
+            also a ``SystemExit``.
+        timed_out: the number of requests that ran out of time, also while they waited for a slot.
+        cancelled: the number of requests that were cancelled, also while they waited, or that Ctrl-C ended.
     """
 
     running: int
@@ -128,7 +137,7 @@ class Stats:
 
 @frozen
 class WatchedBalancer:
-    """What ``watch`` shows: the bounds of a balancer, and how to look at it."""
+    """What ``watch`` shows: the settings of a balancer, and functions that read it."""
 
     workers: int
     buffer: int

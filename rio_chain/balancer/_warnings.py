@@ -1,4 +1,4 @@
-"""What a balancer warns of: calls that its close left running, and that it was dropped without being closed."""
+"""The warnings of a balancer: calls that still run after it closed, and that it was dropped without being closed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rio_chain._core.units import short_repr
 from rio_chain._core.users_line import Line, users_line
 
 NAMES = 5
-"""Tasks that are named at most."""
+"""The most tasks that are named."""
 
 
 def left_running(call: str, tasks: Iterable[str]) -> None:
-    """Warn that ``call`` gave up on calls of these tasks, which still run. Not at exit, where they end all the same."""
+    """Warn that calls of these tasks still run after ``call``. It does not warn at exit, where they end anyway."""
     counted = Counter(tasks)
     if not counted or not threading.main_thread().is_alive():
         return
@@ -25,14 +25,14 @@ def left_running(call: str, tasks: Iterable[str]) -> None:
     named = [short_repr(task) + (f" ({n} calls)" if n > 1 else "") for task, n in several[:NAMES]]
     more = f" and {len(several) - NAMES} more" if len(several) > NAMES else ""
     text = (
-        f"{call} gave up on {calls}: {', '.join(named)}{more}. A sync function can't be stopped, and its thread ends "
-        "when it returns; give what it waits for a timeout of its own"
+        f"{call} stopped waiting for {calls}: {', '.join(named)}{more}. A sync function can't be stopped, and its "
+        "thread ends when it returns; give what it waits for a timeout of its own"
     )
     warnings.warn_explicit(text, RuntimeWarning, *users_line())
 
 
 def dropped(balancer: str, made: Line) -> None:
-    """Warn that a balancer, which was made there, was dropped."""
+    """Warn that a balancer was dropped. ``made`` is the line that made it."""
     warnings.warn_explicit(
         f"{balancer} was dropped without being closed; write `with Balancer(...) as balancer:`, "
         "`async with`, or call `close()`",

@@ -1,13 +1,13 @@
-"""The checks of bridges, and the texts for a wrong one: what may be left and right of ``>>``, and how it is called.
+"""Checks of bridges and their error texts: what may be left and right of ``>>``, and how it is called.
 
-A function is checked in the same way wherever a chain takes one: in ``Task(fn)``, ``or_else``, ``on=``, ``accept``.
+Wherever a chain takes a function, it is checked in the same way: in ``Task(fn)``, ``or_else``, ``on=``, ``accept``.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from rio_chain._core.chain_base import ChainBase, not_a_chain
 from rio_chain._core.signatures import arity
@@ -19,26 +19,28 @@ from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Head, Node, Task
 from rio_chain.chain._request import Request
 from rio_chain.errors import ChainDefinitionError
 
-RIGHT = "right of `>>` stands a Task, a Chain or a function"
-LEFT = "left of `>>` stands a Task, a Chain or a function"
-LEFT_LAMBDA = (
-    ". If that came out of `lambda u: u.id >> orders`, the lambda has taken the `>>` as well: "
-    "write `(lambda u: u.id) >> orders`"
-)
-"""What ends the text where the lambda on the left was a part of a longer one."""
+RIGHT = "`>>` takes a Task, a Chain or a function on its right"
+LEFT = "`>>` takes a Task, a Chain or a function on its left"
+LEFT_LAMBDA = ". In `lambda u: u.id >> orders` the `>>` belongs to the lambda: write `(lambda u: u.id) >> orders`"
+"""The end of the error text if the left side may be the result of such a lambda."""
 
 
 def bridge(value: object, rule: str, hint: str = "") -> Bridge:
-    """A function as a bridge; else an error that begins with ``rule``.
+    """Make a bridge of a function.
+
+    Args:
+        value: what the user gave.
+        rule: the beginning of the error text.
+        hint: the end of the error text if ``value`` is not callable.
 
     Raises:
-        ChainDefinitionError: it is a Request, or no function that a chain can call; ``hint`` ends the latter text.
+        ChainDefinitionError: it is a Request, or not a function that a chain can call.
     """
     if isinstance(value, Request):
-        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, without its arguments")
+        raise ChainDefinitionError(f"{rule}; got a Request: write the chain without its arguments")
     if not callable(value):
         if has_chains(value):
-            hint = ". For several that get the same value write `a & b`, or fan_out(a, b)"
+            hint = ". To call several with the same value write `a & b`, or fan_out(a, b)"
         raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}{hint}")
     fn = function(value, rule, generators=True)
     return Bridge(fn, name_of(fn), is_async(fn), is_generator(fn))
@@ -46,21 +48,24 @@ def bridge(value: object, rule: str, hint: str = "") -> Bridge:
 
 def has_chains(value: object) -> bool:
     """Whether it is a list or tuple with a Task or Chain in it."""
-    return isinstance(value, (list, tuple)) and any(isinstance(one, ChainBase) for one in value)
+    several: Any = value
+    return isinstance(several, (list, tuple)) and any(
+        isinstance(one, ChainBase) for one in cast("list[object]", several)
+    )
 
 
 def function(value: object, rule: str, *, generators: bool = False) -> Callable[..., Any]:
-    """The value, if it is a function that a chain can call; else an error that begins with ``rule``.
+    """Check that a chain can call ``value``, and return it. The error text begins with ``rule``.
 
     Raises:
-        ChainDefinitionError: it is a coroutine, something to await, not callable, or a generator function.
+        ChainDefinitionError: it is a coroutine, another awaitable, not callable, or a generator function.
     """
     if not callable(value):
         raise ChainDefinitionError(f"{rule}; got {not_a_function(value)}")
     not_a_chain(value, rule)
     if not generators and is_generator(value):
         raise ChainDefinitionError(
-            f"{rule}; got the generator function `{name_of(value)}`: it yields many values and a chain hands on one; "
+            f"{rule}; got the generator function `{name_of(value)}`, which yields many values where a chain needs one; "
             f"return a list instead"
         )
     return value
@@ -78,7 +83,10 @@ def takes_one(fn: Callable[..., Any], rule: str) -> None:
 
 
 def not_a_function(value: object) -> str:
-    """What it is, and for the common slips what to write instead. A coroutine is closed, as nobody will await it."""
+    """What a value is, and for common mistakes also what to write instead.
+
+    A coroutine is closed, as nothing awaits it.
+    """
     if inspect.iscoroutine(value):
         name = escape_nonprintable(value.__name__)
         value.close()
@@ -89,7 +97,7 @@ def not_a_function(value: object) -> str:
             "a chain calls functions that return one value"
         )
     if inspect.isawaitable(value):
-        return f"{short_repr(value)}, which is something to await: give the function itself, without calling it"
+        return f"{short_repr(value)}, which is an awaitable: write the function itself, without calling it"
     return short_repr(value)
 
 
@@ -105,16 +113,16 @@ def chain_takes_one(begins: ChainSignature, rule: str) -> None:
 
 
 def not_a_chain_text(value: object) -> str:
-    """What stands where a Task or Chain is wanted, and what to write instead."""
+    """What was given instead of a Task or Chain, and what to write."""
     if isinstance(value, Request):
-        return "a Request; give the chain itself, without its arguments"
+        return "a Request; write the chain without its arguments"
     if callable(value):
         return f"the function `{name_of(value)}`: write Task({name_of(value)})"
     return not_a_function(value)
 
 
 def check_spread(left: Node, found: tuple[Head, ...]) -> None:
-    """Refuse ``(a & b) >> star(fn)`` where ``fn`` can't take as many arguments as there are branches."""
+    """Refuse ``(a & b) >> star(fn)`` if ``fn`` does not take as many arguments as there are branches."""
     last = left.right if isinstance(left, Then) else left
     if not isinstance(last, FanOutNode) or last.keys is not None:
         return
@@ -122,5 +130,5 @@ def check_spread(left: Node, found: tuple[Head, ...]) -> None:
     for head in found:
         if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):
             raise ChainDefinitionError(
-                f"left of `>>` a fan-out hands on {width} values, and `{written(head.fn.fn)}` can't be called with them"
+                f"the fan-out on the left of `>>` gives {width} values, and `{written(head.fn.fn)}` can't take them"
             )

@@ -1,4 +1,4 @@
-"""How a chain is called: what its first functions take, and the check of a call before anything runs."""
+"""The arguments that a chain takes, and the check of a call before anything runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rio_chain._core.signatures import ONE, Arity, arity, signature_of
 from rio_chain._core.source_text import name_of
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._functions import written
-from rio_chain.chain._nodes import Bridge, Handler, Head, TaskNode
+from rio_chain.chain._nodes import Bridge, Handler, Head, Scope, TaskNode
 from rio_chain.errors import ChainDefinitionError
 
 
 @frozen
 class ChainSignature:
-    """How a chain is called: what its first functions take, all of which get the same arguments."""
+    """The arguments that a chain takes. All of its first functions get the same arguments."""
 
     heads: tuple[Head, ...]
     least: int
@@ -26,10 +26,10 @@ class ChainSignature:
     keywords: bool
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Check arguments as the call itself would.
+        """Check arguments in the same way as the call itself would.
 
         Raises:
-            ChainDefinitionError: they don't fit; the text names the function and its parameters.
+            ChainDefinitionError: they don't fit. The text names the function and its parameters.
         """
         for head in self.heads:
             if isinstance(head, Handler):
@@ -39,7 +39,7 @@ class ChainSignature:
                 if len(args) != 1 or kwargs:
                     got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
                     raise ChainDefinitionError(
-                        f"`{begins(head)}` is where this chain begins: it takes one value; got {got}"
+                        f"this chain begins with `{begins(head)}`, which takes one value; got {got}"
                     )
                 continue
             signature = signature_of(head.fn)
@@ -50,7 +50,7 @@ class ChainSignature:
             except TypeError as error:
                 got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
                 raise ChainDefinitionError(
-                    f"`{written(head.fn)}` is where this chain begins, and it can't be called like that: "
+                    f"this chain begins with `{written(head.fn)}`, which can't be called with these arguments: "
                     f"{escape_nonprintable(str(error))}; got {got}"
                 ) from None
 
@@ -62,19 +62,19 @@ class ChainSignature:
         except TypeError as error:
             got = f"{len(args)} positional" + "".join(f", {escape_nonprintable(key)}=" for key in kwargs)
             raise ChainDefinitionError(
-                f"`or_else` hands `{written(handler.fn)}` the error and the arguments of the chain, and it can't be "
-                f"called with these: {escape_nonprintable(str(error))}; got {got}"
+                f"`or_else` calls `{written(handler.fn)}` with the error and the arguments of the chain, which it does "
+                f"not take: {escape_nonprintable(str(error))}; got {got}"
             ) from None
 
     def signature(self) -> inspect.Signature | None:
-        """How it is called, for who looks before calling; None where Python knows no signature."""
+        """The signature of the chain, as ``inspect.signature`` reports it; None if Python knows none."""
         several = [_signature_of_head(head) for head in self.heads]
         first = several[0]
         if first is None:
             return None
         if all(other is not None and [*other.parameters] == [*first.parameters] for other in several):
             return first
-        # branches that call the value by different names: only its place counts
+        # the branches name the parameter differently, so it can't be given by name
         return first.replace(parameters=[_by_place(parameter) for parameter in first.parameters.values()])
 
 
@@ -94,7 +94,7 @@ def _by_place(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 def signature_of_heads(found: tuple[Head, ...]) -> ChainSignature:
-    """The ChainSignature of a chain that begins with these."""
+    """The ChainSignature of a chain that begins with these nodes."""
     all_of = [_arity_of_head(head) for head in found]
     least, most = max(a.least for a in all_of), min(a.most for a in all_of)
     return ChainSignature(found, least, most, any(a.keywords for a in all_of))
@@ -108,15 +108,17 @@ def _arity_of_head(head: Head) -> Arity:
 
 
 def begins(head: Head) -> str:
-    """What a chain begins with, and what that takes, for messages."""
-    return written(head.fn) if isinstance(head, (TaskNode, Bridge, Handler)) else f"{type(head).__name__.lower()}(...)"
+    """What a chain begins with, and its parameters, for messages."""
+    if isinstance(head, (TaskNode, Bridge, Handler)):
+        return written(head.fn)
+    return f"{head.policy.builder_call if isinstance(head, Scope) else type(head).__name__.lower()}(...)"
 
 
 def gets_input(fn: Callable[..., Any], primary: ChainSignature) -> bool:
-    """Whether a fallback needs more than the error: what the primary is called with, after the error.
+    """Whether a fallback needs more than the error: then it also gets the arguments of the primary.
 
     Raises:
-        ChainDefinitionError: it can't be called with the error alone, nor with both.
+        ChainDefinitionError: it takes neither the error alone nor the error and those arguments.
     """
     accepts = arity(fn)
     if accepts.takes(1):
@@ -126,6 +128,6 @@ def gets_input(fn: Callable[..., Any], primary: ChainSignature) -> bool:
         return True
     name = name_of(fn) if name_of(fn).isidentifier() and name_of(fn) != "lambda" else "instead"
     raise ChainDefinitionError(
-        f"`or_else` hands a function the error, and `{written(fn)}` can't be called with that alone, nor with the "
-        f"error and the input: write def {name}(error) or def {name}(error, value)"
+        f"`or_else` calls a function with the error, or with the error and the input, and `{written(fn)}` takes "
+        f"neither: write def {name}(error) or def {name}(error, value)"
     )

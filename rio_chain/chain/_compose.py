@@ -1,8 +1,8 @@
-"""What every chain is underneath, and how one is put together from others: the part of the language without types."""
+"""The base class of chains, and how chains are composed: the part of the language without types."""
 
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
-# the functions here make Composed objects, and see what no user should
+# the functions here make Composed objects, and use attributes that users should not see
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rio_chain._core.source_text import name_of
 from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain import _validation
 from rio_chain.chain._bridge_checks import bridge, chain_takes_one, check_spread, function, has_chains, not_a_chain_text
-from rio_chain.chain._chain_signature import ChainSignature, gets_input, signature_of_heads
+from rio_chain.chain._chain_signature import ChainSignature, begins, gets_input, signature_of_heads
 from rio_chain.chain._functions import Filled, filled, is_async, is_generator
 from rio_chain.chain._node_checks import check_closed, check_open, check_race, check_scope, check_width
 from rio_chain.chain._nodes import (
@@ -42,15 +42,15 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Policy
 from rio_chain.policies._match_errors import Match
 
-_set = object.__setattr__  # how a frozen object fills itself
+_set = object.__setattr__  # sets the attributes of a frozen object
 
 
 @frozen(init=False, repr=False, eq=False)
 class Composed(ChainBase):
-    """A node, and what is known of it: the names given in it, how it is called, its plan. The last two when asked."""
+    """A node and facts about it: its given names, its signature and its plan. The last two are made on first use."""
 
     _wrapped: ClassVar[type[Composed]]
-    """The class of what a policy makes of it."""
+    """The class of the chain that a policy around this one makes."""
 
     node: Node = field(init=False)
     _names: Names = field(init=False)
@@ -58,10 +58,10 @@ class Composed(ChainBase):
     _plan: Plan | None = field(init=False)
 
     def __init__(self, *_: object) -> None:
-        raise ChainDefinitionError("a chain is made of tasks, and an empty one means nothing; begin with Task(fn)")
+        raise ChainDefinitionError("a chain needs at least one task; begin with Task(fn)")
 
     def plan(self) -> Plan:
-        """What this chain compiles to: its tasks numbered, named and validated. Made once and kept.
+        """The Plan of this chain: its tasks numbered, named and validated. It is made once and kept.
 
         Raises:
             ChainDefinitionError: the chain is not a valid plan.
@@ -86,11 +86,11 @@ class Composed(ChainBase):
         return hash(_form(self))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _revive, (type(self), flat(self.node))  # a long row of >> would exhaust pickle's recursion
+        return _revive, (type(self), flat(self.node))  # pickle would recurse too deeply in a long sequence of >>
 
 
 def _form(chain: Composed) -> Node:
-    """What equality is judged by: the plan. A part of a chain may not have one yet: it uses what stands before it."""
+    """The value that is compared. Usually the root of the plan. A part of a chain may have none, as it uses others."""
     try:
         return chain.plan().root
     except ChainDefinitionError:
@@ -98,7 +98,7 @@ def _form(chain: Composed) -> Node:
 
 
 def fill(new: Composed, node: Node, names: Names) -> None:
-    """What an ``__init__`` would do, if users had one."""
+    """Initialise a chain, as an ``__init__`` would that users can't call."""
     _set(new, "node", node)
     _set(new, "_names", names)
     _set(new, "_entry", None)
@@ -106,14 +106,14 @@ def fill(new: Composed, node: Node, names: Names) -> None:
 
 
 def made(cls: type[Composed], node: Node, names: Names) -> Any:
-    """A chain of that class around a node."""
+    """A chain of the class ``cls`` around a node."""
     new = object.__new__(cls)
     fill(new, node, names)
     return new
 
 
 def checked(cls: type[Composed], node: Node, names: Names) -> Any:
-    """The same of a node whose parts may not fit together."""
+    """A chain of the class ``cls`` around a node whose parts may not fit together. Raises if they don't."""
     check_open(node)
     return made(cls, node, names)
 
@@ -123,22 +123,22 @@ def _revive(cls: type[Composed], node: Node) -> Any:
 
 
 def wrapped_kind(chain: Composed) -> type[Composed]:
-    """The class of what a policy makes of a chain."""
+    """The class of the chain that a policy around this chain makes."""
     return chain._wrapped
 
 
 class Signature:
-    """What ``inspect.signature`` and a notebook's ``?`` say of how a chain is called: as its first function is."""
+    """The signature that ``inspect.signature`` and a notebook's ``?`` show: that of the chain's first function."""
 
     def __get__(self, chain: Composed | None, owner: type[Composed]) -> inspect.Signature:
-        found = None if chain is None else entry(chain).signature()  # a class is called as its __init__ says
+        found = None if chain is None else entry(chain).signature()  # the class itself is called as its __init__
         if found is None:
             raise AttributeError("__signature__")
         return found.replace(return_annotation=Request)
 
 
 def entry(chain: Composed) -> ChainSignature:
-    """What the chain is called with; found when first asked for, and kept."""
+    """The arguments that the chain takes. Made on first use and kept."""
     found = chain._entry
     if found is None:
         found = signature_of_heads(tuple(heads(chain.node)))
@@ -150,7 +150,7 @@ def entry(chain: Composed) -> ChainSignature:
 
 
 def step(value: object, rule: str, hint: str = "") -> Composed:
-    """A Chain as it is, and a function as a bridge; ``hint`` ends the error for a value that is neither."""
+    """Return a Chain unchanged, and a function as a bridge. ``hint`` ends the error for any other value."""
     if isinstance(value, Composed):
         return value
     bridged: Composed = made(Composed, bridge(value, rule, hint), NO_NAMES)
@@ -158,14 +158,14 @@ def step(value: object, rule: str, hint: str = "") -> Composed:
 
 
 def then(cls: type[Composed], left: Composed, right: Composed) -> Any:
-    """``left >> right``, where right can be called with one argument."""
-    chain_takes_one(entry(right), "`>>` hands on one value")
+    """``left >> right``. The right side must take one argument."""
+    chain_takes_one(entry(right), "`>>` passes one value")
     check_spread(left.node, entry(right).heads)
     return checked(cls, Then(left.node, right.node), joined(left._names, right._names))
 
 
 def operand(value: object, sign: str) -> Composed:
-    """The value as a branch of a fan-out; else an error that says what to write."""
+    """Check that the value is a branch of a fan-out. The error says what to write."""
     if isinstance(value, Composed):
         return value
     got = not_a_chain_text(value)
@@ -173,12 +173,13 @@ def operand(value: object, sign: str) -> Composed:
     if sign == "`&`":
         hint = ". `>>` binds tighter than `&`: `user >> a & b` is `(user >> a) & b`; you may want `user >> (a & b)`"
     elif has_chains(value):
-        hint = f". Give them one by one, as in {sign.strip('`')}(a, b); of a list: {sign.strip('`')}(*chains)"
+        got = f"a {type(value).__name__}: {got}"
+        hint = f". Pass them one by one, as in {sign.strip('`')}(a, b); for a list write {sign.strip('`')}(*chains)"
     raise ChainDefinitionError(f"{sign} takes Tasks and Chains; got {got}{hint}")
 
 
 def one_value(value: object, sign: str) -> Composed:
-    """The value as a chain that is called with one value."""
+    """Check that the value is a chain that takes one value."""
     chain = operand(value, sign)
     chain_takes_one(entry(chain), f"{sign} calls the chain with one value")
     return chain
@@ -199,7 +200,7 @@ def branches(values: tuple[object, ...], sign: str) -> tuple[tuple[Node, ...], N
 
 
 def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) -> Any:
-    """``primary | other``, whatever kind of fallback that is."""
+    """``primary | other``, for each kind of fallback."""
     check_on(on)
     rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant"
     fallback: Node | Handler | Constant
@@ -207,17 +208,18 @@ def or_else(cls: type[Composed], primary: Composed, other: object, on: Match) ->
     if isinstance(other, Composed):
         fallback, names = other.node, other._names
     elif isinstance(other, Request):
-        raise ChainDefinitionError(f"{rule}; got a Request: give the chain itself, it gets the same input")
+        raise ChainDefinitionError(f"{rule}; got a Request: write the chain without its arguments")
     elif callable(other) or hasattr(type(other), "__await__"):
-        if isinstance(other, type) and issubclass(other, BaseException):
+        kind: Any = other
+        if isinstance(kind, type) and issubclass(kind, BaseException):
             raise ChainDefinitionError(
-                f"{rule}; got the error class {other.__name__}. To say for which errors: "
-                f".or_else(value, on={other.__name__})"
+                f"{rule}; got the error class {kind.__name__}. To handle only some errors, write "
+                f".or_else(value, on={kind.__name__})"
             )
         fn = function(other, rule)
         fallback = Handler(fn, name_of(fn), is_async(fn), gets_input(fn, entry(primary)))
     else:
-        instead = "write a function that gives it: .or_else(lambda error: ...)"
+        instead = "write a function that returns it: .or_else(lambda error: ...)"
         fallback = Constant(copyable(other, "`or_else` copies a constant at each use", instead))
     return checked(cls, OrElse(primary.node, fallback, on), joined(primary._names, names))
 
@@ -229,11 +231,22 @@ def scope(cls: type[Composed], inner: Composed, policy: Policy) -> Any:
     return checked(cls, wrapped, inner._names)
 
 
+def batched(cls: type[Composed], inner: Composed, batch: Policy) -> Any:
+    """A policy that makes one call of many around a chain, which has to take their inputs as one list."""
+    first = entry(inner)
+    if first.least > 1 or first.most < 1 or first.keywords:
+        raise ChainDefinitionError(
+            f"`.batch` calls `{begins(first.heads[0])}` with a list of inputs, and it can't be called with one value; "
+            "write def fetch_many(keys), which returns a list with one value for each key, or a dict by key"
+        )
+    return scope(cls, inner, batch)
+
+
 def replica(cls: type[Composed], primary: Composed, n: object, after: object, to: object, pick: object) -> Any:  # noqa: PLR0917
-    """A hedge: several calls of a chain, at one place or at several."""
+    """A hedge: several calls of a chain, to one backend or to several."""
     others = targets(to)
     if n is None and not others:
-        raise ChainDefinitionError("`replica` needs `n`, the number of calls in all, as in .replica(2, after=20)")
+        raise ChainDefinitionError("`replica` needs `n`, the total number of calls, as in .replica(2, after=20)")
     width = 1 + len(others)
     calls = width if n is None else count(n, "n", least=1)
     if calls < width:
@@ -243,7 +256,7 @@ def replica(cls: type[Composed], primary: Composed, n: object, after: object, to
 
 
 def targets(to: object) -> list[Composed]:
-    """The other places of a hedge; functions among them become tasks."""
+    """The other targets of a hedge. A function becomes a task."""
     rule = "`to` takes a list of Tasks, Chains or functions"
     if isinstance(to, Composed) or callable(to):
         raise ChainDefinitionError(f"{rule}; got just one of them: write to=[...] around it")
@@ -263,15 +276,16 @@ def call(value: object, rule: str) -> TaskNode:
 
 
 def using(call: TaskNode, sources: Mapping[str, object]) -> TaskNode:
-    """The same task with more keyword inputs.
+    """A copy of the task with more keyword inputs.
 
     Raises:
-        ChainDefinitionError: none is given, one is no Task or Chain, or the function has no such parameter.
+        ChainDefinitionError: no keyword is given, a value is not a Task or Chain, or the function has no such
+            parameter.
     """
     if not sources:
         raise ChainDefinitionError("`.using` needs at least one keyword, as in .using(user=user)")
     for keyword, source in sources.items():
-        rule = f"`.using({keyword}=...)` takes the Task or Chain whose value is meant"
+        rule = f"`.using({keyword}=...)` takes the Task or Chain that gives the value"
         if not isinstance(source, Composed):
             raise ChainDefinitionError(f"{rule}; got {not_a_chain_text(source)}")
         if any(use.keyword == keyword for use in call.uses):
@@ -285,19 +299,19 @@ def using(call: TaskNode, sources: Mapping[str, object]) -> TaskNode:
 
 
 def lane(call: TaskNode, lane: object) -> TaskNode:
-    """The same task in a lane.
+    """A copy of the task that runs in a lane.
 
     Raises:
-        ChainDefinitionError: the name is none, or the function can't run in a process.
+        ChainDefinitionError: the name is not valid, or the function can't run in another process.
     """
     if not isinstance(lane, str) or not lane.strip():
         raise ChainDefinitionError(f'`lane` takes a name, as in .lane("cpu"); got {short_repr(lane)}')
     if call.is_async:
-        raise ChainDefinitionError(f"`.lane()` is for sync functions; `{call.name}` is async: its loop is not there")
+        raise ChainDefinitionError(f"`.lane()` is for sync functions; `{call.name}` is async, and a lane has no loop")
     if call.generator:
-        raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave its process")
+        raise ChainDefinitionError(f"`{call.name}` is a generator function, and a generator can't leave a process")
     if call.inline:
-        raise ChainDefinitionError(f"`{call.name}` runs in place, as it is `.inline()`; it can't run in a lane as well")
+        raise ChainDefinitionError(f"`{call.name}` runs in place (`.inline()`); it can't run in a lane as well")
     from rio_chain._core.pickling import dumps  # noqa: PLC0415 - most chains have no lane
 
     try:
@@ -311,6 +325,6 @@ def lane(call: TaskNode, lane: object) -> TaskNode:
 
 
 def raced(cls: type[Composed], race: RaceNode, names: Names) -> Any:
-    """A race that can be won."""
+    """Check that the race can be won, and make a chain of it."""
     check_race(race)
     return made(cls, race, names)

@@ -1,4 +1,4 @@
-"""The same chain with policies that have seen nothing: for simulations and tests beside the real ones."""
+"""A copy of a chain with new policies, for simulations and tests that must not touch the state of the real ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rio_chain.policies._shared_state import made_after, next_number
 
 
 class FreshPolicies:
-    """Fresh ones in the place of those that keep a state. What shared one object shares one new object.
+    """Replaces the policies that keep a state by new ones. Policies that shared one object share one new object.
 
     Args:
-        old_only: only in the place of those that were made before this.
+        old_only: replace only policies that were made before this object.
     """
 
     def __init__(self, *, old_only: bool = False) -> None:
         self._before = next_number() if old_only else None
-        self._known: dict[int, tuple[object, Any]] = {}  # by the id of the real one, which is kept: ids are used again
+        self._known: dict[int, tuple[object, Any]] = {}  # by id; the real policy is kept so that its id is not reused
         self._sources: dict[int, tuple[Node, Node]] = {}
         self._plans: dict[int, tuple[Plan, Plan]] = {}
 
     def node(self, node: Node) -> Node:
-        """The node over fresh policies."""
-        if isinstance(node, TaskNode) and node.uses:  # a source is known by its policies, too
+        """A copy of the node with new policies."""
+        if isinstance(node, TaskNode) and node.uses:  # a source is identified by its policies, too
             return evolve(node, uses=tuple(evolve(use, source=self._source(use.source)) for use in node.uses))
         node = with_parts(node, tuple(self.node(part) for part in parts(node)))
         if isinstance(node, Scope):
@@ -37,14 +37,14 @@ class FreshPolicies:
         return node if quantile is None else evolve(node, after=self._fresh(quantile))
 
     def plan(self, plan: Plan) -> Plan:
-        """The plan over fresh policies: the same one each time."""
+        """A copy of the plan with new policies. The same plan gives the same copy each time."""
         known = self._plans.get(id(plan))
         if known is None:
             known = self._plans.setdefault(id(plan), (plan, compile_plan(self.node(flat(plan.root)))))
         return known[1]
 
     def _source(self, source: Node) -> Node:
-        """What a task uses. Several may use the same, and use others in their turn, so each is done once."""
+        """A copy of a chain that a task uses. Several tasks may use one chain, so each is copied once."""
         known = self._sources.get(id(source))
         if known is None:
             known = self._sources[id(source)] = source, self.node(source)

@@ -1,4 +1,4 @@
-"""What can be known of a user's function before it is called: its kind, its name, how many arguments it takes."""
+"""What is known about a user's function before it is called: its kind, its name, and the arguments it takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 @frozen(repr=False)
 class Star(Wrapper):
-    """``star(fn)``: one tuple in, spread over the arguments of ``fn``."""
+    """``star(fn)``: takes one tuple and spreads it over the arguments of ``fn``."""
 
     form: ClassVar[str] = "star({})"
 
@@ -39,13 +39,16 @@ class Star(Wrapper):
 
 @frozen(repr=False)
 class Filled(Wrapper):
-    """A function some of whose parameters are filled by ``.using``: one value in, for the first that is left."""
+    """A function with some parameters filled by ``.using``.
+
+    It takes one value, for the first parameter that is left.
+    """
 
     fn: Callable[..., Any] = field(hash=False)
-    first: str | None  # the parameter that gets the value, by name; "": the first of all; None: none is left
+    first: str | None  # the name of the parameter for the value; "": the first parameter; None: no parameter is left
 
     def __call__(self, value: Any, /, **used: Any) -> Any:
-        """Call the function with the value and what was used."""
+        """Call the function with the value and the keyword inputs."""
         if self.first is None:
             return self.fn(**used)
         return self.fn(value, **used) if not self.first else self.fn(**{self.first: value}, **used)
@@ -53,19 +56,19 @@ class Filled(Wrapper):
 
 @frozen(repr=False)
 class StandIn(Wrapper):
-    """A function in the place of another one: called, named and checked as that is."""
+    """A function that replaces another one, and has its name and signature."""
 
     fn: Callable[..., Any] = field(hash=False)
     original: Callable[..., Any] = field(hash=False)
 
     @property
     def named_after(self) -> object:
-        """That of the other one."""
+        """The replaced function."""
         return self.original
 
     @property
     def __signature__(self) -> inspect.Signature | None:
-        """That of the other one."""
+        """That of the replaced function."""
         return signature_of(self.original)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +77,7 @@ class StandIn(Wrapper):
 
 
 class Missing(Enum):
-    """Stands for what was not given; there is one of it, also after pickling."""
+    """The marker for an argument that was not given. Pickling keeps its identity."""
 
     MISSING = "nothing"
 
@@ -84,7 +87,7 @@ MISSING: Any = Missing.MISSING
 
 @frozen(repr=False)
 class Reduce(Wrapper):
-    """``reduce(fn, initial)``: folds what is handed on, from the first to the last, into one value."""
+    """``reduce(fn, initial)``: folds several values into one, from the first to the last."""
 
     form: ClassVar[str] = "reduce({})"
 
@@ -92,7 +95,7 @@ class Reduce(Wrapper):
     initial: Any = field(default=MISSING, hash=False)
 
     def source(self, name: str) -> str:
-        """The source of it, given the name of the function."""
+        """Its source code, given the name of the function."""
         return (
             super().source(name)
             if self.initial is MISSING
@@ -100,25 +103,25 @@ class Reduce(Wrapper):
         )
 
     def start(self) -> Any:
-        """What the folding begins with."""
+        """The total before the first value."""
         return fresh(self.initial)
 
     def fold(self, total: Any, value: Any) -> Any:
-        """The total with one value more."""
+        """The total after one more value."""
         return value if total is MISSING else self.fn(total, value)
 
     def result(self, total: Any) -> Any:
-        """The total of all.
+        """The final total.
 
         Raises:
-            TypeError: there was nothing to fold, and nothing to begin with.
+            TypeError: there were no values, and no ``initial``.
         """
         if total is MISSING:
             raise TypeError("reduce() of no values, without an initial one")
         return total
 
     def __call__(self, values: Any, /) -> Any:
-        """Fold the values; of a dict those that its keys stand for."""
+        """Fold the values. Of a dict it folds the values, not the keys."""
         total = self.start()
         several: Iterable[Any] = values.values() if isinstance(cast("object", values), dict) else values
         for value in several:
@@ -130,26 +133,26 @@ class Reduce(Wrapper):
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Whether calling it gives something to await: an ``async def``, or an object whose ``__call__`` is one."""
+    """Whether a call of it returns an awaitable: it is an ``async def``, or an object whose ``__call__`` is one."""
     code = code_of(fn)
     if code is not None and code.co_flags & _COROUTINE:
         return True
-    # what asyncio.iscoroutinefunction would see (an AsyncMock, say), without importing asyncio
+    # finds what asyncio.iscoroutinefunction finds (such as an AsyncMock), without importing asyncio
     marker = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
     return marker is not None and getattr(fn, "_is_coroutine", None) is marker
 
 
 def python_function(fn: object) -> FunctionType | None:
-    """The Python function that runs when it is called, as far as that can be found without a guess."""
+    """The Python function that runs when it is called, if that can be known for sure."""
     while (inner := fn.__func__ if isinstance(fn, MethodType) else wrapped(fn)) is not None:
         fn = inner
     if not isinstance(fn, (FunctionType, type)):
-        fn = getattr(type(fn), "__call__", None)  # noqa: B004 - its code is wanted, not whether there is one
+        fn = getattr(type(fn), "__call__", None)  # noqa: B004 - to read its code, not to test whether it is callable
     return fn if isinstance(fn, FunctionType) else None
 
 
 def code_of(fn: object) -> CodeType | None:
-    """The code that runs when it is called, as far as that is Python code that can be found without a guess."""
+    """The code that runs when it is called, if that is Python code and can be known for sure."""
     found = python_function(fn)
     return None if found is None else found.__code__
 
@@ -158,7 +161,7 @@ def code_of(fn: object) -> CodeType | None:
 
 
 def written(fn: Callable[..., Any]) -> str:
-    """``fetch_user(user_id, verbose=False)``: name and parameters, for messages."""
+    """A function with its parameters, for messages: ``fetch_user(user_id, verbose=False)``."""
     signature = signature_of(fn.fn if isinstance(fn, Filled) else fn)
     if signature is None:
         return f"{name_of(fn)}(...)"
@@ -171,12 +174,12 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
     """The function with these parameters filled by keyword.
 
     Raises:
-        ChainDefinitionError: it has no parameter of that name, or what is left can't be called with one value.
+        ChainDefinitionError: it has no parameter of that name, or it can't be called with one value for the rest.
     """
     if isinstance(fn, (Star, Reduce)):
         raise ChainDefinitionError(
-            f"`.using` names parameters, and `{name_of(fn)}` gets all its arguments from one value; write a function "
-            f"of that value and of the keywords: def {name_of(fn)}(values, *, user)"
+            f"`.using` fills parameters by name, and `{name_of(fn)}` gets all its arguments from one value; write a "
+            f"function of that value and of the keywords: def {name_of(fn)}(values, *, user)"
         )
     signature = signature_of(fn)
     if signature is None:
@@ -187,13 +190,15 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
         for name in used:
             if name not in by_name:
                 hint = _near_miss(name, [key for key in by_name if key not in used])
-                raise ChainDefinitionError(f"`.using({name}=...)` names no parameter of `{written(fn)}`{hint}")
+                raise ChainDefinitionError(
+                    f"`{written(fn)}` takes no keyword argument `{name}`, which `.using({name}=...)` gives it{hint}"
+                )
     needed = [p for p in free if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     positional = [p for p in free if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
     if len(needed) > 1 or (needed and needed[0] not in positional[:1]):
         left = ", ".join(p.name for p in needed)
         raise ChainDefinitionError(
-            f"`>>` hands on one value, and `{written(fn)}` needs more besides what `.using` gives it: {left}"
+            f"`>>` passes one value, and `{written(fn)}` needs more than that and what `.using` gives: {left}"
         )
     if not positional:
         return Filled(fn, None)
@@ -203,13 +208,13 @@ def filled(fn: Callable[..., Any], used: tuple[str, ...]) -> Filled:
 
 
 def _near_miss(name: str, names: list[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - for an error alone
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
 
     near = get_close_matches(name, names, n=1)
     return f"; did you mean `.using({escape_nonprintable(near[0])}=...)`?" if near else ""
 
 
 def is_generator(fn: object) -> bool:
-    """Whether calling it gives a generator, plain or async."""
+    """Whether a call of it returns a generator, sync or async."""
     code = code_of(fn)
     return code is not None and bool(code.co_flags & _GENERATOR)

@@ -1,4 +1,4 @@
-"""Refuses a Task of a method in the body of its class: there is no ``self`` that the method could be called with."""
+"""Refuses a Task of a method in the body of its class, where there is no ``self`` to call the method with."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from rio_chain.errors import ChainDefinitionError
 
 
 def check_not_in_class(fn: object) -> None:
-    """Called by ``Task(fn)``: refuse a method of the class in whose body that is written.
+    """Refuse a method of the class whose body contains this ``Task(fn)``. ``Task`` calls this.
 
     Raises:
-        ChainDefinitionError: it is one.
+        ChainDefinitionError: it is such a method.
     """
     if not isinstance(fn, FunctionType) or "." not in fn.__qualname__ or fn.__qualname__.endswith("<lambda>"):
         return
-    caller = sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # that of this call would be a cycle
+    caller = sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # our own frame would be a cycle
     body = None if caller.f_code.co_flags & inspect.CO_OPTIMIZED else caller.f_locals.get("__qualname__")
-    if isinstance(body, str):  # set in a class body alone
+    if isinstance(body, str):  # only a class body sets it
         _check(fn, body)
 
 
 def check_attribute(node: Node, owner: type) -> None:
-    """Refuse a chain, made in the body of a class by a function that was called there, whose tasks are its methods.
+    """Refuse a chain whose tasks are methods of the class. A function called in the class body may make such a chain.
 
     Raises:
-        ChainDefinitionError: one of them is.
+        ChainDefinitionError: one of its tasks is such a method.
     """
     for one in walk(node):
         if isinstance(one, TaskNode) and isinstance(one.fn, FunctionType):

@@ -1,7 +1,8 @@
-"""With ``python -X dev``: a warning for a Request that is never run. It costs nothing without that option.
+"""With ``python -X dev``: a warning for a Request that is never run. Without that option it costs nothing.
 
-A Request is one field, ``given``. Everything that runs it reads that field. In development mode the field becomes a
-property that notes this. ``plan``, ``args`` and ``kwargs`` go around it, as a repr or a picture reads them too.
+A Request has one field, ``given``, and everything that runs a Request reads it. In development mode the field becomes a
+property that records the read. ``plan``, ``args`` and ``kwargs`` bypass the property, because a repr or a picture reads
+them too.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ DEV_MODE = sys.flags.dev_mode
 
 
 def handed_over(request: object) -> None:
-    """It was given to something that runs it, whatever comes of that: an error of its own says why it did not run."""
+    """Record that it was passed to something that runs it. If it does not run, that raises an error of its own."""
     getattr(request, "given", None)
 
 
 def warn_when_never_run(cls: Any) -> None:
-    """Replace attributes of the class of Requests, so that one that is dropped without a run is reported."""
+    """Replace attributes of the class Request, so that a Request that is dropped without a run is reported."""
     slot = cls.given
-    waiting: dict[int, Line] = {}  # those that were not run, by id: where each was made
+    waiting: dict[int, Line] = {}  # where each Request that was not run yet was made, by id
 
     def read(request: Any) -> Any:
         waiting.pop(id(request), None)

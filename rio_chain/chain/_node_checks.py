@@ -1,4 +1,4 @@
-"""Which nodes may be around or beside which. The texts for policies around no task, and for generator functions."""
+"""Checks which nodes may be around or beside each other: policies without a task, and generator functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rio_chain.chain._nodes import (
 from rio_chain.errors import ChainDefinitionError
 
 MOST = 1_000
-"""Calls that a fan-out, a race or a replica may make at once. More of them are a slip, or items for an ``each``."""
+"""The most calls that a fan-out, a race or a replica makes at once. More are a mistake, or items for an ``each``."""
 
 
 def check_width(width: int, sign: str) -> None:
@@ -32,12 +32,12 @@ def check_width(width: int, sign: str) -> None:
     if width > MOST:
         raise ChainDefinitionError(
             f"{sign} runs all its branches at once, and takes at most {MOST:,}; got {width:,}; "
-            "for a call for each of many items write each(chain, limit=10)"
+            "to call a chain for each of many items write each(chain, limit=10)"
         )
 
 
 def check_scope(node: Scope) -> None:
-    """Refuse a policy with a state of its own around bridges alone: they have no Response that could tell of it."""
+    """Refuse a policy that needs a task around bridges alone: they have no Response in which it could be reported."""
     if node.policy.needs_task and not _has_task(node.inner):
         raise ChainDefinitionError(f"`{node.policy}` needs a task to its left; got only bridges: write Task(fn)")
 
@@ -46,7 +46,7 @@ def check_race(node: RaceNode) -> None:
     """Refuse a race that has no task in a branch, or that can't be won."""
     for branch in node.branches:
         if not _has_task(branch):
-            raise ChainDefinitionError(f"`{call_of(node)}` is between tasks; got a bridge: write Task(fn)")
+            raise ChainDefinitionError(f"`{call_of(node)}` takes tasks; got a bridge: write Task(fn)")
     if node.count > MOST and node.hedge:
         raise ChainDefinitionError(
             f"`n` is the number of calls of one request, and must be at most {MOST:,}; got {short_repr(node.count)}"
@@ -54,12 +54,12 @@ def check_race(node: RaceNode) -> None:
     check_width(node.count, "`race`")
     if node.pick.least > node.count:
         raise ChainDefinitionError(
-            f"`pick` must be content with {node.count} answers, as no more calls are made; got {node.pick!r}"
+            f"`pick` must not need more than {node.count} answers, as no more calls are made; got {node.pick!r}"
         )
 
 
 def check_open(node: Node) -> None:
-    """Refuse a generator function anywhere but right before an ``each``, which alone can take many values."""
+    """Refuse a generator function anywhere but right before an ``each``, which takes many values."""
     inside = parts(node)
     if isinstance(node, (Then, Seq)):
         for left, right in pairwise(inside):
@@ -71,7 +71,7 @@ def check_open(node: Node) -> None:
         found = open_end(part)
         if found is not None:
             raise ChainDefinitionError(
-                f"{_yields(found)}; put the policy, or whatever is around it, around `{found.name} >> each(...)`"
+                f"{_yields(found)}; the policy or operator around it must be around `{found.name} >> each(...)`"
             )
 
 
@@ -83,7 +83,7 @@ def _check_before(left: Node, right: Node) -> None:
         again = isinstance(right, Scope) and right.policy.facts().repeats
         if again or (isinstance(right, OrElse) and isinstance(right.fallback, Node)):
             raise ChainDefinitionError(
-                f"`{found.name}` is a generator function, and what it yields can be read only once: put the retry, or "
+                f"`{found.name}` is a generator function, and its values can be read only once: put the retry, or "
                 f"the other chain, around `{found.name} >> each(...)`, so that it is called again"
             )
         right = parts(right)[0]
@@ -95,12 +95,12 @@ def check_closed(node: Node) -> None:
     """Refuse a chain that ends with a generator function."""
     found = open_end(node)
     if found is not None:
-        raise ChainDefinitionError(f"{_yields(found)}, and nothing stands right of it")
+        raise ChainDefinitionError(f"{_yields(found)}, and nothing follows it")
 
 
 def _yields(found: TaskNode | Bridge) -> str:
     return (
-        f"`{found.name}` is a generator function: it yields many values and a chain hands on one. Write `>> each(...)` "
+        f"`{found.name}` is a generator function: it yields many values and a chain needs one. Write `>> each(...)` "
         f"right after it, or return a list instead"
     )
 

@@ -1,4 +1,4 @@
-"""The nodes that a chain is made of, and the walks over them. Pure data, nothing runs here."""
+"""The nodes of a chain, and functions that traverse them. Nodes are data; nothing here runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rio_chain.policies._keys import Key
 from rio_chain.policies._match_errors import Match
 
 # --- nodes ------------------------------------------------------------------------------------------------------
-# Functions and constants stay outside hashes: they may be unhashable, and equal nodes must have equal hashes.
+# Functions and constants are not part of a hash: they may be unhashable, and equal nodes must have equal hashes.
 
 
 @frozen
@@ -25,19 +25,19 @@ class TaskNode:
     name: str
     is_async: bool
     inline: bool = False
-    explicit: bool = False  # the user gave the name; no other task in a plan may then have it
-    lane: str | None = None  # the processes that it runs in
+    explicit: bool = False  # the user gave the name; then no other task in a plan may have it
+    lane: str | None = None  # the lane that it runs in
     origin: bytes = field(default=b"", eq=False, repr=False)
     uses: tuple[Use, ...] = ()
-    generator: bool = False  # what it gives is iterated by the ``each`` right after it
+    generator: bool = False  # the ``each`` right after it iterates its result
     resources: tuple[tuple[str, float], ...] = ()  # that a worker of a cluster must have
 
 
 @frozen
 class Use:
-    """A keyword input of a task: the value of ``source``, a node upstream, as ``.using(keyword=source)`` says.
+    """A keyword input of a task, from ``.using(keyword=source)``: the value of ``source``, a node upstream.
 
-    In a Plan ``kept`` is the number of the ``Kept`` node that it has been found to mean.
+    In a Plan ``kept`` is the number of the ``Kept`` node that ``source`` refers to.
     """
 
     keyword: str
@@ -57,7 +57,7 @@ class Bridge:
 
 @frozen
 class Then:
-    """``left >> right`` as it was written: only while a chain is being built. A Plan holds ``Seq`` in its place."""
+    """``left >> right`` as it was written, while a chain is being built. A Plan has ``Seq`` instead."""
 
     left: Node
     right: Node
@@ -65,16 +65,16 @@ class Then:
 
 @frozen
 class Seq:
-    """Steps one after the other: the value of each is the argument of the next. Never holds a ``Seq`` or one step."""
+    """Steps in sequence: the value of each is the argument of the next. Never contains a ``Seq`` or a single step."""
 
     steps: tuple[Node, ...]
 
 
 @frozen
 class FanOutNode:
-    """Every branch gets the same input; one tuple is handed on or, with keys, one dict.
+    """Every branch gets the same input. The result is one tuple or, with keys, one dict.
 
-    ``settle``: all are waited for, and what is handed on are their Results. ``need``: so many are enough.
+    ``settle``: wait for all branches and give their Results. ``need``: that many successes are enough.
     """
 
     branches: tuple[Node, ...]
@@ -85,11 +85,11 @@ class FanOutNode:
 
 @frozen
 class RaceNode:
-    """Several calls on the same input, of which one wins: ``.replica`` (a hedge) and ``race``.
+    """Several calls with the same input, of which one wins: ``.replica`` (a hedge) and ``race``.
 
-    Call ``i`` of ``count`` runs branch ``i % len(branches)``, and begins ``after`` seconds (or as a ``Quantile`` says)
+    Call ``i`` of ``count`` runs branch ``i % len(branches)``. It begins ``after`` seconds (or as a ``Quantile`` gives)
     after the one before it was started, or as soon as one has failed. 0: all at once; infinity: one at a time. The
-    tasks of a branch stand once in a plan, however often the branch is called.
+    tasks of a branch occur once in a plan, however often the branch is called.
     """
 
     branches: tuple[Node, ...]
@@ -101,14 +101,14 @@ class RaceNode:
 
 @frozen
 class Constant:
-    """A fallback that is a value; it is copied at each use."""
+    """A fallback that is a value. It is copied for each use."""
 
     value: Any = field(hash=False)
 
 
 @frozen
 class Handler:
-    """A fallback that is a function of the error or, with ``inputs``, of that and what the primary was called with."""
+    """A fallback that is a function of the error. With ``inputs`` it also gets the arguments of the primary."""
 
     fn: Callable[..., Any] = field(hash=False)
     name: str
@@ -121,9 +121,9 @@ class Handler:
 
 @frozen
 class OrElse:
-    """``primary | fallback``: a fallback node gets the same input, a Handler the error and maybe the input too.
+    """``primary | fallback``. A fallback node gets the same input; a Handler gets the error, and may get the input too.
 
-    ``on``: the errors for which it stands in; any other is the failure of the whole.
+    ``on``: the errors for which the fallback runs. Any other error is the failure of the whole.
     """
 
     primary: Node
@@ -133,7 +133,7 @@ class OrElse:
 
 @frozen
 class Scope:
-    """A policy around what stands to its left."""
+    """A policy around the chain to its left."""
 
     policy: Policy
     inner: Node
@@ -141,7 +141,7 @@ class Scope:
 
 @frozen
 class Named:
-    """A label for a whole chain; a task has its own name in its TaskNode."""
+    """A name for a longer chain. A single task has its name in its TaskNode."""
 
     name: str
     inner: Node
@@ -149,9 +149,9 @@ class Named:
 
 @frozen
 class Each:
-    """``inner`` for every item of the value, at most ``limit`` at once; a list is handed on.
+    """``inner`` for every item of the value, at most ``limit`` at once. The result is a list.
 
-    ``on_error``: whether one item's failure is that of the whole, and if not, what stands for it.
+    ``on_error``: whether the failure of one item is the failure of the whole, and if not, what replaces its value.
     """
 
     inner: Node
@@ -162,7 +162,7 @@ class Each:
 
 @frozen
 class Expand:
-    """``inner`` for the value, for each of what ``more`` finds in its result, and so on until nothing is left."""
+    """``inner`` for the value, then for each item that ``more`` finds in its result, until there are no more items."""
 
     inner: Node
     limit: int
@@ -176,7 +176,7 @@ class Expand:
 
 @frozen
 class Choose:
-    """The first branch whose test is true of the value; a branch more than there are tests is for all other values."""
+    """The first branch whose test is true of the value. If there is one branch more, it is for all other values."""
 
     tests: tuple[Any, ...] = field(hash=False)  # classes, tuples of them, and predicates
     branches: tuple[Node, ...]
@@ -184,7 +184,7 @@ class Choose:
 
 @frozen
 class Kept:
-    """A node whose value a task further down uses: only in a Plan. ``place`` is its number among the kept ones."""
+    """A node whose value a task downstream uses. Only in a Plan. ``place`` is its number among the kept nodes."""
 
     place: int
     inner: Node
@@ -213,8 +213,9 @@ Node = (
     | Kept
     | Piece
 )
-Head = TaskNode | Bridge | Each | Expand | Choose | Handler
-"""What takes the arguments of a chain; a Handler takes the error before them."""
+FirstNode = TaskNode | Bridge | Each | Expand | Choose | Handler
+Head = FirstNode | Scope
+"""A node that takes the arguments of a chain. A Handler takes the error before them. A Scope here is a batch."""
 OnError = Literal["raise", "keep", "drop"] | AtLeast
 
 
@@ -222,7 +223,7 @@ OnError = Literal["raise", "keep", "drop"] | AtLeast
 
 
 def parts(node: Node) -> tuple[Node, ...]:
-    """The nodes right below, in plan order: left to right, primary before fallback, branches in order."""
+    """The nodes directly below, in plan order: left to right, primary before fallback, branches in order."""
     if isinstance(node, (TaskNode, Bridge)):
         return ()
     if isinstance(node, (Scope, Named, Each, Expand, Kept, Piece)):
@@ -237,7 +238,7 @@ def parts(node: Node) -> tuple[Node, ...]:
 
 
 def with_parts(node: Node, inner: tuple[Node, ...]) -> Node:
-    """The node with other nodes right below, as many as ``parts`` gives."""
+    """A copy of the node with other nodes directly below, as many as ``parts`` gives."""
     if isinstance(node, (TaskNode, Bridge)):
         return node
     if isinstance(node, Seq):
@@ -252,7 +253,7 @@ def with_parts(node: Node, inner: tuple[Node, ...]) -> Node:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and all below it, depth first in plan order, one for each occurrence."""
+    """The node and all nodes below it, depth first in plan order. A node that occurs twice is given twice."""
     stack = [node]
     while stack:
         node = stack.pop()
@@ -261,11 +262,11 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def heads(node: Node) -> Iterator[Head]:
-    """What gets the arguments of a chain: its first function, or one for each branch and fallback it begins with."""
+    """The nodes that get the arguments of a chain: its first function, or the first of each branch and fallback."""
     stack: list[Node | Handler] = [node]
     while stack:
         one = stack.pop()
-        if isinstance(one, Head):
+        if isinstance(one, FirstNode) or (isinstance(one, Scope) and one.policy.gathers):
             yield one
         elif isinstance(one, (Then, Seq)):
             stack.append(parts(one)[0])
@@ -276,7 +277,7 @@ def heads(node: Node) -> Iterator[Head]:
 
 
 def call_of(node: FanOutNode | RaceNode | Each | Expand | Choose) -> str:
-    """What it is called in source."""
+    """The name of the function that makes this node."""
     if isinstance(node, (Each, Expand, Choose)):
         return type(node).__name__.lower()
     if isinstance(node, RaceNode):
@@ -285,21 +286,21 @@ def call_of(node: FanOutNode | RaceNode | Each | Expand | Choose) -> str:
 
 
 def unwrapped(node: Node) -> Node:
-    """The node without the policies and labels around it; a hedge of one chain is such a policy."""
+    """The node without the policies and names around it. A hedge of one chain counts as a policy."""
     while isinstance(node, (Scope, Named, Kept)) or is_hedge_of_one(node):
         node = parts(node)[0]
     return node
 
 
 def labelled(node: Node, name: str) -> TaskNode | Named:
-    """The node under a name: a task carries its own, and the name right around another one takes its place."""
+    """The node with a name. A task has its own name; a name directly around another name replaces that."""
     if isinstance(node, TaskNode):
         return evolve(node, name=name, explicit=True)
     return Named(name, node.inner if isinstance(node, Named) else node)
 
 
 def is_hedge_of_one(node: Node) -> TypeGuard[RaceNode]:
-    """Whether it is ``.replica`` of one chain, which stands around it as a policy does."""
+    """Whether it is ``.replica`` of one chain, which wraps that chain as a policy does."""
     return isinstance(node, RaceNode) and node.hedge and len(node.branches) == 1
 
 
@@ -307,11 +308,11 @@ def is_hedge_of_one(node: Node) -> TypeGuard[RaceNode]:
 
 
 Given = tuple[str, TaskNode | None]
-"""A name that was given by hand: to a task, or to a longer chain."""
+"""A name that the user gave: to a task (second item), or to a longer chain (None)."""
 
 
 def given_names(node: Node) -> Iterator[Given]:
-    """Every name that was given by hand, one for each occurrence."""
+    """Every name that the user gave, one for each occurrence."""
     for one in walk(node):
         if isinstance(one, Named):
             yield one.name, None
@@ -320,33 +321,33 @@ def given_names(node: Node) -> Iterator[Given]:
 
 
 def unique_names(given: Iterable[Given]) -> dict[str, TaskNode | None]:
-    """The names, each once.
+    """The given names, each once.
 
     Raises:
-        ChainDefinitionError: one of them was given to two different parts of a chain.
+        ChainDefinitionError: two different parts of the chain have the same name.
     """
     found: dict[str, TaskNode | None] = {}
     for name, task in given:
         if name in found and not _same_task(found[name], task):
             raise ChainDefinitionError(
-                f"`.named({name!r})` is used twice in one chain; a name given by hand must be unique, "
-                "unless it is that of one Task which occurs several times"
+                f"`.named({name!r})` is used twice in one chain; a name that you give must be unique, "
+                "unless it names one Task that occurs several times"
             )
         found[name] = task
     return found
 
 
 def _same_task(one: TaskNode | None, other: TaskNode | None) -> bool:
-    """Whether it is one Task, or Tasks of one function, as those that the source of a chain makes."""
+    """Whether both are one Task, or Tasks of one function, as the source of a chain makes them."""
     if one is None or other is None:
         return False
     return one.origin == other.origin != b"" or one.fn == other.fn
 
 
 def flat(node: Node) -> Node:
-    """The same chain with each nest of ``Then`` as one ``Seq``, so that brackets around ``>>`` make no difference.
+    """The same chain with nested ``Then`` nodes as one ``Seq``, so that parentheses around ``>>`` make no difference.
 
-    What a plan has found out about ``.using`` is forgotten: it holds for that plan alone.
+    It drops what a plan knows about ``.using``, which is valid for that plan only.
     """
     if isinstance(node, (Then, Seq)):
         return Seq(tuple(_steps(node)))

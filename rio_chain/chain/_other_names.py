@@ -1,4 +1,4 @@
-"""What a method of a chain is called elsewhere, and here."""
+"""Names of methods in other libraries, and what rio_chain calls them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _HERE = {
     "with_retry": ".retry(n)",
     "with_timeout": ".timeout(ms)",
 }
-"""A name that users of other libraries try, with what to write."""
+"""Names that users of other libraries try, and what to write instead."""
 
 
 def no_such_method(kind: str, name: str) -> str:
-    """The text of the AttributeError for a name that chains of this class don't have."""
+    """The text of the AttributeError for a method that chains of this class don't have."""
     if name in _OF_A_TASK:
         return f"`.{name}` belongs to the Task: write it before the policies, as in Task(fn).{name}(...)"
     text = f"{kind!r} object has no attribute {name!r}"

@@ -28,7 +28,7 @@ from rio_chain.chain._nodes import (
     with_parts,
 )
 from rio_chain.chain._plan import Plan
-from rio_chain.policies import Limit, Policy
+from rio_chain.policies import Batch, Limit, Policy
 
 
 class _Part(NamedTuple):
@@ -52,8 +52,11 @@ def pieces(plan: Plan) -> Iterator[Piece]:
 
 
 def stays(policy: Policy) -> bool:
-    """Whether a policy stays in the client, whatever it is around: the limit of all its calls at once is one object."""
-    return isinstance(policy, Limit) and policy.concurrency is not None
+    """Whether a policy stays in the client, whatever it is around, because it is about all calls together.
+
+    That is a ``Limit(n)``, which counts them, and a ``Batch``, which joins them.
+    """
+    return isinstance(policy, Batch) or (isinstance(policy, Limit) and policy.concurrency is not None)
 
 
 def _part(node: Node, inner: list[_Part]) -> _Part:

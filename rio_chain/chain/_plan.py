@@ -1,7 +1,7 @@
-"""Plan: a chain with its tasks numbered and named, and validated. Pure data, nothing runs here.
+"""Plan: a validated chain with its tasks numbered and named. It is data; nothing here runs.
 
-Its nodes are in ``chain/_nodes.py`` and are exported from here as well; its title is made in ``_title``, its edges in
-``_plan_edges``.
+Its nodes are in ``chain/_nodes.py`` and are exported from here as well. ``_title`` makes its title, and
+``_plan_edges`` its edges.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ __all__ = [
 
 @frozen
 class PlannedTask:
-    """One occurrence of a task: its place among the Responses, and its name there."""
+    """One occurrence of a task: its index among the Responses, and its name there."""
 
     index: int
     name: str
@@ -82,7 +82,7 @@ class PlannedTask:
 
 @frozen
 class PlannedBridge:
-    """One occurrence of a bridge, and the tasks on either side of it (``input`` and ``output`` at the ends)."""
+    """One occurrence of a bridge, and the tasks before and after it (``input`` and ``output`` at the ends)."""
 
     name: str
     before: str
@@ -95,11 +95,11 @@ def _lanes(plan: Plan) -> dict[str, str]:
 
 @frozen
 class Plan(Renderable):
-    """A validated chain: what ``chain.plan()`` gives. Immutable, picklable, equal when the chains are equal.
+    """A validated chain: the result of ``chain.plan()``. Immutable, picklable, equal when the chains are equal.
 
-    ``tasks`` and ``bridges`` stand in plan order, one for each occurrence: left to right, a primary before its
-    fallback, branches in order. Names of tasks are unique: a function, or a task with a name given by hand, that occurs
-    twice shows as ``f#1``, ``f#2``.
+    ``tasks`` and ``bridges`` are in plan order, one for each occurrence: left to right, a primary before its fallback,
+    branches in order. Names of tasks are unique. If a function, or a task with a given name, occurs twice, its
+    occurrences are called ``f#1`` and ``f#2``.
 
     Example:
         >>> from rio_chain import Task
@@ -112,38 +112,38 @@ class Plan(Renderable):
     tasks: tuple[PlannedTask, ...] = field(eq=False)
     bridges: tuple[PlannedBridge, ...] = field(eq=False)
     joints: tuple[PlannedBridge, ...] = field(eq=False)
-    """The places of ``each``, ``expand`` and ``choose``, which may fail by themselves."""
+    """The nodes ``each``, ``expand`` and ``choose``, which may fail themselves."""
     title: str = field(eq=False)
     programs: dict[Any, Any] = field(factory=dict[Any, Any], init=False, eq=False, repr=False)
-    """What an engine made of it, so that it does so once."""
+    """A cache for what the engine compiles from this plan."""
     lanes: dict[str, str] = field(default=Factory(_lanes, takes_self=True), init=False, eq=False, repr=False)
-    """The lanes that it needs, and for each the first task that does."""
+    """The lanes that it needs, each with the first task that runs there."""
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:
-        """Who hands its value to whom: pairs of names of tasks and bridges, for tools that draw or analyse.
+        """Which task or bridge passes its value to which: pairs of names, for tools that draw or analyse.
 
-        What ``.using`` hands on is among them.
+        The values that ``.using`` passes are included.
         """
         found, uses = edges_of(self)
         return (*found, *((source, task) for source, _, task in uses))
 
     @property
     def uses(self) -> tuple[tuple[str, str, str], ...]:
-        """What ``.using`` hands on: the name of the task or bridge it comes from, the keyword, the task it goes to."""
+        """The values that ``.using`` passes: the name of the source, the keyword, and the name of the task."""
         return tuple(edges_of(self)[1])
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain data, which ``json.dumps`` takes as it is, for tools that draw, compare or count chains.
+        """The plan as plain data for ``json.dumps``, for tools that draw, compare or count chains.
 
-        ``tasks`` and ``bridges`` are lists in plan order, with the qualified name of each function; ``edges`` and
-        ``uses`` are as the attributes of that name; ``root`` is the chain itself, each node as a dict with its
-        ``kind``, what it was made with, and the nodes in it as ``inner``, ``steps``, ``branches``, or ``primary`` and
-        ``fallback``. Durations are milliseconds under a key that ends with ``_ms``; what has no limit is None. Neither
-        arguments nor the state of shared objects are in it, and of a constant only what it looks like. ``version``,
-        today 1, is the number of this form: it grows when a key changes its name or goes away, and stays when one is
-        added. Equal plans give equal data, if equal
-        constants look the same.
+        ``tasks`` and ``bridges`` are lists in plan order, with the qualified name of each function. ``edges`` and
+        ``uses`` are as the attributes of that name. ``root`` is the chain itself. Each node is a dict with its
+        ``kind``, its settings, and the nodes in it as ``inner``, ``steps``, ``branches``, or ``primary`` and
+        ``fallback``. Durations are milliseconds under a key that ends with ``_ms``; None means no limit. The data does
+        not contain arguments or the state of shared objects, and of a constant only its repr.
+
+        ``version`` (now 1) is the number of this format. It grows when a key is renamed or removed, not when one is
+        added. Equal plans give equal data, if equal constants have the same repr.
 
         Example:
             >>> from rio_chain import Task
@@ -158,7 +158,7 @@ class Plan(Renderable):
         return to_dict(self)
 
     def __reduce__(self) -> tuple[Callable[[Node], Plan], tuple[Node]]:
-        return compile_plan, (self.root,)  # the root says it all; programs hold what can't be pickled
+        return compile_plan, (self.root,)  # the root is enough, and programs can't be pickled
 
 
 def compile_plan(node: Node) -> Plan:
@@ -186,7 +186,7 @@ def compile_plan(node: Node) -> Plan:
 
 
 def public_name(plan: Plan) -> str:
-    """What events call the chain: its name, or its title without the values of constants."""
+    """The name of the chain in events: its given name, or its title without the values of constants."""
     known: str | None = plan.programs.get("public name")
     if known is None:
         known = plan.programs["public name"] = public_title(plan.root)
@@ -194,7 +194,7 @@ def public_name(plan: Plan) -> str:
 
 
 def hedged(plan: Plan) -> frozenset[int]:
-    """The numbers of the tasks inside of a ``.replica`` or ``race``."""
+    """The indexes of the tasks inside of a ``.replica`` or ``race``."""
     known: frozenset[int] | None = plan.programs.get("hedged")
     if known is not None:
         return known
@@ -237,7 +237,7 @@ def _validate(root: Node, nodes: Sequence[Node]) -> None:
 
 
 def numbered(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
-    """The tasks of a chain, or of a part of one, with the names they have there; ``nodes`` is ``walk(root)``."""
+    """The tasks of a chain, or of a part of one, with their names in it. ``nodes`` is ``walk(root)``."""
     calls = [node for node in nodes if isinstance(node, TaskNode)]
     times = Counter(name for name, _ in given_names(root))
     once = {name for name, count in times.items() if count == 1}
@@ -248,7 +248,7 @@ def numbered(root: Node, nodes: Sequence[Node]) -> tuple[PlannedTask, ...]:
 
 
 def _numbered(names: Sequence[str], taken: AbstractSet[str]) -> Iterator[str]:
-    """Each name as it is where it stands once and is free; else with a number: ``f#1``, ``f#2``."""
+    """Each name unchanged if it occurs once and is free, else with a number: ``f#1``, ``f#2``."""
     times = Counter(names)
     used = {*taken, *times}
     last: Counter[str] = Counter()

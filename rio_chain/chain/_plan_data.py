@@ -1,4 +1,4 @@
-"""A plan as plain data: what ``json.dumps`` takes, for tools that draw, compare or count chains."""
+"""A plan as plain data for ``json.dumps``, for tools that draw, compare or count chains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
 
 VERSION = 1
-"""Of the form of the data: one more when something is called differently or goes away."""
+"""The version of the data format: increase it when a key is renamed or removed."""
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
@@ -64,7 +64,10 @@ def _callee(node: TaskNode | Bridge) -> Data:
 
 
 def _tree(plan: Plan) -> Data:
-    """The nodes as nested dicts, made from the last to the first, so that no plan is too deep."""
+    """The nodes as nested dicts.
+
+    They are made from the last to the first, without recursion, so no plan is too deep.
+    """
     tasks, bridges = reversed(plan.tasks), iter(range(len(plan.bridges) - 1, -1, -1))
     made: list[Data] = []
     for node in reversed(list(walk(plan.root))):
@@ -81,7 +84,7 @@ def _tree(plan: Plan) -> Data:
 
 
 def _joined(node: Node, inner: list[Data]) -> Data:
-    """A node that is made of others, which are given as data."""
+    """A node that contains other nodes, which are given as data."""
     if isinstance(node, Scope):
         return {**node.policy.to_dict(), "inner": inner[0]}
     if isinstance(node, Named):
@@ -101,7 +104,7 @@ def _fallback(node: OrElse) -> Data:
     if isinstance(node.fallback, Constant):
         return {"kind": "constant", "shown": short_repr(node.fallback.value)}
     given = node.fallback
-    assert isinstance(given, Handler)  # noqa: S101 - a node is one of the parts
+    assert isinstance(given, Handler)  # noqa: S101 - a fallback that is a node is among the parts
     more = {"input": True} if given.inputs else {}
     return {"kind": "handler", "function": function(given.fn), "async": given.is_async, **more}
 
@@ -119,7 +122,7 @@ def _race(node: RaceNode, inner: list[Data]) -> Data:
 
 
 def _dynamic(node: Node, inner: list[Data]) -> Data:
-    """What the values decide."""
+    """A node whose shape depends on the values."""
     if isinstance(node, Choose):
         return {"kind": "choose", "tests": [_test(test) for test in node.tests], "branches": inner}
     assert isinstance(node, (Each, Expand))  # noqa: S101 - a Plan holds no Then

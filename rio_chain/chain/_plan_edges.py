@@ -1,4 +1,4 @@
-"""Which task of a Plan hands its value to which: the edges, and the neighbours of each bridge."""
+"""Which task of a Plan passes its value to which: the edges, and the neighbours of each bridge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def edges_of(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """Which task or bridge hands its value to which: what goes down the chain, and what is used by keyword."""
+    """Which task or bridge passes its value to which: first along the chain, then by keyword (``.using``)."""
     tasks, bridges = iter(plan.tasks), iter(plan.bridges)
     found: list[tuple[str, str]] = []
     uses: list[tuple[str, str, str]] = []
@@ -55,14 +55,17 @@ def edges_of(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str, st
 
 
 def sides_of(root: Node, names: Iterator[str]) -> list[tuple[Node, tuple[str, str]]]:
-    """Each bridge and joint in plan order, with the tasks on either side of it."""
+    """Each bridge and joint in plan order, with the tasks before and after it."""
     sides = _Sides(names)
     sides.visit(root)
     return list(zip(sides.found, zip(sides.before, sides.after, strict=True), strict=True))
 
 
 class _Sides:
-    """What is found on the way. No closure that calls itself: that would be a cycle, and keep the functions."""
+    """Collects the neighbours.
+
+    It is a class, as a closure that calls itself is a cycle and keeps its functions alive.
+    """
 
     def __init__(self, names: Iterator[str]) -> None:
         self.names = names
@@ -77,7 +80,7 @@ class _Sides:
         return len(self.before) - 1
 
     def visit(self, node: Node) -> tuple[str, str, list[int], list[int]]:
-        """The first and the last task of a node ('': none), and the bridges that stand outside of these."""
+        """The first and last task of a node ('' if none), and the bridges before the first and after the last."""
         if isinstance(node, TaskNode):
             name = next(self.names)
             return name, name, [], []
@@ -99,10 +102,10 @@ class _Sides:
 def _in_a_row(
     steps: Iterable[tuple[str, str, list[int], list[int]]], before: list[str], after: list[str]
 ) -> tuple[str, str, list[int], list[int]]:
-    """Tell the bridges between the steps of a sequence who their neighbours are; the ends of the whole."""
+    """Set the neighbours of the bridges between the steps of a sequence. Gives what ``visit`` gives, for the whole."""
     start = previous = ""
     leading: list[int] = []
-    waiting: list[int] = []  # bridges whose next task has not come yet
+    waiting: list[int] = []  # bridges whose next task is not found yet
     for first, last, heading, trailing in steps:
         if previous:
             for i in heading:

@@ -1,4 +1,4 @@
-"""``fan_out(Page, user=a, shops=b)``: whether the class takes these values, and the bridge that makes it of them."""
+"""``fan_out(Page, user=a, shops=b)``: checks that the class takes these values, and makes the bridge that calls it."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from rio_chain.chain._request import Request
 from rio_chain.errors import ChainDefinitionError
 
 MADE_BY_PYTHON = 1 << 9
-"""The flag of a class that a class statement has made: not ``int``, ``dict`` or ``Exception``."""
+"""The flag of a class made by a class statement, unlike ``int``, ``dict`` or ``Exception``."""
 NUMBERS = ((int, float), (int, complex), (float, complex))
-"""What type checkers take in the place of another number."""
+"""Pairs of number types of which type checkers accept the first in place of the second."""
 RULE = "`fan_out` makes an object of a dataclass, a NamedTuple, a TypedDict or another class with named fields"
 
 
 @frozen(repr=False)
 class Record(Wrapper):
-    """A class as a bridge: the dict of a fan-out in, an object out."""
+    """A class as a bridge: it takes the dict of a fan-out and makes an object."""
 
     fn: Callable[..., Any]
 
@@ -57,8 +57,8 @@ def record_bridge(cls: type[Any], branches: Sequence[tuple[str, Node]]) -> Bridg
     """The bridge that makes an object of the class.
 
     Raises:
-        ChainDefinitionError: the class has no field of one of the keys, a field without a default gets no value, or
-            what a branch returns can't be what its field is annotated with.
+        ChainDefinitionError: a key is not a field of the class, a field without a default gets no value, or a branch
+            returns a type that does not fit the annotation of its field.
     """
     name = name_of(cls)
     if not branches:
@@ -91,7 +91,7 @@ def is_record(node: Node) -> bool:
 
 
 def _fields(cls: type[Any]) -> tuple[list[str], list[str] | None]:
-    """The fields that need a value, and all of them; None: any keyword is one."""
+    """The fields that need a value, and all fields; None instead of the latter: any keyword is allowed."""
     if is_typeddict(cls):
         return _typed_dict_fields(cls)
     signature = signature_of(cls)
@@ -106,7 +106,7 @@ def _fields(cls: type[Any]) -> tuple[list[str], list[str] | None]:
 
 
 def _typed_dict_fields(cls: Any) -> tuple[list[str], list[str]]:
-    """Python misses ``NotRequired`` in annotations that are strings, as in a module with ``annotations`` imported."""
+    """The fields of a TypedDict. Python misses ``NotRequired`` in annotations that are strings, so it is read here."""
     hints = _evaluated(cls, include_extras=True)
     known = [*dict.fromkeys((*hints, *cls.__required_keys__, *cls.__optional_keys__))]
     marks = {key: get_origin(hints.get(key)) for key in known}
@@ -118,7 +118,7 @@ def _typed_dict_fields(cls: Any) -> tuple[list[str], list[str]]:
 
 
 def _hints(thing: object) -> dict[str, Any]:
-    """The annotations that can be evaluated here and now; of a class those of its fields and of ``__init__``."""
+    """The annotations that can be evaluated. Of a class those of its fields and of ``__init__``."""
     if isinstance(thing, type):
         return _evaluated(getattr(thing, "__init__", None)) | _evaluated(thing)
     return _evaluated(thing)
@@ -132,7 +132,7 @@ def _evaluated(thing: Any, *, include_extras: bool = False) -> dict[str, Any]:
 
 
 def _given(node: Node) -> Iterator[Any]:
-    """What the branch may return, as far as annotations say so for sure; nothing where they don't."""
+    """The types that the branch may return, if annotations say so; nothing if they don't."""
     if isinstance(node, (Scope, Named, Kept, RaceNode, Choose)):
         for part in parts(node):
             yield from _given(part)
@@ -167,10 +167,10 @@ def _returned(fn: object) -> Iterator[Any]:
 
 
 def _flattened(given: Any, *, awaited: bool) -> Iterator[Any]:
-    """Without the Result or Request around it, which a chain takes off."""
+    """The type without a Result or Request around it, which a chain removes."""
     origin = get_origin(given) or given
     if not awaited and isinstance(origin, type) and hasattr(origin, "__await__") and origin is not Request:
-        return  # a plain function that returns something to await
+        return  # a plain function that returns an awaitable
     if origin in (Result, Success, Request) and get_args(given):
         yield get_args(given)[0]
     elif origin not in (Result, Success, Failure, Request):
@@ -178,7 +178,7 @@ def _flattened(given: Any, *, awaited: bool) -> Iterator[Any]:
 
 
 def _may_fit(given: Any, wanted: Any) -> bool:
-    """Whether a value of the type ``given`` may be one of the type ``wanted``. Only what surely is none is False."""
+    """Whether a value of the type ``given`` may be one of the type ``wanted``. False only if it surely is not."""
     given, wanted = _plain(given), _plain(wanted)
     if get_origin(given) in (Union, types.UnionType):
         return all(_may_fit(one, wanted) for one in get_args(given))
@@ -189,7 +189,7 @@ def _may_fit(given: Any, wanted: Any) -> bool:
         return True
     try:
         fits = issubclass(left, right) or issubclass(right, left)  # a function may return more than it says
-    except TypeError:  # a Protocol that can't be asked
+    except TypeError:  # a Protocol without runtime_checkable
         return True
     inner, asked = get_args(given), get_args(wanted)
     if fits and left is right and len(inner) == len(asked) and ... not in (*inner, *asked):
@@ -198,13 +198,13 @@ def _may_fit(given: Any, wanted: Any) -> bool:
 
 
 def _class_of(annotation: Any) -> type[Any] | None:
-    """The class behind an annotation; None: it may mean anything."""
+    """The class behind an annotation; None if it may be anything."""
     origin: Any = dict if is_typeddict(annotation) else get_origin(annotation) or annotation
     return origin if isinstance(origin, type) and origin is not Any else None
 
 
 def _plain(annotation: Any) -> Any:
-    """An annotation without what says nothing of the type."""
+    """An annotation without wrappers such as Annotated; a Literal becomes the union of its types."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]

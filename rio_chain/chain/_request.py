@@ -1,4 +1,4 @@
-"""Request: a chain bound to its arguments. Immutable; nothing has run."""
+"""Request: a chain bound to its arguments. It is immutable, and making it runs nothing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _set = object.__setattr__
 
 
 class Request(Renderable, Generic[Out]):
-    """What calling a chain gives: ``page(42)``. Run it with ``.run()``, with ``await`` or ``.arun()``, or through a
-    ``Balancer``. With ``python -X dev`` one that is never run is reported by a ``RuntimeWarning``.
+    """The result of calling a chain, as in ``page(42)``. Run it with ``.run()``, ``await`` or ``.arun()``, or in a
+    ``Balancer``. With ``python -X dev`` a ``RuntimeWarning`` reports a Request that is never run.
 
-    It can be run any number of times; each run is its own.
+    You can run it any number of times. Each run is independent.
 
     Example:
         >>> from rio_chain import Task
@@ -39,19 +39,19 @@ class Request(Renderable, Generic[Out]):
         4
     """
 
-    # No __eq__: asyncio.gather runs equal awaitables once, and each of these is a run. One field, as one that is frozen
-    # pays for each field that it sets.
+    # No __eq__: asyncio.gather runs equal awaitables once, and each of these is a run. There is one field only, because
+    # setting a field of a frozen object takes time.
     __slots__ = ("given",)
 
     given: tuple[Plan, tuple[Any, ...], Mapping[str, Any]]
-    """What it was made of."""
+    """The plan, the positional arguments and the keyword arguments."""
 
     def __init__(self, plan: Plan, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> None:
         _set(self, "given", (plan, args, kwargs))
 
     @property
     def plan(self) -> Plan:
-        """What will run."""
+        """The chain that will run."""
         return self.given[0]
 
     @property
@@ -61,7 +61,7 @@ class Request(Renderable, Generic[Out]):
 
     @property
     def kwargs(self) -> Mapping[str, Any]:
-        """The others."""
+        """The keyword arguments of its first function."""
         return self.given[2]
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -81,17 +81,17 @@ class Request(Renderable, Generic[Out]):
         deadline: Deadline | Duration | None = None,
         live: bool = False,
     ) -> Outcome[Out]:
-        """Run it and wait for the Outcome, from anywhere: a script, a notebook cell, a thread.
+        """Run the request and wait for the Outcome. You can call this anywhere: in a script, a notebook cell, a thread.
 
-        All blocking runs of a process share one loop thread per executor, made when first needed; so a client opened
-        in one run works in the next.
+        All blocking runs of a process share one event loop thread per executor, made when first needed. So an HTTP
+        client that is opened in one run works in the next.
 
         Args:
-            executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"``; default ``$RIO_EXECUTOR``,
+            executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"``. Default ``$RIO_EXECUTOR``,
                 else ``"asyncio"``.
-            deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
-            live: show the tasks while it goes on: in a notebook in one output of the cell, in a terminal as a table
-                (with the extra ``rio-chain[watch]``), elsewhere as lines on stderr. Drawn at most ten times a second.
+            deadline: the most time that the run may take: milliseconds, a ``timedelta`` or a ``Deadline``.
+            live: show the tasks while they run. A notebook shows one output of the cell, a terminal a table (with the
+                extra ``rio-chain[watch]``), and anything else lines on stderr. Updated at most ten times a second.
         """
         if DEV_MODE:
             handed_over(self)
@@ -105,18 +105,17 @@ class Request(Renderable, Generic[Out]):
         deadline: Deadline | Duration | None = None,
         values: bool = False,
     ) -> Stream[Out]:
-        """Run it and read what happens, as it happens: ``for event in ...``, or ``async for`` on a running loop.
+        """Run the request and read its events: ``for event in ...``, or ``async for`` on a running event loop.
 
-        It gives an ``Event`` when a call begins, when an attempt fails, when a hedge begins, when a task has finished,
-        and one with the Outcome at the end. The run begins with the loop; leaving the loop early cancels it. What
-        happens in a Request that a task returned has the name of that task in ``event.within``.
+        There is an ``Event`` when a call begins, when an attempt fails, when a hedge begins and when a task has
+        finished. The last event has the Outcome. The run begins when you start to iterate. Leaving the ``for`` early
+        cancels the run. Events of a Request that a task returned have the name of that task in ``event.within``.
 
         Args:
-            executor: as for ``run``, where ``for`` runs it. ``async for`` runs it on the loop that is running, if
-                this is not given.
-            deadline: the most it may take, in milliseconds, as a ``timedelta`` or as a ``Deadline``.
-            values: also give the value of each branch of a fan-out, and of each item, as it comes, in an event
-                ``value``; and that of each task in its ``finished``.
+            executor: as for ``run``, for a plain ``for``. ``async for`` uses the running loop if this is not given.
+            deadline: the most time that the run may take: milliseconds, a ``timedelta`` or a ``Deadline``.
+            values: whether events have values: an event ``value`` for each branch of a fan-out and for each item, and
+                the value of each task in its event ``finished``.
 
         Example:
             >>> from rio_chain import Task
@@ -131,10 +130,10 @@ class Request(Renderable, Generic[Out]):
     async def arun(self, *, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
         """The same as ``await request``, as a coroutine: for ``asyncio.run``, ``create_task`` and ``start_soon``.
 
-        It runs in the task that awaits it, on asyncio or trio.
+        The request runs in the task that awaits the coroutine, on asyncio or trio.
 
         Args:
-            deadline: the most it may take from the beginning of the run: milliseconds, a ``timedelta`` or a
+            deadline: the most time that the run may take, from its beginning: milliseconds, a ``timedelta`` or a
                 ``Deadline``.
 
         Example:
@@ -146,11 +145,11 @@ class Request(Renderable, Generic[Out]):
         return await (_run_here or _found())(self, deadline)
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
-        """Run it in the caller's own task, on the loop that is running: asyncio or trio."""
+        """Run the request in the caller's own task, on the running event loop of asyncio or trio."""
         return (_run_here or _found())(self).__await__()
 
     def __repr__(self) -> str:
-        # arguments may hold secrets and are not shown; asyncio.run prints it where it gets one instead of a coroutine
+        # arguments may be secret, so they are not shown; asyncio.run prints this repr if it gets no coroutine
         return f"<Request of {self.plan.title}: await it, or call .run() or .arun()>"
 
 
@@ -158,7 +157,7 @@ _run_here: hooks.RunInPlace | None = None
 
 
 def _found() -> hooks.RunInPlace:
-    """Executors are imported when first used; this one is kept, as looking it up again costs as much as a task."""
+    """Import the executors on first use. The result is kept, because finding it again takes as long as a task."""
     global _run_here  # noqa: PLW0603
     _run_here = hooks.facade.run_in_place()
     return _run_here

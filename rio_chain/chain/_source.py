@@ -1,4 +1,4 @@
-"""The repr of a chain: the source that builds it, on one line where it fits, else one step a line."""
+"""The repr of a chain: the source that builds it, on one line if it fits, else with one step a line."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ __all__ = ["ms", "source"]
 
 WIDTH = 88
 USED = 40  # characters of a chain that is given to `.using`
-LIMIT = 10  # what `each` and `expand` take if they are not told
+LIMIT = 10  # the default of `each` and `expand`
 TOTAL = 10_000
 
 
 def source(node: Node) -> str:
-    """Python source for a chain. Given its functions by name, evaluating it builds an equal chain."""
+    """Python source for a chain. With its functions in scope, evaluating the source builds an equal chain."""
     sign, operands = _operands(flat(node))
     line = sign.join(operands)
     if len(line) <= WIDTH or len(operands) == 1:
@@ -55,7 +55,10 @@ def source(node: Node) -> str:
 
 
 def _operands(node: Node) -> tuple[str, list[str]]:
-    """An expression as its outermost operator and what that joins, loosest first: ``|``, then ``&``, then ``>>``."""
+    """An expression as its outermost operator and its operands.
+
+    The loosest operator is ``|``, then ``&``, then ``>>``.
+    """
     if isinstance(node, Seq):
         steps = _steps(node)
         return " >> " if len(steps) > 1 else "", steps
@@ -69,7 +72,7 @@ def _operands(node: Node) -> tuple[str, list[str]]:
 
 
 def _steps(node: Seq) -> list[str]:
-    """Two functions can't stand side by side at the front: ``f >> (g >> task)`` keeps Python from shifting them."""
+    """The source of each step. Python has no ``>>`` of two functions, so it writes ``f >> (g >> task)``."""
     texts: list[str] = []
     for before, step in zip((None, *node.steps), node.steps, strict=False):
         if isinstance(before, FanOutNode) and is_record(step):
@@ -88,20 +91,20 @@ def _line(node: Node) -> str:
 
 
 def _tight(node: Node) -> str:
-    """In parentheses, unless nothing can come between its parts."""
+    """The source, in parentheses unless it binds tightly without them."""
     sign, operands = _operands(node)
     return f"({sign.join(operands)})" if sign else operands[0]
 
 
 def _is_call(node: FanOutNode) -> bool:
-    """Whether a fan-out can only be written as a call; ``(a & b) & c`` would take a first fan-out apart."""
+    """Whether a fan-out must be written as a call. ``(a & b) & c`` would merge the first fan-out into the second."""
     first = node.branches[0]
     plain = isinstance(first, FanOutNode) and first.keys is None and not first.settle and first.need is None
     return node.settle or node.keys is not None or node.need is not None or len(node.branches) == 1 or plain
 
 
 def _either(node: Node) -> tuple[Node, Node] | None:
-    """What ``|`` joins, if it can be written with that: it has no place for an ``on=``."""
+    """The operands of ``|``, if it can be written so. ``|`` can't express ``on=``, a function or a constant."""
     if not isinstance(node, OrElse) or node.on is not Exception or isinstance(node.fallback, (Handler, Constant)):
         return None
     return node.primary, node.fallback
@@ -147,7 +150,7 @@ def _task(node: TaskNode) -> str:
 
 
 def _used(node: Node) -> str:
-    """The task or chain that a ``.using`` was given: by its name, as one made anew would be another one."""
+    """The source of a ``.using`` argument: its name, because an equal chain made again would be another source."""
     core = unwrapped(node)
     if isinstance(core, TaskNode):
         return identifier(core.name)
@@ -170,7 +173,7 @@ def _call(node: FanOutNode, record: str = "") -> str:
 
 
 def _race(node: RaceNode, branches: list[str]) -> str:
-    """A race as source, its branches given as such; the first of a hedge stands left of the dot."""
+    """A race as source, given its branches as source. The first branch of a hedge is left of the dot."""
     pick = [] if node.pick == First() else [f"pick={_pick(node.pick)}"]
     if not node.hedge:
         return f"race({', '.join([*branches, *pick])})"
@@ -195,7 +198,7 @@ def _pick(pick: Chooser) -> str:
 
 
 def _each(node: Each, inner: str) -> str:
-    """An ``each`` as source, its chain given as such. Defaults are left out."""
+    """An ``each`` as source, given its chain as source. Defaults are left out."""
     words = [inner]
     if node.limit != LIMIT:
         words.append(f"limit={node.limit}")
@@ -205,7 +208,7 @@ def _each(node: Each, inner: str) -> str:
 
 
 def _expand(node: Expand, inner: str) -> str:
-    """An ``expand`` as source, its chain given as such. Defaults are left out."""
+    """An ``expand`` as source, given its chain as source. Defaults are left out."""
     words = [inner]
     if node.limit != LIMIT:
         words.append(f"limit={node.limit}")
@@ -228,21 +231,21 @@ def _on_error(which: OnError) -> list[str]:
 
 
 def _choose(node: Choose, branches: list[str]) -> str:
-    """A ``choose`` as source, its branches given as such."""
+    """A ``choose`` as source, given its branches as source."""
     tested = zip(node.tests, branches, strict=False)
     rest = [f"otherwise={text}" for text in branches[len(node.tests) :]]
     return f"choose({', '.join([*(f'when({on_source(test)}, {text})' for test, text in tested), *rest])})"
 
 
 def _keywords(pairs: list[tuple[str, str]]) -> str:
-    """Keyword arguments as source; what can't be written as a keyword is unpacked from a dict."""
+    """Keyword arguments as source. A key that can't be written as a keyword makes it a ``**{...}``."""
     if all(key.isidentifier() and key.isascii() and not iskeyword(key) for key, _ in pairs):
         return ", ".join(f"{key}={text}" for key, text in pairs)
     return f"**{{{', '.join(f'{constant_source(key)}: {text}' for key, text in pairs)}}}"
 
 
 def tests_words(node: Choose) -> list[str]:
-    """When each of the branches is taken: ``if is_good``, ``if int or str``, ``otherwise``."""
+    """The condition of each branch: ``if is_good``, ``if int or str``, ``otherwise``."""
     texts = [f"if {_test(test)}" for test in node.tests]
     return texts + ["otherwise"] * (len(node.branches) - len(texts))
 

@@ -11,7 +11,7 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._nodes import Bridge, Piece, RaceNode, Scope, TaskNode, call_of, walk
 from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Each, Expand, FanOutNode, Plan
-from rio_chain.policies import Quantile
+from rio_chain.policies import Batch, Quantile
 from rio_chain.policies._shared_state import Shared
 
 How = Literal["kept", "in the client", "per worker", "refused"]
@@ -104,6 +104,8 @@ def _generator(name: str) -> Part:
 
 
 def _policy(policy: object, name: str, *, client: bool) -> Part:
+    if isinstance(policy, Batch):
+        return Part(name, "in the client", "it joins the calls of this process; the one call for all runs on a worker")
     if not isinstance(policy, Shared):
         return Part(name, "kept")
     if client:

@@ -34,7 +34,7 @@ def title(node: Node) -> str:
 
 
 def public_title(node: Node) -> str:
-    """The title for logs and metrics: of names alone, with ``...`` in place of each constant, which may be secret."""
+    """The title for logs and metrics. It has ``...`` in place of each constant, which may be secret."""
     return cut(_words(node, lambda _: "...", outer=True), WIDEST)
 
 
@@ -70,13 +70,13 @@ def _is_call(node: FanOutNode) -> bool:
 
 
 def between(sign: str, names: Iterable[str]) -> Iterator[str]:
-    """The names, with the sign before each but the first."""
+    """The names, with ``sign`` between them."""
     for i, name in enumerate(names):
         yield f"{sign}{name}" if i else name
 
 
 def cut(words: Iterable[str], width: int) -> str:
-    """The words joined; no more of them are asked for than fit into the width."""
+    """The words joined and cut to the width. It reads no more words than fit."""
     text = ""
     for word in words:
         text += word

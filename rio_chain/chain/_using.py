@@ -1,7 +1,7 @@
-"""wire(): finds for every ``.using`` the one node upstream that it means, and marks that as kept.
+"""wire(): binds each ``.using`` to the one node upstream that it refers to, and marks that node as kept.
 
-A task is told by its origin, which its policies don't change; a longer chain by its tasks and how they are joined.
-What may be used at a place is what has succeeded on *every* path to there.
+A task is identified by its origin, which its policies don't change. A longer chain is identified by its tasks and how
+they are joined. A task can use only nodes that have succeeded on *every* path to it.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from rio_chain.chain._nodes import (
 )
 
 Path = tuple[int, ...]
-"""Which part of which part: one occurrence of a node."""
+"""The index at each level from the root: one occurrence of a node."""
 
 
 class Unwired(Exception):
-    """A ``.using`` that means no node, or more than one; the text is the user's error, but for the chain."""
+    """A ``.using`` refers to no node, or to more than one. The text is the user's error, without the chain."""
 
 
 @frozen
 class _Source:
-    """What a ``.using`` was given, in a form that can be found again."""
+    """The argument of a ``.using``, in a form that can be compared with nodes."""
 
     core: Node
     origins: tuple[bytes, ...]
 
     def is_at(self, core: Node) -> bool:
-        """Whether this is the node that is meant."""
+        """Whether this node is the source."""
         if isinstance(self.core, TaskNode) and self.origins[0]:
             return isinstance(core, TaskNode) and core.origin == self.origins[0]
         return type(core) is type(self.core) and _origins(core) == self.origins and _shape(core) == _shape(self.core)
 
 
 Known = dict[_Source, tuple[Path, ...]]
-"""Where what is used has surely succeeded by now."""
+"""The sources that have surely succeeded at a point of the chain, and where."""
 
 
 def wire(root: Node) -> Node:
-    """The same chain, with each ``Use`` bound to a ``Kept`` node.
+    """The same chain with each ``Use`` bound to a ``Kept`` node.
 
     Raises:
-        Unwired: one of them can't be bound.
+        Unwired: a Use can't be bound.
     """
     return _Wiring(root).wired()
 
@@ -63,7 +63,7 @@ class _Wiring:
     def __init__(self, root: Node) -> None:
         self.root = root
         self.sources: list[_Source] = []
-        self.bound: dict[tuple[Path, str], Path] = {}  # a task and its keyword: the node whose value that gets
+        self.bound: dict[tuple[Path, str], Path] = {}  # a task and its keyword -> the node whose value it gets
         for node in walk(root):
             for use in node.uses if isinstance(node, TaskNode) else ():
                 source = _source(use.source)
@@ -79,7 +79,7 @@ class _Wiring:
     # --- what is known where ---------------------------------------------------------------------------------------
 
     def visit(self, node: Node, path: Path, known: Known, *, outermost: bool = True) -> Known:
-        """Bind what the tasks in a node use; what is known after it. Policies belong to what they are around."""
+        """Bind the uses in a node, and return what is known after it. Policies belong to the node they are around."""
         after = self.inside(node, path, known)
         if outermost:
             core = unwrapped(node)
@@ -92,7 +92,7 @@ class _Wiring:
             self.bind(node, path, known)
         elif isinstance(node, (Scope, Named, Kept)) or is_hedge_of_one(node):
             after = self.visit(inner[0], (*path, 0), known, outermost=False)
-            answers = isinstance(node, Scope) and node.policy.facts().shares  # nothing in it runs
+            answers = isinstance(node, Scope) and node.policy.facts().shares  # then the nodes in it may not run
             return known if answers else after
         elif isinstance(node, Seq):
             return self.in_a_row(node, path, known)
@@ -121,18 +121,18 @@ class _Wiring:
             self.bound[path, use.keyword] = found[0]
 
     def why(self, source: _Source, known: int) -> str:
-        """What is wrong with it."""
+        """Why the source can't be used: it occurs ``known`` times on every path."""
         if known:
-            return f"which stands upstream {known} times: of which the value is meant can't be told"
+            return f"which is ambiguous: it occurs {known} times upstream"
         somewhere = any(source.is_at(node) for node in walk(self.root))
         if not somewhere and not isinstance(source.core, Seq):
-            return "which is not in this chain at all: give the very Task or Chain that stands in it"
+            return "which is not in this chain: give the same Task or Chain that the chain contains"
         return (
-            "which has not surely succeeded before it on every path: it must stand upstream, and neither in a branch "
-            "that may fail or not be taken nor behind a cache"
+            "which may have no value at that point: it must come before it on every path, not in a branch that may "
+            "fail or be skipped, and not behind a cache"
         )
 
-    # --- the chain anew ----------------------------------------------------------------------------------------------
+    # --- the chain with its bindings ---------------------------------------------------------------------------------
 
     def rebuilt(self, node: Node, path: Path, places: dict[Path, int], touched: set[Path]) -> Node:
         if path not in touched:
@@ -151,14 +151,14 @@ def _source(node: Node) -> _Source:
 
 
 def _shape(node: Node) -> Node:
-    """The node without the functions of its tasks: their origins speak for them, and functions may be replaced."""
+    """The node without the functions of its tasks. Their origins identify them, as functions may be replaced."""
     if isinstance(node, TaskNode) and node.origin:
         return TaskNode(_no_function, node.name, is_async=False, explicit=node.explicit, uses=node.uses)
     return with_parts(node, tuple(_shape(part) for part in parts(node)))
 
 
 def _no_function() -> None:
-    """In the place of those."""
+    """Replaces the functions of tasks that are compared."""
 
 
 def _origins(node: Node) -> tuple[bytes, ...]:
@@ -170,7 +170,7 @@ def _with(known: Known, sources: list[_Source], path: Path) -> Known:
 
 
 def _merged(ends: list[Known]) -> Known:
-    """What is known when all branches have succeeded."""
+    """What is known after all branches have succeeded."""
     found: Known = {}
     for end in ends:
         for source, paths in end.items():

@@ -1,4 +1,4 @@
-"""Checks on what is given to the builder calls: names, retries, functions, gates. Bridges: ``_bridge_checks``."""
+"""Checks of the arguments of builder calls: names, retries, functions, gates. Bridges are in ``_bridge_checks``."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Kind = TypeVar("Kind")
 
 FIRST: Chooser = first()
 
-FEW = 64  # given names that a chain keeps at hand while it is built; with more of them its plan finds the double one
+FEW = 64  # a chain keeps up to this many given names while it is built; with more, its plan finds duplicates
 
 Names = Mapping[str, TaskNode | None] | None
-"""The names given by hand in a chain, and the tasks that have them; None: too many to carry along."""
+"""The names that the user gave in a chain, and their tasks. None if there are too many to keep."""
 NO_NAMES: Names = MappingProxyType({})
 
 
 def joined(left: Names, right: Names) -> Names:
-    """The names of two parts that become one chain. Raises when one is given in both, to different tasks."""
+    """Join the names of two parts of a chain. Raises if both give one name to different tasks."""
     if left is None or right is None:
         return None
     if not left or not right:
@@ -39,33 +39,33 @@ def joined(left: Names, right: Names) -> Names:
 
 
 def names_in(node: Node) -> Names:
-    """The names given by hand in a chain that comes from elsewhere, such as a pickle."""
+    """The given names in a chain that was not built here, such as one from a pickle."""
     found = dict(given_names(node))
     return found if len(found) <= FEW else None
 
 
 def name(value: object) -> str:
-    """A name to show a part under, made of printable ASCII."""
+    """Check a name, and make it printable ASCII."""
     if not isinstance(value, str) or not value.strip():
         raise ChainDefinitionError(f"`name` must be a string that is not empty; got {short_repr(value)}")
     return escape_nonprintable(value)
 
 
 def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any) -> Retry:
-    """A checked Retry."""
+    """Check the arguments of a Retry, and make it."""
     retries = count(retries, "retries")
-    if not isinstance(cast("object", on), Mapping):  # of a mapping Retry itself checks what is in it
+    if not isinstance(cast("object", on), Mapping):  # Retry itself checks the items of a mapping
         check_on(on)
     if accept is not None:
         predicate(accept, "accept")
     if retry_after is not None:
-        _plain(retry_after, "`retry_after` must be a function of the error that says how long to wait")
+        _plain(retry_after, "`retry_after` must be a function of the error that returns how long to wait")
     return Retry(retries, on, backoff, accept, retry_after)
 
 
 def check_on(on: Any) -> None:
-    """Refuse what can't say for which errors a policy is."""
-    rule = "`on` must be an exception class, a tuple of them, or a function of the error that says True or False"
+    """Refuse an ``on`` that does not select errors."""
+    rule = "`on` must be an exception class, a tuple of them, or a function of the error that returns True or False"
     if not isinstance(on, (type, tuple)):
         _plain(on, rule)
         return
@@ -75,30 +75,33 @@ def check_on(on: Any) -> None:
 
 
 def predicate(value: object, parameter: str = "predicate") -> Callable[[Any], bool]:
-    """A checked function of a value that says True or False."""
-    return _plain(value, f"`{parameter}` must be a function of the value that says True or False")
+    """Check a function that returns True or False for a value."""
+    return _plain(value, f"`{parameter}` must be a function of the value that returns True or False")
 
 
 def _plain(value: object, rule: str) -> Callable[[Any], Any]:
     fn = function(value, rule)
     if is_async(fn):
-        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, whose answer would need an await")
+        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, which nothing awaits here")
     takes_one(fn, rule)
     return fn
 
 
-def shared(value: object, kind: type[Kind], method: str, example: str) -> Kind:
-    """The object that holds the state of a policy: made by the user, who hands the same one to many chains."""
+def shared(value: object, kind: type[Kind], method: str, example: str, other: str = "") -> Kind:
+    """Check the object with the state of a policy. The user makes it and gives the same object to several chains.
+
+    ``other`` names what the method accepts besides ``kind``.
+    """
     if isinstance(value, kind):
         return value
     hint = f"the class itself; make one that you keep: `state = {example}`" if value is kind else short_repr(value)
-    raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}, as in .{method}({example}); got {hint}")
+    raise ChainDefinitionError(f"`.{method}` takes a {kind.__name__}{other}, as in .{method}({example}); got {hint}")
 
 
 def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | GatePolicy:
-    """The same, or a ``Gate`` of the user's own, whose ``enter`` takes a Call."""
+    """As ``shared``, but also accepts a ``Gate`` of the user, whose ``enter`` takes a Call."""
     if not isinstance(value, Gate):
-        return shared(value, kind, method, example)
+        return shared(value, kind, method, example, " or a Gate of your own")
     rule = "the `enter` of a Gate takes one argument, a Call, and decides at once"
     right = "write `def enter(self, call):` and use call.key, call.clock and call.priority"
     name = f"{type(value).__name__}.{written(value.enter)}"
@@ -111,7 +114,7 @@ def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | G
 
 
 def after(value: object) -> float | Quantile:
-    """How long until the next call of a hedge: seconds, infinity for None, or what the Quantile will say."""
+    """The delay before the next call of a hedge: seconds, infinity for None, or a Quantile."""
     if value is None:
         return math.inf
     if isinstance(value, Quantile):
@@ -124,7 +127,7 @@ def after(value: object) -> float | Quantile:
 
 
 def pick(value: object) -> Chooser:
-    """A checked Chooser."""
+    """Check a Chooser."""
     rule = "`pick` must be a Chooser: first(), best(score, within=ms) or quorum(k)"
     if isinstance(value, type) or not all(hasattr(value, part) for part in ("ask", "least", "good", "decide")):
         from rio_chain.policies._best_and_quorum import best, quorum  # noqa: PLC0415 - few chains have one

@@ -1,4 +1,4 @@
-"""The command ``rio-chain``. One file per command; each says what can be written after it, and does it."""
+"""The command ``rio-chain``. There is one file per command, with its options and what it does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rio_chain.cli._target import Broken, Refused
 from rio_chain.errors import RioError
 
 EPILOG = """\
-A chain is named by the module it stands in, or the file, and its name there:
+Name a chain by its module or file, and by its name there:
 
   rio-chain show shop.pages:page          the chain `page` of the module shop.pages
   rio-chain show examples/page.py:page    the chain `page` of a file
@@ -21,16 +21,16 @@ A chain is named by the module it stands in, or the file, and its name there:
   rio-chain run shop.pages:page --input 42 --live
   rio-chain lint shop.pages               every chain of the module
 
-Exit status: 0 when it went well, 1 when the run failed or lint found something, 2 when it could not
-be done as written, 130 after Ctrl-C. `rio-chain COMMAND --help` has more.
+Exit status: 0 for success, 1 if the run failed or lint found something, 2 if the command could not
+be carried out, 130 after Ctrl-C. `rio-chain COMMAND --help` shows more.
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """What can be written after ``rio-chain``."""
+    """The parser of the command line."""
     top = argparse.ArgumentParser(
         prog="rio-chain",
-        description="Look at a chain, run it, ask what it can cost, have it checked.",
+        description="Show a chain, run it, compute what it can cost, check it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,11 +41,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status."""
+    """Run the command, and return the exit status."""
     options = parser().parse_args(argv)
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="replace")  # a terminal that can't show a name still shows the rest
+        reconfigure(errors="replace")  # a terminal that can't show a character still shows the rest
     try:
         status: int = options.do(options)
         sys.stdout.flush()
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = str(error) if isinstance(error, Refused) else escape_nonprintable(str(error))
         print(f"rio-chain {options.command}: {text}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever reads it has seen enough, as `head` has
+    except BrokenPipeError:  # the reader stopped reading, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # as if by SIGPIPE
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""``rio-chain bounds``: what a chain can cost at most."""
+"""``rio-chain bounds``: the most that a chain can cost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """What can be written after it."""
+    """Add its options to the parser."""
     bounds = commands.add_parser(
         "bounds",
         help="how long a chain can take, and how often each task can be called",
         description="How long a chain can take at most, how often each of its tasks can be called,\n"
-        "and which retries a limit leaves no time for. Nothing of the chain runs.",
+        "and which retries a timeout leaves no time for. Nothing of the chain runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -28,6 +28,6 @@ def add(commands: Any) -> None:
 
 
 def do(options: argparse.Namespace) -> int:
-    """Tell it."""
+    """Print the bounds."""
     print(chain_at(options.chain).bounds())
     return 0

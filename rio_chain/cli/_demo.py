@@ -17,7 +17,7 @@ def whole(text: str) -> int:
 
 
 def add(commands: Any) -> None:
-    """What can be written after it."""
+    """Add its options to the parser."""
     demo = commands.add_parser("demo", help="run one chain over three misbehaving HTTP servers on every executor")
     here = [name for name in NAMES if name != "dask"]  # its servers count in this process
     demo.add_argument("--executor", choices=here, help="only this one (default: all three)")
@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
 
 
 def do(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the demo."""
     if options.kill and options.requests == 1:
         options.parser.error("--kill needs --requests N with N > 1")
     from rio_chain.demo.main import EXECUTORS, Options, demo  # noqa: PLC0415 - `--help` must not load any executor

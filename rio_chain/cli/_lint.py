@@ -1,4 +1,4 @@
-"""``rio-chain lint``: what is written in an order that does not do what it seems to."""
+"""``rio-chain lint``: finds policies whose order has another effect than it seems."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ examples:
   rio-chain lint shop.pages:page shop.pages:basket
   rio-chain lint shop.pages src/other.py              every chain of a module, and of a file
 
-The exit status is 1 when something is found, so that a step of CI fails, and 2 when a chain could
-not be looked at.
+The exit status is 1 if something is found, so that a step of CI fails, and 2 if a chain could not
+be checked.
 """
 
 
 def add(commands: Any) -> None:
-    """What can be written after it."""
+    """Add its options to the parser."""
     lint = commands.add_parser(
         "lint",
-        help="policies in an order that does not do what it seems to; exit status 1 where there are some",
-        description="Name the policies that stand in an order which does not do what it seems to, each with\n"
-        "the code that does. Nothing of the chains runs.",
+        help="find policies whose order has another effect than it seems; exit status 1 if there are any",
+        description="Find policies whose order has another effect than it seems, and show for each the\n"
+        "code to write instead. Nothing of the chains runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 
 def do(options: argparse.Namespace) -> int:
-    """Say what there is to say, and how much that is."""
+    """Print the findings, and their number."""
     chains = [found for target in options.chains for found in found_at(target)]
     findings = [(name, finding) for name, chain in chains for finding in chain.lint()]
     for name, finding in findings:

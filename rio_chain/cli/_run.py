@@ -1,4 +1,4 @@
-"""``rio-chain run``: run a chain with arguments that are written as JSON."""
+"""``rio-chain run``: runs a chain with arguments in JSON."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from rio_chain.results._response import Response
 EPILOG = """\
 examples:
   rio-chain run shop.pages:page --input 42
-  rio-chain run shop.pages:page --input '"Lisbon"'               a string, as JSON has it
+  rio-chain run shop.pages:page --input '"Lisbon"'               a string, in JSON quotes
   rio-chain run shop.pages:page --input - < user.json            read from standard input
   rio-chain run shop.pages:page --args '[42, "de"]' --kwargs '{"full": true}'
   rio-chain run shop.pages:page --input 42 --live --json | jq .value
   rio-chain run shop.pages:page --input 42 --executor dask --address tcp://10.0.0.7:8786
 
-The exit status is 0 when the run succeeded, 1 when it failed, 2 when it could not begin.
+The exit status is 0 if the run succeeded, 1 if it failed, 2 if it could not begin.
 """
-WIDTH = 60  # of the piece of wrong JSON that is shown
+WIDTH = 60  # of the piece of malformed JSON that is shown
 
 
 def add(commands: Any) -> None:
-    """What can be written after it."""
+    """Add its options to the parser."""
     run = commands.add_parser(
         "run",
-        help="run a chain, and say what came out of each task",
-        description="Run a chain, and say what came out of each of its tasks.",
+        help="run a chain, and print the result of each task",
+        description="Run a chain, and print the result of each of its tasks.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,14 +49,14 @@ def add(commands: Any) -> None:
     run.add_argument("--kwargs", metavar="JSON", help="keyword arguments, as a JSON object")
     run.add_argument("--executor", choices=NAMES, help="where it runs (default: $RIO_EXECUTOR, else asyncio)")
     run.add_argument("--address", metavar="ADDRESS", help="of the Dask scheduler, with --executor dask")
-    run.add_argument("--deadline", type=float, metavar="MS", help="the most it may take, in milliseconds")
+    run.add_argument("--deadline", type=float, metavar="MS", help="the most time it may take, in milliseconds")
     run.add_argument("--live", action="store_true", help="show the tasks while they run, on stderr")
-    run.add_argument("--json", action="store_true", help="what came out as one JSON object, values in full")
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object, with values in full")
     run.set_defaults(do=do)
 
 
 def do(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the chain."""
     chain = chain_at(options.chain)
     args, kwargs = given(options)
     executor = _executor(options)
@@ -64,7 +64,7 @@ def do(options: argparse.Namespace) -> int:
     if options.json:
         print(as_json(outcome))
     else:
-        print(outcome.summary().splitlines()[-1] if options.live else outcome.summary())  # the rest was to be seen
+        print(outcome.summary().splitlines()[-1] if options.live else outcome.summary())  # the live view had the rest
     return 1 if isinstance(outcome.result, Failure) else 0
 
 
@@ -76,12 +76,12 @@ def _executor(options: argparse.Namespace) -> str | Executor | None:
         except ImportError as error:
             raise Refused(str(error)) from error
     if options.address is not None:
-        raise Refused("--address is that of a Dask scheduler, and needs --executor dask")
+        raise Refused("--address is the address of a Dask scheduler; it needs --executor dask")
     executor: str | None = options.executor
     return executor
 
 
-# --- what it is given -------------------------------------------------------------------------------------------
+# --- arguments --------------------------------------------------------------------------------------------------
 
 
 def given(options: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
@@ -100,10 +100,10 @@ def given(options: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
 
 
 def parsed(text: str, option: str) -> Any:
-    """The value that is written as JSON.
+    """Parse a value in JSON.
 
     Raises:
-        Refused: it is none; the text points at the place.
+        Refused: it is not JSON. The text points at the mistake.
     """
     try:
         return json.loads(text)
@@ -116,7 +116,7 @@ def parsed(text: str, option: str) -> Any:
 
 
 def _pointed(error: json.JSONDecodeError) -> str:
-    """The line with the mistake, or the piece of it around that, and a mark below it."""
+    """The line with the mistake, or the piece of it around the mistake, and a mark below it."""
     line = (error.doc.splitlines() or [""])[error.lineno - 1]
     first = max(0, error.colno - 1 - WIDTH // 2)
     before, after = (
@@ -127,18 +127,18 @@ def _pointed(error: json.JSONDecodeError) -> str:
 
 
 def kind(value: object) -> str:
-    """What JSON calls it."""
+    """The name of its type in JSON."""
     if value is None:
         return "null"
     kinds: dict[object, str] = {bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
     return kinds.get(type(value), "a number")
 
 
-# --- what came out ----------------------------------------------------------------------------------------------
+# --- result -----------------------------------------------------------------------------------------------------
 
 
 def as_json(outcome: Outcome[Any]) -> str:
-    """What came out, for other programs. What JSON can't hold stands there as its repr."""
+    """The result for other programs. A value that JSON can't hold is given by its repr."""
     failed = isinstance(outcome.result, Failure)
     ended: dict[str, Any] = {"error": _error(outcome.result.failure())} if failed else {"value": outcome.unwrap()}
     told_of = {
@@ -149,7 +149,7 @@ def as_json(outcome: Outcome[Any]) -> str:
     }
     try:
         return json.dumps(told_of, default=describe_error, allow_nan=False, indent=2)
-    except (TypeError, ValueError, RecursionError):  # a key that is no string, NaN, a list in itself
+    except (TypeError, ValueError, RecursionError):  # a key that is not a string, NaN, a list that contains itself
         return json.dumps(told_of | {"value": describe_error(outcome.value_or(None))}, indent=2)
 
 

@@ -18,7 +18,7 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """What can be written after it."""
+    """Add its options to the parser."""
     show = commands.add_parser(
         "show",
         help="draw a chain; nothing of it runs",
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 
 def do(options: argparse.Namespace) -> int:
-    """Draw it."""
+    """Draw the chain."""
     chain = chain_at(options.chain)
     if options.svg is None:
         print(chain.mermaid() if options.mermaid else chain.explain())
@@ -46,7 +46,7 @@ def do(options: argparse.Namespace) -> int:
 
 
 def written(path: Path, text: str) -> None:
-    """Write a file, or say why not."""
+    """Write a file, or refuse with the reason."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

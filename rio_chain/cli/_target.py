@@ -1,4 +1,4 @@
-"""``module:chain``: the chain that a command line names."""
+"""``module:chain``: finds the chain that a command line names."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ HELP = "module:chain, or path/file.py:chain"
 
 
 class Refused(Exception):
-    """The command can't be done as it is written."""
+    """The command can't be carried out."""
 
 
 class Broken(Exception):
-    """A module that raised when it was imported; ``text`` is its traceback, without our part of it."""
+    """A module raised when it was imported. ``text`` is its traceback, without our part of it."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -35,17 +35,17 @@ def chain_at(target: str) -> Chain[..., Any]:
     """The chain of that name.
 
     Raises:
-        Refused: there is none.
+        Refused: there is no such chain.
         Broken: its module raises.
     """
     return found_at(target, several=False)[0][1]
 
 
 def found_at(target: str, *, several: bool = True) -> list[tuple[str, Chain[..., Any]]]:
-    """The chain of that name, with its name; ``several``: of a module alone, all its chains.
+    """The chain of that name, with its name. With ``several`` a module alone gives all its chains.
 
     Raises:
-        Refused: there is none.
+        Refused: there is no such chain.
         Broken: its module raises.
     """
     place, colon, name = target.rpartition(":")
@@ -76,9 +76,9 @@ def _named(module: ModuleType, place: str, name: str) -> Chain[..., Any]:
         raise Refused(f"{what} is a Request, a chain with its arguments; name the chain itself")
     if callable(value):
         raise Refused(
-            f"{what} is no chain but a function or class; a chain of it is `Task({escape_nonprintable(name)})`"
+            f"{what} is a function or class, not a chain; write `Task({escape_nonprintable(name)})` to make one"
         )
-    raise Refused(f"{what} is no chain; got {short_repr(value)}")
+    raise Refused(f"{what} is not a chain; got {short_repr(value)}")
 
 
 def _chains_in(module: ModuleType) -> list[str]:
@@ -111,26 +111,26 @@ def _module(place: str) -> ModuleType:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise Broken(error) from None  # it was found, and imports something that is not there
+            raise Broken(error) from None  # the module was found, but something that it imports was not
         head, _, last = place.rpartition(".")
         hint = f"; for the chain `{last}` of a module write `{head}:{last}`" if head and error.name != head else ""
         raise Refused(f"no module named {error.name}{hint}") from None
-    except Exception as error:  # noqa: BLE001 - it is shown as it is
+    except Exception as error:  # noqa: BLE001 - its traceback is shown
         raise Broken(error) from None
 
 
 def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise Refused(f"no such file: {escape_nonprintable(str(path))}")
-    name = path.stem if path.stem not in sys.modules else f"_{path.stem}"  # it may be called as a library is
+    name = path.stem if path.stem not in sys.modules else f"_{path.stem}"  # a library may have the same name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise Refused(f"{escape_nonprintable(str(path))} is no Python file")
-    _first_on_path(path.parent)  # as `python path/file.py` has it
+        raise Refused(f"{escape_nonprintable(str(path))} is not a Python file")
+    _first_on_path(path.parent)  # as `python path/file.py` does
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - it is shown as it is
+    except Exception as error:  # noqa: BLE001 - its traceback is shown
         del sys.modules[name]
         raise Broken(error) from None
     return module
@@ -142,7 +142,7 @@ def _first_on_path(folder: Path) -> None:
 
 
 def _theirs(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first line on that is neither ours nor the import machinery's."""
+    """The traceback without the leading lines of rio_chain and of the import system."""
     return next((at for at in _rows(tb) if not _is_ours(at.tb_frame.f_code.co_filename)), None)
 
 

@@ -1,1 +1,1 @@
-"""Adapters to other libraries, each an extra of its own: ``contrib.otel``, ``contrib.prometheus``."""
+"""Adapters to what a program uses. ``asgi`` and ``wsgi`` need no package; ``otel`` and ``prometheus`` are extras."""

@@ -7,23 +7,25 @@ down is wrong for ever when an observer is added or removed in the middle of a r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, get_args
 
 from rio_chain.results._events import Event
+from rio_chain.results._task_record import GaveUp, Status
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds: what OpenTelemetry advises for the durations of HTTP requests."""
 MOST_SERIES = 1_000
-"""Combinations of labels per metric. A name that comes after them is ``other``."""
+"""Combinations of labels per metric. A name for which there is no room is ``other``, and those count as well."""
 OTHER = "other"
 
 
 class Metric(NamedTuple):
-    """One metric. Its labels are the chain, the task if ``of_task``, and the status."""
+    """One metric. Its labels are the chain, the task if ``of_task``, and the status, which is one of ``statuses``."""
 
     name: str
     """As OpenTelemetry writes it: ``rio_chain.attempt.duration``."""
     description: str
+    statuses: tuple[str, ...]
     of_task: bool = True
 
 
@@ -32,22 +34,37 @@ class Count(NamedTuple):
 
     metric: Metric
     status: str | None
-    """The label; None: the event's ``reason``."""
+    """The label. If it is None, the label is the event's ``reason``."""
 
 
+STATUSES: tuple[str, ...] = get_args(Status)
 REQUEST_DURATION = Metric(
-    "rio_chain.request.duration", "How long requests ran, without their time in the queue.", of_task=False
+    "rio_chain.request.duration", "How long requests ran, without their time in the queue.", STATUSES, of_task=False
 )
-ATTEMPT_DURATION = Metric("rio_chain.attempt.duration", "How long single calls of tasks ran.")
-REJECTED = Metric("rio_chain.request.rejected", "Requests that a balancer did not take.", of_task=False)
-HEDGE = Metric("rio_chain.hedge", "Hedged calls: started, won, wasted, denied.")
-GAVE_UP = Metric("rio_chain.retry.gave_up", "Failures that a retry did not retry, by reason.")
-BREAKER = Metric("rio_chain.breaker.change", "Changes of breakers, by the state after them.")
-LIMIT = Metric("rio_chain.limit", "Calls that waited for a limit or were refused by it.")
-CACHE = Metric("rio_chain.cache", "Lookups in caches: hit, miss.")
-FLIGHT = Metric("rio_chain.single_flight", "Calls that joined one that was under way.")
-BUDGET = Metric("rio_chain.budget", "Retries and hedges that a budget denied.")
-CALL = Metric("rio_chain.call", "Calls that were abandoned while they ran, and those of them that returned.")
+ATTEMPT_DURATION = Metric("rio_chain.attempt.duration", "How long single calls of tasks ran.", STATUSES)
+REJECTED = Metric(
+    "rio_chain.request.rejected",
+    "Requests that a balancer did not take.",
+    ("full", "closed", "saturated"),
+    of_task=False,
+)
+HEDGE = Metric("rio_chain.hedge", "Hedged calls: started, won, wasted, denied.", ("started", "won", "wasted", "denied"))
+GAVE_UP = Metric("rio_chain.retry.gave_up", "Failures that a retry did not retry, by reason.", get_args(GaveUp))
+BREAKER = Metric(
+    "rio_chain.breaker.change", "Changes of breakers, by the state after them.", ("open", "half_open", "closed")
+)
+LIMIT = Metric("rio_chain.limit", "Calls that waited for a limit or were refused by it.", ("waited", "refused"))
+CACHE = Metric("rio_chain.cache", "Lookups in caches: hit, miss.", ("hit", "miss"))
+FLIGHT = Metric("rio_chain.single_flight", "Calls that joined one that was under way.", ("joined",))
+BATCH = Metric(
+    "rio_chain.batch", "Calls that joined a batch, and calls that were made for all of one.", ("joined", "sent")
+)
+BUDGET = Metric("rio_chain.budget", "Retries and hedges that a budget denied.", ("denied",))
+CALL = Metric(
+    "rio_chain.call",
+    "Calls that were abandoned while they ran, and those of them that returned.",
+    ("abandoned", "returned"),
+)
 
 DURATIONS = {"request_ended": REQUEST_DURATION, "attempt_ended": ATTEMPT_DURATION}
 """By the kind of event: what its ``elapsed`` is recorded in."""
@@ -65,6 +82,8 @@ COUNTS = {
     "cache_hit": Count(CACHE, "hit"),
     "cache_miss": Count(CACHE, "miss"),
     "flight_joined": Count(FLIGHT, "joined"),
+    "batch_joined": Count(BATCH, "joined"),
+    "batch_sent": Count(BATCH, "sent"),
     "budget_denied": Count(BUDGET, "denied"),
     "call_abandoned": Count(CALL, "abandoned"),
     "call_returned": Count(CALL, "returned"),
@@ -76,18 +95,21 @@ Instrument = TypeVar("Instrument")
 
 
 class Series(Generic[Instrument]):
-    """What records each combination of labels of a metric; of these there are so many, whatever names a program has.
+    """What records each combination of labels of a metric: up to ``MOST_SERIES``, whatever names a program has.
 
     Labels are the chain's given name, the task and the status. Keys, numbers of runs and items, and texts of errors are
     never labels.
     """
 
-    __slots__ = ("_known", "_make", "_metric")
+    __slots__ = ("_known", "_make", "_metric", "_room")
 
     def __init__(self, metric: Metric, make: Callable[[Labels], Instrument]) -> None:
         self._metric = metric
         self._make = make
         self._known: dict[Labels, Instrument] = {}
+        # A token for each series with names of its own; the others are for those that have `other`. No lock, which a
+        # fork might copy held: pop is atomic.
+        self._room = [None] * (MOST_SERIES - len(metric.statuses))
 
     def of(self, event: Event, status: str | None) -> Instrument:
         """What records this event, made once for each combination of labels."""
@@ -97,11 +119,20 @@ class Series(Generic[Instrument]):
         return self._new(labels) if found is None else found
 
     def _new(self, labels: Labels) -> Instrument:
-        """There is no lock, which a fork might copy held: threads that come at once may make a few series more."""
-        if len(self._known) >= MOST_SERIES:
-            labels = (*(OTHER for _ in labels[:-1]), labels[-1])  # there are few statuses
-        found = self._known.get(labels)
-        return self._known.setdefault(labels, self._make(labels)) if found is None else found
+        other = labels[:-1] == (OTHER,) * (len(labels) - 1)  # one that is called so has the room of those
+        if not other:
+            try:
+                self._room.pop()
+            except IndexError:
+                labels, other = (*(OTHER for _ in labels[:-1]), labels[-1]), True
+                found = self._known.get(labels)
+                if found is not None:
+                    return found
+        made = self._make(labels)
+        known = self._known.setdefault(labels, made)
+        if known is not made and not other:  # another thread was quicker
+            self._room.append(None)
+        return known
 
 
 class Recorder:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def opentelemetry_metrics(provider: MeterProvider | None) -> Recorder:
-    """An observer that records them there; None: with the global provider."""
+    """An observer that records the metrics there, or with the global provider if that is None."""
     meter = get_meter("rio_chain", meter_provider=provider)
 
     def histogram(metric: Metric) -> Callable[[Labels], Callable[[float], object]]:

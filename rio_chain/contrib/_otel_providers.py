@@ -40,6 +40,6 @@ class ProviderWatch:
                 return True
             if provider is _UNKNOWN:
                 provider = self._get()
-        # those of opentelemetry-api are the no-op, and what stands in for one that is not set yet
+        # those of opentelemetry-api are the no-op, and the placeholder for one that is not set yet
         self._active = not type(provider).__module__.startswith(_API)
         return not self._active

@@ -10,7 +10,7 @@ from rio_chain.contrib._metrics import BUCKETS, Labels, Metric, Recorder, label_
 
 
 def prometheus_metrics(registry: CollectorRegistry | None) -> Recorder:
-    """An observer that records them there; None: in the registry of the client."""
+    """An observer that records the metrics there, or in the client's own registry if that is None."""
     where = REGISTRY if registry is None else registry
 
     def histogram(metric: Metric) -> Callable[[Labels], Callable[[float], object]]:

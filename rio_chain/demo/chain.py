@@ -9,22 +9,22 @@ soon = Backoff(base=5, cap=40)
 
 
 def order_query(user: User) -> OrderQuery:
-    """Bridge: what the orders backend wants to know."""
+    """Bridge: the input of the orders backend."""
     return OrderQuery(user)
 
 
 def to_location(user: User) -> Location:
-    """Bridge: what the shops backend wants to know."""
+    """Bridge: the input of the shops backend."""
     return Location(user.visit, user.town)
 
 
 def all_in_town(found: list[Shop]) -> bool:
-    """Whether the answer fits the question: the backend sends shops of another town now and then."""
+    """Whether the answer fits the question: the backend sometimes sends shops of another town."""
     return all(shop.town == shop.asked for shop in found)
 
 
 def render(orders: Orders, shops: list[Shop]) -> str:
-    """Bridge: the joined result."""
+    """Bridge: the text of the page."""
     who = f"{orders.user.name} from {orders.user.town}"
     nearby = ", ".join(shop.name for shop in shops) or "unknown"
     return f"{who} has {len(orders.euros)} orders for {sum(orders.euros)} euros; shops nearby: {nearby}"

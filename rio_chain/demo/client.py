@@ -1,7 +1,7 @@
-"""What a program that talks to the three backends has anyway: an HTTP client, and one function per endpoint.
+"""An HTTP client and one function per endpoint: what any program that uses the three backends has.
 
-httpx2 speaks asyncio, trio and plain blocking calls. ``fetch_orders`` is a blocking function on purpose, as older code
-often is: it runs on a worker thread, whatever the executor.
+httpx2 works with asyncio, with trio and with blocking calls. ``fetch_orders`` is a blocking function on purpose, as
+older code often is: it runs on a worker thread, whatever the executor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def http_library() -> Any:
-    """The httpx2 module; it is installed by the ``demo`` extra."""
+    """The httpx2 module, which the ``demo`` extra installs."""
     try:
         return importlib.import_module("httpx2")
     except ImportError as error:
@@ -29,7 +29,7 @@ def http_library() -> Any:
 
 
 class Wire:
-    """A blocking client, closed by its last user: a call on a thread may outlast whoever made this."""
+    """A blocking client that its last user closes: a call on a thread may outlast the Api that made it."""
 
     def __init__(self, client: httpx2.Client) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class Wire:
         self._lock = threading.RLock()
 
     def get(self, url: str, params: dict[str, int]) -> httpx2.Response:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the answer."""
         with self._lock:
             self._users += 1
         try:
@@ -46,7 +46,7 @@ class Wire:
             self.close()
 
     def close(self) -> None:
-        """One user less."""
+        """One user less; the last one closes the client."""
         with self._lock:
             self._users -= 1
             last = not self._users
@@ -65,26 +65,26 @@ class Api:
         self.wire = Wire(http.Client(trust_env=False, timeout=10))
 
     async def aclose(self) -> None:
-        """Close both clients; to be run on the loop that used the async one."""
+        """Close both clients. Run it on the loop that used the async client."""
         self.wire.close()
         await self.web.aclose()
 
 
 @frozen
 class Visit:
-    """The input of the chain: the number of this request, and the Api through which it asks."""
+    """The input of the chain: the number of this request, and the Api that it uses."""
 
     number: int
     api: Api = field(eq=False, repr=False)
 
     def query(self) -> dict[str, int]:
-        """What the servers need to know to misbehave reproducibly."""
+        """What the servers need to choose their faults reproducibly."""
         return {"seed": self.api.seed, "request": self.number, "attempt": current_attempt()}
 
 
 @frozen
 class User:
-    """Who visits."""
+    """A user."""
 
     visit: Visit = field(repr=False)
     id: int
@@ -94,14 +94,14 @@ class User:
 
 @frozen
 class OrderQuery:
-    """Whose orders."""
+    """A request for the orders of a user."""
 
     user: User
 
 
 @frozen
 class Location:
-    """Shops of which town."""
+    """A request for the shops of a town."""
 
     visit: Visit = field(repr=False)
     town: str
@@ -109,7 +109,7 @@ class Location:
 
 @frozen
 class Orders:
-    """What somebody ordered, in euros."""
+    """The orders of a user, in euros."""
 
     user: User
     euros: list[int]
@@ -121,7 +121,7 @@ class Shop:
 
     name: str
     town: str
-    asked: str  # the town it was asked for
+    asked: str  # the town in the request
 
 
 async def fetch_user(visit: Visit) -> User:
@@ -138,7 +138,7 @@ def fetch_orders(query: OrderQuery) -> Orders:
 
 
 async def fetch_shops(place: Location) -> list[Shop]:
-    """Ask the server that is wrong now and then."""
+    """Ask the server that is sometimes wrong."""
     api = place.visit.api
     answer = await api.web.get(f"{api.shops_url}/shops/{place.town}", params=place.visit.query())
     return [Shop(asked=place.town, **row) for row in answer.raise_for_status().json()]

@@ -1,4 +1,4 @@
-"""Which fault a server shows for which call: a pure function, so that every run of one seed sees the same faults."""
+"""The fault of each call: a pure function, so every run with one seed has the same faults."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ KINDS: dict[Node, Fault] = {"users": "slow", "orders": "flaky", "shops": "wrong"
 RATES: dict[Node, float] = {"users": 0.2, "orders": 0.35, "shops": 0.3}
 
 HELD = 1.5
-"""Seconds a slow answer is held back: far over the limit that the chain sets."""
+"""Seconds that a slow answer is delayed: far more than the limit in the chain."""
 
 
 def fault(seed: int, request: int, node: Node, attempt: int) -> Fault:
-    """The fault of this very call, whenever it arrives and whatever else is going on."""
-    drawn = random.Random(f"{seed}/{request}/{node}/{attempt}").random()  # noqa: S311 - a reproducible draw is wanted
+    """The fault of this call. It does not depend on its time or on other calls."""
+    drawn = random.Random(f"{seed}/{request}/{node}/{attempt}").random()  # noqa: S311 - it must be reproducible
     return KINDS[node] if drawn < RATES[node] else "none"

@@ -21,7 +21,7 @@ EXECUTORS = ("asyncio", "trio", "thread")
 
 @frozen
 class Options:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     executors: Sequence[str] = EXECUTORS
     seed: int = 437
@@ -31,7 +31,7 @@ class Options:
 
 @contextmanager
 def connected(servers: Servers, seed: int, run: Callable[[Request[None]], Any]) -> Generator[Api, None, None]:
-    """Open connections; they are closed by ``run``, on the loop that used them."""
+    """Open connections. ``run`` closes them, on the loop that used them."""
     api = Api(servers, seed)
     try:
         yield api
@@ -40,7 +40,7 @@ def connected(servers: Servers, seed: int, run: Callable[[Request[None]], Any]) 
 
 
 def one(executor: str, seed: int) -> report.Page:
-    """One request, run where the executor's loop is: no balancer."""
+    """One request on the executor, without a balancer."""
 
     def run(request: Request[Any]) -> Any:
         return request.run(executor=executor)
@@ -50,7 +50,7 @@ def one(executor: str, seed: int) -> report.Page:
 
 
 def many(executor: str, options: Options) -> list[report.Page]:
-    """Many requests through a balancer with 10 workers; with ``kill`` the orders server dies half-way."""
+    """Many requests through a balancer with 10 workers. With ``kill`` the orders server stops half-way."""
     outcomes: list[report.Page] = []
     with (
         Servers() as servers,
@@ -66,7 +66,7 @@ def many(executor: str, options: Options) -> list[report.Page]:
 
 
 def progress(done: int, total: int) -> None:
-    """A counter on the terminal; nothing when the output goes to a file."""
+    """Print a counter to the terminal, if the output goes there."""
     if sys.stdout.isatty():
         print(f"\r  {done} of {total}", end="\n" if done == total else "", flush=True)
 
@@ -89,7 +89,7 @@ def show_many(executor: str, options: Options) -> list[report.Page]:
 
 
 def demo(options: Options) -> int:
-    """The whole demo; the exit code: 0, or 1 when a request was lost or the executors disagree."""
+    """Run the demo. The exit code is 0, or 1 if a request was lost or the executors disagree."""
     http_library()
     print(report.intro(options.seed), "", page.explain(), sep="\n")
     runs: dict[str, list[report.Page]] = {}
@@ -97,7 +97,7 @@ def demo(options: Options) -> int:
         print(f"\n{executor}")
         runs[executor] = (show_one if options.requests == 1 else show_many)(executor, options)
     complete = all(len(outcomes) == options.requests for outcomes in runs.values())
-    comparable = complete and len(runs) > 1 and not options.kill  # who is hit by a killed server is a matter of time
+    comparable = complete and len(runs) > 1 and not options.kill  # which requests a killed server hits depends on time
     if comparable:
         print(f"\n{report.verdict(runs)}")
     return 0 if complete and not (comparable and report.differences(runs)) else 1

@@ -1,4 +1,4 @@
-"""What the demo prints: plain text, made from Outcomes."""
+"""The output of the demo: plain text, made from Outcomes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rio_chain.demo.faults import KINDS, RATES
 
 Page = Outcome[str]
 
-_KINDS = {"slow": "late, over its limit", "flaky": "HTTP 503", "wrong": "right in form, wrong in content"}
+_KINDS = {"slow": "later than its timeout", "flaky": "HTTP 503", "wrong": "right in form, wrong in content"}
 
 
 def intro(seed: int) -> str:
-    """What is about to be seen."""
+    """The introduction."""
     lines = [f"One chain over three HTTP servers that misbehave; each fault follows from the seed, here {seed}.", ""]
     lines += [f"  {node:<8}{RATES[node]:>4.0%} of the answers are {_KINDS[kind]}" for node, kind in KINDS.items()]
     return "\n".join(lines)
@@ -35,7 +35,7 @@ def describe_error(error: Any) -> str:
 
 
 def table(outcome: Page) -> str:
-    """One line per task: its Response. ``winner`` is the call that gave the answer, ``-`` when none did."""
+    """One line per task: its Response. ``winner`` is the call that gave the answer, ``-`` if none did."""
     lines = [f"  {'task':<14}{'status':<11}{'attempts':>8}{'time':>12}  {'winner':<8}errors on the way"]
     for task in outcome:
         winner = "-" if task.winner is None else str(task.winner)
@@ -46,7 +46,7 @@ def table(outcome: Page) -> str:
 
 
 def ending(outcome: Page) -> str:
-    """The joined result, or the error that ended the run."""
+    """The text of the page, or the error that ended the run."""
     if is_successful(outcome.result):
         return f"  Success in {outcome.elapsed:.1f} ms: {outcome.unwrap()}"
     error = outcome.result.failure()
@@ -54,7 +54,7 @@ def ending(outcome: Page) -> str:
 
 
 def figures(outcomes: Sequence[Page], seconds: float) -> str:
-    """Throughput, latencies from start to end of a run (its time in the queue not counted), and what came out."""
+    """Throughput, latencies from start to end of a run (without its time in the queue), and how the runs ended."""
     elapsed = sorted(outcome.elapsed for outcome in outcomes)
     p50, p95, p99 = (quantile(elapsed, share) for share in (0.5, 0.95, 0.99))
     failures = Counter(describe_error(o.result.failure()) for o in outcomes if not is_successful(o.result))
@@ -73,7 +73,7 @@ def figures(outcomes: Sequence[Page], seconds: float) -> str:
 def essence(outcome: Page) -> tuple[Any, ...]:
     """What must not depend on the executor: the result, and status and attempts of every task.
 
-    Of a run that failed, only those of the task that ended it: where its neighbours were stopped is a matter of time.
+    If a run failed, only the task that ended it is compared: where the other tasks were stopped depends on timing.
     """
     if is_successful(outcome.result):
         return outcome.unwrap(), *((task.name, task.status, task.attempts) for task in outcome)
@@ -83,7 +83,7 @@ def essence(outcome: Page) -> tuple[Any, ...]:
 
 
 def differences(runs: Mapping[str, Sequence[Page]]) -> list[str]:
-    """Where executors disagree, one line each; empty when they don't."""
+    """The differences between executors, one on each line; empty if there are none."""
     found: list[str] = []
     for number, outcomes in enumerate(zip(*runs.values(), strict=True), start=1):
         pictures = [essence(outcome) for outcome in outcomes]
@@ -93,7 +93,7 @@ def differences(runs: Mapping[str, Sequence[Page]]) -> list[str]:
 
 
 def verdict(runs: Mapping[str, Sequence[Page]]) -> str:
-    """Whether all executors gave the same."""
+    """Whether all executors gave the same result."""
     wrong = differences(runs)
     names = ", ".join(runs)
     if wrong:

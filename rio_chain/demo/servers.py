@@ -1,7 +1,7 @@
-"""Three real HTTP servers on the loopback interface: one slow, one flaky, one wrong now and then.
+"""Three real HTTP servers on the loopback interface: one slow, one flaky, one sometimes wrong.
 
-What they answer is a function of the path and the request number, what goes wrong one of
-(seed, request, node, attempt), which every call carries in its query.
+Their answers depend on the path and the request number. Their faults depend on (seed, request, node, attempt), which
+every call has in its query.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ SHOPS = ("bakery", "bookshop", "florist", "tailor", "grocer", "watchmaker")
 
 
 def users(number: int) -> dict[str, Any]:
-    """What ``/users/<number>`` answers."""
+    """The answer to ``/users/<number>``."""
     return {"id": number, "name": NAMES[number % len(NAMES)], "town": TOWNS[number % len(TOWNS)]}
 
 
 def orders(number: int) -> list[dict[str, Any]]:
-    """What ``/orders/<number>`` answers: the orders of that user."""
+    """The answer to ``/orders/<number>``: the orders of that user."""
     return [{"id": 100 * number + i, "euros": 5 + (7 * number + 13 * i) % 90} for i in range(1 + number % 4)]
 
 
 def shops(town: str) -> list[dict[str, Any]]:
-    """What ``/shops/<town>`` answers."""
+    """The answer to ``/shops/<town>``."""
     first = TOWNS.index(town)
     return [{"name": SHOPS[(first + i) % len(SHOPS)], "town": town} for i in range(3)]
 
@@ -52,11 +52,11 @@ def spoiled(body: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection; it lives as long as the client keeps it."""
+    """One connection. It stays open as long as the client keeps it."""
 
-    protocol_version = "HTTP/1.1"  # connections are kept, as real clients do
+    protocol_version = "HTTP/1.1"  # keeps connections open, as real servers do
     disable_nagle_algorithm = True
-    wbufsize = -1  # head and body leave in one packet; else delayed acknowledgements add 40 ms
+    wbufsize = -1  # sends head and body in one packet; otherwise delayed acknowledgements add 40 ms
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -90,11 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client did not wait, or the server was killed
 
     def finish(self) -> None:
-        with suppress(OSError):  # the same, found out when the last bytes are flushed
+        with suppress(OSError):  # the same, noticed when the last bytes are flushed
             super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives it
-        """Silent."""
+        """Log nothing."""
 
 
 class Backend(ThreadingHTTPServer):
@@ -111,12 +111,12 @@ class Backend(ThreadingHTTPServer):
         start_daemon(lambda: self.serve_forever(poll_interval=0.02), f"rio-chain-demo-{node}")
 
     def server_bind(self) -> None:
-        """As of TCPServer: HTTPServer would ask the name service who we are, which can take seconds."""
+        """As in TCPServer. HTTPServer would ask the name service for our name, which can take seconds."""
         TCPServer.server_bind(self)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -135,7 +135,7 @@ class Backend(ThreadingHTTPServer):
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop as a killed process would: no more answers, all connections gone. A second call does nothing."""
+        """Stop as a killed process does: no more answers, all connections closed. A second call does nothing."""
         if self.closing.is_set():
             return
         self.closing.set()
@@ -154,12 +154,12 @@ class Backend(ThreadingHTTPServer):
 
 
 def _hang_up(connection: socket.socket) -> None:
-    with suppress(OSError):  # the client was faster
+    with suppress(OSError):  # the client has closed it already
         connection.shutdown(socket.SHUT_RDWR)
 
 
 class Servers:
-    """The three of them, running from ``with`` to its end."""
+    """The three servers. They run from the beginning of the ``with`` to its end."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

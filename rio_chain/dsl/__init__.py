@@ -1,1 +1,1 @@
-"""What a user writes: Task, its operators and policy calls, fan_out, each, choose. It describes; nothing runs."""
+"""What a user writes: Task, its operators and policy methods, fan_out, each, choose. Writing a chain runs nothing."""

@@ -1,4 +1,4 @@
-"""The language: Chain, FanOut and their operators; Task is in ``_task``. It describes; nothing here runs.
+"""The language: Chain, FanOut and their operators. Task is in ``_task``. Writing a chain runs nothing.
 
 Every call returns a new object. ``>>`` binds tighter than ``&``, and ``&`` tighter than ``|``, as Python has it:
 ``user >> a & b`` is ``(user >> a) & b``.
@@ -43,9 +43,9 @@ Ts = TypeVarTuple("Ts")
 
 @frozen(init=False, repr=False, eq=False)
 class Chain(PolicyMethods[P, Out], Generic[P, Out]):
-    """Anything composed: tasks, bridges, fan-outs, and policies around them. Immutable; made by ``Task`` and operators.
+    """A composition of tasks, bridges, fan-outs and policies. Immutable; made by ``Task`` and the operators.
 
-    Chains are equal when their plans are: bracket a row of ``>>`` as you like.
+    Chains are equal when their plans are equal: parentheses in a sequence of ``>>`` make no difference.
 
     Example:
         >>> from rio_chain import Task
@@ -59,12 +59,12 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     # --- looking ------------------------------------------------------------------------------------------------
 
     def explain(self, executor: str | None = None) -> Text:
-        """An indented tree of what happens, each policy around what it wraps, the outermost first. Times in ms.
+        """The chain as an indented tree: each policy is above what it wraps, the outermost first. Times are in ms.
 
         Args:
             executor: ``"dask"`` also shows the pieces that run on the workers. Default: none.
         """
-        from rio_chain.executors import checked_name  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.executors import checked_name  # noqa: PLC0415 - only imported when needed
         from rio_chain.inspect import explain, explain_pieces  # noqa: PLC0415 - as above
 
         cluster = executor is not None and checked_name(executor) == "dask"
@@ -82,19 +82,19 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
             .timeout(100) around len      kept
             task len                      kept
         """
-        from rio_chain.chain._supports import support  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.chain._supports import support  # noqa: PLC0415 - only imported when needed
         from rio_chain.executors import checked_name  # noqa: PLC0415 - as above
 
         return support(self.plan(), checked_name(executor))
 
     def mermaid(self) -> Text:
-        """The chain as the text of a Mermaid flowchart. In JupyterLab the value shows as the diagram itself."""
-        from rio_chain.inspect import mermaid  # noqa: PLC0415 - needed when somebody asks
+        """The chain as the text of a Mermaid flowchart. JupyterLab displays the value as a diagram."""
+        from rio_chain.inspect import mermaid  # noqa: PLC0415 - only imported when needed
 
         return mermaid(self.plan())
 
     def bounds(self) -> Bounds:
-        """What it can cost at most: the longest time in ms, the calls of each task, and what a limit cuts off.
+        """The longest time of a run in ms, the most calls of each task, and what a timeout cuts off.
 
         Example:
             >>> from rio_chain import Task
@@ -102,12 +102,15 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
             at most 200 ms
             len: at most 2 calls
         """
-        from rio_chain.inspect._bounds import bounds  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.inspect._bounds import bounds  # noqa: PLC0415 - only imported when needed
 
         return bounds(self.plan())
 
-    def lint(self) -> tuple[Finding, ...]:
-        """What is written in an order that does not do what it seems to: each with the code that does.
+    def lint(self, *, workers: int | None = None) -> tuple[Finding, ...]:
+        """Find policies that, in their present order, don't do what they seem to do. Each finding has the right code.
+
+        Args:
+            workers: those of the balancer that is to run it. Default: unknown, and nothing is said about that.
 
         Example:
             >>> from rio_chain import Task
@@ -116,9 +119,9 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
             retry-never-runs at len: the fallback always answers, so the retry around it never runs
               better: Task(len).retry(3).or_else(0)
         """
-        from rio_chain.inspect.lint import lint  # noqa: PLC0415 - needed when somebody asks
+        from rio_chain.inspect.lint import lint  # noqa: PLC0415 - only imported when needed
 
-        return lint(self.plan())
+        return lint(self.plan(), workers)
 
     # --- one after the other ------------------------------------------------------------------------------------
 
@@ -135,10 +138,12 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     @overload
     def __rshift__(self, other: Callable[[Out], B], /) -> Chain[P, B]: ...
     def __rshift__(self, other: Any, /) -> Any:
-        """``self >> other``: other gets our value. A Chain runs as it is; a plain or async function is a bridge.
+        """``self >> other`` calls ``other`` with the value of ``self``.
+
+        A Chain is used as it is. A sync or async function becomes a bridge.
 
         Raises:
-            ChainDefinitionError: other is neither, or it can't be called with one argument.
+            ChainDefinitionError: ``other`` is neither a chain nor a function, or it does not take one argument.
         """
         return _compose.then(Chain, self, _compose.step(other, RIGHT))
 
@@ -157,33 +162,37 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     @overload
     def __rrshift__(self: Callable[[A], Request[B]], other: Callable[Q, A], /) -> Chain[Q, B]: ...
     def __rrshift__(self: Any, other: Any, /) -> Any:
-        """``function >> self``: the function is a bridge, called with what the chain is called with."""
+        """``function >> self``: the function is a bridge, which gets the arguments of the chain."""
         left = _compose.step(other, LEFT, LEFT_LAMBDA)
         return _compose.then(Chain, left, self)
 
     then = __rshift__
-    """``self >> other`` as a call, where type checkers know what a lambda gets: ``user.then(lambda u: u.id)``."""
+    """``self >> other`` as a method.
 
-    # --- side by side -------------------------------------------------------------------------------------------
+    Type checkers then know the argument of a lambda: ``user.then(lambda u: u.id)``.
+    """
 
-    # self is typed by what it can be called with: Chain[[X], A] would refuse a task with a default or a named argument
+    # --- together ------------------------------------------------------------------------------------------------
+
+    # self is typed by how it is called: Chain[[X], A] would refuse a task with a default or a named argument
     def __and__(
         self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
         other: Callable[[X], Request[B]],
         /,
     ) -> FanOut[[X], A, B]:
-        """``a & b & c``: all get the same input and run together; ONE tuple is handed on.
+        """``a & b & c`` runs all branches together with the same input. The result is one tuple of their values.
 
-        The first failure stops the rest, and is the failure of the whole. See also ``fan_out`` and ``settle``.
+        When a branch fails, the other branches are stopped, and the whole fan-out fails with that error. See also
+        ``fan_out`` and ``settle``.
 
         Raises:
-            ChainDefinitionError: other is not a Task or Chain.
+            ChainDefinitionError: ``other`` is not a Task or Chain.
         """
         nodes, names = _compose.branches((self, other), "`&`")
         both: FanOut[[X], A, B] = made(FanOut, FanOutNode(nodes), names)
         return both
 
-    # --- instead ------------------------------------------------------------------------------------------------
+    # --- fallbacks -----------------------------------------------------------------------------------------------
 
     @overload
     def or_else(
@@ -225,7 +234,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     def or_else(
         self: Callable[[X], Request[A]], other: Callable[[Any, X], B], /, *, on: Match = ...
     ) -> Chain[[X], A | B]: ...
-    # of more than one argument; mypy compares these without their P, and finds nothing that they would add
+    # of more than one argument; mypy compares these without their P, and thinks that they add nothing
     @overload
     def or_else(  # type: ignore[overload-cannot-match]
         self, other: Callable[Concatenate[Any, P], Awaitable[B]], /, *, on: Match = ...
@@ -234,7 +243,7 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     def or_else(  # type: ignore[overload-cannot-match]
         self, other: Callable[Concatenate[Any, P], B], /, *, on: Match = ...
     ) -> Chain[P, Out | B]: ...
-    # an empty list or the like is of the type of what it stands in for, where that is one
+    # an empty list, dict or set has the type of the value that it replaces, if that is a list, dict or set
     @overload
     def or_else(self: Callable[Q, Request[list[A]]], other: list[A], /, *, on: Match = ...) -> Chain[Q, list[A]]: ...
     @overload
@@ -246,20 +255,20 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     @overload
     def or_else(self, other: B, /, *, on: Match = ...) -> Chain[P, Out | B]: ...
     def or_else(self: Any, other: Any, /, *, on: Match = Exception) -> Any:
-        """``a.or_else(b)`` = ``a | b``: what to hand on when all to the left has failed.
+        """``a.or_else(b)``, or ``a | b``, uses ``b`` when everything to the left has failed.
 
         Args:
-            other: a Task or Chain, which gets the same input; any other callable, plain or async, which gets the
-                error, or, where it can't be called with that alone, the error and the input; else a constant, which
-                is copied at each use, also inside: what a task changes in it is not there for the next. For what
-                can't be copied, such as a client, write a function: ``or_else(lambda error: client)``. What a
-                function raises is the failure of the whole.
-            on: for which errors: an exception class, a tuple of them, or a function of the error. The default takes
-                every error; one that is not named stays the failure of the whole.
+            other: a Task or Chain, which gets the same input. Or another callable, sync or async: it gets the error,
+                or the error and the input if it can't be called with the error alone. If it raises, the whole chain
+                fails with that error. Or a constant, which is copied deeply at each use, so a task can't change it for
+                the next run. For an object that can't be copied, such as a client, write a function:
+                ``or_else(lambda error: client)``.
+            on: the errors for which the fallback is used: an exception class, a tuple of them, or a function of the
+                error. The default is every error. With any other error, the whole chain fails.
 
         Raises:
-            ChainDefinitionError: other is a coroutine, a Request, a constant that can't be copied, or a function that
-                can be called neither with the error nor with the error and the input; ``on`` is none of the above.
+            ChainDefinitionError: ``other`` is a coroutine, a Request, a constant that can't be copied, or a function
+                that takes neither the error nor the error and the input; or ``on`` is not valid.
 
         Example:
             >>> from rio_chain import Task
@@ -275,10 +284,10 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
     # --- names ---------------------------------------------------------------------------------------------------
 
     def named(self, name: str, /) -> Chain[P, Out]:
-        """The same under a name of its own, in reprs, diagrams and errors. No other part of a chain may have that name.
+        """The same chain with a name, for reprs, diagrams and errors. No other part of a chain may have that name.
 
         Raises:
-            ChainDefinitionError: not a string, empty, or given to a part of this chain already.
+            ChainDefinitionError: the name is not a string, is empty, or is used in this chain already.
         """
         name = _validation.name(name)
         node, names = self.node, self._names
@@ -287,28 +296,31 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
         named: Chain[P, Out] = made(Chain, labelled(node, name), _validation.joined(names, {name: None}))
         return named
 
-    # --- other functions ----------------------------------------------------------------------------------------
+    # --- replaced functions --------------------------------------------------------------------------------------
 
     def with_backends(self, backends: Mapping[str, Backend], /, *, seed: int = 0, fresh: bool = True) -> Self:
-        """The same chain over other functions: for tests, and to ask what would happen.
+        """The same chain with other functions, for tests and what-if questions.
 
-        Names, policies, order, ``.using`` and the arguments of the chain stay as they are; only the functions of the
-        tasks that are named are others. They get what those got. They run in no lane, and in place only where they are
-        plain and the task is ``.inline()``. Bridges, and chains that a function returns, are not replaced.
+        Only the functions of the named tasks are replaced. Names, policies, order, ``.using`` and the arguments of the
+        chain stay as they are, and a new function gets the same arguments as the old one. A new function never runs in
+        a lane. It runs without a worker thread only if it is sync and the task is ``.inline()``. Bridges, and chains
+        that a function returns, are not replaced.
 
-        Breakers, limits, caches and the like are fresh ones, made as those of this chain were: what one test leaves in
-        them does not reach the next, and the real ones learn nothing of a test.
+        Breakers, limits, caches and other policies with a state are replaced by new ones with the same settings. So one
+        test does not affect the next, and no test affects the state of your own objects.
 
         Args:
-            backends: for each name of a task what to call: a ``Script``, a ``LatencyModel`` (whose calls answer what
-                ``returning`` says), or any function, plain or async. A function that stands in the chain twice is
-                replaced at both places by its name, ``"f"``, and at one by ``"f#1"`` or ``"f#2"``, which wins.
-            seed: of what the models draw, each in a row of its own. Default 0.
-            fresh: False: it shares the policies of this chain, with all that they have seen. Default True. A ``Gate``
-                of your own is always shared.
+            backends: a dict of the names of tasks and what to call instead: a ``Script``, a ``LatencyModel`` (which
+                answers what ``returning`` sets), or any function, sync or async. If a function occurs twice in the
+                chain, its name ``"f"`` replaces it at both places; ``"f#1"`` or ``"f#2"`` replaces it at one, and has
+                priority.
+            seed: for the random numbers of the models. Each model has a sequence of its own. Default 0.
+            fresh: with False, the policies of this chain are used with their state. Default True. A ``Gate`` of your
+                own is always shared.
 
         Raises:
-            ChainDefinitionError: a name that no task has; a value that can't be called as that task is.
+            ChainDefinitionError: no task has one of these names, or a value can't be called with the arguments of its
+                task.
 
         Example:
             >>> from rio_chain import Task
@@ -320,18 +332,18 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
             >>> page.with_backends({"fetch_user": script})(42).run().unwrap()
             'ADA'
         """
-        from rio_chain.simulation._with_backends import with_backends  # noqa: PLC0415 - needed in tests
+        from rio_chain.simulation._with_backends import with_backends  # noqa: PLC0415 - only imported when needed
 
         same: Self = with_backends(self, backends, seed, fresh=fresh)
         return same
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Called when a class is made that has this chain as an attribute."""
+        """Called by Python when a class is made that has this chain as an attribute."""
         check_attribute(self.node, owner)
 
-    # --- slips --------------------------------------------------------------------------------------------------
+    # --- common mistakes -----------------------------------------------------------------------------------------
 
-    if not TYPE_CHECKING:  # type checkers refuse these by themselves
+    if not TYPE_CHECKING:  # type checkers report these mistakes themselves
 
         def __await__(self) -> NoReturn:
             raise ChainDefinitionError(f"call the chain first, as in `await page(42)`; {_begins(self)}")
@@ -347,17 +359,17 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
 
 @frozen(init=False, repr=False, eq=False)
 class FanOut(Chain[P, tuple[*Ts]]):
-    """What ``a & b`` gives: a Chain that hands on one tuple, and that a further ``& c`` makes wider."""
+    """The result of ``a & b``: a Chain that gives one tuple. Another ``& c`` adds a value to the tuple."""
 
     def __and__(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         self: Callable[[X], Request[tuple[*Ts]]],  # pyright: ignore[reportGeneralTypeIssues]
         other: Callable[[X], Request[C]],
         /,
     ) -> FanOut[[X], *Ts, C]:
-        """One branch more; ``a & (b & c)`` nests instead."""
+        """Add a branch. ``a & (b & c)`` nests instead."""
         nodes, names = _compose.branches((self, other), "`&`")
         first = nodes[0]
-        assert isinstance(first, FanOutNode)  # noqa: S101 - a FanOut is made of nothing else
+        assert isinstance(first, FanOutNode)  # noqa: S101 - the node of a FanOut is always one
         wider: FanOut[[X], *Ts, C] = made(FanOut, FanOutNode((*first.branches, nodes[1])), names)
         return wider
 

@@ -1,4 +1,4 @@
-"""choose and when: one of several chains, by the value."""
+"""choose and when: the value selects one of several chains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Out = TypeVar("Out", covariant=True)
 
 @frozen
 class When(Generic[In, Out]):
-    """What ``when`` gives: one branch of a ``choose``."""
+    """The result of ``when``: one branch of a ``choose``."""
 
     test: Any
     chain: Callable[[Any], Request[Out]]
@@ -48,16 +48,16 @@ def when(test: Any, chain: Any, /) -> Any:
     """One branch of ``choose``.
 
     Args:
-        test: a function of the value that says True or False; or a class, or a tuple of classes, of which the value
+        test: a function of the value that returns True or False; or a class, or a tuple of classes, of which the value
             must be an instance.
-        chain: the Task or Chain that then gets the value.
+        chain: the Task or Chain that gets the value if the test is true.
 
     Raises:
-        ChainDefinitionError: neither of these.
+        ChainDefinitionError: the test or the chain is not valid.
     """
-    if get_origin(test) is not None:  # calling list[int] makes a list, which is true of nearly everything
+    if get_origin(test) is not None:  # a call of list[int] makes a list, which is nearly always true
         write = f"({', '.join(map(name_of, get_args(test)))})" if isinstance(test, UnionType) else "the class alone"
-        raise ChainDefinitionError(f"`when` can't tell what is a {short_repr(test)}; write {write}, or a function")
+        raise ChainDefinitionError(f"`when` can't test for {short_repr(test)}; write {write}, or a function")
     if isinstance(test, tuple):
         classes = cast("tuple[object, ...]", test)
         if not classes or not all(isinstance(cls, type) for cls in classes):
@@ -93,14 +93,14 @@ def choose(a: When[X, A], b: When[X, B], c: When[X, C], d: When[X, D], /) -> Cha
 @overload
 def choose(*whens: When[X, A], otherwise: Callable[[X], Request[A]] = ...) -> Chain[[X], A]: ...
 def choose(*whens: Any, otherwise: Any = None) -> Any:
-    """Give the value to the first chain whose ``when`` is true of it; the others are ``skipped``, without a cause.
+    """Pass the value to the chain of the first ``when`` whose test is true. The other chains are ``skipped``.
 
     Args:
-        whens: ``when(test, chain)``, asked in their order.
-        otherwise: the chain for all other values. Without it, a value of which none is true is a failure.
+        whens: ``when(test, chain)``. They are tried in order.
+        otherwise: the chain for all other values. Without it, the run fails if no test is true.
 
     Raises:
-        ChainDefinitionError: no ``when``, or something that is none.
+        ChainDefinitionError: there is no ``when``, or an argument is not a ``when``.
 
     Example:
         >>> from rio_chain import Task, choose, when

@@ -1,4 +1,4 @@
-"""each, expand and reduce: as many calls as there are items, which is known only when the chain runs."""
+"""each, expand and reduce: calls for items whose number is known only when the chain runs."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ def each(
     chain: Callable[[X], Request[A]], /, *, limit: int = ..., ordered: bool = ..., on_error: Literal["keep"]
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[Result[A, Any]]]: ...
 def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any = "raise") -> Any:
-    """Run a chain for every item of the value, several at once, and hand on a list of what came out.
+    """Run a chain for every item of the value, several at once. The result is a list of their values.
 
-    The value may be a list or any other iterable, an iterator, an async iterator; left of ``each`` a task may be a
-    generator function, plain or async. Items are taken only as there is room for them, so that an iterator may be
-    endless up to the point where a limit or a failure ends it. A generator behaves as in a ``for`` loop: a sync one
-    runs on one thread and in one context, an async one in one task, and it is closed before the Outcome is there. What
-    an iterator raises is the failure of the task that made it.
+    The value may be a list or another iterable, an iterator or an async iterator. The task to the left of ``each`` may
+    be a generator function, sync or async. Items are taken only when there is room for them. So an iterator may be
+    endless, if a timeout or a failure ends the run. A generator behaves as in a ``for`` statement: a sync one runs on
+    one thread and in one context, an async one in one task, and it is closed before the Outcome is ready. If an
+    iterator raises an error, the task that made the iterator fails with it.
 
-    Each task inside has one Response for all items: ``.counts`` says how many ended how, and ``.items`` has one
-    Response for each of the first 1,000 items and of the failures.
+    Each task inside has one Response for all items: ``.counts`` is the number of items by status, and ``.items`` has
+    one Response for each of the first 1,000 items and for the failures.
 
     Args:
         chain: a Task or Chain of one item.
-        limit: how many items are under way at once; 1 or more. Default 10. Of what has no length, such as a generator,
-            never more than 1,000.
-        ordered: whether the list is in the order of the items (the default), or as they come in.
-        on_error: what an item's failure means. ``"raise"``, the default: it stops the others and is the failure of the
-            whole. ``"keep"``: nothing is lost, and the list holds Results. ``"drop"``: only what succeeded is handed
-            on. ``at_least(n)``: the same, but with fewer than ``n`` it fails with ``NotEnoughSuccesses``.
+        limit: how many items may run at once; 1 or more. Default 10. If the value has no length, as a generator, never
+            more than 1,000.
+        ordered: whether the list is in the order of the items (True, the default) or in the order in which they end.
+        on_error: what happens when an item fails. With ``"raise"``, the default, the other items are stopped, and the
+            whole ``each`` fails with that error. With ``"keep"``, the list has a Result for each item. With
+            ``"drop"``, the list has only the values of items that succeeded. ``at_least(n)`` does the same, but with
+            fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``.
 
     Raises:
-        ChainDefinitionError: not a Task or Chain of one item, or an option out of its range.
+        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range.
 
     Example:
         >>> from rio_chain import Task, each
@@ -109,26 +110,26 @@ def expand(
     on_error: Any = "raise",
     on_limit: Any = "raise",
 ) -> Any:
-    """Run a chain for a value, for all that its result asks for, and so on until nothing is left: crawls, trees.
+    """Run a chain for a value, then for each item in its result, and so on until there are no more. For crawls, trees.
 
-    The list that is handed on has the results level by level: that of the first value, of what it asked for in its
-    order, of what these asked for. Work with a key that was seen before is not run again. Responses are as for
-    ``each``.
+    The results are in one list, level by level: first the result for the value, then the results for its items in their
+    order, then the results for the items of these, and so on. If two items have the same key, only the first one is
+    run. Responses are as for ``each``.
 
     Args:
-        chain: a Task or Chain of one piece of work.
-        limit: how many are under way at once; 1 or more, and never more than 1,000. Default 10.
-        depth: how many levels below the first value may be run; 0 or more. Default None: any.
-        total: how many pieces of work may be run in all; 1 or more. Default 10,000.
-        more: a function of a result that gives the work it asks for: an iterable, or None for none. Default: the
-            result itself is that. It may be endless: it is read a little at a time, and not beyond ``total``.
-        key: a function of a piece of work that gives what it is known by. Default: the work itself.
-        on_error: what a failure means, as for ``each``.
-        on_limit: what it means that there is work beyond ``depth`` or ``total``. ``"raise"``, the default: the failure
-            ``LimitExceeded``, which says which. ``"stop"``: that work is not run.
+        chain: a Task or Chain of one item.
+        limit: how many items may run at once; 1 or more, and never more than 1,000. Default 10.
+        depth: how many levels below the first value may run; 0 or more. Default None: no limit.
+        total: how many items may run in all; 1 or more. Default 10,000.
+        more: a function of a result that returns the next items: an iterable, or None for no items. Default: the
+            result itself is that iterable. It may be endless: it is read a little at a time, and not beyond ``total``.
+        key: a function of an item that returns its key. Default: the item itself is the key.
+        on_error: what a failure does, as for ``each``.
+        on_limit: what to do with items beyond ``depth`` or ``total``. With ``"raise"``, the default, the ``expand``
+            fails with ``LimitExceeded``, which names the parameter. With ``"stop"``, these items are not run.
 
     Raises:
-        ChainDefinitionError: not a Task or Chain of one value, or an option out of its range.
+        ChainDefinitionError: ``chain`` is not a Task or Chain of one value, or an option is out of its range.
 
     Example:
         >>> from rio_chain import Task, expand
@@ -154,22 +155,23 @@ def expand(
 
 @overload
 def reduce(fn: Callable[[A, A], A], /) -> Callable[[Iterable[A]], A]: ...
-@overload  # of its own, as no checker infers what a lambda adds to the total where that may be of any type
+@overload  # separate, because no checker infers the type of a lambda's argument if the total may be of any type
 def reduce(fn: Callable[[A, A], A], /, initial: A) -> Callable[[Iterable[A]], A]: ...
 @overload
 def reduce(fn: Callable[[A, B], A], /, initial: A) -> Callable[[Iterable[B]], A]: ...
 def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
     """A bridge that folds the values of a fan-out or an ``each`` into one, from the first to the last.
 
-    Right after an ``each`` it takes every value as soon as its turn has come, and the list is never made.
+    Directly after an ``each``, the bridge takes each value as soon as it is next in order, so no list of all values is
+    made.
 
     Args:
-        fn: a plain function of the total so far and one value more.
-        initial: what the total begins with; it is copied for each run, also inside. Default: the first value; then
-            nothing to fold is a failure.
+        fn: a sync function of the total so far and the next value.
+        initial: the total at the start. It is copied deeply for each run. The default is the first value. Then the
+            bridge fails if there are no values.
 
     Raises:
-        ChainDefinitionError: not a plain function of two values, or ``initial`` can't be copied.
+        ChainDefinitionError: ``fn`` is not a sync function of two values, or ``initial`` can't be copied.
 
     Example:
         >>> from operator import add
@@ -181,7 +183,7 @@ def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
     rule = "`reduce` takes a function of the total and a value"
     function(fn, rule)
     if is_async(fn):
-        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, whose answer would need an await")
+        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, which nothing awaits here")
     if not arity(fn).takes(2):
         raise ChainDefinitionError(f"{rule}, and `{written(fn)}` can't be called with just two arguments")
     instead = "write a bridge that makes it: lambda values: functools.reduce(fn, values, make())"
@@ -196,9 +198,9 @@ def _on_error(value: object) -> OnError:
 
 
 def _finder(value: object) -> Callable[[Any], Any]:
-    rule = "`more` must be a function of a result that gives the work it asks for"
+    rule = "`more` must be a function of a result that returns the next items"
     fn = function(value, rule, generators=True)
     if is_async(fn):
-        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, whose answer would need an await")
+        raise ChainDefinitionError(f"{rule}; got the async function `{name_of(fn)}`, which nothing awaits here")
     takes_one(fn, rule)
     return fn

@@ -1,4 +1,4 @@
-"""fan_out and star: several chains on one input, and one function on several values."""
+"""fan_out and star: several chains with one input, and a function of several values."""
 
 from __future__ import annotations
 
@@ -112,29 +112,29 @@ def fan_out(*, need: int, **branches: Branch[X, A]) -> Chain[[X], dict[str, A]]:
 @overload
 def fan_out(into: type[A], /, **branches: Branch[X, Any]) -> Chain[[X], A]: ...
 def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
-    """Give every branch the same input, run them together, and hand on all their values.
+    """Give every branch the same input, run all branches together, and give all their values.
 
-    ``fan_out(a, b)`` is ``a & b`` and hands on a tuple; ``fan_out(user=a, shops=b)`` hands on a dict, and
-    ``fan_out(Page, user=a, shops=b)`` a ``Page``: a dataclass, a NamedTuple, a TypedDict, or another class with fields
-    of these names. The first failure stops the other branches and is the failure of the whole; to lose nothing see
-    ``settle``.
+    ``fan_out(a, b)`` is ``a & b`` and gives a tuple. ``fan_out(user=a, shops=b)`` gives a dict.
+    ``fan_out(Page, user=a, shops=b)`` gives a ``Page``: a dataclass, a NamedTuple, a TypedDict, or another class with
+    fields of these names. When a branch fails, the other branches are stopped, and the whole fan-out fails with that
+    error. To wait for all branches, use ``settle``.
 
-    Type checkers know the values of up to ten branches; of more of them write ``a & b & ...``. They do not compare
-    the branches of a class with its fields; that is done when the chain is composed. They do with
-    ``(a & b) >> star(Page)``.
+    Type checkers know the types of up to ten branches; for more write ``a & b & ...``. They do not compare the branches
+    with the fields of a class, but ``fan_out`` does so when you write the chain. In ``(a & b) >> star(Page)``, type
+    checkers compare them too.
 
     Args:
-        branches: Tasks and Chains, at most 1,000, all with a key or all without; or the class, before branches with a
-            key.
-        need: how many values are enough; default all. The first ``need`` that come are handed on, in the order of the
-            branches; the rest is cancelled and awaited. When too many have failed, the first failure is that of the
-            whole.
+        branches: Tasks and Chains, at most 1,000, either all with a key or all without. Or a class, followed by
+            branches with keys.
+        need: how many values are enough; default all. The result has the first ``need`` values, in the order of the
+            branches; the other branches are cancelled and awaited. If too many fail, the whole fan-out fails with
+            the first error.
         named: branches with a key.
 
     Raises:
-        ChainDefinitionError: no branch, more than 1,000, one that is not a Task or Chain, branches with and without a
-            key, or a ``need`` that is no whole number from 1 to the number of branches; a class that has no field of
-            such a name, needs another one, or has one of another type than its branch returns.
+        ChainDefinitionError: there is no branch, or more than 1,000; a branch is not a Task or Chain; branches are
+            mixed with and without a key; ``need`` is not a whole number from 1 to the number of branches; the class has
+            no field of such a name, needs another one, or has one of another type than its branch returns.
 
     Example:
         >>> from rio_chain import Task, fan_out
@@ -155,7 +155,7 @@ def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
 
 
 def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]) -> Any:
-    """``fan_out(Page, user=a)``: the dict, and the bridge that makes a Page of it."""
+    """``fan_out(Page, user=a)``: the dict, followed by the bridge that makes a Page of it."""
     cls, name = given[0], name_of(given[0])
     if len(given) > 1:
         raise ChainDefinitionError(
@@ -163,7 +163,7 @@ def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]
             f"by their order write (a & b) >> star({name})"
         )
     if need is not None:
-        raise ChainDefinitionError(f"`need` hands on some of the values, and `{name}` is made of all of them")
+        raise ChainDefinitionError(f"`need` gives only some of the values, and `{name}` needs all of them")
     nodes, names = checked(tuple(named.values()), "`fan_out`") if named else ((), NO_NAMES)
     bridge = record_bridge(cls, list(zip(named, nodes, strict=True)))
     return made(Chain, Then(FanOutNode(nodes, tuple(named)), bridge), names)
@@ -171,7 +171,7 @@ def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]
 
 def _enough(need: object, width: int) -> int | None:
     if isinstance(need, Chain):
-        raise ChainDefinitionError("`need` is how many branches are enough, and can't be the key of one; got a Chain")
+        raise ChainDefinitionError("`need` is how many branches are enough, and can't be a key; got a Chain")
     enough = count(need, "need", least=1)
     if enough > width:
         raise ChainDefinitionError(f"`need` must be at most {width}, as there are no more branches; got {enough}")
@@ -179,12 +179,12 @@ def _enough(need: object, width: int) -> int | None:
 
 
 def star(fn: Callable[[*Ts], B], /) -> Callable[[tuple[*Ts]], B]:
-    """A function of several arguments as a function of one tuple, to stand right of a fan-out.
+    """Turn a function of several arguments into a function of one tuple, for use after a fan-out.
 
-    It keeps the name of ``fn``, is async where that is, and can be pickled where that can.
+    It has the name of ``fn``. It is async, and can be pickled, if ``fn`` is and can.
 
     Raises:
-        ChainDefinitionError: not a function that a chain can call.
+        ChainDefinitionError: ``fn`` is not a function that a chain can call.
 
     Example:
         >>> from rio_chain import Task, star

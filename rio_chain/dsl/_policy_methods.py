@@ -1,4 +1,4 @@
-"""The policy calls of a chain. Each wraps what stands to its left, written from inside out."""
+"""The policy methods of a chain. Each wraps the chain to its left, so the first one written is the innermost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rio_chain.chain import _compose, _validation
 from rio_chain.chain._compose import Composed
 from rio_chain.chain._request import NO_KWARGS, Request
 from rio_chain.chain._validation import FIRST
+from rio_chain.dsl._batch_method import BatchMethod
 from rio_chain.policies import (
     DEFAULT_BACKOFF,
     Accept,
@@ -44,15 +45,15 @@ X = TypeVar("X")
 
 
 @frozen(init=False, repr=False, eq=False)
-class PolicyMethods(Composed, Generic[P, Out]):
-    """How every chain is called, and what it can be wrapped in."""
+class PolicyMethods(BatchMethod, Generic[P, Out]):
+    """How every chain is called, and the methods that wrap it in policies."""
 
     __signature__ = _compose.Signature()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Request[Out]:
-        """Bind the arguments of the first function; nothing runs yet.
+        """Bind the arguments of the first function and return a Request. Nothing runs yet.
 
-        Where a chain begins with a fan-out, or with a fallback, every branch must take the same arguments.
+        If a chain begins with a fan-out, or with a fallback, every branch must take the same arguments.
 
         Raises:
             ChainDefinitionError: the arguments don't fit, or the chain is not a valid plan.
@@ -65,19 +66,20 @@ class PolicyMethods(Composed, Generic[P, Out]):
     def _scope(self, policy: Policy) -> Any:
         return _compose.scope(self._wrapped, self, policy)
 
-    # --- time and second chances --------------------------------------------------------------------------------
+    # --- timeouts and retries -----------------------------------------------------------------------------------
 
     def timeout(self, ms: Duration, /) -> Chain[P, Out]:
-        """Limit all that stands to the left.
+        """Give the chain to the left a timeout.
 
-        ``.timeout(100).retry(3)`` limits each attempt, ``.retry(3).timeout(500)`` all of them together,
-        ``(a >> b).timeout(500)`` both tasks. What is over its limit fails with ``TaskTimedOut``.
+        ``.timeout(100).retry(3)`` gives each attempt 100 ms. ``.retry(3).timeout(500)`` gives all attempts together 500
+        ms. ``(a >> b).timeout(500)`` gives both tasks together 500 ms. When the timeout expires, the chain fails with
+        ``TaskTimedOut``.
 
         Args:
             ms: milliseconds, or a ``timedelta``; more than 0.
 
         Raises:
-            ChainDefinitionError: not a finite duration above 0.
+            ChainDefinitionError: ``ms`` is not a finite duration above 0.
 
         Example:
             >>> from rio_chain import Task
@@ -97,23 +99,24 @@ class PolicyMethods(Composed, Generic[P, Out]):
         accept: Callable[[Out], bool] | None = None,
         retry_after: Callable[[Any], Any] | None = None,
     ) -> Chain[P, Out]:
-        """Call again what stands to the left when it has failed.
+        """Call the chain to the left again when it has failed.
 
         Args:
-            retries: calls after the first; ``retry(3)`` makes at most 4.
-            on: which errors are worth another call: an exception class, a tuple of them, a function of the error, or
-                a mapping that gives each class a backoff of its own. The default takes every error, also the error
-                value of a returned ``Failure``.
-            backoff: how long to wait before each; default 50 ms doubled up to 1000 ms with full jitter, and None is
-                no wait. A ``tenacity.wait_*`` object is taken as well.
-            accept: a function of the value; where it says False the call counts as failed, with ``NotAccepted``.
-            retry_after: a function of the error that says how long the server wants us to wait: seconds, a
-                ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header; None leaves it to the backoff.
-                By default ``error.retry_after`` says it. What can't be read leaves it to the backoff, whose own wait
-                is the least, and whose ``cap`` or ``max_retry_after`` the most.
+            retries: the number of calls after the first; ``retry(3)`` makes at most 4 calls.
+            on: the errors that are retried: an exception class, a tuple of them, a function of the error, or a mapping
+                that gives each class a backoff of its own. The default is every error, also the error value of a
+                returned ``Failure``.
+            backoff: how long to wait before each retry. The default begins with 50 ms and doubles up to 1000 ms, with
+                full jitter. With None, it does not wait. A ``tenacity.wait_*`` object is accepted as well.
+            accept: a function of the value; if it returns False, the call has failed with ``NotAccepted``.
+            retry_after: a function of the error that returns how long the server asks to wait: seconds, a
+                ``timedelta``, a ``datetime`` or the text of a ``Retry-After`` header. The default reads
+                ``error.retry_after``. If the result is None or can't be read, the backoff alone decides. Else the retry
+                waits as long as the server asks, up to ``Backoff.max_retry_after`` (default: the ``cap`` of the
+                backoff). If the backoff is longer, it waits for the backoff.
 
         Raises:
-            ChainDefinitionError: an argument out of its range or of the wrong kind.
+            ChainDefinitionError: an argument is out of its range or of the wrong kind.
 
         Example:
             >>> from rio_chain import Backoff, Task
@@ -124,13 +127,13 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return retried
 
     def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:
-        """Where ``predicate`` says False to the value, what stands to the left has failed with ``NotAccepted``.
+        """Fail with ``NotAccepted`` if ``predicate`` returns False for the value.
 
-        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. What is then not
-        needed is closed, if it has an ``aclose`` or ``close``.
+        So a wrong answer can be retried, hedged, counted by a breaker or replaced, as an error can. If a retry or a
+        fallback discards a rejected answer, it closes that answer: it calls its ``aclose`` or ``close``.
 
         Raises:
-            ChainDefinitionError: not a plain function of one value.
+            ChainDefinitionError: ``predicate`` is not a sync function of one value.
 
         Example:
             >>> from rio_chain import Task
@@ -205,22 +208,25 @@ class PolicyMethods(Composed, Generic[P, Out]):
         pick: Chooser = ...,
     ) -> Chain[[X], A | B]: ...
     def replica(self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST) -> Any:
-        """Hedge what stands to the left: call it again while an earlier call has not answered, and take one answer.
+        """Hedge the chain to the left: call it again while earlier calls have not answered, and take one answer.
 
-        The next call begins when the one started last is older than ``after``, or as soon as one has failed. Calls
-        that are not needed any more are cancelled and awaited; sync functions are abandoned. When all fail, the
-        failure is that of the first call.
+        The next call begins ``after`` milliseconds after the latest one began, or as soon as one has failed. When an
+        answer wins, the other calls are cancelled and awaited; sync functions are abandoned. If all calls fail, the
+        chain fails with the error of the first call.
 
         Args:
-            n: calls in all, the first one included; from 1 to 1,000. Default: one for each target, if ``to`` is given.
-            after: milliseconds or a ``timedelta``, 0 or more; 0 starts all at once. A ``Quantile`` of live latencies;
-                None: only when one has failed.
-            to: the same at other places: chains or functions that get the same input. Call ``i`` goes to target
-                ``i``, and begins again with what stands to the left when there are more calls than targets.
+            n: the total number of calls, with the first one; from 1 to 1,000. Default: one for each target, if ``to``
+                is given.
+            after: milliseconds or a ``timedelta``, 0 or more; 0 starts all calls at once. Or a ``Quantile`` of measured
+                latencies. With None, the next call begins only when one has failed.
+            to: other targets: chains or functions that get the same input. The first call goes to the chain to the
+                left, the second one to ``to[0]``, and so on. If there are more calls than targets, the next call goes
+                to the chain to the left again.
             pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
 
         Raises:
-            ChainDefinitionError: an argument out of its range; fewer calls than targets, or than ``pick`` needs.
+            ChainDefinitionError: an argument is out of its range; ``n`` is less than the number of targets, or less
+                than ``pick`` needs.
 
         Example:
             >>> from rio_chain import Task
@@ -229,16 +235,16 @@ class PolicyMethods(Composed, Generic[P, Out]):
         """
         return _compose.replica(self._wrapped, self, n, after, to, pick)
 
-    # --- shared by all who use the object -----------------------------------------------------------------------
+    # --- policies with a shared state ---------------------------------------------------------------------------
 
     def breaker(self, breaker: Breaker | Gate, /) -> Chain[P, Out]:
-        """Refuse calls, with ``CircuitOpen``, while the backend keeps failing.
+        """Refuse calls with ``CircuitOpen`` while the backend keeps failing.
 
-        Put it right around the attempt and its timeout, ``.timeout(100).breaker(b).retry(3)``, so that it sees every
-        attempt and every time-out.
+        Put it directly around the attempt and its timeout, as in ``.timeout(100).breaker(b).retry(3)``. Then the
+        breaker counts every attempt and every timeout.
 
         Raises:
-            ChainDefinitionError: neither a ``Breaker`` nor a ``Gate`` of your own.
+            ChainDefinitionError: ``breaker`` is neither a ``Breaker`` nor a ``Gate`` of your own.
 
         Example:
             >>> from rio_chain import Breaker, Task
@@ -249,12 +255,12 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return guarded
 
     def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
-        """Let only so many calls in at once, or in a time; the others wait in line or fail with ``LimitExceeded``.
+        """Limit how many calls run at once, or how many begin per second. Other calls wait or get ``LimitExceeded``.
 
-        A timeout around it limits the waiting too, one inside does not.
+        A timeout around the limit includes the wait. A timeout inside the limit does not.
 
         Raises:
-            ChainDefinitionError: neither a ``Limit`` nor a ``Gate`` of your own.
+            ChainDefinitionError: ``limit`` is neither a ``Limit`` nor a ``Gate`` of your own.
 
         Example:
             >>> from rio_chain import Limit, Task
@@ -264,10 +270,13 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:
-        """Bound the retries and hedges that stand to the left to a share of the calls in flight.
+        """Limit the retries and hedges of the chain to the left to a share of its executions.
+
+        An execution is one call of that chain, with all its attempts. With ``Budget(0.2)``, at most 20 retries and
+        hedges run at once while 100 executions are in progress.
 
         Raises:
-            ChainDefinitionError: not a ``Budget``.
+            ChainDefinitionError: ``budget`` is not a ``Budget``.
 
         Example:
             >>> from rio_chain import Budget, Task
@@ -277,10 +286,12 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return bounded
 
     def cache(self, cache: Cache, /) -> Chain[P, Out]:
-        """Keep the values of what stands to the left by their input, and hand them on instead of calling. No errors.
+        """Keep the value of the chain to the left for each input. If the input comes again, use it instead of a call.
+
+        Errors are not kept.
 
         Raises:
-            ChainDefinitionError: not a ``Cache``.
+            ChainDefinitionError: ``cache`` is not a ``Cache``.
 
         Example:
             >>> from rio_chain import Cache, Task
@@ -290,10 +301,10 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return cached
 
     def single_flight(self, flights: SingleFlight, /) -> Chain[P, Out]:
-        """Make one call for all who ask for the same at the same time; they share its value or its error.
+        """Make one call for all concurrent requests with the same input. They share its value or its error.
 
         Raises:
-            ChainDefinitionError: not a ``SingleFlight``.
+            ChainDefinitionError: ``flights`` is not a ``SingleFlight``.
 
         Example:
             >>> from rio_chain import SingleFlight, Task
@@ -305,10 +316,12 @@ class PolicyMethods(Composed, Generic[P, Out]):
         return shared
 
     def chaos(self, chaos: Chaos, /) -> Chain[P, Out]:
-        """Inject faults: make some of the calls slow, or fail. Put it innermost, and switch it off by its object.
+        """Inject faults: make some of the calls slow, or fail. Put it innermost.
+
+        Set ``on`` of the ``Chaos`` object to switch it on and off.
 
         Raises:
-            ChainDefinitionError: not a ``Chaos``.
+            ChainDefinitionError: ``chaos`` is not a ``Chaos``.
 
         Example:
             >>> from rio_chain import Chaos, Task
@@ -319,10 +332,12 @@ class PolicyMethods(Composed, Generic[P, Out]):
 
 
 def set_wrapped_class(cls: type[Composed]) -> None:
-    """Say of what class a wrapped chain is: one that is defined later, as it has PolicyMethods. Users know its name
-    alone.
+    """Set the class of the chains that the policy methods return.
+
+    It is a subclass of ``PolicyMethods``, so it is defined later than the methods. The ``__qualname__`` of each method
+    begins with the name of that class, because users do not know ``PolicyMethods``.
     """
-    PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this very file
-    for name, call in vars(PolicyMethods).items():
+    PolicyMethods._wrapped = cls  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # defined in this file
+    for name, call in (*vars(BatchMethod).items(), *vars(PolicyMethods).items()):
         if isfunction(call) and not name.startswith("_"):
-            call.__qualname__ = f"{cls.__qualname__}.{name}"  # which Python's own errors say
+            call.__qualname__ = f"{cls.__qualname__}.{name}"  # Python's own errors print it

@@ -1,4 +1,4 @@
-"""settle and race: several chains on one input, whose failures are values, or of which one wins."""
+"""settle and race: several chains with one input. settle returns failures as values, and race takes one answer."""
 
 from __future__ import annotations
 
@@ -147,10 +147,10 @@ def settle(
 @overload
 def settle(*branches: Branch[X, A]) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
 def settle(*branches: Any) -> Any:
-    """As ``&``, but wait for all branches and hand on their Results, so that a failure stops nobody and is not lost.
+    """As ``&``, but wait for all branches and return a tuple of their Results. A failure does not stop other branches.
 
     Raises:
-        ChainDefinitionError: no branch, or one that is not a Task or Chain.
+        ChainDefinitionError: there is no branch, or one that is not a Task or Chain.
 
     Example:
         >>> from rio_chain import Task, settle
@@ -248,9 +248,9 @@ def race(
 @overload
 def race(*branches: Branch[X, A], pick: Chooser = ...) -> Chain[[X], A]: ...
 def race(*branches: Any, pick: Any = FIRST) -> Any:
-    """Give every branch the same input, run them together, and hand on one answer.
+    """Give every branch the same input, run all branches together, and return one answer.
 
-    Branches that are not needed any more are cancelled and awaited; sync functions are abandoned. When all fail, the
+    Branches that are not needed any more are cancelled and awaited; sync functions are abandoned. If all fail, the
     failure is that of the first branch. To call one chain several times see ``.replica``.
 
     Args:
@@ -258,7 +258,8 @@ def race(*branches: Any, pick: Any = FIRST) -> Any:
         pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
 
     Raises:
-        ChainDefinitionError: no branch, more than 1,000, one that is not a Task or Chain, or fewer than ``pick`` needs.
+        ChainDefinitionError: there is no branch, or more than 1,000; a branch is not a Task or Chain; there are fewer
+            branches than ``pick`` needs.
 
     Example:
         >>> from rio_chain import Task, race

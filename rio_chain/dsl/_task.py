@@ -1,4 +1,4 @@
-"""Task: a function as the smallest chain. It alone has ``.using``, ``.inline``, ``.lane`` and ``.resources``."""
+"""Task: a function as the smallest chain. Only a Task has ``.using``, ``.inline``, ``.lane`` and ``.resources``."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ X = TypeVar("X")
 class Task(Chain[P, Out]):
     """A function and its policies: the smallest chain.
 
-    The function may be sync or async, and may return a value, a ``Result`` (which is flattened) or a ``Request``
-    (which is run in its place). Raising, or returning a ``Failure``, is a failed attempt.
+    The function may be sync or async. It may return a value, a ``Result`` (which is unwrapped) or a ``Request`` (which
+    is run, and its value used). If the function raises or returns a ``Failure``, the attempt has failed.
 
     Args:
-        fn: the function, not called: ``Task(fetch)``. Also as a decorator.
+        fn: the function, not called: ``Task(fetch)``. You can also use ``Task`` as a decorator.
 
     Raises:
-        ChainDefinitionError: not a function that a chain can call; a method, in the body of its class.
+        ChainDefinitionError: ``fn`` is not a function that a chain can call, or it is a method in the body of its
+            class.
 
     Example:
         >>> from rio_chain import Task
@@ -67,12 +68,12 @@ class Task(Chain[P, Out]):
         _compose.fill(self, call, NO_NAMES)
 
     def named(self, name: str, /) -> Task[P, Out]:
-        """The same task under a name of its own: that of its Response. No other task of a chain may have that name.
+        """The same task with a name. Its Response has that name too. No other task of a chain may have it.
 
-        A task that occurs twice in a chain shows as ``name#1`` and ``name#2``.
+        If a task occurs twice in a chain, its occurrences are called ``name#1`` and ``name#2``.
 
         Raises:
-            ChainDefinitionError: not a string, or empty.
+            ChainDefinitionError: the name is not a string, or is empty.
         """
         name = _validation.name(name)
         node = evolve(_call(self), name=name, explicit=True)
@@ -80,13 +81,14 @@ class Task(Chain[P, Out]):
         return named
 
     def inline(self) -> Task[P, Out]:
-        """Run the sync function right where the chain runs, with no thread of its own: for quick, pure functions.
+        """Run the sync function on the thread of the chain itself, not on a worker thread. For quick, pure functions.
 
-        It can't be interrupted: a limit that passes meanwhile counts when it returns. It computes and calls no backend:
-        ``bounds`` counts no time for it, and ``simulate`` and ``advise`` run it as it is.
+        The function can't be interrupted: if a timeout expires meanwhile, it takes effect when the function returns.
+        The function must only compute, and not call a backend: ``bounds`` counts no time for it, and ``simulate`` and
+        ``advise`` call the real function.
 
         Raises:
-            ChainDefinitionError: the function is async.
+            ChainDefinitionError: the function is async, or runs in a lane.
         """
         call = _call(self)
         if call.is_async:
@@ -97,14 +99,15 @@ class Task(Chain[P, Out]):
         return inline
 
     def lane(self, name: str, /) -> Task[P, Out]:
-        """Run the sync function in one of the processes of that name: for work that keeps a core busy.
+        """Run the sync function in one of the processes of that name, for work that keeps a core busy.
 
-        Only ``Balancer(lanes={name: n})`` runs such a chain. Where a limit passes, the process is killed and replaced.
-        Arguments, the answer and errors are pickled. A function of ``__main__`` or a notebook, and a lambda, need the
-        extra ``rio-chain[lanes]``. Context variables, ``remaining()`` and ``current_attempt()`` don't reach a process.
+        Only ``Balancer(lanes={name: n})`` can run such a chain. When a timeout expires, the process is killed and
+        replaced. Arguments, the answer and errors are pickled. A function of ``__main__`` or a notebook, and a lambda,
+        need the extra ``rio-chain[lanes]``. Context variables, ``remaining()`` and ``current_attempt()`` are not
+        available in the process.
 
         Raises:
-            ChainDefinitionError: not a name; the function is async, ``.inline()``, or can't be pickled.
+            ChainDefinitionError: the name is not valid; the function is async, ``.inline()``, or can't be pickled.
 
         Example:
             >>> import math
@@ -121,13 +124,13 @@ class Task(Chain[P, Out]):
         """What a worker of a cluster must have to run the task. On other executors than Dask it has no effect.
 
         A worker says what it has: ``dask worker ... --resources "gpu=1"``. Dask runs no more tasks on it at once than
-        it has room for. Where no worker has so much, the task fails with ``WorkerLost``.
+        it has room for. If no worker has so much, the task fails with ``WorkerLost``.
 
         Args:
             amounts: a number for each name, or a size such as ``"2GiB"``, which is its number of bytes.
 
         Raises:
-            ChainDefinitionError: none is given; an amount that is not above 0.
+            ChainDefinitionError: no amount is given, or an amount is not above 0.
 
         Example:
             >>> from rio_chain import Task
@@ -137,7 +140,7 @@ class Task(Chain[P, Out]):
         needs: Task[P, Out] = made(Task, with_resources(_call(self), amounts), self._names)
         return needs
 
-    # the keywords can't be taken out of a ParamSpec: what is left is the one value that `>>` hands on
+    # the keywords can't be removed from a ParamSpec: the parameter that is left is for the value that `>>` passes
     @overload
     def using(
         self: Callable[Concatenate[X, ...], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
@@ -151,18 +154,18 @@ class Task(Chain[P, Out]):
         **sources: Callable[..., Request[Any]],
     ) -> Task[[object], A]: ...
     def using(self: Any, /, **sources: Any) -> Any:
-        """Give the function values of earlier parts of the chain as keywords, besides the one that ``>>`` hands on.
+        """Pass values of earlier parts of the chain to the function as keywords, besides the value that ``>>`` passes.
 
-        A part is named by itself: by the very Task that stands upstream, with or without its policies, or by a longer
-        chain that does. It must have succeeded on every path to here. The value that ``>>`` hands on goes to the
-        first parameter that is left; a function that has none left does not get it.
+        Name a part by the Task or the longer chain itself, with or without its policies. That part must occur upstream,
+        and must have succeeded on every path to this task. The value that ``>>`` passes goes to the first parameter
+        that is left. If no parameter is left, the function does not get that value.
 
         Args:
-            sources: for each keyword the Task or Chain whose value is meant.
+            sources: for each keyword the Task or Chain that gives the value.
 
         Raises:
-            ChainDefinitionError: no such parameter; more than one parameter is left without a value. When the whole
-                chain is called or planned: what is meant is not upstream, is there twice, or may have failed.
+            ChainDefinitionError: the function has no such parameter, or more than one parameter has no value. When the
+                whole chain is called or planned: a source is not upstream, occurs twice, or may have failed.
 
         Example:
             >>> from rio_chain import Task
@@ -179,5 +182,5 @@ class Task(Chain[P, Out]):
 
 
 def _call(task: Task[..., Any]) -> TaskNode:
-    assert isinstance(task.node, TaskNode)  # noqa: S101 - a Task is made of nothing else
+    assert isinstance(task.node, TaskNode)  # noqa: S101 - the node of a Task is always one
     return task.node

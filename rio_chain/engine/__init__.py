@@ -1,1 +1,1 @@
-"""The engine waits: it compiles a plan into a flat program, and one interpreter runs that on any Runtime."""
+"""The engine compiles a plan into a flat program. One interpreter runs that program on any Runtime, and waits."""

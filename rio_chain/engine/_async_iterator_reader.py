@@ -1,59 +1,69 @@
 """Reads an async iterator in a strand that does nothing else.
 
-A generator may open a scope, a timeout or a task group and yield inside of it. That is only right as long as the same
-task goes on with it, no limit of ours is armed in that task meanwhile, and what interrupts the task between two items
-is thrown in at the ``yield``: a timeout that the generator opened must come out where the generator closes it.
+A generator may open a scope, a timeout or a task group and yield inside of it. This works only under three conditions:
+the same task continues the generator, the engine arms no limit in that task meanwhile, and an interruption between two
+items is thrown in at the ``yield``. Then a timeout that the generator opened is raised where the generator closes it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextvars import Context
 from time import perf_counter
 from typing import Any
 
 from rio_chain._core.unhandled_errors import surely
+from rio_chain.engine._awaited_in_context import AwaitedInContext
 from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._frames import Fail
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked, no_winner
 
 PATIENCE = 0.001
-"""Seconds after which a batch of items ends, so that it does not go on when more is not needed."""
-LONGEST_PAUSE = 0.05
-"""Seconds between two looks at an iterator that was interrupted and has not ended."""
+"""Seconds after which a batch of items ends, so that no items are read which are not needed."""
 
 
 class AsyncReader:
     """One async iterator that is being read.
 
     Args:
-        iterator: it.
-        end: what stands for its end.
+        iterator: the iterator.
+        end: the value that marks its end.
         put: called with each item, with ``Raised`` for an error, and with ``end``.
-        broke: called with the ``Raised`` of an iterator that fails while nobody wants an item.
+        broke: called with the ``Raised`` of an iterator that fails while no item is wanted.
+        context: the context in which its body runs; None: that of the strand.
     """
 
-    def __init__(self, iterator: Any, end: Any, put: Callable[[Any], None], broke: Callable[[Raised], None]) -> None:
+    def __init__(
+        self,
+        iterator: Any,
+        end: Any,
+        put: Callable[[Any], None],
+        broke: Callable[[Raised], None],
+        context: Context | None = None,
+    ) -> None:
         self._iterator = iterator
-        self._generates = isinstance(iterator, AsyncGenerator)  # so that it can be closed, and something thrown in
+        self._generates = isinstance(iterator, AsyncGenerator)  # it has `aclose` and `athrow`
         self._end = end
         self._put = put
         self._broke = broke
-        self._wanted = 0  # so many items
-        self._left = False  # nobody wants any more
+        self._context = context
+        self._wanted = 0  # the number of items that are wanted
+        self._left = False  # no more items are wanted
         self._reads = False  # it waits for an item
-        self._stopping = False  # it is about to be interrupted in that
+        self._interrupted = False  # the wait was interrupted
+        self._stopping = False  # the interruption has not come yet
         self._lock = threading.RLock()
         self._over = False
         self._driver: Strand | None = None
-        self._idle: Waiter | None = None  # where it waits until an item is wanted
+        self._idle: Waiter | None = None  # the reader waits here until an item is wanted
         self._puller: Waiter | None = None
 
     # --- the strands that take items ------------------------------------------------------------------------------
 
     async def pull(self, strand: Strand, count: int) -> None:
-        """Wait until there is at least one item more. It reads as many as ``count``, as long as they come quickly."""
+        """Wait until at least one more item is read. Up to ``count`` are read, as long as they come quickly."""
         self._puller = waiter = strand.rt.waiter()
         self._wanted = count
         self._wake()
@@ -69,12 +79,13 @@ class AsyncReader:
                 await work()
             except Fail as fail:  # the iterator is closed first, and its clean-up is not cancelled
                 failed.append(fail)
-            except BaseException:  # the race interrupts the iterator: a second time would meet its clean-up
-                self._left = True
+            except BaseException:  # the race interrupts the iterator: a second interruption would hit its clean-up
+                with self._lock:
+                    self._left = True
+                    self._stopping = not self._interrupted
                 self._wake()
                 raise
             self._leave()
-            await self._until_stopped(strand)
 
         async def read() -> None:
             await self._drive(strand)
@@ -87,7 +98,7 @@ class AsyncReader:
                 failed.clear()  # its traceback keeps this frame
 
     def _leave(self) -> None:
-        """No more is wanted: end the wait for an item, or close the iterator where it is."""
+        """No more items are wanted: end the wait for an item, or close the iterator."""
         driver = self._driver
         with self._lock:
             self._left = True
@@ -95,17 +106,6 @@ class AsyncReader:
         if self._stopping and driver is not None:
             surely(driver.slot.stop)
         self._wake()
-
-    async def _until_stopped(self, strand: Strand) -> None:
-        """Until it has ended; or until it waits for an interruption that the iterator has swallowed, which goes on."""
-        pause = PATIENCE
-        while self._stopping and self._driver is not None:
-            reads = self._reads
-            await strand.rt.sleep(pause)
-            if not (reads or self._reads):
-                self._stopping = False
-                self._wake()
-            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _wake(self) -> None:
         idle = self._idle
@@ -117,11 +117,13 @@ class AsyncReader:
     async def _drive(self, parent: Strand) -> None:
         self._driver = own = parent.fork()
         CURRENT.set(own)
-        own.slot.arm(INF)  # before the generator begins, so that all it opens is inside of this
+        if self._context is not None:
+            self._context.run(CURRENT.set, own)
+        own.slot.arm(INF)  # before the generator begins, so that everything it opens is inside of this
         rt = own.rt
         try:
             got = await (
-                self._read(rt.async_waiter) if rt.direct else rt.call_async(self._read, (rt.async_waiter,), {})
+                self._watched(rt.async_waiter) if rt.direct else rt.call_async(self._watched, (rt.async_waiter,), {})
             )
             if isinstance(got, Raised):
                 checked(got)
@@ -134,8 +136,16 @@ class AsyncReader:
             self._driver = None
             own.end()
 
+    async def _watched(self, waiter: Callable[[], Waiter]) -> None:
+        await _Interruptible(self._read(waiter), self._notice)
+
+    def _notice(self) -> None:
+        with self._lock:
+            self._interrupted = True
+            self._stopping = False
+
     async def _read(self, waiter: Callable[[], Waiter]) -> None:
-        """Read what is wanted, where async functions run."""
+        """Read the items that are wanted. It runs where async functions run."""
         thrown: BaseException | None = None
         while not self._over:
             try:
@@ -151,17 +161,17 @@ class AsyncReader:
             thrown = None
 
     async def _room(self, waiter: Callable[[], Waiter]) -> None:
-        """Wait until an item is wanted, or none any more."""
+        """Wait until an item is wanted, or no more items are wanted."""
         while not self._goes_on():
             self._idle = idle = waiter()
             if not self._goes_on():
                 await idle.wait()
 
     def _goes_on(self) -> bool:
-        return bool(self._wanted or self._left) and not self._stopping  # an interruption must not meet the clean-up
+        return bool(self._wanted or self._left) and not self._stopping  # an interruption must not hit the clean-up
 
     async def _several(self, thrown: BaseException | None) -> None:
-        """Read what is wanted, or as much of it as comes quickly. What interrupted the wait for that is thrown in."""
+        """Read the wanted items, or those of them that come quickly. ``thrown`` interrupted the wait: throw it in."""
         until = perf_counter() + PATIENCE
         wanted, self._wanted = self._wanted, 0
         goes_on = True
@@ -184,8 +194,8 @@ class AsyncReader:
         self._reads = True
         try:
             if thrown is None:
-                return await anext(self._iterator, self._end)
-            return await self._iterator.athrow(thrown)
+                return await self._inside(anext(self._iterator, self._end))
+            return await self._inside(self._iterator.athrow(thrown))
         except StopAsyncIteration:
             return self._end
         except Exception as error:  # noqa: BLE001 - raised where it is taken
@@ -195,6 +205,10 @@ class AsyncReader:
                 self._reads = False
             del thrown  # its traceback keeps this frame
 
+    def _inside(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+        """The awaitable, with its steps in the context of the iterator's body."""
+        return awaitable if self._context is None else AwaitedInContext(self._context, awaitable)
+
     def _hand_on(self, item: Any) -> None:
         self._over = self._over or item is self._end or isinstance(item, Raised)
         self._put(item)
@@ -202,9 +216,37 @@ class AsyncReader:
     async def _close(self) -> None:
         if self._generates:
             try:
-                await self._iterator.aclose()
-            except Exception:  # noqa: BLE001 - of a clean-up; the run has ended for a reason of its own
+                await self._inside(self._iterator.aclose())
+            except Exception:  # noqa: BLE001 - an error of the clean-up; the run has ended for another reason
                 return
             except BaseExceptionGroup as group:  # what a task group makes of the GeneratorExit
                 if group.split((Exception, GeneratorExit))[1] is not None:
                     raise
+
+
+class _Interruptible:
+    """Awaits a coroutine, and calls ``notice`` when an interruption is thrown into it.
+
+    A generator may swallow its interruption. Only this call shows then that the interruption has come.
+    """
+
+    __slots__ = ("_notice", "cr_await", "send")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], notice: Callable[[], None]) -> None:
+        self.cr_await = coroutine  # where ``frames_of`` looks for it
+        self._notice = notice
+        self.send = coroutine.send
+
+    def __await__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def throw(self, error: BaseException) -> Any:
+        if not isinstance(error, Exception):
+            self._notice()
+        return self.cr_await.throw(error)
+
+    def close(self) -> None:
+        self.cr_await.close()

@@ -1,4 +1,4 @@
-"""What ``current_attempt()`` gives, and the idempotency key of a task in a run."""
+"""What ``current_attempt()`` returns, and the idempotency key of a task in a run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def _never() -> bool:
 
 
 def always() -> bool:
-    """Of the call of an ``Attempt`` that was abandoned."""
+    """True. It is the ``cancelled`` of an ``Attempt`` whose call was abandoned."""
     return True
 
 
 class Attempt(int):
-    """A number: which call of its task this is, 1 for the first. It can be pickled; the copy is not cancelled.
+    """An int: which call of its task this is, 1 for the first. It can be pickled; the copy is never cancelled.
 
     Attributes:
-        replica: which of the calls made at once this is, 0 for the first.
+        replica: which of the calls made at the same time this is, 0 for the first.
     """
 
     replica: int
@@ -40,7 +40,7 @@ class Attempt(int):
     def __new__(
         cls, number: int, replica: int = 0, key: str | Way | None = None, cancelled: Callable[[], bool] = _never
     ) -> Self:
-        """As ``int``. ``key``: it, or what it is made of; None: a new one."""
+        """As ``int``. ``key`` is the key, or the parts it is made of. If it is None, a new key is made."""
         self = super().__new__(cls, number)
         self.replica, self._key, self._cancelled = replica, key, cancelled
         return self
@@ -49,19 +49,19 @@ class Attempt(int):
     def key(self) -> str:
         """An idempotency key: 32 hexadecimal digits, the same for all attempts and hedges of one task in one run.
 
-        Each item of an ``each`` or ``expand`` has its own, and each run has others. In a bridge it is that of the task
-        before. Outside of any run it is a new one each time.
+        Each item of an ``each`` or ``expand`` has its own key, and each run has other keys. In a bridge it is the key
+        of the task before it. Outside of any run it is a new key each time.
         """
         key = self._key
-        if not isinstance(key, str):  # made when it is asked for: most bodies ask for the number alone
+        if not isinstance(key, str):  # made at the first use: most bodies read the number only
             key = self._key = os.urandom(KEY_BYTES).hex() if key is None else _digest(key)
         return key
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for this call any more: a limit around it has passed, or its run was cancelled.
+        """Whether the result of this call is no longer needed: a timeout around it expired, or its run was cancelled.
 
-        A sync function can't be interrupted. A long one looks at this from time to time, from any thread, and stops
+        A sync function can't be interrupted. A long one checks this from time to time, from any thread, and stops
         by itself.
         """
         return self._cancelled()
@@ -71,15 +71,15 @@ class Attempt(int):
 
 
 def way_to(run: Run, index: int) -> Way:
-    """The way from the outermost run to this task: the random number of that run, and then items, Requests, the task.
+    """The way from the outermost run to this task: that run's random number, then items and Requests, then the task.
 
-    Its digest is the idempotency key. So that needs no memory, and what is done again has the same key again.
+    Its digest is the idempotency key. So no key has to be stored, and a repeated call has the same key.
     """
     way, task, plan, here = list[str](), index, run.plan, run
     while here.around is not None and here.step is not None and not isinstance(here.step, bytes):
         if not isinstance(here.step, int):
             way.append(str(here.step))
-        elif here.plan is plan:  # a hedge, which may be the same call at another place
+        elif here.plan is plan:  # a hedge, which may run the same call in another branch
             task -= here.step
         here = here.around
     return _number(here), task, *reversed(way)
@@ -92,7 +92,7 @@ def _digest(way: Way) -> str:
 
 
 def _number(run: Run) -> bytes:
-    """The random number of a run, made when the first body asks. On threads several may ask at once."""
+    """The random number of a run. It is made at the first use; on threads several bodies may ask at once."""
     if not isinstance(run.step, bytes):
         made = os.urandom(KEY_BYTES)
         with _lock:

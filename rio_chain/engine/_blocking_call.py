@@ -1,7 +1,7 @@
 """Sync functions that workers call, and what happens when the strand stops waiting for one of them.
 
-Python can't stop a blocking call. It is *given up*: its thread runs on, and its answer reaches nobody. Until it returns
-it holds its place under every ``Limit`` and ``Gate`` around it, and in its body no time remains.
+Python can't stop a blocking call. The strand *gives it up*: its thread runs on, and its answer is not used. Until it
+returns it holds its place under every ``Limit`` and ``Gate`` around it, and ``remaining()`` in its body is 0.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 NO_KWARGS: dict[str, Any] = {}
 
 CALLING: ContextVar[object] = ContextVar("rio_chain_calling", default=None)
-"""What tells the body of a blocking call from others in its run, if that call is abandoned.
+"""It identifies a blocking call, so that its body can find out that the call was abandoned.
 
 A strand sets it in its own context, and each call runs in a copy of that. On the loops it is another object for each
-call. On threads, where calls are many times quicker, all calls between two that were abandoned have the same one.
+call. On threads calls are many times faster: there all calls between two abandoned ones share one object.
 """
 
 
 CALLED = object()
-"""Stands for the answer of a blocking call that has not come."""
+"""The answer of a blocking call that has not answered yet."""
 
 
 class GivenUp(NamedTuple):
-    """A call that was given up: what it had in ``CALLING``, when that was, and which attempt of its task it was."""
+    """A call that was given up: its ``CALLING``, the time when it was given up, and the attempt of its task."""
 
     calling: object
     at: float
@@ -45,7 +45,7 @@ class GivenUp(NamedTuple):
 
 
 def opened(answer: Any) -> Any:
-    """What is in a Success, or the answer itself."""
+    """The value inside a Success, or else the answer itself."""
     got: Any = answer
     return got.unwrap() if type(answer) is Success else got
 
@@ -63,7 +63,7 @@ async def call_blocking(strand: Strand, fn: Callable[..., Any], args: Sequence[A
 
 
 async def call_reserved(strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
-    """The same, after a wait for one of the threads for sync functions."""
+    """As ``call_blocking``, after a wait for a thread for sync functions."""
     room = strand.rt.reserve()
     if room is not None:
         await room
@@ -71,7 +71,7 @@ async def call_reserved(strand: Strand, fn: Callable[..., Any], args: Sequence[A
 
 
 class HeldCall:
-    """It is called in place of a function while the strand has places under limits, or runs a call of a race."""
+    """Called in place of a function while the strand holds places under limits, or runs a call of a race."""
 
     __slots__ = ("_answer", "_fn", "_gone", "_kept", "_race", "_running")
 
@@ -86,8 +86,8 @@ class HeldCall:
         self._running: list[None] = []
 
     def __call__(self, *args: Any) -> Any:
-        """Make the call, on a worker; not if it was given up before."""
-        fn, self._fn = self._fn, None  # a copy of the context may live on, and must not keep it
+        """Make the call, on a worker. A call that was given up before is not made."""
+        fn, self._fn = self._fn, None  # a copy of the context may live on, and must not keep the function alive
         self._running.append(None)
         try:  # read after the append: `give_up` sets it first and pops second
             got = None if self._gone or fn is None else fn(*args)
@@ -104,7 +104,7 @@ class HeldCall:
                         self._race.answered_late(answer)
 
     def give_up(self, permits: Iterable[SharedPermit]) -> None:
-        """Keep the permits until the function returns, if it runs."""
+        """Keep the permits until the function returns, if it is running."""
         self._kept = [permit for permit in permits if permit.open]
         for permit in self._kept:
             permit.join()
@@ -128,11 +128,11 @@ class HeldCall:
 
 
 class SharedPermit(Permit):
-    """A permit that abandoned calls share with the frame of their policy. The last one to leave gives it back.
+    """A permit that abandoned calls share with the frame of their policy. The last one of them gives it back.
 
     Args:
-        permit: what the policy gave. It learns how the frame ended, but not before the last call has returned.
-        contender: where the frame belongs to a strand that runs in a race, it gives back when that is decided.
+        permit: the permit of the policy. It gets the end of the frame, but not before the last call has returned.
+        contender: given if the strand of the frame runs in a race. Then the permit is given back when that is decided.
 
     Attributes:
         open: whether it has not been given back.
@@ -143,7 +143,7 @@ class SharedPermit(Permit):
     def __init__(self, permit: Permit, contender: Contender | None) -> None:
         self._permit: Permit | None = permit
         self._contender = contender
-        self._calls: list[None] = []  # a token for each call that was given up; no lock, as append and pop are atomic
+        self._calls: list[None] = []  # one token for each call given up; no lock, as append and pop are atomic
         self._end: Callable[[], None] | None = None
         self.open = True
 
@@ -176,16 +176,16 @@ class SharedPermit(Permit):
         self._calls.append(None)
 
     def leave(self) -> None:
-        """That call has ended, or the frame is over. An error of a user's permit is reported: nobody waits for it."""
+        """That call has ended, or the frame is over. An error of a user's permit is reported, as no caller is left."""
         last = self._less()
         if last is not None:
             try:
                 last()
-            except BaseException as error:  # noqa: BLE001 - it belongs to nobody on this thread
+            except BaseException as error:  # noqa: BLE001 - this thread has no run that could get it
                 report_unhandled(error)
 
     def _less(self) -> Callable[[], None] | None:
-        """One less keeps it; the last one gets what gives it back."""
+        """Remove one holder. Returns the function that gives the permit back if this was the last one."""
         try:
             self._calls.pop()
         except IndexError:

@@ -1,4 +1,4 @@
-"""What the values of a run decide: which branch is taken, and what a task gets besides its input."""
+"""What the values of a run decide: which branch is taken, and which keyword values a task gets besides its input."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rio_chain.results._task_record import close
 
 
 def keyword_values(strand: Strand, op: UseOp, value: Any) -> Args:
-    """The input of a task with the values that it uses."""
+    """The input of a task, together with the values that it uses."""
     used = {keyword: strand.kept[place] for keyword, place in op.used if place is not None}
     return Args(value.args, {**value.kwargs, **used}) if type(value) is Args else Args((value,), used)
 
 
 async def chosen_branch(strand: Strand, op: ChooseOp, value: Any) -> int:
-    """Where the branch begins that is for this value. The tasks of the others are not needed."""
+    """The index where the branch for this value begins. The tasks of the other branches are marked as not needed."""
     _, tests, starts, bounds, joint = op
     taken = len(tests)
     for i, test in enumerate(tests):
@@ -33,7 +33,10 @@ async def chosen_branch(strand: Strand, op: ChooseOp, value: Any) -> int:
     if taken == len(starts):
         raise Fail(
             BridgeFailed(
-                joint.name, joint.before, joint.after, LookupError(f"no `when` is true of {kind_of(value).__name__}")
+                joint.name,
+                joint.before,
+                joint.after,
+                LookupError(f"no `when` matches a value of type {kind_of(value).__name__}"),
             )
         )
     for i, (low, high) in enumerate(bounds):
@@ -45,5 +48,5 @@ async def chosen_branch(strand: Strand, op: ChooseOp, value: Any) -> int:
 def _is_one(value: Any, classes: Any) -> bool:
     try:
         return isinstance(value, classes)
-    except Exception as error:  # noqa: BLE001 - a class may say for itself what is one, or that it can't
+    except Exception as error:  # noqa: BLE001 - a class may define `__instancecheck__`, and that may raise
         raise CallbackFailed("when", getattr(classes, "__name__", str(classes)), error) from None

@@ -1,4 +1,4 @@
-"""What it was, when something came out of an instruction instead of a value."""
+"""Finds out which error an instruction has raised."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rio_chain.policies._wrong_loop_errors import advise
 from rio_chain.results._task_record import TaskRecord, note_call, record_of
 
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
-"""What a body raises to end more than itself; a limit that is over at the same moment does not swallow it."""
+"""A body raises these to end more than itself. A limit that ends at the same moment does not replace them."""
 FLYING, NOT_BEGUN, RESERVED, REFUSED, ANSWERED = range(5)
-"""How far the call of a task has come when something goes wrong: a thread may be reserved for it, or not be had."""
+"""How far the call of a task had come when an error occurred. A thread may be reserved for it, or be refused."""
 
 
 def record_failed_call(
     strand: Strand, frames: list[Frame], op: Op, place: Position, *, phase: int, began: float
 ) -> TaskRecord | None:
-    """Something came out of a task instead of an answer: note its call, if there was one, and make its frames."""
+    """A task raised instead of answering: note its call, if it was made, and enter its frames."""
     task = TaskOp.of(op)
     log, index, now, flight = strand.run.log, task.task, strand.rt.now(), None
     if phase in (FLYING, REFUSED):
@@ -41,7 +41,7 @@ def record_failed_call(
 
 
 def classify(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
-    """The error that ``exc`` stands for, as it is kept. What nobody here may handle is raised."""
+    """The error of ``exc``, as the run keeps it. An exception that is not for this run is raised."""
     try:
         now = strand.rt.now()
         hit = strand.slot.settle(exc)
@@ -64,10 +64,10 @@ def classify(strand: Strand, frames: list[Frame], exc: BaseException, limit: flo
 
 
 def _of_its_instruction(frames: list[Frame], error: Any, op: Op | None, *, nested: bool) -> Any:
-    """The error that the run reports for one that came out of an instruction."""
+    """The error that the run reports for an error of an instruction."""
     if op is None:
         if frames:
-            frames.pop().drop()  # the policy that failed at its own work has no further say
+            frames.pop().drop()  # the policy that failed itself takes no further part
         return error
     if nested:
         return error

@@ -1,4 +1,4 @@
-"""What runs here and now: the run, its strands, and how a body asks about them."""
+"""What runs here and now: the run, its strands, and the functions by which a body asks about them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INF = float("inf")
 
 
 class Run:
-    """The state of one run: its log, and why it was told to stop, if it was."""
+    """The state of one run: its log, and the error with which it was stopped, if it was."""
 
     __slots__ = (
         "abandon_after",
@@ -45,30 +45,30 @@ class Run:
     )
 
     observed = False
-    """Whether it tells anybody what happens in it."""
+    """Whether it reports events."""
 
     def __init__(self, plan: Plan, around: Run | None = None) -> None:
         self.plan = plan
-        self.around = around  # the run in a body of which it was begun, while it runs
-        self.abandon_after: float | None = None  # seconds, where that is its limit; else its limit is a deadline
+        self.around = around  # the run whose body began this one, while this one runs
+        self.abandon_after: float | None = None  # seconds, if this is its limit; None: a deadline limits it
         self.log: Log = [None] * len(plan.tasks)
         self.stop_error: Exception | None = None
-        self.step: object = None  # where the run around has this part; of a run that is no part, its random number
+        self.step: object = None  # of a part: its place in the run around; of any other run: its random number
         self.dropped = False  # the call that was to run it was interrupted: it needs neither a slot nor a turn
-        self.root: Strand | None = None  # its first line, while it runs
-        self.priority: float | None = None  # what its balancer was given; None: that of the run around
+        self.root: Strand | None = None  # its first strand, while it runs
+        self.priority: float | None = None  # the one given to its balancer; None: that of the run around
         self.origin: float = 0.0 if around is None else around.origin  # when the outermost run began
 
-    def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - for those who watch
-        """The state of one of several runs of a part of it, each of which has a log of its own.
+    def part(self, item: int | None = None) -> Run:  # noqa: ARG002 - an observed run uses it
+        """The state for running a part of this run with a log of its own.
 
-        ``item``: it is the run for that item of an ``each``; None: it is one of several calls made at once.
+        ``item``: the part runs this item of an ``each``. None: the part is one of several calls made at once.
         """
         part = Run(self.plan, self)
         part.step = 0
         return part
 
-    def nested(self, plan: Plan, pc: int, index: int | None) -> Run:  # noqa: ARG002 - for those who watch
+    def nested(self, plan: Plan, pc: int, index: int | None) -> Run:  # noqa: ARG002 - an observed run uses it
         """The state of the run of a Request that the function at this instruction has returned: that of the task
         ``index``, or a bridge.
         """
@@ -77,11 +77,11 @@ class Run:
         return nested
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
-        """A line of execution of this run."""
+        """A new strand of this run."""
         return Strand(self, rt, slot, parent_deadline)
 
     def stop(self, error: Exception) -> None:
-        """End the run with ``error`` as soon as it can be. From any thread; a run that is over stays as it is."""
+        """End the run with ``error`` as soon as possible. From any thread; a run that has ended stays as it is."""
         if self.stop_error is None:
             self.stop_error = error
         root = self.root
@@ -89,7 +89,7 @@ class Run:
             root.slot.stop()
 
     def urgency(self) -> float:
-        """Its priority: what its balancer was given, or that of the run in which it was begun, or 0."""
+        """Its priority: the one given to its balancer, or that of the run in which it was begun, or 0."""
         run: Run | None = self
         while run is not None:
             if run.priority is not None:
@@ -98,47 +98,52 @@ class Run:
         return 0
 
     def overdue(self) -> Exception:
-        """The error that says its limit is over."""
+        """The error for a run whose time has run out."""
         return DeadlineExceeded() if self.abandon_after is None else Abandoned(milliseconds(self.abandon_after))
 
-    # Hooks of a run that is observed (``_run_events``). They are called only where something rare has happened anyway.
+    @property
+    def number(self) -> int:
+        """The number that its events have."""
+        return 0
+
+    # Hooks for an observed run (``_run_events``). They are called only for rare events, which cost time anyway.
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
-        """A call of ``.replica`` beside the first begins; ``index`` is its first task."""
+        """A call of ``.replica`` begins beside the first; ``index`` is its first task."""
 
-    def blank(self, index: int) -> Any:  # noqa: ARG002 - for those who watch
-        """What is in the log of a task of which nothing was noted."""
+    def blank(self, index: int) -> Any:  # noqa: ARG002 - an observed run uses it
+        """The log entry of a task of which nothing was noted."""
         return None
 
     def contend(self, low: int, high: int) -> None:
-        """One of several calls of these tasks runs in it: how they end is not said before ``contended``."""
+        """One of several calls of these tasks runs in it. Their ends are reported after ``contended``."""
         self.log[low:high] = [self.blank(index) for index in range(low, high)]
 
     def contended(self, low: int, high: int) -> None:
         """All calls of these tasks are over."""
 
     def merged(self, low: int, high: int, *, won: bool) -> None:
-        """What calls made at once have logged of these tasks is one; ``won``: one of them has an answer."""
+        """The logs of calls made at once were merged for these tasks. ``won``: one of the calls has an answer."""
 
     def given_up(self, low: int, high: int) -> None:
-        """Nothing around one of these tasks alone will retry it, if it has ended."""
+        """No policy around one of these tasks alone will retry it, if it has ended."""
 
     def branch_gave(self, name: str, value: Any) -> None:
         """A branch of a fan-out, or an item, has a value. ``name``: its key or number in each fan-out around it."""
 
     def report(self, kind: Kind, index: int | None, **more: Any) -> None:
-        """Something has happened at this task, or at none: the fields of its ``Event``."""
+        """Something has happened at this task, or at no task in particular. ``more``: the fields of its ``Event``."""
 
     def ended(self, status: Status, error: Any, elapsed: float) -> None:
-        """It is over, or will never begin. Only a run that is observed is asked to report that."""
+        """The run is over, or will never begin. Only an observed run reports that."""
 
     def over(self, cause: Any = None) -> None:
-        """Nothing will be noted in its log any more; ``cause`` is the error that ended it. It gets a plain log."""
+        """Nothing more will be noted in its log. ``cause`` is the error that ended it. It gets a plain log."""
 
 
 class Strand:
-    """One line of execution of a run. ``deadline`` is the earliest limit open right now, its own and those around
-    it.
+    """One line of execution of a run. ``deadline`` is the earliest deadline of all timeouts that are open right now in
+    it and around it.
     """
 
     __slots__ = (
@@ -154,34 +159,34 @@ class Strand:
         self.run = run
         self.rt = rt
         self.slot = slot
-        # of a root: the limit of its run; of others: the limits around it, which those keep
+        # of a root: the deadline of its run; of others: the earliest one around it, which other strands enforce
         self.parent_deadline = parent_deadline
         self.deadline = parent_deadline
         self.at = 0  # the task whose turn it is
         self.before: tuple[Strand, object] | None = None  # of a root: where it was begun, and ``CALLING`` there
-        self.budget: Budget | None = None  # of the walk around, which retries and replicas here have to ask
-        self.depth = 0  # how many races it is in, one in the other
+        self.budget: Budget | None = None  # asked by the retries and replicas in this strand
+        self.depth = 0  # the number of races around it
         self.replica = 0  # which of the calls made at once this is
-        self.rounds = 0  # retries around them
-        self.contender: Contender | None = None  # what it is in a race
+        self.rounds = 0  # the number of retries around those calls
+        self.contender: Contender | None = None  # its part in a race
         self.in_race: LateAnswers | None = None  # the call of a race that runs in it
         self.given_up: tuple[GivenUp, ...] = ()  # its blocking calls that were abandoned
-        self.permits: tuple[SharedPermit, ...] = ()  # that it has, or those around it
+        self.permits: tuple[SharedPermit, ...] = ()  # its own, and those of the strands around it
         self.pinned: tuple[Pinned, ...] = ()  # values that it has made on threads of their own, for an `each`
         self.kept: list[Any] = NOTHING  # values that later tasks use, by their place in the plan
 
     @property
     def root(self) -> bool:
-        """Whether it is the first line of its run, whose end is that of the run."""
+        """Whether it is the first strand of its run. Its end is the end of the run."""
         return self.run.root is self
 
     @property
     def open(self) -> bool:
-        """Whether it is not over."""
+        """Whether it has not ended."""
         return self.run is not _OVER
 
     def fork(self, race: Race | None = None) -> Strand:
-        """A strand beside this one, under the same limits, for the code that calls it; ``race``: that it is in."""
+        """A strand beside this one, under the same limits. The caller runs it. ``race``: the race it takes part in."""
         strand = self.run.strand(self.rt, self.rt.slot(), self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.depth, strand.in_race = self.permits, self.depth + 1, self.in_race
@@ -190,7 +195,7 @@ class Strand:
         return strand
 
     def beside(self, run: Run) -> Strand:
-        """A strand in this one's place, for a run of its own that this one waits for."""
+        """A strand in place of this one, for a run of its own. This strand waits for it."""
         strand = run.strand(self.rt, self.slot, self.deadline)
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.contender, strand.in_race = self.permits, self.contender, self.in_race
@@ -199,8 +204,8 @@ class Strand:
         return strand
 
     def attempt(self, cancelled: Callable[[], bool]) -> Attempt:
-        """Which call of the task whose turn it is; the first when it is over."""
-        log: Log = self.run.log  # read first: it may be closed at any moment
+        """Which call of the current task this is; 1 if the strand has ended."""
+        log: Log = self.run.log  # read first: the strand may be closed at any moment
         if not self.open:
             return Attempt(1)
         found: Any = log[self.at]
@@ -208,46 +213,55 @@ class Strand:
         return Attempt(self.rounds + before + 1, self.replica, way_to(self.run, self._place()), cancelled)
 
     def _place(self) -> int:
-        """The number of the task; that of the first call, where it is a call of a hedge."""
+        """The number of the task; in a call of a hedge, the number that it has in the first call."""
         task, race = self.at, self.in_race
         while race is not None:
             task -= race.shift(self.run, task)
             race = race.outer
         return task
 
-    def begins(self, index: int, fn: Any, route: int) -> tuple[Any, int]:  # noqa: ARG002 - for those who watch
-        """The call of this task begins. Gives what is called, and by which route."""
+    def begins(self, index: int, fn: Any, route: int) -> tuple[Any, int]:  # noqa: ARG002 - an observed strand uses it
+        """A call of this task begins. Returns the function to call, and the route."""
         return fn, route
 
+    def context_of(self, iterator: object) -> Context | None:  # noqa: ARG002 - an observed strand uses it
+        """The context in which the body of this generator has to run. None for that of the code that reads it."""
+        return None
+
+    def idles(self) -> None:
+        """It waits for work that other strands of its race may find."""
+        if self.contender is not None:
+            self.contender.idles()
+
     def pay(self) -> None:
-        """It goes on, so its race is not decided by what has ended: give back the places kept for that."""
+        """The strand goes on, so its race is not decided yet: give back the places that it kept for that case."""
         if self.contender is not None:
             self.contender.pay()
 
     def give_up(self, held: HeldCall | None) -> None:
-        """It was interrupted in a blocking call, and waits for that no more. ``held``: what has its places."""
-        if CURRENT.get() is self:  # else a collector ends it, in the context of somebody else
+        """It was interrupted in a blocking call, and stops waiting for it. ``held``: the call that keeps its places."""
+        if CURRENT.get() is self:  # else the garbage collector ends it, in the context of another strand
             self.given_up = (*self.given_up, GivenUp(CALLING.get(), self.rt.now(), self.attempt(always)))
-            CALLING.set(object())  # what the strand does from here on is not in that body
+            CALLING.set(object())  # what the strand does from here on is not part of that call
         if held is not None:
             held.give_up(self.permits)
 
     def give_up_pinned(self, context: Context) -> None:
-        """A call to a pinned value, whose context this is, is abandoned: no time remains in its body."""
+        """A call to the pinned value with this context is abandoned: ``remaining()`` in its body is 0."""
         maker = context.get(CURRENT) or self
         maker.given_up = (*maker.given_up, GivenUp(context.get(CALLING), self.rt.now(), maker.attempt(always)))
         if CURRENT.get() is self:
             CALLING.set(object())
 
     def close(self) -> None:
-        """It is over. A copy of its context may live on, in a cancelled timer for one, and must not keep the run."""
+        """It has ended. A copy of its context may live on, for example in a timer, and must not keep the run alive."""
         self.run = _OVER
         self.in_race = None
         self.kept = NOTHING
         self.pinned = ()
 
     def end(self) -> None:
-        """It is over, and so is its slot."""
+        """It has ended: release its slot, too."""
         if self.contender is not None:
             self.contender.ended()
         self.run, self.kept, self.pinned = _OVER, NOTHING, ()  # as ``close``
@@ -259,22 +273,22 @@ class Strand:
                 raise
 
 
-NOTHING: list[Any] = []  # that most strands keep
-_OVER = Run.__new__(Run)  # of nothing
+NOTHING: list[Any] = []  # the `kept` of most strands
+_OVER = Run.__new__(Run)  # the run of a strand that has ended
 _OVER.log = []
 _OVER.around = _OVER.priority = _OVER.root = _OVER.stop_error = None
 
 CURRENT: ContextVar[Strand | None] = ContextVar("rio_chain_current", default=None)
 RETRIES_WAIT: ContextVar[bool] = ContextVar("rio_chain_rests", default=True)
-"""Whether a retry waits before it calls again; a test may not want to."""
+"""Whether a retry waits before it calls again. A test can switch that off."""
 
 
 def current_attempt() -> Attempt:
-    """Which call of its task, in this run, the body that asks is. The first outside of any run.
+    """Which call of its task the calling body is, in this run. Outside of any run it is 1.
 
-    It is a number. Its ``replica`` is which of the calls made at once it is, its ``key`` is the same for all attempts
-    and hedges of a task in one run, and ``cancelled`` says whether nobody waits for it any more. In the body of an
-    abandoned call number, replica and key stay what they were.
+    It is an int. ``replica`` is which of the calls made at the same time it is. ``key`` is the same for all attempts
+    and hedges of a task in one run. ``cancelled`` is whether the result is no longer needed. In the body of an
+    abandoned call the number, ``replica`` and ``key`` keep their values.
 
     Example:
         >>> from rio_chain import Task, current_attempt
@@ -299,7 +313,7 @@ def _given_up(strand: Strand, calling: object) -> GivenUp | None:
 
 
 def _cancelled(body: Strand, in_call: object) -> bool:
-    """Whether nobody waits for the call that has this in ``CALLING``, or for one around the run of that call."""
+    """Whether the call with this ``CALLING`` is no longer needed, or one around its run."""
     strand, calling = body, in_call
     while True:
         if _given_up(strand, calling) is not None:
@@ -307,7 +321,7 @@ def _cancelled(body: Strand, in_call: object) -> bool:
         run: Run | None = strand.run
         if run is not _OVER and strand.rt.now() >= strand.deadline:
             return True
-        while run is not None and run.root is None:  # up to the run that these are parts of
+        while run is not None and run.root is None:  # parts have no root: go up to the run they belong to
             run = run.around
         root = None if run is None else run.root
         if run is None or root is None:
@@ -320,9 +334,9 @@ def _cancelled(body: Strand, in_call: object) -> bool:
 
 
 def remaining() -> float:
-    """Milliseconds until the earliest limit around the body that asks; ``inf`` outside of any run.
+    """Milliseconds until the earliest timeout or deadline around the function that calls this; ``inf`` outside a run.
 
-    It is never less than 0, and stays 0 in the body of an abandoned call.
+    It is never less than 0. In an abandoned function it is always 0.
 
     Example:
         >>> from rio_chain import Task, remaining
@@ -338,9 +352,9 @@ def remaining() -> float:
 
 
 def inherited() -> Deadline | None:
-    """The deadline that a run begun or posted here inherits from the body that does so.
+    """The deadline that a run inherits when a body begins or posts it here.
 
-    In the body of an abandoned call it is the instant at which that was abandoned: nothing may begin there.
+    In the body of an abandoned call it is the time at which the call was abandoned: nothing may begin there.
     """
     strand = CURRENT.get()
     if strand is None:
@@ -354,14 +368,14 @@ def inherited() -> Deadline | None:
 
 
 def task_in(context: Context) -> str:
-    """The name of the task whose turn it is in this context, which may be that of another thread."""
+    """The name of the current task in this context, which may belong to another thread."""
     strand = context.get(CURRENT)
     run = _OVER if strand is None else strand.run
     return "?" if strand is None or run is _OVER else run.plan.tasks[strand.at].name
 
 
 class Here(NamedTuple):
-    """Where a body runs: for which task, on which clock, and when the outermost run around it on that clock began."""
+    """Where a body runs: the task, the clock, and when the outermost run on that clock began."""
 
     task: str
     now: Callable[[], float]
@@ -369,7 +383,7 @@ class Here(NamedTuple):
 
 
 def here() -> Here | None:
-    """Where the body that asks runs; None outside of any run."""
+    """Where the calling body runs; None outside of any run."""
     strand = CURRENT.get()
     if strand is None or not strand.open:
         return None

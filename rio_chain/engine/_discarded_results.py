@@ -1,7 +1,7 @@
-"""Late answers: what a call gives after nobody waits for it any more, such as the response that a hedge did not need.
+"""Late answers: the answer of a call that no strand waits for any more, such as a response that a hedge did not need.
 
-On every executor an interrupted call may still come to an answer: a thread can't be stopped, and an async function may
-answer its cancellation. It is closed, so that a connection is not lost with it.
+On every executor an interrupted call may still answer: a thread can't be stopped, and an async function may return a
+value after its cancellation. The answer is closed, so that its connection is not leaked.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Late = Callable[[Any], None]
 
 
 class _Parcel:
-    """One answer on its way from a call to who waits for it."""
+    """One answer on its way from a call to the strand that waits for it."""
 
     __slots__ = ("_gone", "_here", "_later", "_lock", "_sent")
 
     def __init__(self, here: Late, later: Late) -> None:
         self._here = here
         self._later = later
-        self._gone = False  # nobody waits for it any more
+        self._gone = False  # the strand has stopped waiting
         self._sent: list[Any] = []
         self._lock = threading.RLock()
 
@@ -44,7 +44,7 @@ class _Parcel:
         return value
 
     async def awaited(self, call: Awaitable[Any]) -> Any:
-        """Wait for it."""
+        """Wait for the answer."""
         try:
             got = await call
         except BaseException:
@@ -73,7 +73,7 @@ def call_async(strand: Strand, fn: Callable[..., Any], value: Any) -> Awaitable[
 
 
 async def close_all(strand: Strand, values: Iterable[Any]) -> None:
-    """Close what nobody gets: a response, a file, a connection. Where that fails it hurts nobody."""
+    """Close values that are not used: a response, a file, a connection. An error in that is ignored."""
     rt = strand.rt
     for given in _each_once(values):
         pinned = given if type(given) is Pinned else claim(strand, given)
@@ -87,13 +87,13 @@ async def close_all(strand: Strand, values: Iterable[Any]) -> None:
                 if hasattr(got, "__await__"):
                     got = await (got if rt.direct else rt.call_async(awaited, (got,), {}))
                 if type(got) is not Raised:
-                    break  # else the other way may work
+                    break  # else try the next closer
         if pinned is not None:
             await pinned.close(strand)
 
 
 def close_interrupted(strand: Strand, value: Any) -> None:
-    """Close what an interrupted strand had: the race around it does it later, else what can be closed at once."""
+    """Close a value of an interrupted strand. A race around the strand does it later; else close it now if possible."""
     if strand.in_race is not None:
         strand.in_race.answered_just_now(value)
     else:
@@ -101,7 +101,7 @@ def close_interrupted(strand: Strand, value: Any) -> None:
 
 
 def close_here(values: Iterable[Any]) -> None:
-    """The same where nothing can be awaited: what has no plain ``close`` is left to its finaliser."""
+    """The same where nothing can be awaited. A value without a sync ``close`` is left to its finaliser."""
     for given in _each_once(values):
         for fn in _closers(given.value if type(given) is Pinned else given, "close"):
             with suppress(Exception):

@@ -1,4 +1,4 @@
-"""``each``: items are taken as there is room for them; their results become a list, or what a ``reduce`` makes."""
+"""``each``: items are taken as there is room for them. Their results become a list, or the result of a ``reduce``."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._outcome import Failed
 
 KEPT_FOR_EACH = 4
-"""Values that may wait for a slow one before them, for each item that runs at once. Those of a list or a range: an item
-of a generator may cost a call, and whoever stops early has paid for it.
+"""How many values may wait for a slow one before them, for each item that runs at once. It holds for lists and ranges:
+an item of a generator may cost a call, which is wasted if the run stops early.
 """
 
 
 async def run_each(runner: ItemRunner, value: Any) -> Any:
-    """Run the item runner for every item of the value; the list of what came out, or what that was folded into."""
+    """Run the item runner for every item of the value. Returns the list of results, or what they were folded into."""
     node, folded = runner.op.node, runner.op.folded
     strand = runner.parent
     items = await items_of(strand, runner.op, value)
     if items.iterator is value and runner.again(value):
         items.drop()
-        used_up = TypeError("what it iterates can be read only once, and an attempt before has done so: give it a list")
+        used_up = TypeError("the iterable can be read only once, and an earlier attempt has read it: give a list")
         raise Fail(on_edge(runner.op.joint, used_up))
     results = Results(runner) if folded is None else Folding(runner, *folded, sized=isinstance(items, Plain))
     flow = EachFlow(runner, items, results)
@@ -46,7 +46,7 @@ async def run_each(runner: ItemRunner, value: Any) -> Any:
 
 
 class EachFlow:
-    """Hands out the items one by one. Where taking one means waiting, one worker does so for all."""
+    """Hands out the items one by one. If the next item is not ready, one worker waits for it on behalf of all."""
 
     def __init__(self, runner: ItemRunner, items: Items, results: Results) -> None:
         self.runner = runner
@@ -54,16 +54,17 @@ class EachFlow:
         self.results = results
         self.taken = 0
         self.busy = False  # a worker waits for the next item
-        self.waking = False  # a worker was woken and has not looked yet
+        self.waking = False  # a worker was woken and has not run yet
         self.over = False
         self.gate = Condition()
         self.alarm: Waiter | None = None
         self.lock = threading.RLock()
+        runner.race.idle = self.gate.waiting
         if isinstance(items, AsyncIterated):
             items.broke = self._broke
 
     async def until_broken(self) -> Failed | None:
-        """Wait until the iterator has failed while the workers are busy, or the item runner is over. The failure."""
+        """Wait until the iterator fails while the workers are busy, or all work has ended. Returns the failure."""
         waiter = self.runner.parent.rt.waiter()
         with self.lock:
             self.alarm = waiter
@@ -94,8 +95,10 @@ class EachFlow:
                     self.busy = True
                 else:
                     waiter = self.gate.enter(strand)
-            strand.pay()
-            if waiter is not None:
+            if waiter is None:
+                strand.pay()
+            else:
+                strand.idles()
                 await waiter.wait()
                 woken = True
                 continue
@@ -110,12 +113,12 @@ class EachFlow:
             return None if item is NOTHING else self._given(item)
 
     def _came(self) -> None:
-        """An item is ready, and the worker that fetches may be busy with the one after it. From any thread."""
+        """An item is ready; the worker that fetches may be busy with the next one. From any thread."""
         with self.lock:
             self._wake_one()
 
     def _wake_one(self) -> None:
-        """Wake a worker, which wakes the next one when it takes an item. So few are woken where few are enough."""
+        """Wake one worker. It wakes the next one when it takes an item, so no more workers wake than are needed."""
         if not self.waking:
             self.waking = self.gate.open(1)
 
@@ -149,27 +152,27 @@ class EachFlow:
 
 
 class Results:
-    """The list that is handed on."""
+    """The list of the results, which is the value of the ``each``."""
 
-    bounded = False  # whether items wait for results
+    bounded = False  # whether taking an item may have to wait for results
 
     def __init__(self, runner: ItemRunner) -> None:
         self.ordered: bool = runner.op.node.ordered
         self.found: dict[int, Any] = {}
 
     def has_room(self, taken: int) -> bool:
-        """Whether one more item may be begun, when so many were."""
+        """Whether one more item may begin after ``taken`` others."""
         del taken
         return True
 
     async def add(self, strand: Strand, number: int, value: Any) -> None:
-        """What came out of an item."""
+        """Add the result of an item."""
         del strand
         if value is not DROPPED:
             self.found[number] = value
 
     async def value(self, strand: Strand) -> Any:
-        """What is handed on."""
+        """The value of the ``each``."""
         del strand
         return Success(
             [self.found[number] for number in sorted(self.found)] if self.ordered else [*self.found.values()]
@@ -177,7 +180,7 @@ class Results:
 
 
 class Folding(Results):
-    """What a ``reduce`` right after it makes of the values, each as soon as its turn has come; none is kept."""
+    """Folds the values with the ``reduce`` right after the ``each``, each value in its turn. It keeps none of them."""
 
     def __init__(self, runner: ItemRunner, reduce: Reduce, place: PlannedBridge, *, sized: bool) -> None:
         super().__init__(runner)
@@ -187,18 +190,18 @@ class Folding(Results):
         self.reduce = reduce
         self.place = place
         self.lock = runner.lock
-        self.total = END  # not begun
+        self.total = END  # the fold has not begun
         self.next = 0
-        self.folding = False  # a worker does so for all
+        self.folding = False  # one worker folds on behalf of all
 
     def has_room(self, taken: int) -> bool:
-        """Where order counts, those that came too early wait here, and are not many."""
+        """Where order counts, values that are early wait here. Their number is limited."""
         if not self.ordered:
             return True
         return taken - self.next <= KEPT_FOR_EACH * self.limit if self.sized else len(self.found) < self.limit
 
     async def add(self, strand: Strand, number: int, value: Any) -> None:
-        """Fold it, and those that waited for it."""
+        """Fold this value, and those that waited for it."""
         with self.lock:
             self.found[number] = value
             if self.folding:
@@ -232,7 +235,7 @@ class Folding(Results):
         return await self._guarded(strand, self._finish)
 
     async def _guarded(self, strand: Strand, fn: Callable[..., Any], *args: Any) -> Any:
-        """Where bridges run; an error is that of the bridge which the reduce is."""
+        """Call ``fn`` where bridges run. An error becomes the error of the ``reduce``, which is a bridge."""
         try:
             got: Any = fn(*args) if strand.rt.places else await call_blocking(strand, fn, args)
         except Exception as error:  # noqa: BLE001 - the user's

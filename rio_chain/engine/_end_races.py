@@ -1,4 +1,4 @@
-"""An error in a strand that is in races: which of them go with it, and that their other calls are awaited."""
+"""Handles an error in a strand that is in races: finds the races that it ends, and awaits their other calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rio_chain.results._task_record import close
 
 
 async def classified(strand: Strand, frames: list[Frame], exc: BaseException, limit: float, op: Op | None) -> Any:
-    """As ``classify``; where that raises, all frames are dropped. The other calls of races that go are awaited."""
+    """As ``classify``, and await the other calls of races that end. Where ``classify`` raises, drop all frames."""
     while True:
         races = [frame for frame in frames if frame.races]
         try:
@@ -23,7 +23,7 @@ async def classified(strand: Strand, frames: list[Frame], exc: BaseException, li
             drop(frames)
             try:
                 await _all_gone(races, now=isinstance(exc, GeneratorExit))
-            except BaseException as again:  # the one that goes on is an interruption already
+            except BaseException as again:  # the exception that goes on is an interruption already
                 if isinstance(again, EXITS):
                     raise
             raise
@@ -36,7 +36,7 @@ async def classified(strand: Strand, frames: list[Frame], exc: BaseException, li
             strand.deadline = frames[-1].deadline if frames else strand.parent_deadline
             strand.slot.arm(strand.deadline)
             await _all_gone(dropped, now=False)
-        except BaseException as again:  # noqa: BLE001 - of a limit around, or of somebody else's
+        except BaseException as again:  # noqa: BLE001 - of a timeout around this, or a foreign cancellation
             exc, limit, op = again, INF, None
             continue
         if error is not RACE_LOST:

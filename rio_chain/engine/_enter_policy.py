@@ -1,7 +1,7 @@
 """Entering the policies that have a state of their own, shared with other runs.
 
-Such a policy may let a call in, refuse it, answer in place of it, or make it wait. The waiting stands here; what is
-decided, in ``policies/``.
+Such a policy may let a call in, refuse it, answer in place of it, or make it wait. The waiting is done here; the
+decision is made in ``policies/``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attrs import frozen
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate, push
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
@@ -23,49 +23,95 @@ from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
 from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, PendingPermit, Permit
 from rio_chain.policies._policy import Entered
-from rio_chain.results._task_record import record_of
+from rio_chain.results._task_record import close, record_of
 
 Used = tuple[Any, ...]
-"""What the tasks inside get by ``.using`` from tasks outside."""
+"""Values of tasks outside that the tasks inside get by ``.using``."""
 
 
 @frozen
 class Hit:
-    """A policy answered in place of what it wraps."""
+    """A policy has answered in place of the part inside it."""
 
     value: Any
 
 
-async def enter_policies(strand: Strand, frames: list[Frame], op: Op, place: Position) -> Hit | None:
-    """Enter the layers of an ENTER, the outermost first; those that have to be asked are asked one after the other."""
-    _, depth, value = place
-    _, layers, low, high, _, outside, _ = entering(op)
-    used = tuple(strand.kept[place] for place in outside)
-    index = low if high - low == 1 else None
-    only = record_of(strand.run.log, low) if high - low == 1 else None
-    for k in reversed(range(len(layers) if depth == FULL else depth)):
+def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) -> tuple[int, Entered | None]:
+    """Enter the layers of an ADMIT, the outermost first, up to one that does not let the call in right away.
+
+    Returns the number of that layer, and its answer; None: it was not asked yet. -1: all layers were entered.
+    """
+    pc, depth, value = place
+    _, layers, low, high, _, _, shared = op
+    deadline = frames[-1].deadline if frames else strand.parent_deadline
+    now = strand.rt.now
+    for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
         layer = layers[k]
-        if only is not None:
-            only.status = "running"  # its turn has come, even if it is only to wait
+        permit: Permit | None = None
+        if isinstance(layer, Policy) and layer.asked:
+            if layer.key is not None or layer.held != "run" or layer.users_code or strand.observed:
+                return k, None
+            got = layer.enter(Call(clock=now, priority=strand.run.urgency()))
+            if not isinstance(got, Permit):
+                return k, got
+            permit = got
+        frame = Frame(layer, (pc, k, value), low, high, k <= shared, now(), deadline)
+        frame.permit = permit
+        deadline = frame.deadline
+        frames.append(frame)
+    if high - low == 1 and strand.run.log[low] is not None:
+        record_of(strand.run.log, low).status = None  # an earlier attempt has waited
+    return -1, None
+
+
+async def _enter_policies(  # noqa: PLR0917
+    strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None
+) -> Hit | None:
+    """Enter the remaining layers, from ``stuck`` on."""
+    pc, _, value = place
+    _, layers, low, high, _, outside, shared = entering(op)
+    alone = high - low == 1
+    while stuck >= 0:
+        layer = cast("Policy", layers[stuck])
+        strand.deadline = deadline = frames[-1].deadline if frames else strand.parent_deadline
+        strand.slot.arm(deadline)
+        if alone:
+            record_of(strand.run.log, low).status = "running"  # its turn has come, even if it only waits
         try:
-            got = (
-                await _enter_policy(strand, layer, value, used, index)
-                if isinstance(layer, Policy) and layer.asked
-                else None
-            )
+            if got is not None:
+                permit = await _answered(strand, layer, got)
+            else:
+                used = tuple([strand.kept[place] for place in outside])
+                permit = await _enter_policy(strand, layer, value, used, low if alone else None)
         except Exception as exc:
-            if only is not None:
-                only.failed(exc.error if isinstance(exc, Fail) else exc)
+            if alone:
+                record_of(strand.run.log, low).failed(exc.error if isinstance(exc, Fail) else exc)
             raise
-        if isinstance(got, Hit):
-            return got
-        frame = push(frames, strand.parent_deadline, strand.rt.now(), op, (place[0], k, value))
-        frame.permit = got
-        strand.deadline = frame.deadline
-        strand.slot.arm(frame.deadline)
-    if only is not None:
-        only.status = None
+        if isinstance(permit, Hit):
+            return permit
+        frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
+        frame.permit = permit
+        frames.append(frame)
+        stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
+
+
+async def admitted(  # noqa: PLR0917
+    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
+) -> tuple[int, Any]:
+    """Go on at the layer where ``enter_at_once`` stopped. Returns where the walk goes on, and the value.
+
+    If one of the policies has an answer, the part inside it is not called.
+    """
+    hit = await _enter_policies(strand, frames, op, place, stuck, got)
+    if hit is None:
+        return place[0] + 1, place[2]
+    _, _, low, high, leave_at, _, _ = entering(op)
+    if high - low == 1:
+        record_of(strand.run.log, low).succeeded(hit.value)
+    else:
+        close(strand.run.log, low, high, None)
+    return leave_at, hit.value
 
 
 # --- asking ------------------------------------------------------------------------------------------------------
@@ -93,6 +139,14 @@ async def _enter_policy(
     return _held(strand, policy, await let_in)
 
 
+async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:
+    """Follow the answer of a policy that runs no user code, in a run without observers."""
+    if isinstance(got, InjectedFault):
+        await _hold_up(strand, got)
+        return None
+    return await _let_in(strand, policy, got)
+
+
 async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
     if fault.delay > 0:
         await strand.rt.sleep(fault.delay)
@@ -101,7 +155,7 @@ async def _hold_up(strand: Strand, fault: InjectedFault) -> None:
 
 
 def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
-    """The permit, held for as long as the policy says."""
+    """The permit, kept for as long as the policy says."""
     if isinstance(got, Hit) or policy.held == "run" or (policy.held == "race" and strand.contender is None):
         return got
     permit = SharedPermit(got, strand.contender)
@@ -114,7 +168,7 @@ def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
 
 
 async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used = ()) -> Any:
-    """What a value is filed under. Where the user gave no function for that, what is used from elsewhere counts."""
+    """The key of a value. If the user gave no key function, the values used from outside are part of it."""
     if used and isinstance(key, Key) and key.fn is None:
         value = Args((*value.args, *used), value.kwargs) if type(value) is Args else Args((value, *used), {})
     return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
@@ -148,12 +202,12 @@ async def _observed_let_in(strand: Strand, policy: Policy, got: Any, index: int 
 
 
 async def _granted(strand: Strand, policy: Policy, pending: PendingPermit) -> Permit | Answer:
-    """Wait in a policy's line for as long as the limits around allow."""
+    """Wait in the queue of a policy, until a timeout around it expires."""
     rt = strand.rt
     try:
         while pending.state == "waiting":
             waiter = rt.waiter()
-            pending.wake = waiter.wake  # ``tell`` wakes us from here on; one that came earlier has changed the state
+            pending.wake = waiter.wake  # ``tell`` wakes us from here on; an earlier ``tell`` has changed the state
             if pending.state == "waiting":
                 await wait_at_most(strand, waiter, pending.after)
             _ask_again(policy, pending, rt.now)
@@ -177,7 +231,7 @@ def _ask_again(policy: Policy, pending: PendingPermit, clock: Clock) -> None:
 
 
 async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) -> None:
-    """Wait until woken, but at most so many seconds."""
+    """Wait until woken, but at most this number of seconds."""
     until = INF if seconds is None else strand.rt.now() + seconds
     if until >= strand.deadline:
         await waiter.wait()
@@ -186,11 +240,11 @@ async def wait_at_most(strand: Strand, waiter: Waiter, seconds: float | None) ->
     try:
         slot.arm(until)
         await waiter.wait()
-        interrupted = slot.settle(None)  # the alarm may go off in the moment in which we are woken
+        interrupted = slot.settle(None)  # the alarm may fire at the same moment as the wake
     except BaseException as exc:
         if not slot.settle(exc):
             raise
         interrupted = True
     if interrupted and (strand.rt.now() < until or strand.run.stop_error is not None or is_lost(strand)):
-        raise OuterExpired  # that was not our alarm: the run was stopped
+        raise OuterExpired  # another alarm: the run was stopped
     slot.arm(strand.deadline)

@@ -1,4 +1,4 @@
-"""``expand``: work that yields more work, until none is left."""
+"""``expand``: pieces of work that yield more work, until none is left."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rio_chain.policies._keys import Key, of_a_run
 from rio_chain.results._outcome import Failed
 
 Found = list[tuple[Hashable, Any]]
-"""Pieces of work, each after the key it is known by."""
+"""Pieces of work, each after its key."""
 MOST_READ = 100
 PATIENCE = 0.005
-"""How much is read of what a result asks for before others have their turn: so many pieces, and for so many seconds."""
+"""How much of the work of one result is read before others get a turn: this number of pieces, for these seconds."""
 
 
 async def run_expand(runner: ItemRunner, value: Any) -> Any:
-    """Run the item runner for the value and all that follows from it; the list of what came out, level by level."""
+    """Run the item runner for the value and all work that follows from it. Returns the results, level by level."""
     node = runner.op.node
     flow = Expansion(runner)
     [(key, item)] = await ask(runner.parent, "key", _Asked(node.key, None, [value], runner.parent.rt.now))
@@ -37,19 +37,19 @@ async def run_expand(runner: ItemRunner, value: Any) -> Any:
 
 
 class Piece(PendingItem):
-    """A piece of work, and what it has asked for."""
+    """A piece of work, and the work that it has asked for."""
 
     __slots__ = ("depth", "ended", "found_by", "links", "place")
 
     def __init__(self, number: int, item: Any, depth: int, found_by: Piece | None, place: int) -> None:
         super().__init__(number, item)
-        self.found_by, self.place = found_by, place  # which piece asked for it first, and as its how manieth
-        self.depth = depth  # the shortest way from the first piece, of those known so far
+        self.found_by, self.place = found_by, place  # the piece that asked for it first, and its position there
+        self.depth = depth  # the length of the shortest known way from the first piece
         self.ended = False
-        self.links: dict[Hashable, int] = {}  # in its order, each once
+        self.links: dict[Hashable, int] = {}  # the keys it asked for, in order, each once
 
     def __str__(self) -> str:
-        """Its way from the first piece: numbers depend on what comes first, and a retry would find others."""
+        """Its way from the first piece. Its number would depend on timing, so a retry would give it another one."""
         way, piece = list[str](), self
         while piece.found_by is not None:
             way.append(str(piece.place))
@@ -60,8 +60,8 @@ class Piece(PendingItem):
 class Expansion:
     """Hands out the work that has been found, the oldest first.
 
-    Which piece asks for another first is a matter of time, and so is the way by which that is found. So pieces learn
-    of shorter ways later, and what seems to be too deep is kept until no piece could show a shorter way to it.
+    Timing decides which piece asks for another first, and so by which way that is found. So a piece may learn of a
+    shorter way later. Work that seems too deep is kept until no piece can show a shorter way to it.
     """
 
     def __init__(self, runner: ItemRunner) -> None:
@@ -69,15 +69,16 @@ class Expansion:
         self.node = runner.op.node
         self.waiting: deque[Piece] = deque()
         self.known: dict[Hashable, Piece] = {}
-        self.beyond: dict[Hashable, Any] = {}  # what is too deep, as far as is known
-        self.above = 0  # pieces not ended, whose finds would not be too deep
+        self.beyond: dict[Hashable, Any] = {}  # work that is too deep, by the ways known so far
+        self.above = 0  # pieces that have not ended, and whose finds would not be too deep
         self.running = 0
         self.over = False
         self.gate = Condition()
+        runner.race.idle = self.gate.waiting
         self.lock = threading.RLock()
 
     def by_levels(self, root: Hashable) -> Iterator[PendingItem]:
-        """All work, by the shortest ways: what one piece has asked for in its order, after what the others before."""
+        """All work, level by level along the shortest ways. Finds come in the order of their pieces, then their own."""
         waiting, seen = deque([root]), {root}
         while waiting:
             piece = self.known[waiting.popleft()]
@@ -88,12 +89,12 @@ class Expansion:
                     waiting.append(key)
 
     def offer(self, key: Hashable, item: Any, depth: int, found_by: Piece | None) -> bool:
-        """Work is found. False: there is no room for it, and so for nothing else that is new."""
+        """Add work that was found. Returns False if there is no room for any new work."""
         if key in self.known:
             self._nearer(self.known[key], depth)
         elif self.node.depth is not None and depth > self.node.depth:
             if len(self.beyond) >= self.node.total and key not in self.beyond:
-                return False  # if all of these came nearer, they would be too many
+                return False  # if shorter ways to all of these were found, they would be too many
             self.beyond[key] = item
         elif len(self.known) >= self.node.total:
             self._limited(f"total={self.node.total}: there is more work than that")
@@ -110,7 +111,7 @@ class Expansion:
         return self.node.depth is None or depth < self.node.depth
 
     def _nearer(self, piece: Piece, depth: int) -> None:
-        """A shorter way to a piece is one to all that it has asked for."""
+        """A shorter way to a piece is also a shorter way to all that it has asked for."""
         shorter = [(piece, depth)]
         while shorter:
             piece, depth = shorter.pop()
@@ -135,7 +136,7 @@ class Expansion:
                     self.stop()
                     return None
                 waiter = self.gate.enter(strand)
-            strand.pay()
+            strand.idles()
             await waiter.wait()
 
     def more(self, strand: Strand) -> PendingItem | None:  # noqa: ARG002 - of the interface
@@ -149,7 +150,7 @@ class Expansion:
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """As ``ItemFlow.done``."""
         if not isinstance(work, Piece):
-            raise TypeError("only what this handed out ends here")
+            raise TypeError("`done` takes only a piece that this expansion handed out")
         if type(got) is not Failed:
             await self._read(strand, work, got)
         with self.lock:
@@ -161,7 +162,7 @@ class Expansion:
             self.gate.open()
 
     async def _read(self, strand: Strand, piece: Piece, result: Any) -> None:
-        """Take in the work that a result asks for, which may be without an end: some at a time, while there is room."""
+        """Add the work that a result asks for. It may be endless: it is read in portions, while there is room."""
         asked = _Asked(self.node.key, self.node.more, result, strand.rt.now)
         role = "key" if self.node.more is None else "more"
         try:
@@ -174,7 +175,7 @@ class Expansion:
             raise
 
     def _took(self, piece: Piece, found: Found) -> bool:
-        """Hand this work to the workers that wait. False: there is no room for more."""
+        """Give this work to the workers that wait. Returns False if there is no room for more."""
         with self.lock:
             before = len(self.waiting)
             for key, item in found:
@@ -196,7 +197,7 @@ class Expansion:
 
 
 class _Asked:
-    """The work that a result asks for, read where users' functions are called: some of it with each call."""
+    """The work that a result asks for. It is read where users' functions are called, a portion with each call."""
 
     def __init__(self, key: Key, more: Callable[[Any], Any] | None, result: Any, now: Callable[[], float]) -> None:
         self.key = key
@@ -204,12 +205,12 @@ class _Asked:
         self.result = result
         self.now = now
         self.iterator: Iterator[Any] | None = None  # before the first call
-        self.over = False  # whether all is read
-        self.left = False  # the rest is not read
+        self.over = False  # all is read
+        self.left = False  # the rest will not be read
         self.__name__ = "the result itself" if more is None else getattr(more, "__name__", type(more).__name__)
 
     def __call__(self) -> Found:
-        """The next pieces; none where it is left, and a generator runs its clean-up."""
+        """The next pieces. If the rest is not wanted: none, and a generator runs its clean-up."""
         read = cast("Any", self.iterator)
         if self.left and isinstance(read, Generator):
             cast("Generator[Any]", read).close()
@@ -236,6 +237,6 @@ class _Asked:
         return iter(found)
 
     def leave(self) -> bool:
-        """The rest is not read. True: it is a generator, and has to be closed."""
+        """The rest will not be read. Returns True for a generator that has to be closed."""
         self.left = True
         return not self.over and isinstance(self.iterator, Generator)

@@ -1,4 +1,4 @@
-"""Which frame answers for an interruption: that of a limit which is over, or that of a race which is decided."""
+"""Finds the frame that an interruption belongs to: that of a timeout that has expired, or of a race that is decided."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rio_chain.results._task_record import close
 
 
 def lose(frames: list[Frame], level: int) -> Any:
-    """The race at this level needs the call in the strand no more: drop the frames inside of it."""
+    """The race at this level no longer needs the call in the strand: drop the frames inside of it."""
     while len(frames) > level + 1:
         frames.pop().drop()
     return RACE_LOST
 
 
 def is_lost(strand: Strand) -> bool:
-    """Whether a race needs what runs in this strand no more, and has interrupted it."""
+    """Whether a race no longer needs what runs in this strand, and has interrupted it."""
     race = strand.in_race
     while race is not None and not race.lost:
         race = race.outer
@@ -25,7 +25,7 @@ def is_lost(strand: Strand) -> bool:
 
 
 def _outermost_lost(strand: Strand, frames: list[Frame]) -> int | None:
-    """Which frame is of a race that has interrupted the strand; -1: one around the walk."""
+    """The index of the frame of the race that has interrupted the strand; -1: the race is around the walk."""
     around = strand.in_race
     while around is not None:
         if around.lost and id(around) not in map(id, frames):
@@ -35,9 +35,9 @@ def _outermost_lost(strand: Strand, frames: list[Frame]) -> int | None:
 
 
 def expire(strand: Strand, frames: list[Frame], now: float) -> Any:
-    """A limit is over, a race decided, or the run stopped: drop the frames inside the OUTERMOST one.
+    """A timeout has expired, a race is decided, or the run was stopped: drop the frames inside the OUTERMOST one.
 
-    Gives its error; ``RACE_LOST``: another call of that race has won.
+    Returns its error, or ``RACE_LOST`` if another call of that race has won.
     """
     run = strand.run
     if not strand.root and now >= strand.parent_deadline:
@@ -55,10 +55,10 @@ def expire(strand: Strand, frames: list[Frame], now: float) -> Any:
         return lose(frames, lost)
     if over is None:
         if not strand.root:
-            raise OuterExpired  # the interruption was not ours: the run was stopped, or a limit around us was over
+            raise OuterExpired  # the interruption was for a strand around us: a stopped run, or a timeout there
         if not frames:
             return run.overdue()
-        over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer that fired a moment early
+        over = min(range(len(frames)), key=lambda k: frames[k].until)  # a timer fired a moment early
     frame = frames[over]
     while len(frames) > over:
         frames.pop().drop()

@@ -1,4 +1,4 @@
-"""Branches that run together on the same input: all of them, all whatever comes, or any ``need`` of them."""
+"""Branches that run together on the same input. All must succeed, or all are settled, or ``need`` of them suffice."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close
 
 RunBranch = Callable[[Branch, LateAnswers | None, Callable[[Any], bool]], Awaitable[Any]]
-"""Runs a branch on a strand of its own: its value, or ``Failed``. It asks whether that decides the whole."""
+"""Runs a branch on a strand of its own. Returns its value or ``Failed``; the function says if that ends the race."""
 
 
 async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
-    """Run the branches of a FAN together. The first failure stops the rest; ``settle`` waits for all."""
+    """Run the branches of a FAN together. The first failure stops the others; ``settle`` waits for all."""
     _, branches, keys, settle, need, _ = op
     budget = budget_of(strand, frames) if frames else strand.budget
     run = partial(_run, strand, Race(strand.contender, len(branches)), budget, part, value)
@@ -35,7 +35,7 @@ async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Fra
     if settle:
         results = await strand.rt.race([partial(run, branch, None, no_winner) for branch in branches], no_winner)
         return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
-    failures: list[Failed] = []  # in the order in which they came; a loser's clean-up may fail as well
+    failures: list[Failed] = []  # in the order in which they came; the clean-up of a loser may fail as well
 
     def failed(got: Any) -> bool:
         if type(got) is Failed:
@@ -74,7 +74,7 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
         if decides(got):
             race.decided = True
     except RaceOver:
-        if not race.decided:  # one around it is over
+        if not race.decided:  # a race around this one is over
             raise
         return STOPPED
     except BaseException:
@@ -86,7 +86,7 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
 
 
 async def _lost(strand: Strand, branch: Branch, got: Any, failure: Failed) -> None:
-    """What a branch came to is handed on to nobody, as another one has failed."""
+    """The result of this branch is not used, as another branch has failed."""
     if got is STOPPED:
         close(strand.run.log, branch.low, branch.high, failure.error, sibling=True)
     elif type(got) is Failed and got is not failure and not branch.shared:
@@ -130,7 +130,7 @@ async def first_successes(strand: Strand, op: FanOutOp, need: int, run: RunBranc
 
 
 class _FirstSuccesses:
-    """Who has come through, and who has not."""
+    """The branches that have succeeded, and those that have failed."""
 
     def __init__(self, strand: Strand, branches: tuple[Branch, ...], need: int) -> None:
         self.strand = strand
@@ -141,12 +141,12 @@ class _FirstSuccesses:
         self.late: list[Any] = []
 
     async def branch(self, number: int, run: RunBranch) -> None:
-        """One of the works."""
+        """Run one branch."""
         branch = self.branches[number]
         await run(branch, _LateOfBranch(self, branch), partial(self._ended, number))
 
     def _ended(self, number: int, got: Any) -> bool:
-        """A branch has ended. Whether that decides it."""
+        """A branch has ended. Returns whether that decides the fan-out."""
         if type(got) is Failed:
             branch = self.branches[number]
             self.failures.append(got)
@@ -158,25 +158,25 @@ class _FirstSuccesses:
         return self.is_over(None)
 
     def is_over(self, _: object) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Whether no further branch has to be waited for."""
         return len(self.came) >= self.need or len(self.failures) > len(self.branches) - self.need
 
     def won(self) -> list[tuple[int, Any]]:
-        """The values that are handed on, by their branches and in the order of these; none when it has failed."""
+        """The values of the fan-out with the numbers of their branches, in that order; none when it has failed."""
         return sorted(self.came[: self.need], key=itemgetter(0)) if len(self.came) >= self.need else []
 
     def unwanted(self, kept: list[Any]) -> list[Any]:
-        """The answers that may be closed: nobody gets them, and nobody else holds them."""
+        """The answers that may be closed: they are not used, and no cache or other call holds them."""
         came = [value for number, value in self.came if not self.branches[number].shared]
         return [value for value in (*self.late, *came) if not any(value is one for one in kept)]
 
     def forget(self) -> None:
-        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        """Forget all answers at the end. An abandoned call, or a timer's context, may keep this object for long."""
         self.came, self.failures, self.late = [], [], []
 
 
 class _LateOfBranch(LateAnswers):
-    """Gets the answers of a branch that come when it has been stopped, or just then."""
+    """Gets the answers of a branch that come when it is being stopped, or later."""
 
     __slots__ = ("_branch", "_crossing")
 

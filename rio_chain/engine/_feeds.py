@@ -1,4 +1,4 @@
-"""Which values of a chain an ``each`` will iterate, as far as its nodes say."""
+"""Finds out which values of a chain an ``each`` will iterate, as far as the nodes show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rio_chain.engine._instructions import BRIDGED, ITERATED
 
 
 def feeds_each(after: tuple[Node, ...], feeds: int) -> int:
-    """Whether an ``each`` iterates the value before these steps. ``feeds``: whether it does so with that after them."""
+    """Whether an ``each`` iterates the value before these steps. ``feeds``: the same for the value after them."""
     others = tuple(dropwhile(lambda step: isinstance(step, Bridge), after))
     found = ITERATED * _begins_with_each(others[0]) if others else feeds
     return min(found, BRIDGED) if len(others) < len(after) else found

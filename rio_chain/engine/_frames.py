@@ -1,7 +1,7 @@
-"""Policies put to work. A *frame* is a policy that has been entered and not left; the frames of a walk form a stack.
+"""Runs the policies. A *frame* is a policy that has been entered and not left; the frames of a walk form a stack.
 
-Here stands, once for every executor, what a policy does when what it wraps has failed, answered or run out of time.
-What it decides is computed in ``policies/``.
+This module has, once for every executor, what a policy does when its inner part has failed, answered or run out of
+time. The decisions are computed in ``policies/``.
 """
 
 from __future__ import annotations
@@ -15,65 +15,64 @@ from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
-from rio_chain.engine._discarded_results import close_all, close_interrupted
-from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op, TaskOp, entering
+from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.errors import CallbackFailed, NotAccepted, TaskTimedOut
-from rio_chain.policies import Accept, Budget, Retry, Timeout, Wait
+from rio_chain.errors import CallbackFailed, TaskTimedOut
+from rio_chain.policies import Budget, Retry, Timeout, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._permit import Permit
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import GaveUp, close, new_round, record_of
+from rio_chain.results._task_record import GaveUp, close, fell_back, new_round, record_of
 
 INF = float("inf")
 Position = tuple[int, int, Any]
-"""Where a walk goes on: the instruction, how many of its layers to enter, and the input."""
+"""Where a walk goes on: the instruction, the number of its layers to enter, and the input."""
 
 
 RunPart = Callable[[Strand, Branch, Any], Awaitable[Any]]
-"""Runs a branch on a strand made for it, with that input: its value, or ``Failed``."""
+"""Runs a branch on a strand made for it, with that input. Returns its value, or ``Failed``."""
 
 
 class Fail(Exception):
-    """A failure that did not come as an exception, on its way to the frames."""
+    """A failure that was not raised by a function, on its way to the frames."""
 
     def __init__(self, error: Any) -> None:
         self.error = error
 
 
 def reported(exc: BaseException) -> Any:
-    """The error that came out as an exception."""
+    """The error inside a ``Fail``, or the exception itself."""
     return exc.error if isinstance(exc, Fail) else exc
 
 
 class NestedFail(Fail):
-    """One that is told as it is, also where a bridge was on the way: that of a Request, or of a branch."""
+    """The failure of a Request or a branch. It is reported as it is, even if a bridge gave it."""
 
 
 class LimitPassed(Exception):
-    """An answer came after its limit, or the limit was over before the call."""
+    """An answer came after its deadline, or the deadline had passed before the call."""
 
 
 RACE_LOST: Any = object()
-"""Stands for the error of a call that was interrupted because another call of its race has won."""
+"""The error of a call that was interrupted because another call of its race has won."""
 
 
 class OuterExpired(BaseException):
-    """A limit around this walk is over, so everything in it ends without a word; the walk that keeps it goes on."""
+    """An enclosing deadline passed. Unwind silently to the walk that owns it."""
 
 
 def leave_gate(leave: Callable[[], None]) -> None:
-    """Tell a user's gate that a call is given up. Its error is reported: the run ends for a reason of its own."""
+    """Leave a user's gate, as a call is given up. An error in that is reported: the run ends for another reason."""
     try:
         leave()
-    except Exception as error:  # noqa: BLE001 - a Gate may be a client of anything
+    except Exception as error:  # noqa: BLE001 - a Gate may be a client of any service
         report_unhandled(error)
 
 
 class Frame:
-    """One entered policy: where it was entered, around which tasks, and the earliest limit open in it."""
+    """One entered policy: where it was entered, around which tasks, and the earliest deadline in it."""
 
     __slots__ = (
         "alone",
@@ -91,45 +90,59 @@ class Frame:
     )  # fmt: skip
 
     races = False
-    """Whether calls of what it wraps may run at once: it is a ``RaceFrame``."""
+    """Whether calls of the inner part may run at once: then the frame is a ``RaceFrame``."""
 
     @property
     def lost(self) -> bool:
-        """Whether it is of a race that needs the call in this strand no more, and has interrupted it."""
+        """Whether it is the frame of a race that has interrupted the call in this strand, as it is not needed."""
         return False
 
     @property
     def decided(self) -> bool:
-        """Whether it is of a race that needs no further answer."""
+        """Whether it is the frame of a race that needs no further answer."""
         return False
 
-    def __init__(self, layer: Layer, place: Position, low: int, high: int, *, alone: bool) -> None:
+    def __init__(  # noqa: PLR0917 - one is made for each policy of a run
+        self,
+        layer: Layer,
+        place: Position,
+        low: int,
+        high: int,
+        alone: bool,  # noqa: FBT001
+        entered: float,
+        deadline: float,
+    ) -> None:
         self.layer = layer
-        self.place = place  # where what it wraps begins
-        self.alone = alone  # nobody else may hold the answers of what it wraps
+        self.place = place  # where the inner part begins
+        self.alone = alone  # no cache or other call may hold the answers of the inner part
         self.low = low
         self.high = high
-        self.until = self.deadline = INF
+        self.entered = entered
+        self.until = INF
+        self.deadline = deadline
+        if type(layer) is Timeout:
+            self.until = until = entered + layer.seconds
+            if until < deadline:
+                self.deadline = until
         self.retries = 0
         self.delays: list[float] = []  # the waits between its attempts
-        self.entered = 0.0
-        self.permit: Permit | None = None  # what a policy with a state of its own gave when it let us in
-        self.extra: Permit | None = None  # what the budget gave for the retry that runs
+        self.permit: Permit | None = None  # from a policy with a state of its own, when it let this run in
+        self.extra: Permit | None = None  # from the budget, for the retry that runs
 
     def over(self, now: float, value: Any) -> bool:
-        """As ``RaceFrame.over``; others never get this."""
+        """As ``RaceFrame.over``; other frames never get this call."""
         raise NotImplementedError
 
     async def answered(self, frames: list[Frame], value: Any) -> Position:
-        """As ``RaceFrame.answered``; others never get this."""
+        """As ``RaceFrame.answered``; other frames never get this call."""
         raise NotImplementedError
 
     async def failed(self, frames: list[Frame], error: Any) -> tuple[Position | None, Any]:
-        """As ``RaceFrame.failed``; others never get this."""
+        """As ``RaceFrame.failed``; other frames never get this call."""
         raise NotImplementedError
 
     def drop(self) -> None:
-        """It is left without an answer and without a failure that speaks of what it wraps."""
+        """Leave the frame without an answer, and without a failure of the inner part."""
         self.returned()
         if self.permit is not None:
             permit, self.permit = self.permit, None
@@ -142,102 +155,51 @@ class Frame:
             extra.dropped()
 
     def name(self, plan: Plan) -> str:
-        """The task, or the part of the chain, that it is around."""
+        """The name of the task, or of the part of the chain, that the policy is around."""
         first, last = plan.tasks[self.low].name, plan.tasks[self.high - 1].name
         if self.high - self.low == 1:
             return first
         return plan.title if self.high - self.low == len(plan.tasks) else f"{first} .. {last}"
 
     def expired(self, plan: Plan) -> Exception:
-        """The error it gives when its limit is over. Only a timeout has one."""
+        """The error when its time has run out. Only a timeout has one."""
         return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
 
 
 def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
     """Enter the layers of a TASK or ENTER, the outermost first, all at the instant ``entered``."""
-    _, depth, _ = place
-    layers = TaskOp.of(op).layers if op[0] == TASK else entering(op).layers
-    for k in reversed(range(len(layers) if depth == FULL else depth)):
-        push(frames, parent_deadline, entered, op, (place[0], k, place[2]))
-
-
-def push(frames: list[Frame], parent_deadline: float, entered: float, op: Op, inside: Position) -> Frame:
-    """Enter one layer; ``inside`` is the place where what it wraps begins."""
+    pc, depth, value = place
     if op[0] == TASK:
-        task = TaskOp.of(op)
-        layer = task.layers[inside[1]]
-        frame = Frame(layer, inside, task.task, task.task + 1, alone=True)
+        layers, low = op[5], op[3]
+        high, shared = low + 1, len(layers)
     else:
-        scope = entering(op)
-        layer = scope.layers[inside[1]]
-        frame = Frame(layer, inside, scope.low, scope.high, alone=inside[1] <= scope.alone)
-    frame.entered = entered
-    frame.deadline = frames[-1].deadline if frames else parent_deadline
-    if type(layer) is Timeout:
-        frame.until = entered + layer.seconds
-        frame.deadline = min(frame.deadline, frame.until)
-    frames.append(frame)
-    return frame
+        _, layers, low, high, _, _, shared = op
+    deadline = frames[-1].deadline if frames else parent_deadline
+    for k in range((len(layers) if depth == FULL else depth) - 1, -1, -1):
+        frame = Frame(layers[k], (pc, k, value), low, high, k <= shared, entered, deadline)
+        deadline = frame.deadline
+        frames.append(frame)
 
 
-async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> None:
-    """Leave the frames of the instruction ``pc`` with a value, the innermost first; one of them may not accept it."""
-    low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
-    while frames and frames[-1].place[0] == pc:
-        frame = frames[-1]
-        layer = frame.layer
-        accept = layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None
-        if accept is not None:
-            strand.deadline = frame.deadline  # of the limits inside of it, which were kept, none holds any longer
-            strand.slot.arm(frame.deadline)
-            await _accepted(strand, frame, accept, value)
-            if strand.rt.now() >= frame.deadline:  # where it was asked in place, nothing interrupted it
-                raise LimitPassed
-        frames.pop()
-        frame.returned()
-        if frame.permit is not None:
-            frame.permit.succeeded(value)
-    if high - low == 1 and not _alone(frames):
-        strand.run.given_up(low, high)
-
-
-def _alone(frames: list[Frame]) -> bool:
-    """Whether the innermost policy is around one task alone: how that ends is then not said yet."""
+def around_one_task(frames: list[Frame]) -> bool:
+    """Whether the innermost policy is around one task alone. Then the end of that task is not reported yet."""
     return bool(frames) and frames[-1].high - frames[-1].low == 1
 
 
-async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
-    error: Exception = NotAccepted(frame.name(strand.run.plan), value)
-    try:
-        if await predicate_holds(strand, "accept", accept, value):
-            return
-    except CallbackFailed as exc:
-        error = exc
-        if frame.alone:
-            await close_all(strand, (value,))
-    except BaseException:
-        if frame.alone:
-            close_interrupted(strand, value)
-        raise
-    if frame.high - frame.low == 1:
-        record_of(strand.run.log, frame.low).failed(error)
-    raise Fail(error)
-
-
 async def unwind(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
-    """The error goes up through the frames until one takes it. Says where to go on; None: the walk has failed."""
+    """Pass the error up through the frames until one handles it. Returns where to go on, or None if the walk failed."""
     try:
         return await _taken(strand, frames, problem)
     except BaseException:
         if frames and (frames[-1].alone or frames[-1].races):
-            give_up_refused(strand, problem.error)  # another error takes its place
+            give_up_refused(strand, problem.error)  # another error replaces it
         raise
 
 
 async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Position | None:
     error = problem.error
     if frames and error is not RACE_LOST:
-        await _sleep(strand, frames[-1], 0)  # a cancellation that the body answered with an error is heard here
+        await _sleep(strand, frames[-1], 0)  # raises a cancellation which the body has answered with an error
     while frames:
         frame = frames[-1]
         if frame.races:
@@ -245,27 +207,28 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
             return place or await _taken(strand, frames, problem)  # with the error of the race
         layer = frame.layer
         frame.returned()
-        if not _alone(frames):
+        if not around_one_task(frames):
             strand.run.given_up(frame.low, frame.high)
         if type(layer) is Retry and await _begins_again(strand, frames, layer, error):
             return frame.place
         if type(layer) is Fallback and await _caught(strand, layer, error):
             frames.pop()
             close(strand.run.log, frame.low, frame.high, error)
-            if not _alone(frames):
+            fell_back(strand.run.log, frame.low, frame.high, layer.number)
+            if not around_one_task(frames):
                 strand.run.given_up(frame.low, frame.high)
             if frame.alone and not layer.error:
                 await close_refused(strand, error)
             return layer.handler, FULL, layer.given(error, frame.place[2])
         permit, frame.permit = frame.permit, None
         if permit is not None:
-            permit.failed(error)  # what a user's one raises is an error of this frame, so it is not left before
+            permit.failed(error)  # an error of a user's permit is an error of this frame, so it is not left before
         frames.pop()
     return None
 
 
 async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
-    """Whether the retry makes another attempt, whose time has then come. Why not is recorded."""
+    """Whether the retry makes another attempt. It is due when this returns. If not, the reason is recorded."""
     frame, log = frames[-1], strand.run.log
     reason = await _not_wanted(strand, layer, frame, error)
     if reason is None:
@@ -275,7 +238,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         frame.retries += 1
         new_round(log, frame.low, frame.high)
         if frame.high - frame.low == 1:
-            record_of(log, frame.low).status = "running"  # a limit that has passed by now ends the task
+            record_of(log, frame.low).status = "running"  # a timeout that has expired meanwhile ends the task
         return True
     for index in range(frame.low, frame.high):
         if log[index] is not None:
@@ -285,7 +248,7 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
 
 
 async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> GaveUp | None:
-    """Wait as the backoff says, then ask the budget around. Why there is no new attempt after that; None: there is."""
+    """Wait as the backoff says, then ask the budget. Returns why there is no new attempt, or None if there is one."""
     frame, budget = frames[-1], budget_of(strand, frames)
     if budget is not None:
         first_over(frames, budget)
@@ -296,15 +259,15 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
     alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
     status = None if alone is None else alone.status
     if alone is not None:
-        alone.status = "running"  # a task that rests is not over
+        alone.status = "running"  # a task that waits for its retry has not ended
     if frame.alone and budget is None:
         await close_refused(strand, error)
     await _sleep(strand, frame, delay)
     if budget is None:
         return None
-    frame.extra = budget.extra()  # not before: a retry that rests must not deny others theirs
+    frame.extra = budget.extra()  # not before the wait: a retry that waits must not use up the budget of others
     if frame.extra is not None:
-        if frame.alone:  # not before: where the budget denies the retry, the refused answer is the user's
+        if frame.alone:  # not before this: if the budget denies the retry, the user gets the refused answer
             await close_refused(strand, error)
         return None
     if alone is not None:
@@ -316,7 +279,7 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
 
 
 def first_over(frames: Sequence[Frame], budget: Budget) -> None:
-    """The first attempt under this budget is over: what follows is extra, or extras would earn extras."""
+    """The first attempt under this budget is over. Later attempts are extra, and extra attempts must not add to it."""
     for around in frames:
         if around.layer is budget and around.permit is not None:
             around.permit.dropped()
@@ -324,7 +287,7 @@ def first_over(frames: Sequence[Frame], budget: Budget) -> None:
 
 
 def budget_of(strand: Strand, frames: Sequence[Frame]) -> Budget | None:
-    """The innermost budget that retries and hedges here have to ask."""
+    """The innermost budget, which retries and hedges here have to ask."""
     return next((f.layer for f in reversed(frames) if isinstance(f.layer, Budget)), strand.budget)
 
 
@@ -334,13 +297,13 @@ async def _caught(strand: Strand, layer: Fallback, error: Any) -> bool:
 
 
 def drop(frames: list[Frame]) -> None:
-    """Leave all frames because the walk itself ends; the innermost first."""
+    """Leave all frames, the innermost first, because the walk itself ends."""
     while frames:
         frames.pop().drop()
 
 
 async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) -> GaveUp | None:
-    """Why there is no retry after this error; None: there may be one."""
+    """The reason why there is no retry after this error. None if a retry is possible."""
     if not layer.left(frame.retries):
         return "exhausted"
     matches = layer.matches(error)
@@ -350,13 +313,14 @@ async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) ->
 
 
 async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
-    """Seconds to wait before the next attempt. What users gave to tell it, is called as their functions are."""
+    """Seconds to wait before the next attempt. Functions of the user are called as such, by ``ask``."""
     if not RETRIES_WAIT.get():
         return 0.0
-    told = {} if layer.retry_after is None else {"told": await ask(strand, "retry_after", layer.retry_after, error)}
+    asks = layer.retry_after
+    asked = {} if asks is None else {"retry_after": await ask(strand, "retry_after", asks, error)}
     delays = frame.delays
     elapsed, idle, last = strand.rt.now() - frame.entered, sum(delays), delays[-1] if delays else None
-    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **told)
+    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **asked)
     if isinstance(layer.waits(error), Wait):
         return float(await ask(strand, "backoff", delay))
     return delay()
@@ -369,7 +333,7 @@ async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
 
 
 async def predicate_holds(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
-    """Ask a user's predicate. What it gives may refuse to be true or false: that is its error, too."""
+    """Ask a user's predicate. If its answer raises in ``bool()``, that is an error of the predicate, too."""
     said: bool = await ask(strand, role, fn, *args, truth=True)
     return said
 
@@ -379,16 +343,16 @@ def _truth(fn: Callable[..., Any], *args: Any) -> bool:
 
 
 async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool = False) -> Any:
-    """Call a user's predicate or hook. An error in it names it and is never retried."""
+    """Call a user's predicate or hook. Its error becomes a ``CallbackFailed``, which names it and is never retried."""
     called = partial(_truth, fn) if truth else fn
     if strand.rt.places:
         try:
             return called(*args)
-        except Exception as exc:  # noqa: BLE001 - any error of a callback is told as its own
+        except Exception as exc:  # noqa: BLE001 - any error of a callback becomes a `CallbackFailed`
             error: BaseException = exc
     else:
         got = await call_blocking(strand, called, args)
-        if not isinstance(got, Raised):  # a call that was refused is no answer either
+        if not isinstance(got, Raised):  # `Raised` is also the value of a call that was refused
             return got
         error = got.error
         if not isinstance(error, Exception):

@@ -1,7 +1,7 @@
 """Several calls on the same input, of which one wins: hedged replicas, and races of chains.
 
-One call runs in the strand that asked (``RaceFrame``), the others as strands beside it. Each has a log of its own and
-has its answer looked at by the chooser. When all is over the logs become one.
+One call runs in the strand that entered the race (``RaceFrame``), the others in strands beside it. Each call has a log
+of its own, and the chooser checks its answer. At the end the logs are merged into one.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _FIRST = First()
 
 
 class HedgeRace:
-    """One such race: which calls may start, what has come, and what the chooser says to that.
+    """One such race: which calls may start, which answers have come, and what the chooser decides.
 
-    It begins when its first call runs already, in the strand of its frame.
+    When it begins, its first call is already running, in the strand of its frame.
     """
 
     def __init__(self, frame: RaceFrame) -> None:
@@ -51,9 +51,9 @@ class HedgeRace:
         self.branches = op.branches
         self.replica = op.replica
         self.hedge = op.hedge  # whether its calls are replicas of one, and not chains of their own
-        self.judges = op.replica.pick != _FIRST  # the chooser looks at the answers
+        self.judges = op.replica.pick != _FIRST  # whether the chooser has to check the answers
         self.budget = budget_of(parent, frame.frames) if op.hedge else None
-        self.around = frame.contender  # the strand's may be that of a race inside of it by now
+        self.around = frame.contender  # not the strand's: that may belong to a race inside this one by now
         self.race = Race(self.around, op.replica.count)
         self.permits, self.rounds = parent.permits, frame.rounds + retries_in(frame.frames)
         self.log = HedgeLog(frame)
@@ -61,32 +61,32 @@ class HedgeRace:
         self.sides = SideStrands(self.rt, self._lock, self.is_over, self._tell_strand)
         self.started = self.running = 1
         self.denied = self.ended = 0
-        self.cut = False  # one has failed as any further call would
+        self.cut = False  # a call has failed in a way in which any further call would fail as well
         self.decision = Decision(missing=op.replica.pick.least)
         self._hopeless = False
         self.arrived: list[Arrival] = []
         self.errors: dict[int, Any] = {}
         self.took: dict[int, float] = {}
-        self.late: list[Any] = frame.later or []  # answers that nobody needs
-        self.kept: dict[int, list[Any]] = {}  # what each has found for tasks further down
-        self.pinned: dict[int, tuple[Pinned, ...]] = {}  # what each has for an `each` after the race
+        self.late: list[Any] = frame.later or []  # answers that are not needed
+        self.kept: dict[int, list[Any]] = {}  # the values that each call has kept for later tasks
+        self.pinned: dict[int, tuple[Pinned, ...]] = {}  # the values of each call for an `each` after the race
         self.broken: Exception | None = None
         self._next = 1  # the call that may start next
-        self._at = frame.at  # when, if nothing happens before
+        self._at = frame.at  # when it starts, if nothing happens before
         least = op.replica.pick.least
-        self._allowed = op.replica.starts(started=0, running=0, missing=least) - 1  # so many need not wait
-        self.in_place: Contender | None = Contender(self.race)  # the call in the strand
+        self._allowed = op.replica.starts(started=0, running=0, missing=least) - 1  # calls that need not wait
+        self.in_place: Contender | None = Contender(self.race)  # the call that runs in the strand of the frame
         self.lost = False  # it was interrupted
-        self._dropped: Contender | None = None  # it was left without an answer
+        self._dropped: Contender | None = None  # the call in the strand, if it was left without an answer
         self._began = frame.entered
         self._extra: Permit | None = None
-        self._over = False  # the strand was told, or need not be
+        self._over = False  # the strand was notified, or need not be
         self._waiter: Waiter | None = None
         self._timer: Timer | None = None
-        self._judges = 0  # strands in which the chooser was asked because of the time
+        self._judges = 0  # minus the number of strands in which the chooser was asked because of the time
 
     def branch(self, number: int) -> Branch:
-        """What this call runs."""
+        """The branch that this call runs."""
         return self.branches[number % len(self.branches)]
 
     # --- when calls begin ----------------------------------------------------------------------------------------
@@ -129,13 +129,13 @@ class HedgeRace:
         self.start_due(now)
 
     async def _judge(self, number: int) -> None:
-        """Decide again, whether or not anything has come. In a strand, as a chooser calls the user's code."""
+        """Ask the chooser again, even if no answer has come. In a strand, as a chooser calls the user's code."""
         self._decide(self.rt.now())
         self.start_due(self.rt.now())
         self.sides.ended(number)
 
     def _due(self, now: float) -> int | None:
-        """The number of a call that begins now."""
+        """The number of a call that begins now, or None."""
         if self._next >= self.replica.count:
             return None
         with self._lock:
@@ -175,14 +175,14 @@ class HedgeRace:
             if self.is_over():
                 self.unneeded(number, value)
                 return
-            # an answer that came because the calls before it are late took at least as long as they do
+            # an answer that came because the calls before it are slow took at least as long as they do
             began, ended = times
             self.took[number] = ended - (began if self.errors else self.frame.entered)
             self.arrived.append(Arrival(number, value, mark, self.rt.now()))
             self._ended()
 
     def failed(self, number: int, error: Any) -> None:
-        """This call has failed, or its answer may not win."""
+        """This call has failed, or its answer was refused."""
         with self._lock:
             drop_frames(error)
             self.errors[number] = error
@@ -209,7 +209,7 @@ class HedgeRace:
         contender.ended()
 
     def lost_in_place(self) -> None:
-        """It was interrupted, as the race is over."""
+        """The call in the strand was interrupted, as the race is over."""
         contender = self._out_of_place()
         self._take_log()
         contender.ended()
@@ -220,7 +220,7 @@ class HedgeRace:
         self.kept[number] = parent.kept.copy() if parent.kept else parent.kept
 
     def _out_of_place(self) -> Contender:
-        """The call in the strand is over, and interrupts nothing any more."""
+        """The call in the strand is over; from now on the race interrupts the strand no more."""
         frame, parent = self.frame, self.parent
         with self._lock:
             contender, self.in_place = self.in_place or Contender(self.race), None
@@ -236,7 +236,7 @@ class HedgeRace:
         return contender
 
     def next_in_place(self, now: float) -> int | None:
-        """The call that begins now in the strand; None: there is none, and the strand waits for the others."""
+        """The number of the call that begins now in the strand. None if the strand waits for the other calls."""
         while (number := self._due(now)) is not None:
             if self.budget is not None:
                 self._extra = self.budget.extra()
@@ -256,7 +256,7 @@ class HedgeRace:
         return number
 
     def _tell_strand(self) -> None:
-        """The race is over without the call in the strand. On any thread."""
+        """The race is over without the call in the strand: interrupt it, or wake the strand. On any thread."""
         with self._lock:
             self.race.decided = self._over = True
             if self.in_place is not None:
@@ -268,17 +268,17 @@ class HedgeRace:
     # --- the decision --------------------------------------------------------------------------------------------
 
     def is_over(self) -> bool:
-        """Whether it is decided, or there is nothing more to come."""
+        """Whether the race is decided, or no further answer can come."""
         with self._lock:
             if self.cut and not self.running:
                 return True
-            if self._hopeless and (self.arrived or self.errors):  # else there is nothing to fail with
+            if self._hopeless and (self.arrived or self.errors):  # else there is no error to fail with
                 return True
             decided = self.decision.winner is not None or self.broken is not None
             return decided or self.ended == self.replica.count
 
     def _ended(self, *, failed: bool = False, denied: bool = False) -> None:
-        """A call has ended, or was not allowed to start. Decide what follows from it."""
+        """A call has ended, or was not allowed to start. Decide how the race goes on."""
         with self._lock:
             self.ended += 1
             self.denied += denied
@@ -294,7 +294,7 @@ class HedgeRace:
                 more = self.replica.starts(
                     started=self._next, running=self.running, missing=decision.missing, failed=failed
                 )
-            except Exception as exc:  # noqa: BLE001 - it compares the user's values, or is the user's own
+            except Exception as exc:  # noqa: BLE001 - a chooser compares the user's values, or is the user's own
                 self.broken = CallbackFailed("pick", repr(self.replica.pick), exc)
                 self.race.decided = True
                 drop_frames(self.broken)
@@ -309,7 +309,7 @@ class HedgeRace:
     # --- the end -------------------------------------------------------------------------------------------------
 
     async def result(self) -> Any:
-        """Wait until it is over. Gives the answer that has won, or raises ``Fail``."""
+        """Wait until the race is over. Returns the answer that has won, or raises ``Fail``."""
         while True:
             with self._lock:
                 if self._over or self.is_over():
@@ -331,7 +331,7 @@ class HedgeRace:
             self.log.close(self, error)
             self._forget()
             raise Fail(error)
-        for place in self.branch(winner).keeps:  # a branch beside the race may keep others
+        for place in self.branch(winner).keeps:  # a branch beside the race may keep other values
             self.parent.kept[place] = self.kept[winner][place]
         if isinstance(self.replica.after, Quantile):
             self.replica.after.add(self.took[winner])
@@ -339,7 +339,7 @@ class HedgeRace:
         return won
 
     def drop(self) -> None:
-        """It is left without an answer: its calls are stopped."""
+        """Leave the race without an answer: its calls are stopped."""
         with self._lock:
             self.race.decided = True
             running = self.in_place is not None
@@ -348,14 +348,14 @@ class HedgeRace:
         self._stop()
 
     async def gone(self) -> None:
-        """After ``drop``: wait for all calls. Raises what interrupts this, after that; errors of calls have no say."""
+        """After ``drop``: wait for all calls, then raise any interruption. Errors of the calls are ignored."""
         try:
             await self.sides.end()
         finally:
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Nobody gets an answer. Races inside of it were cleaned up before: what they owe and have logged is there."""
+        """No answer is used. Races inside this one were cleaned up before, so their permits and logs are here."""
         dropped, self._dropped = self._dropped, None
         if dropped is not None:
             self._take_log()
@@ -374,7 +374,7 @@ class HedgeRace:
         self.sides.stop()
 
     def unneeded(self, number: int, value: Any) -> None:
-        """An answer that nobody here needs; it is closed in the end, unless somebody else may hold it."""
+        """An answer that this race does not need. It is closed at the end, unless a cache or other call may hold it."""
         if not self.branch(number).shared:
             self.late.append(value)
 
@@ -387,13 +387,13 @@ class HedgeRace:
         return next((one.value for one in self.arrived if one.index == winner), None)
 
     def closed_late(self, number: int, value: Any) -> None:
-        """An answer came when its call had been given up, maybe long after the race."""
-        won = id(self._won())  # read first: once that is forgotten, its id is known
+        """An answer came after its call had been given up, maybe long after the race."""
+        won = id(self._won())  # read first: when the answer is forgotten, `frame.given` has its id
         if not self.branch(number).shared and id(value) != (self.frame.given or won):
             close_here([value])
 
     def _forget(self) -> None:
-        """All is over. A call that was abandoned, or the context of one in a timer, may keep this for long."""
+        """Forget all answers at the end. An abandoned call, or a timer's context, may keep this object for long."""
         self.frame.forget(id(self._won()))
         self.arrived, self.errors, self.late, self.kept, self.pinned = [], {}, [], {}, {}
         self.sides.forget()

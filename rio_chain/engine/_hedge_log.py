@@ -1,4 +1,4 @@
-"""What the calls of a hedge or race have logged. Each has a log of its own; when all is over they become one."""
+"""The logs of the calls of a hedge or race. Each call has a log of its own; at the end they are merged into one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HedgeLog:
-    """The logs of one race. A call in the strand writes into the log of the run, from where it is taken at its end."""
+    """The logs of one race. A call in the strand writes into the run's log; its entries are taken out at its end."""
 
     def __init__(self, frame: RaceFrame) -> None:
         self.frame = frame
@@ -22,7 +22,7 @@ class HedgeLog:
         self.merged = False
 
     def take(self, number: int) -> None:
-        """The call in the strand is over."""
+        """The call in the strand is over: take its entries out of the run's log."""
         run, op = self.frame.strand.run, self.frame.op
         log = run.log
         own: Log = [None] * len(log)
@@ -36,11 +36,11 @@ class HedgeLog:
         report_hedge_denied(run, race.branch(number).low, race.rounds + 1, number, race.budget)
 
     def merge(self, race: HedgeRace) -> None:
-        """Make one log of those of all calls. The winner's says how it ended; else that of one that failed."""
+        """Merge the logs of all calls. The winner's log says how a task ended; else the log of a call that failed."""
         self.merged = True
         frame, branches = self.frame, race.branches
         if isinstance(frame.outer, type(frame)):
-            frame.outer.quick = False  # what is written here of calls made at once, is for that race to say
+            frame.outer.quick = False  # the race around has to report the calls that were made at once
         run, op = frame.strand.run, frame.op
         if frame.saved is not None:
             run.log[op.low : op.high] = frame.saved
@@ -65,15 +65,15 @@ class HedgeLog:
             report_hedges(run, calls, race.rounds + 1, winner)
 
     def _speaker(self, race: HedgeRace) -> int | None:
-        """The call whose log says how it ended; None: nobody's, as it was interrupted."""
+        """The call whose log says how the tasks ended. None if no log does, because the race was interrupted."""
         if race.decision.winner is not None or not race.is_over():
             return race.decision.winner
         return min(race.errors, default=race.arrived[0].index if race.arrived else None)
 
     def close(self, race: HedgeRace, error: Any) -> None:
-        """Nobody has won: those that still ran were stopped, and an answer of one task alone was not accepted.
+        """No call has won: calls that still ran were stopped, and an answer of a single task was not accepted.
 
-        Where one has failed, its log says how it ended: its task may have succeeded, and a bridge after it not.
+        If a call has failed, its log says how it ended: its task may have succeeded, and a bridge after it failed.
         """
         log = self.frame.strand.run.log
         for branch in race.branches:
@@ -86,7 +86,7 @@ class HedgeLog:
                     entry.failed(error)
 
     def error(self, race: HedgeRace) -> Any:
-        """The error of a race that nobody has won: that of the call that began first."""
+        """The error of a race without a winner: that of the call that began first."""
         if race.broken is not None:
             return race.broken
         if race.errors:
@@ -94,10 +94,10 @@ class HedgeLog:
         return NotAccepted(race.parent.run.plan.tasks[race.branches[0].low].name, race.arrived[0].value)
 
     def forget(self) -> None:
-        """All is over."""
+        """Forget the logs at the end."""
         self.own = {}
 
 
 def _is_blank(found: Any) -> bool:
-    """Whether nothing was noted of a task; a run that is observed has records from the start."""
+    """Whether nothing was noted of a task. An observed run has records from the start."""
     return isinstance(found, TaskRecord) and found.status is None and not found.calls

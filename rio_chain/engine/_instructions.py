@@ -1,8 +1,8 @@
-"""The instructions of a program, and what they are made of.
+"""The instructions of a program, and their parts.
 
-An instruction is a tuple with its opcode first. TASK and BRIDGE are plain tuples: the interpreter unpacks them at every
-step, and that takes three times as long with a NamedTuple. Off that path they are read as ``TaskOp.of(op)``. All others
-are NamedTuples.
+An instruction is a tuple that begins with its opcode. TASK and BRIDGE are plain tuples: the interpreter unpacks them at
+every step, and that takes three times as long with a NamedTuple. Elsewhere they are read as ``TaskOp.of(op)``. All
+others are NamedTuples.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from typing import Any, NamedTuple, Self, cast
 from attrs import frozen
 
 from rio_chain._core.source_text import name_of
-from rio_chain.chain._plan import PlannedBridge
+from rio_chain.chain._plan import Node, PlannedBridge
 from rio_chain.policies import Policy, Replica
+from rio_chain.policies._batch import Batch
 
 INF = float("inf")
 FULL = -1  # the depth that enters all layers
 
 # opcodes
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
-KEEP, USE, CHOOSE, EACH, EXPAND, RACED, PIECE = range(11, 18)
+KEEP, USE, CHOOSE, EACH, EXPAND, RACED, BATCH, PIECE = range(11, 19)
 # routes: how a function is called
-PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, something is reserved first
-PIN = 5  # CALL, for what is no task: a thread is reserved there as well, also on the loops
-# what becomes of a value: an ``each`` iterates what bridges make of it, or itself
+PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, a thread or process is reserved first
+PIN = 5  # as CALL, for a function that is not a task: on the loops, too, a thread is reserved
+# how a value is used: an ``each`` iterates what bridges make of it, or the value itself
 BRIDGED, ITERATED = 1, 2
 
 LEARNED = object()
-"""Stands for a delay that a ``Quantile`` gives."""
+"""The delay of a race whose delay is given by a ``Quantile``."""
 
 Op = tuple[Any, ...]
 
@@ -39,8 +40,8 @@ Op = tuple[Any, ...]
 
 @frozen
 class Args:
-    """An input that is more than one value: that of the first functions of a run that was not called with exactly one
-    positional argument, and that of a task with ``.using``.
+    """An input of several values: that of the first functions of a run that was not called with exactly one positional
+    argument, and that of a task with ``.using``.
     """
 
     args: tuple[Any, ...]
@@ -49,13 +50,13 @@ class Args:
 
 @frozen
 class Spread:
-    """A function that gets such an input as its arguments."""
+    """A function that gets an ``Args`` as its arguments."""
 
     fn: Callable[..., Any]
 
     @property
     def __name__(self) -> str:
-        """That of the function, for errors."""
+        """The name of the function, for errors."""
         return name_of(self.fn)
 
     def __call__(self, given: Args) -> Any:
@@ -79,24 +80,25 @@ class Branch(NamedTuple):
     stop: int
     low: int
     high: int
-    shared: bool = False  # others may hold its answers too: a cache, or who follows in a flight
+    shared: bool = False  # its answers may also be held by a cache, or by calls that share a flight
     keeps: tuple[int, ...] = ()  # the places of the values in it that later tasks use
     name: str = ""  # in events: its key or number in each fan-out around it
 
 
 @frozen
 class Fallback:
-    """The layer that catches: on a failure the run goes on at ``handler``; with ``error`` its input is the error, and
-    with ``both`` the error and what the primary was called with.
+    """The layer of an ``or_else``: on a failure the run goes on at ``handler``. With ``error`` its input is the error,
+    and with ``both`` the error and the input of the primary. ``number``: its number among those of the plan.
     """
 
     handler: int
     error: bool
     on: Any = Exception
     both: bool = False
+    number: int = 0
 
     def given(self, error: Any, value: Any) -> Any:
-        """What the handler gets; ``value`` is the input of the primary."""
+        """The input of the handler; ``value`` is the input of the primary."""
         if not self.error:
             return value
         if not self.both:
@@ -119,14 +121,14 @@ class TaskOp(NamedTuple):
     task: int
     """Its number in the plan."""
     limits: tuple[float, ...]
-    """The limit in seconds with so many layers entered; the last one, at ``FULL``, with all of them."""
+    """The limit in seconds after this many layers are entered; the last one, at ``FULL``, is for all of them."""
     layers: tuple[Layer, ...]
     plain: bool
-    """No layer looks at the answer."""
+    """No layer checks the answer."""
 
     @classmethod
     def of(cls, op: Op) -> Self:
-        """A plain tuple with the names of its fields."""
+        """Give the fields of a plain tuple their names."""
         return cls._make(op)
 
 
@@ -140,12 +142,12 @@ class BridgeOp(NamedTuple):
 
     @classmethod
     def of(cls, op: Op) -> Self:
-        """A plain tuple with the names of its fields."""
+        """Give the fields of a plain tuple their names."""
         return cls._make(op)
 
 
 class EnterOp(NamedTuple):
-    """ENTER: enter policies around the tasks ``low`` up to ``high``. ADMIT: the same, and some of them may wait."""
+    """ENTER: enter policies around the tasks ``low`` up to ``high``. ADMIT is an ENTER that may have to wait."""
 
     code: int
     layers: tuple[Layer, ...]
@@ -154,13 +156,13 @@ class EnterOp(NamedTuple):
     leave_at: int
     """Where its LEAVE is."""
     outside: tuple[int, ...]
-    """The places of kept values that its tasks use and that come from before it."""
+    """The places of kept values that its tasks use and that are made before it."""
     alone: int
-    """From this layer on outwards, others may hold the answer as well."""
+    """From this layer outwards, a cache or another call may hold the answer as well."""
 
 
 def entering(op: Op) -> EnterOp:
-    """An ENTER or ADMIT, by its type."""
+    """An ENTER or ADMIT, with its type."""
     return cast("EnterOp", op)
 
 
@@ -184,20 +186,20 @@ class FanOutOp(NamedTuple):
 
 
 class RaceOp(NamedTuple):
-    """RACE: run the branches on the same input; one wins. The first follows it, up to its RACED."""
+    """RACE: run the branches on the same input; one wins. The first branch follows it, up to its RACED."""
 
     code: int
     branches: tuple[Branch, ...]
     replica: Replica
     hedge: bool
-    """They are calls of one chain, and not chains of their own."""
+    """Its branches are calls of the same chain, and not different chains."""
     quick: bool
-    """If the first call answers in time, nobody has to look at the answer, and no permit of a limit is held for it."""
+    """If the first call answers in time, its answer needs no check, and it holds no permit of a limit."""
     delay: Any
-    """Seconds until the second call is due; None: it never is by being late; ``LEARNED``: the replica is asked."""
+    """Seconds until the second call is due. None if time starts no call. With ``LEARNED``, ask the replica."""
     low: int
     high: int
-    """The tasks of all branches, from and up to."""
+    """The tasks of all branches: the first, and the one after the last."""
 
 
 class RacedOp(NamedTuple):
@@ -216,24 +218,58 @@ class ItemsOp(NamedTuple):
     node: Any
     """The ``Each`` or ``Expand``."""
     joint: PlannedBridge
-    """Its place, for errors."""
+    """Its place in the chain, for errors."""
     maker: int | None
-    """The task whose value is iterated, if that stands right before it."""
+    """The task whose value is iterated, if it is right before this."""
     source: PlannedBridge
-    """Where else the value comes from."""
+    """The place that gives the value in all other cases."""
     folded: tuple[Any, PlannedBridge] | None
     """The ``reduce`` right after it, and its place."""
     after: int
 
 
+class BatchOp(NamedTuple):
+    """BATCH: join the calls that become one call of the branch, and wait for a part of its answer."""
+
+    code: int
+    branch: Branch
+    policy: Batch
+    part: BatchedPart
+    outside: tuple[int, ...]
+    """The places of kept values that its tasks use and that come from before it."""
+    after: int
+
+
+class BatchedPart:
+    """What a batch is around. Calls of equal parts join each other, whatever else is in their chains."""
+
+    __slots__ = ("_hash", "node")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        try:
+            self._hash = hash(node)
+        except Exception:  # noqa: BLE001 - of a user's object in it
+            self._hash = 0
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            return isinstance(other, BatchedPart) and (self.node is other.node or bool(self.node == other.node))
+        except Exception:  # noqa: BLE001 - of a user's constant in it
+            return False
+
+
 class ChooseOp(NamedTuple):
-    """CHOOSE: go on with the branch whose test is true of the value."""
+    """CHOOSE: go on with the first branch whose test matches the value."""
 
     code: int
     tests: tuple[Any, ...]
     starts: tuple[int, ...]
     bounds: tuple[tuple[int, int], ...]
-    """The tasks of each branch, from and up to."""
+    """The tasks of each branch: the first, and the one after the last."""
     joint: PlannedBridge
 
 
@@ -270,7 +306,7 @@ class HandlerOp(NamedTuple):
     route: int
     fn: Callable[..., Any]
     alone: bool
-    """Nobody else may hold the answer that was refused."""
+    """No cache or other call may hold the answer that was refused."""
 
 
 class ConstantOp(NamedTuple):
@@ -295,6 +331,20 @@ class UseOp(NamedTuple):
 
 
 class EndOp(NamedTuple):
-    """END: there is nothing after it. With another opcode: the place of an instruction that is completed later."""
+    """END: the last instruction.
+
+    With another opcode it reserves the place of an instruction that is completed later.
+    """
 
     code: int = END
+
+
+@frozen
+class Program:
+    """The instructions of a plan for one kind of runtime."""
+
+    ops: tuple[Op, ...]
+    length: int
+    limited: bool  # the outermost layer of the whole chain is a timeout
+    kept: int  # the number of values kept for later tasks
+    pieces: tuple[Branch, ...] = ()  # where each piece is, in a program that a worker of a cluster runs parts of

@@ -1,7 +1,7 @@
-"""The one interpreter: goes through a program on any Runtime. ``interpret`` is the hot path of the whole library.
+"""The one interpreter: it runs a program on any Runtime. ``interpret`` is the hot path of the whole library.
 
-A task that answers in time costs one pass through its loop: one store for its limit, the call, a clock read and a log
-tuple. Frames, errors and all that is rare are handled outside of it. pyright calls some declared types in it unknown.
+A task that answers in time costs one pass through the loop: one store for its limit, the call, a clock read and a log
+tuple. Frames, errors and all rare cases are handled outside of the loop. pyright calls some declared types unknown.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -17,6 +17,7 @@ from rio_chain._core.awaited import awaited
 from rio_chain._core.chain_base import ChainBase
 from rio_chain._core.copied_constants import fresh
 from rio_chain.chain._request import Request
+from rio_chain.engine._batch import run_batched
 from rio_chain.engine._blocking_call import CALLED, CALLING, NO_KWARGS, HeldCall
 from rio_chain.engine._choose import chosen_branch, keyword_values
 from rio_chain.engine._classify_error import ANSWERED, FLYING, NOT_BEGUN, REFUSED, RESERVED, record_failed_call
@@ -24,24 +25,14 @@ from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import call_async
 from rio_chain.engine._each import run_each
 from rio_chain.engine._end_races import classified
-from rio_chain.engine._enter_policy import enter_policies
+from rio_chain.engine._enter_policy import admitted, enter_at_once
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
-from rio_chain.engine._frames import (
-    RACE_LOST,
-    Fail,
-    Frame,
-    LimitPassed,
-    NestedFail,
-    Position,
-    enter,
-    leave,
-    reported,
-    unwind,
-)
+from rio_chain.engine._frames import RACE_LOST, Fail, Frame, LimitPassed, NestedFail, Position, enter, reported, unwind
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
+    BATCH,
     BRIDGE,
     CALL,
     CHOOSE,
@@ -68,10 +59,10 @@ from rio_chain.engine._instructions import (
     FanOutOp,
     HandlerOp,
     Op,
-    entering,
 )
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_batches import item_runner
+from rio_chain.engine._leave import leave, leave_in_place
 from rio_chain.engine._pieces import run_piece
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
@@ -82,37 +73,37 @@ from rio_chain.engine._warn_blocked_loop import BLOCKED_AFTER, warn_blocked_loop
 from rio_chain.engine._yield_to_loop import yield_to_loop
 from rio_chain.results._nested_run import INTERRUPTED, note_nested
 from rio_chain.results._outcome import Failed
-from rio_chain.results._task_record import close, note_call, record_of
+from rio_chain.results._task_record import close, note_call
 
-SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # answers that stand for something else
-PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # those that need no look
+SPECIAL = frozenset({Success, Failure, Raised, Refused, Request, Pinned})  # `_plain` has to resolve such answers
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})  # these need no check
 NO_FRAMES = cast("list[Frame]", ())
 _PLAINLY = (PLACE, CALL)  # the routes of sync functions
-_AWAITED = (DIRECT, ASYNC)  # those of async functions, whose answers were awaited already
+_AWAITED = (DIRECT, ASYNC)  # the routes of async functions, whose answers were awaited already
 
 
 # The states of one step, ``phase``. The call of a task goes through them from top to bottom; all other instructions
-# stay in the first. An error leaves from any of them, and `record_failed_call` and `classify` handle it by its state:
+# stay in the first. An error may leave any of them; `record_failed_call` and `classify` handle it by its state:
 #
 # | state     | it begins when                           | an error in it                                        |
 # |-----------|------------------------------------------|-------------------------------------------------------|
 # | NOT_BEGUN | the instruction is read                  | no call was made; the layers are entered now          |
-# | RESERVED  | a thread or process is at hand           | as before, and the thread or process is given back    |
+# | RESERVED  | a thread or process is reserved          | no call was made; the thread or process is given back |
 # | FLYING    | the function is called                   | is the failure of that call, which is recorded        |
 # | REFUSED   | the pool or lane did not make the call   | is recorded as a failure without a call               |
-# | ANSWERED  | the answer is recorded                   | comes from a layer that looks at it; inner ones are left |
+# | ANSWERED  | the answer is recorded                   | comes from a layer that checks it; inner ones are left |
 #
-# `depth`: how many layers of the task are still to be entered (FULL: all; less after a retry). `limit`: when the step
-# has to be over. `deadline`: the earliest limit around it. `problem`: a failure that the frames handle first.
+# `depth`: the number of layers of the task still to be entered (FULL: all; fewer after a retry). `limit`: when the step
+# must be over. `deadline`: the earliest one around it. `problem`: a failure that the frames handle first.
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
     strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
 ) -> Any:
-    """Run the instructions ``pc`` up to ``stop``; give the value, or ``Failed``. ``t``: the clock, just read."""
-    # Each name in here is 8 bytes of every run that is under way, so there are few.
+    """Run the instructions ``pc`` up to ``stop``; return the value, or ``Failed``. ``t``: the clock, just read."""
+    # Each local name takes 8 bytes in every run under way, so there are few.
     rt, log, alarm = strand.rt, strand.run.log, strand.slot.alarm
     now = rt.now
-    frames: list[Frame] = NO_FRAMES  # a list of its own is made when there is a first one
-    deadline: float = strand.parent_deadline  # the earliest limit open around the instruction
+    frames: list[Frame] = NO_FRAMES  # the first frame gets a list of its own
+    deadline: float = strand.parent_deadline  # the earliest deadline around the instruction
     depth: int = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
@@ -122,7 +113,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     while True:
         try:
             if problem is not None:
-                limit = INF  # that of what has failed; the frames know those that still hold
+                limit = INF  # the limit of the failed step; the frames know the limits that are still open
                 got = await unwind(strand, frames, problem)
                 if got is None:
                     return problem
@@ -185,7 +176,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         if kind is Refused:
                             phase = REFUSED
                         got = await _plain(strand, got, pc, index)
-                        route = DIRECT  # what is awaited holds nobody
+                        route = DIRECT  # what is awaited does not block the loop
                     t = now()
                     if route == PLACE and t - began >= BLOCKED_AFTER and rt.places:
                         warn_blocked_loop(strand, op, t - began)
@@ -195,7 +186,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                         log[index] = (began, t, got)
                     else:
                         note_call(log, index, began, t).succeeded(got)
-                    if depth != FULL or not plain:  # frames were made, or have to be asked
+                    if depth != FULL or not plain:  # there are frames, or a layer has to check the answer
                         phase = ANSWERED
                         if not frames:
                             frames = []
@@ -224,7 +215,7 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     if kind not in PLAIN and (kind in SPECIAL or hasattr(kind, "__await__")):
                         _arm(strand, deadline)
                         got = await _plain(strand, got, pc)
-                        began = INF  # what is awaited holds nobody
+                        began = INF  # what is awaited does not block the loop
                     value = got
                     pc += 1
                 elif code == RACE:
@@ -250,35 +241,36 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
                     value = await run_fan_out(strand, cast("FanOutOp", op), value, frames, partial(_part, ops))
                     pc = op[-1]  # its `after`
                 else:
-                    _arm(strand, deadline)
                     if not frames:
                         frames = []
-                    pc, value = await _step(strand, ops, (pc, depth, value), frames)
+                    _arm(strand, deadline)  # before the step: one that is not awaited would lose what it has taken
+                    got = _step(strand, ops, (pc, depth, value), frames)
+                    pc, value = got if type(got) is tuple else await got
                     deadline = frames[-1].deadline if frames else strand.parent_deadline
                     if code == LEAVE:
-                        limit = deadline  # the one that was left in time is not asked again
-                depth = FULL  # the next instruction may be a task, and is none of a retry's
+                        limit = deadline  # the limit that was left in time is not checked again
+                depth = FULL  # the next instruction may be a task that no retry repeats
                 t = now()
                 if t - began >= BLOCKED_AFTER and code == BRIDGE and op[1] == PLACE and rt.places:
                     warn_blocked_loop(strand, op, t - began)
                 if t >= limit:
                     raise LimitPassed  # noqa: TRY301 - to the handler below
-        except BaseException as exc:  # noqa: BLE001 - what is not ours is raised again, by cause
+        except BaseException as exc:  # noqa: BLE001 - `classified` raises those that are not for this run
             op = ops[pc]
             flight = None
-            if got is CALLED or isinstance(got, HeldCall):  # there was no answer to that call
+            if got is CALLED or isinstance(got, HeldCall):  # that call has not answered
                 strand.give_up(got if isinstance(got, HeldCall) else None)
-            got = None  # what came may hold the error, whose traceback keeps this frame
+            got = None  # it may hold the error, whose traceback keeps this frame alive
             if not frames:
                 frames = []
-            if phase == ANSWERED or op[0] == LEAVE:  # some of its limits are left, and hold no longer
+            if phase == ANSWERED or op[0] == LEAVE:  # some of its limits were left, and count no longer
                 limit = frames[-1].deadline if frames else strand.parent_deadline
             if op[0] == TASK and problem is None:
                 flight = record_failed_call(strand, frames, op, (pc, depth, value), phase=phase, began=began)
-            # from here on the frames say all; an interruption of the unwinding must not enter them twice
+            # from here on the frames are complete; an interruption of `unwind` must not enter them twice
             around = None if problem is not None else op
             problem = Failed(await classified(strand, frames, exc, limit, around))
-            in_log = flight is not None and log[op[3]] is flight  # else a race that was dropped has taken it out
+            in_log = flight is not None and log[op[3]] is flight  # else a dropped race has taken it out
             if flight is not None and in_log and flight.status == "running" and problem.error is not RACE_LOST:
                 flight.failed(problem.error)
             phase = NOT_BEGUN
@@ -286,34 +278,47 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
             return value
 
 
-async def _step(  # noqa: C901, PLR0911 - one for each instruction
+def _step(  # noqa: PLR0911 - one for each instruction
     strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]
-) -> tuple[int, Any]:
-    """One of the rarer instructions: where to go on, and with what."""
+) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
+    """Run one of the rarer instructions. Returns where to go on and the value, or an awaitable of both."""
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
-    if code == KEEP:
+    if code == LEAVE:
+        if leave_in_place(strand, frames, op.entered_at, value):
+            return pc + 1, value
+    elif code == ADMIT:
+        stuck, got = enter_at_once(strand, frames, op, place)
+        return (pc + 1, value) if stuck < 0 else admitted(strand, op, place, frames, stuck, got)
+    elif code == JUMP:
+        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
+        return op.to, value
+    elif code == KEEP:
         strand.kept[op.place] = value
         return pc + 1, value
-    if code == USE:
+    elif code == USE:
         return pc + 1, keyword_values(strand, op, value)
+    elif code == CONSTANT:
+        return pc + 1, fresh(op.value)
+    return _awaited_step(strand, ops, place, frames)
+
+
+async def _awaited_step(strand: Strand, ops: tuple[Op, ...], place: Position, frames: list[Frame]) -> tuple[int, Any]:
+    pc, _, value = place
+    op: Any = ops[pc]
+    code = op[0]
     if code in (EACH, EXPAND):
         runner = item_runner(strand, op, frames, partial(_part, ops), ops)
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
+    if code == BATCH:
+        return op.after, await run_batched(strand, op, value, partial(_part, ops))
     if code == PIECE:
         return pc + 1, await run_piece(strand, op, value)
-    if code == ADMIT:
-        return await _admitted(strand, op, place, frames)
-    if code == JUMP:
-        close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
-        return op.to, value
     if code == LEAVE:
         await leave(strand, frames, op.entered_at, value)
-    elif code == CONSTANT:
-        value = fresh(op.value)
     elif code == HANDLER:
         call = _handled(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
@@ -321,19 +326,6 @@ async def _step(  # noqa: C901, PLR0911 - one for each instruction
         bridge = BridgeOp.of(op)
         value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value), pc)
     return pc + 1, value
-
-
-async def _admitted(strand: Strand, op: Op, place: Position, frames: list[Frame]) -> tuple[int, Any]:
-    """Enter policies that may have to wait. Where one of them has an answer, what it wraps is not called."""
-    hit = await enter_policies(strand, frames, op, place)
-    if hit is None:
-        return place[0] + 1, place[2]
-    _, _, low, high, leave_at, _, _ = entering(op)
-    if high - low == 1:
-        record_of(strand.run.log, low).succeeded(hit.value)
-    else:
-        close(strand.run.log, low, high, None)
-    return leave_at, hit.value
 
 
 async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:
@@ -346,7 +338,7 @@ def _arm(strand: Strand, deadline: float) -> None:
 
 
 async def _plain(strand: Strand, got: Any, pc: int, index: int | None = None) -> Any:
-    """What the answer of instruction ``pc``, or of a task, means: Results are opened, Requests and awaitables run."""
+    """Resolve the answer of instruction ``pc``, or of a task: open Results, run Requests and awaitables."""
     while True:
         kind = kind_of(got)
         if kind is Success:
@@ -393,8 +385,8 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
 
 
 def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Awaitable[Any]:
-    """Run a branch, or what stands for one, on a strand made for it: its value, or ``Failed``."""
+    """Run a branch on a strand made for it. Returns its value, or ``Failed``."""
     return interpret(strand, ops, branch.start, branch.stop, value, strand.rt.now())
 
 
-_interpret: Interpret = interpret  # for the calls of a race; the type of itself can't be inferred inside of it
+_interpret: Interpret = interpret  # for the calls of a race; inside `interpret` its own type can't be inferred

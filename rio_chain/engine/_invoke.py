@@ -1,4 +1,4 @@
-"""Calls of functions that are no tasks: bridges, fallbacks, and what an answer has to be awaited with."""
+"""Calls of functions that are not tasks: bridges, fallbacks, and awaiting the awaitable that a function returned."""
 
 from __future__ import annotations
 

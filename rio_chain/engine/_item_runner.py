@@ -1,7 +1,8 @@
-"""Many runs of one part of a chain, so many at once: what ``each`` and ``expand`` have in common.
+"""Many runs of one part of a chain, some of them at once: the common part of ``each`` and ``expand``.
 
-A few strands, the workers, take one piece of work after the other. Every piece has a log of its own; when it has
-ended, the totals of its tasks take that up, so that a hundred thousand of them leave no more behind than their values.
+The workers are a few strands. Each worker takes one piece of work at a time. Every piece has a log of its own. When the
+piece has ended, its log is added to the totals of the tasks and then freed. So a hundred thousand pieces do not keep a
+hundred thousand logs in memory.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
 KEPT_ERRORS = 1_000
-"""Errors that ``NotEnoughSuccesses`` holds."""
+"""The most errors that ``NotEnoughSuccesses`` holds."""
 MAX_WORKERS = 1_000
-"""Where it is not known how much work there will be: they are all started, and most of them might be for nothing."""
+"""The most workers if the amount of work is not known: all of them are started, though most may be unnecessary."""
 
 
 class PendingItem:
@@ -41,37 +42,38 @@ class PendingItem:
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
-        self.value: Any = DROPPED  # what is handed on for it
+        self.value: Any = DROPPED  # its value in the result
 
     def __str__(self) -> str:
-        """Which one it is, also when the whole is done again; for ``way_to``."""
+        """The name of the runner in an idempotency key (``way_to``). When the ``each`` runs again, it is the same."""
         return f"item {self.number}"
 
 
 class Dropped:
-    """Stands for a value that is not handed on."""
+    """Marks a piece of work that has no value in the result."""
 
 
 DROPPED = Dropped()
 
 
 class ItemFlow(Protocol):
-    """Where the work comes from, and where its results go."""
+    """Gives work to the workers, and collects the results."""
 
     async def take(self, strand: Strand) -> PendingItem | None:
-        """The next piece of work, waited for on that strand; None: there is no more, or the item runner is over.
+        """Wait for the next piece of work and return it.
 
-        Before it waits it calls ``strand.pay``.
+        Returns None if there is no more work, or if the item runner has been stopped. An implementation calls
+        ``strand.pay()`` before it waits: a waiting strand must not keep places of a ``Limit``.
         """
 
     def more(self, strand: Strand) -> PendingItem | None:
         """As ``take``, of what need not be waited for; None also where there may be more later."""
 
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
-        """A piece of work has ended: with its value, or with ``Failed``. What is handed on is ``work.value``."""
+        """A piece of work has ended. ``got`` is its value or ``Failed``; ``work.value`` goes into the result."""
 
     def stop(self) -> None:
-        """No more work; whoever waits for some goes home."""
+        """Give out no more work, and wake the workers that wait in ``take``."""
 
 
 class ItemRunner:
@@ -93,21 +95,28 @@ class ItemRunner:
         self.succeeded = 0
         self.errors: list[Any] = []
         self.failure: Failed | None = None
-        self.failed_log: Log | None = None  # of the item that failed for all
-        self.expected: int | None = None  # how many items there are, where that is known
-        self.rests = False  # a worker lets the loop go round
+        self.failed_log: Log | None = None  # of the item whose failure ended the whole
+        self.expected: int | None = None  # how many items there are, if that is known
+        self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
 
     def again(self, value: Any) -> bool:
-        """Whether a retry gives it the same input once more."""
+        """Whether a retry runs this ``each`` or ``expand`` again with the same input."""
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
     async def run(
         self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
     ) -> None:
-        """Do all work; raises ``Fail`` when the item runner has failed.
+        """Do all work.
 
-        ``beside``: strands that take no work. They end when it is over; a failure that they give ends it.
+        Args:
+            flow: gives out the work.
+            workers: how many strands take work.
+            beside: further strands, which take no work. They end when all work has ended. If one of them fails, the
+                work ends.
+
+        Raises:
+            NestedFail: the item runner has failed.
         """
         self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for totals_of_task in self.totals:
@@ -130,7 +139,7 @@ class ItemRunner:
             raise NestedFail(self.failure.error)
 
     def fail(self, error: Any, log: Log | None = None) -> None:
-        """The whole has failed; the first failure stands."""
+        """The whole ``each`` or ``expand`` has failed. The first failure is kept."""
         drop_frames(error)
         with self.lock:
             self.race.decided = True
@@ -153,21 +162,21 @@ class ItemRunner:
             while self.failure is None:
                 own.slot.arm(own.deadline)
                 t = rt.now()
-                if t >= rt.look_at:  # before an item is taken, so that none is begun and interrupted
+                if t >= rt.look_at:  # before an item is taken, so that no item begins and is interrupted
                     await self._give_way(own, t)
                 work = await flow.take(own)
                 if work is None:
                     break
                 await self.one(own, flow, work)
         except RaceOver:
-            if not self.race.decided:  # one around it is over
+            if not self.race.decided:  # a race around this one is over
                 raise
-        except Exception as exc:  # noqa: BLE001 - of the user's functions, keys and iterators
+        except Exception as exc:  # noqa: BLE001 - from the user's functions, keys and iterators
             self.fail(exc.error if isinstance(exc, Fail) else exc)
         except BaseException as exc:
             self.race.decided = True
-            flow.stop()  # a worker whose body has swallowed the same would wait for what is not done here
-            if own.slot.settle(exc):  # a limit around the whole is over, and the strand that keeps it may not know yet
+            flow.stop()  # a worker whose body swallowed the same interruption would wait for this unfinished work
+            if own.slot.settle(exc):  # a timeout around the whole has expired, and its strand may not know that yet
                 raise OuterExpired from None
             raise
         finally:
@@ -177,9 +186,10 @@ class ItemRunner:
         return self.failure
 
     async def _give_way(self, own: Strand, t: float) -> None:
-        """Let the loop go round if need be: one worker for all, as waking a thousand may take longer than their items.
+        """Yield to the event loop if it is time. One worker yields, and the others wait for it.
 
-        Those that wait for it are woken two by two: if they don't wait for anything else, few of them are enough.
+        Waking a thousand workers may take longer than their items. So each worker that continues wakes only two
+        others, which do the same.
         """
         while t >= own.rt.look_at:
             waiter = self.resting.enter(own) if self.rests else None
@@ -252,19 +262,26 @@ def _is_failure(got: Failed | None) -> bool:
 
 
 class Condition:
-    """Where workers wait until something has changed. A few of them, so all are woken and look again."""
+    """Workers wait here for a change of the state. When they are woken, they check the state again."""
 
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
 
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
     def enter(self, strand: Strand) -> Waiter:
-        """Called under the lock that guards what is waited for; the wait is after it."""
+        """Returns a waiter. Call this under the lock that guards the state, and wait after releasing the lock."""
         waiter = strand.rt.waiter()
         self._waiters.append(waiter)
         return waiter
 
     def open(self, count: int | None = None) -> bool:
-        """Wake so many of those who wait; default all. Under the same lock. False: nobody waits."""
+        """Wake ``count`` waiting workers, or all of them. Call this under the same lock as ``enter``.
+
+        Returns False if no worker was waiting.
+        """
         left = len(self._waiters) if count is None else count
         found = bool(self._waiters)
         while left and self._waiters:

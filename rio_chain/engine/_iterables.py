@@ -19,30 +19,30 @@ _PLAIN = {kind.__iter__ for kind in (*_KINDS, *_VIEWS)}
 _PLAIN_NAMES = {kind.__name__ for kind in _KINDS}
 _MAKES_PLAIN = (*_KINDS, sorted)
 TEXT: tuple[type, ...] = (str, bytes, bytearray, memoryview)
-"""Text is one value, although it could be iterated."""
+"""Text counts as one value, although Python could iterate it."""
 
 
 def is_plain(value: object) -> bool:
-    """Whether iterating it runs nobody's code and waits for nothing, as for a list."""
+    """Whether iterating it runs no user code and never waits, as for a list."""
     return getattr(kind_of(value), "__iter__", None) in _PLAIN
 
 
 def is_async(value: object) -> bool:
-    """Whether it is to be iterated with ``async for``."""
+    """Whether it has to be iterated with ``async for``."""
     return hasattr(kind_of(value), "__aiter__")
 
 
 def runs_code(value: object) -> bool:
-    """Whether iterating it with ``for`` may run anybody's code, or wait."""
+    """Whether iterating it with ``for`` may run user code, or wait."""
     kind = kind_of(value)
     found = hasattr(kind, "__iter__") or _is_old_style(kind)
     return found and not (is_plain(value) or is_async(value) or isinstance(value, TEXT))
 
 
 def gives_plain(fn: Callable[..., Any]) -> bool:
-    """Whether it is clear before a call that the function makes no iterator that depends on its thread.
+    """Whether the function surely returns no iterator that depends on its thread. Known before the call.
 
-    So for ``list``, for a function that is declared to return a list, and for one that makes no call itself, such as
+    True for ``list``, for a function that is declared to return a list, and for one that makes no call itself, such as
     ``lambda page: page["items"]``.
     """
     if fn in _MAKES_PLAIN:
@@ -58,12 +58,12 @@ def gives_plain(fn: Callable[..., Any]) -> bool:
 
 
 def is_used_up(value: object) -> bool:
-    """Whether it is a generator that was read before."""
+    """Whether it is a generator that was read to its end, or closed."""
     if isinstance(value, GeneratorType):
         return value.gi_frame is None
     return isinstance(value, AsyncGeneratorType) and value.ag_frame is None
 
 
 def _is_old_style(kind: type) -> bool:
-    """A sequence that is iterated by its indices."""
+    """Whether it is a sequence that is iterated by its indices."""
     return hasattr(kind, "__getitem__") and hasattr(kind, "__len__")

@@ -1,4 +1,4 @@
-"""What the chooser of a hedge or race makes of an answer."""
+"""Applies the chooser of a hedge or race to an answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 async def judged(race: HedgeRace, strand: Strand, number: int, value: Any) -> tuple[Any, bool]:
-    """What the chooser's function makes of the answer of this call, and whether that answer may win."""
+    """The chooser's mark for the answer of this call, and whether that answer may win."""
     pick = race.replica.pick
     try:
         mark = None if pick.ask is None else await ask(strand, pick.ask.role, pick.ask.fn, value)
-        return mark, await ask(strand, "pick", pick.good, mark)  # that may ask the mark whether it is true
+        return mark, await ask(strand, "pick", pick.good, mark)  # `good` may call `bool` on the mark
     except BaseException:
         race.unneeded(number, value)
         raise

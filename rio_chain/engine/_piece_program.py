@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rio_chain.chain._nodes import Kept, Piece, walk
 from rio_chain.chain._plan import Plan
-from rio_chain.engine._instructions import Branch
-from rio_chain.engine._program import Compiler, Item, Program
+from rio_chain.engine._instructions import Branch, Program
+from rio_chain.engine._layers import Item
+from rio_chain.engine._program import Compiler
 
 
 def program_of_pieces(plan: Plan, *, direct: bool, places: bool, spread: bool) -> Program:

@@ -47,7 +47,7 @@ async def _stopped(remote: Remote, call: PieceCall, waiter: Any) -> None:
 def piece_call(strand: Strand, op: PieceOp, value: Any, wake: Callable[[], None]) -> PieceCall:
     """What to send for this piece of a run."""
     run, rt = strand.run, strand.rt
-    watch = run.told.watch if isinstance(run, ObservedRun) else None
+    watch = run.events.watch if isinstance(run, ObservedRun) else None
     tasks = run.plan.tasks
     strand.at = min(op.low, len(tasks) - 1)
     given = PieceInput(
@@ -97,7 +97,7 @@ def take_over(strand: Strand, op: PieceOp, call: PieceCall, sent: float) -> Piec
         for index in range(op.low, op.high):
             record_of(log, index).repeats += call.begun - 1
     if answer.events and isinstance(strand.run, ObservedRun):
-        strand.run.told.replay(answer.events, began + by)
+        strand.run.events.replay(answer.events, began + by)
     for place, value in answer.kept:
         strand.kept[place] = value
     return answer

@@ -1,4 +1,4 @@
-"""What a request gives to a run: the program for a runtime, and the input."""
+"""Prepares a request for a run: the program for a runtime, and the input."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rio_chain.chain._request import Request
-from rio_chain.engine._instructions import Args
-from rio_chain.engine._program import Program, program_of
+from rio_chain.engine._instructions import Args, Program
+from rio_chain.engine._program import program_of
 from rio_chain.engine._runtime_protocol import Lane, Runtime
 from rio_chain.errors import UsageError
 
@@ -40,7 +40,7 @@ def check_request(request: Request[Any], rt: Runtime) -> None:
 
 
 def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:
-    """Refuse a request that needs a lane which is not there.
+    """Refuse a request that needs a lane which the balancer does not have.
 
     Raises:
         UsageError: the text names the task, the lane, and what to write.

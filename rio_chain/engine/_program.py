@@ -1,8 +1,8 @@
-"""A plan as a flat tuple of instructions, which the interpreter walks with an index: no recursion, no object per layer.
+"""A plan as a flat tuple of instructions. The interpreter walks it with an index: no recursion, no object per layer.
 
 Policies directly around a task are *layers* of its own instruction, innermost first; their frames are made only when
-something goes wrong. A policy around a longer chain is an ENTER and a LEAVE around its instructions. An instruction
-together with a depth (how many of its layers are still to be entered) is a place where a run can be taken up again.
+an error occurs. A policy around a longer chain is an ENTER and a LEAVE around its instructions. An instruction and a
+depth (the number of its layers still to be entered) together are a place where a run can go on.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
-from typing import Any, NamedTuple
-
-from attrs import frozen
+from typing import Any
 
 from rio_chain.chain._functions import Reduce
 from rio_chain.chain._nodes import Piece, RaceNode, unwrapped, walk
@@ -38,6 +36,7 @@ from rio_chain.engine._held_values import mark_held
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
+    BATCH,
     BRIDGE,
     BRIDGED,
     CALL,
@@ -62,6 +61,8 @@ from rio_chain.engine._instructions import (
     RACED,
     TASK,
     USE,
+    BatchedPart,
+    BatchOp,
     Branch,
     BridgeOp,
     ChooseOp,
@@ -78,6 +79,7 @@ from rio_chain.engine._instructions import (
     LeaveOp,
     Op,
     PieceOp,
+    Program,
     RacedOp,
     RaceOp,
     Spread,
@@ -85,55 +87,34 @@ from rio_chain.engine._instructions import (
     UseOp,
 )
 from rio_chain.engine._iterables import gives_plain, runs_code
-from rio_chain.engine._layers import outside_uses, peeled
+from rio_chain.engine._layers import Item, outside_uses, peeled
 from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
 
 
-@frozen
-class Program:
-    """The instructions of a plan for one kind of runtime."""
-
-    ops: tuple[Op, ...]
-    length: int
-    limited: bool  # the outermost layer of the whole chain is a timeout
-    kept: int  # how many values are kept for tasks further down
-    pieces: tuple[Branch, ...] = ()  # where each piece is, in a program that a worker of a cluster runs parts of
-
-
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
-    """The program of a plan for one kind of runtime, and for one input or (``spread``) ``Args``; kept on the plan."""
+    """The program of a plan for one kind of runtime, for one input or (``spread``) ``Args``. It is kept on the plan."""
     program = Compiler(plan, direct=direct, places=places, spread=spread).compile()
     kept: Program = plan.programs.setdefault((direct, places, spread), program)
     return kept
 
 
-class Item(NamedTuple):
-    """A node to compile."""
-
-    node: Node
-    head: bool  # it gets the arguments of the run as ``Args``
-    feeds: int = 0  # whether an ``each`` iterates its value, or what bridges make of it
-
-
 class Compiler:
-    """Walks the tree with a stack of its own, so that a deep one can't exhaust Python's."""
+    """Walks the tree with a stack of its own, so that a deep tree can't exceed Python's recursion limit."""
 
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
-        self.many = bool(plan.joints)  # else no ``each`` has to be looked for
-        self.direct = direct
-        self.places = places
-        self.spread = spread
+        self.many = bool(plan.joints)  # False: the plan has no ``each``
+        self.direct, self.places, self.spread = direct, places, spread
         self.pieces: list[Branch] = []
         self.ops: list[Op] = []
-        self.tasks = 0  # how many have been seen; the plan numbers them in the same order
-        self.bridges = 0
-        self.joints = 0
+        self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
+        self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
+        self.bridges = self.joints = 0
         self.path: list[str] = []  # the names of the branches that are being compiled
-        self.shared = 0  # policies seen that give the same answer to several
-        self.before: Node | None = None  # what stands right before the ``each`` that comes next
+        self.shared = 0  # policies compiled so far that give the same answer to several calls
+        self.before: Node | None = None  # the node right before the next ``each``
         self.work: list[Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
@@ -162,6 +143,8 @@ class Compiler:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
             self._region(layers, Item(inner, item.head, item.feeds), item.node)
+        elif isinstance(inner, Scope):
+            self._batch(inner)
         elif isinstance(inner, Seq):
             self._seq(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, Kept):
@@ -220,12 +203,12 @@ class Compiler:
         self.bridges += 1
 
     def _region(self, layers: tuple[Policy, ...], inner: Item | Callable[[], None], node: Node) -> None:
-        """ENTER, the instructions of ``inner``, LEAVE. An ADMIT is an ENTER that may have to wait."""
+        """ENTER, the instructions of ``inner``, LEAVE. ADMIT replaces ENTER if a policy may have to wait."""
         shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
         outside = outside_uses(node) if shares else ()
         at, low = len(self.ops), self.tasks
         code = ADMIT if any(layer.asked for layer in layers) else ENTER
-        self.ops.append(EndOp(code))  # completed when we know which tasks are inside
+        self.ops.append(EndOp(code))  # completed when the tasks inside are known
         before = self.shared
 
         def leave() -> None:
@@ -237,8 +220,9 @@ class Compiler:
         self.work += [leave, inner]
 
     def _or_else(self, node: OrElse, *, head: bool, feeds: int) -> None:
-        """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER learns where the handler begins."""
+        """ENTER primary LEAVE, JUMP over the handler, handler. The ENTER gets the place where the handler begins."""
         at, low, before = len(self.ops), self.tasks, self.shared
+        number, self.fallbacks = self.fallbacks, self.fallbacks + 1
         self.ops.append(EndOp(ENTER))
 
         def handler() -> None:
@@ -248,7 +232,7 @@ class Compiler:
             self.ops.append(EndOp(JUMP))
             other = node.fallback
             error, both = isinstance(other, Handler), isinstance(other, Handler) and other.inputs
-            catch = Fallback(len(self.ops), error, node.on, both)
+            catch = Fallback(len(self.ops), error, node.on, both, number)
             self.ops[at] = EnterOp(ENTER, (catch,), low, high, jump - 1, (), 0 if alone else -1)
 
             def end() -> None:
@@ -279,9 +263,9 @@ class Compiler:
         raced: list[int] | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        """The instructions of each branch, which only the branches' own walks run. ``done`` writes the one before.
+        """The instructions of each branch; only the strands of the branches run them. ``done`` writes the one before.
 
-        ``raced``: gets the places of the RACED after each. ``names``: what the branches are called in events.
+        ``raced``: gets the place of the RACED after each branch. ``names``: the names of the branches in events.
         """
         at = len(self.ops)
         self.ops.append(EndOp())
@@ -310,7 +294,7 @@ class Compiler:
         self.work.extend(reversed(steps))
 
     def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
-        """The steps; an ``each`` learns what stands on either side of it."""
+        """The steps. An ``each`` gets the steps right before and after it."""
         steps: list[Item | Callable[[], None]] = []
         folded = False
         for i, step in enumerate(node.steps):
@@ -329,7 +313,7 @@ class Compiler:
         self.work.extend(reversed(steps))
 
     def _choose(self, node: Choose, *, feeds: int) -> None:
-        """CHOOSE; each branch and a JUMP to the end. The CHOOSE learns where each begins, and which tasks are in it."""
+        """CHOOSE; each branch and a JUMP to the end. The CHOOSE gets the start and the tasks of each branch."""
         at, joint = len(self.ops), self._joint()
         self.ops.append(EndOp(CHOOSE))
         starts: list[int] = []
@@ -359,9 +343,11 @@ class Compiler:
     def _piece(self, node: Piece, *, head: bool) -> None:  # noqa: ARG002 - a worker's compiler needs it
         """PIECE: what is in it runs elsewhere."""
         inside, low = list(walk(node.inner)), self.tasks
-        self.tasks += sum(isinstance(n, TaskNode) for n in inside)
-        self.bridges += sum(isinstance(n, Bridge) for n in inside)
-        self.joints += sum(isinstance(n, Choose) for n in inside)
+        tasks, bridges, joints, fallbacks = (
+            sum(isinstance(n, kind) for n in inside) for kind in (TaskNode, Bridge, Choose, OrElse)
+        )
+        self.tasks, self.bridges = self.tasks + tasks, self.bridges + bridges
+        self.joints, self.fallbacks = self.joints + joints, self.fallbacks + fallbacks
         keeps = tuple(n.place for n in inside if isinstance(n, Kept))
         self.ops.append(PieceOp(PIECE, len(self.pieces), low, self.tasks, outside_uses(node.inner), keeps))
         self.pieces.append(Branch(len(self.ops) - 1, len(self.ops), low, self.tasks, keeps=keeps))
@@ -383,6 +369,17 @@ class Compiler:
                 self.bridges += 1
             code = EACH if isinstance(node, Each) else EXPAND
             self.ops[at] = ItemsOp(code, branches[0], node, joint, maker, source, folded, len(self.ops))
+
+        self._branches((node.inner,), head=False, done=done)
+
+    def _batch(self, node: Scope) -> None:
+        """BATCH, and the instructions that run for all calls that become one."""
+        batch: Any = node.policy  # a Batch
+
+        def done(at: int, branches: tuple[Branch, ...]) -> None:
+            part = BatchedPart(node.inner)
+            self.ops[at] = BatchOp(BATCH, branches[0], batch, part, outside_uses(part.node), len(self.ops))
+            self.shared += 1
 
         self._branches((node.inner,), head=False, done=done)
 

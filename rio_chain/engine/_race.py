@@ -1,51 +1,59 @@
-"""Strands that run at once, of which one may decide that the others are not needed: fan-outs, hedges, races, items.
+"""Strands that run at once, where one may decide that the others are not needed: fan-outs, hedges, races, items.
 
-Once a race is decided nothing more begins in it. The losers are stopped by what runs the race, but the winner may give
-its place under a limit to one of them before that. So a strand in a race gives places back when it is known whether its
-end decides the race, and a loser that gets one afterwards ends before it uses it.
+When a race is decided, no strand in it begins anything more. Its losers are stopped by the code that runs the race, but
+a winner could free its place under a limit for a loser before that. So a strand in a race gives places back only when
+it is known whether its end decides the race. A loser that gets a place afterwards ends before it uses it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rio_chain.engine._instructions import ADMIT, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, PIECE, TASK
+from rio_chain.engine._instructions import ADMIT, BATCH, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, PIECE, TASK
 from rio_chain.engine._instructions import RACE as COMPETE
 
-BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER, PIECE})
+if TYPE_CHECKING:
+    from rio_chain.engine._parked import RunLine
+
+BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER, BATCH, PIECE})
 """The instructions that call functions, or may have to wait."""
 
 
 class RaceOver(BaseException):
-    """The race is decided, so the strand goes no further. Caught where the strand began, or its race was begun."""
+    """The race is decided, so the strand must end. Caught where the strand began, or where its race was begun."""
 
 
 class Race:
-    """What the strands of one race have in common.
+    """The common state of the strands of one race.
 
     Args:
-        around: the contender whose strand runs the race, where that is in a race itself.
-        count: how many strands there are, as far as that is known.
+        around: the contender whose strand runs this race, if that strand is in a race itself.
+        count: the number of strands, if it is known already.
 
     Attributes:
-        decided: whether the others are not needed any more.
+        decided: whether the other strands are no longer needed.
         left: a token for each strand that has not ended; ``pop`` is atomic.
+        line: the line of execution that it is a part of, where strands of it wait in a batch.
+        idle: how many of its strands wait for work that others of them may find.
     """
 
-    __slots__ = ("around", "decided", "left")
+    __slots__ = ("around", "decided", "idle", "left", "line")
 
     def __init__(self, around: Contender | None, count: int = 0) -> None:
         self.around = around
         self.decided = False
         self.left = [None] * count
+        self.line: RunLine | None = None
+        self.idle: Callable[[], int] | None = None
 
     def expect(self, count: int) -> None:
-        """There will be so many strands."""
+        """Set the number of strands."""
         self.left = [None] * count
 
     @property
     def over(self) -> bool:
-        """Whether it is decided, or a race around it is."""
+        """Whether this race is decided, or a race around it."""
         race = self
         while not race.decided:
             if race.around is None:
@@ -55,7 +63,7 @@ class Race:
 
 
 class Contender:
-    """A strand in a race: what it has to give back when it is known whether that decides the race."""
+    """A strand in a race, with the places that it gives back when it is known whether it decides the race."""
 
     __slots__ = ("owed", "race")
 
@@ -64,16 +72,22 @@ class Contender:
         self.owed: list[Callable[[], None]] = []
 
     def owe(self, give_back: Callable[[], None]) -> None:
-        """Call this later."""
+        """Call ``give_back`` later, in ``pay``."""
         self.owed.append(give_back)
 
     def pay(self) -> None:
-        """Give back what is owed: the strand goes on, so its race was not decided by what has ended."""
+        """Give the places back: the strand goes on, so the part of it that ended did not decide the race."""
         while self.owed:
             self.owed.pop(0)()
 
+    def idles(self) -> None:
+        """The strand waits for work that others of its race may find."""
+        self.pay()
+        if self.race.line is not None:
+            self.race.line.look_at(self.race)
+
     def go_on(self, code: int) -> None:
-        """Called before each instruction. Raises ``RaceOver`` where that would begin something for nothing."""
+        """Called before each instruction. Raises ``RaceOver`` if the instruction would begin something in vain."""
         if code in BEGINS:
             race = self.race
             if race.decided or (race.around is not None and race.over):
@@ -82,9 +96,11 @@ class Contender:
                 self.pay()
 
     def ended(self) -> None:
-        """The strand has ended, and its race knows. Where that ends the race, it may decide the race around as well."""
+        """The strand has ended, and its race knows it. If that ends the race, it may also decide the race around it."""
         race = self.race
         race.left.pop()
+        if race.line is not None and not race.over:
+            race.line.look_at(race)
         if self.owed:
             if race.around is not None and (race.decided or not race.left):
                 race.around.owed.extend(self.owed)

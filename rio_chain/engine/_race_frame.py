@@ -1,8 +1,8 @@
-"""A hedge or race that the interpreter has entered. Its first call runs in the strand that entered it.
+"""The frame of a hedge or race that the interpreter has entered. Its first call runs in the strand that entered it.
 
-Until the next call is due nothing else is made but a timer. There is a ``HedgeRace`` as soon as that has fired or the
-first call has failed, and from the beginning where several calls begin at once. It runs the others as strands beside
-this one.
+Until the next call is due, only a timer is set. A ``HedgeRace`` is made when the timer has fired or the first call has
+failed; if several calls begin at once, it is made at the beginning. It runs the other calls in strands beside this
+one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rio_chain.engine._frames import INF, RACE_LOST, Fail, Frame, Position
 from rio_chain.engine._hedge import HedgeRace
 from rio_chain.engine._instructions import FULL, LEARNED, Op, RaceOp
 from rio_chain.engine._judge_answer import judged
-from rio_chain.engine._late_answers import LateAnswers
+from rio_chain.engine._late_answers import LateAnswers, beside_first
 from rio_chain.engine._race import Contender
 from rio_chain.engine._retries_in import retries_in
 from rio_chain.engine._runtime_protocol import Timer
@@ -25,18 +25,18 @@ from rio_chain.errors import CallbackFailed
 from rio_chain.results._task_record import TaskRecord
 
 MOST_SPARE = 1_000
-"""So many frames are kept to be used again."""
+"""The most frames that are kept for reuse."""
 _NOWHERE: Position = -1, FULL, None
 _NO_FRAMES: list[Frame] = []
 _NO_RACE: Any = None
 _OVER = object()
-"""Stands for a race that is over."""
+"""Marks a race that is over."""
 Interpret = Callable[[Strand, tuple[Op, ...], int, int, Any, float], Awaitable[Any]]
 Part = tuple[Interpret, tuple[Op, ...]]
 
 
 def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: float, part: Part) -> list[Frame]:  # noqa: C901, PLR0917 - on the hot path
-    """Enter a RACE: what follows is its first call. Gives the frames, with its own."""
+    """Enter a RACE. The instructions after it are its first call. Returns the frames, with the frame of the race."""
     if not frames:
         frames = []
     rt = strand.rt
@@ -49,7 +49,7 @@ def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: flo
         frame.op, frame.part = cast("RaceOp", op), part
         frame.layer = replica
         frame.low, frame.high, frame.learned = low, high, delay is LEARNED
-    frame.place = -1, FULL, value  # no instruction of the first call: that may be entered as well
+    frame.place = -1, FULL, value  # -1 is no instruction: the first instruction of the call may have frames of its own
     frame.entered = now
     frame.strand = strand
     frame.outer = strand.in_race
@@ -89,12 +89,12 @@ def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: flo
 
 
 def _untouched(found: Any) -> bool:
-    """Whether nothing was noted of a task yet but that its turn has come."""
+    """Whether nothing was noted of a task yet, except that its turn has come."""
     return found is None or (type(found) is TaskRecord and not found.calls and not found.errors and not found.started)
 
 
 def _begin(frame: RaceFrame, now: float) -> None:
-    """Make it a race from the beginning."""
+    """Make the ``HedgeRace`` at the beginning."""
     frame.quick = False
     run, low, high = frame.strand.run, frame.low, frame.high
     if run.observed or not all(map(_untouched, run.log[low:high])):
@@ -107,20 +107,20 @@ class RaceFrame(Frame, LateAnswers):
     """The frame of a RACE, from there to its RACED.
 
     Attributes:
-        around: the frames; those below ``level`` are around it.
+        around: the frames of the strand; those below ``level`` are around this one.
         at: when the second call is due.
-        claim: holds the race, or None when the first call has answered before there was one. The first to put it there
-            decides: the timer or the strand.
-        given: the id of the answer that was handed on.
+        claim: holds the race, or None if the first call answered before there was a race. The timer or the strand puts
+            it there, and the first of them decides.
+        given: the id of the answer that was passed on.
         later: answers of abandoned calls that came before there was a race.
-        learned: the replica's delay is.
-        number: which of the calls runs in the strand.
-        part: what runs a part of the program, and the program.
-        outer: the race around it of which a call runs in this strand as well.
-        quick: nothing but time and a failure can make it a race.
-        replica, rounds, contender: those of the strand around it.
-        saved: what its tasks have logged in earlier rounds.
-        won: the race is over, and its answer handed on.
+        learned: whether the delay of the replica is a ``Quantile``.
+        number: the number of the call that runs in the strand.
+        part: the interpreter, and the program.
+        outer: the race around it whose call runs in this strand as well.
+        quick: whether only the timer or a failure can make a ``HedgeRace``.
+        replica, rounds, contender: the values of the strand around it.
+        saved: the log of its tasks from earlier rounds.
+        won: whether the race is over, and its answer passed on.
     """
 
     __slots__ = (
@@ -140,7 +140,7 @@ class RaceFrame(Frame, LateAnswers):
     contender: Contender | None
 
     def __init__(self) -> None:
-        # all that a first call in time leaves as it is: such a frame is used again
+        # the values that a first call in time leaves unchanged: a frame with them is used again
         self.op: RaceOp = _NO_RACE
         self.alone = self.won = self.learned = False
         self.until = self.at = INF
@@ -166,7 +166,7 @@ class RaceFrame(Frame, LateAnswers):
 
     @property
     def lost(self) -> bool:
-        """Whether the call in its strand is not needed any more, and was interrupted because of that."""
+        """Whether the call in its strand is no longer needed, and was interrupted for that reason."""
         race = self._race
         return race is not None and race.lost
 
@@ -182,14 +182,14 @@ class RaceFrame(Frame, LateAnswers):
         """The second call is due. Called by the timer."""
         strand, claim = self.strand, self.claim
         now = strand.rt.now()
-        if now < self.at or claim:  # on threads: it is used again, or its first call has just answered
+        if now < self.at or claim:  # on threads: the frame is reused already, or its first call has just answered
             return
         race = HedgeRace(self)
         if claim.setdefault(0, race) is race:
             race.begin(now)
 
     def opened(self) -> HedgeRace:
-        """Its race, from now on if there was none. For the strand."""
+        """Its race; makes one if there is none. The strand calls it."""
         if self.claim.setdefault(0, None) is None:
             if self.context is None:
                 self.context = copy_context()
@@ -198,17 +198,17 @@ class RaceFrame(Frame, LateAnswers):
         return race
 
     def forget(self, given: int) -> None:
-        """Its race is over. An abandoned call may keep it for long, and must not keep the input or the race."""
+        """Forget the race at its end. An abandoned call may keep this frame for long, but not the input or the race."""
         self.given = given
         self.claim[0] = _OVER
         self.place = _NOWHERE
         self.around, self.level = _NO_FRAMES, 0
-        self.context = None
+        self.context = self.saved = None
 
     # --- the end of a call in the strand -------------------------------------------------------------------------
 
     def over(self, now: float, value: Any) -> bool:
-        """Whether the frame is left now that its call has answered; else ``answered`` says how it goes on."""
+        """Whether the frame is left now that its call has answered. If not, ``answered`` returns where to go on."""
         strand = self.strand
         if self.quick and self.later is None and self.claim.setdefault(0, None) is None:
             if self.learned:
@@ -218,7 +218,7 @@ class RaceFrame(Frame, LateAnswers):
             strand.rounds = self.rounds
             if self.timer is not None:
                 self.timer.deadline = INF
-            if strand.given_up:  # an abandoned call may still answer, and ask what was handed on
+            if strand.given_up:  # an abandoned call may still answer, and compare that with the answer passed on
                 self.given = id(value)
                 self._free_timer(strand)
             elif len(strand.rt.spare) < MOST_SPARE:
@@ -237,15 +237,15 @@ class RaceFrame(Frame, LateAnswers):
         strand.rt.spare.append(self)
 
     async def answered(self, frames: list[Frame], value: Any) -> Position:
-        """The call in the strand has answered. Gives where to go on: with the next call, or with the answer."""
+        """The call in the strand has answered. Returns where to go on: at the next call, or with the answer."""
         race, strand = self.opened(), self.strand
         ended = strand.rt.now()
         strand.deadline = self.deadline
         mark, good = None, True
         try:
-            strand.slot.arm(self.deadline)  # a limit in it was left in time, and has no say in how it is judged
+            strand.slot.arm(self.deadline)  # a limit inside was met in time, and does not limit the judging
         except BaseException:
-            race.unneeded(self.number, value)  # it was interrupted, and has answered all the same
+            race.unneeded(self.number, value)  # the strand was interrupted, but the call has answered
             raise
         try:
             if race.judges:
@@ -264,7 +264,7 @@ class RaceFrame(Frame, LateAnswers):
     async def failed(self, frames: list[Frame], error: Any) -> tuple[Position | None, Any]:
         """The call in the strand has failed, or was interrupted because another has won (``RACE_LOST``).
 
-        Gives where to go on, or None and the error of the race.
+        Returns where to go on, or None and the error of the race.
         """
         race = self.opened()
         if error is RACE_LOST:
@@ -297,13 +297,13 @@ class RaceFrame(Frame, LateAnswers):
             strand.rt.free_timer(timer)
 
     def _left(self) -> None:
-        """The strand is out of it, and it is not used again."""
+        """The strand has left the frame, and the frame is not reused."""
         strand = self.strand
         self._free_timer(strand)
         strand.in_race = self.outer
         strand.replica, strand.rounds = self.replica, self.rounds
 
-    # --- when it is dropped --------------------------------------------------------------------------------------
+    # --- dropping ------------------------------------------------------------------------------------------------
 
     def drop(self) -> None:
         """As ``Frame.drop``. Its other calls are stopped; ``gone`` awaits them."""
@@ -312,7 +312,7 @@ class RaceFrame(Frame, LateAnswers):
         self._left()
 
     async def gone(self) -> None:
-        """After ``drop``: wait until all its calls have ended. Raises what interrupts this, after that."""
+        """After ``drop``: wait until all its calls have ended, then raise any interruption."""
         if not self.won:
             await self.opened().gone()
 
@@ -322,16 +322,20 @@ class RaceFrame(Frame, LateAnswers):
             self.opened().clean_up()
 
     def shift(self, run: Run, task: int) -> int:
-        """How far this task is from that of the first call, where the strand makes the same call at another place."""
+        """The distance of this task from the task of the first call, if the strand makes the same call elsewhere."""
         if run is not self.strand.run:
             return 0
         branch, first = self.op.branches[self.number % len(self.op.branches)], self.op.branches[0]
         return branch.low - first.low if self.op.hedge and branch.low <= task < branch.high else 0
 
+    def first_task(self, task: int) -> int | None:
+        """As ``LateAnswers.first_task``."""
+        return beside_first(self.op.branches, self.number, task, hedge=self.op.hedge)
+
     # --- late answers --------------------------------------------------------------------------------------------
 
     def answered_late(self, value: Any) -> None:
-        """An abandoned call has answered, maybe long after the race; it is closed unless it is the one handed on."""
+        """An abandoned call has answered, maybe long after the race. Close the answer unless it was passed on."""
         race = self._race
         if race is not None:
             race.closed_late(self.number, value)
@@ -339,7 +343,7 @@ class RaceFrame(Frame, LateAnswers):
             close_here([value])
 
     def answered_just_now(self, value: Any) -> None:
-        """A call has answered just when it was interrupted; it is closed when the race is over."""
+        """A call has answered at the moment of its interruption. The answer is closed when the race is over."""
         race = self._race
         if race is not None:
             race.unneeded(self.number, value)

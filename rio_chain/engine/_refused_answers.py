@@ -1,6 +1,6 @@
-"""Answers that ``accept`` has refused. Where a retry or a fallback goes on without one, nobody gets it: it is closed.
+"""Answers that ``accept`` has refused. If a retry or a fallback goes on without such an answer, it is closed.
 
-The last one is in the ``NotAccepted`` that the user gets, and stays open.
+The last refused answer is in the ``NotAccepted`` that the user gets. It stays open.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import NotAccepted
 
 Reported = Callable[[BaseException], Any]
-"""The error that an exception stands for."""
+"""Returns the error inside a ``Fail``, or the exception itself."""
 
 
 def refused_by(errors: Iterable[object]) -> list[Any]:
-    """The answers whose refusals these errors are."""
+    """The refused answers in these errors."""
     return [error.value for error in errors if isinstance(error, NotAccepted)]
 
 
 async def close_refused(strand: Strand, error: object) -> None:
-    """What is around goes on without it."""
+    """Close the refused answer in this error: the run goes on without it."""
     if isinstance(error, NotAccepted):
         await close_all(strand, (error.value,))
 
@@ -36,10 +36,10 @@ def give_up_refused(strand: Strand, error: object) -> None:
 
 
 async def closed_after(strand: Strand, given: Any, call: Awaitable[Any], reported: Reported) -> Any:
-    """What a fallback function makes of an error; ``given`` is what it gets.
+    """The answer of a fallback function; ``given`` is its input.
 
-    If that is a refused answer, the function has seen it. It is closed unless what the function gives or raises holds
-    it.
+    If the error it gets holds a refused answer, that answer is closed, unless the function returns it or raises an
+    error with it.
     """
     error = given.args[0] if type(given) is Args else given
     if not isinstance(error, NotAccepted):
@@ -60,7 +60,7 @@ async def closed_after(strand: Strand, given: Any, call: Awaitable[Any], reporte
 
 
 def _holds(thing: Any, value: object) -> bool:
-    """Whether a thing is the value, or has it right inside."""
+    """Whether a thing is the value, or contains it directly."""
     kind = kind_of(thing)
     try:
         inside: Iterable[object] = ()
@@ -72,5 +72,5 @@ def _holds(thing: Any, value: object) -> bool:
             inside = thing.args
         fields: dict[str, object] = getattr(thing, "__dict__", {})
         return thing is value or any(part is value for part in (*inside, *fields.values()))
-    except Exception:  # noqa: BLE001 - of the user's object; what can't be looked into is left open
+    except Exception:  # noqa: BLE001 - from the user's object; if it can't be searched, the answer stays open
         return True

@@ -11,6 +11,7 @@ from rio_chain.policies._permit import Answer, PendingPermit
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Run
     from rio_chain.engine._frames import Frame
+    from rio_chain.engine._instructions import Branch
     from rio_chain.policies import Policy
     from rio_chain.results._task_record import GaveUp
 
@@ -58,6 +59,21 @@ def report_asked(run: Run, policy: Policy, got: object, index: int | None) -> No
         run.report("limit_refused", index, policy=name, error=got)
 
 
+def report_batch_joined(run: Run, policy: Policy, branch: Branch) -> None:
+    """A call waits for the call that another one has begun for all."""
+    run.report("batch_joined", _only_task(branch), policy=policy_name(policy))
+
+
+def report_batch_sent(run: Run, policy: Policy, branch: Branch, size: int, callers: Iterable[Run]) -> None:
+    """The call of all is made, for so many keys. ``callers``: the runs that wait for it."""
+    runs = tuple(dict.fromkeys(caller.number for caller in callers if caller.observed))
+    run.report("batch_sent", _only_task(branch), policy=policy_name(policy), size=size, runs=runs)
+
+
+def _only_task(branch: Branch) -> int | None:
+    return branch.low if branch.high - branch.low == 1 else None
+
+
 def report_waited(run: Run, policy: Policy, index: int | None, seconds: float, refusal: object = None) -> None:
     """A call has waited for so long in the line of a policy; ``refusal``: it was not let in."""
     if policy.builder_call != "limit":
@@ -70,5 +86,5 @@ def report_waited(run: Run, policy: Policy, index: int | None, seconds: float, r
 
 
 def _alone(frame: Frame) -> int | None:
-    """The one task that it is around; None: there are several."""
+    """The one task that the policy is around. None if there are several."""
     return frame.low if frame.high - frame.low == 1 else None

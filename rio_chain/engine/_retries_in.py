@@ -1,4 +1,4 @@
-"""How many retries are around a race."""
+"""Counts the retries around a race."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rio_chain.policies import Retry
 
 
 def retries_in(frames: Sequence[Frame]) -> int:
-    """The retries between here and the next race around."""
+    """The number of retries made between here and the next race around."""
     found = 0
     for around in reversed(frames):
         if around.races:

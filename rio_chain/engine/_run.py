@@ -1,7 +1,8 @@
-"""One run from its beginning to its Outcome, in the strand that calls."""
+"""One run from its beginning to its Outcome, in the strand of the caller."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine._interpreter import interpret
+from rio_chain.engine._interruptions import is_interruption
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
@@ -18,17 +20,26 @@ from rio_chain.results._outcome import Failed, Outcome
 from rio_chain.results._task_record import Status, close, status_of
 
 ABANDON_AFTER = 30.0
-"""Seconds; the limit of a run that nothing else limits."""
+"""Seconds; the limit of a run that has no other limit."""
 UNFINISHED: Any = object()
-"""Stands for the value of a run that an exception ends."""
+"""The value of a run that an exception ends."""
 NOBODYS = cast("Outcome[Any]", None)
-"""The Outcome of such a run."""
+"""The Outcome of a run that was cancelled. It is never returned."""
+
+
+class _Failed:
+    ok = False
+    error = None
+
+
+FAILED = cast("Outcome[Any]", _Failed())
+"""The Outcome of a run that a ``SystemExit`` or the like of a body ends. It counts as failed; it is never returned."""
 
 
 async def execute(rt: Runtime, request: Request[Any], run: Run, deadline: Deadline | None = None) -> Outcome[Any]:
-    """Run the request; ``run`` is its state, new. The deadline inherited from the run around it counts as well.
+    """Run the request; ``run`` is its new state. The deadline of the run around it counts as well.
 
-    Cancellation, and any BaseException of a body, leaves it as it is; all else is in the Outcome.
+    A cancellation, and any other BaseException of a body, is raised as it is. All other errors are in the Outcome.
     """
     checkpoints = rt.checkpoints
     passed = 0
@@ -48,22 +59,22 @@ async def execute(rt: Runtime, request: Request[Any], run: Run, deadline: Deadli
     return outcome
 
 
-# `execute`, split up for callers that cannot afford another coroutine per request. They let go of the request when it
-# has begun, so that its arguments live only as long as the run needs them.
+# `execute`, split up for callers that cannot afford another coroutine per request. They drop the request after
+# `begin`, so that its arguments live only as long as the run needs them.
 
 
 def begin(  # noqa: PLR0917 - called for every request
     rt: Runtime, request: Request[Any], run: Run, now: float, deadline: Deadline | None, abandon_after: float
 ) -> Coroutine[Any, Any, Any]:
-    """Begin a run. Await what this returns at once: it gives the value, or ``Failed``. Then call ``finish``.
+    """Begin a run. Await the returned coroutine at once: it returns the value, or ``Failed``. Then call ``finish``.
 
     Args:
-        rt: the runtime of the strand that calls.
-        request: what to run.
-        run: its state, new; the caller may ``stop`` it.
-        now: the instant, on the runtime's clock.
-        deadline: the limit of the run; the one inherited from the run around it counts as well.
-        abandon_after: seconds, counted from now, for a run without a deadline or an outermost timeout.
+        rt: the runtime of the calling strand.
+        request: the request to run.
+        run: its new state; the caller may ``stop`` it.
+        now: the current time, on the runtime's clock.
+        deadline: that of the run; the deadline of the run around it counts as well.
+        abandon_after: seconds from now; the limit of a run that has no deadline and no outermost timeout.
     """
     program, value = program_for(request, rt)
     run.origin = now
@@ -80,7 +91,7 @@ def begin(  # noqa: PLR0917 - called for every request
     strand = run.root = run.strand(rt, rt.slot(), until)
     if parent_strand is not None:
         strand.before = parent_strand, CALLING.get()
-        # an abandoned blocking call in it keeps the places of the body around, too
+        # an abandoned blocking call in this run keeps the places of the body around it, too
         strand.permits, strand.depth = parent_strand.permits, parent_strand.depth
     if program.kept:
         strand.kept = [None] * program.kept
@@ -95,18 +106,18 @@ async def _at_once(run: Run, error: Exception) -> Failed:
 
 
 def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any]:
-    """End a run, however it ended. The one epilogue of all runs.
+    """End a run, however it ended. All runs end here.
 
     Args:
         run: its state.
-        got: its value, or ``Failed``. ``UNFINISHED`` if an exception goes on: then nobody gets the Outcome.
-        times: when it was posted, began and ended.
+        got: its value, or ``Failed``. ``UNFINISHED`` if an exception is raised: then no Outcome is made.
+        times: when the run was posted, began and ended.
     """
     strand = run.root
-    if strand is not None:  # else it never began
+    if strand is not None:  # None: it never began
         run.root = run.around = None
         here: Any = CURRENT.get()
-        if here is strand or not isinstance(here, Strand):  # else a collector ends it, in the context of another run
+        if here is strand or not isinstance(here, Strand):  # else a garbage collector ends it, in another run
             if strand.before is None:
                 CURRENT.set(None)
             else:
@@ -116,15 +127,21 @@ def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any
         strand.before = None
         strand.end()
     if got is UNFINISHED:
-        if run.observed:
-            run.ended("cancelled", None, milliseconds(times[2] - times[1]))
-        return NOBODYS
+        return _broken(run, None if strand is None else strand.rt, sys.exception(), times[2] - times[1])
     if run.stop_error is not None and type(got) is not Failed:
-        got = _answered(run, run.stop_error)  # it did not listen, or had nothing more to wait for
+        got = _answered(run, run.stop_error)  # the body ignored the stop, or had nothing more to wait for
     if run.observed:
         run.over(got.error if type(got) is Failed else None)
         _report_end(run, got, times[2] - times[1])
     return Outcome(run.plan, run.log, got, times)
+
+
+def _broken(run: Run, rt: Runtime | None, error: BaseException | None, seconds: float) -> Outcome[Any]:
+    """The Outcome of a run that an exception ends: a cancellation, or a BaseException of a body."""
+    failed = error is not None and rt is not None and not is_interruption(rt, error)
+    if run.observed:
+        run.ended("failed" if failed else "cancelled", error if failed else None, milliseconds(seconds))
+    return FAILED if failed else NOBODYS
 
 
 def _until(rt: Runtime, *deadlines: Deadline | None) -> float:

@@ -1,31 +1,35 @@
 """A run that reports what happens in it, for ``request.stream()`` and for observers.
 
-An observed run has types of its own, and a run that nobody observes pays next to nothing. Its log is full of records
-from the start, so the interpreter finds one where it would else write a tuple. Its strands are asked to report each
-call that begins (``Strand.begins``). The other events are the hooks of ``Run``, called where something rare happens.
+An observed run has types of its own, so a run without observers is almost as fast as before. The log of an observed run
+has records from the start, so the interpreter finds a record where it would otherwise write a tuple. Its strands
+report each call that begins (``Strand.begins``). The other events are the hooks of ``Run``, called where something rare
+happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
+from weakref import ref
 
 from rio_chain._core.policy_changes import listen
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import HeldCall
 from rio_chain.engine._current_run import CURRENT, Run, Strand
-from rio_chain.engine._event_sink import EventSink
+from rio_chain.engine._event_sink import EventSink, SilentSink
 from rio_chain.engine._observed_call import ObservedCall
 from rio_chain.engine._runtime_protocol import Runtime, Slot
+from rio_chain.results._deliver import begun_unobserved, deliver, observers_now
 from rio_chain.results._events import Event, Kind
-from rio_chain.results._observers import OBSERVERS, Observer, calling, deliver, observers_now
+from rio_chain.results._observers import OBSERVERS, Observer
 from rio_chain.results._task_record import Status, TaskRecord
 
 
 class ObservedPart:
-    """What is told of a run, or of a part of it that has a log of its own. It does not keep that log."""
+    """What is reported of a run, or of a part of it that has its own log. It does not keep that log."""
 
-    __slots__ = ("_inside", "_last", "_told", "above", "contended", "contends", "item", "over", "watch")
+    __slots__ = ("_inside", "_last", "_reported", "above", "contended", "contends", "item", "over", "watch")
 
     def __init__(
         self, watch: EventSink, above: ObservedPart | None = None, *, item: int | None = None, contends: bool = False
@@ -33,21 +37,21 @@ class ObservedPart:
         self.watch = watch
         self.above = above  # what it is a part of
         self.item = item
-        self.contends = contends  # it is one of several calls, and how they ended is told above, when they are merged
+        self.contends = contends  # it is one of several calls, and their end is reported above, when they are merged
         self.over = False  # its walk is
         self.contended: dict[int, int] = {}  # the races of each task of which a call runs in this part
         self._inside: dict[int, tuple[int, int]] = {}  # the call of such a task that began last in a part of this one
         self._last = [(0, 0)] * len(watch.plan.tasks)  # of each task: attempt and replica of the call that began last
-        self._told: list[Any] = [None] * len(watch.plan.tasks)  # the status it finished with, if that was told
+        self._reported: list[Any] = [None] * len(watch.plan.tasks)  # the status that was reported as its end
 
     def begins(self, index: int, attempt: int, replica: int) -> None:
         """A call begins."""
         self.reached(index, attempt, replica)
-        self.watch.tell("started", index, self.item, attempt=attempt, replica=replica)
+        self.watch.tell("started", index, self.item, attempt, replica)
 
     def reached(self, index: int, attempt: int, replica: int) -> None:
         """This call of a task has begun, here or in a part of this one."""
-        self._last[index], self._told[index] = (attempt, replica), None
+        self._last[index], self._reported[index] = (attempt, replica), None
         if self.above is not None:
             self.above.reached_inside(index, attempt, replica)
 
@@ -74,45 +78,60 @@ class ObservedPart:
 
     def failed(self, index: int, error: Any) -> None:
         """An attempt has failed."""
-        self._told[index] = None
+        self._reported[index] = None
         attempt, replica = self._last[index]
-        self.watch.tell("attempt_failed", index, self.item, attempt=attempt, replica=replica, error=error)
+        self.watch.tell("attempt_failed", index, self.item, attempt, replica, error=error)
 
     def succeeded(self, index: int, entry: TaskRecord) -> None:
         """There is an answer."""
-        self._told[index] = None
+        self._reported[index] = None
         if index not in self.watch.judged:
             self.finished(index, entry)
 
     def replay(self, events: Sequence[Event], began: float) -> None:
-        """Tell what has happened in a piece of the plan elsewhere. It began at this instant of the run's clock."""
+        """Report what has happened in a piece of the plan elsewhere. It began at this instant of the run's clock."""
         places = {task.name: task.index for task in self.watch.plan.tasks}
         for event in events:
             index = None if event.within or event.task is None else places[event.task]
             if index is not None and event.kind == "started":
                 self.reached(index, event.attempt, event.replica)
             elif index is not None and event.kind == "finished":
-                if self.contends or index in self.contended or self._told[index] == event.status:
+                if self.contends or index in self.contended or self._reported[index] == event.status:
                     continue
-                self._told[index] = event.status
+                self._reported[index] = event.status
             elif index is not None and event.kind == "attempt_failed":
-                self._told[index] = None
+                self._reported[index] = None
             self.watch.pass_on(event, self.item, began)
+
+    def has_finished(self, index: int, entry: TaskRecord) -> bool:
+        """Whether it is reported already that its turn ended like this."""
+        return entry.status is not None and entry.status == self._reported[index]
 
     def finished(self, index: int, entry: TaskRecord, cause: Any = None, *, at_last: bool = False) -> None:
         """Tell how a task's turn ended, once. ``at_last``: what never ran will not, because of ``cause``."""
-        end = entry
+        end: TaskRecord = entry
         if at_last and entry.status is None:
             end = TaskRecord()  # and not the one in the log, which is left as it would be if nobody watched
             end.skip(cause)
-        if self.contends or index in self.contended or end.status in (None, "running", self._told[index]):
+        if self.contends or index in self.contended or end.status in (None, "running", self._reported[index]):
             return
-        self._told[index] = end.status
-        error = None if end.status == "succeeded" else end.value
-        more = {"attempt": entry.calls, "replica": entry.winner, "status": end.status, "error": error}
-        if self.watch.values and end.status == "succeeded":
-            more["value"] = end.value
-        self.watch.tell("finished", index, self.item, **more)
+        self._reported[index] = end.status
+        watch = self.watch
+        value = error = None
+        if end.status != "succeeded":
+            error = end.value
+        elif watch.values:
+            value = end.value
+        status: Any = end.status  # "running" was left out above
+        watch.tell("finished", index, self.item, entry.calls, entry.winner, status, error, value)
+
+
+_OVER = ObservedPart.__new__(ObservedPart)
+"""That of a run that is over: it reports nothing, and keeps neither observers nor a plan."""
+_OVER.watch = SilentSink()
+_OVER.above = _OVER.item = None
+_OVER.contends = _OVER.over = True
+_OVER.contended = {}
 
 
 class ObservedRecord(TaskRecord):
@@ -142,43 +161,51 @@ class ObservedRecord(TaskRecord):
             self._part.finished(self._index, self)
 
     def plain(self) -> TaskRecord | None:
-        """The same for who does not watch; None where nothing was noted."""
+        """The record without what only observers need. None if nothing was noted."""
         if not (self.calls or self.status or self.errors or self.denied or self.started):
             return None
-        entry = TaskRecord()
-        for name in TaskRecord.__slots__:
-            setattr(entry, name, getattr(self, name))
-        return entry
+        plain = TaskRecord.__new__(TaskRecord)  # written out, as each task of an observed run is copied
+        plain.calls, plain.began, plain.ended, plain.errors = self.calls, self.began, self.ended, self.errors
+        plain.status, plain.value, plain.winner, plain.turn = self.status, self.value, self.winner, self.turn
+        plain.started, plain.denied, plain.wasted = self.started, self.denied, self.wasted
+        plain.call_records, plain.gave_up, plain.nested = self.call_records, self.gave_up, self.nested
+        plain.fallbacks, plain.repeats = self.fallbacks, self.repeats
+        return plain
 
 
 class ObservedRun(Run):
     """A run, or a part of one, that is watched."""
 
-    __slots__ = ("_begun", "_ended", "told")
+    __slots__ = ("_begun", "_ended", "events")
 
     observed = True
 
-    def __init__(self, told: ObservedPart, around: Run | None = None) -> None:
-        super().__init__(told.watch.plan, around)
-        self.told = told
-        self.log = [ObservedRecord(told, index) for index in range(len(self.log))]
+    def __init__(self, events: ObservedPart, around: Run | None = None) -> None:
+        super().__init__(events.watch.plan, around)
+        self.events = events
+        self.log = [ObservedRecord(events, index) for index in range(len(self.log))]
         self._begun = False
         self._ended = [None]  # popped by the first that reports its end
 
+    @property
+    def number(self) -> int:
+        """As ``Run.number``."""
+        return self.events.watch.number
+
     def part(self, item: int | None = None) -> ObservedRun:
         """As ``Run.part``."""
-        told = self.told
+        events = self.events
         if item is not None:
-            part = ObservedRun(ObservedPart(told.watch, told, item=item), self)
+            part = ObservedRun(ObservedPart(events.watch, events, item=item), self)
         else:
-            part = ObservedRun(ObservedPart(told.watch, told, item=told.item, contends=True), self)
+            part = ObservedRun(ObservedPart(events.watch, events, item=events.item, contends=True), self)
         part.step = 0
         return part
 
     def nested(self, plan: Plan, pc: int, index: int | None) -> Run:
-        """As ``Run.nested``. Of that of a bridge a stream is told nothing."""
+        """As ``Run.nested``. A stream gets no events of the Request of a bridge."""
         nested = super().nested(plan, pc, index)
-        watch, item = self.told.watch, self.told.item
+        watch, item = self.events.watch, self.events.item
         if index is None and not watch.observers:
             return nested
         name = None if index is None else self.plan.tasks[index].name
@@ -189,9 +216,9 @@ class ObservedRun(Run):
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:
         """As ``Run.strand``."""
-        root = self.told.above is None and not self._begun
+        root = self.events.above is None and not self._begun
         if root:
-            watch = self.told.watch
+            watch = self.events.watch
             watch.begin(rt.now)
             if watch.outer:
                 try:
@@ -204,46 +231,46 @@ class ObservedRun(Run):
 
     def blank(self, index: int) -> ObservedRecord:
         """As ``Run.blank``."""
-        return ObservedRecord(self.told, index)
+        return ObservedRecord(self.events, index)
 
     def contend(self, low: int, high: int) -> None:
         """As ``Run.contend``."""
         super().contend(low, high)
-        self.told.contend(low, high)
+        self.events.contend(low, high)
 
     def contended(self, low: int, high: int) -> None:
         """As ``Run.contended``."""
-        self.told.contend_no_more(low, high)
+        self.events.contend_no_more(low, high)
 
     def hedge_started(self, index: int, attempt: int, replica: int) -> None:
         """As ``Run.hedge_started``."""
-        told = self.told
-        told.watch.tell("hedge_started", index, told.item, attempt=attempt, replica=replica)
+        events = self.events
+        events.watch.tell("hedge_started", index, events.item, attempt=attempt, replica=replica)
 
     def merged(self, low: int, high: int, *, won: bool) -> None:
         """As ``Run.merged``."""
         for index in range(low, high):
             entry: TaskRecord = self.log[index]
-            if index not in self.told.watch.judged and (won or entry.status == "succeeded"):
-                self.told.finished(index, entry)
+            if index not in self.events.watch.judged and (won or entry.status == "succeeded"):
+                self.events.finished(index, entry)
 
     def given_up(self, low: int, high: int) -> None:
         """As ``Run.given_up``."""
         for index in range(low, high):
             entry: Any = self.log[index]
             if isinstance(entry, TaskRecord):
-                self.told.finished(index, entry)
+                self.events.finished(index, entry)
 
     def branch_gave(self, name: str, value: Any) -> None:
         """As ``Run.branch_gave``."""
-        told = self.told
-        if told.watch.values and not told.contends:
-            told.watch.tell("value", None, told.item, branch=name, value=value)
+        events = self.events
+        if events.watch.values and not events.contends:
+            events.watch.tell("value", None, events.item, branch=name, value=value)
 
     def report(self, kind: Kind, index: int | None, **more: Any) -> None:
         """As ``Run.report``."""
-        told = self.told
-        told.watch.tell(kind, index, told.item, **more)
+        events = self.events
+        events.watch.tell(kind, index, events.item, **more)
 
     def ended(self, status: Status, error: Any, elapsed: float) -> None:
         """As ``Run.ended``: the first time it is reported."""
@@ -251,16 +278,18 @@ class ObservedRun(Run):
             self._ended.pop()
         except IndexError:
             return
-        self.report("request_ended", None, status=status, error=error, elapsed=elapsed)
+        events, self.events = self.events, _OVER  # a ticket keeps this run, and must not keep its observers
+        self.log = [entry.plain() if isinstance(entry, ObservedRecord) else entry for entry in self.log]
+        events.watch.tell("request_ended", None, None, status=status, error=error, elapsed=elapsed)
 
     def over(self, cause: Any = None) -> None:
-        """As ``Run.over``; of an item, what is still open is ended, and told, by who runs the items."""
-        told = self.told
-        told.over = True
-        is_item = told.above is not None and not told.contends
+        """As ``Run.over``. For an item, the item runner ends and reports what is still open."""
+        events = self.events
+        events.over = True
+        is_item = events.above is not None and not events.contends
         for index, entry in enumerate(self.log):
-            if isinstance(entry, TaskRecord):
-                told.finished(index, entry, cause, at_last=told.above is None)
+            if isinstance(entry, TaskRecord) and not events.has_finished(index, entry):
+                events.finished(index, entry, cause, at_last=events.above is None)
             if isinstance(entry, ObservedRecord) and not (is_item and entry.status in (None, "running")):
                 self.log[index] = entry.plain()
 
@@ -268,13 +297,14 @@ class ObservedRun(Run):
 class ObservedStrand(Strand):
     """A line of execution of a watched run. Where a part has a log of its own, its first strand ends it."""
 
-    __slots__ = ("_call", "_first", "watch")
+    __slots__ = ("_call", "_first", "_late", "watch")
 
     observed = True
 
     def __init__(self, run: ObservedRun, rt: Runtime, slot: Slot, parent_deadline: float, *, first: bool) -> None:
         super().__init__(run, rt, slot, parent_deadline)
-        self.watch = run.told.watch  # also when it is over
+        # also when it is over; a copy of its context may live on and must not keep the observers
+        self.watch = ref(run.events.watch)
         self._first = first
         self._call: ObservedCall | None = None  # the last one
 
@@ -284,15 +314,33 @@ class ObservedStrand(Strand):
         if not isinstance(run, ObservedRun):
             return fn, route
         attempt = self.rounds + run.log[index].calls + 1
-        run.told.begins(index, attempt, self.replica)
-        if not self.watch.observers:
+        run.events.begins(index, attempt, self.replica)
+        if not run.events.watch.observers:
             return fn, route
-        self._call = ObservedCall(self, run.told, index, attempt, fn)
+        self._call = ObservedCall(self, run.events, index, attempt, fn)
         return self._call.routed(route)
+
+    def beside_task(self, index: int) -> str:
+        """The task of the first call of the race of which this is another one."""
+        race = self.in_race
+        while race is not None:
+            first = race.first_task(index)
+            if first is not None:
+                index = first
+                break
+            race = race.outer
+        return self.run.plan.tasks[index].name
+
+    def context_of(self, iterator: object) -> Context | None:
+        """As ``Strand.context_of``: that of the attempt which has made it."""
+        made = None if self._call is None else self._call.made
+        return made[1] if made is not None and made[0] is iterator else None
 
     def give_up(self, held: HeldCall | None) -> None:
         """As ``Strand.give_up``."""
         super().give_up(held)
+        if held is not None:  # what it gives back late may change a breaker
+            self._late = self.watch()
         if self._call is not None:
             self._call.given_up()
 
@@ -310,16 +358,22 @@ class ObservedStrand(Strand):
         super().end()
 
 
-def new_run(plan: Plan, own: Sequence[Observer] = ()) -> Run:
-    """The state of a run that begins; ``own``: the observers of its balancer. It is observed if there are any."""
+def new_run(plan: Plan, own: Sequence[Observer] = (), owner: object = None) -> Run:
+    """The state of a run that begins. It is observed if there are any observers.
+
+    Args:
+        plan: what is run.
+        own: the observers of its balancer.
+        owner: that balancer's admission; for ``calling_for``.
+    """
     observers = observers_now(own) if OBSERVERS or own else ()
-    return ObservedRun(ObservedPart(EventSink(plan, None, observers=observers))) if observers else Run(plan)
+    return ObservedRun(ObservedPart(EventSink(plan, None, observers, owner))) if observers else Run(plan)
 
 
 def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> tuple[Run, Callable[[], None]]:
     """The state to use for a run that has not begun, which tells a stream as well; and what ends the telling."""
     observed = run if isinstance(run, ObservedRun) else ObservedRun(ObservedPart(EventSink(run.plan, None)))
-    watch = observed.told.watch
+    watch = observed.events.watch
     watch.stream_to(tell, values=values)
     return observed, watch.close
 
@@ -327,12 +381,14 @@ def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> t
 def _breaker_changed(policy: str, state: str) -> None:
     """A change goes to the observers of the run that caused it; one without a run, to those of the process."""
     strand = CURRENT.get()
-    if calling():  # an observer has changed it, and would be called for ever
+    if begun_unobserved():  # an observer has changed it, and would be called for ever
         return
     if isinstance(strand, ObservedStrand):
-        strand.watch.tell("breaker_changed", None, None, policy=policy, reason=state)
+        watch = strand.watch()
+        if watch is not None:
+            watch.tell("breaker_changed", None, None, policy=policy, reason=state)
     elif OBSERVERS and (strand is None or not strand.open):
-        deliver(tuple(OBSERVERS), Event("breaker_changed", None, 0.0, policy=policy, reason=state))
+        deliver(observers_now(), Event("breaker_changed", None, 0.0, policy=policy, reason=state))
 
 
 listen(_breaker_changed)

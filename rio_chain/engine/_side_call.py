@@ -1,4 +1,4 @@
-"""A call of a hedge or race beside the strand that asked: a strand of its own."""
+"""A call of a hedge or race in a strand of its own, beside the strand that entered the race."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._frames import Fail, OuterExpired
 from rio_chain.engine._judge_answer import judged
-from rio_chain.engine._late_answers import LateAnswers
+from rio_chain.engine._late_answers import LateAnswers, beside_first
 from rio_chain.engine._race import Contender, RaceOver
 from rio_chain.errors import CallbackFailed
 from rio_chain.results._outcome import Failed
@@ -28,7 +28,7 @@ class SideCall(LateAnswers):
         self.number = number
 
     async def run(self) -> None:
-        """What the strand runs. No error leaves it: those that end the race are raised where it is awaited."""
+        """The body of the strand. It raises nothing: errors that end the race are raised where the race is awaited."""
         race, number, rt = self.race, self.number, self.race.rt
         strand: Strand | None = None
         extra: Permit | None = None
@@ -52,7 +52,7 @@ class SideCall(LateAnswers):
                 race.log.denied(race, number)
             race.start_due(rt.now())
         except RaceOver as exc:
-            if not race.race.decided:  # one around it is over
+            if not race.race.decided:  # a race around this one is over
                 error = exc
         except BaseException as exc:  # noqa: BLE001 - raised where the race is awaited
             error = self._error(strand, exc)
@@ -81,7 +81,7 @@ class SideCall(LateAnswers):
         race, number = self.race, self.number
         ended = strand.rt.now()
         strand.deadline = strand.parent_deadline
-        strand.slot.arm(strand.deadline)  # a limit in it was left in time, and has no say in how it is judged
+        strand.slot.arm(strand.deadline)  # a limit inside was met in time, and does not limit the judging
         mark, good = None, True
         if race.judges:
             try:
@@ -96,17 +96,21 @@ class SideCall(LateAnswers):
         race.answered(number, value, mark, (began, ended), strand.run.log, good=good)
 
     def _error(self, strand: Strand | None, exc: BaseException) -> BaseException | None:
-        """What ends the race. Its own cancellation does not."""
+        """The error that ends the race. The strand's own cancellation does not."""
         race = self.race
-        race.race.decided = True  # or it is broken
+        race.race.decided = True  # or it has failed
         try:
-            # a limit around the race is over, and the strand that keeps it may not know yet
+            # a timeout around the race has expired, and the strand that enforces it may not know yet
             if strand is not None and strand.slot.settle(exc):
                 return OuterExpired()
-        except BaseException as own:  # noqa: BLE001 - somebody else's cancellation
+        except BaseException as own:  # noqa: BLE001 - a cancellation from elsewhere
             exc = own
         stopped = race.sides.stopped and not isinstance(exc, (Exception, *EXITS))
         return None if stopped else exc
+
+    def first_task(self, task: int) -> int | None:
+        """As ``LateAnswers.first_task``."""
+        return beside_first(self.race.branches, self.number, task, hedge=self.race.hedge)
 
     def answered_late(self, value: Any) -> None:
         """As ``LateAnswers.answered_late``."""

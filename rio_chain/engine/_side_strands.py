@@ -1,4 +1,4 @@
-"""Strands beside one that awaits them. They begin at any time, are stopped together, and all of them are awaited."""
+"""Strands beside the one that awaits them. They may begin at any time; they are stopped together, and all awaited."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class SideStrands:
 
     Args:
         rt: the runtime of the strand that awaits them.
-        is_over: asked whenever one of them ends: whether the others are not needed any more.
-        over: called once, when the others are stopped because of that or because one of them raised.
+        is_over: called whenever one of them ends; returns whether the others are no longer needed.
+        over: called once, when the others are stopped for that reason or because one of them raised.
 
     Attributes:
-        error: that of the first that raised.
+        error: the error of the first that raised.
         stopped: whether they were cancelled.
     """
 
@@ -40,7 +40,7 @@ class SideStrands:
         self.error: BaseException | None = None
 
     def start(self, number: int, main: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
-        """Start one in a copy of that context, unless they are stopped. ``main`` calls ``ended`` when it has ended."""
+        """Start one in a copy of that context, unless they are stopped. ``main`` calls ``ended`` at its end."""
         with self._lock:
             if self.stopped:
                 return
@@ -59,7 +59,7 @@ class SideStrands:
             surely(running.cancel)
 
     def stop(self) -> None:
-        """Cancel all that still run, once. None begins after that."""
+        """Cancel all that still run, once. No strand begins after that."""
         with self._lock:
             stopped, self.stopped = self.stopped, True
             left = list(self._left.values())
@@ -69,7 +69,7 @@ class SideStrands:
                     surely(running.cancel)
 
     def ended(self, number: int, error: BaseException | None = None) -> None:
-        """This one has ended; a second call does nothing. ``error``: what left it, but its own cancellation."""
+        """This strand has ended; a second call does nothing. ``error``: what it raised, except its cancellation."""
         if number not in self._left:
             return
         if error is not None and self.error is None:
@@ -85,7 +85,7 @@ class SideStrands:
             surely(waiter.wake)
 
     async def end(self) -> None:
-        """Wait until all have ended, whatever interrupts this; then raise the interruption."""
+        """Wait until all have ended, without interruption; then raise any interruption that came."""
         interruption: BaseException | None = None
         while self._left:
             with self._lock:
@@ -106,7 +106,7 @@ class SideStrands:
                 del interruption  # its traceback keeps this frame
 
     def check(self) -> None:
-        """Raise the error of one that raised."""
+        """Raise the error of the first that raised."""
         error, self.error = self.error, None
         if error is not None:
             try:
@@ -115,7 +115,7 @@ class SideStrands:
                 del error
 
     def forget(self) -> None:
-        """All is over: who keeps one of them keeps no more."""
+        """All have ended: drop the references, so that a strand that is kept keeps nothing else."""
         none: Any = bool
         self._is_over = self._over = none
         self._waiter = self.error = None

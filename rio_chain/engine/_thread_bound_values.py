@@ -1,8 +1,8 @@
 """Values that are bound to the thread and the context that made them: generators, database cursors, files.
 
-``each`` reads an iterator many times, and an iterator may depend on its thread (an sqlite cursor, an ``RLock``) or on
-its context (``decimal.localcontext``, ``ContextVar.reset``). So the worker thread that made it leaves its pool and
-makes all further calls to it, in the same context, until the iterator is closed.
+``each`` reads an iterator many times. An iterator may depend on its thread (an sqlite cursor, an ``RLock``) or on its
+context (``decimal.localcontext``, ``ContextVar.reset``). So the worker thread that made it leaves its pool. It makes
+all further calls to the iterator, in the same context, until the iterator is closed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from rio_chain.engine._current_run import Strand
 
 NOT_MADE: Any = object()
-"""Stands for the answer of a call that is not made yet."""
+"""The answer of a call that has not been made yet."""
 
 
 class ThreadPool(Protocol):
-    """The pool that the thread comes from."""
+    """The pool of the thread."""
 
     detached_calls: dict[Any, None]
-    """The calls that wait for a thread that was detached, or run on one."""
+    """The calls that wait for a detached thread, or run on one."""
     submitted: int
-    """Changes with each call."""
+    """It changes with each call."""
 
     def abandon_detached(self, worker: Any, context: Context) -> None:
-        """Count the thread of a seat as abandoned, until it comes back."""
+        """Count the thread of this worker as abandoned, until it comes back."""
 
 
 class PinnedCall:
@@ -54,13 +54,13 @@ class PinnedCall:
 
 
 class PinnedThread:
-    """The thread that made a value, and the calls that it makes for it, one after the other.
+    """The thread that made a value. It makes the calls for that value, one after the other.
 
     Args:
-        value: what the thread has made. If it is a generator, the thread closes it at the end.
-        context: in which it was made, and in which all calls are made.
-        pool: where the thread comes from.
-        worker: by which ``pool`` knows the thread.
+        value: the value that the thread has made. If it is a generator, the thread closes it at the end.
+        context: the context in which the value was made; all calls run in it.
+        pool: the pool of the thread.
+        worker: the pool's name for the thread.
     """
 
     __slots__ = ("_calls", "_lock", "_now", "_over", "_permits", "_pool", "_seat", "context", "value")
@@ -71,13 +71,13 @@ class PinnedThread:
         self._pool = pool
         self._seat = worker
         self._calls: SimpleQueue[PinnedCall | None] = SimpleQueue()
-        self._permits: tuple[SharedPermit, ...] = ()  # the places under limits that it keeps while it is abandoned
+        self._permits: tuple[SharedPermit, ...] = ()  # the places under limits that the thread keeps while abandoned
         self._lock = threading.RLock()
         self._now: PinnedCall | None = None
         self._over = False
 
     def put(self, call: PinnedCall) -> None:
-        """Have a call made after those before it. From any thread."""
+        """Make a call after the calls before it. From any thread."""
         self._pool.submitted += 1
         self._pool.detached_calls[call] = None
         self._calls.put(call)
@@ -85,18 +85,18 @@ class PinnedThread:
             self._ended()
 
     def end(self) -> None:
-        """Let the thread go after the calls before. From any thread, also from a finaliser."""
+        """Free the thread after the calls before. From any thread, also from a finaliser."""
         self._calls.put(None)
 
     def close(self, waiter: Waiter) -> PinnedCall:
-        """Close the value if it is a generator, then let the thread go; after the calls before."""
+        """Close the value if it is a generator, then free the thread. This comes after the earlier calls."""
         closing = PinnedCall(close_generator, (self.value,), waiter)
         self.put(closing)
         self.end()
         return closing
 
     def serve(self) -> None:
-        """Make the calls, on the thread that made the value. Returns when that is not needed any more."""
+        """Make the calls, on the thread that made the value. Returns when the thread is no longer needed."""
         try:
             while (call := self._calls.get()) is not None:
                 self._now = call
@@ -112,7 +112,7 @@ class PinnedThread:
 
     def _made(self, call: PinnedCall) -> None:
         surely(call.waiter.wake)
-        self._pool.detached_calls.pop(call, None)  # last: a clock that jumps looks at this
+        self._pool.detached_calls.pop(call, None)  # last: the virtual clock jumps when no call is left here
 
     def _ended(self) -> None:
         with self._lock:
@@ -128,7 +128,7 @@ class PinnedThread:
             permit.leave()
 
     def abandon(self, closing: PinnedCall, permits: tuple[SharedPermit, ...]) -> bool:
-        """Count the thread as abandoned if it runs a call before ``closing``. False: it does not."""
+        """Count the thread as abandoned if it runs a call before ``closing``. Returns whether it does."""
         with self._lock:
             if self._over or self._now is None or self._now is closing:
                 return False
@@ -140,29 +140,31 @@ class PinnedThread:
 
 
 class Pinned:
-    """What a sync function returned, with the thread that made it. When this object goes, the thread is free.
+    """A value that a sync function returned, with the thread that made it. The thread is freed with this object.
 
     Attributes:
-        value: what was returned. Only ``call`` uses it.
-        context: in which it was made.
-        thread: which makes the calls. None where calls are made in place, as in virtual time.
+        value: the returned value. Only ``call`` uses it.
+        body: in an observed run, the context of the attempt that has made it; the calls are made in it.
+        context: the context in which it was made.
+        thread: the thread that makes the calls. None where calls are made in place, as in virtual time.
     """
 
-    __slots__ = ("context", "thread", "value")
+    __slots__ = ("body", "context", "thread", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        self.body: Context | None = None
         self.context: Context | None = None
         self.thread: PinnedThread | None = None
 
     def detach(self, context: Context, pool: ThreadPool, worker: object) -> PinnedThread:
-        """Bind it to the thread that calls this, which will then ``serve`` what it gets."""
+        """Bind the value to the calling thread, which then has to call ``serve``."""
         self.context = context
-        self.thread = thread = PinnedThread(self.value, context, pool, worker)
+        self.thread = thread = PinnedThread(self.value, self.body or context, pool, worker)
         return thread
 
     async def call(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Make a call where the value was made: the call's value or ``Raised``. Interrupted, the call goes on."""
+        """Make a call where the value was made. Returns its value or ``Raised``. If interrupted, the call runs on."""
         if self.thread is None:
             return await strand.rt.call(self._in_place, (fn, args), NO_KWARGS)
         call = PinnedCall(fn, args, strand.rt.waiter())
@@ -171,7 +173,7 @@ class Pinned:
         return Raised(RuntimeError("the thread of this iterator has ended")) if call.answer is NOT_MADE else call.answer
 
     async def call_first(self, strand: Strand, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """``call``, before anybody reads the value. Interrupted, ``leave`` and go on."""
+        """As ``call``, for the first call after the value was made. If interrupted: ``leave``, then raise."""
         try:
             return await self.call(strand, fn, args)
         except GeneratorExit:
@@ -182,17 +184,18 @@ class Pinned:
             raise
 
     def _in_place(self, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
-        return fn(*args) if self.context is None else self.context.run(fn, *args)
+        context = self.body or self.context
+        return fn(*args) if context is None else context.run(fn, *args)
 
     def became(self, value: Any) -> Pinned:
-        """Another value that was made from it, on the same thread, takes its place."""
+        """Replace the value by one that was made from it, on the same thread."""
         self.value = value
         if self.thread is not None:
             self.thread.value = value
         return self
 
     async def close(self, strand: Strand) -> None:
-        """Close the value if it is a generator, and wait for that. Interrupted, ``leave`` and go on."""
+        """Close the value if it is a generator, and wait for that. If interrupted: ``leave``, then raise."""
         thread, self.thread = self.thread, None
         if thread is None:
             await strand.rt.call(self._in_place, (close_generator, (self.value,)), NO_KWARGS)
@@ -205,7 +208,7 @@ class Pinned:
             raise
 
     async def leave(self, strand: Strand) -> None:
-        """The same where the strand was interrupted: wait for the clean-up only, and not for a call that is stuck."""
+        """The same in an interrupted strand: wait for the clean-up only, and not for a call that hangs."""
         thread, self.thread = self.thread, None
         if thread is None:
             self._close_here()
@@ -213,7 +216,7 @@ class Pinned:
             await _leave(strand, thread, thread.close(strand.rt.waiter()))
 
     def drop(self) -> None:
-        """The same where nothing can be waited for."""
+        """The same where nothing can be awaited."""
         thread, self.thread = self.thread, None
         if thread is None:
             self._close_here()
@@ -221,8 +224,9 @@ class Pinned:
             thread.end()
 
     def _close_here(self) -> None:
-        if self.context is not None:
-            answer(self.context, close_generator, (self.value,), NO_KWARGS)
+        context = self.body or self.context
+        if context is not None:
+            answer(context, close_generator, (self.value,), NO_KWARGS)
 
     def __del__(self) -> None:
         thread = getattr(self, "thread", None)
@@ -231,7 +235,7 @@ class Pinned:
 
 
 async def _leave(strand: Strand, thread: PinnedThread, closing: PinnedCall) -> None:
-    """Wait until it is closed, unless the thread is stuck in a call before."""
+    """Wait until it is closed, unless the thread hangs in an earlier call."""
     if thread.abandon(closing, tuple(permit for permit in strand.permits if permit.open)):
         strand.give_up_pinned(thread.context)
     else:
@@ -239,7 +243,7 @@ async def _leave(strand: Strand, thread: PinnedThread, closing: PinnedCall) -> N
 
 
 def claim(strand: Strand, value: object) -> Pinned | None:
-    """What the strand keeps for this value, if that is pinned. It is the caller's from now on."""
+    """The strand's ``Pinned`` for this value, or None. The caller owns it from now on."""
     for pinned in strand.pinned:
         if pinned.value is value:
             strand.pinned = tuple(other for other in strand.pinned if other is not pinned)
@@ -248,36 +252,41 @@ def claim(strand: Strand, value: object) -> Pinned | None:
 
 
 def close_generator(value: Any) -> None:
-    """Close it if it is one. What else can be iterated, a file for one, is closed by the code that opened it."""
+    """Close a generator. Any other iterable, such as a file, is closed by the code that opened it."""
     if isinstance(value, Generator):
         value.close()
 
 
 @frozen
 class Pinning:
-    """A function whose value is ``Pinned`` if ``pins`` says so of it.
+    """A function that returns its value as ``Pinned`` if ``pins`` is true of the value.
 
-    ``plain``: it is clear before the call that its value needs no thread.
+    ``plain``: the value surely needs no thread. This is known before the call. ``body``: the one of the ``Pinned``.
     """
 
     fn: Callable[..., Any]
     pins: Callable[[Any], bool]
     plain: bool = False
+    body: Context | None = None
 
     @property
     def __name__(self) -> str:
-        """That of the function, for errors."""
+        """The name of the function, for errors."""
         return name_of(self.fn)
 
     def __call__(self, *args: Any) -> Any:
         """Call it."""
         got = self.fn(*args)
         inner: Any = got.unwrap() if kind_of(got) is Success else got
-        return Pinned(inner) if self.pins(inner) else got
+        if not self.pins(inner):
+            return got
+        pinned = Pinned(inner)
+        pinned.body = self.body
+        return pinned
 
 
 async def call_pinning(strand: Strand, function: Pinning, value: Any) -> Any:
-    """Call a bridge, or its like: on the thread of its input if that is pinned, else on one that its value can keep."""
+    """Call a bridge or the like: on the thread of its pinned input, else on one that its value can keep."""
     pinned = claim(strand, value)
     if pinned is None:
         if function.plain and strand.rt.places:

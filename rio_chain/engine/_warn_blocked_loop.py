@@ -1,4 +1,4 @@
-"""Says which function held the loop. Nobody watches: the clock is read before and after each call anyway."""
+"""Warns about a function that blocked the loop. No watcher is needed: the clock is read around each call anyway."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rio_chain.engine._current_run import Strand
 from rio_chain.engine._instructions import TASK, BridgeOp, Op, Spread, TaskOp
 
 BLOCKED_AFTER = 0.1
-"""Seconds from which on it is worth a word: asyncio's debug mode draws the line there as well."""
+"""Seconds. A call that takes longer than this causes a warning. asyncio's debug mode has the same threshold."""
 MAX_WARNINGS = 1000
-"""Functions that are remembered, so that those made at run time can't fill the memory."""
+"""The most functions that are remembered, so that functions made at run time can't fill the memory."""
 
 _warned: set[tuple[str, str, int]] = set()
 
 
 def warn_blocked_loop(strand: Strand, op: Op, seconds: float) -> None:
-    """Warn, once for each function, that the one of ``op`` held the loop; where it begins.
+    """Warn, once for each function, that the function of ``op`` blocked the loop. The warning names its first line.
 
-    A warning that is an error goes to ``threading.excepthook``: the run has nothing to do with it.
+    If warnings are errors, the error goes to ``threading.excepthook``: the run does not fail because of it.
     """
     if op[0] == TASK:
         what = f"task '{strand.run.plan.tasks[TaskOp.of(op).task].name}'"
@@ -34,11 +34,11 @@ def warn_blocked_loop(strand: Strand, op: Op, seconds: float) -> None:
     if (what, file, line) in _warned or len(_warned) >= MAX_WARNINGS:
         return
     _warned.add((what, file, line))
-    message = f"{what} held the loop for {seconds * 1000:.0f} ms, and all that runs on it; {advice}"
+    message = f"{what} blocked the event loop for {seconds * 1000:.0f} ms; {advice}"
     try:
         if code is None:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         else:
             warnings.warn_explicit(message, RuntimeWarning, file, line)
-    except BaseException as error:  # noqa: BLE001 - also what a `showwarning` of the user's raises
+    except BaseException as error:  # noqa: BLE001 - also from a `showwarning` of the user
         report_unhandled(error)

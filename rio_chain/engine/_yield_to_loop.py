@@ -1,4 +1,4 @@
-"""Functions that answer at once never let a loop go round. A run of many does so itself, every few milliseconds."""
+"""Functions that never wait would block the event loop. So a long run yields to the loop every few milliseconds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from rio_chain.engine._current_run import Strand
 
 
 async def yield_to_loop(strand: Strand, deadline: float, t: float) -> float:
-    """Let the loop go round if this run holds it. Called when the clock, which says ``t``, has come to ``rt.look_at``.
+    """Yield to the event loop if this run blocks it.
 
-    ``deadline`` is the earliest limit that is open, which may be over then. Gives what the clock says now.
+    Called when the clock, which reads ``t``, has reached ``rt.look_at``.
+
+    ``deadline`` is the earliest deadline of the strand; it may have passed afterwards. Returns the current time.
     """
     run = strand.run
-    while run.around is not None:  # a part of another one, or begun in a body of that
+    while run.around is not None:  # a part of another run, or begun in a body of it
         run = run.around
     rt = strand.rt
     if not rt.holds(id(run), t):

@@ -1,4 +1,4 @@
-"""Executors touch the world: where runs run. Each is imported when it is first used."""
+"""Executors: where runs run. Each one is imported when it is first used."""
 
 from rio_chain.executors._blocking_run import in_notebook, run_blocking, run_here, shared_host, warn_if_a_loop_runs
 from rio_chain.executors._by_name import DEFAULT, checked_executor, checked_name, default_name, module_of

@@ -1,8 +1,8 @@
 """The asyncio executor. The only file that imports asyncio.
 
-A limit costs one float store: every loop has one *reaper* (``LoopDeadlines``) with one timer for all its runs. When the
-timer fires, the reaper cancels the tasks whose limit is over, and each of them takes its cancellation back when it
-comes out of the wait, exactly as often as it was ours (``Slot.settle``). If somebody else cancelled the task too, that
+A limit costs one float store: every loop has one ``LoopDeadlines`` (the *reaper*) with one timer for all its runs. When
+the timer fires, it cancels the tasks whose limit has passed. Each task takes its cancellation back when it leaves the
+wait, exactly as often as it was ours (``Slot.settle``). If the task was cancelled by someone else too, that
 cancellation wins.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import HostGone
-from rio_chain.executors._asyncio_calls import call_on, over
+from rio_chain.executors._asyncio_calls import by_others, call_on, interrupt, over
 from rio_chain.executors._asyncio_race import Loop, race
 from rio_chain.executors._base import BaseLoopHost, BaseLoopRuntime, Lost, Main
 from rio_chain.executors._cancellation_in_errors import answers_cancel
@@ -35,14 +35,14 @@ T = TypeVar("T")
 INF = float("inf")
 NAME = "asyncio"
 REPEAT_AFTER = 0.01
-"""Seconds until a task that could not be made is tried again."""
+"""Seconds before a failed attempt to make a task is repeated."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
 
 
 class AsyncioSlot:
-    """The limits of one task. Each run has one, so it is filled in by ``of``: an ``__init__`` costs as much again."""
+    """The limits of one task. Every run has one, so ``of`` fills it in: an ``__init__`` would double its cost."""
 
     __slots__ = ("_base", "_fired", "_reaper", "_task", "alarm")
 
@@ -55,7 +55,7 @@ class AsyncioSlot:
 
     @classmethod
     def of(cls, reaper: LoopDeadlines[asyncio.AbstractEventLoop]) -> AsyncioSlot:
-        """For the task that calls."""
+        """The slot of the task that calls this."""
         task = asyncio.current_task(reaper.loop)
         if task is None:
             raise RuntimeError("not in a task")
@@ -69,9 +69,9 @@ class AsyncioSlot:
         return slot
 
     def arm(self, at: float) -> None:
-        """As ``Slot.arm``. The alarm of one that has fired has no entry, so this is called and nobody gets past it."""
+        """As ``Slot.arm``. A slot that has fired has no entry in the heap, so this is always called for it."""
         if self._fired:
-            raise asyncio.CancelledError  # the body swallowed our interruption; it holds all the same
+            raise asyncio.CancelledError  # the function swallowed our interruption, but the limit still holds
         alarm = self.alarm
         alarm.deadline = at
         if at < alarm.entry_at:
@@ -82,7 +82,7 @@ class AsyncioSlot:
         if self._task is not None and not self._fired:
             self._fired = True
             self._reaper.drop(self.alarm)
-            self._task.cancel()
+            interrupt(self._task, self._base)
 
     def settle(self, error: BaseException | None) -> bool:
         """As ``Slot.settle``."""
@@ -93,7 +93,9 @@ class AsyncioSlot:
             return False
         if (self._task.uncancel() if fired else self._task.cancelling()) > self._base:
             try:
-                raise asyncio.CancelledError if error is None or isinstance(error, Exception) else error
+                if error is None or isinstance(error, (Exception, asyncio.CancelledError)):
+                    raise by_others(self._task, error, asyncio.CancelledError)
+                raise error
             finally:
                 del error  # its traceback keeps this frame
         return fired
@@ -123,16 +125,16 @@ class AsyncioSlot:
 def plain_task(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], context: Context | None = None
 ) -> asyncio.Task[T]:
-    """A task that begins in the next round of the loop, whatever the loop's own task factory does.
+    """A task that begins in the next round of the loop, even if the loop has another task factory.
 
-    That may begin a task at once, within the code that starts it: a line of requests that don't wait for anything
-    would begin each within the one before, up to the recursion limit.
+    A task factory may begin a task at once, inside of the code that makes it. In a series of requests that don't wait,
+    each would then begin inside of the one before, up to the recursion limit.
     """
     return asyncio.Task(work, loop=loop, context=context)
 
 
 class AsyncioWaiter:
-    """One task waits, anybody wakes it."""
+    """One task waits for a wake, which may come from any thread."""
 
     __slots__ = ("_future", "_loop", "_thread", "_woken")
 
@@ -161,9 +163,7 @@ class AsyncioWaiter:
         if threading.get_ident() == self._thread and asyncio.current_task(self._loop) is not None:
             self._set()
             return
-        call_on(
-            self._loop, self._set
-        )  # also for a signal handler, while the loop waits for events: this ends the waiting
+        call_on(self._loop, self._set)  # wakes the loop, also for a signal handler that comes while it waits for events
 
     def _set(self) -> None:
         if self._future is not None and not self._future.done():
@@ -172,6 +172,8 @@ class AsyncioWaiter:
 
 class AsyncioRuntime(BaseLoopRuntime):
     """``Runtime`` on the loop that was running when it was made."""
+
+    cancellations = (asyncio.CancelledError,)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: WorkerPool) -> None:
         self.loop = loop
@@ -187,7 +189,7 @@ class AsyncioRuntime(BaseLoopRuntime):
         self.home = loop
         self._race = Loop(partial(asyncio.Task, loop=loop), loop.create_future, asyncio.CancelledError)
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
-        # Callbacks would else keep the context of the task that asks for them. No two threads may enter the same one.
+        # A callback would else keep the context of the task that makes it. Two threads can't enter the same context.
         self._context = Context()
         self._watcher: ClosedLoopWatcher | None = None
 
@@ -228,7 +230,7 @@ class AsyncioRuntime(BaseLoopRuntime):
 
 
 class AutojumpLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop in virtual time: when nothing is ready, the clock moves to the next timer."""
+    """An asyncio loop in virtual time: if nothing is ready, the clock moves to the next timer."""
 
     def __init__(self) -> None:
         self._jumps = AutojumpSelector()
@@ -273,7 +275,7 @@ class AsyncioHost(BaseLoopHost):
         return not self.loop.is_running()
 
     def cancelling(self) -> bool:
-        """As ``Host.cancelling``. A body that awaits a cancelled task gets a ``CancelledError`` too."""
+        """As ``Host.cancelling``. A function that awaits a cancelled task gets a ``CancelledError`` too."""
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
@@ -281,21 +283,21 @@ class AsyncioHost(BaseLoopHost):
         """As ``Host.spawn``."""
         if self.here() and asyncio.current_task(self.loop) is not None:
             self._start(main, context)
-        else:  # another thread; or a signal handler that comes while the loop waits for events: this ends the waiting
+        else:  # on another thread, or in a signal handler while the loop waits for events: wakes the loop
             self._soon(surely, partial(self._start, main, context, again=True))
 
     def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``.
 
-        asyncio.run cancels all tasks when it ends, so a task that waits for that will know. A loop that is closed
-        without that leaves its tasks where they are.
+        asyncio.run cancels all tasks when it ends, so a task that waits for that notices it. A loop that is closed in
+        another way leaves its tasks as they are.
         """
         self._lost = lost
-        if self.here():  # a loop of our own ends with ``close`` only
-            nobody = Context()  # whose task this is must not be kept with it
+        if self.here():  # a loop of our own ends only with ``close``
+            nobody = Context()  # else the caller's context would be kept as long as the task
             keeper: Any = plain_task(self.loop, self._keep(), nobody)
             keeper.add_done_callback(self._gone, context=nobody)
-            keeper._log_destroy_pending = False  # noqa: SLF001 - goes with a balancer that is dropped unclosed; no news
+            keeper._log_destroy_pending = False  # noqa: SLF001 - destroyed with a balancer that was dropped; no warning
             self._keeper = keeper
             self._watcher = ClosedLoopWatcher(self.loop, self._loop_closed)
 
@@ -307,13 +309,13 @@ class AsyncioHost(BaseLoopHost):
             self.loop.call_soon_threadsafe(fn, *args)
         except RuntimeError as exc:
             if not self.loop.is_closed():
-                raise  # it says something else, as near the recursion limit
+                raise  # another error, as near the recursion limit
             raise HostGone from exc
 
     def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
-        """``again``: there is no caller for an error, such as a MemoryError, so it is tried again a little later."""
+        """Start a task. ``again``: no caller can get an error, such as a MemoryError, so it is repeated later."""
         if self._keeper is not None and self._keeper.cancelling() and not self._closed:
-            self._gone(None)  # too late: asyncio.run neither runs nor cancels what is started now
+            self._gone(None)  # too late: asyncio.run neither runs nor cancels a task that is started now
             return
         try:
             task = plain_task(self.loop, main(), context)
@@ -333,10 +335,10 @@ class AsyncioHost(BaseLoopHost):
         self._report_loss(over=False)
 
     def _loop_closed(self) -> None:
-        """Nothing on the loop goes on."""
+        """The loop was closed, so nothing on it continues."""
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - its ticket is answered
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - its ticket has an answer
         self._report_loss(over=True)
 
     def _dismiss(self) -> None:
@@ -373,14 +375,12 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     return AsyncioHost(WorkerPool(threads, max_abandoned, "rio_chain-asyncio"))
 
 
-def launch(
-    threads: int, max_abandoned: int, name: str = "rio_chain-asyncio", kind: type[OwnAsyncioHost] = OwnAsyncioHost
-) -> OwnAsyncioHost:
-    """As ``ExecutorModule.launch``; ``kind``: the class of the host."""
+def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio", kind: Any = None) -> OwnAsyncioHost:
+    """As ``ExecutorModule.launch``. ``kind``: a subclass of ``OwnAsyncioHost``, to be used in its place."""
 
     async def main(up: Callable[[OwnAsyncioHost], bool]) -> None:
         ended = asyncio.Event()
-        if up(kind(WorkerPool(threads, max_abandoned, name), ended)):
+        if up((kind or OwnAsyncioHost)(WorkerPool(threads, max_abandoned, name), ended)):
             await ended.wait()
 
     def run(up: Callable[[OwnAsyncioHost], bool]) -> None:

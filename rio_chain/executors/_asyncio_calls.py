@@ -12,7 +12,7 @@ class CallableLoop(Protocol):
     """An asyncio loop."""
 
     def call_soon_threadsafe(self, callback: Callable[..., object], /, *args: Any) -> object:
-        """Make this call on the loop when it goes round next."""
+        """Make this call in the next round of the loop."""
         ...
 
     def is_closed(self) -> bool:
@@ -21,14 +21,38 @@ class CallableLoop(Protocol):
 
 
 def call_on(loop: CallableLoop, fn: Callable[[], object]) -> None:
-    """Call it on the loop; not at all where that is closed, and its tasks with it."""
+    """Make a call on the loop. If the loop is closed, its tasks are gone and no call is made."""
     try:
         loop.call_soon_threadsafe(surely, fn)
     except RuntimeError:
         if not loop.is_closed():
-            raise  # it says something else, as near the recursion limit
+            raise  # another error, as near the recursion limit
+
+
+def interrupt(task: Any, base: int) -> None:
+    """Cancel a task for a reason of ours, without losing the message of a cancellation by others that is on its way.
+
+    Args:
+        task: the task.
+        base: the cancellations that it had when we began.
+    """
+    task.cancel(getattr(task, "_cancel_message", None) if task.cancelling() > base else None)
+
+
+def by_others(task: object, error: BaseException | None, cancelled: type[BaseException]) -> BaseException:
+    """The cancellation of a task by others, if our own came in the same turn of the loop. It has their message.
+
+    anyio knows by the message which scope a cancellation is for. If ours came first, theirs has not reached the task as
+    an exception, and asyncio keeps only the message.
+    """
+    if isinstance(error, cancelled) and error.args:
+        return error
+    message = getattr(task, "_cancel_message", None)
+    if message is not None:
+        return cancelled(message)
+    return error if isinstance(error, cancelled) else cancelled()
 
 
 def over(ended: Callable[[], object], _task: object) -> None:
-    """Call this, as a callback of a task that is done."""
+    """Call ``ended``. It is the callback of a task that is done."""
     surely(ended)

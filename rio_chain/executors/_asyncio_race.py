@@ -1,8 +1,8 @@
 """A race on an asyncio loop: all works at once, until one decides it or all have ended.
 
-The first work runs in the task that awaits the race, the others in tasks of their own. When another work decides the
-race, the first one is cancelled with its task, and the race takes that back (``uncancel``) when the work has ended. If
-``cancelling()`` is then still higher than it was, somebody else has cancelled the task as well. That wins.
+The last work runs in the task that awaits the race, the others in tasks of their own. If another work decides the race,
+the last one is cancelled with its task, and the race takes that cancellation back (``uncancel``) when the work has
+ended. If ``cancelling()`` is then still higher than before, the task was cancelled by someone else as well. That wins.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.engine._runtime_protocol import STOPPED, Raised
+from rio_chain.executors._asyncio_calls import by_others, interrupt
 from rio_chain.executors._own_context import in_own_context, may_nest
 
 
@@ -38,7 +39,7 @@ class Task(Protocol):
 
 
 class Loop(NamedTuple):
-    """What a race needs of its loop: what makes a task, what makes a future, and what a cancelled task gets."""
+    """The loop as a race uses it: makes a task, makes a future, and the exception of a cancelled task."""
 
     task: Callable[[Coroutine[Any, Any, Any]], Task]
     future: Callable[[], Future]
@@ -55,10 +56,10 @@ class AsyncioRace:
     """The state of one race: its tasks, its results, and whether the rest is being stopped.
 
     Args:
-        works: what runs, at least one.
+        works: the works, at least one.
         until: whether a result decides the race.
         own: the task that awaits the race.
-        loop: what is needed of the loop.
+        loop: the loop.
     """
 
     tasks: Sequence[Task] = ()
@@ -66,9 +67,11 @@ class AsyncioRace:
     error: BaseException | None = None
     over: Future | None = None
     _inside = True
-    """The last work has not ended."""
+    """Whether the last work has not ended yet."""
+    _base = 0
+    """The cancellations of the task that are not ours."""
     _interrupted = False
-    """It was cancelled by us."""
+    """Whether the race has cancelled the last work."""
 
     def __init__(
         self, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool], own: Task, loop: Loop
@@ -85,6 +88,7 @@ class AsyncioRace:
         """As ``Runtime.race``."""
         own, inside = self._own, may_nest()
         base, last = own.cancelling(), len(self.works) - inside
+        self._base = base
         got: Any = STOPPED
         interruption: BaseException | None = None
         try:
@@ -92,19 +96,19 @@ class AsyncioRace:
                 self.tasks = tasks = list[Task]()
                 for index in range(last):
                     tasks.append(self._loop.task(self._contend(index)))
-                await _next_round()  # the others begin first, as they come first
+                await _next_round()  # the other works begin first
             if inside:
                 got = await in_own_context(self.works[last])
         except self._loop.cancelled as exc:
             interruption = exc
-        except GeneratorExit:  # its loop is closed
+        except GeneratorExit:  # the loop was closed
             raise
         except BaseException as exc:  # noqa: BLE001 - raised below, when all have ended
             got = Raised(exc)
             self.left.difference_update(range(len(self.tasks), last))  # a task could not be made
         self._inside = False
         if (own.uncancel() if self._interrupted else own.cancelling()) > base:
-            interruption = interruption or self._loop.cancelled()  # the work may have swallowed it
+            interruption = by_others(own, interruption, self._loop.cancelled)  # the work may have swallowed it
             self.stop()
         elif interruption is not None:
             got = STOPPED if self._interrupted else Raised(interruption)
@@ -115,7 +119,7 @@ class AsyncioRace:
             self._again(last, got, exc)
         if self.left:
             interruption = await self._all_ended() or interruption
-        self.tasks = ()  # one that was cancelled before it began keeps this with its error
+        self.tasks = ()  # the error of a task that was cancelled before it began would keep this object
         error, self.error = interruption or self.error, None
         if error is None:
             return self.results
@@ -125,7 +129,7 @@ class AsyncioRace:
             del error, interruption, got  # its traceback keeps this frame
 
     async def _all_ended(self) -> BaseException | None:
-        """Wait until every work has ended, whatever interrupts this. Gives the last interruption."""
+        """Wait until every work has ended, even if this is cancelled. Gives the last interruption."""
         interruption: BaseException | None = None
         while self.left:
             self.over = self._loop.future()
@@ -137,7 +141,7 @@ class AsyncioRace:
         return interruption
 
     async def _contend(self, index: int) -> None:
-        """A task: the work with every error as a value. A SystemExit that leaves a task would stop the whole loop."""
+        """A task: runs a work and keeps every error as a value. A SystemExit that leaves a task would stop the loop."""
         got: Any
         try:
             got = await self.works[index]()
@@ -151,11 +155,11 @@ class AsyncioRace:
             self._again(index, got, exc)
 
     def _again(self, index: int, got: Any, error: BaseException) -> None:
-        """The end of a work was not noted, as where memory ends. What a signal handler raised ends the race."""
+        """Record the end of a work again, after an error such as no memory. A signal handler's error ends the race."""
         surely(partial(self.ended, index, got if isinstance(error, Exception) else Raised(error)))
 
     def ended(self, index: int, got: Any) -> None:
-        """A work has ended. Again does nothing more."""
+        """A work has ended. A second call does nothing more."""
         self.left.discard(index)
         if type(got) is Raised:
             if self.error is None:
@@ -166,7 +170,7 @@ class AsyncioRace:
             if not self.stopping:
                 try:
                     decided = self.until(got)
-                except BaseException as exc:  # noqa: BLE001 - nobody else would wake the task that waits
+                except BaseException as exc:  # noqa: BLE001 - otherwise the task that waits would never be woken
                     decided, self.error = True, exc
                 if decided:
                     self.stop()
@@ -181,11 +185,11 @@ class AsyncioRace:
         for index in self.left:
             if index < len(self.tasks):
                 task = self.tasks[index]
-                task.add_done_callback(partial(self._gone, index))  # one that has not begun never runs
+                task.add_done_callback(partial(self._gone, index))  # a task that has not begun will never run
                 task.cancel()
         if self._inside:
             self._interrupted = True
-            self._own.cancel()
+            interrupt(self._own, self._base)
 
     def _gone(self, index: int, _: object) -> None:
         surely(partial(self.ended, index, STOPPED))

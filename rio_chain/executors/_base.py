@@ -1,6 +1,6 @@
-"""What an executor module offers: hosts. A host is one place where strands run, on a loop or on threads.
+"""The interface of executor modules: they make hosts. A host is one place where strands run: a loop, or threads.
 
-And what all loops have in common.
+This file also has the common parts of loops.
 """
 
 from __future__ import annotations
@@ -31,31 +31,34 @@ from rio_chain.executors._worker_call import pooled_call
 from rio_chain.executors._worker_pool import WorkerPool
 
 Main = Callable[[], Coroutine[Any, Any, None]]
-"""What a host runs as a strand of its own; it handles all its errors."""
+"""A strand that a host runs. It handles all its errors."""
 
 
 class Lost(Protocol):
     """Called when the loop of a host has ended, or begins to."""
 
     def __call__(self, *, over: bool) -> None:
-        """``over``: nothing on it goes on. Else its tasks are cancelled, and still have their clean-up to do."""
+        """``over``: nothing on the loop continues. Else its tasks are cancelled, and still clean up."""
 
 
 MAX_BURST = 0.005
-"""Seconds that a run may go on before somebody looks whether it holds the loop. So it may do so for two of them, and a
-timer of somebody else's that is due meanwhile waits for two such turns.
+"""Seconds that a run may continue before it is checked whether it holds the loop.
+
+So it may hold the loop for two such spans. A timer of other code that is due meanwhile waits for both.
 """
 
 
 class BaseLoopRuntime(ABC):
-    """What the Runtimes of all loops do alike: async functions are awaited in place, sync ones go to the pool."""
+    """The common part of the Runtimes of loops: async functions are awaited in place, sync ones run on the pool."""
 
     direct = True
+    turn = 0.0
     places = True
     policies: PlanChanges | None = None
     remote: Remote | None = None
     draw = staticmethod(random.random)
 
+    cancellations: tuple[type[BaseException], ...] = ()
     checkpoints: Checkpoints | None = None
 
     home: object
@@ -67,10 +70,10 @@ class BaseLoopRuntime(ABC):
         self.spawned = SpawnedStrands(cast("OwningRuntime", self))
         self.lanes: Mapping[str, Lane] = NO_LANES
         self.look_at = 0.0
-        self._looked = 0.0  # when that was, in real seconds
-        self._turn = 0  # one more when the loop has gone round since somebody looked
-        self._asked = False  # whether it will be
-        self._last: tuple[int, int] = 0, 0  # who looked last, and in which turn
+        self._looked = 0.0  # when the last check was, in real seconds
+        self._turn = 0  # the number of checked rounds of the loop
+        self._asked = False  # whether the next round will be counted
+        self._last: tuple[int, int] = 0, 0  # the run that was checked last, and in which round
 
     def here(self) -> bool:
         """As ``LoopRuntime.here``."""
@@ -98,14 +101,14 @@ class BaseLoopRuntime(ABC):
 
     @abstractmethod
     def _soon(self, turned: Callable[[], None]) -> None:
-        """Call this when the loop goes round next."""
+        """Call this in the next round of the loop."""
 
     def holds(self, run: int, now: float) -> bool:
-        """As ``Runtime.holds``. The loop is asked to tell its next turn, as it counts none."""
+        """As ``Runtime.holds``. Loops don't count their rounds, so a callback counts the next one."""
         real, mark = perf_counter(), (run, self._turn)
-        long = real >= self._looked + MAX_BURST  # else a clock that is not the real one was moved
+        long = real >= self._looked + MAX_BURST  # false if only a clock that is not the real one has moved
         if long and mark == self._last:
-            self.look_at = now  # the other strands of this run look at once
+            self.look_at = now  # the other strands of this run are checked at once
             return True
         self.look_at = now + MAX_BURST
         if long:
@@ -142,15 +145,15 @@ class LoopRuntime(Runtime, Protocol):
     home: object
     """The loop."""
     running: Callable[[], object]
-    """Gives the loop that runs in this thread, None where there is none."""
+    """Gives the loop that runs in this thread, or None."""
 
     def here(self) -> bool:
-        """Whether the task that asks runs on this loop."""
+        """Whether the calling task runs on this loop."""
         ...
 
 
 class BaseLoopHost(BlockingHost):
-    """What the hosts on running loops do alike."""
+    """The common part of hosts on running loops."""
 
     runtime: BaseLoopRuntime
     pool: WorkerPool
@@ -191,14 +194,14 @@ class BaseLoopHost(BlockingHost):
 
     @abstractmethod
     def _call_on_loop(self, call: Callable[[], object]) -> object:
-        """Call it on the loop; not at all where that has ended. From any thread."""
+        """Make a call on the loop, from any thread. If the loop has ended, no call is made."""
 
     @abstractmethod
     def _dismiss(self) -> None:
-        """Stop looking for the end of the loop. On the loop only."""
+        """Stop watching for the end of the loop. On the loop only."""
 
     def _report_loss(self, *, over: bool) -> None:
-        """The loop has ended, or begins to: call what ``on_loss`` got, unless this host was closed before."""
+        """The loop has ended, or begins to: call what ``on_loss`` was given, unless this host was closed before."""
         if not self._closed and self._lost is not None:
             self._lost(over=over)
 
@@ -210,30 +213,30 @@ class Host(BlockingHost, Protocol):
     runtime: Runtime
     pool: WorkerPool
     cancelled: type[BaseException]
-    """What a strand gets when its loop ends."""
+    """The exception that a strand gets when its loop ends."""
     must_close: bool
     """Whether it keeps threads, tasks or descriptors until it is closed."""
 
     @property
     def spawned(self) -> SpawnedStrands:
-        """The strands that no caller waits for, and that were begun on this host."""
+        """The strands that no caller waits for, and that began on this host."""
         ...
 
     def here(self) -> bool:
-        """Whether the code that asks runs on this host's own loop, and so may run a request in its own task."""
+        """Whether the caller runs on this host's own loop. Then it may run a request in its own task."""
         ...
 
     def cancelling(self) -> bool:
-        """Whether the strand that asks, and that got a ``cancelled``, was cancelled from outside: its loop ends."""
+        """Whether the calling strand got a ``cancelled`` because its loop ends, and not from the user's code."""
         ...
 
     def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
-        """Start a strand of its own in that context. From any thread. It may run ``main`` twice after an interruption.
+        """Start a strand of its own in that context. From any thread. After an interruption ``main`` may run twice.
 
         Args:
-            main: what it runs.
-            context: in which it runs.
-            accepted: when no thread can be started, it waits for the next chance. Default: the error is raised.
+            main: the strand.
+            context: the context it runs in.
+            accepted: if no thread can be started, it waits until one can be. Default False: the error is raised.
 
         Raises:
             HostGone: its loop has ended.
@@ -241,13 +244,13 @@ class Host(BlockingHost, Protocol):
         """
 
     def on_loss(self, lost: Lost) -> None:
-        """Call this if the loop ends while the host is in use: on the loop, or on the thread that closes it."""
+        """Call ``lost`` if the loop ends while the host is in use: on the loop, or on the thread that closes it."""
 
     def close(self, *, wait: bool = True) -> None:
-        """Free what the host started. Strands have ended before.
+        """Free what the host started. Its strands have ended before.
 
         Args:
-            wait: until its threads have ended; from any thread but the host's own. A finaliser does not wait.
+            wait: wait until its threads have ended; from any thread but the host's own. A finaliser does not wait.
         """
 
 
@@ -260,7 +263,7 @@ class ExecutorModule(Protocol):
 
 
 class Executor(ABC):
-    """An executor that is made and handed over, where others are named."""
+    """An executor object, to be given where others are given by name."""
 
     name: str
 
@@ -281,5 +284,5 @@ class LoopModule(ExecutorModule, Protocol):
         ...
 
     def tasks(self) -> Mapping[object, tuple[str, object]]:
-        """The name and the coroutine of each task of the loop that is running, without the one that asks."""
+        """The name and the coroutine of each task of the running loop, without the calling task."""
         ...

@@ -1,4 +1,4 @@
-"""Runs that no balancer holds: blocking ones, on a host that they share, and one in the caller's own task."""
+"""Runs without a balancer: blocking ones, on a host that they share, and runs in the caller's own task."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from rio_chain.results._outcome import Outcome
 
 ALONE = frozenset({"virtual"})
-"""Of these each blocking run has one of its own: a clock that others have moved would show in it."""
+"""Executors whose blocking runs each have a loop of their own. On a shared one, other runs would move the clock."""
 
 
 def run_here(request: Request[Any], deadline: Deadline | Duration | None = None) -> Coroutine[Any, Any, Outcome[Any]]:
-    """What runs a request in the caller's own task. Called there."""
+    """The coroutine that runs a request in the caller's own task. Call it there."""
     rt = runtime_here()
     if deadline is None:
         return execute(rt, request, new_run(request.given[0]))
@@ -58,7 +58,7 @@ after_fork(_renew)
 
 
 def shared_host(executor: str | Executor) -> Host:
-    """The one host of this process and executor for blocking runs that no balancer holds."""
+    """The shared host of this process and executor for blocking runs without a balancer."""
     if isinstance(executor, Executor) or executor in ALONE:
         return module_of(executor).launch(SHARED_THREADS, SHARED_ABANDONED)
     name = executor
@@ -67,13 +67,13 @@ def shared_host(executor: str | Executor) -> Host:
         if key not in _hosts:
             with keep_for_process():
                 made = module_of(name).launch(SHARED_THREADS, SHARED_ABANDONED, f"rio_chain-{name}-shared")
-            if _hosts.setdefault(key, made) is not made:  # a signal handler came in between
+            if _hosts.setdefault(key, made) is not made:  # a signal handler has made one meanwhile
                 made.close()
         return _hosts[key]
 
 
 Follow = Callable[[Ticket[Any]], AbstractContextManager[Callable[[], object]]]
-"""Opened with a ticket right before its run begins; it gives what to do until that is answered."""
+"""Entered with a ticket right before its run begins. Gives a function to call until the ticket is answered."""
 
 
 def run_blocking(
@@ -88,11 +88,11 @@ def run_blocking(
     limit = deadline_of(deadline, host.runtime.now)
     check_request(request, host.runtime)
     if host.on_loop_thread():
-        raise UsageError("`.run()` would block the loop that has to run it; write `await page(42)`")
+        raise UsageError("`.run()` would block the loop that runs the request; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")
     ticket = Ticket(request, host)
     with nullcontext() if follow is None else follow(ticket) as meanwhile:
-        if follow is not None:  # what it took to open is not the run's time
+        if follow is not None:  # the time to open the view does not count
             limit = deadline_of(deadline, host.runtime.now)
         host.spawn(TicketRun(host, ticket, host.runtime.now(), limit).serve, copy_context())
         try:
@@ -103,16 +103,16 @@ def run_blocking(
 
 
 def warn_if_a_loop_runs(instead: str) -> None:
-    """Warn, once, that a blocking call stops a running loop. A notebook cell is meant to block, so not there."""
+    """Warn, once, that a blocking call blocks a running loop. Not in a notebook, where cells are meant to block."""
     if instead in _warned or running_library() is None or in_notebook():
         return
     _warned.add(instead)
-    message = f"this blocking call stops the loop that is running; write `{instead}`"
+    message = f"this call blocks the running loop; write `{instead}`"
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
+    """Whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None

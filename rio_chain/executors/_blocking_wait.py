@@ -1,4 +1,4 @@
-"""Waits of callers for what runs elsewhere; in those that block, Ctrl-C is heard."""
+"""Waits of callers for results of other threads and loops. Ctrl-C interrupts those that block."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Waiter
 
 SLICE = 0.1
-"""Seconds."""
+"""Seconds between two checks for a signal."""
 
 
 def acquire_interruptible(gate: threading.Lock, seconds: float | None = None) -> bool:
-    """Wait until somebody releases it; False: not in so many seconds.
+    """Wait until the gate is released. Returns False if it is not released within this many seconds.
 
-    On the main thread, where signals are handled, it is cut into slices. A signal may come right between Python's look
-    for one and the system call that waits, and would be heard only when that ends; seen once in a hundred interrupts.
+    On the main thread, where signals are handled, the wait is cut into slices. A signal may come right between Python's
+    check for signals and the system call that waits. It would then be handled only when that call ends. This was seen
+    once in a hundred interrupts.
     """
     end = inf if seconds is None else time.monotonic() + seconds
     piece = SLICE if threading.current_thread() is threading.main_thread() else threading.TIMEOUT_MAX
@@ -36,7 +37,7 @@ def acquire_interruptible(gate: threading.Lock, seconds: float | None = None) ->
 
 
 def release_once(gate: threading.Lock) -> Callable[[], None]:
-    """What releases a gate that was acquired; called again, it does nothing."""
+    """A function that releases an acquired gate. A second call does nothing."""
 
     def opened() -> None:
         with contextlib.suppress(RuntimeError):
@@ -46,7 +47,7 @@ def release_once(gate: threading.Lock) -> Callable[[], None]:
 
 
 def once(call: Callable[[], object]) -> Callable[[], None]:
-    """What calls it the first time, and does nothing when it is called again; from any thread."""
+    """A function that makes the call once, on any thread. A second call does nothing."""
     cell = [call]
 
     def called() -> None:
@@ -60,51 +61,54 @@ def once(call: Callable[[], object]) -> Callable[[], None]:
 
 
 class BlockingHost(Protocol):
-    """How to wait for what runs on a host. With most it goes on by itself: who waits need do nothing for it."""
+    """How to wait for what runs on a host.
+
+    Most hosts run by themselves, so the waiting caller does nothing for them.
+    """
 
     borrowed: bool = False
-    """Whether the loop is a user's, who may stop it and not run it again."""
+    """Whether the loop belongs to the user, who may stop it and not run it again."""
 
     def stopped(self) -> bool:
-        """Whether it is such a loop and does not run now, so that nothing there goes on."""
+        """Whether it is the user's loop and does not run now, so that nothing on it continues."""
         return False
 
     def on_loop_thread(self) -> bool:
-        """Whether blocking the thread that asks would block the host."""
+        """Whether blocking the calling thread would block the host."""
         return False
 
     def drives_here(self) -> bool:
-        """Whether the thread that asks is at work on a strand of the host, which does not go on meanwhile."""
+        """Whether the calling thread is driving a strand of the host, which would wait meanwhile."""
         return False
 
     def forked(self) -> bool:
-        """Whether the process was forked since it was made: what runs there goes on in the parent alone."""
+        """Whether the process was forked since it was made: then its runs continue only in the parent."""
         return False
 
     def check_process(self) -> None:
-        """Raise ``UsageError`` where it would be waited for in vain."""
+        """Raise ``UsageError`` if a wait would never end."""
         if self.forked():
             raise UsageError(
-                "this process was forked after the request had begun, which runs in the parent; wait for it there, "
-                "or run another one here"
+                "the request began before this process was forked, and it runs in the parent; wait for it there, "
+                "or run it again here"
             )
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
-        """Block until somebody releases the gate; False: not in so many seconds, on the host's clock."""
+        """Block until the gate is released. Returns False after this many seconds on the host's clock."""
         return acquire_interruptible(gate, seconds)
 
     def check_await(self) -> None:
-        """Raise ``UsageError`` where a task of another loop can't wait for what runs there."""
+        """Raise ``UsageError`` if a task of another loop can't wait for what runs there."""
         return
 
     def waiter(self) -> Waiter:
-        """A waiter for the task that asks, on whatever loop that runs. Raises as ``check_await``."""
+        """A waiter for the calling task, on whatever loop it runs. Raises as ``check_await``."""
         self.check_await()
         return waiter_here()
 
 
 class BackgroundHost(BlockingHost):
-    """What goes on by itself, on a thread of its own."""
+    """A host that runs by itself, on a thread of its own."""
 
 
 def wait_until_done(
@@ -113,11 +117,11 @@ def wait_until_done(
     seconds: float | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> bool:
-    """Hand over what ends this waiting, and wait until it is called; False: not in so many seconds.
+    """Register a waker, and wait until it is called. Returns False if it is not called within this many seconds.
 
-    ``meanwhile`` is called again and again, every ``SLICE``. It waits without end then.
+    ``meanwhile`` is called again and again, every ``SLICE``. With it the wait has no limit.
 
-    No Event: whoever calls may be a signal handler on this very thread, which would find the Event's own lock taken.
+    It uses no Event: a signal handler on this same thread may call the waker while the Event's own lock is held.
     """
     host.check_process()
     gate = threading.Lock()

@@ -1,4 +1,4 @@
-"""Which executor is meant: by its name, by ``$RIO_EXECUTOR``, or one that was made."""
+"""Selects an executor: by its name, by ``$RIO_EXECUTOR``, or as an object."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ DEFAULT = "asyncio"
 
 
 def checked_name(name: object, what: str = "executor") -> str:
-    """The name of an executor, refused if there is none of that name."""
+    """Check the name of an executor."""
     if isinstance(name, str) and name in NAMES:
         return name
     raise ChainDefinitionError(f"`{what}` must be one of {', '.join(map(repr, NAMES))}; got {short_repr(name)}")
 
 
 def checked_executor(given: object) -> str | Executor:
-    """An executor that was made, or the name of one, refused if there is none of that name."""
+    """Check an executor object, or the name of an executor."""
     if isinstance(given, Executor):
         return given
     for kind in Executor.__subclasses__():
         if given is kind:
-            raise ChainDefinitionError(f"`executor` must be made first: write {kind.__name__}()")
+            raise ChainDefinitionError(f"`executor` must be an instance: write {kind.__name__}()")
     return checked_name(given)
 
 
 def default_name() -> str:
-    """The executor that ``$RIO_EXECUTOR`` names; asyncio where it is not set."""
+    """The executor that ``$RIO_EXECUTOR`` names; asyncio if it is not set."""
     return checked_name(os.environ.get("RIO_EXECUTOR") or DEFAULT, "RIO_EXECUTOR")
 
 
 def module_of(executor: str | Executor) -> ExecutorModule:
-    """The executor's module; or itself, where it was made."""
+    """The module of a named executor, or the executor object itself."""
     return executor if isinstance(executor, Executor) else module_named(executor)

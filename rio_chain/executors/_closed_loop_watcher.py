@@ -1,4 +1,4 @@
-"""Finds out that an asyncio loop was closed."""
+"""Notices that an asyncio loop was closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rio_chain._core.unhandled_errors import call_once
 
 FAR_AWAY = 1e9
-"""Seconds; a timer that never fires."""
+"""Seconds for a timer that never fires."""
 
 
 class _Handle(Protocol):
@@ -23,16 +23,16 @@ class Loop(Protocol):
     """An asyncio loop."""
 
     def call_later(self, delay: float, callback: Callable[..., object], /, *args: Any, context: Context) -> _Handle:
-        """Call it after so many seconds, in that context."""
+        """Make a call after this many seconds, in that context."""
         ...
 
 
 class ClosedLoopWatcher:
-    """Calls ``ended`` when the loop is closed, for as long as this object lives and is not dismissed.
+    """Calls ``ended`` when the loop is closed, unless this object was dismissed or is gone.
 
-    A loop has no hook for that. But when it is closed, it lets go of what it owns: its wake-up socket, or with a loop
-    such as uvloop's, that has none to look at, the arguments of its timers. A timer is the second choice, because a
-    test's clock that jumps to the next timer would jump to this one.
+    A loop has no hook for that. But when it is closed, it drops what it owns: its wake-up socket or, in a loop without
+    one such as uvloop's, the arguments of its timers. A timer is the second choice, because a test's clock that jumps
+    to the next timer would jump to this one.
     """
 
     def __init__(self, loop: Loop, ended: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ class ClosedLoopWatcher:
         self._owned: object = weakref.ref(owned, lambda _: call_once([ended]))
 
     def dismiss(self) -> None:
-        """It is not needed any more. On the loop only."""
+        """Stop watching. On the loop only."""
         self._owned = None
         timer = self._timer()
         if timer is not None:
@@ -52,7 +52,7 @@ class ClosedLoopWatcher:
 
 
 class _Owned:
-    """Something that can be referred to weakly."""
+    """An object that can be referred to weakly."""
 
 
 def _no_timer() -> None:

@@ -1,4 +1,4 @@
-"""Which strand this thread drives."""
+"""Which strand the current thread drives."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ this_thread = _ThisThread()
 
 
 def driven_strand() -> ThreadStrand | None:
-    """The strand that this thread drives, if it drives one."""
+    """The strand that this thread drives, or None."""
     return this_thread.strand
 
 
 def current_strand() -> ThreadStrand:
-    """The strand that this thread drives."""
+    """The strand that this thread drives. Raises if there is none."""
     strand = this_thread.strand
     if strand is None:
         raise RuntimeError("this thread drives no strand")
@@ -33,7 +33,7 @@ def current_strand() -> ThreadStrand:
 
 @contextlib.contextmanager
 def no_current_strand() -> Generator[None]:
-    """For whoever drives others in the middle of the strand that calls, if there is one."""
+    """Hide the strand of this thread, for code that drives other strands meanwhile."""
     strand, this_thread.strand = this_thread.strand, None
     try:
         yield
@@ -42,7 +42,7 @@ def no_current_strand() -> Generator[None]:
 
 
 def driven_within(strand: ThreadStrand) -> None:
-    """Begin a strand at once, in the middle of the one that calls, which then goes on."""
+    """Begin a strand at once, inside of the strand that calls this, which continues after that."""
     outer = this_thread.strand
     try:
         strand.drive()

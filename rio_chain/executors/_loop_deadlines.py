@@ -1,4 +1,4 @@
-"""The deadlines of the asyncio loop that runs in a thread."""
+"""The deadlines of the asyncio loop that runs in this thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _local = threading.local()
 
 
 def deadlines_of(loop: L) -> LoopDeadlines[L]:
-    """The reaper of a loop, kept for as long as this thread runs no other loop."""
+    """The LoopDeadlines of a loop, kept as long as this thread runs no other loop."""
     reaper: LoopDeadlines[L] | None = getattr(_local, "reaper", None)
     if reaper is None or reaper.loop is not loop:
         reaper = _local.reaper = LoopDeadlines(loop)

@@ -1,4 +1,4 @@
-"""What a process keeps on purpose, for whoever looks for leaks: the threads and loops of runs without a balancer."""
+"""What a process keeps on purpose, for leak checks: the threads and loops of runs without a balancer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FOLDERS = (Path("/proc/self/fd"), Path("/dev/fd"))
 
 
 def is_shared(thread: threading.Thread) -> bool:
-    """Whether it is one of these threads. They are named ``rio_chain-shared`` or ``rio_chain-asyncio-shared``."""
+    """Whether it is one of these threads. Their names are like ``rio_chain-shared`` or ``rio_chain-asyncio-shared``."""
     return thread.name.startswith("rio_chain-") and "-shared" in thread.name
 
 
 def descriptors() -> dict[int, str]:
-    """The descriptors that are open, and what they lead to; none where the system has no list of them."""
+    """The open descriptors, and what they refer to; empty if the system does not list them."""
     for folder in _FOLDERS:
         with contextlib.suppress(OSError):
             found = {int(path.name): _target(path) for path in list(folder.iterdir())}
@@ -30,7 +30,7 @@ def descriptors() -> dict[int, str]:
 
 def _target(path: Path) -> str | None:
     try:
-        os.fstat(int(path.name))  # that of the list itself is closed by now
+        os.fstat(int(path.name))  # fails for the descriptor of the list itself, which is closed by now
     except OSError:
         return None
     with contextlib.suppress(OSError):
@@ -40,7 +40,7 @@ def _target(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def keep_for_process() -> Generator[None]:
-    """What is opened meanwhile stays open as long as the process."""
+    """Descriptors that are opened in this block stay open as long as the process."""
     before = descriptors()
     yield
     process_descriptors.update(descriptors().keys() - before.keys())

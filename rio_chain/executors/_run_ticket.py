@@ -1,4 +1,4 @@
-"""Answering tickets: the strand that runs a posted request, and the thread that waits for it."""
+"""Runs the request of a ticket, and waits for tickets."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LOST = "the loop it ran on has ended"
 
 @define(eq=False)  # not frozen, which costs each post as much as all its checks
 class TicketRun:
-    """A ticket's request on its way: it is run once, and answered whatever happens."""
+    """The request of a ticket. It runs once, and is answered whatever happens."""
 
     host: Host
     ticket: Ticket[Any]
     posted: float
-    """When it was handed over, in seconds of the host's clock."""
+    """When it was posted, in seconds of the host's clock."""
     deadline: Deadline | None
     abandon_after: float = ABANDON_AFTER
     begun: bool = field(default=False, init=False)
-    """It runs, has run, or never will: a strand that was started twice, or for nothing, does nothing."""
+    """It runs, has run, or never will. A strand that was started twice, or too late, does nothing."""
 
     async def serve(self) -> None:
-        """Run it in the strand that calls, and answer it."""
+        """Run it in the strand that calls this, and answer it."""
         if self.begun:
             return
         self.begun = True
@@ -58,15 +58,15 @@ class TicketRun:
             if host.cancelling():
                 outcome = self.unbegun(TicketCancelled(LOST))
                 raise
-            error = exc  # the body's own
-        except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the ticket
+            error = exc  # raised by the user's code
+        except BaseException as exc:  # noqa: BLE001 - those who wait for the ticket get it
             error = exc
         finally:
             try:
                 self._answer(outcome, error)
             except MemoryError:
                 surely(partial(self._answer, outcome, error))
-            # the error's traceback keeps this frame, which must not keep the ticket that keeps the error
+            # the traceback keeps this frame, so the frame must not keep the ticket, which keeps the error
             del self, ticket, outcome, error
 
     def _answer(self, outcome: Outcome[Any] | None, error: BaseException | None) -> None:
@@ -77,20 +77,20 @@ class TicketRun:
         self.answered()
 
     def left(self, began: float, outcome: Outcome[Any] | None) -> None:
-        """Its run, which began then, is over; the answer comes next. None: an exception goes on."""
+        """The run, which began then, has ended; the answer follows. None if an exception is raised instead."""
 
     def answered(self) -> None:
-        """It has its answer."""
+        """It has been answered."""
 
     def unbegun(self, error: Exception) -> Outcome[Any]:
-        """The Outcome, if it will not run, or not on."""
+        """The Outcome of a request that will not run, or not to its end."""
         return outcome_of_unbegun(self.ticket.request, self.ticket.run, error, self.posted, self.host.runtime.now())
 
 
 def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None) -> Outcome[Any]:
-    """Block until the ticket is answered. Ctrl-C cancels it and waits for its clean-up; a second one does not.
+    """Block until the ticket is answered. Ctrl-C cancels it and waits for its clean-up; a second Ctrl-C does not wait.
 
-    ``meanwhile`` is called at once, and may do something else until it is answered.
+    ``meanwhile`` is called first, and may do something else until the ticket is answered.
     """
     try:
         if meanwhile is not None:
@@ -99,14 +99,14 @@ def wait_for(ticket: Ticket[Any], meanwhile: Callable[[], object] | None = None)
     except BaseException:
         if not ticket.done:
             ticket.cancel("the call that waited for it was interrupted")
-            with contextlib.suppress(BaseException):  # a second Ctrl-C, or the body's own last words
+            with contextlib.suppress(BaseException):  # a second Ctrl-C, or an error of the clean-up
                 ticket.wait()
         del ticket  # the traceback keeps this frame
         raise
 
 
 async def wait_in_place(ticket: Ticket[Any]) -> Outcome[Any]:
-    """Await the ticket; a cancellation of this wait cancels the request, and goes on when that has ended."""
+    """Await the ticket. If this wait is cancelled, the request is cancelled, and has ended before this raises."""
     try:
         return await ticket
     except BaseException:

@@ -1,4 +1,7 @@
-"""Where the code that asks runs: its library, its loop's runtime, its clock. Executor modules are imported by name."""
+"""Finds where the caller runs: its async library, and the runtime and the clock of its loop.
+
+Imports executors by name.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _MODULES = {
     "dask": "rio_chain.executors.dask._executor",
 }
 SHARED_THREADS, SHARED_ABANDONED = 40, 20
-"""The bounds for runs that no balancer holds; as those of a balancer with its defaults."""
+"""The bounds for runs without a balancer: those of a balancer with its defaults."""
 
 
 def module_named(name: str) -> ExecutorModule:
@@ -43,7 +46,7 @@ def loop_module_of(name: str) -> LoopModule:
 
 
 def running_library() -> str | None:
-    """The async library of the task that asks: "asyncio" or "trio"; None outside of any."""
+    """The async library of the calling task: "asyncio" or "trio"; None outside of both."""
     try:
         name = sniffio.current_async_library()
     except sniffio.AsyncLibraryNotFoundError:
@@ -59,20 +62,20 @@ def _library_here() -> LoopModule:
 
 
 def waiter_here() -> Waiter:
-    """A waiter for the task that asks, on whatever loop it runs."""
+    """A waiter for the calling task, on whatever loop it runs."""
     return runtime_here().waiter()
 
 
 _lock = threading.RLock()
 _library = sniffio.thread_local
 _here: tuple[LoopRuntime, Callable[[], object], object, str | None] | None = None
-"""The runtime that was used last, how to ask which loop runs, the loop it is of, and the name of the library."""
+"""The runtime that was used last, how to ask which loop runs, its loop, and the name of the library."""
 _local = threading.local()
 _pool: WorkerPool | None = None
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads: what lives on them is made anew."""
+    """Renew, in a forked child, what depends on threads of the parent."""
     global _pool, _lock, _here
     keep_alive((_pool, _here, dict(_local.__dict__)))
     _pool, _lock, _here = None, threading.RLock(), None
@@ -83,7 +86,7 @@ after_fork(_after_fork)
 
 
 def shared_pool() -> WorkerPool:
-    """The workers for sync functions of runs that no balancer holds."""
+    """The workers for sync functions of runs without a balancer."""
     global _pool  # noqa: PLW0603 - one per process, made when first needed
     with _lock:
         if _pool is None:
@@ -92,7 +95,7 @@ def shared_pool() -> WorkerPool:
 
 
 def runtime_here() -> Runtime:
-    """The runtime of the loop that is running, for the task that asks; the last one of each thread is kept."""
+    """The runtime of the running loop, for the calling task. The last one of each thread is kept."""
     here = _here
     if here is not None and here[1]() is here[2] and _library.name == here[3]:
         return here[0]
@@ -100,7 +103,7 @@ def runtime_here() -> Runtime:
 
 
 def clock_here() -> Callable[[], float] | None:
-    """The clock of the run or loop in which the code that asks runs; None outside of any."""
+    """The clock of the run or loop of the caller; None outside of any."""
     strand = CURRENT.get()
     if strand is not None and strand.open:
         return strand.rt.now
@@ -113,13 +116,13 @@ find_clock_with(clock_here)
 
 
 def _found_here() -> Runtime:
-    """The same as ``runtime_here``, where another loop asked last."""
+    """As ``runtime_here``, if the last call came from another loop."""
     global _here  # noqa: PLW0603 - read and stored as one
-    name = _library.name  # trio and those like it say so; asyncio is what is left
+    name = _library.name  # trio and similar libraries set it; None means asyncio
     known: Any = getattr(_local, "here", None)
     if known is None or known[3] != name or known[1]() is not known[2]:
         host = _host_of_strand()
-        if host is not None:  # not kept: a sync function in a strand may run a loop of its own
+        if host is not None:  # not kept: a sync function in a strand may run another loop
             return host.runtime
         found = _library_here().runtime(shared_pool())
         known = _local.here = found, found.running, found.home, name
@@ -128,7 +131,7 @@ def _found_here() -> Runtime:
 
 
 def _host_of_strand() -> Host | None:
-    """Where the async function that asks runs as a strand on threads: under a clock that jumps."""
+    """The host of the calling async function if it is a strand on threads, as under a clock that jumps."""
     strand = driven_strand()
     if strand is None or running_library() is not None:
         return None
@@ -136,7 +139,7 @@ def _host_of_strand() -> Host | None:
 
 
 def host_here() -> Host:
-    """The loop that is running as a host; what runs there shares its threads with ``await request``."""
+    """The running loop as a host. What runs there shares its threads with ``await request``."""
     of_strand = _host_of_strand()
     if of_strand is not None:
         return of_strand

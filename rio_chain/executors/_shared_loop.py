@@ -26,14 +26,17 @@ class SharedLoop:
         context: Context,
         done: Callable[[Any], None],
     ) -> Callable[[], None]:
-        """Run an async function in a task of its own; ``done`` gets its value or ``Raised``. Gives what cancels it."""
+        """Run an async function in a task of its own; ``done`` gets its value or ``Raised``.
+
+        Gives a cancel function.
+        """
         loop = self._host.loop
         tasks: list[Any] = []
 
         async def guard() -> Any:
             try:
                 return await fn(*args, **kwargs)
-            except BaseException as exc:  # noqa: BLE001 - it is told where the function was called
+            except BaseException as exc:  # noqa: BLE001 - it is raised where the function was called
                 return Raised(exc)
 
         def begin() -> None:
@@ -45,8 +48,8 @@ class SharedLoop:
             loop.call_soon_threadsafe(cancel_begun)
 
         def cancel_begun() -> None:
-            # after its first step, which is due before: a task that is cancelled earlier never begins, and neither does
-            # a clean-up such as `aclose` that it was made for
+            # after the first step of the task, which is due earlier: a task that is cancelled before that never begins,
+            # so neither would a clean-up such as `aclose`
             loop.call_soon(tasks[0].cancel)
 
         loop.call_soon_threadsafe(begin)

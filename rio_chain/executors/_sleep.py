@@ -1,4 +1,4 @@
-"""Sleeping on whatever clock runs the function that asks."""
+"""Sleeps on the clock of the calling function."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rio_chain.executors._thread_waiter import yield_to_others
 
 
 async def sleep_here(seconds: float) -> None:
-    """Sleep; 0 lets others go first.
+    """Sleep; 0 lets other tasks run.
 
     Raises:
         UsageError: no loop is running.
     """
     if driven_strand() is None:
         await runtime_here().sleep(seconds)
-    else:  # a strand, which knows its clock: in virtual time it may run on any thread
+    else:  # a strand, which knows its clock; in virtual time it may run on any thread
         await (strand_sleep(seconds) if seconds > 0 else yield_to_others())

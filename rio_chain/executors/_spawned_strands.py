@@ -1,7 +1,7 @@
-"""Strands that no caller waits for, and what owns them: see ``Runtime.spawn``.
+"""Strands that no caller waits for, and their owners: see ``Runtime.spawn``.
 
-Each runtime owns those that were begun on it. The runtime of a balancer serves its requests alone, so the balancer
-closes the strands that its requests have begun. The runtime of a loop serves the requests that are awaited there.
+Each runtime owns the strands that began on it. The runtime of a balancer serves only its requests, so the balancer
+closes the strands that its requests began. The runtime of a loop serves the requests that are awaited there.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from rio_chain.errors import TicketCancelled
 from rio_chain.executors._run_ticket import LOST
 
 living: set[OwnedStrand] = set()
-"""All of this process that have not ended; asyncio itself keeps its tasks only weakly."""
+"""All open strands of this process. asyncio itself keeps its tasks only weakly."""
 
 
 def _renew() -> None:
-    """In a forked child: they go on in the parent alone."""
+    """In a forked child: they continue only in the parent."""
     keep_alive(living.copy())
     living.clear()
 
@@ -39,11 +39,11 @@ class OwningRuntime(Runtime, Protocol):
     """A runtime that strands are spawned on."""
 
     def start(self, strand: OwnedStrand, context: Context) -> object:
-        """Start a strand that runs ``strand.serve`` in that context. Gives what has to be kept until it ends."""
+        """Start a strand that runs ``strand.serve`` in that context. Gives an object to keep until it ends."""
         ...
 
     def ends(self, error: BaseException) -> bool:
-        """Whether the strand that asks got this error because its loop is ending."""
+        """Whether the calling strand got this error because its loop is ending."""
         ...
 
 
@@ -51,7 +51,7 @@ class SpawnedStrands:
     """The strands of one runtime that no caller waits for.
 
     Attributes:
-        abandon_after: the limit of those that are given none, in seconds.
+        abandon_after: the limit of strands without another one, in seconds.
     """
 
     def __init__(self, rt: OwningRuntime) -> None:
@@ -65,14 +65,14 @@ class SpawnedStrands:
         """As ``Runtime.spawn``."""
         begun_by = CURRENT.get()
         if begun_by is None or not begun_by.open:
-            raise RuntimeError("only a strand of a run that goes on can spawn another one")
+            raise RuntimeError("only a strand of an open run can spawn another one")
         strand = OwnedStrand(self, main, self.abandon_after if limit is None else limit, begun_by)
         if limit is None:
             strand.run.abandon_after = self.abandon_after
         try:
             self._open.add(strand)
             living.add(strand)
-            if self._shut is not None:  # looked at after the strand is in the set, from which `shut` takes it
+            if self._shut is not None:  # checked after adding, as `shut` goes through the set
                 strand.refuse(self._shut)
             else:
                 strand.line = self.rt.start(strand, copy_context())
@@ -82,45 +82,45 @@ class SpawnedStrands:
         return strand
 
     def shut(self, why: str) -> None:
-        """Cancel all of them, and refuse those that are spawned later. From any thread; waits for nothing."""
+        """Cancel all of them, and refuse later ones. From any thread; does not wait."""
         self._shut = why
         for strand in self._open.copy():
             strand.cancel(why)
 
     def lost(self) -> None:
-        """The loop does not run any more, and nothing on it goes on."""
+        """The loop does not run any more, so nothing on it continues."""
         self._shut = LOST
         for strand in self._open.copy():
             strand.lost()
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Call this as soon as all of them have ended. It raises nothing, and a second call of it does nothing."""
+        """Call ``call`` as soon as all of them have ended. It must not raise; a second call of it must do nothing."""
         self._idle.append(call)
         self._tell()
 
     def runs(self, run: Run) -> bool:
-        """Whether it is the run of one of them."""
+        """Whether ``run`` is the run of one of them."""
         return any(strand.run is run for strand in self._open.copy())
 
     def ended(self, strand: OwnedStrand) -> None:
-        """This one has ended."""
+        """A strand has ended."""
         living.discard(strand)
         self._open.discard(strand)
         self._tell()
 
     def _tell(self) -> None:
         while self._idle and not self._open:
-            call = self._idle[-1]  # it stays until it is made: an interruption does not lose it
+            call = self._idle[-1]  # kept until the call is made, so an interruption does not lose it
             call()
             with contextlib.suppress(ValueError):  # another thread has made it as well
                 self._idle.remove(call)
 
 
 class OwnedStrand:
-    """A strand that no caller waits for, as ``Runtime.spawn`` gives it. Its run is its own, as are its limit and log.
+    """A strand that no caller waits for: the result of ``Runtime.spawn``. It has its own run, deadline and log.
 
-    What it runs is a strand below it: on threads a strand keeps the limit of one run only, and ``main`` may begin
-    others.
+    Its work runs in a strand below it. On threads a strand keeps the limit of one run only, and ``main`` may begin
+    other runs.
     """
 
     __slots__ = ("_limit", "_main", "_owner", "_pid", "_wakers", "at", "done", "error", "kept", "line", "run")
@@ -128,7 +128,7 @@ class OwnedStrand:
     def __init__(self, owner: SpawnedStrands, main: SpawnedWork, limit: float, begun_by: Strand) -> None:
         self.done = False
         self.error: BaseException | None = None
-        self.line: object = None  # what its runtime keeps of it
+        self.line: object = None  # the object that its runtime gave for it
         self.run = run = Run(begun_by.run.plan)
         run.priority = begun_by.run.urgency()
         self.at, self.kept = begun_by.at, begun_by.kept.copy()
@@ -140,7 +140,7 @@ class OwnedStrand:
 
     @property
     def name(self) -> str:
-        """Of the task during which it was begun."""
+        """The name of the task that began it."""
         return self.run.plan.tasks[self.at].name
 
     def on(self, home: object) -> bool:
@@ -155,29 +155,29 @@ class OwnedStrand:
     def add_waker(self, waker: Callable[[], None]) -> None:
         """As ``SpawnedStrand.add_waker``."""
         self._wakers.append(waker)
-        if self.done:  # the thread on which it ended may have looked before
+        if self.done:  # the thread on which it ended may have woken the others already
             waker()
 
     async def serve(self) -> None:
-        """Run it, in the strand that calls. It handles all errors: nothing leaves it."""
+        """Run it, in the strand that calls this. It handles all errors."""
         error: BaseException | None = None
         try:
             error = await self._within_limit()
-        except BaseException as exc:  # noqa: BLE001 - nobody waits for it
+        except BaseException as exc:  # noqa: BLE001 - no caller waits for it
             error = surely(partial(self._raised, exc))
         finally:
             surely(partial(self.over, error))
             del self, error  # the traceback of the error keeps this frame
 
     def _raised(self, error: BaseException) -> BaseException:
-        """Report what left it, unless that says that its loop is ending."""
+        """Report an error that left it, unless its loop is ending."""
         if isinstance(error, GeneratorExit) or self._owner.rt.ends(error):
             return TicketCancelled(LOST)
         report_unhandled(error)
         return error
 
     async def _within_limit(self) -> Exception | None:
-        """Run it under its limit. Gives the error of that, or of ``cancel``, if one of these has ended it."""
+        """Run it within its limit. Gives the error of the limit, or of ``cancel``, if one of these has ended it."""
         rt, run, main = self._owner.rt, self.run, self._main
         run.origin = now = rt.now()
         slot = rt.slot()
@@ -200,7 +200,7 @@ class OwnedStrand:
         return None
 
     def refuse(self, why: str) -> None:
-        """It never begins, because what owns it takes no more. That is reported, as nobody waits for it."""
+        """It never begins, because its owner accepts no more. That is reported, as no caller waits for it."""
         error = TicketCancelled(why)
         report_unhandled(error)
         self.over(error)
@@ -210,7 +210,7 @@ class OwnedStrand:
         self.over(TicketCancelled(LOST))
 
     def over(self, error: BaseException | None) -> None:
-        """It has ended, and with which error. What comes later does not count."""
+        """It has ended, with this error or none. Only the first call counts."""
         if not self.done:
             drop_frames(error)
             self.error, self.done = error, True
@@ -226,5 +226,5 @@ class OwnedStrand:
 
 
 def on_loop(home: object) -> list[OwnedStrand]:
-    """Those that have not ended, of all runtimes of this loop."""
+    """The open strands on this loop, of all runtimes."""
     return [strand for strand in living.copy() if strand.on(home)]

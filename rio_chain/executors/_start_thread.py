@@ -1,4 +1,4 @@
-"""The only place where threads are started: a daemon thread, and a loop on a thread of its own."""
+"""Starts threads: a daemon thread, or a loop on a thread of its own. No other file starts any."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ L = TypeVar("L", bound=OwnLoop)
 def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
     """Run a loop on a thread of its own, and give its host when it is up.
 
-    ``run(up)`` runs the loop to its end. It calls ``up(host)`` there, and ends at once when that gives False.
+    ``run(up)`` runs the loop to its end. It calls ``up(host)`` on the loop, and returns at once if that gives False.
 
     Raises:
         RuntimeError: the system has no more threads.
-        OSError: the loop can't be made; so for whatever else ``run`` raises before the loop is up.
+        OSError: the loop can't be made. Other errors that ``run`` raises before the loop is up are raised too.
     """
     answers: SimpleQueue[L | Raised] = SimpleQueue()
     made: list[L] = []
@@ -59,7 +59,7 @@ def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
     def main() -> None:
         try:
             run(up)
-        except BaseException as error:  # noqa: BLE001 - raised below, where that still waits
+        except BaseException as error:  # noqa: BLE001 - raised below, if the caller still waits
             if made:
                 report_unhandled(error)
             else:
@@ -70,7 +70,7 @@ def start_loop(run: Callable[[Callable[[L], bool]], object], name: str) -> L:
     try:
         thread = start_daemon(main, name)
         got = answers.get()
-    except BaseException:  # a Ctrl-C: nobody will close it
+    except BaseException:  # a Ctrl-C: no caller will close the loop
         unwanted = True
         with contextlib.suppress(Empty):
             late = answers.get_nowait()

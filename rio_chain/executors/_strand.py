@@ -1,13 +1,13 @@
-"""Coroutines driven by hand, so that a limited call costs no hop to another thread.
+"""Coroutines driven by hand, so that a limited call needs no switch to another thread.
 
 A *strand* is a coroutine that a worker of the pool drives: it sends values in and gets *traps* out.
 
-* A call ``(fn, args, kwargs)``: the worker runs the function itself and sends the answer back.
-* A ``ThreadWaiter``: the strand is parked and its worker does something else, until the waiter wakes it.
+* A call ``(fn, args, kwargs)``: the worker calls the function itself and sends the answer back.
+* A ``ThreadWaiter``: the strand is parked and its worker does other work, until the waiter wakes it.
 
 ``_strand_slot`` interrupts a strand, in a call or while it is parked. Apart from the claim that is described there, the
-state of a strand changes under its lock. That is re-entrant, and nothing is called between a look at the state and the
-change that follows from it: a finaliser or signal handler may come back in and wake the same strand.
+state of a strand changes under its lock. The lock is re-entrant, and nothing is called between reading the state and
+the change that depends on it: a finaliser or signal handler may re-enter and wake the same strand.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def _same(value: Any) -> Any:
 
 
 class ThreadStrand(StrandSlot):
-    """One coroutine on its way through the pool. It is its own ``Slot``."""
+    """A coroutine that the pool runs. It is its own ``Slot``."""
 
     __slots__ = ("_call", "_ended", "main")
 
     def __init__(self, kernel: Kernel, main: Callable[[], Awaitable[Any]], context: Context, ended: Ended) -> None:
         super().__init__(kernel, context)
-        self.main = main  # what it runs
+        self.main = main  # makes the coroutine
         self._ended = ended
-        self._call: tuple[Any, ...] | None = None  # for which it needs a worker, after it went on without one
+        self._call: tuple[Any, ...] | None = None  # the call that it needs a worker for, after it ran without one
         kernel.strands.add(self)
 
     def drive(self) -> bool:
-        """Go on until the strand is parked, over, or taken over (then True). An item of the pool."""
+        """As ``StrandSlot.drive``."""
         with self._lock:
             if self._state != READY:
                 return False  # it was stopped before it began
@@ -60,7 +60,7 @@ class ThreadStrand(StrandSlot):
         while True:
             try:
                 return self._go(self._resumed())
-            except BaseException as failed:  # noqa: BLE001 - of this machinery, as where memory ends; the strand hears it
+            except BaseException as failed:  # noqa: BLE001 - an internal error, as without memory; the strand gets it
                 with self._lock:
                     if self._claim is not claim:
                         return True
@@ -70,7 +70,7 @@ class ThreadStrand(StrandSlot):
                     return False
 
     def _resumed(self) -> Coroutine[Any, Any, Any]:
-        """The coroutine, on this thread."""
+        """The coroutine, which this thread drives from now on."""
         self._on = None
         coro = self._coro
         if coro is None:
@@ -83,14 +83,14 @@ class ThreadStrand(StrandSlot):
         return self._state == DONE
 
     def _failed(self, error: BaseException) -> BaseException | None:
-        """This machinery met an error. Gives what to throw in: nothing, before there is code that could handle it."""
+        """An internal error has occurred. Gives the error to throw in; None before there is code to handle it."""
         coro = getattr(self, "_coro", None)
         if self._is_over() or (coro is not None and coro.cr_frame is None):
             self._end(None, error)
         return error if coro is not None and inspect.getcoroutinestate(coro) != inspect.CORO_CREATED else None
 
     def advance(self) -> bool:
-        """Go on without a worker: up to its next call, for which it needs one (True), or until it is parked or over."""
+        """Run without a worker: up to the next call, which needs one (True), or until it is parked or over."""
         with self._lock:
             if self._state != READY:
                 return False
@@ -120,7 +120,7 @@ class ThreadStrand(StrandSlot):
                     error = None
                     self._end(stop.value, None)
                     return False
-                except BaseException as raised:  # noqa: BLE001 - given to whoever started the strand
+                except BaseException as raised:  # noqa: BLE001 - the code that started the strand gets it
                     error = None
                     self._end(None, raised)
                     return False
@@ -143,10 +143,10 @@ class ThreadStrand(StrandSlot):
         context, claim, pool = self.context, self._claim, self.kernel.pool
         run, copy, resume, value = context.run, context.copy, coro.send, None
         send: Callable[[Any], Any] = resume
-        error, self._error = self._error, None  # no other variable may hold it: its traceback will keep this frame
+        error, self._error = self._error, None  # no other variable may hold it, as its traceback will keep this frame
         if self._call is not None:
             what, self._call = self._call, None
-            send = lambda _: what  # noqa: E731 - the call that it came to without a worker
+            send = lambda _: what  # noqa: E731 - the call that it reached without a worker
         while True:
             try:
                 what = run(send, value) if error is None else run(coro.throw, error)
@@ -154,7 +154,7 @@ class ThreadStrand(StrandSlot):
                 error = None
                 self._end(stop.value, None)
                 return False
-            except BaseException as raised:  # noqa: BLE001 - told to whoever started the strand
+            except BaseException as raised:  # noqa: BLE001 - the code that started the strand gets it
                 error = None
                 self._end(None, raised)
                 return False
@@ -169,7 +169,7 @@ class ThreadStrand(StrandSlot):
                         self._state = PARKED
                         return False
                 continue
-            if kind_of(what) is not tuple:  # the awaitable of some loop; thrown in where it is awaited
+            if kind_of(what) is not tuple:  # an awaitable of a loop; the error is thrown in where it is awaited
                 error = self.kernel.stray(coro)
                 continue
             if pool.abandoned >= pool.max_abandoned:
@@ -177,7 +177,7 @@ class ThreadStrand(StrandSlot):
                 continue
             while True:
                 claim.append(None)
-                if not self._flagged:  # read after the append: an interruption sets it first and pops second
+                if not self._flagged:  # read after the append: an interruption sets the flag before it pops
                     value = answer(here := copy(), *what)
                     try:
                         claim.pop()
@@ -191,7 +191,7 @@ class ThreadStrand(StrandSlot):
                             thread.serve()
                             return True
                     break
-                with self._lock:  # who interrupts may have taken the claim, and put it back
+                with self._lock:  # an interruption may have taken the claim and put it back
                     if not claim:
                         return True
                     claim.pop()
@@ -200,10 +200,10 @@ class ThreadStrand(StrandSlot):
                     break
 
     def _detached(self, pinned: Pinned, context: Context) -> PinnedThread | None:
-        """The thread stays with the value that it has made, and another one drives the strand. None: it can't."""
+        """Keep this thread for the value that it made; another thread drives the strand. None if that is impossible."""
         pinned.context = context
         worker = self.kernel.pool.detach(self.drive)
-        if worker is None:  # this thread drives one strand in the middle of another, as in virtual time
+        if worker is None:  # this thread drives one strand inside of another, as in virtual time
             return None
         thread, call, claim = (
             pinned.detach(context, self.kernel.pool, worker),
@@ -223,10 +223,10 @@ class ThreadStrand(StrandSlot):
         ended = getattr(self, "_ended", None)
         if ended is not None:
             surely(partial(ended, value, error))
-            del self.main, self._coro, self._delivered, self.context, self._ended  # a late timer may still hold us
+            del self.main, self._coro, self._delivered, self.context, self._ended  # a late timer may still keep us
 
     def disown(self) -> None:
-        """It never begins, because the call that was to start it failed. If it has begun, it goes on."""
+        """It never begins, because starting it failed. If it has begun, it continues."""
         with self._lock:
             if self._state != READY or self._coro is not None:
                 return
@@ -234,15 +234,15 @@ class ThreadStrand(StrandSlot):
         self.kernel.strands.discard(self)
 
     def wake(self, signal: ThreadWaiter) -> None:
-        """Go on, if parked on this signal. From any thread."""
+        """Resume it, if it is parked on this signal. From any thread."""
         with self._lock:
             signal.woken = True
             if self._on is not signal or self._state not in (PARKED, READY):
                 return
-            self._state = READY  # also where it was ready: what failed after this, is done when it is woken again
+            self._state = READY  # also if it is ready: a step after this may have failed, so it is repeated
         self._submit()
 
     @property
     def coroutine(self) -> Coroutine[Any, Any, Any] | None:
-        """What it runs; None before it has begun."""
+        """The coroutine; None before it has begun."""
         return self._coro

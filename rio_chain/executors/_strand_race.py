@@ -17,7 +17,7 @@ from rio_chain.executors._thread_waiter import ThreadWaiter
 async def race(
     parent: ThreadStrand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
 ) -> list[Any]:
-    """As ``Runtime.race``, for the strand that awaits it. It goes on only when every child has ended."""
+    """As ``Runtime.race``, for the strand that awaits it, which continues only when every child has ended."""
     if not works:
         return []
     running = _Race(parent, works, until)
@@ -29,7 +29,7 @@ async def race(
         await running.all_ended.wait_shielded()
         raise
     finally:
-        running.all_ended.left = None  # they know each other
+        running.all_ended.left = None  # breaks a cycle
     error, running.error = running.error, None
     if error is None:
         return running.results
@@ -40,12 +40,12 @@ async def race(
 
 
 class _Race:
-    """Its lock guards who has ended; the children are cancelled, and the parent woken, outside of it."""
+    """The lock guards which works have ended. Children are cancelled, and the parent is woken, outside of it."""
 
     def __init__(
         self, parent: ThreadStrand, works: Sequence[Callable[[], Awaitable[Any]]], until: Callable[[Any], bool]
     ) -> None:
-        # stopped by whoever interrupts the parent: its own calls may hold all the threads that it could go on with
+        # an interruption of the parent stops it: its own calls may hold all threads that could drive the parent
         self.all_ended = ThreadWaiter(parent, self.stop)
         self.error: BaseException | None = None
         self.results: list[Any] = [STOPPED] * len(works)
@@ -64,19 +64,19 @@ class _Race:
             surely(partial(self._kernel.go_on, child.drive))
 
     def stop(self) -> None:
-        """Cancel all that still run, once."""
+        """Cancel all children that still run, once."""
         with self._lock:
             over, self._over = self._over, True
         if not over:
             for child in self._children:
-                surely(child.cancel)  # each of them: a second call of this does nothing
+                surely(child.cancel)  # for each child, as a second call of `stop` does nothing
 
     def _ended(self, index: int, result: Any, error: BaseException | None) -> None:
         if error is None:
             self.results[index] = result
             try:
                 decided = self._until(result)
-            except BaseException as raised:  # noqa: BLE001 - a parent that nobody wakes would be worse
+            except BaseException as raised:  # noqa: BLE001 - otherwise the parent would never be woken
                 decided, error = True, raised
         else:
             decided = not isinstance(error, StrandCancelled)
@@ -85,7 +85,7 @@ class _Race:
                 self.error = error
             self.stop()
         with self._lock:
-            self._left.discard(index)  # by its number: an interruption may have it done twice
+            self._left.discard(index)  # by index, as an interruption may repeat this
             last = not self._left
         if last:
             self.all_ended.wake()

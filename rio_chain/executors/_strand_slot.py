@@ -1,9 +1,12 @@
-"""The slot of a strand: arms its deadline, and interrupts it when that passes, at a stop or at a cancel.
+"""The slot of a strand: sets the deadline of the strand, and interrupts the strand.
 
-When the strand is interrupted in a call, it is *taken over*: the call counts as abandoned and another worker goes on
-with the strand. While it calls, a token lies in its ``_claim``, and whoever pops that owns the strand: the worker whose
-call returns, or who interrupts it. A list's append and pop are atomic and cost a third of a lock. Each takeover leaves
-a new claim for the next worker, so the stuck thread finds its old one empty, and retires.
+A strand is interrupted when its deadline has passed, when its run is stopped, or when the strand is cancelled.
+
+If the strand is interrupted in a call, it is *taken over*: the call counts as abandoned, and another worker continues
+the strand. During a call, a token is in the list ``_claim``. Whichever pops the token first owns the strand: the worker
+when its call returns, or the code that interrupts the strand. ``append`` and ``pop`` of a list are atomic, and take
+a third of the time of a lock. Each takeover makes a new claim list for the next worker. So the stuck thread finds its
+old list empty, and ends.
 """
 
 from __future__ import annotations
@@ -26,19 +29,23 @@ if TYPE_CHECKING:
 
 READY, DRIVEN, PARKED, DONE = "ready", "driven", "parked", "done"
 CHECK_EVERY = 1.0
-"""Seconds between two looks for lost wake-ups, and how late an expiry is that was lost."""
+"""Seconds between two checks for lost wake-ups; an expiry this late is taken as lost."""
 
 
 class Expired(BaseException):
-    """A limit of the strand is over, or its slot was told to stop."""
+    """The deadline of the strand has passed, or its slot was stopped or interrupted."""
 
 
 class StrandCancelled(BaseException):
-    """A race is decided and doesn't need this strand."""
+    """A race is decided, and this strand is not needed any more."""
 
 
 class StrandDeadline:
-    """What the timers know of a strand. Pooled: its entry in the heap outlives the strand, and serves another one."""
+    """The deadline of a strand, as the timer sees it.
+
+    The objects are reused. When the strand has ended, the entry in the timer's heap remains, and the next strand gets
+    this object together with that entry.
+    """
 
     __slots__ = ("deadline", "entry_at", "strand")
 
@@ -47,14 +54,14 @@ class StrandDeadline:
         self.strand: StrandSlot | None = None
 
     def fire(self, now: float) -> None:
-        """Interrupt the strand, if its deadline has not moved on."""
+        """Interrupt the strand, if its deadline has not moved."""
         strand = self.strand
         if strand is not None:
             strand.expire(self, now)
 
 
 class StrandSlot(ABC):
-    """A ``Slot``, and the state of the strand that an interruption reads and changes, under the lock."""
+    """A ``Slot``, with the state of the strand that an interruption reads and changes under the lock."""
 
     __slots__ = (
         "_cancelling", "_claim", "_coro", "_delivered", "_error", "_expiring", "_flagged", "_limit", "_lock", "_on",
@@ -68,27 +75,34 @@ class StrandSlot(ABC):
         self._lock = threading.RLock()
         self._state = READY
         self._claim: list[None] = []
-        self._on: ThreadWaiter | None = None  # what it is parked on
-        self._error: BaseException | None = None  # to be thrown in when it is driven next
+        self._on: ThreadWaiter | None = None  # the waiter on which it is parked
+        self._error: BaseException | None = None  # thrown in when it is driven next
         self._limit: StrandDeadline | None = None
         self._delivered: Expired | None = None  # an interruption that is not settled
-        self._flagged = False  # one of these waits for the next trap:
+        self._flagged = False  # whether one of these waits for the next trap:
         self._cancelling = self._expiring = self._stopping = False
         self._stopped = False
 
     @abstractmethod
     def drive(self) -> bool:
-        """Go on until the strand is parked, over, or taken over (then True). An item of the pool."""
+        """Run the strand until it is parked, has ended or is taken over. The pool calls this as a work item.
+
+        Returns True if the strand was taken over, which means that the calling thread was given up.
+        """
 
     @abstractmethod
     def _end(self, value: Any, error: BaseException | None) -> None:
-        """It is over."""
+        """The strand has ended."""
 
     def _interrupt(self, error: BaseException, limit: StrandDeadline | None = None, now: float = 0) -> bool:
-        """Throw ``error`` where the strand waits, then ``submit``. False: it does not wait, and finds the flag later.
+        """Interrupt the strand with ``error`` if it is parked or in a call.
 
-        Under the lock, with the flag up. With a ``limit``, only if that is over: the strand arms without the lock, and
-        may be in its next call by now; or, where it sees the flag, be about to make that.
+        Returns True if the strand was interrupted: the caller must then call ``_go_on``. Returns False if the strand is
+        neither parked nor in a call; it will find the flag before its next call or wait.
+
+        Call this under the lock, with ``_flagged`` set. With a ``limit``, interrupt only if the deadline that it holds
+        has passed. The strand moves its deadline without the lock, so the deadline is read again after the claim is
+        taken: the strand may be in another call by now, with a later deadline.
         """
         if limit is not None and limit.deadline > now:
             return False
@@ -113,7 +127,10 @@ class StrandSlot(ABC):
         return True
 
     def _expire(self, limit: StrandDeadline, error: Expired, now: float | None = None) -> bool:
-        """Interrupt with an expiry; with ``now``, if the limit is over then. Under the lock, with the flag up."""
+        """Interrupt the strand because of its deadline. With ``now``, only if the deadline has passed at that time.
+
+        Call this under the lock, with ``_flagged`` set.
+        """
         if not (self._interrupt(error) if now is None else self._interrupt(error, limit, now)):
             return False
         limit.deadline = inf
@@ -123,9 +140,9 @@ class StrandSlot(ABC):
         return True
 
     def _pending(self) -> BaseException | None:
-        """Lower the flag: the interruption that came while the strand did not wait, if it still counts.
+        """Clear the flag, and return the interruption that came while the strand was neither parked nor in a call.
 
-        Under the lock.
+        Returns None if there is none, or if the strand has moved its deadline since. Call this under the lock.
         """
         if self._cancelling:
             self._cancelling = False
@@ -140,11 +157,11 @@ class StrandSlot(ABC):
         return self._delivered
 
     def expire(self, limit: StrandDeadline, now: float) -> None:
-        """The timer says that this limit is over."""
+        """The timer calls this when the deadline has passed."""
         error = Expired()
         with self._lock:
             if self._limit is not limit or limit.deadline > now:
-                return  # released, or armed anew since the timer looked: that pushed an entry of its own
+                return  # released or armed again meanwhile, which has pushed a new entry
             self._flagged = self._expiring = True
             interrupted = self._expire(limit, error, now)
         if interrupted:
@@ -175,7 +192,7 @@ class StrandSlot(ABC):
             surely(self._go_on)
 
     def cancel(self) -> None:
-        """End the strand with ``StrandCancelled``: now, or when it next waits. From any thread."""
+        """End the strand with ``StrandCancelled``: now, or when it next waits or calls. From any thread."""
         error = StrandCancelled()
         with self._lock:
             if self._state == DONE:
@@ -196,13 +213,16 @@ class StrandSlot(ABC):
             surely(partial(self._end, None, error))
 
     def _go_on(self) -> None:
-        """After an interruption. Nobody drives it before this, and then it may have to wait for a thread."""
+        """Submit an interrupted strand to the pool. Until then no thread runs it, so call this after each interruption.
+
+        If no thread is free, the strand waits for one.
+        """
         if self._on is not None and self._on.left is not None:
             self._on.left()
         self._submit()
 
     def look(self, now: float) -> None:
-        """Repeat its wake-up or its expiry, if that was lost."""
+        """Repeat a wake-up or an expiry that the strand has not received."""
         with self._lock:
             limit, on = self._limit, self._on
             if self._state == PARKED and on is not None and on.woken:
@@ -214,7 +234,7 @@ class StrandSlot(ABC):
             self.expire(limit, now)
 
     def _submit(self) -> None:
-        """It is ready, and nobody else will have it driven."""
+        """Submit the strand to the pool. It is ready, and no thread runs it."""
         try:
             self.kernel.go_on(self.drive)
         except MemoryError:
@@ -223,7 +243,7 @@ class StrandSlot(ABC):
     # --- the slot ---------------------------------------------------------------------------------------------
 
     def slot(self) -> Self:
-        """The strand as a ``Slot``, with nothing armed."""
+        """The strand itself as a ``Slot``, with nothing armed."""
         if self._limit is None:
             try:
                 limit = self.kernel.limits.pop()
@@ -242,7 +262,7 @@ class StrandSlot(ABC):
         return self._limit
 
     def arm(self, at: float) -> None:
-        """As ``Slot.arm``: a float store, unless nothing that early is in the heap."""
+        """As ``Slot.arm``. It only stores a float, except if the timer's heap has no entry that is early enough."""
         limit = self._limit
         if limit is not None:
             limit.deadline = at
@@ -250,9 +270,9 @@ class StrandSlot(ABC):
                 self.kernel.timers.push(limit, at)
 
     def settle(self, error: BaseException | None) -> bool:
-        """As ``Slot.settle``; a cancellation is never ours."""
+        """As ``Slot.settle``. Returns False for a ``StrandCancelled``, as that does not come from the deadline."""
         delivered, self._delivered = self._delivered, None
-        if self._stopping and not self._stopped:  # an interruption that found the strand at work
+        if self._stopping and not self._stopped:  # an interruption that came while the strand did not wait
             with self._lock:
                 self._stopping = self._stopped
                 self._flagged = self._cancelling or self._expiring or self._stopping

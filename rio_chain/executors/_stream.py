@@ -1,4 +1,4 @@
-"""Stream: a run whose events are read while it goes on. What ``request.stream()`` gives."""
+"""Stream: a run whose events are read while it goes on; the result of ``request.stream()``."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out", covariant=True)
 
-LEFT = "nobody reads its events any more"
+LEFT = "its events are not read any more"
 
 
 class EventBuffer:
-    """Events on their way from a run to the one who reads them. It is unbounded: a run never waits for its reader.
+    """A buffer for events that were not read yet. It has no bound, so a run never waits for the code that reads.
 
-    As in a ``Ticket`` there are no locks: who tells an event stores it and then wakes the reader; the reader leaves
-    his call and then looks for an event.
+    As in a ``Ticket`` there are no locks. The run stores an event and then wakes the reader. The reader adds its waker
+    and then checks for an event.
     """
 
     def __init__(self) -> None:
@@ -48,32 +48,32 @@ class EventBuffer:
         self._wakers: list[Callable[[], None]] = []
 
     def put(self, event: Event | None) -> None:
-        """Tell an event; None: there will be no more. From any thread."""
+        """Add an event, or None if no more will come. From any thread."""
         self._events.append(event)
-        with contextlib.suppress(IndexError):  # nobody waits, or another thread has taken the call
+        with contextlib.suppress(IndexError):  # there is no waker, or another thread has taken it
             self._wakers.pop()()
 
     def empty(self) -> bool:
-        """Whether there is nothing to read yet."""
+        """Whether there is nothing to read now."""
         return not self._events
 
     def on_put(self, waker: Callable[[], None]) -> bool:
-        """Call this once when there is something to read. False: there is, already."""
+        """Call ``waker`` once when there is something to read. Returns False if there is something already."""
         self._wakers.append(waker)
         return self.empty()
 
     def next(self) -> Event | None:
-        """The oldest one."""
+        """The oldest event."""
         return self._events.popleft()
 
 
 class Stream(Generic[Out]):
     """The events of one run, to be read once: ``for event in stream``, or ``async for event in stream``.
 
-    The run begins with the loop. A loop that is left early cancels the run: ``for`` then waits for the clean-up of
-    what was running, ``async for`` does not. Inside of ``with`` or ``async with`` both do.
+    The run begins when you start to iterate. Leaving the ``for`` early cancels the run: a plain ``for`` then waits for
+    the clean-up, and ``async for`` does not. Inside a ``with`` or ``async with``, both wait.
 
-    The run never waits for who reads: events that are not read yet are kept, however many they are.
+    The run never waits for the code that reads. Events that you have not read are kept, however many there are.
 
     Example:
         >>> from rio_chain import Task
@@ -95,44 +95,44 @@ class Stream(Generic[Out]):
         self._request = request
         self._values = flag(values, "values")
         self._executor = None if executor is None else checked_executor(executor)
-        deadline_of(deadline, time.monotonic)  # to refuse it here; it counts from the beginning of the run
+        deadline_of(deadline, time.monotonic)  # checks it now; the time counts from the beginning of the run
         self._deadline = deadline
         self._host: Host | None = None
         self._ticket: Ticket[Out] | None = None  # None: the run has not begun
-        self._refusal: Exception | None = None  # why it did not begin, if a balancer did not take it
+        self._refusal: Exception | None = None  # why it did not begin, if a balancer refused it
 
     @property
     def outcome(self) -> Outcome[Out]:
-        """The Outcome of the run, when that is over. A BaseException of a body is raised, as by ``run``.
+        """The Outcome of the run, when the run has ended. A BaseException of the user's code is raised, as by ``run``.
 
         Raises:
-            UsageError: the run is not over, or has not begun.
-            QueueFull: the balancer refused it, so it never began. So do ``Saturated`` and ``BalancerClosed``.
+            UsageError: the run has not ended, or has not begun.
+            QueueFull, Saturated, BalancerClosed: the balancer refused the request, so it never began.
         """
         if self._ticket is None:
             if self._refusal is not None:
                 raise type(self._refusal)(*self._refusal.args)
-            raise UsageError("the run is not over, it has not begun; read its events, as in `for event in events`")
+            raise UsageError("the run has not begun; read its events, as in `for event in events`")
         if not self._ticket.done:
-            raise UsageError("the run is not over; read its events to the end, or ask behind the `with` around them")
+            raise UsageError("the run has not ended; read its events to the end, or ask after the `with` block")
         return self._ticket.wait()
 
     # --- beginning ----------------------------------------------------------------------------------------------
 
     def __iter__(self) -> EventIterator:
-        """Begin the run, where blocking runs run."""
+        """Begin the run on the host of blocking runs."""
         host = self._plain_host()
         return EventIterator(host, *self._begin(host))
 
     def __aiter__(self) -> AsyncEventIterator:
-        """Begin the run: on the loop that is running; with ``executor=``, where blocking runs run."""
+        """Begin the run on the running loop; with ``executor=`` on the host of blocking runs."""
         return AsyncEventIterator(*self._begin(self._async_host()))
 
     def _plain_host(self) -> Host:
         self._once()
         host = shared_host(self._executor or default_name())
         if host.on_loop_thread():
-            raise UsageError("`for` would block the loop that has to run it; write `async for`")
+            raise UsageError("`for` would block the loop that runs the request; write `async for`")
         warn_if_a_loop_runs("async for event in page(42).stream()")
         return host
 
@@ -142,7 +142,7 @@ class Stream(Generic[Out]):
 
     def _once(self) -> None:
         if self._ticket is not None:
-            raise UsageError("a stream is one run and can be read once; call `.stream()` again for another run")
+            raise UsageError("a stream is one run and can be read only once; call `.stream()` again for another run")
 
     def _begin(self, host: Host) -> tuple[Ticket[Out], EventBuffer]:
         now = host.runtime.now
@@ -164,7 +164,7 @@ class Stream(Generic[Out]):
             return
         self._ticket.cancel(LEFT)
         if self._host.on_loop_thread():
-            raise UsageError("leaving `with` would block the loop that has to clean up; write `async with`")
+            raise UsageError("leaving `with` would block the loop that cleans up; write `async with`")
         wait_until_done(self._host, self._ticket.add_waker)
 
     async def __aenter__(self) -> Self:
@@ -190,7 +190,7 @@ class Stream(Generic[Out]):
 
 
 def events_of(ticket: Ticket[Any], *, values: bool = False) -> EventBuffer:
-    """The events of a run that has not begun yet, as they come; None is the last of them."""
+    """The events of a run that has not begun yet, as they come. The last one is None."""
     buffer = EventBuffer()
     ticket.run, close = stream_events(ticket.run, buffer.put, values=values)
     ticket.add_waker(partial(_over, close, buffer))
@@ -203,27 +203,27 @@ def _over(close: Callable[[], None], buffer: EventBuffer) -> None:
 
 
 class _Reader:
-    """What both loops have in common. Its end is that of the loop: nothing else keeps it."""
+    """The common part of both iterators. It ends when the loop drops it: no other object keeps it."""
 
     def __init__(self, ticket: Ticket[Any], buffer: EventBuffer) -> None:
         self._ticket = ticket
         self._buffer = buffer
-        self._ended = False  # whether all was read
+        self._ended = False  # whether all events were read
 
     def _next(self) -> Event | None:
-        """The next event; None: there are no more."""
+        """The next event. None if there are no more."""
         if self._ended:
             return None
         event = self._buffer.next()
         if event is None:
             self._ended = True
-            outcome = self._ticket.wait()  # it is there; a BaseException of a body is raised
+            outcome = self._ticket.wait()  # it is answered; a BaseException of the user's code is raised
             event = Event("ended", None, outcome.elapsed, outcome=outcome)
         return event
 
 
 class EventIterator(_Reader, Iterator[Event]):
-    """What ``for`` reads a stream with."""
+    """The iterator of ``for``."""
 
     def __init__(self, host: BlockingHost, ticket: Ticket[Any], buffer: EventBuffer) -> None:
         super().__init__(ticket, buffer)
@@ -239,7 +239,7 @@ class EventIterator(_Reader, Iterator[Event]):
                 break
             try:
                 self._host.block(gate)
-            except BaseException:  # Ctrl-C; a second one does not wait
+            except BaseException:  # Ctrl-C; a second one ends the wait
                 self._ticket.cancel(LEFT)
                 wait_until_done(self._host, self._ticket.add_waker)
                 raise
@@ -252,13 +252,13 @@ class EventIterator(_Reader, Iterator[Event]):
         if self._ticket.done or self._host.forked():
             return
         self._ticket.cancel(LEFT)
-        # the loop was left; but a collector may come by on any thread, also on one that has to do the clean-up
+        # the loop was left; but the collector may run on any thread, even on one that has to do the clean-up
         if threading.get_ident() == self._thread and not sys.is_finalizing():
             wait_until_done(self._host, self._ticket.add_waker)
 
 
 class AsyncEventIterator(_Reader, AsyncIterator[Event]):
-    """What ``async for`` reads a stream with. No async generator: its loop would have to be asked to end it."""
+    """The iterator of ``async for``. It is not an async generator, because a loop would have to close that."""
 
     async def __anext__(self) -> Event:
         while not self._ended:
@@ -266,7 +266,7 @@ class AsyncEventIterator(_Reader, AsyncIterator[Event]):
                 self._ticket.host.check_process()
             waiter = waiter_here()
             if not self._buffer.on_put(waiter.wake):
-                waiter.wake()  # it is there already; on trio the wait is a checkpoint all the same
+                waiter.wake()  # there is one already; on trio the wait is still a checkpoint
             try:
                 await waiter.wait()
             except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
@@ -33,7 +34,7 @@ from rio_chain.executors._process_resources import keep_for_process
 from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
 from rio_chain.executors._strand import ThreadStrand
 from rio_chain.executors._strand_race import race
-from rio_chain.executors._strand_slot import StrandCancelled
+from rio_chain.executors._strand_slot import Expired, StrandCancelled
 from rio_chain.executors._thread_kernel import Kernel, Timers
 from rio_chain.executors._thread_waiter import ThreadWaiter, sleep
 from rio_chain.executors._timers import MonotonicClock, StrandTimer, TimerThread
@@ -43,10 +44,10 @@ T = TypeVar("T")
 
 
 class AsyncHost(Protocol):
-    """The loop thread on which async functions run for those who have no loop."""
+    """The loop thread for async functions of runs that have no loop."""
 
     cancellation: type[BaseException]
-    """What an async function gets there when it is cancelled."""
+    """The exception that an async function gets there when it is cancelled."""
 
     def start(
         self,
@@ -56,9 +57,9 @@ class AsyncHost(Protocol):
         context: Context,
         done: Callable[[Any], None],
     ) -> Callable[[], None]:
-        """Run ``fn`` in a task of its own, in ``context``; from any thread. Gives what cancels it, from any thread.
+        """Run ``fn`` in a task of its own, in ``context``; from any thread. Gives a function that cancels it.
 
-        ``done`` is called once, on the loop thread, with the value or ``Raised``, also after a cancel.
+        ``done`` is called once, on the loop thread, with the value or ``Raised``, even after a cancel.
         """
         ...
 
@@ -71,13 +72,15 @@ class ThreadRuntime:
     """Runs are strands on the workers of a pool: see ``_strand``.
 
     Args:
-        pool: the workers; who made it closes it.
-        async_host: asked for its host when the first async function is called.
-        timers: clock and timer; by default real time, with one timer thread, which ``close`` ends.
+        pool: the workers; the code that made it closes it.
+        async_host: gives the host when the first async function is called.
+        timers: clock and timer. Default: real time, with one timer thread, which ``close`` ends.
     """
 
     direct = False
     places = False
+    home: object = None
+    turn = 0.001  # threads get the interpreter one after the other
     policies: PlanChanges | None = None
     remote: Remote | None = None
     lanes = NO_LANES
@@ -86,7 +89,7 @@ class ThreadRuntime:
     draw = staticmethod(random.random)
 
     def __init__(self, pool: WorkerPool, async_host: Callable[[], AsyncHost], timers: Timers | None = None) -> None:
-        self._own = TimerThread(MonotonicClock(), f"{pool.name}-timer")  # has no thread before it is used
+        self._own = TimerThread(MonotonicClock(), f"{pool.name}-timer")  # its thread starts when it is first used
         self._kernel = Kernel(pool, timers or self._own)
         self._kernel.rescue.looks = timers is None
         self._async_host = async_host
@@ -96,8 +99,14 @@ class ThreadRuntime:
         self.push_timer: Any = self._kernel.timers.push
 
     @property
+    def cancellations(self) -> tuple[type[BaseException], ...]:
+        """As ``Runtime.cancellations``. Async functions get those of their loop; a running loop has its module."""
+        loop = sys.modules.get("asyncio")
+        return StrandCancelled, Expired, getattr(loop, "CancelledError", StrandCancelled)
+
+    @property
     def live(self) -> int:
-        """The strands that have not ended, branches of races included."""
+        """The number of open strands, with the branches of races."""
         return len(self._kernel.strands)
 
     def start_strand(
@@ -105,7 +114,7 @@ class ThreadRuntime:
     ) -> None:
         """Start a strand, from any thread. An error that leaves ``main`` goes to ``threading.excepthook``."""
         if self._kernel.timers is self._own:
-            self._own.begin()  # first: no limit of the strand would hold without it
+            self._own.begin()  # first, as no timeout of the strand would work without it
         self._kernel.spawn(main, context, accepted=accepted)
 
     def spawn(self, main: SpawnedWork, limit: float | None = None) -> SpawnedStrand:
@@ -117,7 +126,7 @@ class ThreadRuntime:
         self.start_strand(strand.serve, context, accepted=True)
 
     def ends(self, error: BaseException) -> bool:  # noqa: ARG002 - as ``OwningRuntime``
-        """As ``OwningRuntime.ends``: there is no loop that could."""
+        """As ``OwningRuntime.ends``: there is no loop that could end."""
         return False
 
     def drives_here(self) -> bool:
@@ -125,11 +134,11 @@ class ThreadRuntime:
         return driven_strand() in self._kernel.strands
 
     def serves(self, host: ThreadHost) -> None:
-        """Requests that a strand awaits run on this host: its async functions are strands, and have no loop."""
+        """Requests that a strand awaits run on this host: its async functions are strands too, without a loop."""
         self._kernel.host = host
 
     def close(self, *, wait: bool = True) -> None:
-        """End the timer thread, and ``wait`` for that."""
+        """End the timer thread; with ``wait`` wait until it has ended."""
         self._own.close(wait=wait)
 
     async def sleep(self, seconds: float) -> None:
@@ -139,11 +148,11 @@ class ThreadRuntime:
 
     @types.coroutine
     def call(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Generator[Any, Any, Any]:
-        """As ``Runtime.call``: the worker that drives the strand makes the call, without a hop."""
+        """As ``Runtime.call``: the worker that drives the strand makes the call itself."""
         return (yield (fn, args, kwargs))
 
     async def call_async(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """As ``Runtime.call_async``, on the shared loop thread; an interruption wins over an answer."""
+        """As ``Runtime.call_async``, on the shared loop thread. An interruption has priority over an answer."""
         strand = current_strand()
         ended, answers = ThreadWaiter(strand), list[Any]()
 
@@ -156,7 +165,7 @@ class ThreadRuntime:
         except (RuntimeError, MemoryError, OSError) as error:  # its loop can't be started
             return Refused(error)
         context = strand.context.copy()
-        context.run(CALLING.set, object())  # it is in no blocking call, and can't be abandoned
+        context.run(CALLING.set, object())  # it is not in a blocking call, and can't be abandoned
         cancel = host.start(fn, args, kwargs, context, done)
         try:
             await ended.wait()
@@ -168,22 +177,22 @@ class ThreadRuntime:
         else:
             return answers[0]
         try:
-            raise answers[0].error  # not in the handler: it would get the interruption as its context
+            raise answers[0].error  # outside of the handler, or it would get the interruption as its context
         finally:
-            answers.clear()  # its traceback keeps this frame
+            answers.clear()  # the traceback keeps this frame
 
     def holds(self, run: int, now: float) -> bool:  # noqa: ARG002 - as ``Runtime``
         """As ``Runtime.holds``: there is no loop to hold."""
         return False
 
     def reserve(self) -> None:
-        """A strand that is driven has its thread."""
+        """As ``Runtime.reserve``. A strand that is driven has its thread already."""
 
     def unreserve(self) -> None:
-        """As ``Runtime.unreserve``; there is nothing to give back."""
+        """As ``Runtime.unreserve``. There is nothing to give back."""
 
     def slot(self) -> ThreadStrand:
-        """The strand that calls it is its own slot."""
+        """As ``Runtime.slot``: the calling strand is its own slot."""
         return current_strand().slot()
 
     def start_side(
@@ -209,7 +218,7 @@ class ThreadRuntime:
         return race(current_strand(), works, until)
 
     def waiter(self) -> ThreadWaiter:
-        """A signal for the strand that calls it."""
+        """As ``Runtime.waiter``, for the calling strand."""
         return ThreadWaiter(current_strand())
 
     def async_waiter(self) -> Waiter:
@@ -218,7 +227,7 @@ class ThreadRuntime:
 
 
 def _ends_more(got: Any, host: AsyncHost) -> bool:
-    """Whether a function that was cancelled has raised a SystemExit or its like; as on a loop, that is not lost."""
+    """Whether a cancelled function raised a SystemExit or similar. As on a loop, that is not lost."""
     return isinstance(got, Raised) and not isinstance(got.error, (Exception, host.cancellation))
 
 
@@ -226,7 +235,7 @@ def _ends_more(got: Any, host: AsyncHost) -> bool:
 
 
 class ThreadHost(BlockingHost):
-    """A pool of workers as a host. It has no loop, so no task is ever on it and no thread blocks it."""
+    """A pool of workers as a host. It has no loop, so no task runs on it and no thread blocks it."""
 
     name = "thread"
     cancelled = StrandCancelled
@@ -263,11 +272,11 @@ class ThreadHost(BlockingHost):
         return self.pool.forked
 
     def cancelling(self) -> bool:
-        """As ``Host.cancelling``: there is no other way to it."""
+        """As ``Host.cancelling``: it gets a ``cancelled`` in no other way."""
         return True
 
     def on_loss(self, lost: Lost) -> None:
-        """As ``Host.on_loss``: workers are there as long as the process."""
+        """As ``Host.on_loss``: workers exist as long as the process."""
 
     def close(self, *, wait: bool = True) -> None:
         """As ``Host.close``."""

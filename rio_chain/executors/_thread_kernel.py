@@ -1,4 +1,4 @@
-"""What all strands of one thread runtime share: the pool that drives them and the timers."""
+"""Kernel: what all strands of one thread runtime share, such as the pool that drives them and the timers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rio_chain.executors._worker_pool import WorkerPool, WorkItem
 
 
 class Timers(Protocol):
-    """A clock and what it fires; ``TimerThread``, or a clock for tests."""
+    """A clock with timers: ``TimerThread``, or a clock for tests."""
 
     now: Callable[[], float]
 
@@ -32,13 +32,13 @@ class Kernel:
     def __init__(self, pool: WorkerPool, timers: Timers) -> None:
         self.pool = pool
         self.timers = timers
-        self.strands: set[ThreadStrand] = set()  # that have not ended; it also keeps parked ones alive
-        self.limits: list[StrandDeadline] = []  # not in use
-        self.spare_timers: list[StrandTimer] = []  # not in use
+        self.strands: set[ThreadStrand] = set()  # the open ones; this also keeps parked ones alive
+        self.limits: list[StrandDeadline] = []  # free ones
+        self.spare_timers: list[StrandTimer] = []  # free ones
         self.stray: Callable[[object], BaseException] = _stray
         self.rescue = StartRetry(self)
         pool.unserved, pool.wanted = self.rescue.add, self.rescue.waits
-        self.host: Any = None  # that of its runtime, where async functions are strands too and may await requests
+        self.host: Any = None  # that of its runtime if async functions are strands, which may await requests
 
     def timer(self, target: Fires, at: float) -> StrandTimer:
         """As ``Runtime.timer``."""
@@ -56,9 +56,9 @@ class Kernel:
         """Start a strand of its own, from any thread.
 
         Args:
-            main: what it runs.
-            context: in which it runs.
-            accepted: when no thread can be started, it waits for the next chance. Default: the error is raised.
+            main: makes the coroutine.
+            context: the context it runs in.
+            accepted: if no thread can be started, it waits until one can be. Default False: the error is raised.
 
         Raises:
             RuntimeError: no thread can be started and none is there. ``main`` will not run.
@@ -67,13 +67,13 @@ class Kernel:
             strand = ThreadStrand(self, main, context, _report)
             self.rescue.begin()
             (self.go_on if accepted else self.pool.submit)(strand.drive)
-        except BaseException:  # an interruption may come anywhere, also before the strand has its name
+        except BaseException:  # an interruption may come at any point, even before the variable is set
             for late in [strand for strand in self.strands.copy() if strand.main is main]:
                 late.disown()
             raise
 
     def go_on(self, item: WorkItem) -> None:
-        """Have an item done that must not be lost: when no thread can be started, it waits for the next chance."""
+        """Have an item done that must not be lost: if no thread can be started, it waits until one can be."""
         try:
             self.pool.submit(item)
         except BaseException as error:
@@ -88,4 +88,4 @@ def _report(_: object, error: BaseException | None) -> None:
 
 
 def _stray(_: object) -> BaseException:
-    return RuntimeError("a strand can only await what its own runtime gives")
+    return RuntimeError("a strand can await only what its own runtime provides")

@@ -1,4 +1,4 @@
-"""Permits for threads: a sync function waits here, in order, until one of them is free."""
+"""Permits for threads: a sync function waits here, in order, until a permit is free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rio_chain.engine._runtime_protocol import Waiter
 
 
 class ThreadPermits:
-    """A number of permits, handed over in the order in which they were asked for, never freed and raced for."""
+    """A number of permits. A permit that is given back passes directly to the first in the queue."""
 
     def __init__(self, free: int) -> None:
         self.free = free
@@ -20,7 +20,7 @@ class ThreadPermits:
         self._turns: deque[_PermitWaiter] = deque()
 
     def reserve(self, waiter_factory: Callable[[], Waiter]) -> Awaitable[None] | None:
-        """Take a permit: None when there was one, else something to wait for."""
+        """Take a permit: None if there was one, else an awaitable to wait for one."""
         with self._lock:
             if self.free:
                 self.free -= 1
@@ -28,7 +28,7 @@ class ThreadPermits:
         return self._wait(waiter_factory)
 
     def release(self) -> None:
-        """Hand a permit to the one who has waited longest. From any thread."""
+        """Pass a permit to the caller that has waited longest. From any thread."""
         with self._lock:
             while self._turns:
                 turn = self._turns.popleft()
@@ -43,7 +43,7 @@ class ThreadPermits:
     async def _wait(self, waiter_factory: Callable[[], Waiter]) -> None:
         turn = _PermitWaiter(waiter_factory())
         with self._lock:
-            if self.free:  # one came back in between
+            if self.free:  # one was given back meanwhile
                 self.free -= 1
                 return
             self._turns.append(turn)
@@ -51,7 +51,7 @@ class ThreadPermits:
             await turn.waiter.wait()
         except BaseException:
             if surely(partial(self._quit, turn)):
-                surely(self.release)  # it came too late for us
+                surely(self.release)  # it was granted, but is not used
             raise
 
     def _quit(self, turn: _PermitWaiter) -> bool:

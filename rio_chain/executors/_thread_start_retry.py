@@ -1,4 +1,4 @@
-"""Tries again to start a thread that could not be started, and repeats wake-ups that were lost."""
+"""Repeats failed attempts to start a thread, and repeats wake-ups that were lost."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from rio_chain.executors._worker_pool import WorkItem
 
 RETRY_START_AFTER = 0.05
-"""Seconds between two attempts to start a thread that could not be started."""
+"""Seconds between two attempts to start a thread."""
 
 
 class StartRetry:
-    """Items that wait for a thread that could not be started, and the alarm that looks for one again and again.
+    """Items that wait for a thread that could not be started. A timer repeats the attempt again and again.
 
-    Meanwhile the timer's thread drives each strand up to its next call. So limits hold, and what was cancelled ends,
-    even if no thread can ever be started again.
+    Meanwhile the timer's thread drives each strand up to its next call. So limits hold, and cancelled strands end, even
+    if no thread can ever be started again.
 
-    Where memory ends, any step of a wake-up may fail, also the one that would repeat it. So while there are strands,
-    the alarm also looks for those whose wake-up or expiry was lost, and repeats that.
+    Without memory any step of a wake-up may fail, even the one that would repeat it. So while there are strands, the
+    timer also checks for strands whose wake-up or expiry was lost, and repeats that.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._items: deque[WorkItem] = deque()
-        self.looks = False  # whether it looks for lost wake-ups; a clock for tests would never come to rest
+        self.looks = False  # whether it checks for lost wake-ups; with a test's clock it would never end
         self.deadline = self.entry_at = inf
 
     def add(self, items: list[WorkItem], error: BaseException) -> None:  # noqa: ARG002 - as ``WorkerPool.unserved``
-        """Look for a thread for these again in a moment."""
+        """Try again soon to get a thread for these items."""
         self._items.extend(items)
         self._arm(RETRY_START_AFTER)
 
@@ -43,7 +43,7 @@ class StartRetry:
         return bool(self._items)
 
     def begin(self) -> None:
-        """There are strands now."""
+        """A strand begins."""
         if self.looks and self.deadline == inf:
             self._arm(CHECK_EVERY)
 
@@ -53,11 +53,11 @@ class StartRetry:
             self._kernel.timers.push(self, at)
 
     def fire(self, now: float) -> None:
-        """Look for a thread for each item, and at each strand."""
+        """Try to get a thread for each item, and check each strand."""
         self.deadline = inf
         try:
             for _ in range(len(self._items)):
-                item = self._items[0]  # stays there until it is done: this may be interrupted as well
+                item = self._items[0]  # kept there until it is done, as this may be interrupted too
                 if self._still_waits(item):
                     self._items.append(item)
                 self._items.popleft()

@@ -1,4 +1,4 @@
-"""What a strand waits for until another thread, or the timer, wakes it."""
+"""Waiters of strands, which another thread or the timer wakes."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 
 class ThreadWaiter:
-    """What a strand parks on: a ``Waiter``. A wake before the wait is kept; one that nobody waits for is nothing."""
+    """A ``Waiter`` of a strand. A wake before the wait is kept. A wake without a wait has no effect."""
 
     __slots__ = ("left", "shielded", "strand", "woken")
 
     def __init__(self, strand: ThreadStrand, left: Callable[[], None] | None = None) -> None:
         self.strand = strand
-        self.left = left  # called by whoever interrupts the wait, on that thread
+        self.left = left  # called when the wait is interrupted, on the interrupting thread
         self.shielded = False
         self.woken = False
 
     async def wait(self) -> None:
-        """Until woken; interruptible."""
+        """Wait until it is woken; interruptible."""
         if not self.woken:
             await trap(self)
 
     async def wait_shielded(self) -> None:
-        """Until woken; an interruption stays pending until the strand waits for something else."""
+        """Wait until it is woken. An interruption stays pending until the strand waits for something else."""
         self.shielded = True
         if not self.woken:
             await trap(self)
 
     def wake(self) -> None:
-        """From any thread."""
+        """Wake it. From any thread."""
         self.strand.wake(self)
 
 
 class ThreadSleep(ThreadWaiter):
-    """A signal that a timer wakes."""
+    """A waiter that a timer wakes."""
 
     __slots__ = ("deadline", "entry_at")
 
@@ -52,12 +52,12 @@ class ThreadSleep(ThreadWaiter):
         self.entry_at = inf
 
     def fire(self, now: float) -> None:  # noqa: ARG002 - a sleep never moves its deadline
-        """The time has come."""
+        """Its time has come."""
         self.wake()
 
 
 async def sleep(seconds: float) -> None:
-    """Park the strand that calls for so many seconds."""
+    """Park the calling strand for this many seconds."""
     timers = current_strand().kernel.timers
     sleeper = ThreadSleep(current_strand(), timers.now() + seconds)
     timers.push(sleeper, sleeper.deadline)
@@ -68,7 +68,7 @@ async def sleep(seconds: float) -> None:
 
 
 async def yield_to_others() -> None:
-    """Go on when those that are ready now had their turn."""
+    """Continue after the strands that are ready now had their turn."""
     signal = ThreadWaiter(current_strand())
     current_strand().kernel.go_on(partial(_woken, signal))
     await signal.wait()
@@ -81,5 +81,5 @@ def _woken(signal: ThreadWaiter) -> bool:
 
 @types.coroutine
 def trap(what: Any) -> Generator[Any, Any, Any]:
-    """Hand ``what`` to the worker that drives the strand."""
+    """Pass ``what`` to the worker that drives the strand."""
     return (yield what)

@@ -1,4 +1,4 @@
-"""Ticket: a posted Request. Wait for it from any thread, await it on any loop, cancel it from anywhere."""
+"""Ticket: a posted Request. Wait for it on any thread, await it on any loop, cancel it from anywhere."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ Out = TypeVar("Out", covariant=True)
 
 
 class Ticket(NotebookRepr, Generic[Out]):
-    """What ``balancer.post`` gives. It gets exactly one Outcome, whatever happens.
+    """The result of ``balancer.post``. It gets exactly one Outcome, whatever happens.
 
-    There are no locks in it, so that a finaliser or a signal handler may use one. An answer is one store; the thread
-    that stores it then calls all wakers. A caller that begins to wait adds its waker first and then looks for the
-    answer. So a waker may be called twice, which does nothing.
+    It has no locks, so a finaliser or a signal handler may use it. An answer is one store, and the thread that stores
+    it then calls all wakers. A caller that begins to wait adds its waker first and then checks for the answer. So a
+    waker may be called twice; the second call does nothing.
     """
 
     __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
 
-    def __init__(self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = (), owner: object = None
+    ) -> None:
         self.request = request
         plan = request.given[0]
-        self.run = new_run(plan, observers) if OBSERVERS or observers else Run(plan)
+        self.run = new_run(plan, observers, owner) if OBSERVERS or observers else Run(plan)
         self.host = host
-        self.withdraw: Callable[[Exception], None] | None = None  # how to take it out of the queue
+        self.withdraw: Callable[[Exception], None] | None = None  # takes it out of the queue
         self._outcome: Outcome[Out] | None = None
         self._error: BaseException | None = None
         self._seen = False
@@ -51,45 +53,46 @@ class Ticket(NotebookRepr, Generic[Out]):
 
     @property
     def done(self) -> bool:
-        """Whether it has been answered."""
+        """Whether the request has ended."""
         return self._outcome is not None or self._error is not None
 
     @property
     def outcome(self) -> Outcome[Out] | None:
-        """Its Outcome, if that is there; None until then."""
+        """The Outcome. None until the request has ended."""
         return self._outcome
 
     def cancel(self, reason: str = "its ticket was cancelled") -> None:
-        """End the request as soon as it can be, with ``Failure(TicketCancelled)``. From any thread; never waits.
+        """Cancel the request. It ends as soon as possible, with ``Failure(TicketCancelled)``. From any thread.
 
-        A request that is queued never runs; what runs is stopped: async functions are cancelled and awaited, sync
-        ones abandoned. A request that is over stays as it is. In a forked child this does nothing, as the request runs
-        in the parent.
+        A queued request never runs. A running one is stopped: its async functions are cancelled and awaited, and its
+        sync functions are abandoned. If the request has ended, nothing changes. ``cancel`` never waits. In a forked
+        child it does nothing, as the request runs in the parent.
         """
         if self.host.forked():
             return
         error = TicketCancelled(reason)
-        self.run.stop(error)  # first: whoever finds it withdrawn looks there for the reason
-        withdraw = self.withdraw  # read once: an answer takes it away
+        self.run.stop(error)  # first, as it has the reason for code that finds the request withdrawn
+        withdraw = self.withdraw  # read once, as an answer removes it
         if withdraw is not None:
             withdraw(error)
 
     def wait(self, timeout: Duration | None = None) -> Outcome[Out]:
-        """Block until the Outcome is there, and give it.
+        """Block until the Outcome is there, and return it.
 
         Args:
-            timeout: the most to wait, in milliseconds or as a ``timedelta``. The request goes on when it is over.
+            timeout: the longest wait, in milliseconds or as a ``timedelta``. When it expires, the request goes on.
+                Default None: wait until the request has ended.
 
         Raises:
-            TimeoutError: no answer within ``timeout``.
-            UsageError: on the thread whose loop has to answer; write ``await ticket`` there. In a process that was
-                forked since it was posted.
+            TimeoutError: the request has not ended within ``timeout``.
+            UsageError: ``wait`` was called on the thread of the event loop that runs the request (write ``await
+                ticket`` there), or in a process that was forked after the request was posted.
         """
         limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
         if not self.done:
             self.host.check_process()
             if self.host.on_loop_thread():
-                raise UsageError("`ticket.wait()` would block the loop that has to answer; write `await ticket`")
+                raise UsageError("`ticket.wait()` would block the loop that runs the request; write `await ticket`")
             gate = threading.Lock()
             gate.acquire()
             waker = release_once(gate)
@@ -111,7 +114,7 @@ class Ticket(NotebookRepr, Generic[Out]):
         waiter = waiter_here() if self.done else self.host.waiter()
         self.add_waker(waiter.wake)
         try:
-            await waiter.wait()  # where it is done already, too: on trio that is a checkpoint
+            await waiter.wait()  # also if it is answered: on trio this is a checkpoint
         except BaseException:
             self._forget(waiter.wake)
             raise
@@ -121,7 +124,7 @@ class Ticket(NotebookRepr, Generic[Out]):
             del self  # the traceback of an error keeps this frame
 
     async def ended(self) -> None:
-        """Wait until it is answered, whatever interrupts this; for those who go on with an interruption."""
+        """Wait until it is answered, even if this is cancelled; for code that then raises an interruption."""
         if self.host.forked():
             return
         waiter = self.host.waiter()
@@ -129,13 +132,14 @@ class Ticket(NotebookRepr, Generic[Out]):
         await waiter.wait_shielded()
 
     def on_done(self, callback: Callable[[], object]) -> None:
-        """Call this once when it is answered, in the order in which callbacks were given; at once if it is already.
+        """Call ``callback`` once when the Outcome is there, or at once if it is there already.
 
-        The thread that answers the ticket calls it, which may be that of a loop: it should be quick. An error that it
-        raises, of whatever class, goes to ``threading.excepthook`` and harms nobody else.
+        Callbacks are called in the order in which they were added, on the thread that delivers the Outcome. This may be
+        the thread of an event loop, so callbacks should be quick. If a callback raises, the error goes to
+        ``threading.excepthook`` and has no other effect.
 
         Raises:
-            ChainDefinitionError: it is no plain function.
+            ChainDefinitionError: ``callback`` is not a sync function.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -149,14 +153,14 @@ class Ticket(NotebookRepr, Generic[Out]):
         self.add_waker(partial(call_once, [checked]))
 
     def add_waker(self, waker: Callable[[], None]) -> None:
-        """As ``on_done``, for a function of ours: it raises nothing, and a second call of it does nothing."""
+        """As ``on_done``, for an internal function. It must not raise, and a second call of it must do nothing."""
         self._wakers.append(waker)
-        if self.done:  # the thread that answered it may have looked before
+        if self.done:  # the thread that answered it may have called the others already
             self._forget(waker)
             waker()
 
     def _forget(self, waker: Callable[[], None]) -> None:
-        with contextlib.suppress(ValueError):  # all may be forgotten at this very moment
+        with contextlib.suppress(ValueError):  # `_wake` may clear the list at the same time
             self._wakers.remove(waker)
 
     def _wake(self) -> None:
@@ -173,21 +177,21 @@ class Ticket(NotebookRepr, Generic[Out]):
         try:
             raise as_kept(self._error)
         finally:
-            del self  # its traceback keeps this frame
+            del self  # the traceback keeps this frame
 
     def resolve(self, outcome: Outcome[Out]) -> None:
-        """Answer it. The first answer stands. Only who runs it calls this."""
+        """Answer it. Only the first answer counts. Only the code that runs the request calls this."""
         if not self.done:
             self._outcome = outcome
-            self.withdraw = None  # it knows us, and we know it
+            self.withdraw = None  # breaks a cycle
         try:
             self._wake()
-        except BaseException:  # no waker raises: it was a signal handler, or there is no memory
+        except BaseException:  # wakers don't raise: it came from a signal handler, or memory is short
             self._wake()
             raise
 
     def fail(self, error: BaseException) -> None:
-        """A BaseException of a body ended the run: whoever waits gets it, as itself."""
+        """A BaseException of the user's code ended the run. Whoever waits gets that exception."""
         if not self.done:
             drop_frames(error)
             self._error = error

@@ -1,7 +1,7 @@
-"""Deadlines: one lazy heap for many limits. What fires them: the timer thread of the strands, or one timer of a loop.
+"""Deadlines: one lazy heap for many strands. The timer thread of the strands, or one timer of a loop, fires them.
 
-Arming a limit is a float store. Only when the new instant is earlier than the entry a slot has in the heap is
-anything pushed; an entry that comes up too early is put back at the slot's deadline of that moment.
+To arm a slot, its owner only stores a float. A slot is pushed to the heap only if its new deadline is earlier than its
+entry there. If an entry comes up before the slot's present deadline, it is pushed again with that deadline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from rio_chain.executors._start_thread import start_daemon
 
 
 class Timed(Protocol):
-    """Anything with a deadline. Its owner writes ``deadline``, ``Deadlines`` writes ``entry_at``; both begin as inf."""
+    """An object with a deadline.
+
+    Its owner writes ``deadline``, ``Deadlines`` writes ``entry_at``; both begin as inf.
+    """
 
     deadline: float
     entry_at: float
@@ -32,16 +35,16 @@ T = TypeVar("T", bound=Timed)
 
 
 class Deadlines(Generic[T]):
-    """A lazy heap in which each slot has at most one live entry. No threads and no locks: those are the caller's.
+    """A lazy heap in which each slot has at most one valid entry. It has no threads and no locks; its user has.
 
-    The owner of a slot moves its deadline like this, from any thread that alone owns the slot::
+    The owner of a slot moves its deadline like this, on any thread that is the only owner::
 
         slot.deadline = at
         if at < slot.entry_at:
             deadlines.push(slot, at)
 
-    No deadline is lost when ``due`` runs on another thread meanwhile: it takes the entry out first and reads the
-    deadline after that, and the owner does it the other way round.
+    No deadline is lost if ``due`` runs on another thread meanwhile. ``due`` first takes the entry out and then reads
+    the deadline; the owner first writes the deadline and then reads the entry.
     """
 
     __slots__ = ("_heap", "_live", "_order")
@@ -52,7 +55,7 @@ class Deadlines(Generic[T]):
         self._order = count()  # so that two slots are never compared
 
     def push(self, slot: T, at: float) -> bool:
-        """Look at the slot at this instant, if not earlier. True when it is now the earliest of all."""
+        """Check the slot at this instant, or earlier. True if it is now the earliest of all."""
         if at >= slot.entry_at:
             return False
         if slot.entry_at == inf:
@@ -65,7 +68,7 @@ class Deadlines(Generic[T]):
         return self._heap[0] is entry
 
     def due(self, now: float) -> list[T]:
-        """Take out the slots whose deadline is over; their deadlines stay as they are, for the caller to judge."""
+        """Take out the slots whose deadline has passed. Their deadlines are not changed; the caller decides."""
         heap, over = self._heap, list[T]()
         while heap and heap[0][0] <= now:
             at, _, slot = heappop(heap)
@@ -91,7 +94,7 @@ class Deadlines(Generic[T]):
         return self._heap[0][0] if self._heap else inf
 
     def live(self) -> Iterator[T]:
-        """The slots that have a deadline, the one that is looked at next first."""
+        """The slots that have a deadline; the first one is the slot that is checked next."""
         return (slot for at, _, slot in self._heap if at == slot.entry_at and slot.deadline < inf)
 
     def __len__(self) -> int:
@@ -103,14 +106,14 @@ class Deadlines(Generic[T]):
 
 
 class Clock(Protocol):
-    """Where the timer thread gets its time from."""
+    """The clock of the timer thread."""
 
     def now(self) -> float:
-        """Seconds, never going back."""
+        """Seconds, which never go back."""
         ...
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> None:
-        """Wait on the condition, which is held, until notified or until that many seconds of this clock are over."""
+        """Wait on the condition, which is held, until it is notified or this many seconds of this clock have passed."""
         ...
 
 
@@ -125,10 +128,10 @@ class MonotonicClock:
 
 
 class Timer(Timed, Protocol):
-    """A slot that the timer thread can tell."""
+    """A slot that the timer thread can fire."""
 
     def fire(self, now: float) -> None:
-        """The deadline that was read is over; look again, under your own lock. Quick, and raises nothing."""
+        """The deadline has passed; check again, under your own lock. It must be quick and must not raise."""
         ...
 
 
@@ -142,7 +145,7 @@ class StrandTimer:
         self.target: Fires | None = None
 
     def fire(self, now: float) -> None:
-        """Call its target, unless that has changed since the timer looked."""
+        """Call its target, unless its deadline has changed meanwhile."""
         target = self.target
         if target is not None and self.deadline <= now:
             self.deadline = inf
@@ -150,20 +153,20 @@ class StrandTimer:
 
 
 class TimerThread:
-    """One daemon thread that fires alarms; it starts with the first push, or with ``begin``."""
+    """One daemon thread that fires timers. It starts with the first push, or with ``begin``."""
 
     def __init__(self, clock: Clock, name: str = "rio_chain-timer") -> None:
         self.now = clock.now
         self._clock = clock
         self._name = name
         self._deadlines = Deadlines[Timer]()
-        self._lock = threading.RLock()  # a finaliser may come back in
-        self._condition = threading.Condition(self._lock)  # entered by its lock, which an interruption can't leave held
+        self._lock = threading.RLock()  # a finaliser may re-enter
+        self._condition = threading.Condition(self._lock)  # only its lock is entered, so a Ctrl-C can't leave it held
         self._thread: threading.Thread | None = None
 
     def push(self, alarm: Timer, at: float) -> None:
         """As ``Deadlines.push``, from any thread."""
-        with self._lock:  # not the condition: a Ctrl-C after the lock is taken in its `__enter__` would leave it locked
+        with self._lock:  # not the condition: a Ctrl-C in its Python `__enter__` could leave the lock held
             earliest = self._deadlines.push(alarm, at)
             if self._thread is None:
                 self._start()
@@ -171,14 +174,14 @@ class TimerThread:
                 self._condition.notify_all()
 
     def begin(self) -> None:
-        """Start the thread, so that a later ``push`` need not. Raises RuntimeError when that can't be."""
+        """Start the thread, so that a later ``push`` need not. Raises RuntimeError if it can't be started."""
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
                     self._start()
 
     def close(self, *, wait: bool = True) -> None:
-        """End the thread, and ``wait`` for that. A later push starts a new one."""
+        """End the thread; with ``wait`` wait until it has ended. A later push starts a new one."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._condition.notify_all()
@@ -194,16 +197,16 @@ class TimerThread:
             for alarm in over:
                 try:
                     surely(partial(alarm.fire, self.now()))
-                except BaseException as error:  # noqa: BLE001 - our own bug must not stop everybody's clock
+                except BaseException as error:  # noqa: BLE001 - an internal error must not stop the timers of others
                     report_unhandled(error)
             try:
                 over = self._wait()
-            except BaseException as error:  # noqa: BLE001 - nor must a system without memory
+            except BaseException as error:  # noqa: BLE001 - nor must a lack of memory
                 report_unhandled(error)
                 over = []
 
     def _wait(self) -> list[Timer] | None:
-        """The alarms to fire; None when this thread was closed."""
+        """The timers to fire; None if this thread was closed."""
         with self._lock:
             while self._thread is threading.current_thread():
                 now = self.now()
@@ -237,8 +240,9 @@ L = TypeVar("L", bound=TimedLoop)
 
 
 class SlotDeadline:
-    """The place of a slot, or of what else fires, in the heap. It outlives that and serves the next one, so that the
-    heap holds no more entries than there were at once.
+    """An entry in the heap, of a slot or of another object that fires. It outlives that object and serves the next one.
+
+    So the heap has no more entries than there were objects at once.
     """
 
     __slots__ = ("deadline", "entry_at", "slot")
@@ -249,17 +253,17 @@ class SlotDeadline:
 
 
 class LoopDeadlines(Generic[L]):
-    """One timer of a loop for the limits of all its runs, set to the earliest."""
+    """One timer of an event loop for the deadlines of all its runs; it is set to the earliest."""
 
     def __init__(self, loop: L) -> None:
         self.loop = loop
         self.free: list[SlotDeadline] = []
         self._deadlines: Deadlines[SlotDeadline] = Deadlines()
         self._timer: _Handle | None = None
-        self._context = Context()  # a timer would keep that of whoever set it
+        self._context = Context()  # the timer would else keep the context of the caller
 
     def push(self, alarm: SlotDeadline, at: float) -> None:
-        """Look at the alarm at that instant."""
+        """Check the entry at that instant."""
         if self._deadlines.push(alarm, at):
             self._set(at)
 
@@ -279,7 +283,7 @@ class LoopDeadlines(Generic[L]):
         self.free.append(timer)
 
     def drop(self, alarm: SlotDeadline) -> None:
-        """The alarm has gone off: whatever it is set to next has to be pushed."""
+        """The entry has fired: its next deadline must be pushed."""
         self._deadlines.drop(alarm)
 
     def _set(self, at: float) -> None:

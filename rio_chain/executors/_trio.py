@@ -1,9 +1,9 @@
 """The trio executor. The only file that imports trio.
 
-A strand holds one cancel scope at a time and moves its deadline: no scope per step, no watcher task. To move one costs
-as much as a whole step, so it is left where it is for a limit that differs by next to nothing. A cancelled scope stays
-cancelled, so one that fired is closed with the exception that came out (only trio can tell whose ``Cancelled`` that
-was), and a fresh one is opened when the next limit is armed: before anything else is awaited.
+A strand holds one cancel scope at a time and moves its deadline: there is no scope per step, and no watcher task.
+Moving a deadline costs as much as a whole step, so a limit that differs by very little does not move it. A cancelled
+scope stays cancelled. So a scope that has fired is closed with the exception that came out, as only trio knows which
+scope a ``Cancelled`` belongs to. A new scope is opened when the next limit is armed, before anything else is awaited.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ NAME = "trio"
 INF = float("inf")
 TIMEKEEPER = "rio_chain timekeeper"
 SLACK = 1e-4
-"""How much too early a limit may fire: this part of it, and never more than so many seconds."""
+"""A limit may fire early by this part of it, and never by more than this many seconds."""
 
 
 class TrioSlot:
-    """The limits of one strand, as one scope. It is its own alarm, at which nobody looks by himself."""
+    """The deadlines of one strand, as one scope. It is its own alarm, which no timer checks."""
 
     __slots__ = ("_at", "_loop", "_scope", "_slack", "_stopped", "deadline")
 
@@ -45,7 +45,7 @@ class TrioSlot:
     def __init__(self, loop: TrioRuntime) -> None:
         self._loop = loop
         self._stopped = False
-        self._scope: trio.CancelScope | None = None  # before the first wait, and between two of them
+        self._scope: trio.CancelScope | None = None  # None before the first wait, and between two waits
         self._at = self._slack = 0.0
         self.deadline = INF
 
@@ -55,7 +55,7 @@ class TrioSlot:
         return self
 
     def arm(self, at: float) -> None:
-        """As ``Slot.arm``. A limit that is next to the one before leaves the scope as it is."""
+        """As ``Slot.arm``. A limit that is very close to the last one leaves the scope as it is."""
         if self._scope is not None and self._at <= at < self._at + self._slack:
             return
         self._at = at
@@ -74,17 +74,17 @@ class TrioSlot:
         scope = self._scope
         if scope is None:
             return False
-        scope.deadline = INF  # who asks a scope cancels it when that is over; it may be of a step left in time
+        scope.deadline = INF  # reading a scope cancels it if its deadline has passed, even if the step ended in time
         if not scope.cancel_called:
             scope.deadline = self._at
             return False
-        self._scope = None  # also when somebody else's Cancelled goes on from here
+        self._scope = None  # also if another Cancelled is raised from here
         try:
             if error is None:
                 absorbed = scope.__exit__(None, None, None)
             else:
                 absorbed = scope.__exit__(type(error), error, error.__traceback__)
-        except Exception:  # noqa: BLE001 - what a nursery's clean-up raised beside our Cancelled
+        except Exception:  # noqa: BLE001 - raised by a nursery's clean-up, beside our Cancelled
             absorbed = True
         if (
             not absorbed
@@ -120,9 +120,9 @@ class TrioSlot:
 
 
 class TrioWaiter:
-    """One task waits, anybody wakes it.
+    """One task waits for a wake, which may come from any thread.
 
-    Not a ``trio.Event``: its set of tasks and its coroutine are some 500 bytes more for each request that waits.
+    It is not a ``trio.Event``, whose set of tasks and coroutine take some 500 bytes more for each waiting request.
     """
 
     __slots__ = ("_task", "_thread", "_token", "_woken")
@@ -151,7 +151,7 @@ class TrioWaiter:
         if threading.get_ident() == self._thread and trio.lowlevel.in_trio_task():
             self._wake()
             return
-        call_on(self._token, self._wake)  # also for a signal handler that comes while trio itself is at work
+        call_on(self._token, self._wake)  # also in a signal handler that comes while trio's own code runs
 
     def _wake(self) -> None:
         self._woken = True
@@ -165,7 +165,7 @@ class TrioWaiter:
 
 
 def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
-    """Make a call on the loop of that token. False: it has ended, and its tasks with it."""
+    """Make a call on the loop of that token. Returns False if the loop and its tasks have ended."""
     try:
         token.run_sync_soon(contained, call)
     except (trio.RunFinishedError, OSError):  # OSError: it has crashed, and its wake-up socket is closed
@@ -174,7 +174,7 @@ def call_on(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> bool:
 
 
 class TrioCheckpoints:
-    """Trio's rule: an async call lets others run, and hears of its cancellation, unless it raises."""
+    """Trio's rule: an async call that does not raise lets other tasks run, and sees its cancellation."""
 
     heed = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
     pause = staticmethod(trio.lowlevel.checkpoint)
@@ -194,6 +194,7 @@ def _running() -> trio.lowlevel.TrioToken | None:
 class TrioRuntime(BaseLoopRuntime):
     """``Runtime`` on the trio loop that was running when it was made."""
 
+    cancellations = (trio.Cancelled,)
     checkpoints = TrioCheckpoints()
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -211,14 +212,14 @@ class TrioRuntime(BaseLoopRuntime):
 
     def start(self, strand: OwnedStrand, context: Context) -> None:
         """As ``OwningRuntime.start``."""
-        trio.lowlevel.spawn_system_task(strand.serve, context=context)  # cancelled when the main task has ended
+        trio.lowlevel.spawn_system_task(strand.serve, context=context)  # cancelled after the main task has ended
 
     def ends(self, error: BaseException) -> bool:
         """As ``OwningRuntime.ends``."""
         return isinstance(error, trio.Cancelled)
 
     def _soon(self, turned: Callable[[], None]) -> None:
-        call_on(self.token, turned)  # it may be too late: in the last turns system tasks are cancelled
+        call_on(self.token, turned)  # may be lost: in the last rounds system tasks are cancelled anyway
 
     def slot(self) -> TrioSlot:
         """As ``Runtime.slot``."""
@@ -245,7 +246,7 @@ _local = threading.local()
 
 
 def _deadlines_of(token: trio.lowlevel.TrioToken) -> LoopDeadlines[Timekeeper]:
-    """The timers of a loop, kept for as long as this thread runs no other loop. Limits have scopes instead."""
+    """The timers of a loop, kept as long as this thread runs no other loop. Limits use scopes instead."""
     known: tuple[object, LoopDeadlines[Timekeeper]] | None = getattr(_local, "deadlines", None)
     if known is None or known[0] is not token:
         now = trio.lowlevel.current_clock().current_time
@@ -285,18 +286,18 @@ class TrioHost(BaseLoopHost):
         if trio.lowlevel.in_trio_task() and self.here():
             self._start(main, context)
             return
-        # also for a signal handler that comes while trio itself is at work
+        # also in a signal handler that comes while trio's own code runs
         if not call_on(self._token, partial(self._start, main, context, again=True)):
             raise HostGone
 
     def cancelling(self) -> bool:
-        """As ``Host.cancelling``: there is no other way to it."""
+        """As ``Host.cancelling``: it gets a ``cancelled`` in no other way."""
         return True
 
     def on_loss(self, lost: Lost) -> None:
         """As ``Host.on_loss``: trio cancels its system tasks when the main task has ended."""
         self._lost = lost
-        if self.here():  # a loop of our own ends with ``close`` only
+        if self.here():  # a loop of our own ends only with ``close``
             self._keeper = trio.CancelScope()
             trio.lowlevel.spawn_system_task(self._keep, self._keeper)
 
@@ -304,12 +305,15 @@ class TrioHost(BaseLoopHost):
         call_on(self._token, call)
 
     def _start(self, main: Main, context: Context, *, again: bool = False) -> None:
-        """``again``: an error, such as a MemoryError, would end the loop, so it is tried again in the next round."""
+        """Start a task.
+
+        ``again``: an error, such as a MemoryError, would end the loop, so it is repeated next round.
+        """
         try:
             trio.lowlevel.spawn_system_task(main, context=context)
         except Exception as error:
             if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
-                if self._lost is not None:  # too late: trio takes no more system tasks
+                if self._lost is not None:  # too late: trio accepts no more system tasks
                     self._lost(over=False)
             elif again:
                 call_on(self._token, partial(self._start, main, context, again=True))
@@ -380,7 +384,7 @@ def tasks() -> dict[object, tuple[str, object]]:
     left = [] if root is None else [root]
     while left:
         task = left.pop()
-        if task is not here and task.name != TIMEKEEPER:  # which ends by itself
+        if task is not here and task.name != TIMEKEEPER:  # the timekeeper ends by itself
             found[task] = task.name, task.coro
         left += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
     return found

@@ -18,7 +18,7 @@ async def race(
     works: Sequence[Callable[[], Awaitable[Any]]],
     until: Callable[[Any], bool],
 ) -> list[Any]:
-    """As ``Runtime.race``. The last work runs in the task that calls, in a context of its own."""
+    """As ``Runtime.race``. The last work runs in the calling task, in a context of its own."""
     results: list[Any] = [STOPPED] * len(works)
     inside = len(works) > 0 and may_nest()
     last = len(works) - inside
@@ -34,7 +34,7 @@ async def race(
                 try:
                     raise part from None
                 finally:
-                    del part  # its traceback keeps this frame
+                    del part  # the traceback keeps this frame
             raised.append(exc)
             nursery.cancel_scope.cancel()
             return
@@ -48,12 +48,12 @@ async def race(
                 nursery.start_soon(contend, index, works[index])
             if inside:
                 await in_own_context(partial(contend, last, works[last]))
-    except BaseExceptionGroup as group:  # of nothing but Cancelled, all of the same scope: one says as much
+    except BaseExceptionGroup as group:  # it has only Cancelled of the same scope, so the first is enough
         cancelled.append(first_error(group))
     if cancelled or raised:
         try:
-            raise (cancelled or raised)[0]  # not in the handler: the group would be its context, and holds it
+            raise (cancelled or raised)[0]  # outside of the handler, or the group would be its context
         finally:
-            cancelled.clear()  # its traceback keeps this frame
+            cancelled.clear()  # the traceback keeps this frame
             raised.clear()
     return results

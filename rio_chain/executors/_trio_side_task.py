@@ -1,4 +1,4 @@
-"""What a trio loop runs beside the strands: tasks that report how they have ended, and one that keeps the time."""
+"""System tasks on a trio loop: tasks that report their end, and one that keeps the time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Scope(Protocol):
 class SideTask:
     """As ``Running``.
 
-    A system task, because the timer that starts it has no task that could hold a nursery open: to open one for each
-    call that may need a hedge would cost two thirds of a call. Whoever has started it cancels it and awaits its end.
+    It is a system task, because the timer that starts it has no task that could hold a nursery open. Opening a nursery
+    for each call that may need a hedge would cost two thirds of a call. The code that starts it cancels it and awaits
+    it.
     """
 
     __slots__ = ("_ended", "_main", "_scope")
@@ -45,11 +46,14 @@ class SideTask:
         self._scope = scope
 
     async def run(self) -> None:
-        """What the task runs. Only a cancellation of the loop leaves it: any other error would end the loop."""
+        """The main function of the task.
+
+        Only a cancellation of the loop leaves it: another error would end the loop.
+        """
         try:
             with self._scope:
                 await self._main()
-        except Exception as error:  # noqa: BLE001 - nobody awaits the task
+        except Exception as error:  # noqa: BLE001 - nothing awaits the task
             report_unhandled(error)
         finally:
             self._ended()
@@ -60,14 +64,14 @@ class SideTask:
 
 
 class Timekeeper:
-    """The timer of a trio loop: a ``TimedLoop`` with one timer, which is all that ``LoopDeadlines`` needs.
+    """The timer of a trio loop: a ``TimedLoop`` with one timer, which is enough for ``LoopDeadlines``.
 
     Args:
         now: the loop's clock.
         spawn: starts a system task.
         scope: makes a cancel scope.
         forever: waits until cancelled.
-        contained: makes a call whose errors are reported.
+        contained: makes a call and reports its errors.
     """
 
     def __init__(
@@ -99,13 +103,13 @@ class Timekeeper:
         return self
 
     def cancel(self) -> None:
-        """Make no call before the next ``call_at``."""
+        """Make no call until the next ``call_at``."""
         self._when = inf
         if self._scope is not None:
             self._scope.deadline = inf
 
     async def keep(self) -> None:
-        """What the task runs."""
+        """The main function of the task."""
         while True:
             self._scope = scope = self._new_scope()
             scope.deadline = self._when

@@ -1,4 +1,4 @@
-"""One call of a sync function on a worker, for which a task of a loop waits."""
+"""One call of a sync function on a worker, while a task of a loop waits for it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 def refuse_all(items: list[WorkItem], error: BaseException) -> None:
-    """What a pool of ``WorkerCall`` does with those that nobody can do."""
+    """Refuse items that no worker can do. Used by a pool of ``WorkerCall`` items."""
     for item in items:
         if isinstance(item, WorkerCall):
             item.refuse(error)
 
 
 class WorkerCall:
-    """One call on a worker. It begins, ends, or is given up under its lock, each at most once."""
+    """One call on a worker. Under its lock it begins, ends, or is given up, each at most once."""
 
     __slots__ = ("_call", "_lock", "_pool", "_state", "_waiter", "answer")
 
     def __init__(self, pool: WorkerPool, waiter: Waiter, call: tuple[Any, ...]) -> None:
         self.answer: Any = None
-        self._call = call  # the arguments of `answer`
+        self._call = call  # the arguments for `answer`
         self._pool = pool
         self._lock = threading.RLock()
         self._state = "queued"
@@ -42,7 +42,7 @@ class WorkerCall:
             if self._state != "queued":
                 return False
             self._state = "running"
-        got: list[Any] = [answer(*self._call)]  # no name may keep a ``Pinned`` here while its thread serves it
+        got: list[Any] = [answer(*self._call)]  # no variable may keep a ``Pinned`` while its thread serves it
         if type(got[0]) is Pinned:
             thread = self._detached(got.pop())
             if thread is not None:
@@ -57,7 +57,7 @@ class WorkerCall:
         return False
 
     def _detached(self, pinned: Pinned) -> PinnedThread | None:
-        """Answer with a value that needs this thread. None: nobody waits for it."""
+        """Answer with a value that needs this thread. Returns None if the call was abandoned."""
         with self._lock:
             if self._state != "running":
                 return None
@@ -69,12 +69,12 @@ class WorkerCall:
         return thread
 
     def take(self) -> Any:
-        """The answer, which is not kept here."""
+        """Give the answer, and do not keep it here."""
         got, self.answer = self.answer, None
         return got
 
     def refuse(self, error: BaseException) -> None:
-        """No thread can be had for it, and it is not made; or its thread met an error of the system."""
+        """No thread is available, so it is not made; or its thread met a system error."""
         with self._lock:
             if self._state not in ("queued", "running"):
                 return
@@ -83,12 +83,12 @@ class WorkerCall:
         surely(self._over)
 
     def _over(self) -> None:
-        """It has its answer."""
+        """It is answered."""
         surely(self._pool.permits.release)
         surely(self._waiter.wake)
 
     def give_up(self) -> bool:
-        """Nobody waits any more: it never begins, or it is abandoned (True); one that has ended stays as it is."""
+        """Stop waiting for it: it never begins, or it is abandoned (True). If it has ended, nothing changes."""
         with self._lock:
             running = self._state == "running"
             if not running and self._state != "queued":
@@ -110,10 +110,10 @@ async def pooled_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """``Runtime.call`` for the loops: run ``fn`` on a worker, in a copy of the context of the task that awaits this.
+    """``Runtime.call`` for loops: run ``fn`` on a worker, in a copy of the context of the task that awaits this.
 
-    Gives its value or ``Raised``. It uses up the permit that ``pool.reserve`` gave. Interrupted, it gives the call up
-    and raises the interruption.
+    Gives its value or ``Raised``. It uses the permit that ``pool.reserve`` gave. If it is interrupted, it gives the
+    call up and raises the interruption.
     """
     if pool.saturated:
         surely(pool.permits.release)

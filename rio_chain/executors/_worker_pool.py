@@ -1,6 +1,6 @@
-"""WorkerPool: the bounded daemon workers that serve sync functions for all executors.
+"""WorkerPool: the bounded daemon workers that make sync calls for all executors.
 
-Locks here are re-entrant, and nothing is allocated or called while one is held: a finaliser may come back in.
+Its locks are re-entrant, and nothing is allocated or called while one is held: a finaliser may re-enter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rio_chain.executors._thread_permits import ThreadPermits
 from rio_chain.executors._worker_call import refuse_all
 
 WorkItem = Callable[[], bool]
-"""Work for a pool. It handles its own errors and returns True when its thread was given up meanwhile."""
+"""Work for a pool. It handles its own errors and returns True if its thread was given up meanwhile."""
 
 _IDLE = 10.0
 """Seconds after which a worker without work ends."""
@@ -33,14 +33,14 @@ _LEAVE, _FINISH = 1.0, 0.1
 
 
 class WorkerPool:  # also a ``ThreadPool``
-    """At most ``threads`` daemon workers for any number of items, in order; a thread starts only when it is needed.
+    """At most ``threads`` daemon workers for any number of items, in order. A thread starts only if it is needed.
 
-    Starting a thread may fail. While another worker is there, the items wait for it. When none is left, ``submit``
-    raises and takes its item back, and all other items that wait go to ``unserved``.
+    Starting a thread may fail. If there is another worker, the items wait for it. If there is none, ``submit`` raises
+    and takes its item back, and all other waiting items go to ``unserved``.
 
     Args:
-        threads: how many work at once, abandoned ones not counted.
-        max_abandoned: with that many abandoned calls still running, no further call is to be started.
+        threads: how many work at once, without abandoned ones.
+        max_abandoned: while this many abandoned calls still run, no further call may start.
         name: the threads are called ``{name}-worker-1`` and so on.
 
     Example:
@@ -56,23 +56,23 @@ class WorkerPool:  # also a ``ThreadPool``
         self.threads = threads
         self.max_abandoned = max_abandoned
         self.name = name
-        # Counts are sizes of dicts. An interruption can come between any two statements; what it left half done is
-        # then undone by name, and undoing it twice changes nothing.
-        self._pending: dict[WorkItem, _Worker | None] = {}  # not finished and not given up; None: it waits for a worker
-        self._workers: dict[_Worker, None] = {}  # threads, without those that were given up or detached
-        self._starting: dict[_Worker, None] = {}  # those whose thread has not begun
+        # Counts are sizes of dicts. An interruption can come between any two statements. What it left half done is then
+        # undone by key, and undoing it twice changes nothing.
+        self._pending: dict[WorkItem, _Worker | None] = {}  # neither finished nor given up; None: waits for a worker
+        self._workers: dict[_Worker, None] = {}  # threads that were not given up or detached
+        self._starting: dict[_Worker, None] = {}  # workers whose thread has not begun
         self._abandoned = AbandonedThreads(max_abandoned)
         self.detached_calls: dict[Any, None] = {}  # as ``ThreadPool.detached_calls``
         self.permits = ThreadPermits(threads)
         self.unserved: Callable[[list[WorkItem], BaseException], None] = refuse_all
-        self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread to be started
-        self.submitted = 0  # what changes with each item; one of two that come at once may not be counted
+        self.wanted: Callable[[], object] = list  # whether the owner has items that wait for a thread
+        self.submitted = 0  # changes with each item; of two at once one may be missed
         self._closed = False
         self._items: SimpleQueue[WorkItem | None] = SimpleQueue()
         self._left: SimpleQueue[threading.Thread] = SimpleQueue()
         self._lock = threading.RLock()
         self._numbers = count(1)
-        self.forked = False  # in a child of the process that made it: it has no threads there
+        self.forked = False  # in a forked child, where it has no threads
         after_fork(self._renew)
 
     @property
@@ -82,12 +82,12 @@ class WorkerPool:  # also a ``ThreadPool``
 
     @property
     def busy(self) -> bool:
-        """Whether an item or a call on a thread that was detached waits or runs."""
+        """Whether an item, or a call on a detached thread, waits or runs."""
         return bool(self._pending or self.detached_calls)
 
     @property
     def count(self) -> int:
-        """Threads, without those that were given up or detached."""
+        """The number of threads that were not given up or detached."""
         return len(self._workers)
 
     @property
@@ -97,11 +97,11 @@ class WorkerPool:  # also a ``ThreadPool``
 
     @property
     def saturated(self) -> bool:
-        """Whether no further call may be started, because it might have to be abandoned as well."""
+        """Whether no further call may start, because it might have to be abandoned as well."""
         return len(self._abandoned.calls) >= self.max_abandoned
 
     def count_abandoned_of(self, before: WorkerPool) -> None:
-        """Count the calls that an older pool has abandoned and that still run. Before anything is submitted here."""
+        """Also count the abandoned calls of an older pool that still run. Call it before anything is submitted."""
         self._abandoned = before._abandoned
 
     def refusal(self) -> Refused:
@@ -112,7 +112,7 @@ class WorkerPool:  # also a ``ThreadPool``
         """Have an item done. Never blocks; from any thread, also from a finaliser.
 
         Raises:
-            RuntimeError: no thread can be started and none is there. The item will not be done.
+            RuntimeError: there is no thread and none can be started. The item will not be done.
         """
         worker: _Worker | None = None
         try:
@@ -132,7 +132,7 @@ class WorkerPool:  # also a ``ThreadPool``
             raise
 
     def withdraw(self, item: WorkItem) -> None:
-        """Never begin an item that waits for a worker. One that has begun goes on."""
+        """Never begin an item that waits for a worker. An item that has begun continues."""
         with self._lock:
             if self._pending.get(item, self) is None:
                 del self._pending[item]
@@ -142,7 +142,7 @@ class WorkerPool:  # also a ``ThreadPool``
         return self._pending.get(item, self) is None and not self._items.empty()
 
     def look(self) -> None:
-        """Start threads for those that have died and are still counted."""
+        """Replace threads that have died and are still counted."""
         with self._lock:
             for worker in [
                 worker for worker in self._workers if worker.thread is not None and not worker.thread.is_alive()
@@ -151,22 +151,22 @@ class WorkerPool:  # also a ``ThreadPool``
         self.refill()
 
     def give_up(self, item: WorkItem, context: contextvars.Context | None = None) -> None:
-        """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread takes its place.
+        """Count a running item as abandoned. Then ``submit`` or ``refill``, so that another thread replaces its own.
 
-        To be called where it is decided, under the item's own lock: its thread may return True right after. The
-        ``context`` is that of the call, and says of which task it is.
+        Call it under the item's own lock, where that is decided: its thread may return True right after. The
+        ``context`` is that of the call, and has the name of its task.
         """
         with self._lock:
             worker = self._pending.get(item)
             if worker is not None:
-                self._abandoned.add(worker, context)  # first: an error here leaves all as it was
+                self._abandoned.add(worker, context)  # first, as an error here leaves everything unchanged
                 self._pending.pop(item, None)
                 self._workers.pop(worker, None)
 
     def detach(self, item: WorkItem) -> _Worker | None:
-        """The thread of a running item goes on for itself, and is not one of ``threads`` until the item returns True.
+        """The thread of a running item leaves the pool, and does not count until the item returns True.
 
-        Then ``submit`` or ``refill``, so that another thread takes its place.
+        Then ``submit`` or ``refill``, so that another thread replaces it.
         """
         with self._lock:
             worker = self._pending.pop(item, None)
@@ -185,7 +185,7 @@ class WorkerPool:  # also a ``ThreadPool``
         return list(self._abandoned.calls.values())
 
     def refill(self) -> None:
-        """Start a thread for an item that waits, if there may be one more."""
+        """Start a thread for a waiting item, if another one is allowed."""
         worker = _Worker()
         try:
             with self._lock:
@@ -198,14 +198,14 @@ class WorkerPool:  # also a ``ThreadPool``
                 raise
 
     def reserve(self, waiter: Callable[[], Waiter]) -> Awaitable[None] | None:
-        """A thread for one ``pooled_call``: None when one is at hand, else something to wait for, in order."""
+        """Take a permit for one ``pooled_call``: None if there is one, else an awaitable to wait for one, in order."""
         return self.permits.reserve(waiter)
 
     def close(self, *, wait: bool = True) -> None:
-        """End the threads: idle ones now, the others after what they do. What is submitted later still gets done.
+        """End the threads: idle ones now, the others after their item. Items that are submitted later are still done.
 
         Args:
-            wait: for those that end now. A finaliser does not wait.
+            wait: wait for those that end now. A finaliser does not wait.
         """
         with self._lock:
             if self._closed:
@@ -213,7 +213,7 @@ class WorkerPool:  # also a ``ThreadPool``
             self._closed = True
             threads, idle = self.count, self.count - self.pending
         self._items.put(None)
-        with contextlib.suppress(Empty):  # a thread that is late; it ends all the same
+        with contextlib.suppress(Empty):  # a thread is late; it ends anyway
             for k in range(threads if wait else 0):
                 self._left.get(timeout=_LEAVE if k < idle else _FINISH).join(_LEAVE)
 
@@ -224,10 +224,10 @@ class WorkerPool:  # also a ``ThreadPool``
         state = f"{self.count}/{self.threads} threads, {self.pending} pending, {self.abandoned} abandoned"
         return f"<WorkerPool {self.name}: {state}>"
 
-    # Whoever comes back in may count between a look and the count that follows from it. So both look once more.
+    # A re-entrant call may count between a check and the count that follows from it. So both methods check again.
 
     def _one_more(self, worker: _Worker) -> bool:
-        """Whether a thread is to be started for this worker, which is counted then. Under the lock."""
+        """Whether to start a thread for this worker, which is then counted. Under the lock."""
         if self.count >= min(self.pending, self.threads):
             return False
         self._starting[worker] = None
@@ -238,7 +238,7 @@ class WorkerPool:  # also a ``ThreadPool``
         return False
 
     def _one_less(self, worker: _Worker) -> bool:
-        """Whether the thread of this worker is to end; it is not counted any more. Under the lock."""
+        """Whether the thread of this worker must end; then it is not counted any more. Under the lock."""
         if self.count <= self.pending:
             return False
         self._workers.pop(worker, None)
@@ -247,7 +247,7 @@ class WorkerPool:  # also a ``ThreadPool``
     # --- threads ----------------------------------------------------------------------------------------------
 
     def _start(self, worker: _Worker, item: WorkItem | None = None) -> None:
-        """Start the thread of a worker, for an item. Raises when that fails and no other thread is there."""
+        """Start the thread of a worker, for an item. Raises if that fails and there is no other thread."""
         try:
             start_daemon(partial(self._work, worker), f"{self.name}-worker-{next(self._numbers)}")
         except BaseException as error:
@@ -258,18 +258,18 @@ class WorkerPool:  # also a ``ThreadPool``
             if others:
                 self.unserved(others, error)
             if not alone and cannot_start:
-                return  # the other threads will do it
+                return  # the other threads will do the item
             raise
 
     def _disown(self, worker: _Worker) -> bool:
-        """The thread of a worker does not begin. False: it has begun, or was never to be started."""
+        """The thread of a worker does not begin. Returns False if it has begun, or was not to start."""
         if self._starting.pop(worker, self) is self:
             return False
         self._workers.pop(worker, None)
         return True
 
     def _take_back(self) -> list[WorkItem]:
-        """Nobody is there to do them: all items that wait. Under the lock."""
+        """Take back all waiting items, as no thread can do them. Under the lock."""
         items = [item for item, worker in self._pending.items() if worker is None]
         for item in items:
             del self._pending[item]
@@ -277,12 +277,12 @@ class WorkerPool:  # also a ``ThreadPool``
 
     def _work(self, worker: _Worker) -> None:
         if self._starting.pop(worker, self) is self:
-            return  # the call that started this thread was interrupted, and has disowned it
+            return  # the call that started this thread was interrupted, and does not count it
         worker.thread = threading.current_thread()
         while True:
             try:
                 self._serve(worker)
-            except BaseException as error:  # noqa: BLE001 - an error of the system, of which no item knows
+            except BaseException as error:  # noqa: BLE001 - a system error outside of any item
                 report_unhandled(error)
                 if surely(partial(self._survives, worker, error)):
                     continue
@@ -292,7 +292,7 @@ class WorkerPool:  # also a ``ThreadPool``
             self._items.put(None)  # for the next idle one
 
     def _survives(self, worker: _Worker, error: BaseException) -> bool:
-        """The thread of a worker met an error in its own work: it goes on with the next item, and another does this."""
+        """The thread of a worker met an error of its own. It goes on with the next item; another one does this item."""
         with self._lock:
             item, worker.item = worker.item, None
             lost = item is not None and self._pending.get(item, self) in (None, worker)
@@ -313,13 +313,13 @@ class WorkerPool:  # also a ``ThreadPool``
         return self._sits_again(worker)
 
     def _sits_again(self, worker: _Worker) -> bool:
-        """Count a thread again that was not counted any more, if one more is needed. Under the lock."""
+        """Count a thread again that was not counted, if one more is needed. Under the lock."""
         needed = self._one_more(worker)
         self._starting.pop(worker, None)
         return needed
 
     def _serve(self, worker: _Worker) -> None:
-        """Do one item after the other, until this thread is to end."""
+        """Do one item after the other, until this thread must end."""
         get = self._items.get
         stays = True
         while stays:
@@ -339,10 +339,10 @@ class WorkerPool:  # also a ``ThreadPool``
                     if not given_up:
                         surely(partial(self.unserved, [item], error))  # it may not have begun
                 stays = self._done(item, worker, given_up=given_up)
-            worker.item = item = None  # it may hold a lot, and the next one may be long in coming
+            worker.item = item = None  # it may hold much memory, and the next item may take long to come
 
     def _takes(self, item: WorkItem | None, worker: _Worker) -> bool:
-        """Whether the thread of this worker is to do this item; for None, it may be that it is to end."""
+        """Whether the thread of this worker does this item. With None it may be that the thread must end."""
         lock = self._lock
         acquire_by_polling(lock)
         try:
@@ -357,14 +357,14 @@ class WorkerPool:  # also a ``ThreadPool``
             lock.release()
 
     def _done(self, item: WorkItem, worker: _Worker, *, given_up: bool) -> bool:
-        """An item is over. Whether the thread stays for the next."""
+        """An item has ended. Gives whether the thread stays for the next one."""
         lock = self._lock
         acquire_by_polling(lock)
         try:
             if given_up:
                 self._abandoned.remove(worker)
                 return self._stays(worker)
-            if self._pending.get(item) is worker:  # else it was parked and has been woken, and waits here again
+            if self._pending.get(item) is worker:  # false if it was parked, woken, and waits here again
                 del self._pending[item]
             return not (self._closed and self._one_less(worker))
         finally:
@@ -377,5 +377,5 @@ class _Worker:
     __slots__ = ("item", "thread")
 
     def __init__(self) -> None:
-        self.item: WorkItem | None = None  # what its thread has taken out of the line
-        self.thread: threading.Thread | None = None  # when that has begun
+        self.item: WorkItem | None = None  # the item that its thread has taken
+        self.thread: threading.Thread | None = None  # set when it has begun

@@ -1,4 +1,4 @@
-"""Everything that draws: a chain as tree, picture or Mermaid; a run as picture and timeline."""
+"""Shows and checks chains and runs: a chain as tree, picture or Mermaid; a run as picture, timeline or live table."""
 
 from rio_chain.inspect._explain import explain, explain_pieces
 from rio_chain.inspect._mermaid import Mermaid, mermaid

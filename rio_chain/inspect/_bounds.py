@@ -1,9 +1,10 @@
-"""bounds(): what a chain can cost at most, from its policies alone: time, calls, and what a limit cuts off.
+"""bounds(): the most that a chain can cost, computed from its policies: time, calls, and what a timeout cuts off.
 
-Counted as taking no time: functions between tasks, tasks that are ``.inline()``, predicates, and the chain's own work.
-Not counted: tasks of a Request that a function returns, and functions deaf to cancellation. A wait that a server asks
-for is counted where the retry says that servers do so, with ``retry_after=`` or ``Backoff(max_retry_after=)``; else it
-is not. Nobody knows how many items an ``each`` gets: only a limit around it bounds its time, and nothing its calls.
+These count as no time: functions between tasks, tasks that are ``.inline()``, predicates, and the work of rio_chain.
+These are not counted: tasks of a Request that a function returns, and functions that ignore cancellation. A wait that a
+server asks for is counted if the retry says that servers do so, with ``retry_after=`` or
+``Backoff(max_retry_after=)``. The number of items of an ``each`` is unknown. So only a timeout around it bounds its
+time, and nothing bounds its calls.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ INF = math.inf
 
 @frozen
 class Cut:
-    """Attempts for which an enclosing limit has no time.
+    """Attempts that an enclosing limit leaves no time for.
 
     Attributes:
         kind: ``"retry"`` or ``"replica"``.
-        where: the tasks it is around.
-        limit: the limit, in milliseconds.
-        calls: how many calls it may make, the first one included.
-        slowest: how many of them begin when each takes as long as it may; those without a limit of their own take all.
-        fastest: how many begin when each fails at once and each wait is as short as it may be.
+        where: the names of the tasks that it wraps.
+        limit: the timeout around them, in milliseconds.
+        calls: the most calls that it may make, with the first one.
+        slowest: how many of them begin if each takes as long as it may. A call without a timeout of its own
+            takes for ever.
+        fastest: how many of them begin if each fails at once and each wait is as short as possible.
     """
 
     kind: str
@@ -53,19 +55,19 @@ class Cut:
 
 @frozen
 class Bounds:
-    """What ``chain.bounds()`` gives. Times are milliseconds; ``inf``: nothing but ``abandon_after`` ends it.
+    """The result of ``chain.bounds()``. Times are milliseconds; ``inf`` means that only ``abandon_after`` ends it.
 
-    "Without hedges" is without all calls of a ``.replica`` but the first.
+    "Without hedges" means without all calls of a ``.replica`` but the first.
 
     Attributes:
-        time: the longest that the chain can take.
+        time: the longest time that the chain can take.
         time_without_hedges: the same, without hedges.
         calls: for each task by name, how often it can be called in one run: a whole number, or ``inf`` for a task in
-            an ``each``. Nested retries multiply. Tasks that are ``.inline()`` call no backend and are not here.
+            an ``each``. Nested retries multiply. Tasks that are ``.inline()`` call no backend and are left out.
         calls_without_hedges: the same, without hedges.
-        cuts: retries and hedges that can't all begin before a limit around them is over.
-        unlimited: what makes ``time`` infinite: the names of tasks without a limit around them; and policies that may
-            wait for ever, or an ``each``, with the tasks inside, such as ``"limit of fetch"``.
+        cuts: retries and hedges whose calls can't all begin before a timeout around them expires.
+        unlimited: what makes ``time`` infinite: the names of tasks without a timeout around them; also policies that
+            may wait for ever, and each ``each``, with the tasks inside, such as ``"limit of fetch"``.
 
     Example:
         >>> from rio_chain import Task
@@ -106,7 +108,7 @@ def _calls(most: float) -> str:
 
 
 def some(names: tuple[str, ...], few: int = 3) -> str:
-    """Names of tasks as text that stays short."""
+    """Names of tasks as short text: at most ``few`` names, and how many more there are."""
     return ", ".join(names[:few]) + (f" and {len(names) - few} more" if len(names) > few else "")
 
 
@@ -153,7 +155,7 @@ class Part:
 
 
 def _unlimited(root: Part, names: list[str]) -> Iterator[str]:
-    """What in it takes any time: the innermost parts that do."""
+    """Names of the innermost parts whose time is unlimited."""
     stack = [root]
     while stack:
         part = stack.pop()
@@ -165,13 +167,13 @@ def _unlimited(root: Part, names: list[str]) -> Iterator[str]:
         elif isinstance(part.node, TaskNode):
             yield names[part.low]
         else:
-            node: Any = part.node  # a policy, an `each`, or what joins branches
+            node: Any = part.node  # a policy, an `each`, or a node with branches
             call = node.policy.builder_call if isinstance(node, Scope) else call_of(node)
             yield f"{call} of {some(tuple(names[part.low : part.high]))}"
 
 
 def measured(node: Node, low: int = 0) -> Part:
-    """The tree of a plan, with the longest time of every part."""
+    """The tree of a plan, with the longest time of each part."""
     inner: list[Part] = []
     high = low
     for child in parts(node):
@@ -186,29 +188,29 @@ def measured(node: Node, low: int = 0) -> Part:
 
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
     if isinstance(node, (TaskNode, Each)):
-        return 0.0 if isinstance(node, TaskNode) and node.inline else INF  # that computes, and calls no backend
+        return 0.0 if isinstance(node, TaskNode) and node.inline else INF  # an inline task calls no backend
     if isinstance(node, (FanOutNode, Choose)):
         return max(inner)
     if isinstance(node, Expand):
-        return repeated(inner[0], node.total)  # each may be found in the result of the one before
+        return repeated(inner[0], node.total)  # each item may be found only in the result of the one before
     if isinstance(node, RaceNode):
         count = node.count if hedges or not node.hedge else 1
         start = starts(node, inner)
-        last = range(max(0, count - len(inner)), count)  # of the calls of each target, the one that begins last
+        last = range(max(0, count - len(inner)), count)  # the last call to each target
         return max(start(i) + inner[i % len(inner)] for i in last)
     if isinstance(node, Scope):
         return node.policy.bounds(inner[0]).time
-    return sum(inner)  # steps, a primary and its fallback, what is kept; nothing for a bridge
+    return sum(inner)  # steps; a primary and its fallback; a kept node; a bridge takes no time
 
 
 def starts(race: RaceNode, inner: list[float]) -> Callable[[int], float]:
-    """A function that gives the latest that call ``i`` of a race begins.
+    """A function that gives the latest start of call ``i`` of a race.
 
-    The next one waits for ``after``, or until the last has failed. As many as it takes to choose begin at once. With
-    three or more in a row the true latest may lie a little before: an early failure of one of those before also lets
-    the next begin, and which does is a search through all futures.
+    The next call waits for ``after``, or until the last one has failed. As many calls as the chooser needs begin at
+    once. With three or more calls in sequence the true latest start may be a little earlier, because an early failure
+    of an older call also starts the next one. Finding it exactly would take a search through all possible runs.
     """
-    after = race.after if isinstance(race.after, float) else INF  # a quantile without data asks for no call
+    after = race.after if isinstance(race.after, float) else INF  # a quantile without data starts no call
     first, width = race.pick.least - 1, len(inner)
     waited = [0.0, *accumulate(min(after, inner[(first + k) % width]) for k in range(width))]
 
@@ -220,7 +222,7 @@ def starts(race: RaceNode, inner: list[float]) -> Callable[[int], float]:
 
 
 def begun(race: RaceNode, inner: list[float], limit: float) -> int:
-    """How many calls of a race begin before a limit, at the latest. None begins before the one in front of it."""
+    """How many calls of a race begin before a limit, if they begin as late as possible. Calls begin in order."""
     start = starts(race, inner)
     few, many = 0, race.count
     while few < many:
@@ -233,7 +235,7 @@ def begun(race: RaceNode, inner: list[float], limit: float) -> int:
 
 
 def _factors(node: Node) -> tuple[list[float], list[float]]:
-    """How often each part of a node is run for one run of the node, with and without hedges."""
+    """How often each part of a node runs for one run of the node, with and without hedges."""
     width = len(parts(node))
     if isinstance(node, (Each, Expand)):
         many = INF if isinstance(node, Each) else node.total
@@ -249,7 +251,7 @@ def _factors(node: Node) -> tuple[list[float], list[float]]:
 
 
 def _product(a: float, b: float) -> float:
-    """``a * b``, where none of infinitely many is none; whole numbers stay whole, however large."""
+    """``a * b``, but 0 times infinity is 0. Whole numbers stay whole, however large."""
     if not a or not b:
         return 0
     return INF if INF in {a, b} else a * b
@@ -260,7 +262,7 @@ def _within(node: Node, limit: float) -> float:
 
 
 def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:
-    """What of this retry or race begins only after the limit around it."""
+    """The calls of this retry or race that can't begin before the timeout around it expires. None if all can."""
     node = part.node
     if limit == INF:
         return None

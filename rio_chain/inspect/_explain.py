@@ -1,4 +1,4 @@
-"""explain(): a chain as an indented tree. What wraps stands above what it wraps, read from outside in."""
+"""explain(): a chain as an indented tree. A policy is above what it wraps, so you read from the outside in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from rio_chain.inspect._words import (
 
 
 def explain(plan: Plan) -> Text:
-    """The tree of a plan, one part a line, names as in the Outcome, durations in milliseconds."""
+    """The tree of a plan, with one part on each line. Names are those of the Outcome; durations are milliseconds."""
     return Text("\n".join(_Tree(plan).lines(plan.root, "")))
 
 
@@ -59,7 +59,7 @@ class _Tree:
         self.pieces = 0
 
     def lines(self, node: Node, indent: str, label: str = "") -> Iterator[str]:
-        """The lines of one node; ``label`` is what its parent calls it."""
+        """The lines of one node. ``label`` is the name that its parent gives it."""
         while isinstance(node, Kept):
             node = node.inner
         if isinstance(node, Piece):
@@ -76,7 +76,7 @@ class _Tree:
             yield f"{indent}  else {node.fallback}"
 
     def head(self, node: Node) -> str:
-        """What the node is, in one line."""
+        """The node itself, in one line."""
         if isinstance(node, TaskNode):
             return f"task {next(self.tasks).name} ({_how(node)}){using(node, self.kept)}"
         if isinstance(node, Bridge):
@@ -90,7 +90,7 @@ class _Tree:
 
 
 def _joined(node: Node) -> str:
-    """What a node does with its parts."""
+    """How a node combines its parts, in words."""
     if isinstance(node, RaceNode):
         return race_words(node)
     if isinstance(node, OrElse):
@@ -101,7 +101,7 @@ def _joined(node: Node) -> str:
         return expand_words(node)
     if isinstance(node, Choose):
         return "by the value, the first of these that fits"
-    assert isinstance(node, FanOutNode)  # noqa: S101 - a Plan holds no Then
+    assert isinstance(node, FanOutNode)  # noqa: S101 - a Plan has no Then
     enough = "" if node.need is None else f", until {node.need} of {len(node.branches)} have succeeded"
     gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
     return f"together, on the same input{enough}, giving {gives}"
@@ -117,7 +117,7 @@ def _how(node: TaskNode | Bridge) -> str:
 
 
 def _labels(node: Node) -> list[str]:
-    """What a node calls its parts; none if it has no words for them."""
+    """The names that a node gives its parts; empty if it gives none."""
     if isinstance(node, FanOutNode):
         return [f"{escape_nonprintable(key)}: " for key in node.keys or ()]
     if isinstance(node, OrElse):

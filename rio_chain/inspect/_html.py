@@ -1,4 +1,4 @@
-"""Escapes text for HTML and SVG. Everything that draws takes ``escape`` from here."""
+"""Escapes text for HTML and SVG. All code that draws uses ``escape``."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import html
 
 
 def escape(text: str) -> str:
-    """The text as it is written in HTML or SVG, also inside of an attribute in quotes."""
+    """The text escaped for HTML or SVG, also for an attribute in quotes."""
     return html.escape(text, quote=True)

@@ -31,7 +31,7 @@ from rio_chain.inspect._words import each_words, expand_words, fails, race_words
 
 
 class Mermaid(Text):
-    """The text of a flowchart. JupyterLab shows it as the diagram; elsewhere paste it into a Markdown code block."""
+    """The text of a flowchart. JupyterLab displays the diagram; elsewhere paste the text into a Markdown code block."""
 
     __slots__ = ()
 
@@ -42,9 +42,9 @@ class Mermaid(Text):
 def mermaid(plan: Plan) -> Mermaid:
     """The flowchart of a plan: tasks as boxes, bridges rounded, policies around several tasks as frames.
 
-    Dotted arrows lead to fallbacks, and a fan-out ends in a hexagon that says what it hands on. A choice is a rhombus,
-    and the arrows from there say when they are taken. Other arrows with a word lead to the task that uses the value as
-    an argument of that name.
+    Dotted arrows lead to fallbacks. A fan-out ends in a hexagon that shows its result. A ``choose`` is a rhombus, and
+    its arrows have the tests. Any other arrow with a word leads to the task that uses the value as an argument of that
+    name.
     """
     drawing = _Drawing(plan)
     first, last = drawing.draw(plan.root)
@@ -55,8 +55,8 @@ def mermaid(plan: Plan) -> Mermaid:
 
 
 def label(*lines: str) -> str:
-    """A quoted label, in which nothing but letters, digits and harmless signs stands as itself."""
-    # a colon only before a blank: Mermaid takes `style x:y#34;` for a style, and its last `;` away
+    """A quoted label. All but letters, digits and harmless signs is escaped."""
+    # a colon is kept only before a blank: Mermaid reads `style x:y#34;` as a style, and drops its last `;`
     return '"' + "<br/>".join(re.sub(r"[^A-Za-z0-9_ .,:=()/-]|:(?! )", _entity, line) for line in lines) + '"'
 
 
@@ -70,12 +70,12 @@ class _Drawing:
         self.bridges = iter(plan.bridges)
         self.lines: list[str] = []
         self.arrows: list[str] = []
-        self.kept: dict[int | None, list[str]] = {}  # where the value of a kept node comes from
+        self.kept: dict[int | None, list[str]] = {}  # the boxes that a kept value comes from
         self.ids = count()
         self.depth = 1
 
     def draw(self, node: Node) -> tuple[list[str], list[str]]:
-        """Draw a node; the ids that it begins with, and those that it ends with."""
+        """Draw a node. Gives the ids that it begins with, and those that it ends with."""
         if isinstance(node, Kept):
             ends = self.draw(node.inner)
             self.kept[node.place] = ends[1]
@@ -91,7 +91,7 @@ class _Drawing:
         return self.choose(node) if isinstance(node, Choose) else self.joined(node)
 
     def joined(self, node: Node) -> tuple[list[str], list[str]]:
-        """Steps, or branches that meet again."""
+        """Draw steps, or branches that join again."""
         ends = [self.draw(part) for part in parts(node)]
         if isinstance(node, (FanOutNode, RaceNode)):
             join = self.box("{{", label(_gives(node)), "}}")
@@ -102,7 +102,7 @@ class _Drawing:
         return ends[0][0], ends[-1][1]
 
     def boxed(self, node: Node) -> tuple[list[str], list[str]]:
-        """A task with its policies, the innermost first, in one box; or a frame around several."""
+        """A task and its policies in one box, the innermost policy first; or a frame around several tasks."""
         policies: list[str] = []
         kept: list[int] = []
         inner: Node = node
@@ -126,7 +126,7 @@ class _Drawing:
         return ends
 
     def frame(self, name: str, inner: Node) -> tuple[list[str], list[str]]:
-        """A named or limited part of the chain, in a frame of its own."""
+        """Draw a part of the chain that has a name or policies in a frame."""
         self.line(f"subgraph f{next(self.ids)}[{label(name)}]")
         self.depth += 1
         ends = self.draw(inner)
@@ -135,7 +135,7 @@ class _Drawing:
         return ends
 
     def or_else(self, node: OrElse) -> tuple[list[str], list[str]]:
-        """The primary, and a dotted arrow to what stands in for it."""
+        """Draw the primary, and a dotted arrow to the fallback."""
         first, last = self.draw(node.primary)
         if isinstance(node.fallback, Constant):
             other = self.box("[/", label(short_repr(node.fallback.value)), "/]")
@@ -150,7 +150,7 @@ class _Drawing:
         return first, [*last, *ends]
 
     def choose(self, node: Choose) -> tuple[list[str], list[str]]:
-        """A rhombus, and an arrow to each branch that says when it is taken."""
+        """Draw a rhombus, and an arrow with the test to each branch."""
         question = self.box("{", label("choose"), "}")
         ends: list[str] = []
         for text, branch in zip(tests_words(node), node.branches, strict=True):
@@ -160,22 +160,22 @@ class _Drawing:
         return [question], ends
 
     def box(self, left: str, text: str, right: str) -> str:
-        """One node of the flowchart; its id, in which nothing of the user's stands."""
+        """Add a node to the flowchart. Gives its id, which has no text of the user."""
         id_ = f"n{next(self.ids)}"
         self.line(f"{id_}{left}{text}{right}")
         return id_
 
     def line(self, text: str) -> None:
-        """One line, indented by the frames around it."""
+        """Add a line, indented inside of frames."""
         self.lines.append("  " * self.depth + text)
 
     def arrow(self, sources: list[str], targets: list[str], sign: str = "-->") -> None:
-        """An arrow from each of the sources to each of the targets."""
+        """Add an arrow from each source to each target."""
         self.arrows.extend(f"  {source} {sign} {target}" for source, target in product(sources, targets))
 
 
 def _gives(node: FanOutNode | RaceNode) -> str:
-    """What comes out where the branches meet."""
+    """The result of branches that join, in words."""
     if isinstance(node, RaceNode):
         return race_words(node)
     what = "dict" if node.keys is not None else "Results" if node.settle else "tuple"

@@ -1,6 +1,6 @@
-"""What a notebook shows: HTML with the picture and all there is to read, and always plain text.
+"""What a notebook shows: HTML with the picture and all texts, and always plain text too.
 
-With ``RIO_DISPLAY=text`` in the environment it is the text alone.
+With ``RIO_DISPLAY=text`` in the environment it shows only the text.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from rio_chain.chain._request import Request
 from rio_chain.inspect._bounds import bounds
 from rio_chain.inspect._explain import explain
 from rio_chain.inspect._html import escape
-from rio_chain.inspect.pictures._status_marks import duration, error_text, short
+from rio_chain.inspect._shown_live import shown_live
+from rio_chain.inspect.pictures._balancer_picture import balancer_picture
+from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._paint_svg import paint
+from rio_chain.inspect.pictures._picture import Mark, Marks
+from rio_chain.inspect.pictures._status_marks import NESTED, duration, error_text, short
 from rio_chain.inspect.pictures._svg_string import plan_of, scrolled, svg_of
 from rio_chain.inspect.pictures._theme import MONO, SANS
 from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response
 
 HTML, PLAIN = "text/html", "text/plain"
-ROWS = 200  # of a table
+ROWS = 200  # the most rows of a table
 STYLE = (
     f".rio-chain-look{{font:13px/1.5 {SANS};color:var(--jp-content-font-color1,inherit)}}"
     ".rio-chain-look details{margin:4px 0}"
@@ -39,24 +44,24 @@ STYLE = (
 
 
 def bundle(thing: Any, include: Container[str] | None, exclude: Container[str] | None) -> dict[str, str]:
-    """What IPython shows of an object, by MIME type. A picture that fails leaves the text."""
+    """The representations of an object for IPython, by MIME type. If the picture fails, only the text is given."""
     found = {PLAIN: plain(thing)}
     wanted = (include is None or HTML in include) and (exclude is None or HTML not in exclude)
     if wanted and not text_alone():
         try:
             found[HTML] = html(thing)
-        except Exception:  # noqa: BLE001 - somebody who looks wants to see something
+        except Exception:  # noqa: BLE001 - the text is better than an error
             return found
     return found
 
 
 def text_alone() -> bool:
-    """Whether somebody wants no pictures."""
+    """Whether the user wants no pictures."""
     return os.environ.get("RIO_DISPLAY", "").strip().lower() == "text"
 
 
 def plain(thing: Any) -> str:
-    """The text: of a chain or plan its tree below its repr, of an Outcome its summary."""
+    """The object as text: the repr and the tree of a chain, the tree of a plan, the summary of an Outcome."""
     bare = object.__repr__(thing)
     try:
         text = repr(thing)
@@ -67,13 +72,13 @@ def plain(thing: Any) -> str:
         if isinstance(thing, (ChainBase, Request)):
             tree = explain(plan_of(thing))
             return f"{text}\n\n{tree}" if "\n" in tree else text
-    except Exception:  # noqa: BLE001 - of an object that can't be drawn there is still something to say
+    except Exception:  # noqa: BLE001 - the default repr is better than an error
         return bare
     return text
 
 
 def html(thing: Any) -> str:
-    """The picture, and what there is to read, folded up."""
+    """The object as HTML: the picture, and all texts, folded."""
     inner = next(make(thing) for kind, make in _MADE if isinstance(thing, kind))
     return f'<div class="rio-chain-look"><style>{STYLE}</style>{"".join(inner)}</div>'
 
@@ -82,11 +87,11 @@ def html(thing: Any) -> str:
 
 
 def _described(thing: Any) -> Iterator[str]:
-    """A chain, a plan, a Request: the picture, the tree, what it can cost, what is odd about it."""
+    """A chain, a plan or a Request: the picture, the tree, the bounds, the findings of lint."""
     plan = plan_of(thing)
     yield scrolled(svg_of(thing))
     for look in (_tree, _bounds, _lint):
-        with suppress(Exception):  # what can't be told of it hides nothing else
+        with suppress(Exception):  # the failure of one part must not hide the others
             yield look(plan)
 
 
@@ -105,30 +110,36 @@ def _lint(plan: Plan) -> str:
     return _details(f"Lint: {len(found)} to look at", _pre("\n".join(map(str, found))), opened=True) if found else ""
 
 
-def _outcome(outcome: Outcome[Any]) -> Iterator[str]:
-    """A run: what became of each task, where the time went, and the Responses."""
-    yield scrolled(svg_of(outcome))
+def _outcome(outcome: Outcome[Any], deep: int = NESTED) -> Iterator[str]:
+    """A run: the picture with the result of each task, the timeline, and the Responses.
+
+    If a live view in the same cell has ended with the picture, the picture is not shown again.
+    """
+    if not shown_live(outcome):
+        yield scrolled(svg_of(outcome))
     yield _details("Timeline", scrolled(outcome.timeline()), opened=True)
     yield _details("Responses", _table(list(outcome.responses[:ROWS]), len(outcome)))
+    for response in outcome.responses[:ROWS]:
+        nested = response.nested
+        if nested is not None and deep:
+            yield _details(f"What {response.name} returned", "".join(_outcome(nested, deep - 1)))
 
 
 def _ticket(ticket: Ticket[Any]) -> Iterator[str]:
-    """Its Outcome, once it is there; until then what was asked for."""
-    yield _line(repr(ticket))
+    """A ticket: its Outcome if there is one, else the picture of its request."""
     outcome = ticket.outcome
-    yield from _outcome(outcome) if outcome is not None else [scrolled(svg_of(ticket.request))]
+    if outcome is not None:
+        yield from _outcome(outcome)
+        return
+    open_ = Marks(head=Mark("waiting", "no answer yet"))
+    yield scrolled(paint(picture(ticket.request.plan, open_)))
 
 
 def _balancer(balancer: Balancer) -> Iterator[str]:
-    """Its numbers."""
-    stats = balancer.stats()
-    rows = [(name, f"{getattr(stats, name)}") for name in ("running", "queued", "abandoned", "rejected", "done")]
-    for name, times in (("waited", stats.waits), ("ran", stats.runs)):
-        half, most = duration(times.quantile(0.5)), duration(times.quantile(0.99))
-        rows.append((name, f"half of them at most {half}, 99 % at most {most}" if times.count else "-"))
-    yield _line(repr(balancer))
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(said)}</td></tr>" for name, said in rows)
-    yield f"<table>{cells}</table>"
+    """A balancer: how many requests wait and run, and how requests have ended."""
+    bounds = balancer._settings  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    text = repr(balancer).strip("<>").partition(":")[0]
+    yield scrolled(paint(balancer_picture(text, balancer.stats(), workers=bounds.workers, buffer=bounds.buffer)))
 
 
 _MADE: tuple[tuple[type | tuple[type, ...], Callable[[Any], Iterator[str]]], ...] = (
@@ -148,10 +159,6 @@ def _details(summary: str, inner: str, *, opened: bool = False) -> str:
 
 def _pre(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
-
-
-def _line(text: str) -> str:
-    return f"<div>{escape(text)}</div>"
 
 
 def _table(responses: list[Response], total: int) -> str:

@@ -1,4 +1,4 @@
-"""A chain or a run written to a file; the suffix says in which form."""
+"""Writes a chain or a run to a file. The suffix selects the form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _text(drawn: Renderable) -> str:
 
 
 def _page(drawn: Renderable) -> str:
-    """An HTML page that needs nothing else."""
+    """A complete HTML page that loads nothing."""
     title = plan_of(drawn).title.replace("&", "&amp;").replace("<", "&lt;")
     style = f"{ground('body')}body{{background:var(--bg);color:var(--fg);margin:24px}}"
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -41,7 +41,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
 
 
 def save(drawn: Renderable, path: str | Path) -> Path:
-    """Write it in the form that the suffix says. See ``Renderable.save``."""
+    """Write it in the form that the suffix selects. See ``Renderable.save``."""
     try:
         path = Path(path)
     except TypeError:

@@ -1,10 +1,10 @@
-"""Text: a string of several lines that a prompt or a notebook shows as it is."""
+"""Text: a string of several lines that a prompt or a notebook shows without quotes and escapes."""
 
 from __future__ import annotations
 
 
 class Text(str):
-    """A ``str`` whose repr is itself, so that looking at it needs no ``print``."""
+    """A ``str`` whose repr is the text itself, so you need no ``print`` to read it."""
 
     __slots__ = ()
 

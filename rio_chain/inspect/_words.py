@@ -1,4 +1,4 @@
-"""Policies, races and what the values decide, in words; and what tasks use."""
+"""Policies, races, ``each`` and ``expand`` in words; also the values that a task uses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def race_words(node: RaceNode) -> str:
 
 
 def fails(node: OrElse) -> str:
-    """When the fallback stands in."""
+    """When the fallback is used, in words."""
     return "when that fails" + ("" if node.on is Exception else f" with {on_source(node.on)}")
 
 
@@ -49,11 +49,11 @@ def each_words(node: Each) -> str:
 
 def expand_words(node: Expand) -> str:
     """An ``expand`` in words."""
-    words = f"each and what it leads to, at most {node.limit} at once"
+    words = f"each item and the items it leads to, at most {node.limit} at once"
     words += "" if node.depth is None else f", at most {node.depth} deep"
     words += f", {node.total} in all"
     words += "" if node.more is None else f", more by {fn_source(node.more)}"
-    words += "" if node.key.fn is None else f", told apart by {fn_source(node.key.fn)}"
+    words += "" if node.key.fn is None else f", identified by {fn_source(node.key.fn)}"
     return words + _failures(node.on_error) + (", the rest left out" if node.on_limit == "stop" else "")
 
 
@@ -67,7 +67,7 @@ def _failures(which: OnError) -> str:
 
 
 def kept_names(plan: Plan) -> dict[int, str]:
-    """What each kept node goes by: a task as in the Outcome, anything else by its title."""
+    """The name of each kept node: that of a task as in the Outcome, else the title."""
     found: dict[int, str] = {}
     tasks = 0
     for node in walk(plan.root):
@@ -80,6 +80,6 @@ def kept_names(plan: Plan) -> dict[int, str]:
 
 
 def using(call: TaskNode, names: dict[int, str]) -> str:
-    """What a task uses, after its name: ``, using user=fetch_user``."""
+    """The values that a task uses, as text to put after its name: ``, using user=fetch_user``."""
     pairs = [f"{escape_nonprintable(use.keyword)}={names[use.kept]}" for use in call.uses if use.kept is not None]
     return f", using {', '.join(pairs)}" if pairs else ""

@@ -1,7 +1,7 @@
-"""One file per policy: frozen data, pure decisions, and the objects in which state is shared. Nothing here waits.
+"""One file per policy: frozen data, pure decisions, and the objects that hold shared state. Nothing here waits.
 
-What they have in common is in ``_policy`` (what a policy is asked), ``_permit`` (how a call gets in), ``_shared_state``
-and ``_shared_clock``.
+The common parts are ``_policy`` (the interface), ``_permit`` (how a call is let in), ``_shared_state`` and
+``_shared_clock``.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from rio_chain._renamed import names_today
 from rio_chain.policies._accept import Accept
 from rio_chain.policies._at_least import AtLeast, at_least
 from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait
+from rio_chain.policies._batch import Batch
 from rio_chain.policies._breaker import Breaker
 from rio_chain.policies._budget import Budget
 from rio_chain.policies._cache import Cache
@@ -31,6 +32,7 @@ __all__ = [
     "Accept",
     "AtLeast",
     "Backoff",
+    "Batch",
     "Breaker",
     "Budget",
     "ByClass",

@@ -1,4 +1,4 @@
-"""Accept: a value that is not good enough is a failure."""
+"""Accept: makes a failure of a value that is not good enough."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FACTS = Facts(refuses_values=True)
 
 @frozen
 class Accept(Policy):
-    """Where ``predicate`` says False to a value, what it wraps has failed with ``NotAccepted``."""
+    """Fails with ``NotAccepted`` if ``predicate`` returns False for the value."""
 
     builder_call = "accept"
     asked = False

@@ -1,4 +1,4 @@
-"""How many of the items of an ``each`` or ``expand`` have to succeed."""
+"""at_least: how many of the items of an ``each`` or ``expand`` must succeed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rio_chain._core.units import count
 
 @frozen(repr=False)
 class AtLeast:
-    """What ``at_least(n)`` gives."""
+    """The result of ``at_least(n)``."""
 
     least: int
 
     def enough(self, succeeded: int) -> bool:
-        """Whether so many will do."""
+        """Whether this number of successes is enough."""
         return succeeded >= self.least
 
     def __repr__(self) -> str:
@@ -22,15 +22,15 @@ class AtLeast:
 
 
 def at_least(n: int, /) -> AtLeast:
-    """For ``each(chain, on_error=at_least(n))``: failures are dropped as long as ``n`` items succeed.
+    """For ``each(chain, on_error=at_least(n))``: drop the failures if at least ``n`` items succeed.
 
-    All items are run. If fewer succeed, the whole fails with ``NotEnoughSuccesses``, which holds their errors.
+    All items run. If fewer than ``n`` succeed, the whole fails with ``NotEnoughSuccesses``, which holds their errors.
 
     Args:
-        n: how many; 1 or more.
+        n: how many items must succeed; 1 or more.
 
     Raises:
-        ChainDefinitionError: not a whole number of 1 or more.
+        ChainDefinitionError: ``n`` is not a whole number of 1 or more.
 
     Example:
         >>> from rio_chain import Task, at_least, each

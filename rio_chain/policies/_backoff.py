@@ -21,7 +21,7 @@ from rio_chain.policies._plain_data import number as plain_number
 
 Jitter = Literal["full", "none", "decorrelated"]
 
-_SPREAD = 3  # decorrelated: the next delay is at most this many times the one before (Brooker's figure)
+_SPREAD = 3  # decorrelated: a delay is at most this many times the previous delay (Brooker's figure)
 
 
 def _base(value: Duration) -> float:
@@ -44,23 +44,23 @@ def _max_retry_after(value: Duration | None) -> float | None:
 class Backoff:
     """The wait before retry ``i`` (counted from 0): ``min(cap, base * factor ** i)``, with jitter.
 
-    ``factor=1`` is a constant wait. Full jitter draws uniformly between 0 and that bound, which spreads callers that
-    failed together; decorrelated jitter draws between ``base`` and three times the delay before, at most ``cap``, and
-    has no use for ``factor`` (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+    ``factor=1`` is a constant wait. Full jitter is uniform between 0 and that bound, so callers that failed together
+    retry at different times. Decorrelated jitter is uniform between ``base`` and three times the previous delay, at
+    most ``cap``; it does not use ``factor`` (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 
-    Where a server asks for a wait (``error.retry_after``, or ``retry_after=`` of the retry), that is waited instead if
-    it is the longer one, but never more than ``cap``, or ``max_retry_after`` where that is given.
+    A server may ask for a wait (``error.retry_after``, or ``retry_after=`` of the retry). The longer of the two waits
+    is used, but never more than ``cap``, or than ``max_retry_after`` if that is given.
 
     Args:
         base: the first bound, in milliseconds or as a ``timedelta``. Default 50.
-        factor: how much the bound grows from one retry to the next; 1 or more. Default 2.
+        factor: the factor from one bound to the next; 1 or more. Default 2.
         cap: the largest bound, in milliseconds or as a ``timedelta``. Default 1000.
-        jitter: ``"full"``, ``"none"`` or ``"decorrelated"``.
-        max_retry_after: the most that a server may ask for, in milliseconds or as a ``timedelta``; 0: it is not
-            listened to. Default: ``cap``.
+        jitter: ``"full"``, ``"none"`` or ``"decorrelated"``. Default ``"full"``.
+        max_retry_after: the longest wait that a server may ask for, in milliseconds or as a ``timedelta``. 0 ignores
+            the server. Default: ``cap``.
 
     Raises:
-        ChainDefinitionError: an argument out of its range.
+        ChainDefinitionError: an argument is out of its range.
 
     Example:
         >>> Backoff(base=100, jitter="none").delay(2)
@@ -84,8 +84,8 @@ class Backoff:
 
         Args:
             retry: how many retries were made before.
-            draw: gives numbers in [0, 1).
-            previous: the delay before the retry before, in seconds; None: there was none.
+            draw: returns random numbers in [0, 1).
+            previous: the previous delay, in seconds. None if there was none.
         """
         if self.jitter == "decorrelated":
             bound = max(self.base, _SPREAD * (self.base if previous is None else previous))
@@ -94,19 +94,19 @@ class Backoff:
         return bound * draw() if self.jitter == "full" else bound
 
     def bound(self, retry: int) -> float:
-        """The most seconds that ``delay(retry)`` can be."""
+        """The longest that ``delay(retry)`` can be, in seconds."""
         if self.jitter == "decorrelated":
             return min(self.cap, _grown(self.base, _SPREAD, retry + 1))
         return min(self.cap, _grown(self.base, self.factor, retry))
 
     def least(self, retry: int) -> float:
-        """The least seconds that ``delay(retry)`` can be."""
+        """The shortest that ``delay(retry)`` can be, in seconds."""
         if self.jitter == "full":
             return 0.0
         return self.bound(retry) if self.jitter == "none" else min(self.base, self.cap)
 
     def to_dict(self) -> Data:
-        """What it was made with, as plain data."""
+        """Its settings as plain data."""
         asked = {} if self.max_retry_after is None else {"max_retry_after_ms": ms(self.max_retry_after)}
         return {
             "kind": "backoff",
@@ -119,7 +119,7 @@ class Backoff:
 
     @property
     def most_asked(self) -> float:
-        """The most seconds that a server may ask for."""
+        """The longest wait that a server may ask for, in seconds."""
         return self.cap if self.max_retry_after is None else self.max_retry_after
 
     def __repr__(self) -> str:
@@ -154,12 +154,12 @@ def _grown(base: float, factor: float, times: int) -> float:
         return math.inf if base else 0.0
 
 
-# --- waits made elsewhere ---------------------------------------------------------------------------------------
+# --- waits of other libraries -----------------------------------------------------------------------------------
 
 
 @frozen
 class _Outcome:
-    """What a tenacity wait may ask of ``retry_state.outcome``."""
+    """The part of ``retry_state.outcome`` that a tenacity wait may read."""
 
     error: Any
     failed: bool = True
@@ -171,7 +171,10 @@ class _Outcome:
 
 @frozen
 class RetryState:
-    """What a tenacity wait may ask of its ``retry_state``. ``attempt_number`` counts from 1; times are seconds."""
+    """The part of ``retry_state`` that a tenacity wait may read.
+
+    ``attempt_number`` counts from 1; times are seconds.
+    """
 
     attempt_number: int
     outcome: _Outcome
@@ -182,9 +185,9 @@ class RetryState:
 
 @frozen(repr=False)
 class Wait:
-    """A ``tenacity.wait_*`` object, or any function of such a state that gives seconds, in the place of a Backoff.
+    """A ``tenacity.wait_*`` object, or any function of such a state that returns seconds, used as a backoff.
 
-    It is the user's code: called where users' functions are called.
+    It is the user's code, so it is called where users' functions are called.
     """
 
     fn: Callable[[Any], Any] = field(hash=False)
@@ -193,7 +196,7 @@ class Wait:
         """Seconds before retry number ``retry`` (0 is the first).
 
         Raises:
-            TypeError: what it gave is no number of seconds, 0 or more.
+            TypeError: the function did not return finite seconds, 0 or more.
         """
         got = self.fn(RetryState(retry + 1, _Outcome(error), elapsed, idle))
         value = got.total_seconds() if isinstance(got, timedelta) else got
@@ -202,7 +205,7 @@ class Wait:
         return float(value)
 
     def to_dict(self) -> Data:
-        """What it was made with, as plain data."""
+        """Its settings as plain data."""
         return {"kind": "wait", "function": function(self.fn)}
 
     def __repr__(self) -> str:
@@ -216,7 +219,7 @@ Waiting = Backoff | Wait | None
 
 
 def backoff_of(value: object) -> Waiting:
-    """What a user may write for ``backoff=``: a Backoff, a tenacity wait, or None for no wait."""
+    """Read ``backoff=``: a Backoff, a tenacity wait, or None for no wait."""
     if value is None or isinstance(value, (Backoff, Wait)):
         return value
     rule = "a Backoff, such as Backoff(base=50), a tenacity wait, or None"

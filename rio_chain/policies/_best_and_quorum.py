@@ -1,4 +1,4 @@
-"""Choosers that compare the answers of several replicas. The one that does not is in ``_first``."""
+"""Choosers that compare the answers of several replicas. ``_first`` has the one that does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rio_chain.policies._number_format import exact_ms, exact_number
 
 @frozen
 class _Score:
-    """The user's score, which must be a number; None: not acceptable."""
+    """The user's score as a function that returns a number, or None if the answer is rejected."""
 
     fn: Callable[[Any], Any] = field(hash=False)
 
@@ -31,17 +31,17 @@ class _Score:
         """The score.
 
         Raises:
-            TypeError: it is no number.
+            TypeError: the score is neither a number nor None.
         """
         got = self.fn(value)
         if got is None or isinstance(got, Real):
             return None if got is None or math.isnan(got) else float(got)
-        raise TypeError(f"a score must be a number, or None for what is not acceptable; got {short_repr(got)}")
+        raise TypeError(f"a score must be a number, or None for an unacceptable answer; got {short_repr(got)}")
 
 
 @frozen(repr=False)
 class Best:
-    """The answer with the highest score, of those that come within ``within`` seconds of the first."""
+    """The answer with the highest score, among those that come within ``within`` seconds of the first answer."""
 
     score: Callable[[Any], Any] = field(hash=False)
     within: float
@@ -62,7 +62,7 @@ class Best:
         return mark is not None
 
     def decide(self, arrived: Sequence[Arrival], *, left: int, now: float) -> Decision:
-        """As ``Chooser.decide``. Of equal scores the one that came first wins."""
+        """As ``Chooser.decide``. Of equal scores the first to arrive wins."""
         if not arrived:
             return Decision(missing=1, hopeless=not left)
         best = max(arrived, key=lambda one: one.mark)
@@ -82,7 +82,7 @@ class Best:
 
 @frozen(repr=False)
 class Quorum:
-    """The answer that ``k`` replicas agree on; with ``by`` they agree when it gives the same for their answers."""
+    """The answer that ``k`` replicas agree on. With ``by`` they agree if it returns the same for their answers."""
 
     k: int
     by: Callable[[Any], Any] | None = field(default=None, hash=False)
@@ -124,41 +124,43 @@ class Quorum:
         return f"what {self.k} agree on wins" + ("" if self.by is None else f", compared by {fn_source(self.by)}")
 
 
-# --- what users write -------------------------------------------------------------------------------------------
+# --- the public functions ---------------------------------------------------------------------------------------
 
 
 def best(score: Callable[[Any], float | None], within: Duration, enough: float | None = None) -> Best:
-    """The best of the answers that come in time wins.
+    """Choose the answer with the highest score.
 
     Args:
-        score: a function of the value that gives a number, higher is better; None: the answer is not acceptable.
+        score: a function of the value that returns a number; higher is better. It returns None to reject an answer.
         within: how long to wait after the first acceptable answer, in milliseconds or as a ``timedelta``; 0 or more.
-        enough: with a score of this or more an answer wins at once.
+        enough: an answer with this score or more wins at once. Default None: no score is enough.
 
     Raises:
-        ChainDefinitionError: an argument out of its range or of the wrong kind.
+        ChainDefinitionError: an argument is out of its range or of the wrong kind.
 
     Example:
         >>> best(len, within=50, enough=10)
         best(len, within=50, enough=10)
     """
-    fn = callback(score, "score", "a function of the value that gives a number")
+    fn = callback(score, "score", "a function of the value that returns a number")
     return Best(fn, seconds(within, "within", zero=True), None if enough is None else number(enough, "enough"))
 
 
 def quorum(k: int, by: Callable[[Any], Any] | None = None) -> Quorum:
-    """What ``k`` replicas agree on wins: ``k`` start at once, others when one fails, is late, or disagrees.
+    """Choose the answer that ``k`` replicas agree on.
+
+    ``k`` calls start at once. Others start when one fails, is late, or disagrees.
 
     Args:
         k: how many must agree; 1 or more, and no more than there are replicas.
-        by: a function of the value that gives what is compared, by ``==``. Default: the value itself.
+        by: a function of the value that returns what is compared with ``==``. Default: the value itself.
 
     Raises:
-        ChainDefinitionError: an argument out of its range or of the wrong kind.
+        ChainDefinitionError: an argument is out of its range or of the wrong kind.
 
     Example:
         >>> quorum(2, by=len)
         quorum(2, by=len)
     """
-    fn = None if by is None else callback(by, "by", "a function of the value that gives what is compared")
+    fn = None if by is None else callback(by, "by", "a function of the value that returns what is compared")
     return Quorum(count(k, "k", least=1), fn)

@@ -1,4 +1,4 @@
-"""Breaker: stop calling a backend that keeps failing, and try it with one call at a time after a while."""
+"""Breaker: stops calls to a backend that keeps failing. After some time, one call at a time tests the backend again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from rio_chain._core.forks import after_fork, renewed
@@ -30,27 +31,28 @@ _FACTS = Facts(counts_failures=True)
 
 
 class Breaker(Shared, Policy):
-    """A circuit breaker, shared by all chains that are given it.
+    """A circuit breaker, shared by all chains that use the object.
 
-    Closed, it lets every call in and counts. Open, it refuses with ``CircuitOpen`` for ``open_for``. Then it is half
-    open: one call at a time is let in as a probe; its success closes the breaker, its failure opens it again. A
-    probe that was cancelled says nothing: the next call is the probe. Calls that began before the breaker changed no
-    longer count.
+    A closed breaker lets every call through and counts failures. An open breaker refuses calls with ``CircuitOpen`` for
+    ``open_for``. Then it is half open: it lets one call at a time through as a probe. If the probe succeeds, the
+    breaker closes; if the probe fails, the breaker opens again. If the probe is cancelled, the next call is the probe.
+    Calls that began before the state changed do not count any more.
 
-    Only errors that ``on`` means are failures; any other answer of the backend counts as a success. Failures of ours
-    that are no answer of a backend (a refused or skipped call, a failed bridge) and cancelled calls do not count.
+    Only errors that match ``on`` are failures; any other answer of the backend is a success. Errors that are no answer
+    of a backend (a refused or skipped call, a failed bridge) and cancelled calls do not count.
 
     Args:
-        failures: so many in a row open it. Default 5. Not used with ``ratio``.
+        failures: this many failures in a row open it. Default 5. Not used with ``ratio``.
         ratio: more than 0, up to 1: open when this share of the calls in the last ``window`` has failed.
-        window: milliseconds or a ``timedelta``; default 10,000. It is forgotten a tenth at a time.
-        min_calls: a number of calls. With fewer in the window the ratio is not looked at. Default 10.
+        window: milliseconds or a ``timedelta``; default 10,000. The window moves in ten steps, so old calls are
+            forgotten a tenth of the window at a time.
+        min_calls: with fewer calls than this in the window, the ratio is not used. Default 10.
         open_for: milliseconds or a ``timedelta``; default 30,000.
         on: an exception class or a tuple of them. Default: every error, also the value of a returned ``Failure``.
         name: shown in its repr and its errors.
 
     Raises:
-        ChainDefinitionError: an argument out of its range.
+        ChainDefinitionError: an argument is out of its range.
 
     Example:
         >>> Breaker(3, name="payments")
@@ -80,16 +82,16 @@ class Breaker(Shared, Policy):
         self._name = label(name)
         self._lock = threading.RLock()
         self._time = Timeline()
-        self._round = 0  # one more whenever it opens or closes
-        self._until: float | None = None  # when it stops to be open; None: it is closed
-        self._reported: State = "closed"  # to observers
+        self._round = 0  # increases whenever it opens or closes
+        self._until: float | None = None  # when it stops being open; None: it is closed
+        self._reported: State = "closed"  # what observers know
         self._probe: _Pass | None = None
         after_fork(self._renew)
 
-    # --- what the engine asks -----------------------------------------------------------------------------------
+    # --- called by the engine -----------------------------------------------------------------------------------
 
     def enter(self, call: Call) -> _Pass | CircuitOpen:
-        """Let a call in, or say why not. The error's ``retry_after`` are the seconds left, or None if unknown."""
+        """Let a call through, or refuse it. ``retry_after`` of the error is the seconds left, or None if unknown."""
         clock = call.clock
         with self._lock:
             if self._until is None:
@@ -103,53 +105,56 @@ class Breaker(Shared, Policy):
         return probe
 
     def ended(self, call: _Pass, *, success: bool | None) -> None:
-        """A call that was let in is over; None: it does not count."""
+        """A call that was let through has ended. If ``success`` is None, the call does not count."""
         with self._lock:
             probe = self._probe is call
             if probe:
                 self._probe = None
-            stale, call.round = call.round != self._round, -1  # it ends once
+            stale, call.round = call.round != self._round, -1  # so that it counts only once
             if stale or success is None:
                 return
-            now = self._time.now(call.clock)
+            self._time.follow(call.clock)
             if probe and success:
                 state = self._change(None)
-            elif probe or self._counts.add(now, failed=not success):
-                state = self._change(now + self._open_for)
+            elif probe or self._counts.add(partial(self._time.now, call.clock), failed=not success):
+                state = self._change(self._time.now(call.clock) + self._open_for)
             else:
                 return
         self._report(state)
 
     def counts(self, error: object) -> bool | None:
-        """Whether a call that failed with this error has failed (False) or succeeded; None: it does not count."""
+        """Returns True if a call with this error counts as a success, and False if it counts as a failure.
+
+        Returns None if it does not count.
+        """
         if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
             return None
         return not matches(self._on, error)
 
-    # --- what users ask -----------------------------------------------------------------------------------------
+    # --- called by users ----------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
-        """``"closed"``, ``"open"``, or ``"half_open"`` from the moment on when a probe may go."""
+        """``"closed"``, ``"open"``, or ``"half_open"``. It is half open as soon as a probe would be let through."""
         with self._lock:
             if self._until is None:
                 return "closed"
             return "open" if self._time.now() < self._until else "half_open"
 
     def open(self, *, hold: bool = False) -> None:
-        """Open it now, for ``open_for``; with ``hold`` until ``close()``."""
-        clock = clock_here()  # of the code that opens it: that of the last call may be another one, or over
+        """Open it now, for ``open_for``. With ``hold`` it stays open until ``close()``."""
+        clock = clock_here()  # of the code that opens it: the clock of the last call may be another, or have ended
         with self._lock:
             state = self._change(math.inf if hold else self._time.now(clock) + self._open_for)
         self._report(state)
 
     def close(self) -> None:
-        """Close it now, and forget what was counted."""
+        """Close it now, and forget the counts."""
         with self._lock:
             state = self._change(None)
         self._report(state)
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
@@ -170,17 +175,17 @@ class Breaker(Shared, Policy):
         return self._new("closed" if until is None else "open")
 
     def _new(self, state: State) -> State | None:
-        """The state, if observers have not heard of it yet."""
+        """The state, if it was not reported yet."""
         known, self._reported = self._reported, state
         return None if known == state else state
 
     def _report(self, state: State | None) -> None:
-        """Observers hear of a new state when the lock is free."""
+        """Report a new state to observers. The lock must be free."""
         if state is not None:
             breaker_changed(self._name or self.builder_call, state)
 
     def _renew(self) -> None:
-        """In a forked child: it is open or closed as it was, and the calls that are under way are the parent's."""
+        """In a forked child: keep the state, and forget the calls in progress, which belong to the parent."""
         self._lock = renewed(self._lock)
         self._round += 1
         self._probe = None
@@ -217,7 +222,7 @@ class Breaker(Shared, Policy):
 
 
 class _Pass(Permit):
-    """A call that a breaker let in."""
+    """A call that a breaker let through."""
 
     __slots__ = ("breaker", "clock", "round")
 
@@ -247,21 +252,21 @@ class _InARow:
         self.failures = 0
         self.rule = f"{most} failures in a row"
 
-    def add(self, now: float, *, failed: bool) -> bool:  # noqa: ARG002 - as _Rolling
-        """One more call; whether it was the one too many."""
+    def add(self, now: Clock, *, failed: bool) -> bool:  # noqa: ARG002 - as _Rolling
+        """Count a call. Returns whether the breaker must open."""
         self.failures = self.failures + 1 if failed else 0
         return self.failures >= self.most
 
     def to_dict(self) -> Data:
-        """When it opens, as plain data."""
+        """The rule as plain data."""
         return {"failures": number(self.most)}
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget the counts."""
         self.failures = 0
 
     def mend(self) -> None:
-        """One may have been counted, and not acted upon."""
+        """Repair the count after a fork: a failure may have been counted without opening the breaker."""
         self.failures = min(self.failures, self.most - 1)
 
     def __str__(self) -> str:
@@ -280,9 +285,9 @@ class _Rolling:
         self.calls = self.failures = 0
         self.rule = f"{exact_number(ratio * 100)} % failures of {min_calls} or more calls in {format_duration(window)}"
 
-    def add(self, now: float, *, failed: bool) -> bool:
-        """One more call; whether it was the one too many."""
-        number = math.floor(now / self.width)
+    def add(self, now: Clock, *, failed: bool) -> bool:
+        """Count a call. Returns whether the breaker must open."""
+        number = math.floor(now() / self.width)
         while self.slices and self.slices[0][0] <= number - _SLICES:
             _, calls, failures = self.slices.popleft()
             self.calls -= calls
@@ -296,16 +301,20 @@ class _Rolling:
         return failed and self.calls >= self.min_calls and self.failures >= self.ratio * self.calls
 
     def to_dict(self) -> Data:
-        """When it opens, as plain data."""
+        """The rule as plain data."""
         return {"ratio": self.ratio, "window_ms": ms(self.window), "min_calls": number(self.min_calls)}
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget the counts."""
         self.slices.clear()
         self.calls = self.failures = 0
 
     def mend(self) -> None:
-        """One may have been counted in part: the slices say how many there are."""
+        """Repair the totals after a fork.
+
+        If the parent was counting a call at the fork, a slice may have that call while the totals do not. So the totals
+        are computed from the slices again.
+        """
         self.calls = sum(calls for _, calls, _ in self.slices)
         self.failures = sum(failures for _, _, failures in self.slices)
 

@@ -1,4 +1,4 @@
-"""Budget: how many extra attempts there may be beside the first ones. It keeps a slow backend from being stormed."""
+"""Budget: how many extra attempts there may be besides the first ones. It protects a slow backend from overload."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _FACTS = Facts(bounds_extras=True)
 
 
 class Budget(Shared, Policy):
-    """Retries and hedges in flight, together, are at most ``ratio`` of the executions in flight, or ``floor``.
+    """Limits retries and hedges in flight to ``ratio`` of the executions in flight, but allows at least ``floor``.
 
-    It is shared by all chains that are given it. There is no clock in it, so it works the same on every executor.
-    It is asked when a retry or hedge begins: a retry that waits for its backoff is not in flight.
-    One that is denied changes nothing for the attempts that run: a hedge is not started, a retry gives its last error.
+    An execution is one call of the chain to the left of the budget, with all its attempts. All chains that use the
+    object share it. It uses no clock, so it works the same on every executor. A retry or hedge needs permission when it
+    begins; a retry that waits for its backoff is not in flight. If permission is denied, the running attempts go on: a
+    hedge is not started, and a retry fails with its last error.
 
     Args:
         ratio: extra attempts for each execution in flight; 0 or more. Default 0.2.
-        floor: so many extra attempts are always allowed. Default 3.
+        floor: this many extra attempts are always allowed. Default 3.
 
     Raises:
-        ChainDefinitionError: an argument out of its range.
+        ChainDefinitionError: an argument is out of its range.
 
     Example:
         >>> budget = Budget(0.2, floor=1)
@@ -56,17 +57,20 @@ class Budget(Shared, Policy):
         return self.execution()
 
     def execution(self) -> _Flight:
-        """An execution begins. It is in flight until its Permit is told how it ended.
+        """An execution begins. It is in flight until its Permit is called.
 
-        That is best told when its first attempt is over: then a backend that always fails sees at most 1 + ``ratio``
-        times the offered load. Counted until its last retry it would be 1 / (1 - ``ratio``) times.
+        Call the Permit when the first attempt has ended. Then a backend that always fails gets at most 1 + ``ratio``
+        times the offered load. If the execution counted until its last retry, it would be 1 / (1 - ``ratio``) times.
         """
         with self._lock:
             self._flying.executions += 1
             return _Flight(self, self._flying, extra=False)
 
     def extra(self) -> _Flight | None:
-        """One more attempt beside the first, in flight until its Permit is told how it ended; None: denied."""
+        """Ask for one more attempt besides the first. It is in flight until its Permit is called.
+
+        Returns None if the attempt is denied.
+        """
         with self._lock:
             flying = self._flying
             most = max(self._floor, self._ratio * flying.executions + _ROUNDING)
@@ -77,7 +81,7 @@ class Budget(Shared, Policy):
             return _Flight(self, flying, extra=True)
 
     def landed(self, flight: _Flight) -> None:
-        """One of them is over."""
+        """An execution or extra attempt has ended."""
         with self._lock:
             if not flight.open:
                 return
@@ -88,7 +92,7 @@ class Budget(Shared, Policy):
                 flight.flying.executions -= 1
 
     def _renew(self) -> None:
-        """In a forked child: what is in flight is the parent's."""
+        """In a forked child: forget what is in flight, which belongs to the parent."""
         self._lock = renewed(self._lock)
         self._flying = _Flying()
 
@@ -104,10 +108,10 @@ class Budget(Shared, Policy):
 
     @property
     def denied(self) -> int:
-        """How many were denied since it was made."""
+        """How many extra attempts were denied since it was made."""
         return self._denied
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
@@ -128,7 +132,7 @@ class Budget(Shared, Policy):
 
 
 class _Flying:
-    """How many are in flight."""
+    """The numbers of executions and extra attempts in flight."""
 
     __slots__ = ("executions", "extras")
 
@@ -137,7 +141,7 @@ class _Flying:
 
 
 class _Flight(Permit):
-    """An execution or an extra attempt that has begun, and where it is counted."""
+    """An execution or an extra attempt in flight, and the counts that it is part of."""
 
     __slots__ = ("budget", "extra", "flying", "open")
 

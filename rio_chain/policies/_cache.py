@@ -1,4 +1,4 @@
-"""Cache: answers that are still fresh are not asked for again."""
+"""Cache: keeps answers for some time and uses them instead of calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rio_chain.policies._shared_state import Shared
 
 @frozen
 class CacheLookup:
-    """What a cache knows: ``hit`` says whether ``value`` is an answer."""
+    """The result of a lookup: if ``hit``, ``value`` is the answer."""
 
     hit: bool
     value: Any = None
@@ -34,17 +34,17 @@ _FACTS = Facts(shares=True, keeps_values=True)
 
 
 class Cache(Shared, Policy):
-    """The latest answers, shared by all chains that are given it. Failures are never kept.
+    """The latest answers, shared by all chains that use the object. Failures are never kept.
 
-    Everybody gets the same object: who changes it, changes it for all.
+    All callers get the same object. So if one caller changes the object, all others see the change.
 
     Args:
-        ttl: how long an answer is fresh, counted from when it came; milliseconds or a ``timedelta``.
-        key: a function of the input that gives what the answer is filed under. Default: the input itself.
-        size: how many answers are kept; the one not used for longest goes first. Default 1000.
+        ttl: how long an answer is used, from when it arrived; milliseconds or a ``timedelta``.
+        key: a function of the input that returns the key of the answer. Default: the input itself.
+        size: how many answers are kept. The least recently used answer is removed first. Default 1000.
 
     Raises:
-        ChainDefinitionError: an argument out of its range.
+        ChainDefinitionError: an argument is out of its range.
 
     Example:
         >>> Cache(60_000)
@@ -59,21 +59,21 @@ class Cache(Shared, Policy):
         self.key = key_of(key)
         self._lock = DeferringLock()
         self._time = Timeline()
-        self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the one used last stands last
+        self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()  # the last used is at the end
         self._hits = self._misses = 0
 
     def enter(self, call: Call) -> Answer | Permit:
-        """Answer the call, or let it in and keep its value."""
+        """Answer the call, or let it through and keep its value."""
         found = self.get(call.key, call.clock)
         return Answer(found.value) if found.hit else _Keep(self, call.key, call.clock)
 
     def get(self, key: Hashable, clock: Clock) -> CacheLookup:
-        """The answer for what ``self.key`` gave, if there is one that is fresh."""
+        """The answer for a key (a result of ``self.key``), if there is a fresh one."""
         found, gone = self._lock.decide(self._get, hashed(key), clock)
         del gone
         return found
 
-    # What is thrown away is given back: its end may run code of its own, and not under the lock.
+    # Removed answers are returned: dropping the last reference may run user code, which must not run under the lock.
 
     def _get(self, key: Hashable, clock: Clock) -> tuple[CacheLookup, Any]:
         kept = self._kept.get(key)
@@ -85,7 +85,7 @@ class Cache(Shared, Policy):
         return CacheLookup(hit=True, value=kept[1]), None
 
     def put(self, key: Hashable, value: Any, clock: Clock) -> None:
-        """Keep an answer that has just come."""
+        """Keep an answer, from now on."""
         self._lock.decide(self._put, hashed(key), value, clock)
 
     def _put(self, key: Hashable, value: Any, clock: Clock) -> tuple[Any, Any]:
@@ -94,7 +94,7 @@ class Cache(Shared, Policy):
         return old, [self._kept.popitem(last=False) for _ in range(len(self._kept) - self._size)]
 
     def forget(self, key: Hashable) -> None:
-        """Drop one answer, by its key; nothing happens when there is none."""
+        """Drop the answer with this key, if there is one."""
         if self._lock.defer(lambda: self.forget(key)):
             return
         self._lock.decide(self._forget, hashed(key))
@@ -117,10 +117,10 @@ class Cache(Shared, Policy):
         return len(self._kept)
 
     def __bool__(self) -> bool:
-        """An empty cache is a cache."""
+        """True, also if it is empty."""
         return True
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def label(self) -> Label:
         """As ``Policy.label``."""
@@ -156,7 +156,7 @@ class _Keep(Permit):
         self.cache.put(self.key, value, self.clock)
 
     def failed(self, error: Any) -> None:
-        """Errors are not kept."""
+        """Do nothing: errors are not kept."""
 
     def dropped(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: there is no value."""

@@ -1,4 +1,4 @@
-"""Chaos: faults on purpose, to see what the policies around are worth."""
+"""Chaos: injects faults on purpose, to test the policies around a call."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ _FACTS = Facts(injects_faults=True)
 
 
 class Chaos(Shared, Policy):
-    """A share of the calls is held up, or fails without being made. One object switches it for all that share it.
+    """Delays a share of the calls, or makes them fail without a call. All chains that use the object share it.
 
-    Which calls are hit depends on the seed and the number of the call alone: the same run has the same faults.
+    Which calls get a fault depends only on the seed and the number of the call. So the same run has the same faults.
 
     Args:
-        rate: the share of the calls that are hit, 0 to 1.
-        latency: how long those are held up, in milliseconds or as a ``timedelta``.
-        error: what those fail with, after the latency: an exception, or its class, called without arguments.
+        rate: the share of the calls that get a fault, 0 to 1.
+        latency: how long those calls are delayed, in milliseconds or as a ``timedelta``.
+        error: the error that those calls fail with, after the latency: an exception, or its class, which is called
+            without arguments.
         seed: any whole number. Default 0.
-        on: whether it begins switched on. Default True.
+        on: whether there are faults from the start. Default True.
 
     Attributes:
-        latency: in seconds; 0 without one.
+        latency: in seconds; 0 if there is none.
 
     Raises:
-        ChainDefinitionError: an argument out of its range; neither ``latency`` nor ``error``.
+        ChainDefinitionError: an argument is out of its range, or there is neither ``latency`` nor ``error``.
 
     Example:
         >>> chaos = Chaos(0.1, latency=200)
@@ -77,7 +78,7 @@ class Chaos(Shared, Policy):
 
     @property
     def on(self) -> bool:
-        """Whether it is switched on. May be set."""
+        """Whether it is on. You may set it."""
         return self._on
 
     @on.setter
@@ -85,7 +86,7 @@ class Chaos(Shared, Policy):
         self._on = flag(value, "on")
 
     def off(self) -> None:
-        """Switch it off. Calls are not numbered meanwhile."""
+        """Turn it off. Calls are not numbered until it is on again."""
         self._on = False
 
     def enter(self, _call: Call, /) -> InjectedFault:
@@ -93,7 +94,7 @@ class Chaos(Shared, Policy):
         return self.next()
 
     def next(self) -> InjectedFault:
-        """What happens to the next call."""
+        """The fault for the next call."""
         if not self._on:
             return NO_FAULT
         with self._lock:
@@ -104,16 +105,16 @@ class Chaos(Shared, Policy):
         with self._lock:
             self._hits += 1
         error = self._error
-        if isinstance(error, Exception):  # it may be raised many times, and would keep the frames of all callers
+        if isinstance(error, Exception):  # it may be raised many times, and each would add frames to its traceback
             BaseException.with_traceback(error, None)
             return InjectedFault(self.latency, error)
         return InjectedFault(self.latency, None if error is None else error())
 
     def _renew(self) -> None:
-        """In a forked child: the numbers of the calls go on from where they are."""
+        """In a forked child: continue with the numbers of the calls."""
         self._lock = renewed(self._lock)
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def label(self) -> Label:
         """As ``Policy.label``."""
@@ -135,7 +136,7 @@ class Chaos(Shared, Policy):
         return _FACTS
 
     def fresh(self) -> Chaos:
-        """Another one, with the same faults, switched as this one is now."""
+        """A new object with the same settings, on or off as this one is now."""
         new = super().fresh()
         new.on = self.on
         return new

@@ -1,10 +1,11 @@
-"""Checks on what users give to shared objects and choosers beside numbers: functions, names, shares."""
+"""Checks of arguments of shared objects and choosers: functions, names, shares."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.signatures import arity
@@ -13,18 +14,21 @@ from rio_chain.errors import ChainDefinitionError
 
 
 def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callable[..., Any]:
-    """The value, if it is a plain function; with ``one`` it must take exactly one argument.
+    """Check that the value is a sync function. With ``one`` it must take exactly one argument.
 
     Raises:
-        ChainDefinitionError: not callable, async, a generator, or of another arity. It begins with name and rule.
+        ChainDefinitionError: it is not callable, async, a generator, or takes other arguments. The text begins with
+            ``name`` and ``rule``.
     """
     text = f"`{name}` must be {rule}"
     if not callable(value):
         raise ChainDefinitionError(f"{text}; got {short_repr(value)}")
     not_a_chain(value, text)
-    called = (value, getattr(type(value), "__call__", None))  # noqa: B004 - what runs when it is called
+    inner = _without_partial(value)
+    kind: type[object] = type(inner)
+    called = (inner, getattr(kind, "__call__", None))  # noqa: B004 - the function that a call runs
     if any(inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) for fn in called):
-        raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, whose answer would need an await")
+        raise ChainDefinitionError(f"{text}; got the async function `{title(value)}`, which nothing awaits here")
     if any(inspect.isgeneratorfunction(fn) for fn in called):
         raise ChainDefinitionError(f"{text}; got the generator function `{title(value)}`")
     if one and not arity(value).takes(1):
@@ -32,14 +36,20 @@ def callback(value: object, name: str, rule: str, *, one: bool = True) -> Callab
     return value
 
 
+def _without_partial(fn: object) -> object:
+    while isinstance(fn, partial):
+        fn = cast("object", fn.func)
+    return fn
+
+
 def title(fn: object) -> str:
-    """The name that a function shows under."""
+    """The name of a function, for display."""
     name = getattr(fn, "__name__", None)
     return "lambda" if name == "<lambda>" else escape_nonprintable(name) if isinstance(name, str) else type(fn).__name__
 
 
 def label(name: object) -> str:
-    """A name to show an object under, made of printable ASCII; "" for None."""
+    """Check a name for display, and make it printable ASCII; "" for None."""
     if name is None:
         return ""
     if not isinstance(name, str) or not name.strip():
@@ -48,7 +58,7 @@ def label(name: object) -> str:
 
 
 def share(value: object, name: str) -> float:
-    """A number that is more than 0 and at most 1."""
+    """Check for a number that is more than 0 and at most 1."""
     got = number(value, name, above=0)
     if got > 1:
         raise ChainDefinitionError(f"`{name}` must be more than 0 and at most 1; got {short_repr(value)}")

@@ -1,4 +1,4 @@
-"""Choice: what a chooser is told, and what it decides. The protocol between choosers and the engine."""
+"""Chooser: the protocol between the engine and what chooses among answers: its input, and its decision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 @frozen
 class Arrival:
-    """One answer that may win: the replica it came from, its value, what the chooser's callback made of it, when."""
+    """An answer that may win: the index of its replica, its value, the mark that the callback gave it, and when."""
 
     index: int
     value: Any
@@ -20,7 +20,7 @@ class Arrival:
 
 @frozen
 class Ask:
-    """A user's function to be called with each value: ``role`` says what for."""
+    """A user's function that is called with each value. ``role`` names its purpose, for errors."""
 
     role: str
     fn: Callable[[Any], Any] = field(hash=False)
@@ -28,13 +28,13 @@ class Ask:
 
 @frozen
 class Decision:
-    """What is to be done.
+    """What to do next.
 
     Attributes:
-        winner: the replica that has won; None: not yet.
-        until: wait for others, but decide again at this instant; None: no such instant.
-        missing: the least number of further answers that it takes to decide. With fewer on their way, start more.
-        hopeless: nobody can win any more, whatever comes.
+        winner: the replica that has won. None if no replica has won yet.
+        until: wait for other answers, but decide again at this instant. None if there is no such instant.
+        missing: how many more answers are needed at least. If fewer are on their way, start more replicas.
+        hopeless: no replica can win any more.
     """
 
     winner: int | None = None
@@ -48,23 +48,23 @@ class Chooser(Protocol):
 
     @property
     def ask(self) -> Ask | None:
-        """The user's function to be called with each value as it comes; what it gives is the mark."""
+        """The user's function to call with each value as it comes. Its result is the mark."""
 
     @property
     def least(self) -> int:
-        """How many answers it takes at least. It can't work with fewer replicas."""
+        """The least number of answers that it needs. It can't work with fewer replicas."""
         ...
 
     def good(self, mark: Any, /) -> bool:
-        """Whether an answer with this mark may win; else it has failed with ``NotAccepted``, as an error would.
+        """Whether an answer with this mark may win. If not, it has failed with ``NotAccepted``, as with an error.
 
         Raises:
-            Exception: what the user's own ``__bool__`` raises. It is told as an error of ``pick``.
+            Exception: whatever the user's ``__bool__`` raises. It is reported as an error of ``pick``.
         """
         ...
 
     def decide(self, arrived: Sequence[Arrival], *, left: int, now: float) -> Decision:
-        """What to do with the good answers, in the order they came.
+        """Decide about the good answers, which are given in the order in which they came.
 
         Args:
             arrived: the good answers so far.
@@ -72,6 +72,6 @@ class Chooser(Protocol):
             now: the instant, on the clock of the arrivals.
 
         Raises:
-            Exception: whatever comparing the user's values raises. It is told as an error of ``pick``.
+            Exception: whatever a comparison of the user's values raises. It is reported as an error of ``pick``.
         """
         ...

@@ -1,4 +1,4 @@
-"""First: the chooser of those who name none."""
+"""First: the default chooser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rio_chain.policies._chooser import Arrival, Ask, Decision
 
 @frozen(repr=False)
 class First:
-    """The first answer; with ``accept`` the first that it says True to."""
+    """The first answer. With ``accept`` the first answer for which it returns True."""
 
     accept: Callable[[Any], bool] | None = field(default=None, hash=False)
 
@@ -46,16 +46,16 @@ class First:
 
 
 def first(accept: Callable[[Any], bool] | None = None) -> First:
-    """The first answer wins; with ``accept``, a function of the value, the first that it says True to.
+    """Choose the first answer. With ``accept``, a function of the value, the first for which it returns True.
 
-    What is not accepted counts as failed, so the next replica starts at once.
+    An answer that is not accepted has failed, so the next replica starts at once.
 
     Raises:
-        ChainDefinitionError: ``accept`` is no plain function of one argument.
+        ChainDefinitionError: ``accept`` is not a sync function of one argument.
 
     Example:
         >>> first(accept=bool)
         first(accept=bool)
     """
-    rule = "a function of the value that says True or False"
+    rule = "a function of the value that returns True or False"
     return First(None if accept is None else callback(accept, "accept", rule))

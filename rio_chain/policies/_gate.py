@@ -1,4 +1,4 @@
-"""Gate: a limit or a breaker of your own."""
+"""Gate: the base class of your own limits and breakers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rio_chain.policies._policy import Label, Policy, PolicyBounds
 
 
 class Gate(ABC):
-    """A limit or a breaker of your own for ``.limit(...)`` and ``.breaker(...)``: a client of a shared limiter, say.
+    """A limit or breaker of your own for ``.limit(...)`` and ``.breaker(...)``, such as a client of a shared limiter.
 
     A gate decides and never waits. Its ``enter`` gets a ``Call`` and returns one of these:
 
-    - a ``Permit``: the call is made, and the permit learns how it ended;
+    - a ``Permit``: the call is made, and then the permit is called with its result;
     - an exception, such as ``LimitExceeded`` or ``CircuitOpen``: the call is not made and fails with it;
-    - a ``PendingPermit``: the call waits, on whatever executor it runs, until it is woken or its time to ask again
-      has come. What needs the network is done elsewhere meanwhile, and calls ``pending.tell()`` when it knows.
+    - a ``PendingPermit``: the call waits, on whatever executor it runs. Meanwhile code of your own may use the network.
+      To let the call begin, it sets ``pending.permit`` and ``pending.state = "granted"``, and calls ``pending.tell()``.
 
-    A blocking call that is abandoned runs on. The permit learns how the call ended when all such calls inside have
-    returned, on the thread of the last one.
+    An abandoned blocking call still runs. The permit is called when all such calls inside have returned, on the thread
+    of the last one.
 
     ``explain()`` shows a gate by its ``__str__``, or by the name of its class.
 
     Attributes:
-        key: a function of the input; its value is the ``key`` of the Call. None, the default: that is None.
+        key: a function of the input that returns the ``key`` of the Call. The default None makes the key None.
 
     Example:
         >>> class Ticks(Gate):
@@ -51,14 +51,14 @@ class Gate(ABC):
 
     @abstractmethod
     def enter(self, call: Call) -> Permit | PendingPermit | Exception:
-        """Let a call in, make it wait, or refuse it. The engine calls this from any thread; it must return at once."""
+        """Let a call through, make it wait, or refuse it. Called from any thread; it must return at once."""
 
 
 @frozen
 class GatePolicy(Policy):
-    """A gate as a policy, and the builder call that it came by: ``breaker`` or ``limit``.
+    """A gate as a policy, with the builder call that added it: ``breaker`` or ``limit``.
 
-    It describes the gate. So users can name the attributes of their gates as they like.
+    This class describes the gate, so the gate itself may have attributes of any name.
     """
 
     variable = "gate"
@@ -77,7 +77,7 @@ class GatePolicy(Policy):
         """As ``Gate.enter``.
 
         Raises:
-            TypeError: the gate gave something else.
+            TypeError: the gate returned something else.
         """
         got = cast("object", self.gate.enter(call))
         if isinstance(got, (Permit, PendingPermit, Exception)):
@@ -98,7 +98,7 @@ class GatePolicy(Policy):
         return {"kind": "gate", "call": self.builder_call, "type": qualified(type(self.gate))}
 
     def bounds(self, _inner: float, _limit: float = math.inf, /) -> PolicyBounds:
-        """As ``Policy.bounds``. A gate may let a call wait, and doesn't say how long."""
+        """As ``Policy.bounds``. A gate may make a call wait for an unknown time."""
         return PolicyBounds(math.inf)
 
     def __str__(self) -> str:

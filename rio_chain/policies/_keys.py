@@ -1,4 +1,4 @@
-"""Keys: what a call is filed under."""
+"""Keys: what a policy with state identifies a call by."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rio_chain._core.units import short_repr
 from rio_chain.policies._checks import callback, title
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-"""Types of keys that never change and whose comparison runs nobody's code."""
+"""Types of keys that are immutable and whose comparison runs no user code."""
 
 
 class HashedKey:
-    """A key with the hash that it had when it came.
+    """A key with the hash that it had when it was made.
 
-    Policies file under it, so that a key which changes later, or raises when it is hashed again, is still found and
-    removed. One that raises when it is compared is equal to none but itself.
+    Policies store it, so that a key that changes later, or that raises when it is hashed again, is still found and
+    removed. If a comparison raises, the keys are not equal.
     """
 
     __slots__ = ("_hash", "key")
@@ -34,7 +34,7 @@ class HashedKey:
         theirs: object = other.key if isinstance(other, HashedKey) else other
         try:
             return self.key is theirs or bool(self.key == theirs)
-        except Exception:  # noqa: BLE001 - of the user's key, in a call that may be somebody else's
+        except Exception:  # noqa: BLE001 - raised by the user's key, perhaps in a call of another user
             return False
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class HashedKey:
 
 
 class KeyOfARun(HashedKey):
-    """The same where all keys are of one run: what comparing them raises is its failure."""
+    """A HashedKey where all keys are of one run. An error in a comparison is raised, and is a failure of that run."""
 
     __slots__ = ()
     __hash__ = HashedKey.__hash__
@@ -53,7 +53,7 @@ class KeyOfARun(HashedKey):
 
 
 def hashed(key: Hashable) -> Hashable:
-    """The key as policies file under it. Raises what hashing it raises."""
+    """The key in the form that policies store. Raises what hashing it raises."""
     kind = type(key)
     if kind in PLAIN or kind is HashedKey:
         return key
@@ -61,7 +61,7 @@ def hashed(key: Hashable) -> Hashable:
 
 
 def of_a_run(key: Hashable) -> Hashable:
-    """A hashed key where all keys are of one run."""
+    """A hashed key in the form for keys of one run."""
     return KeyOfARun(key.key, hash(key)) if isinstance(key, HashedKey) else key
 
 
@@ -72,7 +72,7 @@ def as_given(key: Hashable) -> Hashable:
 
 @frozen
 class _Called:
-    """The key of a call that has not just one argument."""
+    """The key of a call with other than one argument."""
 
     args: tuple[Any, ...]
     kwargs: tuple[tuple[str, Any], ...]
@@ -80,9 +80,10 @@ class _Called:
 
 @frozen(repr=False)
 class Key:
-    """What a call is filed under: what ``fn`` makes of its arguments, or these themselves.
+    """Makes the key of a call: the result of ``fn`` for its arguments, or the arguments themselves.
 
-    Called where users' functions are called: what ``fn`` raises, and a key that can't be hashed, is their error.
+    It is called where users' functions are called. If ``fn`` raises, or the key can't be hashed, that is an error of
+    the user's function.
     """
 
     fn: Callable[..., Any] | None = None
@@ -93,12 +94,12 @@ class Key:
         return "the input" if self.fn is None else title(self.fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Hashable:
-        """The key for these arguments, hashed once and for all.
+        """The key for these arguments. It is hashed only once.
 
         Raises:
-            TypeError: it can't be hashed.
+            TypeError: the key can't be hashed.
         """
-        key: Any  # as the user made it
+        key: Any  # as the user's function returned it
         if self.fn is not None:
             key = self.fn(*args, **kwargs)
         elif len(args) == 1 and not kwargs:
@@ -110,8 +111,8 @@ class Key:
         except TypeError:
             gave = f"the input is {short_repr(key)}" if self.fn is None else f"{title(self.fn)} gave {short_repr(key)}"
             if isinstance(key, _Called):
-                gave = "one of the several values that the input is made of is not"
-            hint = "give a key= that makes" if self.fn is None else "make it"
+                gave = "one of the values that the input consists of is not"
+            hint = "give a key= that returns" if self.fn is None else "return"
             raise TypeError(f"a key must be hashable, and {gave}; {hint} a str, a number or a tuple of these") from None
 
     def __repr__(self) -> str:
@@ -119,7 +120,7 @@ class Key:
 
 
 def key_of(value: object) -> Key:
-    """A ``key=`` as given by the user; None is the input itself."""
+    """Read ``key=``; None is the input itself."""
     if value is None:
         return Key()
-    return Key(callback(value, "key", "a function of the input that gives something hashable, or None", one=False))
+    return Key(callback(value, "key", "a function of the input that returns something hashable, or None", one=False))

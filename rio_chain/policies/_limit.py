@@ -1,4 +1,4 @@
-"""Limit: how many calls at once, how many in a time, for all or for each key."""
+"""Limit: how many calls at once, and how many in a time, for all calls or for each key."""
 
 from __future__ import annotations
 
@@ -25,34 +25,36 @@ from rio_chain.policies._shared_state import Shared
 from rio_chain.policies._token_bucket import EARLY, Rate
 
 MOST_KEYS = 100_000
-"""Beyond so many, keys that nobody uses are forgotten even if their rate has not recovered."""
+"""With more keys than this, unused keys are forgotten even if their rate has not recovered."""
 
 
 class Limit(Shared, Policy):
-    """A limit shared by all chains that are given it: first come, first served.
+    """A limit, shared by all chains that use the object: first come, first served.
 
-    A call holds one of ``concurrency`` places until it ends, however it ends; a blocking call that is abandoned holds
-    its place until it returns. The rate is a bucket of ``burst`` tokens that fills at ``rate`` in every ``per``; a
-    call takes one and never gives it back. So in any stretch of time at most ``burst`` + ``rate`` for each ``per`` of
-    it begin. What does not get in waits in line, or fails with ``LimitExceeded``.
+    A call holds one of the ``concurrency`` permits until it ends, however it ends. An abandoned blocking call holds its
+    permit until it returns. The rate is a bucket that holds up to ``burst`` tokens and gets ``rate`` new ones in every
+    ``per``. A call takes one token and never gives it back. A call that gets no permit or token waits in a queue, or
+    fails with ``LimitExceeded``.
 
     Args:
-        concurrency: how many at once; None: any number.
-        rate: how many in ``per``; None: any number. May be a fraction.
+        concurrency: how many calls may run at once. Default None: no limit.
+        rate: how many calls may begin in each ``per``, on average. May be a fraction. Default None: no limit.
         per: milliseconds or a ``timedelta``; default 1000.
-        burst: how many may begin together after a pause. Default: the rate, and at least 1, so ``Limit(rate=100)``
-            lets about 199 begin in its first second; 1 spaces calls evenly.
-        wait: the most to wait, in milliseconds or as a ``timedelta``; None: as long as the limits around allow;
-            0: refuse at once. One whose token is known to come too late is refused at once.
-        key: a function of the input that gives what is limited for itself: a customer, a host. Default: all together.
+        burst: how many calls may begin together after a pause. Default: the rate, and at least 1. So in the first
+            second of ``Limit(rate=100)``, 100 calls can begin together, and about 99 more as new tokens arrive.
+            ``burst=1`` spaces calls evenly.
+        wait: the longest wait, in milliseconds or as a ``timedelta``. 0 refuses at once. Default None: a call waits
+            until a timeout around it expires. A call whose token surely comes too late is refused at once.
+        key: a function of the input. Calls with different keys, such as customers or hosts, are limited separately.
+            Default: all calls together.
 
     Attributes:
-        concurrency: how many at once; None: any number.
-        key: the ``key`` as the engine calls it; None without one.
+        concurrency: how many calls may run at once. None if there is no limit.
+        key: the ``key`` as the engine calls it. None if there is no ``key``.
         patience: ``wait`` in seconds.
 
     Raises:
-        ChainDefinitionError: an argument out of its range; neither ``concurrency`` nor ``rate``.
+        ChainDefinitionError: an argument is out of its range, or there is neither ``concurrency`` nor ``rate``.
 
     Example:
         >>> Limit(10, rate=100)
@@ -92,26 +94,26 @@ class Limit(Shared, Policy):
         self.key: Key | None = None if key is None else key_of(key)
         self._lock = DeferringLock()
         self._time = Timeline()
-        self._lines: OrderedDict[Hashable, LimitQueue] = OrderedDict()  # the one used last stands last
+        self._lines: OrderedDict[Hashable, LimitQueue] = OrderedDict()  # the last used is at the end
         self._total = WaitingCounts()
         after_fork(self._renew)
 
-    # --- what the engine asks -----------------------------------------------------------------------------------
+    # --- called by the engine -----------------------------------------------------------------------------------
 
     def enter(self, call: Call) -> LimitPermit | QueuedCall | LimitExceeded:
-        """Let a call in, put it in line, or refuse it."""
-        given, told = self._lock.decide(self._enter, hashed(call.key), call.clock)
-        _tell(told)
+        """Let a call through, put it in the queue, or refuse it."""
+        given, changed = self._lock.decide(self._enter, hashed(call.key), call.clock)
+        _tell(changed)
         return given
 
     def _enter(self, key: Hashable, clock: Clock) -> tuple[LimitPermit | QueuedCall | LimitExceeded, list[QueuedCall]]:
         now = self._time.now(clock)
         line = self._line(key, now)
-        told = self._serve(line, now)
+        changed = self._serve(line, now)
         if not line.waiting and line.take(now):
             line.total.running += 1
-            return LimitPermit(self, line, clock), told
-        return self._queue(line, clock, now), told
+            return LimitPermit(self, line, clock), changed
+        return self._queue(line, clock, now), changed
 
     def _queue(self, line: LimitQueue, clock: Clock, now: float) -> QueuedCall | LimitExceeded:
         due = line.due(now)
@@ -125,44 +127,44 @@ class Limit(Shared, Policy):
         return place
 
     def _refusal(self, line: LimitQueue, due: float, waited: float = 0.0) -> LimitExceeded:
-        """The error's ``retry_after`` are the seconds to the next free token; None: that can't be known."""
+        """The error. Its ``retry_after`` is the seconds until the next token is free, or None if that is unknown."""
         key = "" if self.key is None else f" for {short_repr(as_given(line.key))}"
         text = f"the limit of {self._rule}{key} is reached"
-        text += f", after {format_duration(waited)} in line" if waited else ""
+        text += f", after {format_duration(waited)} in the queue" if waited else ""
         text += f"; the next may begin in {format_duration(due)}" if due else ""
         error = LimitExceeded(text)
-        error.retry_after = due or None
+        error.retry_after, error.keyed = due or None, self.key is not None
         return error
 
-    # --- what places and permits ask ----------------------------------------------------------------------------
+    # --- called by queued calls and permits ---------------------------------------------------------------------
 
     def ask(self, place: QueuedCall, clock: Clock) -> None:
         """As ``PendingPermit.ask``."""
-        told = self._lock.decide(self._ask, place, clock)
-        _tell(other for other in told if other is not place)
+        changed = self._lock.decide(self._ask, place, clock)
+        _tell(other for other in changed if other is not place)
 
     def _ask(self, place: QueuedCall, clock: Clock) -> list[QueuedCall]:
         if place.state != "waiting":
             return []
         line, now = place.line, self._time.now(clock)
-        told = self._serve(line, now)
+        changed = self._serve(line, now)
         if place in line.waiting:
             if place.until is not None and now >= place.until - EARLY:
                 line.total.waiting -= 1
                 line.give_up(place, self._refusal(line, 0.0, now - place.since))
-                told += self._serve(line, now)
+                changed += self._serve(line, now)
             else:
                 line.look(place, now)
-        return told
+        return changed
 
     def quit(self, place: QueuedCall) -> None:
         """As ``PendingPermit.quit``."""
         if self._lock.defer(lambda: self.quit(place)):
             return
-        granted, told = self._lock.decide(self._quit, place)
+        granted, changed = self._lock.decide(self._quit, place)
         if granted and place.permit is not None:
             place.permit.dropped()
-        _tell(told)
+        _tell(changed)
 
     def _quit(self, place: QueuedCall) -> tuple[bool, list[QueuedCall]]:
         state, place.state = place.state, "gone"
@@ -173,7 +175,7 @@ class Limit(Shared, Policy):
         return False, self._serve(place.line, self._time.now(place.clock))
 
     def release(self, permit: LimitPermit) -> None:
-        """As ``Permit.dropped``, and all others."""
+        """The call of a permit has ended, in whatever way."""
         if self._lock.defer(lambda: self.release(permit)):
             return
         _tell(self._lock.decide(self._release, permit))
@@ -188,11 +190,11 @@ class Limit(Shared, Policy):
         return self._serve(line, self._time.now(permit.clock)) if line.waiting else []
 
     def _serve(self, line: LimitQueue, now: float) -> list[QueuedCall]:
-        told = line.serve(now) if line.waiting else []
-        granted = sum(place.state == "granted" for place in told)
+        changed = line.serve(now) if line.waiting else []
+        granted = sum(place.state == "granted" for place in changed)
         line.total.waiting -= granted
         line.total.running += granted
-        return told
+        return changed
 
     # --- keys ---------------------------------------------------------------------------------------------------
 
@@ -201,7 +203,7 @@ class Limit(Shared, Policy):
         if line is not None:
             self._lines.move_to_end(key)
             return line
-        for old in list(islice(self._lines, 2)):  # one comes, so two are looked at: those not used for longest
+        for old in list(islice(self._lines, 2)):  # for each new key, check the two that were used least recently
             if self._lines[old].idle(now, rested=len(self._lines) < MOST_KEYS):
                 del self._lines[old]
             else:
@@ -210,28 +212,28 @@ class Limit(Shared, Policy):
         return line
 
     def _renew(self) -> None:
-        """In a forked child: each key keeps its tokens, and nobody is in or waits. Who did has the old lines."""
+        """In a forked child: each key keeps its tokens. Calls in progress or waiting belong to the parent's queues."""
         old, self._lines, self._total = self._lines, OrderedDict(), WaitingCounts()
         keep_alive(old)
         for key, line in old.items():
-            with suppress(Exception):  # a key that can't be hashed any more
+            with suppress(Exception):  # the hash of a key may raise now
                 new = self._lines[key] = LimitQueue(key, self.concurrency, self._rate, self._total)
                 if new.bucket is not None and line.bucket is not None:
                     new.bucket.full_at = line.bucket.full_at
 
-    # --- what users ask -----------------------------------------------------------------------------------------
+    # --- called by users ----------------------------------------------------------------------------------------
 
     @property
     def running(self) -> int:
-        """How many calls are in, abandoned ones that still run among them."""
+        """How many calls have a permit. This includes abandoned calls that still run."""
         return self._total.running
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
+        """How many calls are in the queue."""
         return self._total.waiting
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
@@ -265,6 +267,6 @@ class Limit(Shared, Policy):
         return text + (f", waiting {format_duration(self.patience)} at most" if self.patience else ", no waiting")
 
 
-def _tell(told: Iterable[QueuedCall]) -> None:
-    for place in told:
+def _tell(changed: Iterable[QueuedCall]) -> None:
+    for place in changed:
         place.tell()

@@ -1,4 +1,4 @@
-"""Line: the places, the tokens and the queue of one key of a Limit. It holds no lock and wakes nobody."""
+"""LimitQueue: the permits, the tokens and the queue of one key of a Limit. It has no lock and wakes no calls."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rio_chain.policies._token_bucket import Bucket, Rate
 
 
 class Owner(Protocol):
-    """The Limit that a line belongs to, which guards it."""
+    """The Limit that a queue belongs to, and whose lock guards it."""
 
     def ask(self, place: QueuedCall, clock: Clock) -> None:
-        """``place`` wants to know how it stands."""
+        """A queued call asks whether its wait is over."""
 
     def quit(self, place: QueuedCall) -> None:
-        """``place`` waits no more."""
+        """A queued call stops waiting."""
 
     def release(self, permit: LimitPermit) -> None:
-        """The call with this permit is over."""
+        """The call with this permit has ended."""
 
 
 class LimitPermit(Permit):
-    """A call that is in: one of the places, and a token that is spent."""
+    """A call that was let through. It holds a place and has used a token."""
 
     __slots__ = ("clock", "line", "open", "owner")
 
@@ -49,7 +49,7 @@ class LimitPermit(Permit):
 
 
 class QueuedCall(PendingPermit):
-    """A place in the line. ``until``: the instant after which it waits no more."""
+    """A call in the queue. ``until``: the instant at which it stops waiting."""
 
     __slots__ = ("clock", "first", "line", "owner", "since", "until")
 
@@ -60,7 +60,7 @@ class QueuedCall(PendingPermit):
         self.clock = clock
         self.since = since
         self.until = until
-        self.first = False  # it knows that it is the next to get a token
+        self.first = False  # True: it was woken as the next one to get a token
 
     def ask(self, clock: Clock) -> None:
         """As ``PendingPermit.ask``."""
@@ -72,7 +72,7 @@ class QueuedCall(PendingPermit):
 
 
 class WaitingCounts:
-    """How many are in and how many wait, in all lines of a Limit."""
+    """How many calls run and wait, in all queues of a Limit."""
 
     __slots__ = ("running", "waiting")
 
@@ -81,7 +81,10 @@ class WaitingCounts:
 
 
 class LimitQueue:
-    """Who is in and who waits. Those who wait are served in the order they came. ``total`` counts all lines."""
+    """The running calls and the waiting calls of one key.
+
+    Waiting calls are served in order. ``total`` counts all keys.
+    """
 
     __slots__ = ("bucket", "key", "places", "running", "total", "waiting")
 
@@ -94,50 +97,50 @@ class LimitQueue:
         self.waiting: OrderedDict[QueuedCall, None] = OrderedDict()
 
     def take(self, now: float) -> bool:
-        """A place and a token, if there are both."""
+        """Take a place and a token, if both are free."""
         if not self.room() or (self.bucket is not None and not self.bucket.take(now)):
             return False
         self.running += 1
         return True
 
     def room(self) -> bool:
-        """Whether there is a free place."""
+        """Whether a place is free."""
         return self.places is None or self.running < self.places
 
     def due(self, now: float) -> float:
-        """The least seconds that one who comes now has to wait for its token."""
+        """The least number of seconds that a new call has to wait for its token."""
         return 0.0 if self.bucket is None else self.bucket.wait(now, ahead=len(self.waiting))
 
     def serve(self, now: float) -> list[QueuedCall]:
-        """Let in who can be. Gives those who must be told: they are in, or they wait for a token only."""
-        told: list[QueuedCall] = []
+        """Let waiting calls through if possible. Returns those to wake: they are in, or wait only for a token."""
+        changed: list[QueuedCall] = []
         while self.waiting:
             place = next(iter(self.waiting))
             if not self.take(now):
                 if not place.first and self.room():
                     place.first = True
                     self.look(place, now)
-                    told.append(place)
+                    changed.append(place)
                 break
             del self.waiting[place]
             place.permit = LimitPermit(place.owner, self, place.clock)
             place.state = "granted"
-            told.append(place)
-        return told
+            changed.append(place)
+        return changed
 
     def look(self, place: QueuedCall, now: float) -> None:
-        """Set when it should ask again: when its token or the end of its patience is due."""
+        """Set when the call asks again: when its token comes, or when its patience ends."""
         token = self.bucket.wait(now) if place.first and self.bucket is not None and self.room() else None
         patience = None if place.until is None else max(0.0, place.until - now)
         place.after = min((x for x in (token, patience) if x is not None), default=None)
 
     def give_up(self, place: QueuedCall, error: LimitExceeded) -> None:
-        """Its patience is over."""
+        """The patience of a queued call is over."""
         del self.waiting[place]
         place.answer = Answer(error, failed=True)
         place.state = "answered"
 
     def idle(self, now: float, *, rested: bool = True) -> bool:
-        """Whether a new line would be no different; without ``rested`` it may have more tokens."""
+        """Whether a new queue would be no different. Without ``rested`` a new one may have more tokens."""
         quiet = not self.running and not self.waiting
         return quiet and (not rested or self.bucket is None or self.bucket.full(now))

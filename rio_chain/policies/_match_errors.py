@@ -1,4 +1,4 @@
-"""Which errors a policy is for. Retry, fallback and breaker read ``on=`` in the same way."""
+"""Matches errors with ``on=``. Retry, fallback and breaker read it in the same way."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rio_chain.errors import ChainDefinitionError
 
 Classes = type[BaseException] | tuple[type[BaseException], ...]
 Match = Classes | Callable[[Any], bool]
-"""An exception class, several, or a predicate over the error."""
+"""An exception class, several classes, or a predicate of the error."""
 
 
 def matches(on: Match, error: object) -> bool | None:
-    """Whether ``on`` means this error; None: ask the predicate that it is.
+    """Whether ``on`` matches this error. Returns None if ``on`` is a predicate, which the caller must call.
 
-    ``Exception``, the default everywhere, means every error, also the error value of a returned ``Failure``.
+    ``Exception``, the default everywhere, matches every error, also the error value of a returned ``Failure``.
     """
     if on is Exception:
         return True
@@ -26,7 +26,7 @@ def matches(on: Match, error: object) -> bool | None:
 
 
 def classes(value: object, name: str = "on") -> Classes:
-    """An exception class or a tuple of them, as it is."""
+    """Check for an exception class or a tuple of them."""
     given, several = value, cast("tuple[object, ...]", value if isinstance(value, tuple) else (value,))
     if not several or not all(isinstance(c, type) and issubclass(c, BaseException) for c in several):
         raise ChainDefinitionError(f"`{name}` must be an exception class or a tuple of them; got {short_repr(given)}")

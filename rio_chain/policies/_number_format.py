@@ -1,4 +1,4 @@
-"""Numbers as source that gives exactly the same number when it is read again."""
+"""Numbers as source code that gives exactly the same number when it is evaluated."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 
 def exact_number(value: float) -> str:
-    """The shortest text of a number that is exactly that number: ``2``, ``1.5``. Zero has no sign."""
-    value += 0.0  # source says `-0` of the other zero, which is read as 0
+    """The shortest text that is exactly this number: ``2``, ``1.5``. Zero has no sign."""
+    value += 0.0  # makes -0.0 to 0.0
     short = f"{value:.10g}"
     return short if float(short) == value else repr(value)
 
 
 def exact_ms(seconds: float) -> str:
-    """The shortest milliseconds that are these seconds again.
+    """The shortest number of milliseconds, as source, that gives exactly these seconds.
 
-    One in fifty seconds that come from a ``timedelta`` are between two neighbouring numbers of milliseconds; they
-    are written as a ``timedelta``.
+    About one in fifty durations from a ``timedelta`` has no such number of milliseconds. It is written as a
+    ``timedelta``.
     """
     near = seconds * 1000 + 0.0  # as above
     texts = [f"{near:.10g}", *(repr(x) for x in (near, math.nextafter(near, 0), math.nextafter(near, math.inf)))]

@@ -1,6 +1,6 @@
-"""What a policy with state gets from the engine, a Call, and gives back: a Permit, a PendingPermit or an error.
+"""The objects between the engine and a policy with state: a Call goes in; a Permit or a PendingPermit comes out.
 
-A policy decides under a lock of its own and never waits. The engine waits with a PendingPermit, as its executor does.
+A policy decides under its own lock and never waits. The engine waits for a PendingPermit, as its executor does.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from attrs import frozen
 from rio_chain._renamed import names_today
 
 Clock = Callable[[], float]
-"""Seconds on the clock of the executor that asks."""
+"""Seconds on the clock of the executor that runs the call."""
 
 
 @frozen(kw_only=True)
 class Call:
-    """A call that asks a ``Gate`` to be let in.
+    """A call that asks a ``Gate`` for permission.
 
-    A later version may add fields. So they are given by name only, also in a test of your gate.
+    A later version may add fields. So give them by name, also in a test of your gate.
 
     Attributes:
-        key: what the gate's ``key`` function made of the input. None, the default: the gate has no such function.
-        clock: the clock of the executor that runs the call. ``clock()`` gives seconds as a float, from a start that
-            differs between executors: compare two readings of one clock only.
-        priority: the ``priority=`` that the balancer was given for the request: a number without a unit, higher is
-            more urgent. 0, the default, without a balancer. A request that runs inside another one, without a
-            balancer of its own, has the priority of that one.
+        key: the result of the gate's ``key`` function for the input. None, the default, if the gate has no ``key``.
+        clock: the clock of the executor that runs the call. ``clock()`` returns seconds as a float. Their start differs
+            between executors, so compare only readings of the same clock.
+        priority: the ``priority=`` that the balancer got for the request: a number without a unit; higher is more
+            urgent. 0, the default, without a balancer. A request that runs inside another one, without a balancer of
+            its own, has the priority of the outer request.
 
     Example:
         >>> import time
@@ -44,26 +44,26 @@ class Call:
 
 
 class Permit:
-    """A call that was let in. The engine calls exactly one of the three methods, once, from any thread.
+    """A call that was let through. The engine calls exactly one of the three methods, once, from any thread.
 
-    This class does nothing when they are called. That is right for a gate that only counts how many calls begin.
+    The methods of this class do nothing. That is enough for a gate that only counts how many calls begin.
     """
 
     __slots__ = ()
 
     def succeeded(self, value: Any, /) -> None:
-        """What the gate wraps has answered with ``value``."""
+        """The chain inside the gate has answered with ``value``."""
 
     def failed(self, error: Any, /) -> None:
-        """What the gate wraps has failed with ``error``: an exception, or the error value of a returned Failure."""
+        """The chain inside the gate has failed with ``error``: an exception, or the error value of a Failure."""
 
     def dropped(self) -> None:
-        """The call was cancelled, or a limit around it was over. That says nothing about the backend."""
+        """The call was cancelled, or a timeout around it expired. That says nothing about the backend."""
 
 
 @frozen
 class Answer:
-    """How the call of another run ended: ``value`` is the error where it ``failed``."""
+    """How the call of another run ended. If it ``failed``, ``value`` is the error."""
 
     value: Any
     failed: bool = False
@@ -71,28 +71,28 @@ class Answer:
 
 @frozen
 class InjectedFault:
-    """What happens to one call on purpose: it is ``delay`` seconds late, then fails with ``error`` if there is one."""
+    """An injected fault: the call is ``delay`` seconds late, then fails with ``error`` if there is one."""
 
     delay: float = 0.0
     error: Exception | None = None
 
 
 class PendingPermit(ABC):
-    """A call that waits to be let in.
+    """A call that waits for its permit.
 
-    The engine sets ``wake``, then reads ``state``. While that is "waiting" it waits until it is woken, or for
-    ``after`` seconds where that is a number. Then it calls ``ask`` and reads ``state`` again. A wake promises nothing:
-    perhaps only ``after`` has changed.
+    The engine sets ``wake``, then reads ``state``. While that is "waiting", the engine waits until it is woken, or for
+    ``after`` seconds if that is a number. Then it calls ``ask`` and reads ``state`` again. A wake does not mean that
+    the wait is over: perhaps only ``after`` has changed.
 
-    A gate that lets the call in sets ``permit``, then ``state = "granted"``, and then calls ``tell()``.
+    To let the call through, a gate sets ``permit``, then ``state = "granted"``, and then calls ``tell()``.
 
     Attributes:
-        wake: the engine's function that ends its wait. ``tell()`` calls it.
-        state: "waiting"; "granted": go on with ``permit``; "answered": there is an ``answer`` and no call is to be
-            made; "gone": the call has left the line.
-        permit: the permit once it was granted, else None.
-        answer: the answer once it was answered, else None.
-        after: the seconds after which it makes sense to ask; None: wait for a wake.
+        wake: a function of the engine that ends its wait. ``tell()`` calls it.
+        state: "waiting"; "granted": go on with ``permit``; "answered": use ``answer`` and make no call; "gone": the
+            call has stopped waiting.
+        permit: the permit if the state is "granted", else None.
+        answer: the answer if the state is "answered", else None.
+        after: the engine asks again after this number of seconds. With None, it waits until ``wake`` is called.
 
     Example:
         >>> class Waiting(PendingPermit):
@@ -112,12 +112,12 @@ class PendingPermit(ABC):
         self.answer: Answer | None = None
         self.after: float | None = None
 
-    def ask(self, clock: Clock) -> None:  # noqa: B027 - most have nothing to look at: they are woken
-        """Look whether the wait is over. Does nothing when it is."""
+    def ask(self, clock: Clock) -> None:  # noqa: B027 - most have nothing to check, as they are woken
+        """Check whether the wait is over, and set ``state``. Does nothing once it is over."""
 
     @abstractmethod
     def quit(self) -> None:
-        """Leave the line. A permit that was granted meanwhile, and is not used, goes to the next one."""
+        """Stop waiting. If a permit was granted meanwhile, it is not used and goes to the next call."""
 
     def tell(self) -> None:
         """Wake the call that waits. Never call it under a lock."""
@@ -129,7 +129,7 @@ class PendingPermit(ABC):
         def _no_hold(self, *_: object) -> NoReturn:
             raise AttributeError("`hold` of a PendingPermit is now `permit`")
 
-        hold = property(_no_hold, _no_hold)  # a value that is set under the old name would never be read
+        hold = property(_no_hold, _no_hold)  # a value set under the old name would never be read
 
 
 if not TYPE_CHECKING:

@@ -12,17 +12,17 @@ from rio_chain.policies._keys import Key
 from rio_chain.policies._number_format import exact_ms
 
 Data = dict[str, Any]
-MOST = 2**63  # whole numbers beyond which tools lose count
+MOST = 2**63  # larger whole numbers are not exact in some tools
 
 
 def number(value: float | None) -> float | None:
-    """A number that JSON has: None for infinity, and for a whole number that no tool can hold."""
+    """A number that JSON can hold. None for infinity, and for a whole number that is too large for some tools."""
     whole = isinstance(value, int) and abs(value) < MOST
     return value if whole or (isinstance(value, float) and math.isfinite(value)) else None
 
 
 def ms(seconds: float | None) -> float | None:
-    """Seconds as the milliseconds that were written; None for infinity."""
+    """Seconds as the milliseconds that the user wrote; None for infinity."""
     if seconds is None or not math.isfinite(seconds):
         return None
     text = exact_ms(seconds)
@@ -52,12 +52,12 @@ def qualified(thing: object) -> str:
 
 
 def errors(on: object) -> list[str] | str | None:
-    """An ``on=``: the names of classes, or that of a predicate."""
+    """An ``on=`` as data: the names of its classes, or the name of its predicate."""
     if isinstance(on, (type, tuple)):
         return [qualified(cls) for cls in (cast("tuple[object, ...]", on) if not isinstance(on, type) else (on,))]
     return function(on)
 
 
 def key(given: Key | None) -> str | None:
-    """What calls are filed under: the name of a function, or None for the input itself."""
+    """A key as data: the name of its function, or None for the input itself."""
     return None if given is None else function(given.fn)

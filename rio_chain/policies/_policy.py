@@ -1,4 +1,4 @@
-"""Policy: what every policy decides and says of itself. The other modules ask it, whichever policy it is."""
+"""Policy: the interface of every policy: its decisions and its description. No other module asks for its type."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.policies._permit import Answer, Call, InjectedFault, PendingPermit, Permit
 
 Entered = Permit | PendingPermit | Answer | InjectedFault | Exception
-"""What a policy answers to a call that asks to be let in."""
+"""What a policy returns to a call that enters it."""
 
 
 @frozen(kw_only=True)
 class Facts:
-    """What the chain, the engine and lint have to know of a policy. The defaults fit one that lets calls in or not.
+    """What the chain, the engine and lint need to know about a policy.
+
+    The defaults fit one that only admits or refuses.
 
     Attributes:
-        limit: the most seconds that it gives to what it wraps.
-        calls: how often it calls what it wraps, at most.
-        repeats: it calls what it wraps again when that has failed.
-        repeats_after: the classes of errors after which it does so; none: all, or those that a predicate names.
-        refuses_values: it may make a failure of a value.
+        limit: the most seconds that it allows for what it wraps.
+        calls: the most calls that it makes of what it wraps.
+        repeats: it calls what it wraps again after a failure.
+        repeats_after: the classes of errors after which it does so; empty: all, or those that a predicate selects.
+        refuses_values: it may turn a value into a failure.
         shares: one answer may go to several callers.
         keeps_values: a later call may get the value of an earlier one.
-        counts_failures: it stops calling a backend that fails.
-        places: how many calls it lets in at once; None: any number, or unknown.
-        waits: a call may wait to be let in for as long as the limits around allow.
-        bounds_extras: it bounds the retries and hedges inside.
+        counts_failures: it stops calls to a backend that fails.
+        places: how many calls it lets through at once. None if there is no limit, or if it is unknown.
+        waits: whether a call may wait for a permit until a timeout around it expires.
+        bounds_extras: it limits the retries and hedges inside.
         injects_faults: it makes calls fail, or late, on purpose.
     """
 
@@ -52,12 +54,12 @@ NO_FACTS = Facts()
 
 @frozen
 class PolicyBounds:
-    """What a policy makes of the time that it wraps, in seconds.
+    """The bounds of a policy, in seconds, given those of what it wraps.
 
     Attributes:
-        time: the most that it takes, with all that it wraps.
-        slowest: how many of its calls begin within the limit around it when each takes as long as it may; None: all.
-        fastest: how many begin when each fails at once; None: all.
+        time: the most time that it takes, with all that it wraps.
+        slowest: how many of its calls begin within the timeout around it if each takes as long as it may. None if all.
+        fastest: how many of its calls begin if each fails at once. None if all.
     """
 
     time: float
@@ -66,7 +68,7 @@ class PolicyBounds:
 
 
 def repeated(seconds: float, times: int) -> float:
-    """So often so long; more than a float can hold is infinity."""
+    """``seconds * times``; infinity if that is more than a float can hold."""
     try:
         return seconds * times if seconds else 0.0
     except OverflowError:
@@ -75,67 +77,69 @@ def repeated(seconds: float, times: int) -> float:
 
 @frozen
 class Label:
-    """A policy in two or three words, and the tone of their colour in a picture."""
+    """A policy in two or three words, and the kind of colour that it has in a picture."""
 
     text: str
     tone: Literal["time", "again", "guard", "share", "chaos"] = "guard"
 
 
 class Policy:
-    """What may be around a part of a chain.
+    """The base class of what wraps a part of a chain.
 
-    A subclass overrides what it knows better. ``docs/how-to/contribute/add-a-policy.md`` shows one in full.
+    A subclass overrides what differs. ``docs/how-to/contribute/add-a-policy.md`` shows one in full.
     """
 
     __slots__ = ()
 
     builder_call: str
-    """The method of a chain that puts it around something."""
+    """The method of a chain that adds it."""
     variable: ClassVar[str] = ""
-    """The name that an object of this class goes by in source. Default: that of the builder call."""
+    """The variable name of an object of this class in source. Default: that of the builder call."""
     needs_task: ClassVar[bool] = True
-    """Whether it can't be around bridges alone: they have no Response that could say what it did."""
+    """Whether it must wrap a task. Bridges have no Response in which its effect could be reported."""
     asked: ClassVar[bool] = True
-    """Whether calls have to be let in by ``enter``."""
+    """Whether each call must ``enter`` it."""
     users_code: ClassVar[bool] = False
-    """Whether ``enter`` calls the user's code: it is then called as users' functions are."""
+    """Whether ``enter`` calls the user's code. Then it is called where users' functions are called."""
     held: ClassVar[Literal["run", "race", "calls"]] = "run"
-    """How long a permit is held: until what it wraps has ended; until a race around it is decided, too; until all
-    blocking calls inside have returned, too.
+    """How long a permit is held. "run": until what the policy wraps has ended. "race": also until a race around it is
+    decided. "calls": also until all blocking calls inside have returned.
     """
     key: Any = None
-    """A function of the input that gives the ``key`` of the Call."""
+    """A function of the input that returns the ``key`` of the Call."""
+    gathers: int = 0
+    """The most calls that it joins into one, which gets a list of their inputs. 0: it joins none."""
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
-    def enter(self, call: Call, /) -> Entered:  # noqa: ARG002 - most look at it
-        """Let a call in, answer it, make it wait, or refuse it. By default every call is let in."""
+    def enter(self, call: Call, /) -> Entered:  # noqa: ARG002 - most policies use it
+        """Let a call through, answer it, make it wait, or refuse it. By default every call is let through."""
         return Permit()
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def source(self) -> str:
-        """The call that puts it around what is to its left. Shared state goes by a name: a new object counts anew."""
+        """The call that adds it, as source. Shared state is shown by a name, because a new object would be another."""
         return f".{self.builder_call}({self.variable or self.builder_call})"
 
     def label(self) -> Label:
-        """What is on its badge."""
+        """The label of its badge in a picture."""
         return Label(self.builder_call.replace("_", " "))
 
     def words(self) -> str:
-        """All of it in words, for ``explain()``."""
+        """The whole policy in words, for ``explain()``."""
         return escape_nonprintable(str(self))
 
     def awaited(self) -> str:
-        """What a call waits for that it has not let in, for the error of a deadlock."""
+        """What a waiting call waits for, for the error of a deadlock."""
         return f"its turn at {self!r}"
 
     def to_dict(self) -> dict[str, Any]:
-        """What it was made with, as plain data, without its state."""
+        """Its settings as plain data, without its state."""
         return {"kind": self.builder_call}
 
     def bounds(self, inner: float, _limit: float = math.inf, /) -> PolicyBounds:
-        """What it makes of the time that it wraps.
+        """The bounds of this policy around something.
 
         Args:
             inner: the most seconds that what it wraps takes.
@@ -144,9 +148,9 @@ class Policy:
         return PolicyBounds(inner)
 
     def facts(self) -> Facts:
-        """What the others have to know of it."""
+        """The facts that other modules need."""
         return NO_FACTS
 
     def fresh(self) -> Self:
-        """The same without what it has seen, for simulations. What keeps no state is itself."""
+        """A copy without state, for simulations. A policy without state returns itself."""
         return self

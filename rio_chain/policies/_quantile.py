@@ -1,4 +1,4 @@
-"""Quantile: how long answers take, learned from those that came."""
+"""Quantile: learns how long answers take."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from rio_chain.policies._shared_state import Shared
 class Quantile(Shared):
     """A moving quantile of latencies, for ``.replica(2, after=Quantile(0.95))``.
 
-    Exact over the last ``window`` answers, so old ones age away with the traffic. Only accepted answers feed it, as
-    losers and failures say nothing of how long an answer takes. That of a hedge counts from the first call, which
-    takes at least as long; else every hedge would teach to hedge sooner, and the p95 become the p90. Before
-    ``warmup`` of them have come it has no value, and no hedge is started for being late.
+    It is exact over the last ``window`` answers. Only accepted answers are counted, because failed and cancelled calls
+    do not show how long an answer takes. The latency of a hedge is counted from the start of the first call, which
+    takes at least that long. Otherwise each hedge would make the next one earlier, and the p95 would become the p90.
+    Before there are ``warmup`` answers, it has no value, and no hedge is started because a call is late.
 
     Args:
         q: more than 0 and less than 1. Default 0.95.
-        warmup: answers needed before it has a value. Default 20.
-        window: answers it remembers. Default 1000.
+        warmup: how many answers are needed before it has a value. Default 20.
+        window: how many answers are kept. Default 1000.
 
     Raises:
-        ChainDefinitionError: an argument out of its range; a ``warmup`` that the ``window`` has no room for.
+        ChainDefinitionError: an argument is out of its range, or ``warmup`` is more than ``window``.
 
     Example:
         >>> late = Quantile(0.5, warmup=3)
@@ -49,7 +49,7 @@ class Quantile(Shared):
         self._window = count(window, "window", least=1)
         if self._warmup > self._window:
             raise ChainDefinitionError(
-                f"`warmup` must be at most `window`, which is {window}: it would have no value ever; got {warmup}"
+                f"`warmup` must be at most `window`, which is {window}, else there is never a value; got {warmup}"
             )
         self._lock = threading.RLock()
         self._arrived: deque[float] = deque()
@@ -57,7 +57,7 @@ class Quantile(Shared):
         after_fork(self._renew)
 
     def add(self, seconds: float) -> None:
-        """An answer took so long. What can't be a latency is not counted."""
+        """Add the latency of an answer. A number that can't be a latency is ignored."""
         if not 0 <= seconds < math.inf:
             return
         with self._lock:
@@ -67,17 +67,17 @@ class Quantile(Shared):
             insort(self._sorted, seconds)
 
     def value(self) -> float | None:
-        """The quantile in seconds, between the two nearest answers in proportion; None: too few have come."""
+        """The quantile in seconds, interpolated between two answers. None if there are too few answers."""
         with self._lock:
             return None if len(self._sorted) < self._warmup else quantile(self._sorted, self._q, interpolate=True)
 
     def _renew(self) -> None:
-        """In a forked child: the answers are kept; one may have been added in part."""
+        """In a forked child: keep the answers, and repair one that was added in part."""
         self._lock = renewed(self._lock)
         self._sorted = sorted(self._arrived)
 
     def to_dict(self) -> Data:
-        """What it was made with, as plain data."""
+        """Its settings as plain data."""
         return {
             "kind": "quantile",
             "q": self._q,

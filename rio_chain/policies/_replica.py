@@ -17,16 +17,17 @@ def _count(value: int) -> int:
 
 @frozen
 class Replica:
-    """Up to ``count`` calls of what it wraps, the first included; ``pick`` chooses among their answers.
+    """Up to ``count`` calls of what it wraps, with the first; ``pick`` chooses among their answers.
 
     Attributes:
-        count: how many there are.
-        after: the next one starts when the one started last is so many seconds old, or when one has failed; 0: all
-            start at once; None: only when one has failed; a ``Quantile`` is asked each time.
+        count: how many calls.
+        after: the next call starts when this many seconds have passed since the latest start, or when one has failed;
+            With 0, all start at once. With None, the next call starts only when one has failed. A ``Quantile`` is read
+            each time.
         pick: the chooser.
 
     Raises:
-        ChainDefinitionError: the chooser needs more answers than there are replicas.
+        ChainDefinitionError: the chooser needs more answers than there are calls.
     """
 
     count: int = field(converter=_count)
@@ -36,21 +37,21 @@ class Replica:
     def __attrs_post_init__(self) -> None:
         if self.pick.least > self.count:
             raise ChainDefinitionError(
-                f"`pick` must be content with {self.count} answers, as there are no more replicas; got {self.pick!r}"
+                f"`pick` must not need more than {self.count} answers, as there are no more replicas; got {self.pick!r}"
             )
 
     def delay(self) -> float | None:
-        """Seconds after the latest start when the next replica is due; None: it is not started for being late."""
+        """Seconds from the latest start until the next call is due. None if no call starts because another is late."""
         return self.after.value() if isinstance(self.after, Quantile) else self.after
 
     def starts(self, *, started: int, running: int, missing: int, failed: bool = False) -> int:
-        """How many replicas to start now, without waiting for the delay.
+        """How many calls to start now, without waiting for the delay.
 
         Args:
             started: how many were started before; 0 at the beginning.
             running: how many of them have no answer yet.
             missing: the chooser's ``least`` at the beginning, then its latest ``Decision.missing``.
-            failed: one has failed just now, or its answer was not accepted.
+            failed: a call has just failed, or its answer was not accepted.
         """
         wanted = self.count if self.after == 0 else max(int(failed), missing - running)
         return max(0, min(wanted, self.count - started))

@@ -1,4 +1,4 @@
-"""Retry: how often again, for which errors, and after how long."""
+"""Retry: how many times to call again, for which errors, and after how long."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from rio_chain.policies._retry_after import parse_retry_after, retry_after_of
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
 On = Match | Mapping[type[BaseException], Any]
-"""Which errors are worth another attempt: a class, several, a predicate, or classes each with its own backoff."""
+"""The errors that are retried: a class, several, a predicate, or classes each with its own backoff."""
 
 _ASK_THE_ERROR = object()
-_STEPS = 1_000  # retries that are looked at one by one; of more of them, the last wait stands for the rest
+_STEPS = 1_000  # bounds compute this many retries one by one; for the rest they use the last wait
 
 
 @frozen(repr=False)
 class ByClass:
-    """Classes of errors, each with its own backoff. Of several that fit, the one nearest to the error counts."""
+    """Classes of errors, each with its own backoff. If several match, the nearest class of the error counts."""
 
     cases: tuple[tuple[type[BaseException], Waiting], ...]
 
     def find(self, error: object) -> tuple[Waiting] | None:
-        """The backoff for this error, in a tuple of one; None: it is not one of these."""
+        """The backoff for this error, in a tuple of one. None if no class matches."""
         cases = dict(self.cases)
         for cls in type(error).__mro__:
             if cls in cases:
@@ -58,16 +58,16 @@ def _on(value: On | ByClass) -> Match | ByClass:
 
 @frozen
 class Retry(Policy):
-    """Up to ``retries`` calls after the first, for errors that ``on`` names; ``accept`` may refuse a value.
+    """Up to ``retries`` calls after the first, for errors that ``on`` selects; ``accept`` may refuse a value.
 
     Attributes:
-        retries: calls after the first.
-        on: which errors; where it gives each class a backoff of its own, ``backoff`` is not used.
-        backoff: how long to wait; None is no wait.
-        accept: a function of the value; False makes a failure of it.
-        retry_after: a function of the error that says how long the server wants us to wait: seconds, a
-            ``timedelta``, a ``datetime`` or a header's text; None leaves it to the backoff. Without it
-            ``error.retry_after`` is looked at. What can't be read leaves it to the backoff, too.
+        retries: the number of calls after the first.
+        on: the errors. If it gives each class a backoff of its own, ``backoff`` is not used.
+        backoff: how long to wait. With None, it does not wait.
+        accept: a function of the value; False turns the value into a failure.
+        retry_after: a function of the error that returns how long the server asks to wait: seconds, a
+            ``timedelta``, a ``datetime`` or the text of a header; None: use the backoff. Without the function
+            ``error.retry_after`` is read. If it can't be read, the backoff is used.
     """
 
     builder_call = "retry"
@@ -81,11 +81,11 @@ class Retry(Policy):
     retry_after: Callable[[Any], Any] | None = field(default=None, hash=False)
 
     def left(self, done: int) -> bool:
-        """Whether another retry is allowed after ``done`` of them."""
+        """Whether another retry is allowed after ``done`` retries."""
         return done < self.retries
 
     def matches(self, error: object) -> bool | None:
-        """Whether this error is worth another attempt; None: ask the predicate ``on``."""
+        """Whether this error is retried. None if ``on`` is a predicate, which the caller must call."""
         if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
             return False
         return self.on.find(error) is not None if isinstance(self.on, ByClass) else matches(self.on, error)
@@ -102,41 +102,41 @@ class Retry(Policy):
         previous: float | None = None,
         *,
         draw: Callable[[], float] = random.random,
-        told: object = _ASK_THE_ERROR,
+        retry_after: object = _ASK_THE_ERROR,
         elapsed: float = 0.0,
         idle: float = 0.0,
     ) -> float:
-        """Seconds before retry number ``retry`` (0 is the first): the backoff's wait, or what the server asks for.
+        """Seconds before retry number ``retry`` (0 is the first): the wait of the backoff, or what the server asks for.
 
-        The longer of the two, as a server that says "at once" to everybody would be called in a tight loop. What it
-        asks for gets no jitter, and is cut at the most that the backoff allows.
+        It is the longer of the two, because a server that asks for no wait would else be called in a tight loop. The
+        server's wait gets no jitter, and is cut at the most that the backoff allows.
 
         Args:
             retry: how many retries were made before.
-            error: what the last attempt failed with.
-            previous: the delay before the retry before; None: there was none.
-            draw: gives numbers in [0, 1), for the jitter.
-            told: what ``retry_after`` said, if there is such a function.
+            error: the error of the last attempt.
+            previous: the previous delay. None if there was none.
+            draw: returns random numbers in [0, 1), for the jitter.
+            retry_after: the result of the ``retry_after`` function, if there is one.
             elapsed: seconds since the first attempt began, for a tenacity wait.
-            idle: seconds of them spent in such delays, for a tenacity wait.
+            idle: seconds of them that were spent in delays, for a tenacity wait.
         """
         waits = self.waits(error)
         if isinstance(waits, Wait):
             own = waits.delay(retry, error, elapsed=elapsed, idle=idle)
         else:
             own = 0.0 if waits is None else waits.delay(retry, draw, previous)
-        asked = parse_retry_after(retry_after_of(error) if told is _ASK_THE_ERROR else told)
+        asked = parse_retry_after(retry_after_of(error) if retry_after is _ASK_THE_ERROR else retry_after)
         if asked is None:
             return own
         return max(own, min(asked, waits.most_asked) if isinstance(waits, Backoff) else asked)
 
     def also_on(self, error: type[BaseException]) -> Retry:
-        """The same for one more class of errors. Not where a predicate says which."""
+        """A copy for one more class of errors. Only if ``on`` is not a predicate."""
         if isinstance(self.on, ByClass):
             return evolve(self, on=ByClass((*self.on.cases, (error, self.on.cases[0][1]))))
         return evolve(self, on=(*self.facts().repeats_after, error))
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def source(self) -> str:
         """As ``Policy.source``. Defaults are left out."""
@@ -164,7 +164,7 @@ class Retry(Policy):
         return text + (f", or as {fn_source(self.retry_after)} says" if self.retry_after is not None else "")
 
     def to_dict(self) -> Data:
-        """As ``Policy.to_dict``. With errors that have a backoff each, ``backoff`` is a list in their order."""
+        """As ``Policy.to_dict``. If each class of errors has a backoff, ``backoff`` is a list in their order."""
         by_class = self.on.cases if isinstance(self.on, ByClass) else None
         return {
             "kind": "retry",
@@ -198,7 +198,7 @@ class Retry(Policy):
         return PolicyBounds(time, slowest, self._begun(limit, self.shortest_wait))
 
     def _begun(self, limit: float, step: Callable[[int], float]) -> int:
-        """How many attempts begin before the limit, when it takes ``step(i)`` from attempt ``i`` to the next."""
+        """How many attempts begin before the limit, if attempt ``i + 1`` begins ``step(i)`` seconds after ``i``."""
         elapsed = 0.0
         for i in range(min(self.retries, _STEPS)):
             elapsed += step(i)
@@ -207,8 +207,8 @@ class Retry(Policy):
         return self.retries + 1
 
     def longest_wait(self, retry: int) -> float:
-        """The most seconds before a retry; infinity for a wait made elsewhere, of which nothing is known."""
-        asks = self.retry_after is not None  # servers are known to ask for a wait
+        """The longest wait before a retry; infinity for a wait of another library, whose bound is unknown."""
+        asks = self.retry_after is not None  # then servers may ask for a wait
 
         def bound(waits: Backoff) -> float:
             return max(waits.bound(retry), waits.most_asked if asks else waits.max_retry_after or 0.0)
@@ -216,7 +216,7 @@ class Retry(Policy):
         return max(self._over_waits(bound, unknown=math.inf, at_once=math.inf if asks else 0.0))
 
     def shortest_wait(self, retry: int) -> float:
-        """The least seconds before a retry."""
+        """The shortest wait before a retry."""
         return min(self._over_waits(lambda waits: waits.least(retry), unknown=0))
 
     def _over_waits(

@@ -1,4 +1,4 @@
-"""What all objects that keep state for several chains have in common: they can be neither copied nor pickled."""
+"""The base class of objects that keep state for several chains. They can be neither copied nor pickled."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ next_number = count(1).__next__
 
 
 class Shared:
-    """State that lives in one object of one process, whoever uses it. Equal is only what is the same."""
+    """State in one object of one process, shared by all its users. Two of them are equal only if they are identical."""
 
     __slots__ = ("_made_with", "_serial")
     _serial: int
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
     _renamed: ClassVar[Mapping[str, str]] = {}
-    """Arguments that had another name: the old one, and that of today."""
+    """Renamed arguments: the old name and the new one."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """As ``object``; it remembers how it was made, for ``fresh``."""
+        """As ``object.__new__``, but it also keeps the arguments, for ``fresh``."""
         for old, new in cls._renamed.items():
             if old in kwargs and old not in inspect.signature(cls.__init__).parameters:  # a subclass may have its own
                 right = f"{cls.__name__}({new}={short_repr(kwargs[old])})"
@@ -35,15 +35,15 @@ class Shared:
         return self
 
     def fresh(self) -> Self:
-        """Another one, made as this one was, which has seen nothing yet: for a run beside the real ones."""
+        """A new object with the same arguments and no history, for a run that must not affect the real one."""
         args, kwargs = self._made_with
         return type(self)(*args, **kwargs)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse; a copy would count for itself, without a word."""
+        """Refuse, because a copy would silently have a state of its own."""
         kind = type(self).__name__
         raise ChainDefinitionError(
-            f"{self!r} can't be pickled or copied: its state is shared by all who use this one object; make a "
+            f"{self!r} can't be pickled or copied, because all chains that use this object share its state; make a "
             f"{kind}(...) where it is needed"
         )
 
@@ -57,5 +57,5 @@ class Shared:
 
 
 def made_after(number: int, given: object) -> bool:
-    """Whether it has a state and was made after this number was given out."""
+    """Whether it has a state, and was made after ``number`` was given out."""
     return isinstance(given, Shared) and given._serial > number  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no one else

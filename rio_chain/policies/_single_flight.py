@@ -1,4 +1,4 @@
-"""SingleFlight: one call for all that ask for the same at the same time."""
+"""SingleFlight: one call for all concurrent calls with the same key."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _FACTS = Facts(shares=True)
 
 
 class SingleFlight(Shared, Policy):
-    """One call for all that ask for the same at the same time, in all chains that share this object.
+    """Makes one call for all concurrent calls with the same key, in all chains that use this object.
 
-    The first call under a key is the leader, and is made. Calls under that key that come meanwhile are followers: they
-    wait, and get the leader's value or its error, the same object. Nothing is kept: a later call is made again. If the
-    leader is cancelled or runs out of time, the follower that came next becomes the leader. A follower that is
-    cancelled leaves the others as they are.
+    The first call with a key is the leader, and is made. Calls with that key that come while it runs are followers:
+    they wait, and get the leader's value or error, as the same object. Nothing is kept: a later call is made again. If
+    the leader is cancelled or runs out of time, the next follower becomes the leader. Cancelling a follower does not
+    affect the others.
 
     Args:
-        key: a function of the input that gives what is the same. Default: the input itself.
+        key: a function of the input that returns the key. Default: the input itself.
 
     Raises:
-        ChainDefinitionError: ``key`` is no plain function.
+        ChainDefinitionError: ``key`` is not a sync function.
 
     Example:
         >>> SingleFlight()
@@ -50,7 +50,7 @@ class SingleFlight(Shared, Policy):
         after_fork(self._renew)
 
     def enter(self, call: Call) -> Leader | Follower:
-        """Lead or follow. Only the key of the call counts."""
+        """Become the leader or a follower. Only the key of the call matters."""
         return self._lock.decide(self._enter, hashed(call.key))
 
     def _enter(self, key: Hashable) -> Leader | Follower:
@@ -63,7 +63,7 @@ class SingleFlight(Shared, Policy):
         return follower
 
     def ended(self, leader: Leader, answer: Answer) -> None:
-        """The leader has an answer; all who follow get it."""
+        """The leader has an answer. All followers get it."""
         for follower in self._lock.decide(self._ended, leader, answer):
             follower.tell()
 
@@ -78,7 +78,7 @@ class SingleFlight(Shared, Policy):
         return behind
 
     def dropped(self, leader: Leader) -> None:
-        """The leader has none; the next leads."""
+        """The leader has no answer. The next follower becomes the leader."""
         if self._lock.defer(lambda: self.dropped(leader)):
             return
         follower = self._lock.decide(self._dropped, leader)
@@ -112,11 +112,11 @@ class SingleFlight(Shared, Policy):
         return state == "granted"
 
     def _renew(self) -> None:
-        """In a forked child: nothing is in flight. Who was, is among those of before."""
+        """In a forked child: nothing is in flight. Calls of the parent keep the old dict."""
         keep_alive(self._flights)
         self._flights = {}
 
-    # --- what it says of itself ---------------------------------------------------------------------------------
+    # --- its description ----------------------------------------------------------------------------------------
 
     def label(self) -> Label:
         """As ``Policy.label``."""
@@ -131,7 +131,7 @@ class SingleFlight(Shared, Policy):
         return {"kind": "single_flight", "key": plain_key(self.key)}
 
     def bounds(self, inner: float, _limit: float = math.inf, /) -> PolicyBounds:
-        """As ``Policy.bounds``: another's call that was cancelled in its last moment, and one's own."""
+        """As ``Policy.bounds``: at most another call that is cancelled at its last moment, and then one's own."""
         return PolicyBounds(2 * inner)
 
     def facts(self) -> Facts:
@@ -150,9 +150,9 @@ class SingleFlight(Shared, Policy):
 
 
 class Flight:
-    """One call in flight, and those who wait for its answer, in the order they came.
+    """One call in flight, and its followers in the order in which they came.
 
-    ``flying`` are the flights among which it is: in a forked child others than those that begin there.
+    ``flying`` is the dict that holds it. In a forked child, flights that begin there are in another dict.
     """
 
     __slots__ = ("behind", "flying", "key")
@@ -163,14 +163,14 @@ class Flight:
         self.behind: OrderedDict[Follower, None] = OrderedDict()
 
     def end(self) -> OrderedDict[Follower, None]:
-        """No call with its key is in flight any more. Gives those who waited, who know this and are not known to it."""
+        """Remove it from the calls in flight. Returns its followers, which it no longer holds."""
         del self.flying[self.key]
         behind, self.behind = self.behind, OrderedDict()
         return behind
 
 
 class Leader(Permit):
-    """The one who calls."""
+    """The permit of the call that is made."""
 
     __slots__ = ("flight", "flights", "open")
 
@@ -193,7 +193,7 @@ class Leader(Permit):
 
 
 class Follower(PendingPermit):
-    """One who waits for the leader's answer."""
+    """A call that waits for the leader's answer."""
 
     __slots__ = ("flight", "flights")
 

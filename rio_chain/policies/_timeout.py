@@ -1,4 +1,4 @@
-"""Timeout: a limit on all that stands to its left."""
+"""Timeout: limits the time of the chain to its left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds
 
 @frozen
 class Timeout(Policy):
-    """At most ``seconds`` for what it wraps, counted from the moment that is entered."""
+    """Allows ``seconds`` for what it wraps, counted from when that begins."""
 
     builder_call = "timeout"
     needs_task = False

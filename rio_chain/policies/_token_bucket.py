@@ -1,16 +1,16 @@
-"""Bucket: a rate as an instant, the one when the bucket will be full again (the generic cell rate algorithm)."""
+"""Bucket: a token bucket, stored as the instant when it will be full again (the generic cell rate algorithm)."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
 EARLY = 1e-9
-"""Seconds that a timer may fire early without having to be set again."""
+"""A timer that fires this many seconds early need not be set again."""
 
 
 @frozen
 class Rate:
-    """One token in every ``interval`` seconds, up to ``burst`` of them kept."""
+    """One token in every ``interval`` seconds; at most ``burst`` tokens are kept."""
 
     interval: float
     burst: int
@@ -32,17 +32,17 @@ class Bucket:
         self.full_at = float("-inf")
 
     def wait(self, now: float, ahead: int = 0) -> float:
-        """Seconds until there is a token, when ``ahead`` others are served before."""
+        """Seconds until there is a token, if ``ahead`` other calls are served before."""
         short = ahead + 1 - self.rate.burst
         return max(0.0, max(self.full_at, now) + short * self.rate.interval - now)
 
     def take(self, now: float) -> bool:
-        """Take a token if there is one."""
+        """Take a token, if there is one."""
         if self.wait(now) > EARLY:
             return False
         self.full_at = max(self.full_at, now) + self.rate.interval
         return True
 
     def full(self, now: float) -> bool:
-        """Whether it has recovered from all that was taken."""
+        """Whether all tokens are back."""
         return self.full_at <= now

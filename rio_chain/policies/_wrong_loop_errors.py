@@ -1,6 +1,6 @@
-"""Errors of objects that belong to another event loop, such as an HTTP client that was made in an earlier run.
+"""Finds errors of objects that belong to another event loop, such as an HTTP client that was made in an earlier run.
 
-Another attempt fails in the same way, so they are never retried or hedged, and are no answer of a backend to a breaker.
+Another attempt would fail in the same way. So they are never retried or hedged, and a breaker does not count them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, cast
 from rio_chain.errors import RioError
 
 ADVICE = (
-    "rio_chain: an object in here, such as an HTTP client, belongs to an event loop other than the one that runs. "
-    "Another call would fail in the same way, so there is none. Make the object on the loop that uses it: in the "
-    "function, or when that loop starts; or run the chain on the loop where the object was made, with "
+    "rio_chain: an object that this call used, such as an HTTP client, belongs to another event loop than the running "
+    "one. Another call would fail in the same way, so rio_chain makes none. Make the object on the loop that uses it: "
+    "in the function, or when that loop starts. Or run the chain on the loop where the object was made, with "
     "`await page(42)` or `await balancer.arun(page(42))`"
 )
 
@@ -34,14 +34,13 @@ _TEXTS = (
 )
 _KINDS = (RuntimeError, ValueError, TypeError)
 _DEPTH = 10
-"""Causes that are looked at; a user may have made a cycle of them."""
+"""How many causes are followed; they may form a cycle."""
 
 
 def of_another_loop(error: object) -> bool:
-    """Whether the error, an explicit cause of it, or one in its group, says that something belongs to another loop.
+    """Whether the error, an explicit cause of it, or an error in its group is about another event loop.
 
-    Not what it was raised in the handler of: a function that asks for the loop first, and does without where there is
-    none, fails for other reasons.
+    The implicit context is not followed. A function may try to get the loop, and fail later for another reason.
     """
     return isinstance(error, Exception) and _says_so(error, _DEPTH)
 
@@ -60,13 +59,13 @@ def _says_so(error: BaseException, depth: int) -> bool:
 def _text_says_so(error: BaseException) -> bool:
     try:
         text = str(error).lower()
-    except Exception:  # noqa: BLE001 - the user's class
+    except Exception:  # noqa: BLE001 - the error class is the user's
         return False
     return any(part in text for part in _TEXTS)
 
 
 def advise(error: object) -> None:
-    """Add to such an error what to do, as a note, once: the object may be shared."""
+    """Add the advice to such an error as a note, once: several runs may share the error object."""
     if of_another_loop(error) and not is_advised(error):
         with suppress(Exception):
             cast("Exception", error).add_note(ADVICE)

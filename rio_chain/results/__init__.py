@@ -1,1 +1,1 @@
-"""What a run gives: its Outcome, a Response for each task, Events; and the record they are made of."""
+"""The results of a run: its Outcome, a Response for each task, and Events; also the record that they are made of."""

@@ -1,4 +1,4 @@
-"""The note on an error that ``unwrap()`` raises after several attempts: how many, and what the others failed with."""
+"""The note on an error that ``unwrap()`` raises after several attempts: their number, and the errors of the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rio_chain.results._response import Response
 
 SHOWN = 3
-"""Attempts whose errors are in the note."""
+"""The note has the errors of at most this many attempts."""
 NESTED = 10
-"""Requests within Requests that are looked through."""
+"""How deep Requests within Requests are searched."""
 _LONGEST = 80
-"""Characters of each of them."""
+"""The most characters of each error in the note."""
 _OURS = re.compile(r"\d+ attempts: ")
 _WORDS = {
     "exhausted": "no retry is left",
@@ -34,7 +34,7 @@ _lock = threading.RLock()
 
 
 def _renew() -> None:
-    global _lock  # noqa: PLW0603 - another thread may have held it at the fork
+    global _lock  # noqa: PLW0603 - another thread may hold it when the process forks
     _lock = threading.RLock()
 
 
@@ -42,7 +42,7 @@ after_fork(_renew)
 
 
 def note_attempts(error: BaseException, responses: Iterable[Response]) -> None:
-    """Add the note, once: the error may be an object that many runs share. No other attribute of it is changed."""
+    """Add the note, once, because many runs may share the error object. Nothing else of the error is changed."""
     found = next((one for one in _ended(responses) if one.attempts > 1 and one.error is error), None)
     if found is None:
         return
@@ -54,7 +54,7 @@ def note_attempts(error: BaseException, responses: Iterable[Response]) -> None:
 
 
 def _ended(responses: Iterable[Response], deep: int = NESTED) -> Iterable[Response]:
-    """The Responses, and those in them, of items or of a Request that was returned: each counts its own attempts."""
+    """The Responses, and those inside them, of items or of a returned Request. Each counts its own attempts."""
     for one in responses:
         items = one.items
         if items:
@@ -66,7 +66,7 @@ def _ended(responses: Iterable[Response], deep: int = NESTED) -> Iterable[Respon
 
 
 def _listed(errors: Sequence[Any]) -> str:
-    """The first errors and the last."""
+    """The first errors and the last one, as text."""
     shown = [_short(error) for error in (errors if len(errors) <= SHOWN else (*errors[: SHOWN - 1], errors[-1]))]
     if len(errors) > SHOWN:
         shown.insert(SHOWN - 1, "...")

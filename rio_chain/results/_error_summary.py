@@ -1,4 +1,4 @@
-"""The errors that a Response keeps: the first and the last as they are, and those between as their class and text."""
+"""The errors that a Response keeps: the first and the last unchanged, of the others only class and text."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from attrs import frozen
 from rio_chain.errors import Skipped, describe_error
 
 KEPT = 10
-"""So many of the first errors are kept as they are, and as many of the last."""
+"""This many of the first errors are kept unchanged, and as many of the last."""
 _LONGEST = 200
-"""Characters of the text of one of the others."""
+"""The most characters of the text of a summary."""
 Class = type[Any]
 
 
 @frozen(repr=False)
 class ErrorSummary:
-    """What a Response keeps of an error when there are many: its class, and its text, which is cut when it is long.
+    """What a Response keeps of an error if there are many: its class, and its text, which is cut if it is long.
 
-    The error itself may hold the answer of a server, or whatever else was at hand where it was raised.
+    The error itself is not kept, as it may hold the answer of a server or other large objects.
 
     Attributes:
         type: the class of the error.
@@ -45,7 +45,7 @@ class ErrorSummary:
 
 
 def summary_of(error: object) -> Any:
-    """What is kept of an error; that of a Skipped keeps what it is."""
+    """The summary of an error. A Skipped stays a Skipped, with the summary of its cause."""
     if isinstance(error, ErrorSummary) or error is None:
         return error
     if isinstance(error, Skipped):
@@ -54,12 +54,12 @@ def summary_of(error: object) -> Any:
 
 
 def class_of(error: object) -> type[Any]:
-    """The class of an error, or of what a summary is of."""
+    """The class of an error, or of the error that a summary describes."""
     return error.type if isinstance(error, ErrorSummary) else type(error)
 
 
 def add_error(errors: list[Any], error: Any) -> tuple[Any, Any] | None:
-    """Add an error to those that are kept. Gives the one that is replaced by its summary, if any, and that summary."""
+    """Add an error to a list of errors. If it makes another one a summary, gives that error and its summary."""
     errors.append(error)
     place = len(errors) - KEPT - 1
     if place < KEPT:
@@ -69,6 +69,6 @@ def add_error(errors: list[Any], error: Any) -> tuple[Any, Any] | None:
         return None
     new, before = summary_of(old), errors[place - 1]
     if isinstance(before, ErrorSummary) and new == before:
-        new = before  # one object for a row of the same
+        new = before  # equal summaries in sequence share one object
     errors[place] = new
     return old, new

@@ -36,6 +36,8 @@ Kind = Literal[
     "cache_hit",
     "cache_miss",
     "flight_joined",
+    "batch_joined",
+    "batch_sent",
     "budget_denied",
     "call_abandoned",
     "call_returned",
@@ -50,7 +52,7 @@ class ErrorName(str):
 
 
 def error_name(error: object) -> str:
-    """The name of the class of what an event has as its error. That of a text is ``str``, as it may be a secret."""
+    """The name of the class of an event's error. For a text it is ``str``, as the text may be a secret."""
     return error if isinstance(error, ErrorName) else type(error).__name__
 
 
@@ -58,64 +60,72 @@ def error_name(error: object) -> str:
 class Event:
     """One thing that has happened in a run. Times are milliseconds.
 
-    | kind | told |
+    | kind | when |
     | --- | --- |
     | `started` | a call of the task begins; each retry and each replica is a call of its own |
     | `attempt_failed` | an attempt has failed: one for each of `Response.errors` |
     | `hedge_started` | a call of `.replica` beside the first begins |
-    | `finished` | the task's turn is over; a wider retry gives it another one, which starts and finishes again |
+    | `finished` | the task has ended; if a retry around several tasks repeats it, it starts and finishes again |
     | `value` | with ``values=True``: a branch of a fan-out, or an item of an ``each``, has its value |
-    | `ended` | the run is over; the last event |
+    | `ended` | the run has ended; the last event |
 
-    Observers (``rio_chain.add_observer``) get these as well, but `request_ended` in place of `ended`, and
+    Observers (``rio_chain.add_observer``) get these events too, but `request_ended` in place of `ended`. They also get:
 
-    | kind | reported |
+    | kind | when |
     | --- | --- |
     | `request_queued` | a request waits for a slot of its balancer |
     | `request_rejected` | a balancer has refused a request; `reason` is `full`, `closed` or `saturated` |
-    | `request_started` | the run begins, in the context in which it goes on |
-    | `request_ended` | it is over, or will never begin; `status`, `error`, `elapsed` |
-    | `attempt_started` | a function is about to be called, in the context in which it runs |
-    | `attempt_ended` | it has returned, in the same context; `status`, `error`, `elapsed` |
-    | `hedge_won`, `hedge_wasted` | the race of a `.replica` is over: how that ended for a call beside the first |
+    | `request_started` | the run begins; reported in the context of the run |
+    | `request_ended` | the run has ended, or will never begin; `status`, `error`, `elapsed` |
+    | `attempt_started` | a function is about to be called; reported in the context in which it runs |
+    | `attempt_ended` | the function has returned; reported in the same context; `status`, `error`, `elapsed` |
+    | `hedge_won`, `hedge_wasted` | a `.replica` has its answer: whether it came from this call beside the first |
     | `hedge_denied` | a budget did not allow a call beside the first |
     | `retry_gave_up` | no further attempt is made; `reason` is `exhausted`, `no_time`, `not_retried` or `budget` |
-    | `breaker_changed` | `reason` is its new state, `open`, `half_open` or `closed` |
-    | `limit_waited` | a call waited for a `.limit`, and was let in after `elapsed` |
+    | `breaker_changed` | `reason` is the new state of the breaker: `open`, `half_open` or `closed` |
+    | `limit_waited` | a call got its place after it waited for a `.limit`; `elapsed` is the wait |
     | `limit_refused` | a `.limit` refused a call |
-    | `cache_hit`, `cache_miss` | a `.cache` had an answer, or none |
+    | `cache_hit`, `cache_miss` | a `.cache` had an answer, or had none |
     | `flight_joined` | a call waits for the same call of another run |
+    | `batch_joined` | a call waits for the call that a `.batch` makes for it and others |
+    | `batch_sent` | that call is made, for `size` keys, as a call of the run that waited first |
     | `budget_denied` | a `.budget` did not allow a retry or a hedge |
-    | `call_abandoned` | a sync function runs on, and nobody waits for it any more |
+    | `call_abandoned` | a sync function still runs, and nothing waits for it any more |
     | `call_returned` | that function has returned, after `elapsed` |
 
-    A success finishes at once. A failure finishes when nothing around the task alone can retry it any more; a task
-    that never ran finishes right before the end, as `skipped`.
+    A task that succeeds finishes at once. A task that fails finishes when no retry around that task alone can repeat it
+    any more. A task that never ran finishes right before the end, as `skipped`.
 
     Attributes:
-        kind: which of these.
-        task: the task's name in the plan; None of a ``value``, and when the run has ended.
+        kind: one of the kinds above.
+        task: the task's name in the plan. None for a ``value``, and when the run has ended.
         at: milliseconds since the run began.
-        attempt: which call of the task, 1 for the first, as ``current_attempt()`` tells it there; 0 before any call.
-            Of ``finished``: how many calls were made.
-        replica: which of the calls made at once, 0 for the first. Of ``finished``: the one that has won.
-        item: the index of the item of an ``each`` or ``expand`` that it belongs to; None outside of these.
-        within: of a task of a Request that a function returned: the names of the tasks that returned it, the outermost
-            first, one in an ``each`` as ``name[item]``; else empty. ``task`` is then its name in that Request.
-        status: of ``finished``, as ``Response.status``; of ``request_ended`` and ``attempt_ended``. An attempt is
-            ``abandoned`` where its function returned when nobody waited for it any more.
-        error: of ``attempt_failed``, and of ``finished``, ``request_ended`` and ``attempt_ended`` without success.
-            Observers get the name of its class, unless they were added with ``errors=True``.
-        outcome: of ``ended``.
-        branch: of ``value``: the key of the branch, or its number as a text; of one within another ``outer/inner``.
-            Of an item that is in no fan-out it is empty.
-        value: of ``value``; and of ``finished`` with success, when the stream was asked for values.
-        run: a number that all events of one run have in common, also those of Requests that its functions return. A
-            Request that a body runs itself has a number of its own. 0: it belongs to no run.
-        chain: the name the chain was given, or its title with ``...`` in place of each constant.
-        elapsed: milliseconds that it took, of what has ended; None otherwise.
-        reason: see the kinds.
-        policy: which policy it is about: the name it was given, else that of its call, as ``limit``.
+        attempt: the number of the call of the task, from 1, as ``current_attempt()`` returns it in that call; 0 before
+            any call. For ``finished``, the number of calls that were made.
+        replica: the number of the replica, from 0. For ``finished``, the replica that has won.
+        item: the index of the item of an ``each`` or ``expand``. None outside of these.
+        within: for a task of a Request that a function returned, the names of the tasks that returned it, the outermost
+            first; a task in an ``each`` is ``name[item]``. Else empty. ``task`` is then the name in that Request.
+        status: for ``finished``, as ``Response.status``. Also for ``request_ended`` and ``attempt_ended``. An attempt
+            is ``abandoned`` if its function returned when nothing waited for it any more.
+        error: for ``attempt_failed``, the error. Also for ``finished``, ``request_ended`` and ``attempt_ended`` without
+            success. This includes a ``SystemExit`` of a function. Observers get the name of the class of the error,
+            unless they were added with ``errors=True``.
+        outcome: for ``ended``, the Outcome of the run.
+        branch: for ``value``, the key of the branch, or its number as a text. A branch within another one is
+            ``outer/inner``. Empty for an item that is in no fan-out.
+        value: for ``value``, the value. Also for ``finished`` with success, if the stream was asked for values.
+        run: a number that all events of one run share, also those of Requests that its functions return. A Request
+            that a function runs itself has a number of its own. 0 if the event belongs to no run.
+        chain: the name of the chain of the run, or its title with ``...`` in place of each constant. In a Request that
+            a function returned, it is still the chain of the run.
+        elapsed: the milliseconds that the run, call or wait took, if it has ended. Else None.
+        reason: see the kinds above.
+        policy: the name of the policy, or the method that added it, such as ``limit``, if it has no name.
+        beside: for the ``attempt_started`` of a hedge, or of a call of a ``race`` beside the first, the task with
+            which the first call begins. Else None.
+        size: for ``batch_sent``, the number of keys in the call.
+        runs: for ``batch_sent``, the numbers of the observed runs that wait for it, each once.
 
     Example:
         >>> from rio_chain import Task
@@ -140,6 +150,9 @@ class Event:
     elapsed: float | None = None
     reason: str | None = None
     policy: str | None = None
+    beside: str | None = None
+    size: int | None = None
+    runs: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"
@@ -150,7 +163,7 @@ class Event:
         return f"<Event {self.kind}{whose}{self._what()}, at {self.at:.1f} ms>"
 
     def _what(self) -> str:
-        """No values, and of errors no more than what they are: the rest may be large or secret."""
+        """Values are left out, and of errors only the class is shown: the rest may be large or secret."""
         status, error, calls = self.status, self.error, ""
         if self.outcome is not None:
             failed = isinstance(self.outcome.result, Failure)
@@ -162,5 +175,5 @@ class Event:
         if self.reason is not None:
             return f": {self.reason}{calls}"
         kind = "" if error is None else escape_nonprintable(error_name(error))
-        told = kind if status is None else f"{status} ({kind})" if kind else status
-        return (f": {told}" if told else "") + calls
+        how = kind if status is None else f"{status} ({kind})" if kind else status
+        return (f": {how}" if how else "") + calls

@@ -1,4 +1,4 @@
-"""Failed: what stands in the place of a value where there is none."""
+"""Failed: the internal result of a run that gave no value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Failed:
-    """How a run, or a part of one, that failed ends: what stands in the place of its value."""
+    """The result of a run, or of a part of a run, that failed. It is passed on in place of a value."""
 
     __slots__ = ("error",)
 

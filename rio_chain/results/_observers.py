@@ -1,20 +1,19 @@
-"""Observers: functions that are called with every Event, and how one is called."""
+"""Observers: functions that are called with every Event, and how they are added and removed."""
 
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
-from copy import copy
-from itertools import count
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from attrs import evolve
 
+from rio_chain._core.source_text import name_of
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import flag, short_repr
+from rio_chain.chain._functions import is_async
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._checks import callback
 from rio_chain.results._events import ErrorName, Event, error_name
@@ -36,14 +35,15 @@ class Observer:
     """A function that is called with every Event, and what it may see. ``Balancer(observers=[...])`` takes one.
 
     Args:
-        fn: a plain function of one ``Event``. It is called in place, by whatever thread something happens on, and must
-            be quick. An error that it raises goes to ``threading.excepthook`` once, and it goes on being called.
-            An ``Observer`` may be given, too: the new one calls the same function, and sees what that one sees as well.
-        errors: events have the errors themselves. Default: the names of their classes.
-        values: events have the answers of tasks, branches and items. Default: they have none.
+        fn: a plain function of one ``Event``. It is called on the thread on which the event happens, and must be quick.
+            If it raises, the first error goes to ``threading.excepthook``, and the function is still called for later
+            events. ``fn`` may also be an ``Observer``: the new one calls its function, and sees at least as much.
+        errors: whether events have the errors themselves. Default: they have the names of the classes.
+        values: whether events have the answers of tasks, branches and items. Default: they have none, and there is no
+            event ``value``.
 
     Raises:
-        ChainDefinitionError: ``fn`` is no plain function of one argument.
+        ChainDefinitionError: ``fn`` is not a plain function of one argument.
 
     Example:
         >>> from rio_chain import Balancer, Task
@@ -59,11 +59,10 @@ class Observer:
 
     def __init__(self, fn: Observe | Observer, *, errors: bool = False, values: bool = False) -> None:
         given: Any = fn.fn if isinstance(fn, Observer) else fn
-        if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 - its kind is asked for
-            name = getattr(given, "__name__", type(given).__name__)
+        if callable(given) and (is_async(given) or inspect.iscoroutinefunction(given)):
             raise ChainDefinitionError(
-                f"an observer is called in place and can't be awaited; write `def {name}(event): ...` in place of "
-                f"`async def`, and let it post to a queue what has to be awaited"
+                f"an observer is called in place and can't be awaited; write `def {name_of(given)}(event): ...` "
+                f"in place of `async def`, and let it post to a queue what has to be awaited"
             )
         self.fn: Observe = callback(given, "observer", "a plain function of one Event, as in add_observer(seen.append)")
         self.errors = flag(errors, "errors")
@@ -75,7 +74,13 @@ class Observer:
     def __call__(self, event: Event) -> None:
         """Call it with what it may see of the event. Only Ctrl-C in it goes on."""
         try:
-            self.fn(self._visible(event))
+            if event.error is not None or event.value is not None or event.kind == "value":
+                if event.kind == "value" and not self.values:
+                    return
+                event = self._visible(event)
+            got: Any = self.fn(event)
+            if got is not None and isinstance(got, Coroutine):
+                self._returned(cast("Any", got))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - what happens in a run does not depend on its observers
@@ -88,6 +93,14 @@ class Observer:
         if event.value is not None and not self.values:
             hidden["value"] = None
         return evolve(event, **hidden) if hidden else event
+
+    def _returned(self, coroutine: Any) -> None:
+        """It is a plain function, and has given a coroutine all the same. Nobody awaits that."""
+        coroutine.close()
+        raise ChainDefinitionError(
+            f"the observer `{name_of(self.fn)}` returned a coroutine, which was closed: an observer is called in place "
+            f"and can't be awaited; let it post to a queue what has to be awaited"
+        )
 
     def _report(self, error: BaseException) -> None:
         try:
@@ -102,10 +115,6 @@ class Observer:
 
 OBSERVERS: list[Observer] = []
 """Those of the whole process. Adding to a list and removing from it are atomic, so there is no lock."""
-ENDS: frozenset[str] = frozenset({"attempt_ended", "request_ended"})
-"""Kinds whose observers are called in reverse, so that what each has attached to the context is detached in order."""
-_numbers = count(1)
-_calling = threading.local()
 
 
 class Remover:
@@ -117,7 +126,10 @@ class Remover:
         self._observer = observer
 
     def __call__(self) -> None:
-        """Remove it. A run that has begun is observed to its end. A second call does nothing."""
+        """Remove it. A run that has begun is observed to its end. A second call does nothing.
+
+        A function that was added several times is called until each of them is removed.
+        """
         with suppress(ValueError):  # it was removed before
             OBSERVERS.remove(self._observer)
 
@@ -134,12 +146,16 @@ class Remover:
 def add_observer(fn: Observe | Observer, *, errors: bool = False, values: bool = False) -> Remover:
     """Call a function with every ``Event`` of every run that begins in this process from now on.
 
+    A function that is added more than once, here or for a balancer, is called once for each event, with what any of
+    these let it see.
+
     Args:
         fn: a plain function of one ``Event``, or an ``Observer``. It is called in place, by whatever thread something
             happens on, and must be quick. An error that it raises goes to ``threading.excepthook`` once, and it goes on
             being called.
         errors: events have the errors themselves. Default: the names of their classes.
-        values: events have the answers of tasks, branches and items. Default: they have none.
+        values: events have the answers of tasks, branches and items. Default: they have none, and there is no event
+            ``value``.
 
     Returns:
         What removes it: call it, or use it as a context manager. Runs that have begun are observed to their end.
@@ -169,67 +185,3 @@ def checked_observers(given: Iterable[Observe | Observer]) -> tuple[Observer, ..
             f"`observers` must be a list of functions, as in Balancer(observers=[fn]); got {short_repr(got)}"
         )
     return tuple(one if isinstance(one, Observer) else Observer(one) for one in given)
-
-
-def observers_now(own: Sequence[Observer] = ()) -> tuple[Observer, ...]:
-    """Those of a run that begins here. None for one that an observer itself begins, or it would observe that again."""
-    if calling():
-        return ()
-    found = tuple(OBSERVERS)
-    if own:
-        known = [other.fn for other in found]
-        found = (*(_joined(one, own) for one in found), *(one for one in own if not any(one.fn is fn for fn in known)))
-    return tuple([one for one in found if not (isinstance(one.fn, PausingObserver) and one.fn.idle())])
-
-
-def _joined(observer: Observer, own: Sequence[Observer]) -> Observer:
-    """Its function is called once for each event, and sees what it may see by any of these."""
-    same = [observer, *(one for one in own if one.fn is observer.fn)]
-    errors, values = any(one.errors for one in same), any(one.values for one in same)
-    if (errors, values) == (observer.errors, observer.values):
-        return observer
-    both = copy(observer)  # an error in it is still reported once
-    both.errors, both.values = errors, values
-    return both
-
-
-def next_number() -> int:
-    """The number of one more run."""
-    return next(_numbers)
-
-
-def calling() -> bool:
-    """Whether the code that asks was called by an observer."""
-    return getattr(_calling, "deep", 0) > 0
-
-
-@contextmanager
-def unobserved() -> Generator[None]:
-    """What begins in this block, on this thread, is observed by nobody: the runs of a simulation."""
-    deep = getattr(_calling, "deep", 0)
-    _calling.deep = deep + 1
-    try:
-        yield
-    finally:
-        _calling.deep = deep
-
-
-def deliver(observers: Sequence[Observer], event: Event) -> None:
-    """Call the observers with an event, in the thread and context of the code that calls this.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C in one of them, the first. All were called.
-    """
-    interrupt: KeyboardInterrupt | None = None
-    deep = getattr(_calling, "deep", 0)
-    _calling.deep = deep + 1
-    try:
-        for observer in reversed(observers) if event.kind in ENDS else observers:
-            try:
-                observer(event)
-            except KeyboardInterrupt as error:
-                interrupt = interrupt or error
-    finally:
-        _calling.deep = deep
-    if interrupt is not None:
-        raise interrupt

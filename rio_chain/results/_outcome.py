@@ -1,4 +1,4 @@
-"""What one run gives: an Outcome, with one Response per task."""
+"""The result of a run: an Outcome, with one Response per task."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Other = TypeVar("Other")
 
 
 def _several(counts: Mapping[str, int]) -> str:
-    """How the items of a task have ended, where there are some."""
+    """How many items of a task ended with each status, as text; empty if it has no items."""
     return f"  of {sum(counts.values())} items {', '.join(f'{n} {how}' for how, n in counts.items())}" if counts else ""
 
 
 def _rows(outcome: Outcome[Any], around: str = "", deep: int = 3) -> Iterator[tuple[str, Response]]:
-    """The Responses, and below each those of the Request that it returned."""
+    """The Responses with their names; each is followed by those of the Request that it returned."""
     for response in outcome:
         name = around + response.name
         yield name, response
@@ -44,7 +44,7 @@ def _rows(outcome: Outcome[Any], around: str = "", deep: int = 3) -> Iterator[tu
 
 
 class Outcome(Renderable, Generic[Out]):
-    """What one run gave: ``.result``, and one ``Response`` per task in plan order, also of those that did not run.
+    """The result of a run: ``.result``, and one ``Response`` per task in plan order, also for tasks that did not run.
 
     ``outcome[0]``, ``outcome["name"]``, ``outcome.only``, ``len(outcome)`` and iteration give Responses.
     Times are milliseconds.
@@ -72,7 +72,7 @@ class Outcome(Renderable, Generic[Out]):
 
     @property
     def _value(self) -> Any:
-        """What it gave, or the error that ended it."""
+        """The value, or the error that ended the run."""
         got = self._got
         return got.error if type(got) is Failed else got
 
@@ -89,18 +89,18 @@ class Outcome(Renderable, Generic[Out]):
 
     @property
     def value(self) -> Out:
-        """The value; after a failure it raises what ``unwrap()`` raises."""
+        """The value. If the run failed, this raises what ``unwrap()`` raises."""
         return self.unwrap()
 
     @property
     def error(self) -> Any:
-        """The error that ended the run; None when it succeeded."""
+        """The error that ended the run; None if it succeeded."""
         return self._value if self._failed else None
 
     def unwrap(self) -> Out:
-        """The value; a run that failed raises its error (``UnwrapFailedError`` where that is not an exception).
+        """The value. If the run failed, this raises its error (``UnwrapFailedError`` if that is not an exception).
 
-        The error is the very one that your function raised. After several attempts it has a note, "3 attempts: ...".
+        The error is the same object that your function raised. After several attempts it has a note: "3 attempts: ...".
         """
         if not self._failed:
             return self._got  # type: ignore[no-any-return]  # a run gives values of any type
@@ -110,20 +110,20 @@ class Outcome(Renderable, Generic[Out]):
         try:
             raise as_kept(self._value)
         finally:
-            del self  # the traceback of the error keeps this frame
+            del self  # else the traceback of the error would keep the Outcome alive
 
     def value_or(self, default: Other) -> Out | Other:
-        """The value, or ``default`` when the run failed."""
+        """The value, or ``default`` if the run failed."""
         return default if self._failed else self._value
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds from the start of the run to its end; the time in a balancer's queue is not in it."""
+        """Milliseconds from the start of the run to its end, without the time in a balancer's queue."""
         return milliseconds(self._times[2] - self._times[1])
 
     @property
     def queued(self) -> float:
-        """Milliseconds it waited in a balancer's queue before it began."""
+        """Milliseconds that it waited in a balancer's queue before it began."""
         return milliseconds(self._times[1] - self._times[0])
 
     @property
@@ -161,16 +161,16 @@ class Outcome(Renderable, Generic[Out]):
             except IndexError:
                 names = self._names()
                 raise UnknownTask(
-                    f"no task is at {name}; this run has {len(names)}, from 0: {', '.join(names)}"
+                    f"no task has the index {name}; this run has {len(names)}, from 0: {', '.join(names)}"
                 ) from None
         names = self._names()
-        name = name if name in names else escape_nonprintable(name)  # names are kept as printable ASCII
+        name = name if name in names else escape_nonprintable(name)  # names are stored as printable ASCII
         if name in names:
             return names.index(name)
         twins = [n for n in names if n.rpartition("#")[0] == name]
         if twins:
             raise UnknownTask(
-                f"{short_repr(name)} stands in the chain {len(twins)} times; ask for one of {', '.join(twins)}"
+                f"{short_repr(name)} is in the chain {len(twins)} times; ask for one of {', '.join(twins)}"
             )
         raise UnknownTask(f"no task is named {short_repr(name)}; this run has {', '.join(names)}")
 
@@ -193,11 +193,11 @@ class Outcome(Renderable, Generic[Out]):
         return map(self._response, range(len(self)))
 
     def _ipython_key_completions_(self) -> list[str]:
-        """What a notebook offers behind ``outcome["``."""
+        """The names that a notebook offers after ``outcome["``."""
         return self._names()
 
     def summary(self) -> str:
-        """A table: one line per task with its status, attempts and time, and what came out."""
+        """A table with one line per task (status, attempts and time), and a last line with the result of the run."""
         rows = list(_rows(self))
         width = max(len("task"), *(len(name) for name, _ in rows), 4)
         lines = [f"{'task':{width}}  {'status':9}  attempts  {'elapsed':>10}"]
@@ -209,15 +209,15 @@ class Outcome(Renderable, Generic[Out]):
         return "\n".join(lines)
 
     def to_dict(self, *, values: bool = False) -> dict[str, Any]:
-        """The Outcome as plain data, which ``json.dumps`` takes as it is: for logs, tables and reports.
+        """The Outcome as plain data for ``json.dumps``, for logs, tables and reports.
 
-        ``ok``, ``error``, ``elapsed_ms``, ``queued_ms``, and ``tasks``: a dict for each Response, with its status,
-        attempts, errors and spans. An error is its class and its text. ``version``, today 1, grows when a key changes
-        its name or goes away.
+        It has ``ok``, ``error``, ``elapsed_ms``, ``queued_ms``, and ``tasks``: a dict for each Response, with its
+        status, attempts, errors and spans. An error is given by its class and its text. ``version`` (now 1) grows when
+        a key is renamed or removed.
 
         Args:
-            values: also what the tasks and the run gave, under ``value``, as it is. Default False, as values may be
-                large or secret.
+            values: also give the values of the tasks and of the run, unchanged, under ``value``. Default False, as
+                values may be large or secret.
 
         Example:
             >>> from rio_chain import Task
@@ -230,12 +230,11 @@ class Outcome(Renderable, Generic[Out]):
         return to_dict(self, values=flag(values, "values"))
 
     def timeline(self) -> Svg:
-        """A picture of where the time went: a row for each task, and in it a bar for each call.
+        """A picture of where the time went: a row for each task, with a bar for each call.
 
-        Calls made at once stand below each other, a backoff is the dotted line between two bars, and what it waited
-        before it began stands left of 0. The *critical path* is marked: had one of its tasks been faster, the run
-        would have been over earlier. Of a chain for many items there is one bar for all of them. It has a row for each
-        of 60 tasks at most, those that took longest.
+        Calls made at once are below each other. A dotted line between two bars is a backoff. The wait before the run
+        began is left of 0. The *critical path* is marked: the run would have been faster if one of its tasks had been.
+        A chain for many items has one bar for all of them. There are at most 60 rows, for the tasks that took longest.
 
         Example:
             >>> from rio_chain import Task

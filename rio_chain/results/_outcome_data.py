@@ -1,4 +1,4 @@
-"""An Outcome as plain data: what ``json.dumps`` takes, for logs, tables and reports."""
+"""An Outcome as plain data for ``json.dumps``, for logs, tables and reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rio_chain.results._response import Response, Span
 
 VERSION = 1
-"""Of the form of the data: one more when a key is called differently or goes away."""
+"""The version of the data format: increase it when a key is renamed or removed."""
 
 
 def to_dict(outcome: Outcome[Any], *, values: bool) -> Data:

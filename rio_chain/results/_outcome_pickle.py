@@ -1,8 +1,8 @@
-"""How an Outcome is pickled: whole, or with what can't be pickled left out.
+"""How an Outcome is pickled: whole, or without the parts that can't be pickled.
 
-A chain has lambdas and locks, and errors of HTTP clients hold connections. None of them may keep a job from storing its
-Outcomes, so ``LeftOut`` is in their place. An error that can't be made again is replaced by one that has the same text
-and that the same ``except`` catches. Only the value of the Outcome itself must be picklable.
+A chain has lambdas and locks, and errors of HTTP clients hold connections. You can store an Outcome nevertheless:
+``LeftOut`` replaces such objects. An error that can't be unpickled is replaced by one with the same text, which the
+same ``except`` catches. Only the value of the Outcome itself must be picklable.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Parts = tuple[Any, Any, Any, Any]
 
 
 def packed(parts: Parts, *, failed: bool) -> bytes:
-    """The parts as bytes.
+    """Pickle the parts.
 
     Raises:
-        Exception: whatever pickling raises, where the value can't be pickled.
+        Exception: whatever pickling raises, if the value can't be pickled.
     """
     try:
         data, incomplete = tolerant_dumps(parts, _replaced)
-    except RecursionError:  # dozens of Requests that tasks returned, one within the other
+    except RecursionError:  # dozens of nested Requests
         data, incomplete = tolerant_dumps(parts, _without_nested)
     if incomplete and not failed:
-        plain_dumps(parts[2])  # nobody wants an Outcome without its value
+        plain_dumps(parts[2])  # raises: an Outcome without its value is of no use
     return data
 
 
 def unpacked(cls: type[Outcome[Any]], data: bytes) -> Outcome[Any]:
-    """The Outcome that was packed."""
+    """Unpickle the Outcome."""
     return cls(*loads(data))
 
 
@@ -47,10 +47,13 @@ def _without_nested(obj: object) -> Any:
 
 
 def _replaced(obj: object) -> Any:
-    """How to make something again that can't be pickled by itself."""
+    """For an object that can't be pickled itself, how to make it again, as from ``__reduce__``.
+
+    Returns None if the object is pickled as it is.
+    """
     if isinstance(obj, Shared):
         args, kwargs = obj._made_with  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return partial(type(obj), *args, **kwargs), ()  # for pictures; what it has counted stays in its process
+        return partial(type(obj), *args, **kwargs), ()  # enough for pictures; its state stays in its process
     if isinstance(obj, BaseException) and not survives(obj):
         return hooks.facade.portable_error(obj)
     return None

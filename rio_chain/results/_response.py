@@ -1,4 +1,4 @@
-"""What one run leaves of each task: a Response, made from the run's log when somebody looks."""
+"""Response: the record of one task in one run, made from the run's log when it is read."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 class Span:
     """One call of a task: when it ran, in milliseconds since the run began, and how it ended.
 
-    The gap between two spans is a backoff; spans that overlap are calls made at once.
+    The gap between two spans is a backoff. Spans that overlap are calls made at once.
 
     Attributes:
-        began: when it began.
-        ended: when it ended, or was no longer waited for.
-        attempt: which call it is, counted from 1, among those of the same replica.
-        replica: which of the calls made at once, counted from 0.
+        began: when the call began.
+        ended: when it ended, or when the run stopped waiting for it.
+        attempt: the number of the call, from 1, among those of the same replica.
+        replica: the number of the call, from 0, among those made at once.
         status: as that of a Response.
-        error: what it failed with, as in ``Response.errors``; None when it succeeded.
+        error: the error of the call, as in ``Response.errors``; None if it succeeded.
     """
 
     began: float
@@ -49,32 +49,35 @@ class Span:
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds."""
+        """The duration in milliseconds."""
         return self.ended - self.began
 
 
 class Response:
-    """One task's record of one run. Times are milliseconds.
+    """The record of one task in one run. Times are milliseconds.
 
     Attributes:
         name: the task's name in the plan.
         status: ``succeeded``, ``failed``, ``timed_out``, ``abandoned``, ``skipped`` or ``cancelled``.
         result: ``Success(value)`` or ``Failure(error)`` of the last round.
-        attempts: calls made in the whole run; 0 when it was skipped.
-        elapsed: from the start of its first call to the end of its last, waits between them included.
-        errors: the errors of all its attempts, in order: the first 10 and the last 10 as they are, those between as
-            ``ErrorSummary``. Of a task in an ``each`` or ``expand`` at most 10,000.
-        winner: which of the calls made at once gave the answer, counted from 0; None when none did.
+        attempts: the number of calls in the whole run; 0 if it was skipped.
+        elapsed: the time from the start of the task's first call to the end of its last call, with the waits between.
+        errors: the errors of all attempts of the task, in order. The first 10 and the last 10 are unchanged. Each error
+            between them is an ``ErrorSummary``. A task in an ``each`` or ``expand`` has at most 10,000.
+        winner: the number of the replica that gave the answer, from 0. None if no replica did.
         started: how many replicas were started in the last round; 0 without ``.replica``.
-        wasted: how many of them were started in vain.
+        wasted: how many of these replicas were not used.
         denied: how many retries and replicas a budget did not allow, in the whole run.
-        gave_up: why a task that failed was not called again by the ``.retry`` around it: ``"exhausted"``, no retry was
-            left; ``"no_time"``, the wait before it did not fit into a limit; ``"not_retried"``, the error is none of
-            those that it retries; ``"budget"``, the budget denied it. None: there is no retry around it, the task did
-            not fail, or something else ended it.
-        nested: the Outcome of the Request that its last call returned; None when it returned none.
-        counts: of a task in an ``each`` or ``expand``: how many of its items ended with which status; else empty.
-        index: of one of its ``items``: which one, counted from 0; else None.
+        gave_up: why the ``.retry`` around the task did not call it again after a failure:
+
+            - ``"exhausted"``: no retry was left
+            - ``"no_time"``: a timeout around the retry would have expired during the wait before the next attempt
+            - ``"not_retried"``: the retry is not for this error
+            - ``"budget"``: a budget denied the retry
+            - None: there is no retry around the task, the task did not fail, or something else ended it
+        nested: the Outcome of the Request that the last call of the task returned. None if it returned no Request.
+        counts: for a task in an ``each`` or ``expand``, the number of its items by status. Else empty.
+        index: for one of the ``items``, its number, from 0. Else None.
     """
 
     __slots__ = ("_found", "_hedged", "_start", "index", "name")
@@ -84,13 +87,13 @@ class Response:
     ) -> None:
         self.name = name
         self.index = index
-        self._hedged = hedged  # where no second call was due, the log says nothing of calls made at once
-        self._start = start  # of the run, on its clock
+        self._hedged = hedged  # the log does not say so if no second call was due
+        self._start = start  # the start of the run, on its clock
         if type(found) is not tuple:
             found = TaskRecord() if found is None else found
             if found.status is None:
                 found.skip(cause)
-        # as in the log; what it means is read when it is asked
+        # in the form of the log, and decoded when it is read
         self._found: tuple[float, float, Any] | TaskRecord = found
 
     @property
@@ -106,13 +109,13 @@ class Response:
 
     @property
     def attempts(self) -> int:
-        """Calls made in the whole run."""
+        """The number of calls in the whole run."""
         found = self._found
         return 1 if type(found) is tuple else cast("TaskRecord", found).calls
 
     @property
     def errors(self) -> tuple[Any, ...]:
-        """The errors of all attempts, in order; many of them as ``ErrorSummary``."""
+        """The errors of all attempts, in order. If there are many, some are an ``ErrorSummary``."""
         return tuple(self._entry.errors)
 
     @property
@@ -122,7 +125,7 @@ class Response:
 
     @property
     def wasted(self) -> int:
-        """How many of them in vain."""
+        """How many of these replicas were not used."""
         return self._entry.wasted
 
     @property
@@ -137,25 +140,29 @@ class Response:
 
     @property
     def gave_up(self) -> GaveUp | None:
-        """Why the retry around it made no further attempt."""
+        """Why the retry around it did not call it again."""
         return self._entry.gave_up
 
     @property
+    def _fallbacks(self) -> int:
+        return self._entry.fallbacks
+
+    @property
     def nested(self) -> Outcome[Any] | None:
-        """The Outcome of the Request that its last call returned. Its times count from its own beginning."""
+        """The Outcome of the Request that its last call returned. Its times count from its own start."""
         nested = self._entry.nested
         outcome: Outcome[Any] | None = None if nested is None else nested.outcome()
         return outcome
 
     @property
     def nested_began(self) -> float:
-        """When that Request began, in milliseconds since the run did; 0 when there is none."""
+        """When that Request began, in milliseconds since the run began; 0 if there is none."""
         nested = self._entry.nested
         return 0.0 if nested is None else self._ms(nested.began)
 
     @property
     def error(self) -> Any:
-        """What it failed with, or why it was skipped; None when it succeeded."""
+        """The error that it failed with, or why it was skipped; None if it succeeded."""
         return None if self.status == "succeeded" else self._entry.value
 
     @property
@@ -171,10 +178,10 @@ class Response:
 
     @property
     def items(self) -> tuple[Response, ...]:
-        """Of a task in an ``each`` or ``expand``: one Response for each item, by ``index``; else none.
+        """For a task in an ``each`` or ``expand``: one Response for each item, by ``index``; else empty.
 
-        There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them. Where
-        these have items in turn, those of the first ones are kept, about 10,000 in all; all are in ``counts``.
+        There is one for each of the first 1,000 items that ended, and for up to 10,000 failures after them. If items
+        have items themselves, about 10,000 of these are kept in all, those of the first items. ``counts`` counts all.
         """
         items = sorted(self._items, key=_number)
         start, hedged = self._start, self._hedged
@@ -182,7 +189,9 @@ class Response:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """One Span for each of its calls, by when they began: the first 100. Where there are ``items``, theirs.
+        """One Span for each of the first 100 calls, by when they began.
+
+        Empty if there are ``items``, which have theirs.
 
         Example:
             >>> from rio_chain import Task
@@ -202,12 +211,12 @@ class Response:
         return tuple(spans)
 
     def _ms(self, at: float) -> float:
-        """An instant of the run's clock as users see it."""
+        """Convert an instant of the run's clock to milliseconds since the run began."""
         return milliseconds(at - self._start)
 
     @property
     def result(self) -> Success[Any] | Failure[Any]:
-        """``Success(value)`` or ``Failure(error)``. Where there are ``items``, the value is the tuple of theirs."""
+        """``Success(value)`` or ``Failure(error)``. If there are ``items``, the value is the tuple of their values."""
         if self._items and self.status == "succeeded":
             return Success(tuple(item.result.unwrap() for item in self.items if item.status == "succeeded"))
         value = self._entry.value
@@ -215,18 +224,18 @@ class Response:
 
     @property
     def began(self) -> float:
-        """When its first call began, in milliseconds since the run did; 0 when there was none."""
+        """When its first call began, in milliseconds since the run began; 0 if there was none."""
         return self._ms(self._entry.began) if self.attempts else 0.0
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds."""
+        """The duration in milliseconds."""
         entry = self._entry
         return milliseconds(entry.ended - entry.began)
 
     @property
     def winner(self) -> int | None:
-        """Which of the calls made at once answered."""
+        """Which of the calls made at once gave the answer."""
         return self._entry.winner if self.status == "succeeded" else None
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The log of a run: what is noted of each task while it runs. Responses are made of it when somebody looks."""
+"""The log of a run: a record of each task while it runs. Responses are made from it when they are read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (
 
 
 def status_of(error: object) -> Status:
-    """How a run or task ended that failed with this error.
+    """The status of a run or task that failed with this error.
 
-    By identity: a user's class of errors may be neither hashable nor comparable.
+    Compares classes by identity: a user's error class may be neither hashable nor comparable.
     """
     for kind, status in _STATUS_OF:
         if type(error) is kind:
@@ -38,38 +38,25 @@ KEPT_SPANS = 100
 
 
 class CallRecord:
-    """When one call of a task ran, and how that ended. ``status`` None: it was interrupted."""
+    """When one call of a task ran, and how it ended. ``status`` is None if the call was interrupted."""
 
     __slots__ = ("began", "ended", "error", "replica", "status")
 
     def __init__(self, began: float, ended: float) -> None:
         self.began = began
         self.ended = ended
-        self.replica: int | None = None  # which of the calls made at once; the innermost of them counts
+        self.replica: int | None = None  # its number among calls made at once, in the innermost race
         self.status: Status | None = None
         self.error: Any = None
 
 
 class TaskRecord:
-    """The log of one task in one run. ``status`` None: its turn has not come; "running": no answer yet."""
+    """One task in one run. ``status`` is None before it begins, and "running" until it has an answer."""
 
     __slots__ = (
-        "began",
-        "call_records",
-        "calls",
-        "denied",
-        "ended",
-        "errors",
-        "gave_up",
-        "nested",
-        "repeats",
-        "started",
-        "status",
-        "turn",
-        "value",
-        "wasted",
-        "winner",
-    )
+        "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "repeats",
+        "started", "status", "turn", "value", "wasted", "winner",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = 0
@@ -80,9 +67,10 @@ class TaskRecord:
         self.winner = 0
         self.started = self.denied = self.wasted = self.repeats = 0  # repeats: by a cluster, as a worker was lost
         self.call_records: list[CallRecord] = []  # of the first calls
-        self.turn = 0  # which of them is the first of this turn
+        self.turn = 0  # the index of the first call of this turn
         self.gave_up: GaveUp | None = None
-        self.nested: Any = None  # a NestedRun: that of a Request which the last call returned
+        self.fallbacks = 0  # a bit for each `or_else` whose primary ends with this task and has failed
+        self.nested: Any = None  # the NestedRun of the Request that the last call returned
 
     def succeeded(self, value: Any) -> None:
         """The call, or a policy in place of it, gave an answer."""
@@ -90,14 +78,14 @@ class TaskRecord:
         self._end_call_records("succeeded", None)
 
     def failed(self, error: Any) -> None:
-        """The call, or what was made of it, failed with ``error``."""
+        """The call has failed with ``error``, or a policy made a failure of its answer."""
         self._end_nested(error)
         self.status, self.value = status_of(error), error
         self._end_call_records(self.status, error)
         self.add_error(error)
 
     def add_error(self, error: Any) -> None:
-        """One more of the errors that are kept; of most of many only a summary."""
+        """Add an error. If there are many, only a summary is kept of most of them."""
         summed_up = add_error(self.errors, error)
         if summed_up is not None:
             old, new = summed_up
@@ -107,7 +95,7 @@ class TaskRecord:
                         call_record.error = new
 
     def sum_up(self) -> None:
-        """Keep summaries of its errors alone."""
+        """Replace all of its errors by their summaries."""
         self.errors = [summary_of(error) for error in self.errors]
         for call_record in self.call_records:
             call_record.error = summary_of(call_record.error)
@@ -115,7 +103,7 @@ class TaskRecord:
             self.value = summary_of(self.value)
 
     def called(self, began: float, ended: float) -> None:
-        """One more call was made."""
+        """A call was made."""
         if not self.calls:
             self.began = began
         self.calls += 1
@@ -124,12 +112,13 @@ class TaskRecord:
             self.call_records.append(CallRecord(began, ended))
 
     def new_turn(self) -> None:
-        """It gets another turn: what it did counts, how it ended no longer does."""
+        """It gets another turn. The earlier calls still count, but their result does not."""
         self.status = self.gave_up = self.nested = None
+        self.fallbacks = 0
         self.turn = len(self.call_records)
 
     def retry_gave_up(self, reason: GaveUp) -> None:
-        """A retry made no further attempt. Of several, one that does not retry such errors says least."""
+        """A retry made no further attempt. Of several reasons, "not_retried" is the least informative."""
         if self.status in _FAILED and (self.gave_up is None or reason != "not_retried"):
             self.gave_up = reason
 
@@ -138,14 +127,14 @@ class TaskRecord:
             self.nested.interrupted(error)
 
     def _end_call_records(self, status: Status, error: Any) -> None:
-        """The last call of this turn ended so, and all that were interrupted."""
+        """Set the end of the last call of this turn, and of all calls that were interrupted."""
         last = len(self.call_records) - 1
         for place, call_record in enumerate(self.call_records):
             if call_record.status is None or place == last >= self.turn:
                 call_record.status, call_record.error = status, error
 
     def add_calls(self, other: TaskRecord, replica: int | None = None) -> None:
-        """Count the calls of another record as its own; ``replica``: they were those of that contender."""
+        """Add the calls of another record to this one. ``replica``: its number among calls made at once."""
         if other.calls:
             self.began = other.began if not self.calls else min(self.began, other.began)
             self.ended = max(self.ended, other.ended)
@@ -160,19 +149,19 @@ class TaskRecord:
             self.add_error(error)
 
     def take_end(self, other: TaskRecord) -> None:
-        """End as another TaskRecord did."""
+        """End in the same way as another record."""
         if other.calls:
             self.ended = other.ended
         self.status, self.value, self.gave_up = other.status, other.value, other.gave_up
-        self.nested = other.nested
+        self.nested, self.fallbacks = other.nested, other.fallbacks
 
     def skip(self, error: Any) -> None:
-        """Its turn will not come, because of ``error``."""
+        """It will not run, because of ``error``."""
         self.status = "skipped"
         self.value = error if isinstance(error, BridgeFailed) else Skipped(error)
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """``error`` ended its turn; ``sibling``: it is that of a branch beside it."""
+        """``error`` ended its turn. ``sibling``: it is the error of a branch next to it."""
         if self.status is None:
             self.skip(error)
         elif sibling or status_of(error) == "failed":
@@ -184,11 +173,11 @@ class TaskRecord:
 
 
 Log = list[Any]
-"""Per task, in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or a ``TaskRecord``."""
+"""For each task in plan order: None, or ``(began, ended, value)`` of one call that succeeded, or a ``TaskRecord``."""
 
 
 def record_of(log: Log, index: int) -> TaskRecord:
-    """The task's record, made from the short form where need be."""
+    """The record of a task. If the log has the short form, it is replaced by a full record."""
     found: Any = log[index]
     if isinstance(found, TaskRecord):
         return found
@@ -197,7 +186,7 @@ def record_of(log: Log, index: int) -> TaskRecord:
 
 
 def full_record(found: tuple[float, float, Any] | None) -> TaskRecord:
-    """An TaskRecord of the short form."""
+    """A TaskRecord made from the short form."""
     entry = TaskRecord()
     if found is not None:
         began, ended, value = found
@@ -207,23 +196,29 @@ def full_record(found: tuple[float, float, Any] | None) -> TaskRecord:
 
 
 def note_call(log: Log, index: int, began: float, ended: float) -> TaskRecord:
-    """One more call of the task was made."""
+    """A call of the task was made."""
     entry = record_of(log, index)
     entry.called(began, ended)
     return entry
 
 
 def new_round(log: Log, low: int, high: int) -> None:
-    """Tasks ``low`` up to ``high`` get another turn: what they did counts, how it ended no longer does."""
+    """Tasks ``low`` up to ``high`` get another turn. The earlier calls still count, but their results do not."""
     for index in range(low, high):
         if log[index] is not None:
             record_of(log, index).new_turn()
 
 
-def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -> None:
-    """``error`` ended the turn of tasks ``low`` up to ``high``: say so at those that were running or had not begun.
+def fell_back(log: Log, low: int, high: int, number: int) -> None:
+    """Note that this ``or_else`` uses its fallback, as one of the tasks ``low`` up to ``high`` failed, or a bridge."""
+    if low < high:  # else its primary has only bridges, which have no record
+        record_of(log, high - 1).fallbacks |= 1 << number
 
-    ``sibling``: the error is that of a branch beside them.
+
+def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -> None:
+    """``error`` ended the turn of tasks ``low`` up to ``high``: end the records of those that have not ended.
+
+    ``sibling``: it is the error of a branch next to them.
     """
     for index in range(low, high):
         found: Any = log[index]
@@ -232,7 +227,7 @@ def close(log: Log, low: int, high: int, error: Any, *, sibling: bool = False) -
 
 
 def merge(log: Log, low: int, high: int, logs: list[tuple[int, Log]], winner: int | None) -> None:
-    """Add what several calls made at once have logged, each in a log of its own; the winner says how it ended."""
+    """Merge the logs of calls made at once, each of which has a log of its own. The winner gives the result."""
     for index in range(low, high):
         ran = [(number, record_of(own, index)) for number, own in logs if own[index] is not None]
         if not ran:
@@ -251,24 +246,24 @@ KEPT_FAILURES = 10_000
 
 
 class ItemRecord(NamedTuple):
-    """What one item of an ``each`` or ``expand`` left at one task: ``found`` as in a Log."""
+    """The record of one item of an ``each`` or ``expand`` for one task; ``found`` is as in a Log."""
 
     number: int
     found: Any
 
 
 def _for_all(item: ItemRecord) -> tuple[bool, int]:
-    """Who speaks for all items where none has succeeded: the first that was run, not the first that ended."""
+    """A sort key: if no item has succeeded, the first one that was run gives the result, not the first that ended."""
     return item.found.status == "skipped", item.number
 
 
 def by_status_order(counts: Counter[str]) -> dict[str, int]:
-    """The counts in the order of ``Status``: which one came first is a matter of time."""
+    """The counts in the order of ``Status``, as the order in which they came depends on timing."""
     return {status: counts[status] for status in get_args(Status) if counts[status]}
 
 
 class ItemTotals(TaskRecord):
-    """The log of a task that runs once for each item: counts of all, and what the first items and the failures left."""
+    """The record of a task that runs once for each item: counts of all, and records of the first items and failures."""
 
     __slots__ = ("counts", "dropped", "drops", "failures", "inner_items", "items", "last", "open")
 
@@ -278,16 +273,17 @@ class ItemTotals(TaskRecord):
         self.restart()
 
     def restart(self) -> None:
-        """Another round: calls go on counting, items begin anew."""
+        """Begin another round: calls are still counted, and items begin anew."""
         self.status = "running"
         self.gave_up = self.nested = None
+        self.fallbacks = 0
         self.counts: Counter[str] = Counter()
         self.items: list[ItemRecord] = []
-        self.open: list[ItemRecord] = []  # that were interrupted, and don't know yet by what
-        self.failures = 0  # of the items beyond the first
-        self.inner_items = 0  # items of these
-        self.dropped = 0  # of the first items that failed
-        self.last: deque[TaskRecord] = deque()  # of the last ones
+        self.open: list[ItemRecord] = []  # items that were interrupted, and whose error is not known yet
+        self.failures = 0  # kept items that failed, after the first KEPT_ITEMS
+        self.inner_items = 0  # items of the kept items
+        self.dropped = 0  # failed items that are dropped, among the first
+        self.last: deque[TaskRecord] = deque()  # the last of them
 
     def add(self, number: int, found: Any) -> None:
         """An item has ended."""
@@ -302,6 +298,7 @@ class ItemTotals(TaskRecord):
         else:
             self._keep(ItemRecord(number, entry), entry.status)
         self._count(entry.calls, entry.began, entry.ended)
+        self.fallbacks |= entry.fallbacks
         for error in entry.errors:
             self.add_error(error)
             if len(self.errors) > KEPT_FAILURES:
@@ -330,7 +327,7 @@ class ItemTotals(TaskRecord):
             self._sum_up(item.found)
 
     def _sum_up(self, entry: TaskRecord) -> None:
-        """Nobody gets the error of an item that is dropped: it is kept as those of many attempts are."""
+        """Keep only a summary of the error of a dropped item, as of the errors of many attempts."""
         if self.dropped < KEPT:
             self.dropped += 1
             return
@@ -339,13 +336,13 @@ class ItemTotals(TaskRecord):
             self.last.popleft().sum_up()
 
     def _trim(self, inner: ItemTotals) -> None:
-        """Items of items: a thousand times a thousand of them would be too many."""
+        """Limit the items of items: a thousand times a thousand would be too many."""
         self.inner_items += len(inner.items)
         if self.inner_items > KEPT_FAILURES:
             inner.items = []
 
     def done(self, failed: Any = None, error: Any = None) -> None:
-        """All items have ended. ``error``: that of the whole; ``failed``: what the item left whose error that is."""
+        """All items have ended. ``error`` is that of the whole; ``failed`` is the record of the item it comes from."""
         if isinstance(failed, TaskRecord):
             self.status, self.value, self.gave_up = failed.status, failed.value, failed.gave_up
         elif failed is None and self.counts and not self.counts["succeeded"]:
@@ -357,7 +354,7 @@ class ItemTotals(TaskRecord):
             self.skip(error)
 
     def skip(self, error: Any) -> None:
-        """As ``TaskRecord.skip``; what an earlier round left is gone."""
+        """As ``TaskRecord.skip``, and forget an earlier round."""
         self.restart()
         super().skip(error)
 
@@ -376,7 +373,7 @@ class ItemTotals(TaskRecord):
         self.open = []
 
     def end(self, error: Any, *, sibling: bool) -> None:
-        """As ``TaskRecord.end``, also for items that were interrupted; a task that none of them came to was not run."""
+        """As ``TaskRecord.end``, also for interrupted items. If no item reached this task, it was not run."""
         self.close_open(error, sibling=sibling)
         if self.status == "running" and not self.counts.keys() - {"skipped"}:
             super().skip(error)
@@ -391,7 +388,7 @@ class ItemTotals(TaskRecord):
 
 
 def item_totals_of(log: Log, index: int) -> ItemTotals:
-    """The task's ItemTotals, which takes the place of what was there."""
+    """The ItemTotals of a task, which replaces another kind of record."""
     found: Any = log[index]
     if isinstance(found, ItemTotals):
         return found

@@ -1,24 +1,26 @@
-"""Backends that are written or drawn instead of called: for tests, and to ask what would happen.
+"""Simulated backends, for tests and for questions such as "how long would this take under load?".
 
 _latencies, _faults            how long a call takes, and how it fails, as distributions
 _latency_models                LatencyModel: how a backend behaves
-_learned_models                LatencyModels of runs that really happened
+_learned_models                LatencyModels learned from real runs
 _stored_models                 LatencyModels as JSON
-_script, _script_calls         Script: what a backend does, call by call, and what it notes of each call
+_script, _script_calls         Script: what a backend does, call by call, and its record of each call
 _with_backends                 chain.with_backends
-_arrivals                      when requests come
-_random_draws                  random numbers that belong to a place, so that two chains meet the same luck
-_stage                         the chain over backends that are drawn, with policies that remember nothing
+_batched_answers               what a model answers for a batch
+_arrivals                      when requests arrive
+_random_draws                  random numbers that depend on a place, so that two chains see the same backends
+_stage                         the chain over simulated backends, with new policies
 _settings                      the load, the workers and the limits
-_play_arrivals, _call_lifetime one simulation under way, and the blocking calls that it gave up
-_simulate                      simulate: plays a chain in virtual time
-_estimate                      a number that knows how sure it is
-_confidence_intervals          how sure a figure is, by numpy and scipy
-_extra                         what is raised where those are not installed
-_distribution                  how long many things took
-_simulation_result, _charts    Simulation, and how it looks
+_play_arrivals, _call_lifetime a running simulation, and the blocking calls that it abandoned
+_offered_load                  whether the workers can serve the requests that arrive
+_simulate                      simulate: runs a chain in virtual time
+_estimate                      a number with its confidence interval
+_confidence_intervals          confidence intervals, with numpy and scipy
+_extra                         the error if numpy or scipy is not installed
+_distribution                  a set of durations, with percentiles
+_simulation_result, _charts    Simulation, and its charts
 _compare                       compare: variants side by side
-_advise                        advise: what would help
+_advise                        advise: which policies would help
 _policy_changes, _search       what advise tries, and in which order
 """
 

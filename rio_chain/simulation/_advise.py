@@ -1,4 +1,4 @@
-"""advise: what hedge, limit and retries would do for a chain, found by trying them in virtual time."""
+"""advise: finds hedges, limits and retries that would help a chain, by trying them in virtual time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from rio_chain.simulation._compare import Comparison, compared, figures
 from rio_chain.simulation._distribution import PERCENTILES, plain_estimate, plain_number
 from rio_chain.simulation._estimate import Estimate, short
 from rio_chain.simulation._extra import require_statistics
+from rio_chain.simulation._offered_load import offered_load
 from rio_chain.simulation._policy_changes import changed, written
 from rio_chain.simulation._search import Search, more_calls
 from rio_chain.simulation._settings import Setting, setting
-from rio_chain.simulation._simulate import check_load, checked_chain
+from rio_chain.simulation._simulate import checked_chain
 from rio_chain.simulation._simulation_result import percent
 from rio_chain.simulation._stage import Backend, backends_of
 
@@ -31,21 +32,21 @@ P = ParamSpec("P")
 Out = TypeVar("Out", covariant=True)
 
 SURE = 5_000
-"""Requests for the verdict."""
+"""Requests for the final comparison."""
 NOW, CHANGED = "now", "changed"
 
 
 @frozen(eq=False, repr=False)
 class Advice(Generic[P, Out]):
-    """What ``advise`` gives. ``print(advice)`` says what to write; in a notebook it shows the difference as well.
+    """The result of ``advise``. ``print(advice)`` says what to write; a notebook also shows the difference.
 
     Attributes:
-        chain: the chain as it should be, ready to be used; where nothing helps, the chain as it was.
-        helps: whether something does: by more than noise, within the limits.
-        goal: the percentile that was to be better.
-        gain: by how many milliseconds it is.
-        changes: for each task that is changed, what to write.
-        comparison: the chain ``now`` and ``changed``, with requests that the search has not seen.
+        chain: the changed chain, ready to use; if nothing helps, the chain unchanged.
+        helps: whether a change helps: by more than noise, and within the limits.
+        goal: the percentile to improve.
+        gain: by how many milliseconds it improves.
+        changes: for each changed task, what to write.
+        comparison: the chain ``now`` and ``changed``, with requests that the search has not used.
     """
 
     chain: Chain[P, Out]
@@ -57,21 +58,21 @@ class Advice(Generic[P, Out]):
 
     @property
     def before(self) -> float:
-        """Milliseconds of the goal now."""
+        """The goal in milliseconds, now."""
         return figures(self.comparison.simulations[NOW])[self.goal]
 
     @property
     def after(self) -> float:
-        """Milliseconds of the goal with the changes, whether they help or not."""
+        """The goal in milliseconds with the changes, whether they help or not."""
         return figures(self.comparison.simulations[CHANGED])[self.goal]
 
     @property
     def extra_load(self) -> float:
-        """How many more calls the backend gets that gets the most more, as a share of what it gets now."""
+        """The largest growth of calls to a backend, as a share of the calls that it gets now."""
         return more_calls(self.comparison.simulations[NOW], self.comparison.simulations[CHANGED])
 
     def summary(self) -> Text:
-        """What to write and what it gives, as text."""
+        """What to write, and the gain, as text."""
         lines = [self._verdict()]
         if self.helps:
             lines += ["", *(f"  {each}" for each in self.changes.values())]
@@ -79,22 +80,22 @@ class Advice(Generic[P, Out]):
 
     def _verdict(self) -> str:
         sure = f"{short(self.gain)} ms ({short(self.gain.low)} .. {short(self.gain.high)}) less"
-        gained = f"{self.goal} {self._told(self.before)} -> {self._told(self.after)}"
+        gained = f"{self.goal} {self._goal_text(self.before)} -> {self._goal_text(self.after)}"
         gained += f", {sure}" if math.isfinite(self.gain) else ""
         if self.helps:
             return f"{gained}; no backend gets more than {percent(self.extra_load)} more calls. Write:"
         if not self.changes:
-            return f"Nothing within the limits brings the {self.goal} down from {self._told(self.before)}."
+            return f"Nothing within the limits lowers the {self.goal} of {self._goal_text(self.before)}."
         best = "; ".join(self.changes.values())
-        return f"Nothing within the limits helps for sure. The best found, {best}: {gained}."
+        return f"Nothing within the limits surely helps. The best that was found, {best}: {gained}."
 
-    def _told(self, value: float) -> str:
+    def _goal_text(self, value: float) -> str:
         if math.isfinite(value):
             return f"{short(value)} ms"
         return f"never (more than {percent(1 - PERCENTILES[self.goal])} of the requests fail)"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which ``json.dumps`` takes as it is."""
+        """The advice as plain data for ``json.dumps``."""
         return {
             "helps": self.helps,
             "goal": self.goal,
@@ -110,7 +111,8 @@ class Advice(Generic[P, Out]):
         return str(self.summary())
 
     def __repr__(self) -> str:
-        found = f"{self.goal} {self._told(self.before)} -> {self._told(self.after)}" if self.helps else "nothing helps"
+        change = f"{self._goal_text(self.before)} -> {self._goal_text(self.after)}"
+        found = f"{self.goal} {change}" if self.helps else "nothing helps"
         return f"<Advice: {found}>"
 
     def _repr_html_(self) -> str:
@@ -127,26 +129,27 @@ def advise(
     tasks: Iterable[str] | None = None,
     **options: Any,
 ) -> Advice[P, Out]:
-    """Search hedges, limits and retries that bring a percentile down, within limits; and say when nothing does.
+    """Search hedges, limits and retries that lower a percentile, within limits. It also reports if nothing does.
 
-    Around each task by itself it tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)``: a coarse
-    grid, then what is near the best, with more and more requests. All candidates meet the same backends. The verdict
-    comes from requests that the search has not seen; if it rejects the best, it judges the steps on the way there. A
-    request that fails counts as one that never ends, and no more may fail than now.
+    It tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)`` around each task separately: first a
+    coarse grid, then values near the best, with more and more requests. All candidates meet the same backends. The
+    final comparison uses requests that the search has not used. If it rejects the best candidate, it compares the steps
+    before that. A request that fails counts as one that never ends, and no more requests may fail than now.
 
-    Hedges and retries call again what may have been done already: name in ``tasks`` those that bear it.
+    Hedges and retries repeat calls that may have been executed already. Name in ``tasks`` the tasks that allow it.
 
     Args:
-        chain: to be changed.
+        chain: the chain to change.
         backends: as for ``simulate``.
-        goal: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"`` or ``"p99.9"``, until a request has succeeded.
-        extra_load: how many more calls any backend may get, as a share of those that it gets now.
-        tasks: the names of those whose policies may be changed. Default: all but those that are ``.inline()``.
-        options: as for ``simulate``; ``requests``, default 5000, are those of the verdict.
+        goal: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"`` or ``"p99.9"`` of the time until a request has succeeded.
+        extra_load: how many more calls any backend may get, as a share of the calls that it gets now. Default 0.05.
+        tasks: the names of the tasks whose policies may be changed. Default: all but those that are ``.inline()``.
+        options: as for ``simulate``; ``requests``, default 5000, are those of the final comparison.
 
     Raises:
-        ChainDefinitionError: a goal that is none, a task that is not there, and whatever ``simulate`` refuses.
-        ImportError: without the extra ``rio-chain[simulate]``, which brings numpy and scipy.
+        ChainDefinitionError: the goal is not one of these, a task is not in the chain, or ``simulate`` refuses an
+            argument.
+        ImportError: the extra ``rio-chain[simulate]`` (numpy and scipy) is not installed.
 
     Example:
         >>> from rio_chain import Task, advise
@@ -164,7 +167,7 @@ def advise(
     limit = number(extra_load, "extra_load", least=0)
     options.setdefault("requests", None if getattr(options.get("arrivals"), "limit", None) else SURE)
     given = setting(backends, **options)
-    check_load(chain, given)
+    offered_load(chain, given)
     search = Search(chain, given, goal, limit, _backed(chain, given, wanted))
     verdicts: list[Advice[P, Out]] = []
     for found in search.best():
@@ -185,7 +188,7 @@ def advise(
 
 
 def _backed(chain: Composed, given: Setting, tasks: list[str] | None) -> list[str]:
-    """The tasks that may be changed: those with a backend."""
+    """The tasks that may be changed: those that have a backend."""
     planned = chain.plan().tasks
     backed = [planned[index].name for index in backends_of(planned, given.backends)]
     for name in tasks or ():
@@ -203,6 +206,6 @@ def _tasks(chain: Composed, tasks: Iterable[str]) -> list[str]:
     for name in found:
         if name not in names:
             raise ChainDefinitionError(
-                f"`tasks` names {short_repr(name)}, which is no task of this chain; it has {', '.join(names)}"
+                f"`tasks` names {short_repr(name)}, which is not a task of this chain; it has {', '.join(names)}"
             )
     return found

@@ -1,4 +1,4 @@
-"""Arrivals: when requests come. A rate is per second, as everybody says it; instants are milliseconds, as all here."""
+"""Arrivals: when requests arrive. Rates are per second, as usual; instants are milliseconds, as everywhere here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Instants = Callable[[random.Random], Iterator[float]]
 
 @frozen(eq=False, repr=False)
 class Arrivals:
-    """When the requests of a simulation come: made by ``poisson``, ``regular`` or ``trace``.
+    """When the requests of a simulation arrive. Made by ``poisson``, ``regular`` or ``trace``.
 
     Attributes:
-        per_second: the rate of a steady stream; None of a trace.
-        limit: how many there are; None: as many as are wanted.
+        per_second: the rate of a steady stream; None for a trace.
+        limit: how many requests there are; None: any number.
     """
 
     per_second: float | None
@@ -32,7 +32,7 @@ class Arrivals:
     _instants: Instants
 
     def instants(self, requests: int, seed: int) -> Iterator[float]:
-        """The first so many, in seconds from the beginning. The same seed gives the same ones."""
+        """The first instants, in seconds from the beginning. The same seed gives the same instants."""
         return islice(self._instants(random.Random(f"{seed}/arrivals")), requests)  # noqa: S311 - no secret
 
     def __repr__(self) -> str:
@@ -40,13 +40,13 @@ class Arrivals:
 
 
 def poisson(per_second: float) -> Arrivals:
-    """Requests of many independent users: they come at random, so many per second on average.
+    """Requests of many independent users: they arrive at random.
 
     Args:
         per_second: the mean rate; more than 0.
 
     Raises:
-        ChainDefinitionError: not a finite number above 0.
+        ChainDefinitionError: ``per_second`` is not a finite number above 0.
 
     Example:
         >>> from rio_chain.simulation import poisson
@@ -65,13 +65,13 @@ def poisson(per_second: float) -> Arrivals:
 
 
 def regular(per_second: float) -> Arrivals:
-    """Requests at even distances, so many per second, as a timer or a load generator sends them.
+    """Requests at equal intervals, as from a timer or a load generator.
 
     Args:
         per_second: the rate; more than 0.
 
     Raises:
-        ChainDefinitionError: not a finite number above 0.
+        ChainDefinitionError: ``per_second`` is not a finite number above 0.
 
     Example:
         >>> from rio_chain.simulation import regular
@@ -90,13 +90,13 @@ def regular(per_second: float) -> Arrivals:
 
 
 def trace(instants: Iterable[float]) -> Arrivals:
-    """Requests at the very instants that were recorded, or made up: a burst, a ramp, a day of production.
+    """Requests at recorded or invented instants: a burst, a ramp, a day of production.
 
     Args:
-        instants: milliseconds, in order. Only the distances count: the first is the beginning.
+        instants: milliseconds, in order. The first one is the beginning, so only the distances matter.
 
     Raises:
-        ChainDefinitionError: there is none; one is not a finite number, or earlier than the one before it.
+        ChainDefinitionError: there is no instant, or one is not a finite number, or is earlier than the one before it.
 
     Example:
         >>> from rio_chain.simulation import trace
@@ -130,12 +130,12 @@ def _instant(value: float) -> float:
 
 
 def rate_of(arrivals: Arrivals | None) -> float:
-    """Requests per second of a steady stream; 0 where there is none."""
+    """Requests per second of a steady stream; 0 for a trace, or without arrivals."""
     return 0.0 if arrivals is None or arrivals.per_second is None else arrivals.per_second
 
 
 def checked(value: object) -> Arrivals | None:
-    """What a user gave for ``arrivals``."""
+    """Check the argument ``arrivals``."""
     if value is None or isinstance(value, Arrivals):
         return value
     got = short_repr(value)

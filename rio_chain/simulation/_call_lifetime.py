@@ -1,4 +1,4 @@
-"""What a simulated blocking call keeps after it was given up: its places under limits, until it would have ended."""
+"""A simulated blocking call that was abandoned: it keeps its permits until it would have ended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rio_chain.executors._current_strand import current_strand
 
 
 class Lasting:
-    """An alarm that goes off at the instant at which the call ends.
+    """A timer that fires when the call ends.
 
     Args:
-        until: that instant, in seconds of the virtual clock.
+        until: when, in seconds of the virtual clock.
     """
 
     def __init__(self, until: float) -> None:
@@ -22,7 +22,7 @@ class Lasting:
         self._kept: list[SharedPermit] = []
 
     def keep(self, permits: Iterable[SharedPermit]) -> None:
-        """The call is given up now; these are the places that it has."""
+        """The call is abandoned now, and holds these permits."""
         self._kept = [permit for permit in permits if permit.open]
         for permit in self._kept:
             permit.join()
@@ -30,6 +30,6 @@ class Lasting:
             current_strand().kernel.timers.push(self, self.deadline)
 
     def fire(self, now: float) -> None:  # noqa: ARG002 - it never moves its deadline
-        """It has ended."""
+        """The call has ended: give the permits back."""
         for permit in self._kept:
             permit.leave()

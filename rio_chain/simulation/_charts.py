@@ -1,7 +1,7 @@
-"""The picture of distributions: latency over percentiles, with the tail stretched as HdrHistogram draws it.
+"""Charts of distributions: latency over percentiles, with a stretched tail as in HdrHistogram.
 
-An SVG that is as wide as there is room, while its text keeps its size: only the curves are stretched. It has no script,
-no ids and nothing from elsewhere, so any number of them can stand in one notebook or page.
+The SVG uses the width that is available, and its text keeps its size: only the curves are stretched. It has no script
+and no ids, and loads nothing. So a notebook or page may contain any number of them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rio_chain.simulation._distribution import PERCENTILES, Distribution
 from rio_chain.simulation._estimate import Estimate, short
 
 HEIGHT = 240
-WIDE = 1000  # in which the curves are drawn, before they are stretched
+WIDE = 1000  # the width in which curves are drawn before they are stretched
 POINTS = 160
 BEGIN = -math.log10(0.95)
-"""The fastest 5 % are of no interest, and would take much of the room."""
+"""The fastest 5 % are left out: they are of no interest, and would take much room."""
 BAND = 24
 MOST_ROWS = 8
 LONGEST = 4  # 99.99 %
@@ -29,8 +29,8 @@ AXIS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
 LINES = ("", "7 3", "2 3")
 COLOURS = 4
 
-# Text is in the colour of its surroundings, and the curves in tones (Okabe and Ito's, for all eyes) that stand out from
-# white and from black: a notebook that is dark on a system that is light needs nothing more. A page may set its own.
+# Text has the colour of its surroundings. The curves have tones (Okabe and Ito, also for colour-blind readers) that are
+# visible on white and on black. So a dark notebook on a light system works too. A page may set its own tones.
 STYLE = """<style>
 .rio-sim{--rio-1:#0072b2;--rio-2:#d55e00;--rio-3:#009e73;--rio-4:#b86b9b;
  --rio-ink:var(--jp-content-font-color1,var(--vscode-foreground,currentColor));
@@ -64,7 +64,7 @@ STYLE = """<style>
 
 
 def card(what: str, how: str, *parts: str) -> str:
-    """A heading and what stands below it, for a notebook."""
+    """A heading and the parts below it, for a notebook."""
     head = f'<p class="rio-what">{text(what)}</p><p class="rio-how">{text(how)}</p>'
     return f'<div class="rio-sim">{STYLE}{head}{"".join(parts)}</div>'
 
@@ -75,12 +75,12 @@ def time(value: float) -> str:
 
 
 def text(value: object) -> str:
-    """Any value as text that can't be anything else."""
+    """Any value as escaped text."""
     return escape(escape_nonprintable(str(value)))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str | Estimate]], unit: str = "") -> str:
-    """A table; its first column says what the row is."""
+    """A table. The first column has the names of the rows."""
     head = "".join(f"<th scope='col'>{text(name)}</th>" for name in heads)
     body = "".join(
         f"<tr><th scope='row'>{text(row[0])}</th>"
@@ -92,7 +92,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str | Estimate]], unit: 
 
 
 def tables(*each: str) -> str:
-    """Tables, side by side where there is room."""
+    """Tables, side by side if there is room."""
     return f'<div class="rio-tables">{"".join(each)}</div>'
 
 
@@ -106,16 +106,16 @@ def _cell(value: str | Estimate, unit: str) -> str:
 
 
 def curves(named: Sequence[tuple[str, Distribution]]) -> str:
-    """The percentiles of one or more distributions. Of one, the shown percentiles stand at their points."""
+    """The percentiles of one or more distributions. If there is only one, its percentiles are labelled."""
     scale = Scale([each for _, each in named])
     alone = len(named) == 1
     plot = [_curve(each, scale, number, alone=alone) for number, (_, each) in enumerate(named)]
     marks = [_marks(each, scale, number, alone=alone) for number, (_, each) in enumerate(named)]
-    told = "; ".join(
+    words = "; ".join(
         f"{name}: " + ", ".join(f"{p} {time(value)}" for p, value in each.percentiles.items()) for name, each in named
     )
     svg = (
-        f'<svg class="rio-plot" role="img" aria-label="{text(f"Latency over percentiles. {told}")}" height="{HEIGHT}">'
+        f'<svg class="rio-plot" role="img" aria-label="{text(f"Latency over percentiles. {words}")}" height="{HEIGHT}">'
         f"{_rows(scale)}{_columns(scale)}"
         f'<svg width="100%" height="{HEIGHT}" viewBox="0 0 {WIDE} {HEIGHT}" preserveAspectRatio="none">'
         f"{''.join(plot)}</svg>{''.join(marks)}{_never(scale)}</svg>"
@@ -124,13 +124,13 @@ def curves(named: Sequence[tuple[str, Distribution]]) -> str:
 
 
 class Scale:
-    """Where a share and a latency stand: the share of slower ones and the latency are both logarithmic."""
+    """The axes: the share of slower requests and the latency, both logarithmic."""
 
     def __init__(self, all_of_them: Sequence[Distribution]) -> None:
         many = min(len(each) for each in all_of_them)
         self.end = min(LONGEST, max(1.0, math.log10(max(many, 1))))
         shown = [self.value(each, u) for each in all_of_them for u in (BEGIN, self.end)]
-        shown += [each.ordered[bisect_left(each.ordered, math.inf) - 1] for each in all_of_them]  # the end may be never
+        shown += [each.ordered[bisect_left(each.ordered, math.inf) - 1] for each in all_of_them]  # the end may be inf
         finite = [value for value in shown if value < math.inf] or [1.0]
         self.never = len(finite) < len(shown)
         self.ticks = ticks(max(*finite, 2e-3), max(min(finite), max(finite) / 1e4, 1e-3))
@@ -142,17 +142,17 @@ class Scale:
         return quantile(of.ordered, 1 - 10**-u)
 
     def x(self, u: float) -> float:
-        """From 0 to 1."""
+        """The horizontal position, from 0 to 1."""
         return u / self.end
 
     def y(self, latency: float) -> float:
-        """Pixels from the top of the plot; what is beyond it stands at its edge."""
+        """Pixels from the top of the plot. A latency outside of the plot is at its edge."""
         at = (math.log(max(latency, 1e-9)) - self._low) / (self._high - self._low)
         return HEIGHT * (1 - min(1.0, max(0.0, at)))
 
 
 def ticks(high: float, low: float) -> list[float]:
-    """1, 2, 5, 10, ... around what is shown; fewer where these were too many."""
+    """1, 2, 5, 10, ... around the shown values; only powers of ten if these would be too many."""
     exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     for steps in ((1, 2, 5), (1,)):
         marks = [step * 10.0**e for e, step in product(exponents, steps)]
@@ -172,11 +172,11 @@ def _curve(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
     curve = (
         f'<polyline class="rio-curve" stroke="{colour}"{dashed} vector-effect="non-scaling-stroke" points="{line}"/>'
     )
-    return (_band(each, scale, colour) if alone else "") + curve  # of differences the table says how sure they are
+    return (_band(each, scale, colour) if alone else "") + curve  # with several curves, the table has the intervals
 
 
 def _band(each: Distribution, scale: Scale, colour: str) -> str:
-    """Between what the percentiles lie."""
+    """The confidence band of the percentiles."""
     steps = [scale.end * i / BAND for i in range(1, BAND + 1)]
     all_of_them = [(WIDE * scale.x(u), each.quantile(1 - 10**-u)) for u in steps]
     found = [(x, value) for x, value in all_of_them if math.isfinite(value.high)]
@@ -189,11 +189,11 @@ def _marks(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
     found: list[str] = []
     for (name, q), value in zip(PERCENTILES.items(), each.percentiles.values(), strict=True):
         u = -math.log10(1 - q)
-        if u > scale.end + 1e-9 or name == "p95" or value == math.inf:  # for the p95 there is no room
+        if u > scale.end + 1e-9 or name == "p95" or value == math.inf:  # there is no room for the p95
             continue
         x, y = f"{100 * scale.x(u):.2f}%", scale.y(value)
-        told = f"<title>{name} {time(value)} {value.bounds}</title>"
-        found.append(f'<circle cx="{x}" cy="{y:.1f}" r="3.5" fill="{_colour(number)}">{told}</circle>')
+        tooltip = f"<title>{name} {time(value)} {value.bounds}</title>"
+        found.append(f'<circle cx="{x}" cy="{y:.1f}" r="3.5" fill="{_colour(number)}">{tooltip}</circle>')
         if alone:
             found.append(
                 f'<text class="rio-value" x="{x}" y="{y - 9:.1f}" text-anchor="{"middle" if u < scale.end else "end"}">'
@@ -203,7 +203,7 @@ def _marks(each: Distribution, scale: Scale, number: int, *, alone: bool) -> str
 
 
 def _never(scale: Scale) -> str:
-    """What it means that a curve runs along the upper edge."""
+    """The label for a curve that runs along the upper edge."""
     return '<text class="rio-faint" x="100%" y="-7" text-anchor="end">never</text>' if scale.never else ""
 
 

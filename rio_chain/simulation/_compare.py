@@ -1,4 +1,4 @@
-"""compare: variants of a chain side by side, each call with the same luck in all of them."""
+"""compare: variants of a chain side by side, with the same backends call by call."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from rio_chain.simulation import _charts
 from rio_chain.simulation._distribution import PERCENTILES, Distribution, plain_estimate
 from rio_chain.simulation._estimate import INF, Estimate, short
 from rio_chain.simulation._extra import require_statistics
+from rio_chain.simulation._offered_load import offered_load
 from rio_chain.simulation._settings import Setting, setting
-from rio_chain.simulation._simulate import check_load, checked_chain, played
+from rio_chain.simulation._simulate import checked_chain, played
 from rio_chain.simulation._simulation_result import Simulation, columns
 from rio_chain.simulation._stage import Backend, names_of
 
@@ -32,7 +33,7 @@ SUCCEEDED, CALLS = "succeeded", "calls"
 
 @frozen(eq=False, repr=False, slots=False)
 class Comparison:
-    """What ``compare`` gives. In a notebook it shows as a chart and a table; ``summary()`` is the same as text.
+    """The result of ``compare``. A notebook shows a chart and a table; ``summary()`` is the same as text.
 
     Attributes:
         simulations: by the name of the variant, in order.
@@ -42,13 +43,13 @@ class Comparison:
 
     @cached_property
     def differences(self) -> dict[str, dict[str, Estimate]]:
-        """For each variant but the first what is different from that: its figure less that of the first.
+        """For each variant but the first: its figures minus those of the first.
 
-        ``p50`` to ``p99.9`` are milliseconds until a request has succeeded, and infinite where too many fail;
-        ``succeeded`` is a share of the requests, ``calls`` what one request makes. All with a 95 % interval.
+        ``p50`` to ``p99.9`` are milliseconds until a request has succeeded; infinite if too many fail. ``succeeded`` is
+        a share of the requests, and ``calls`` the number of calls per request. All have a 95 % interval.
         """
         require_statistics("Comparison.differences")
-        from rio_chain.simulation._confidence_intervals import bootstrap_weights  # noqa: PLC0415 - it takes numpy
+        from rio_chain.simulation._confidence_intervals import bootstrap_weights  # noqa: PLC0415 - it imports numpy
 
         base, *others = self.simulations
         first = self.simulations[base]
@@ -56,10 +57,10 @@ class Comparison:
         drawn = _drawn(first, weights)
         return {name: _differences(self.simulations[name], first, weights, drawn) for name in others}
 
-    # --- looking at it ------------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which ``json.dumps`` takes as it is."""
+        """The comparison as plain data for ``json.dumps``."""
         return {
             "variants": {name: each.to_dict() for name, each in self.simulations.items()},
             "differences": {
@@ -96,14 +97,14 @@ class Comparison:
         return self.html()
 
     def html(self) -> str:
-        """The chart and the table, as a notebook shows them."""
+        """The chart and the table, for a notebook."""
         curves = _charts.curves([(name, Distribution(each.ended)) for name, each in self.simulations.items()])
         first = next(iter(self.simulations.values()))
         return _charts.card(self._what, first.how, curves, _charts.tables(_charts.table(*self._rows())))
 
 
 def figures(simulation: Simulation) -> dict[str, float]:
-    """What is compared of a simulation."""
+    """The figures of a simulation that are compared."""
     ordered = Distribution(simulation.ended).ordered
     return {
         **{name: quantile(ordered, q) for name, q in PERCENTILES.items()},
@@ -113,7 +114,7 @@ def figures(simulation: Simulation) -> dict[str, float]:
 
 
 def _drawn(simulation: Simulation, weights: Weights) -> dict[str, Floats]:
-    """The same figures, of each draw of blocks."""
+    """The same figures for each draw of blocks."""
     from rio_chain.simulation._confidence_intervals import bootstrap_means, bootstrap_quantiles  # noqa: PLC0415
 
     percentiles = bootstrap_quantiles(simulation.ended, list(PERCENTILES.values()), weights)
@@ -127,7 +128,7 @@ def _drawn(simulation: Simulation, weights: Weights) -> dict[str, Floats]:
 def _differences(
     simulation: Simulation, first: Simulation, weights: Weights, drawn: Mapping[str, Floats]
 ) -> dict[str, Estimate]:
-    """What a variant has more than the first, whose figures were ``drawn`` of the same blocks."""
+    """The figures of a variant minus those of the first, whose figures were ``drawn`` from the same blocks."""
     from rio_chain.simulation._confidence_intervals import between, difference  # noqa: PLC0415
 
     mine, base = figures(simulation), figures(first)
@@ -158,19 +159,19 @@ def compare(
     names: Sequence[str] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Simulate variants of a chain on common random numbers: what differs is the chains, and not their luck.
+    """Simulate variants of a chain with the same backends, call by call, so that only the chains differ.
 
-    The nth call of a task in a request takes as long, and fails as often, in each of them.
+    The nth call of a task in a request takes the same time, or fails in the same way, in each variant.
 
     Args:
-        chains: two or more; the first is what the others are compared with.
-        backends: as for ``simulate``, for the tasks of all of them.
-        names: one for each. Default: A, B, C, ...
+        chains: two or more. The others are compared with the first.
+        backends: as for ``simulate``, for the tasks of all chains.
+        names: a name for each chain. Default: A, B, C, ...
         options: as for ``simulate``.
 
     Raises:
-        ChainDefinitionError: fewer than two chains, names that don't fit them, and whatever ``simulate`` refuses.
-        ImportError: without the extra ``rio-chain[simulate]``, which brings numpy and scipy.
+        ChainDefinitionError: there are fewer than two chains, the names don't fit, or ``simulate`` refuses an argument.
+        ImportError: the extra ``rio-chain[simulate]`` (numpy and scipy) is not installed.
 
     Example:
         >>> from rio_chain import Task, compare
@@ -190,24 +191,23 @@ def compare(
         for name in backends:
             if name not in known:
                 raise ChainDefinitionError(
-                    f"`backends` names {short_repr(name)}, which is no task of any of these chains"
+                    f"`backends` names {short_repr(name)}, which is not a task of any of these chains"
                 )
     options_of = setting(backends, **options)
     return compared(dict(zip(labels, chains, strict=True)), options_of)
 
 
 def compared(variants: Mapping[str, Composed], given: Setting) -> Comparison:
-    """Simulate each with the backends that it has."""
+    """Simulate each variant with the backends of its tasks."""
     settings = {name: evolve(given, backends=_own(chain, given.backends)) for name, chain in variants.items()}
-    for name, chain in variants.items():
-        check_load(chain, settings[name])
-    return Comparison({name: played(chain, settings[name]) for name, chain in variants.items()})
+    loads = {name: offered_load(chain, settings[name]) for name, chain in variants.items()}
+    return Comparison({name: played(chain, settings[name], loads[name]) for name, chain in variants.items()})
 
 
 def _own(chain: Composed, backends: Mapping[str, Backend]) -> Mapping[str, Backend]:
     given: Any = backends
     if not isinstance(given, Mapping):
-        return backends  # refused where the stage is put up
+        return backends  # the stage refuses it
     names = names_of(chain.plan().tasks)
     return {name: backend for name, backend in backends.items() if name in names}
 

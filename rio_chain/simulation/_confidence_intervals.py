@@ -1,11 +1,12 @@
-"""How sure a figure is: percentiles, means and differences with 95 % intervals. Pure, by numpy and scipy.
+"""Confidence intervals of 95 % for percentiles, means and differences. Pure functions, with numpy and scipy.
 
-* A percentile lies between two order statistics, whatever the distribution (David and Nagaraja, *Order Statistics*,
-  3rd ed., section 7.1). Requests that wait in one queue are not independent: they count as fewer, by the design effect
+* A percentile is between two order statistics, whatever the distribution (David and Nagaraja, *Order Statistics*,
+  3rd ed., section 7.1). Requests that wait in one queue are not independent. They count as fewer, by the design effect
   of their batches (Korn and Graubard, *Survey Methodology* 24, 1998).
-* A mean is that of batches, which are nearly independent (Law, *Simulation Modeling and Analysis*, section 9.5.3).
-* A difference of two runs on common random numbers is drawn again and again from whole blocks of both at once
-  (Carlstein, *Annals of Statistics* 14, 1986), which keeps what is common.
+* A mean uses the means of batches, which are nearly independent (Law, *Simulation Modeling and Analysis*, section
+  9.5.3).
+* A difference of two runs on common random numbers is bootstrapped from whole blocks of both runs at once
+  (Carlstein, *Annals of Statistics* 14, 1986), which keeps what both have in common.
 """
 
 from __future__ import annotations
@@ -37,16 +38,20 @@ DRAWS = 200
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean, with Student's interval of the means of batches; of fewer than two values a batch nothing is known."""
+    """The mean, with Student's interval of batch means. With fewer than two values a batch the interval is infinite.
+
+    If no value is negative, the interval does not go below 0.
+    """
     middle = math.fsum(values) / len(values)
+    least = 0.0 if min(values) >= 0 else -INF
     if len(values) < 2 * BATCHES:
-        return Estimate(middle, -INF, INF)
+        return Estimate(middle, least, INF)
     half = stats.t.ppf(TAILS[1], BATCHES - 1) * stats.sem(_batch_means(values))
-    return Estimate(middle, middle - float(half), middle + float(half))
+    return Estimate(middle, max(least, middle - float(half)), middle + float(half))
 
 
 def quantile(ordered: Sequence[float], arrived: Sequence[float], q: float) -> Estimate:
-    """A quantile of values that are given in order of size, and as they came."""
+    """A quantile of values, which are given sorted and in the order in which they came."""
     count = len(ordered)
     value = nearest(ordered, q)
     independent = max(1, int(count / design_effect(np.asarray(arrived) <= value, q)))
@@ -57,7 +62,7 @@ def quantile(ordered: Sequence[float], arrived: Sequence[float], q: float) -> Es
 
 
 def design_effect(flags: ArrayLike, share: float) -> float:
-    """How many of these count as one that is independent: what the means of batches vary more than they should."""
+    """How many of these values count as one independent value: how much more batch means vary than expected."""
     found = np.asarray(flags, dtype=np.float64)
     if len(found) < 2 * BATCHES or not 0 < share < 1:
         return 1.0
@@ -66,13 +71,13 @@ def design_effect(flags: ArrayLike, share: float) -> float:
 
 
 def binomial_bounds(count: int, share: float) -> tuple[int, int]:
-    """The ranks, from 1, between which the quantile ``share`` of ``count`` values lies; 0 and ``count + 1``: none."""
+    """The ranks, from 1, between which the quantile ``share`` of ``count`` values is; 0 and ``count + 1``: no bound."""
     low, high = stats.binom.ppf(TAILS, count, share)
     return int(low), int(high) + 1
 
 
 def share_of(flags: Sequence[bool]) -> Estimate:
-    """The share of those that are true: Wilson's interval of so many of them as are independent."""
+    """The share of true values, with Wilson's interval for the number of independent values."""
     count = len(flags)
     share = sum(flags) / count
     independent = max(1, int(count / design_effect(flags, share)))
@@ -83,7 +88,7 @@ def share_of(flags: Sequence[bool]) -> Estimate:
 def bootstrap_weights(count: int, seed: int) -> Weights:
     """How often each block of requests counts, in each of the draws.
 
-    They are drawn by ``random``, whose numbers are the same in each version: those of numpy's generators may change.
+    They are drawn with ``random``, whose numbers are the same in each version; those of numpy's generators may change.
     """
     blocks = min(BLOCKS, count)
     draws = random.Random(f"{seed}/blocks")  # noqa: S311 - no secret
@@ -92,7 +97,7 @@ def bootstrap_weights(count: int, seed: int) -> Weights:
 
 
 def bootstrap_quantiles(arrived: Sequence[float], wanted: Sequence[float], weights: Weights) -> Floats:
-    """For each draw of blocks, a row of the quantiles of the values that are in it, as often as they are."""
+    """For each draw of blocks, a row with the quantiles of the values in it, each counted as often as its block."""
     order = np.argsort(arrived, kind="stable")
     values, blocks = np.asarray(arrived)[order], _blocks(len(arrived), weights)[order]
     drawn = [np.quantile(values, wanted, method="inverted_cdf", weights=each[blocks]) for each in weights]
@@ -100,7 +105,7 @@ def bootstrap_quantiles(arrived: Sequence[float], wanted: Sequence[float], weigh
 
 
 def bootstrap_means(values: Sequence[float], weights: Weights) -> Floats:
-    """For each draw of blocks the mean of the values that are in it."""
+    """For each draw of blocks, the mean of the values in it."""
     blocks = _blocks(len(values), weights)
     sums, sizes = np.bincount(blocks, np.asarray(values)), np.bincount(blocks)
     found: Floats = (weights @ sums) / (weights @ sizes)
@@ -108,26 +113,26 @@ def bootstrap_means(values: Sequence[float], weights: Weights) -> Floats:
 
 
 def between(value: float, drawn: Floats) -> Estimate:
-    """The value with the bounds between which 95 % of those drawn again lie."""
+    """The value with the bounds that contain 95 % of the draws."""
     low, high = np.quantile(drawn, TAILS, method="inverted_cdf")
     return Estimate(value, float(low), float(high))
 
 
 def difference(a: ArrayLike, b: ArrayLike) -> Floats:
-    """``a - b``, one by one; of two that are infinite, none."""
+    """``a - b``, element by element; 0 if both are the same infinity."""
     x, y = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
     left: Floats = np.subtract(x, y, out=np.zeros(x.shape), where=x != y)
-    return left.round(9) + 0.0  # to the picosecond: what is left by rounding is no difference
+    return left.round(9) + 0.0  # rounded to the picosecond, so that rounding errors are no difference
 
 
 def _blocks(count: int, weights: Weights) -> NDArray[np.intp]:
-    """The block of each request: neighbours are in one."""
+    """The block of each request. Neighbours are in the same block."""
     blocks: NDArray[np.intp] = np.arange(count) * weights.shape[1] // count
     return blocks
 
 
 def _batch_means(values: ArrayLike) -> Floats:
-    """The means of batches of neighbours, of one size; up to ``BATCHES - 1`` values at the end are left out."""
+    """The means of batches of neighbours, all of one size. Up to ``BATCHES - 1`` values at the end are left out."""
     found = np.asarray(values, dtype=np.float64)
     size = len(found) // BATCHES
     means: Floats = found[: size * BATCHES].reshape(BATCHES, size).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Distribution: how long many things took."""
+"""Distribution: a set of durations, with percentiles."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rio_chain.simulation._estimate import Estimate, short
 from rio_chain.simulation._extra import require_statistics
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
-"""Those that are shown."""
+"""The percentiles that are shown."""
 
 
 class Distribution:
-    """How long each of many took, in milliseconds, in the order in which they came.
+    """A set of durations in milliseconds, in the order in which they came.
 
-    Its figures are numbers that also know their 95 % interval: ``latency.p99``, ``latency.p99.low``. They need numpy
-    and scipy, which come with the extra ``rio-chain[simulate]``.
+    Its figures are numbers with a 95 % interval: ``latency.p99``, ``latency.p99.low``. They need numpy and scipy, which
+    the extra ``rio-chain[simulate]`` installs.
 
     Example:
         >>> took = Distribution([10.0] * 990 + [80.0] * 10)
@@ -34,22 +34,22 @@ class Distribution:
 
     @cached_property
     def ordered(self) -> Sequence[float]:
-        """In order of size."""
+        """The values, sorted."""
         return array("d", sorted(self.values))
 
     def quantile(self, q: float) -> Estimate:
-        """What a share ``q`` of them did not exceed: 0.99 for the p99.
+        """The value that a share ``q`` of the durations does not exceed: 0.99 for the p99.
 
         Raises:
-            ChainDefinitionError: not a number above 0 and below 1.
-            ImportError: without the extra ``rio-chain[simulate]``.
+            ChainDefinitionError: ``q`` is not a number above 0 and below 1.
+            ImportError: the extra ``rio-chain[simulate]`` is not installed.
         """
         if not 0 < number(q, "q", above=0) < 1:
             raise ChainDefinitionError(
                 f"`q` must be more than 0 and less than 1, as 0.99 for the p99; got {short_repr(q)}"
             )
         require_statistics("Distribution.quantile")
-        from rio_chain.simulation._confidence_intervals import quantile as estimated  # noqa: PLC0415 - it takes numpy
+        from rio_chain.simulation._confidence_intervals import quantile as estimated  # noqa: PLC0415 - it imports numpy
 
         return estimated(self.ordered, self.values, q)
 
@@ -60,42 +60,42 @@ class Distribution:
 
     @cached_property
     def p90(self) -> Estimate:
-        """What one in 10 exceeded."""
+        """The value that one in 10 exceeds."""
         return self.quantile(0.9)
 
     @cached_property
     def p95(self) -> Estimate:
-        """What one in 20 exceeded."""
+        """The value that one in 20 exceeds."""
         return self.quantile(0.95)
 
     @cached_property
     def p99(self) -> Estimate:
-        """What one in 100 exceeded."""
+        """The value that one in 100 exceeds."""
         return self.quantile(0.99)
 
     @cached_property
     def p999(self) -> Estimate:
-        """What one in 1000 exceeded."""
+        """The value that one in 1000 exceeds."""
         return self.quantile(0.999)
 
     @cached_property
     def mean(self) -> Estimate:
         """The mean."""
         require_statistics("Distribution.mean")
-        from rio_chain.simulation._confidence_intervals import mean  # noqa: PLC0415 - it takes numpy
+        from rio_chain.simulation._confidence_intervals import mean  # noqa: PLC0415 - it imports numpy
 
         return mean(self.values)
 
     @property
     def percentiles(self) -> dict[str, Estimate]:
-        """Those that are shown, by name."""
+        """The percentiles that are shown, by name."""
         return dict(zip(PERCENTILES, (self.p50, self.p90, self.p95, self.p99, self.p999), strict=True))
 
     def __len__(self) -> int:
         return len(self.values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: each figure as ``[value, low, high]`` in milliseconds, None for no bound."""
+        """The figures as plain data, each as ``[value, low, high]`` in milliseconds; None means no bound."""
         figures = {"mean": self.mean, **self.percentiles}
         return {
             "count": len(self),
@@ -109,10 +109,10 @@ class Distribution:
 
 
 def plain_number(value: float) -> float | None:
-    """For JSON: to a nanosecond or a millionth, so that it is the same on every machine; None where it is infinite."""
+    """A number for JSON, rounded so that it is the same on every machine; None if it is infinite."""
     return round(float(value), 6) if abs(value) != float("inf") else None
 
 
 def plain_estimate(value: Estimate) -> list[float | None]:
-    """For JSON: value, low, high."""
+    """An estimate for JSON: value, low, high."""
     return [plain_number(value), plain_number(value.low), plain_number(value.high)]

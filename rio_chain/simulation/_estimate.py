@@ -1,4 +1,4 @@
-"""Estimate: a number that knows how sure it is. It needs no numpy; what makes one does."""
+"""Estimate: a number with its confidence interval. The class needs no numpy; computing the interval does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ INF = math.inf
 
 
 class Estimate(float):
-    """A number that was estimated, and between which bounds it lies with 95 % confidence.
+    """An estimated number, and the bounds between which the true one is with 95 % confidence.
 
     Attributes:
         low: the lower bound.
-        high: the upper bound; ``inf`` where there are too few requests to give one.
+        high: the upper bound; ``inf`` if there are too few requests for one.
 
     Example:
         >>> p99 = Estimate(312.4, 301.2, 330.9)
@@ -36,12 +36,12 @@ class Estimate(float):
 
     @property
     def significant(self) -> bool:
-        """Whether 0 is outside of the bounds: then it is no noise."""
+        """Whether 0 is outside of the bounds, so that the number is more than noise."""
         return self.low > 0 or self.high < 0
 
     @property
     def bounds(self) -> str:
-        """The bounds in brackets; none where they are the value, and words where there are none."""
+        """The bounds in parentheses; empty if they equal the value. Words if there are too few requests for bounds."""
         if self.low == self.high:
             return ""
         if math.isinf(self.high):
@@ -55,7 +55,7 @@ class Estimate(float):
 
 
 def short(value: float) -> str:
-    """A number in as many digits as a reader wants: three, and one behind the point of those up to 1000."""
+    """A number with three digits, or with one digit after the point between 10 and 1000, or without any above that."""
     size = abs(value)
     if size in (0, INF):
         return f"{value:g}"

@@ -1,4 +1,4 @@
-"""The extra ``rio-chain[simulate]``: numpy and scipy, which carry the statistics."""
+"""The extra ``rio-chain[simulate]``: numpy and scipy, for statistics."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import importlib
 
 
 def require_statistics(caller: str) -> None:
-    """Refuse a call that needs numpy and scipy where they are not installed.
+    """Refuse a call that needs numpy and scipy if they are not installed.
 
     Args:
-        caller: what is called, as ``simulate``.
+        caller: the name of the called function, such as ``simulate``.
 
     Raises:
         ImportError: one of them is missing. The text says how to install them.

@@ -1,4 +1,4 @@
-"""What a call fails with: an exception, its class, or a ``Failure`` that is returned."""
+"""The faults of calls: an exception, its class, or a ``Failure`` that is returned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Error = Exception | type[Exception] | Failure[Any]
 
 @frozen
 class Fault:
-    """A share of the calls fails, with that error, after so many seconds; None: after as long as an answer takes."""
+    """A share of the calls fails with ``error`` after ``after`` seconds, or after the time of an answer if None."""
 
     rate: float
     error: Error
@@ -28,7 +28,7 @@ class Fault:
 
 @frozen
 class Stall:
-    """A share of the calls takes so many seconds instead."""
+    """A share of the calls takes ``delay`` seconds instead."""
 
     rate: float
     delay: float
@@ -51,7 +51,7 @@ class Outage:
 
 
 def checked(value: object, name: str = "error") -> Error:
-    """The error, if it is one."""
+    """Check that the value is an error."""
     given: Any = value
     kind: type[Any] = given if isinstance(given, type) else type(given)
     if issubclass(kind, Exception) or (issubclass(kind, Failure) and kind is not given):
@@ -61,7 +61,7 @@ def checked(value: object, name: str = "error") -> Error:
 
 
 def rate(value: object, name: str = "rate") -> float:
-    """A share of the calls."""
+    """Check for a share of the calls."""
     got = number(value, name, least=0)
     if got > 1:
         raise ChainDefinitionError(f"`{name}` must be a share of the calls, 0 to 1; got {short_repr(value)}")
@@ -76,20 +76,20 @@ def name_of(error: Error) -> str:
 
 
 def source(error: Error) -> str:
-    """The error as it is written."""
+    """The error as source."""
     return name_of(error) if isinstance(error, (type, Failure)) else short_repr(error)
 
 
 def fail(error: Error) -> Failure[Any]:
-    """Raise the error; a ``Failure`` is returned instead, as a function would.
+    """Raise the error. A ``Failure`` is returned instead, as a function would return it.
 
-    A class is called without arguments. One that needs some is made without them: it is of the right class, and that
-    is what policies ask of it.
+    A class is called without arguments. If it needs some, it is made without calling its ``__init__``: only the class
+    matters to policies.
     """
     if isinstance(error, Failure):
         return error  # pyright: ignore[reportUnknownVariableType] # of whatever it holds
     if isinstance(error, Exception):
-        raise error.with_traceback(None)  # it may be raised many times, and would keep the frames of all of them
+        raise error.with_traceback(None)  # it may be raised many times, and each would add frames
     try:
         made = error()
     except TypeError:

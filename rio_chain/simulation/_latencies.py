@@ -1,7 +1,7 @@
-"""How long a call takes, as a distribution. Pure data; what is drawn is one number between 0 and 1.
+"""How long a call takes, as a distribution. Pure data.
 
-Each is given by its quantile function, so a draw costs exactly one random number whatever the distribution: two models
-that are handed the same numbers are compared on the same luck.
+Each distribution is given by its quantile function, so each draw uses exactly one random number. Two models that use
+the same numbers can then be compared on equal terms.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rio_chain.errors import ChainDefinitionError
 _NORMAL = NormalDist()
 _P99 = _NORMAL.inv_cdf(0.99)
 _SMALLEST = 2.0**-54
-"""Below what ``random()`` gives when it does not give 0: the normal distribution has no quantile at 0."""
+"""Less than the smallest number above 0 that ``random()`` returns: the normal distribution has no quantile at 0."""
 
 
 @frozen
 class Constant:
-    """Always the same."""
+    """Every call takes the same time."""
 
     at: float
 
@@ -34,7 +34,7 @@ class Constant:
 
     @property
     def mean(self) -> float:
-        """Seconds."""
+        """The mean in seconds."""
         return self.at
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Constant:
 
 @frozen
 class Uniform:
-    """Anything between two bounds, all alike."""
+    """All durations between two bounds, equally likely."""
 
     low: float
     high: float
@@ -60,7 +60,7 @@ class Uniform:
 
     @property
     def mean(self) -> float:
-        """Seconds."""
+        """The mean in seconds."""
         return (self.low + self.high) / 2
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Uniform:
 
 @frozen
 class Exponential:
-    """Mostly short, and how long it has lasted says nothing of how long it will: the arrivals of queueing theory."""
+    """The memoryless distribution of queueing theory: most calls are short, and a long one may still take long."""
 
     mean: float
 
@@ -83,7 +83,10 @@ class Exponential:
 
 @frozen
 class Lognormal:
-    """Half of the calls are quicker than the median, and one in a hundred is slower than the p99, some by far."""
+    """Half of the calls are faster than the median.
+
+    One in a hundred is slower than the p99, and some are much slower.
+    """
 
     median: float
     p99: float
@@ -106,7 +109,7 @@ class Lognormal:
 
     @property
     def mean(self) -> float:
-        """Seconds."""
+        """The mean in seconds."""
         return self.median * math.exp(self.sigma**2 / 2)
 
     def __str__(self) -> str:
@@ -115,7 +118,7 @@ class Lognormal:
 
 @frozen
 class Empirical:
-    """What was measured, each as likely as the others. Nothing between them, and nothing beyond the longest."""
+    """Measured durations, all equally likely. There is nothing between them, and nothing beyond the longest."""
 
     samples: tuple[float, ...]  # sorted
 
@@ -125,7 +128,7 @@ class Empirical:
 
     @property
     def mean(self) -> float:
-        """Seconds."""
+        """The mean in seconds."""
         return math.fsum(self.samples) / len(self.samples)
 
     def __repr__(self) -> str:
@@ -143,7 +146,7 @@ Latency = Constant | Uniform | Exponential | Lognormal | Empirical
 
 
 def empirical(samples: object) -> Empirical:
-    """The distribution of latencies that are given in milliseconds."""
+    """The distribution of measured latencies, which are given in milliseconds."""
     if not isinstance(samples, Iterable) or isinstance(samples, (str, bytes)):
         raise ChainDefinitionError(f"`samples` must be a list of latencies in milliseconds; got {short_repr(samples)}")
     given = tuple(sorted(seconds(sample, "samples", zero=True) for sample in cast("Iterable[object]", samples)))

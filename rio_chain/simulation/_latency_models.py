@@ -19,7 +19,7 @@ from rio_chain.simulation._latencies import Constant, Exponential, Latency, Logn
 
 
 class Fate(NamedTuple):
-    """What happens to one call: it lasts ``delay`` seconds, then it fails with ``error``; None: it answers."""
+    """What happens to one call: it takes ``delay`` seconds, then fails with ``error``, or answers if that is None."""
 
     delay: float
     error: Error | None = None
@@ -27,10 +27,10 @@ class Fate(NamedTuple):
 
 @frozen(kw_only=True)
 class LatencyModel:
-    """How a backend behaves: how long its calls take, how often they fail, when it is down. Immutable, no state.
+    """How a backend behaves: how long its calls take, how often they fail, when it is down. Immutable, without a state.
 
-    Made by ``constant``, ``uniform``, ``exponential``, ``lognormal`` or ``empirical``, and refined by calls that each
-    give a new model. What happens to a call is drawn from a ``random.Random``, so the same seed gives the same calls.
+    Make it with ``constant``, ``uniform``, ``exponential``, ``lognormal`` or ``empirical``. Further calls each give a
+    new, refined model. What happens to a call is drawn from a ``random.Random``, so the same seed gives the same calls.
     Times are milliseconds or a ``timedelta``.
 
     Example:
@@ -52,46 +52,46 @@ class LatencyModel:
                 f"write LatencyModel.constant(20) or the like; got {short_repr(given)} for `latency`"
             )
 
-    # --- how long ------------------------------------------------------------------------------------------------
+    # --- latency -------------------------------------------------------------------------------------------------
 
     @classmethod
     def constant(cls, ms: Duration, /) -> LatencyModel:
         """Every call takes ``ms``; 0 or more.
 
         Raises:
-            ChainDefinitionError: not a finite duration, 0 or more. So with all of these.
+            ChainDefinitionError: not a finite duration, 0 or more. The same holds for the methods below.
         """
         return cls(latency=Constant(seconds(ms, "ms", zero=True)))
 
     @classmethod
     def uniform(cls, low: Duration, high: Duration) -> LatencyModel:
-        """Anything from ``low`` to ``high``, all alike."""
+        """All durations from ``low`` to ``high``, equally likely."""
         return cls(latency=Uniform(seconds(low, "low", zero=True), seconds(high, "high", zero=True)))
 
     @classmethod
     def exponential(cls, mean: Duration) -> LatencyModel:
-        """Exponential with that mean: what most of queueing theory is about."""
+        """An exponential distribution with this mean, as in queueing theory."""
         return cls(latency=Exponential(seconds(mean, "mean")))
 
     @classmethod
     def lognormal(cls, median: Duration, *, p99: Duration) -> LatencyModel:
-        """Lognormal: half of the calls take up to ``median``, 99 % up to ``p99``. Most backends look like that."""
+        """Lognormal: half of the calls take up to ``median``, 99 % up to ``p99``. Most backends are similar."""
         return cls(latency=Lognormal(seconds(median, "median"), seconds(p99, "p99")))
 
     @classmethod
     def empirical(cls, samples: Iterable[Duration], /) -> LatencyModel:
-        """Latencies that were measured, each as likely as the others."""
+        """Measured latencies, all equally likely."""
         return cls(latency=empirical(samples))
 
-    # --- what goes wrong -----------------------------------------------------------------------------------------
+    # --- faults --------------------------------------------------------------------------------------------------
 
     def failing(self, rate: float, error: Error, *, after: Duration | None = None) -> LatencyModel:
         """A share of the calls fails.
 
         Args:
-            rate: 0 to 1. That of several ``failing`` and ``stalling`` adds up.
+            rate: 0 to 1. The rates of several ``failing`` and ``stalling`` add up.
             error: an exception, its class, or a ``Failure`` that is returned.
-            after: how long a failing call takes. Default: as long as one that answers.
+            after: how long a failing call takes. Default: as long as a call that answers.
 
         Example:
             >>> LatencyModel.constant(20).failing(0.05, ConnectionError, after=2)
@@ -101,7 +101,7 @@ class LatencyModel:
         return self._checked(faults=(*self.faults, Fault(_faults.rate(rate), _faults.checked(error), late)))
 
     def stalling(self, rate: float, ms: Duration) -> LatencyModel:
-        """A share of the calls, ``rate`` from 0 to 1, takes ``ms`` and not what is drawn: a lost packet, a full GC."""
+        """A share of the calls, ``rate`` from 0 to 1, takes ``ms`` instead: a lost packet, a garbage collection."""
         return self._checked(stalls=(*self.stalls, Stall(_faults.rate(rate), seconds(ms, "ms", zero=True))))
 
     def outage(
@@ -110,10 +110,10 @@ class LatencyModel:
         """Every call that begins from ``start`` on and before ``end`` fails.
 
         Args:
-            start: of a simulation's clock; of a ``Script`` since its time began (see there).
+            start: on the clock of the simulation; for a ``Script`` see the times of ``Script.calls``.
             end: more than ``start``.
             error: as for ``failing``.
-            after: how long such a call takes. Default 0: refused at once.
+            after: how long such a call takes. Default 0: it is refused at once.
         """
         begin, over = seconds(start, "start", zero=True), seconds(end, "end")
         if over <= begin:
@@ -126,32 +126,32 @@ class LatencyModel:
     def _checked(self, **more: Any) -> LatencyModel:
         new = evolve(self, **more)
         total = sum(fault.rate for fault in new.faults) + sum(stall.rate for stall in new.stalls)
-        if total > 1 + 1e-9:  # rates that were learned are quotients
-            raise ChainDefinitionError(f"`rate` must leave all of them together at 1 or less; got {total:g}")
+        if total > 1 + 1e-9:  # learned rates are quotients
+            raise ChainDefinitionError(f"`rate` and the rates before it must be at most 1 together; got {total:g}")
         return new
 
-    # --- what is answered ----------------------------------------------------------------------------------------
+    # --- answers -------------------------------------------------------------------------------------------------
 
     def returning(self, value: Any, /) -> LatencyModel:
-        """The calls that don't fail answer with ``value``; without this with None.
+        """Calls that don't fail answer with ``value``. The default is None.
 
-        A list, dict, set or bytearray is copied for each call, also inside.
+        A list, dict, set or bytearray is copied deeply for each call.
         """
         if is_container(value):
-            copyable(value, "`returning` copies a container for each call", "give the task a function that answers it")
+            copyable(value, "`returning` copies a container for each call", "give the task a function that returns it")
         return evolve(self, value=value)
 
     def answer(self) -> Any:
-        """What a call that does not fail answers."""
+        """The answer of a call that does not fail."""
         return fresh_answer(self.value)
 
-    # --- drawing -------------------------------------------------------------------------------------------------
+    # --- random draws --------------------------------------------------------------------------------------------
 
     def draw(self, random: Random, at: Duration = 0) -> Fate:
-        """What happens to a call that begins ``at`` milliseconds. It takes exactly two numbers from ``random``.
+        """Draw what happens to a call that begins at ``at`` milliseconds. It uses exactly two numbers of ``random``.
 
         Returns:
-            ``(delay, error)``: the delay in seconds, as all inner times are; the error is None for an answer.
+            ``(delay, error)``: the delay in seconds, as internal times are; the error is None for an answer.
         """
         share, spread = random.random(), random.random()
         if self.outages:
@@ -171,7 +171,7 @@ class LatencyModel:
 
     @property
     def mean(self) -> float:
-        """The mean time of a call in milliseconds, failures and stalls included, outages not."""
+        """The mean time of a call in milliseconds, with failures and stalls, without outages."""
         rest, total = 1.0, 0.0
         for fault in self.faults:
             rest -= fault.rate
@@ -186,28 +186,28 @@ class LatencyModel:
         value = "" if self.value is None else f"; answers {short_repr(self.value)}"
         return f"<LatencyModel {'; '.join(parts)}{value}>"
 
-    # --- from production, and to it ------------------------------------------------------------------------------
+    # --- learning and storing ------------------------------------------------------------------------------------
 
     @staticmethod
     def from_outcomes(outcomes: Iterable[Outcome[Any]], /) -> dict[str, LatencyModel]:
-        """Learn a model for each task from runs that really happened: latencies as measured, failures by class.
+        """Learn a model for each task from real runs: latencies as measured, failures by class.
 
-        Tasks that are ``.inline()`` call no backend, so they get none.
+        Tasks that are ``.inline()`` call no backend, so they get no model.
 
-        It learns from ``Response.spans``, so retries, hedges and items count call by call, without the waits between:
+        It learns from ``Response.spans``: each call of a retry, a hedge or an item counts, and the waits between do
+        not.
 
-        * a call that answered is a latency. Of more than 10,000 that many quantiles are kept.
-        * a call that failed counts for its class of errors, with the median of how long such calls took.
-        * a call that was cut off, by a limit or because another one won, is known to have lasted longer. It counts for
-          those that did (Kaplan and Meier). What lasted longer than all that was seen ``stalls``, for 1 % longer than
-          the longest wait: how long really, nobody has seen. Record with wide limits if that matters.
+        * A call that answered is a latency. If there are more than 10,000, their quantiles are kept instead.
+        * A call that failed counts for its class of errors, with the median time of such calls.
+        * A call that was cut off, by a limit or because another one won, would have lasted longer. It counts for the
+          calls that did (Kaplan and Meier). If no call lasted longer, it ``stalls`` for 1 % more than the longest wait,
+          because its true time is unknown. Record runs with wide limits if that matters.
 
-        It can't learn what calls have to do with each other: a backend that is slow under load, bad hours, slow users.
-        Answers are not kept; ``returning`` adds them. A ``Failure`` that a function returned is kept by the class of
-        its error alone.
+        It can't learn dependencies: a backend that is slow under load, bad hours, slow users. It does not keep answers;
+        ``returning`` adds them. It keeps a ``Failure`` that a function returned only by the class of its error.
 
         Args:
-            outcomes: of any chains; tasks of one name are one backend.
+            outcomes: of any chains. Tasks with the same name are one backend.
 
         Raises:
             ChainDefinitionError: not a list of Outcomes.
@@ -220,7 +220,7 @@ class LatencyModel:
             >>> list(models), models["len"].faults
             (['len'], ())
         """
-        from rio_chain.simulation._learned_models import learned  # noqa: PLC0415 - few ask for it
+        from rio_chain.simulation._learned_models import learned  # noqa: PLC0415 - only imported when needed
 
         return learned(outcomes, LatencyModel)
 
@@ -229,25 +229,25 @@ class LatencyModel:
         """Write models by name to a JSON file.
 
         Raises:
-            ChainDefinitionError: not a dict of models, or a value or an error that JSON can't hold.
+            ChainDefinitionError: not a dict of models, or it contains a value or an error that JSON can't hold.
         """
-        from rio_chain.simulation._stored_models import save  # noqa: PLC0415 - few ask for it
+        from rio_chain.simulation._stored_models import save  # noqa: PLC0415 - only imported when needed
 
         save(models, path, LatencyModel)
 
     @staticmethod
     def load(path: str | os.PathLike[str], /, *, errors: Iterable[type[Exception]] = ()) -> dict[str, LatencyModel]:
-        """Read what ``save`` wrote.
+        """Read models that ``save`` wrote.
 
         Args:
             path: of the file.
-            errors: classes of errors that the file may name. Python's own and those of rio_chain are known; nothing is
-                imported because a file says so.
+            errors: error classes that the file may name. Those of Python and of rio_chain are known. A name in the file
+                never imports anything.
 
         Raises:
-            ChainDefinitionError: it is no such file, of a newer version, says something unknown, or names a class that
+            ChainDefinitionError: the file has another format, a newer version or unknown keys, or names a class that
                 was not given.
         """
-        from rio_chain.simulation._stored_models import load  # noqa: PLC0415 - few ask for it
+        from rio_chain.simulation._stored_models import load  # noqa: PLC0415 - only imported when needed
 
         return load(path, errors, LatencyModel)

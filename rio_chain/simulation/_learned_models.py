@@ -1,4 +1,4 @@
-"""Models learned from runs that really happened."""
+"""Models learned from real runs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from rio_chain.simulation._latency_models import LatencyModel
 
 KEPT = 10_000
-"""Latencies that a model keeps; of more it keeps so many quantiles."""
+"""How many latencies a model keeps. If there are more, it keeps this many quantiles."""
 LONGER = 1.01
-"""How much longer than seen the calls are taken to be of which none that took as long was seen to its end."""
+"""Calls that were cut off after all others had ended are assumed to take this much longer."""
 NS = 6
-"""Latencies are rounded to the nanosecond, so that a sum of floats does not show: places of a millisecond."""
+"""Latencies are rounded to this many places of a millisecond, to hide rounding errors of sums."""
 
 
 def learned(outcomes: Iterable[Outcome[Any]], kind: type[LatencyModel]) -> dict[str, LatencyModel]:
-    """One model of that class for each task that was called; see ``LatencyModel.from_outcomes``."""
+    """A model of the class ``kind`` for each task that was called; see ``LatencyModel.from_outcomes``."""
     rule = "`from_outcomes` takes a list of Outcomes"
     given: Any = outcomes
     if isinstance(given, Outcome) or not isinstance(given, Iterable):
@@ -47,7 +47,7 @@ def learned(outcomes: Iterable[Outcome[Any]], kind: type[LatencyModel]) -> dict[
 
 
 def _spans(response: Response) -> Iterator[Span]:
-    """The calls of a task, also those for items."""
+    """The calls of a task, with those for its items."""
     yield from response.spans
     for item in response.items:
         yield from _spans(item)
@@ -68,10 +68,10 @@ def _model(spans: list[Span], cls: type[LatencyModel]) -> LatencyModel:
 
 
 def distribution(answered: list[float], cut_off: list[float]) -> tuple[list[float], float]:
-    """The latencies of answers, where some calls were no longer waited for; and the share beyond all that was seen.
+    """The latencies of all calls, some of which were cut off; and the share that is beyond all measured latencies.
 
-    The product-limit estimate (Kaplan and Meier, 1958): of a call that was cut off we know that it would have lasted
-    longer, so its share goes to those that lasted longer, all alike.
+    The product-limit estimate (Kaplan and Meier, 1958): a call that was cut off would have lasted longer, so its share
+    is divided equally among the calls that lasted longer.
     """
     if not cut_off:
         return _thinned([(one, 1.0) for one in answered], len(answered)), 0.0
@@ -84,12 +84,12 @@ def distribution(answered: list[float], cut_off: list[float]) -> tuple[list[floa
             survive -= share
             weights.append((at, share))
     if not ends[-1][1]:
-        survive = 0.0  # what is left is rounding
+        survive = 0.0  # the rest is a rounding error
     return _thinned(weights, len(ends)), max(0.0, survive)
 
 
 def _thinned(weights: list[tuple[float, float]], count: int) -> list[float]:
-    """Latencies that are all alike, with the quantiles of these."""
+    """Equally likely latencies that have the quantiles of the weighted ones."""
     weights = sorted(weights)
     if len({share for _, share in weights}) <= 1 and len(weights) <= KEPT:
         return [at for at, _ in weights]
@@ -114,8 +114,8 @@ def _kind(span: Span) -> str:
 
 
 def _example(span: Span, kind: str) -> Error:
-    """What such calls fail with: the class alone, as the error may hold the frames and the answers of production."""
+    """The error of such calls: only the class, as the error may hold frames and answers of production."""
     error = class_of(span.error)
     if issubclass(error, Exception):
         return error
-    return Failure(kind)  # an error value that a function returned: its class has to do
+    return Failure(kind)  # a returned Failure may hold any value: use the name of its class

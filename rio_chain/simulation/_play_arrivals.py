@@ -1,4 +1,4 @@
-"""One simulation under way: requests come at their instants, run in virtual time, and are noted."""
+"""A running simulation: requests arrive at their instants, run in virtual time, and are recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rio_chain.chain._request import Request
 from rio_chain.errors import QueueFull
 from rio_chain.executors._blocking_wait import once
 from rio_chain.executors.virtual._executor import VirtualExecutor, VirtualHost
-from rio_chain.results._observers import unobserved
+from rio_chain.results._deliver import unobserved
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation._estimate import INF
 from rio_chain.simulation._random_draws import Draws
@@ -25,7 +25,7 @@ from rio_chain.simulation._stage import VISIT, Stage, Visit
 
 
 class Played(VirtualExecutor):
-    """Async functions run in the strand that calls them: one of their own would cost half as much time again."""
+    """Runs async functions in the strand that calls them. A strand for each would take half as much time again."""
 
     def launch(self, threads: int, max_abandoned: int, name: str = VirtualExecutor.name) -> VirtualHost:
         """As ``VirtualExecutor.launch``."""
@@ -35,11 +35,11 @@ class Played(VirtualExecutor):
 
 
 class Ledger:
-    """What is noted of each request, by its number. The Outcomes themselves are let go."""
+    """The record of each request, by its number. The Outcomes are not kept."""
 
     def __init__(self, requests: int) -> None:
         self.latency = array("d", [INF]) * requests
-        self.wait = array("d", [-1.0]) * requests  # -1: it was refused at the door
+        self.wait = array("d", [-1.0]) * requests  # -1: it was refused
         self.failed = bytearray(requests)
         self.calls = array("l", [0]) * requests
         self.priorities: dict[float, list[int]] = {}
@@ -51,24 +51,24 @@ class Ledger:
         self.broken: BaseException | None = None
 
     def refused(self, number: int, error: Exception) -> None:
-        """It was not accepted."""
+        """The request was not accepted."""
         self.fail(number, error)
 
     def answered(self, number: int, outcome: Outcome[Any], calls: int) -> None:
-        """It was answered, whatever the answer, after so many calls."""
+        """The request was answered, with any result, after this many calls."""
         self.calls[number] = calls
         self.wait[number] = outcome.queued
         self.latency[number] = outcome.queued + outcome.elapsed
         self.busy += outcome.elapsed
 
     def fail(self, number: int, error: Any) -> None:
-        """It has failed."""
+        """The request has failed."""
         self.failed[number] = 1
         self.failures[escape_nonprintable(type(error).__name__)] += 1
 
 
 class Play:
-    """One simulation under way."""
+    """A running simulation."""
 
     def __init__(self, chain: Composed, given: Setting) -> None:
         self.given = given
@@ -93,7 +93,7 @@ class Play:
             self._terms["queue_timeout"] = milliseconds(given.queue_timeout)
 
     def _jitter(self) -> float:
-        """A draw for a backoff; also one that belongs to its request."""
+        """The random number for a backoff. It depends on the request, too."""
         visit = VISIT.get()
         if visit is None:
             return self._others.random()
@@ -101,7 +101,7 @@ class Play:
         return self._others.at(visit.number, visit.jitters).random()
 
     def run(self) -> Ledger:
-        """Play it to the end."""
+        """Run the simulation to its end."""
         given, loop, ledger = self.given, self.executor.loop, self.ledger
         total = given.warmup + given.requests
         values = cycle(given.inputs) if given.inputs is not None else iter(range(given.first, given.first + total))
@@ -121,7 +121,7 @@ class Play:
         return ledger
 
     def _come(self, number: int, value: Any) -> None:
-        """One more request comes."""
+        """A request arrives."""
         given, ledger = self.given, self.ledger
         counted = number - given.warmup
         priority = given.priority(value) if callable(given.priority) else given.priority
@@ -147,7 +147,7 @@ class Play:
         self.ledger.open -= 1
         try:
             outcome = ticket.wait()
-        except BaseException as error:  # noqa: BLE001 - such as a script that has ended; it is raised by `run`
+        except BaseException as error:  # noqa: BLE001 - such as ScriptEnded; `run` raises it
             self.ledger.broken = error
             return
         cause = outcome.result.failure() if isinstance(outcome.result, Failure) else None

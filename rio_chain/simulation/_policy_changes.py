@@ -1,4 +1,4 @@
-"""Changes to the policies right around one task: what ``advise`` tries."""
+"""Changes of the policies directly around one task: what ``advise`` tries."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from rio_chain.policies._policy import Facts
 
 @frozen
 class Change:
-    """What becomes of the policies around a task. None: as it is. Times in seconds.
+    """A change of the policies around a task. None means no change. Times are seconds.
 
     Attributes:
-        after: a second call begins so late, if the first has not answered.
+        after: a second call begins after this delay if the first has not answered.
         timeout: the limit of an attempt.
-        retries: calls after the first.
+        retries: the number of calls after the first.
     """
 
     after: float | None = None
@@ -43,7 +43,7 @@ class Change:
     retries: int | None = None
 
     def __str__(self) -> str:
-        """In the words of the language."""
+        """The change as source."""
         calls = [f".replica(2, after={format_duration(self.after)[:-3]})"] if self.after is not None else []
         calls += [f".timeout({format_duration(self.timeout)[:-3]})"] if self.timeout is not None else []
         calls += [f".retry({self.retries})"] if self.retries is not None else []
@@ -52,21 +52,21 @@ class Change:
 
 @frozen
 class TaskPolicies:
-    """The policies right around a task, and what they say now."""
+    """The policies directly around a task, and their present values."""
 
     name: str
     after: float | None
     timeout: float | None
     retries: int
     limit: float
-    """The longest that all of it may take; infinity without a limit."""
+    """The longest time that all of it may take; infinity without a limit."""
 
 
 Changes = Mapping[str, Change]
 
 
 def task_policies(chain: Composed) -> dict[str, TaskPolicies]:
-    """What stands around each task, by its name."""
+    """The policies around each task, by its name."""
     names = iter([task.name for task in chain.plan().tasks])
     found: dict[str, TaskPolicies] = {}
 
@@ -89,7 +89,7 @@ def task_policies(chain: Composed) -> dict[str, TaskPolicies]:
 
 
 def changed(chain: Composed, changes: Changes) -> Composed:
-    """The chain with these changes; its functions are its own."""
+    """The chain with these changes. Its functions stay the same."""
     names = iter([task.name for task in chain.plan().tasks])
 
     def visit(node: Node) -> Node:
@@ -110,7 +110,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
 
 
 def written(chain: Composed, name: str) -> str:
-    """The source of a task with the policies right around it."""
+    """The source of a task with the policies directly around it."""
     names = iter([task.name for task in chain.plan().tasks])
     for node in _stacks_of(flat(chain.plan().root)):
         if next(names) == name:
@@ -128,7 +128,7 @@ def _stacks_of(node: Node) -> Iterator[Node]:
 
 
 def _peeled(node: Node) -> tuple[list[Any], Node]:
-    """The layers right around a node, innermost first, and the node."""
+    """The layers directly around a node, innermost first, and the node."""
     layers: list[Any] = []
     while isinstance(node, (Scope, Named)) or is_hedge_of_one(node):
         layers.append(node)
@@ -137,7 +137,7 @@ def _peeled(node: Node) -> tuple[list[Any], Node]:
 
 
 def _facts(layer: Node) -> Facts:
-    """What the policy of a layer says of itself; a name and a hedge have none."""
+    """The facts of a layer's policy. A name and a hedge have the default facts."""
     return layer.policy.facts() if isinstance(layer, Scope) else Facts()
 
 
@@ -152,7 +152,7 @@ def _until_retry(layers: list[Any]) -> list[Any]:
 
 
 def _with(layers: list[Any], change: Change) -> list[Any]:
-    """The layers as they are to be: what is there is set, and what is not there comes where it belongs."""
+    """The changed layers: an existing policy is changed, a missing one is inserted at its proper place."""
     layers = list(layers)
     any_node: Any = None
     if change.after is not None:

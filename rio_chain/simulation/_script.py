@@ -1,4 +1,4 @@
-"""Script: a backend that does what was written, call by call, and notes who called it and when."""
+"""Script: a backend that does what you wrote, call by call, and records its calls."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from rio_chain.simulation._script_calls import CallNote, ScriptCall
 class ScriptEnded(BaseException):
     """A script was called more often than it has steps. It ends the run, and ``run()`` or ``await`` raises it.
 
-    The test is wrong, and not the backend. So it is no ``Exception``, which a retry or a fallback would hide.
+    The test is wrong, not the backend. So it is no ``Exception``, which a retry or a fallback would hide.
     """
 
 
 @frozen
 class Step:
-    """One call: after ``delay`` seconds it answers with ``value``, or fails with ``error`` where there is one."""
+    """One call: after ``delay`` seconds it answers with ``value``, or fails with ``error`` if there is one."""
 
     delay: float
     value: Any = None
     error: Error | None = None
 
     def answer(self) -> Any:
-        """What it answers; a list, dict, set or bytearray is a new one each time."""
+        """The answer. A list, dict, set or bytearray is copied each time."""
         return fresh_answer(self.value)
 
     def __str__(self) -> str:
@@ -50,23 +50,23 @@ class Step:
 
 
 class Script:
-    """A backend for tests: each call is a step that was written, and is noted.
+    """A backend for tests: each call takes the next step that you wrote, and is recorded.
 
-    It can stand wherever a function can: in a ``Task``, as a bridge, in ``chain.with_backends({"f": script})``. It
-    takes any arguments, and it is async, so it waits on whatever clock its run has.
+    Use it wherever a function is used: in a ``Task``, as a bridge, in ``chain.with_backends({"f": script})``. It takes
+    any arguments. It is async, so it waits on the clock of its run.
 
-    ``then`` and ``then_raises`` are one call each. ``delays`` says how long the steps *after* it take, one each; a step
-    with an ``after`` of its own does not use one up. The last may go on for ever: ``always``, ``forever``, ``model``.
-    Each of these gives a new script with no calls; a prefix can be shared.
+    ``then`` and ``then_raises`` are one call each. ``delays`` sets how long the steps *after* it take, one each; a step
+    with an ``after`` of its own uses none of them. The last step may repeat for ever: ``always``, ``forever``,
+    ``model``. Each of these methods gives a new script without calls, so several scripts can share a beginning.
 
-    One script has one row of steps, whoever calls it: two tasks, attempts and replicas take the next step each. Any
-    thread and any executor may call.
+    A script has one sequence of steps, whoever calls it: two tasks, attempts and replicas each take the next step. You
+    may call it on any thread and any executor.
 
     Args:
-        seed: of what is drawn from a ``model``; a whole number or a text. Default 0.
+        seed: for the random numbers of a ``model``; a whole number or a string. Default 0.
 
     Raises:
-        ScriptEnded: a call, when there is no step left. It ends the run and is raised by it.
+        ScriptEnded: it is called and no step is left. That ends the run, which raises it.
 
     Example:
         >>> from rio_chain import Task
@@ -94,12 +94,12 @@ class Script:
 
     def __init__(self, *, seed: int | str = 0) -> None:
         if isinstance(seed, bool) or not isinstance(cast("object", seed), (int, str)):
-            raise ChainDefinitionError(f"`seed` must be a whole number or a text; got {short_repr(seed)}")
+            raise ChainDefinitionError(f"`seed` must be a whole number or a string; got {short_repr(seed)}")
         self._seed = seed
         self._steps: tuple[Step, ...] = ()
         self._delays: tuple[float, ...] = ()
         self._last: Step | LatencyModel | None = None
-        self._family: list[Script] | None = None  # those made from one that is checked at the end: the last of each row
+        self._family: list[Script] | None = None  # the latest scripts made from one that is checked at the end
         self._lock = threading.RLock()
         self._calls: list[CallNote] = []
         self._taken = 0
@@ -108,13 +108,13 @@ class Script:
         after_fork(self._renew)
 
     def _renew(self) -> None:
-        """In a forked child."""
+        """In a forked child, renew the lock."""
         self._lock = renewed(self._lock)
 
-    # --- writing -------------------------------------------------------------------------------------------------
+    # --- steps ---------------------------------------------------------------------------------------------------
 
     def delays(self, *ms: Duration) -> Script:
-        """How long the steps that follow take, one each, in milliseconds or as a ``timedelta``; 0 or more.
+        """How long the following steps take, one duration each: milliseconds or a ``timedelta``; 0 or more.
 
         Example:
             >>> Script().delays(20, 30).then_raises(OSError).then(5)
@@ -128,19 +128,19 @@ class Script:
         """The next call answers with ``value``.
 
         Args:
-            value: a list, dict, set or bytearray is copied for each call, also inside. A ``Failure`` fails the call,
-                as when a function returns it.
+            value: a list, dict, set or bytearray is copied deeply for each call. A ``Failure`` fails the call, as when
+                a function returns it.
             after: how long it takes. Default: as ``delays`` says, else 0.
 
         Raises:
-            ChainDefinitionError: an exception, which is raised and not answered; a container that can't be copied;
-                ``after`` is no duration.
+            ChainDefinitionError: ``value`` is an exception, for which there is ``then_raises``, or a container that
+                can't be copied; ``after`` is not a duration.
         """
         given: Any = value
         kind: type[Any] = given if isinstance(given, type) else type(given)
         if issubclass(kind, BaseException):
             name = escape_nonprintable(kind.__name__)
-            raise ChainDefinitionError(f"`then` takes what is answered; to raise {name} write .then_raises({name})")
+            raise ChainDefinitionError(f"`then` takes the answer; to raise {name} write .then_raises({name})")
         if issubclass(kind, Failure) and kind is not given:
             return self._step(after, None, _faults.checked(value))
         if is_container(value):
@@ -150,11 +150,11 @@ class Script:
         return self._step(after, value, None)
 
     def then_raises(self, error: Error, /, *, after: Duration | None = None) -> Script:
-        """The next call fails with ``error``: an exception, or its class, called without arguments."""
+        """The next call fails with ``error``: an exception, or its class, which is called without arguments."""
         return self._step(after, None, _faults.checked(error))
 
     def forever(self) -> Script:
-        """All further calls repeat the last step. ``delays`` that are left are theirs; the last one repeats as well."""
+        """All further calls repeat the last step. They take the ``delays`` that are left, the last one for ever."""
         if not self._steps or self._last is not None:
             raise ChainDefinitionError("`forever` repeats the step before it, as in .then(5).forever(); there is none")
         step = self._steps[-1]
@@ -168,14 +168,14 @@ class Script:
     def model(self, model: LatencyModel, /) -> Script:
         """All further calls do what is drawn from ``model``, with the script's seed, in the order in which they begin.
 
-        Outages of the model are told in the time of ``calls``.
+        Outages of the model are on the clock of ``calls``.
         """
         if not isinstance(cast("object", model), LatencyModel):
             raise ChainDefinitionError(
                 f"`model` takes a LatencyModel, as LatencyModel.constant(20); got {short_repr(model)}"
             )
         if self._delays:
-            raise ChainDefinitionError("`model` draws its own delays; those of .delays(...) before it have no step")
+            raise ChainDefinitionError("`model` draws its own delays; no step uses those of .delays(...) before it")
         return self._new(last=model)
 
     def _step(self, after: Duration | None, value: Any, error: Error | None) -> Script:
@@ -194,18 +194,18 @@ class Script:
         last: Step | LatencyModel | None = None,
     ) -> Script:
         if self._last is not None:
-            raise ChainDefinitionError(f"{self!r} goes on for ever, so nothing can come after")
+            raise ChainDefinitionError(f"{self!r} never ends, so no step can follow")
         steps = self._steps if steps is None else steps
         new = _rebuilt(self._seed, steps, self._delays if delays is None else delays, last)
-        new._family = family = self._family  # noqa: SLF001 - of this very class
+        new._family = family = self._family  # noqa: SLF001 - of the same class
         if family is not None:
             family[:] = [*(script for script in family if script is not self), new]
         return new
 
-    # --- being called --------------------------------------------------------------------------------------------
+    # --- calls ---------------------------------------------------------------------------------------------------
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """One call: wait, then answer or fail."""
+        """Wait, then answer or fail."""
         noted, step = self._take(args, kwargs)
         try:
             if step.delay:
@@ -220,7 +220,7 @@ class Script:
         return _faults.fail(step.error)
 
     def _take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[CallNote, Step]:
-        """Note a call, and say what it does."""
+        """Record a call, and take its step."""
         where = here() or _outside()
         with self._lock:
             if self._clock[0] != where.now:
@@ -240,7 +240,7 @@ class Script:
         if isinstance(last, LatencyModel):
             delay, error = last.draw(self._random, at)
             return Step(delay, last.value, error)
-        assert last is not None  # noqa: S101 - else it has ended
+        assert last is not None  # noqa: S101 - otherwise it has ended above
         return last
 
     def _too_many(self, task: str) -> str:
@@ -251,14 +251,15 @@ class Script:
             f"{self._taken + 1}: write one more .then(value) or .then_raises(error), or end with .always(value)"
         )
 
-    # --- looking -------------------------------------------------------------------------------------------------
+    # --- results -------------------------------------------------------------------------------------------------
 
     @property
     def calls(self) -> list[ScriptCall]:
         """Every call since it was made or ``reset``, in the order in which they began.
 
-        Times are milliseconds since the run began that called first, on that run's clock: of nested runs the outermost.
-        So two scripts in one run have one time, and further runs go on in it. On another clock time begins anew.
+        Times are milliseconds since the start of the run with the first call, on the clock of that run. Of nested runs
+        the outermost counts. So two scripts in one run have the same time, and later runs continue it. On another clock
+        the time begins again.
 
         Example:
             >>> from rio_chain import Task
@@ -273,14 +274,14 @@ class Script:
 
     @property
     def left(self) -> int:
-        """How many of the steps that were written have not been called yet; of what goes on for ever one is counted."""
+        """How many of the written steps have not been called yet. A step that repeats for ever counts once."""
         return max(0, len(self._steps) - self._taken)
 
     def assert_all_used(self) -> None:
         """Fail if a step has not been called.
 
         Raises:
-            AssertionError: the text has the steps that are left.
+            AssertionError: steps are left. The text lists them.
         """
         if text := self._unused():
             raise AssertionError(text)
@@ -290,7 +291,7 @@ class Script:
         return f"{len(left)} of {len(self._steps)} steps were not called: {''.join(map(str, left))}" if left else ""
 
     def reset(self) -> None:
-        """Begin anew: with the first step, the seed, and no calls."""
+        """Start again: with the first step, with the seed, and without calls."""
         with self._lock:
             self._calls = []
             self._taken = 0
@@ -323,6 +324,6 @@ def _rebuilt(
 
 
 def _outside() -> Here:
-    """Of a call outside of any run: time begins with it."""
+    """The place of a call outside of any run: its time begins with the call."""
     now = runtime_here().now
     return Here("", now, now())

@@ -1,4 +1,4 @@
-"""What is noted of a call of a script."""
+"""The record of a call of a script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rio_chain._core.units import escape_nonprintable, milliseconds, short_repr
 from rio_chain.engine._current_run import Here
 
 NS = 6
-"""Times of calls are rounded to the nanosecond: to so many places of a millisecond."""
+"""Times of calls are rounded to this many places of a millisecond."""
 
 CallStatus = Literal["running", "succeeded", "failed", "cancelled"]
 
@@ -21,13 +21,13 @@ class ScriptCall:
     """One call of a script. Times are milliseconds; see ``Script.calls``.
 
     Attributes:
-        args: what it was called with.
-        kwargs: what it was called with by keyword, as ``.using`` does.
-        began: when.
+        args: the positional arguments.
+        kwargs: the keyword arguments, for example from ``.using``.
+        began: when it began.
         ended: when it answered, failed or was cancelled; None: not yet.
         status: ``running``, ``succeeded``, ``failed`` or ``cancelled``.
         error: the class of the error that it failed with.
-        task: the task that called it; "" outside of a run. Calls are compared without it.
+        task: the task that called it; "" outside of a run. Comparisons of calls ignore it.
     """
 
     args: tuple[Any, ...] = ()
@@ -49,7 +49,7 @@ class ScriptCall:
 
 
 class CallNote:
-    """A call that is being noted; times in seconds since the script's time began."""
+    """A call while it is recorded. Times are seconds since the script's time began."""
 
     __slots__ = ("args", "began", "ended", "error", "kwargs", "now", "origin", "status", "task")
 
@@ -62,12 +62,12 @@ class CallNote:
         self.error: type[Any] | None = None
 
     def end(self, status: CallStatus, error: type[Any] | None = None) -> None:
-        """It is over."""
+        """The call has ended."""
         self.ended = self.now() - self.origin
         self.status, self.error = status, error
 
     def as_script_call(self) -> ScriptCall:
-        """What users see of it."""
+        """The call as users see it."""
         ended = None if self.ended is None else _ms(self.ended)
         return ScriptCall(
             self.args,

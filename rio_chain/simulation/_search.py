@@ -1,4 +1,4 @@
-"""The search behind ``advise``: changes around single tasks, tried with few requests first, then with more."""
+"""The search of ``advise``: it tries changes around single tasks, first with few requests, then with more."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from attrs import evolve
 from rio_chain._core.quantiles import nearest_rank, quantile
 from rio_chain.chain._compose import Composed
 from rio_chain.simulation._distribution import PERCENTILES
+from rio_chain.simulation._offered_load import FAR
 from rio_chain.simulation._policy_changes import Change, Changes, TaskPolicies, changed, task_policies
 from rio_chain.simulation._settings import Setting
-from rio_chain.simulation._simulate import FAR, played
+from rio_chain.simulation._simulate import played
 from rio_chain.simulation._simulation_result import Simulation
 
 LOOK, CLOSER = 300, 1_000
-"""Requests for a first look at many, and for a closer one at few."""
+"""Requests for a first trial of many candidates, and for a second trial of few."""
 ROUNDS = 4
 KEPT = 3
-"""Of the candidates of a round so many are looked at closer."""
+"""How many candidates of a round are tried again."""
 SHARES = (1.5, 1.0, 0.6, 0.3, 0.1)
-"""Of the calls that may be made more, so many are made: where hedges and limits are tried."""
+"""Hedges and limits are tried at delays that cause these shares of the allowed extra calls."""
 
 
 def more_calls(now: Simulation, then: Simulation) -> float:
-    """By what share the calls of the backend grow that gets the most more."""
+    """The largest growth of calls to a backend, as a share."""
     grown = [then.backends[name].calls / each.calls - 1 for name, each in now.backends.items() if each.calls]
     return max(grown, default=0.0)
 
 
 class Search:
-    """One search under way."""
+    """A running search."""
 
     def __init__(self, chain: Composed, given: Setting, goal: str, extra_load: float, tasks: Sequence[str]) -> None:
         self.chain = chain
@@ -46,7 +47,7 @@ class Search:
         self.fails = {name: load.failed + load.timed_out > 0 for name, load in base.backends.items()}
 
     def played(self, changes: Changes, requests: int) -> Simulation:
-        """The chain with these changes, for a while."""
+        """Simulate the chain with these changes."""
         key = requests, tuple(sorted(changes.items()))
         if key not in self.known:
             given = evolve(self.given, requests=requests, first=2 * FAR)
@@ -54,9 +55,10 @@ class Search:
         return self.known[key]
 
     def best(self) -> list[Changes]:
-        """What helps most, as far as can be told: one change after the other, each on top of those before.
+        """The changes that help most, as far as few requests show: found one by one, each on top of those before.
 
-        The best comes first. Those after it have fewer changes: it may be over the limits where more requests tell.
+        The best comes first. The next ones have fewer changes, in case more requests show that the best exceeds a
+        limit.
         """
         found: list[Changes] = [{}]
         for _ in range(ROUNDS):
@@ -74,13 +76,13 @@ class Search:
         return self._fittest([found, *few], CLOSER, slack=1.0)[0]
 
     def _few(self, tried: Sequence[Changes]) -> list[Changes]:
-        """Those worth a closer look: the best that seem to be within the limits, and the best that may be."""
+        """The candidates for a second trial: the best within the limits, and the best of those that may be within."""
         sure, perhaps = (self._fittest(tried, LOOK, slack) for slack in (1.0, 1.5))
         few = sure[:KEPT]
         return few + [each for each in perhaps if each not in few][: KEPT - 2]
 
     def _fittest(self, tried: Iterable[Changes], requests: int, slack: float) -> list[Changes]:
-        """Those within the limits, the best first. What stands first in ``tried`` wins where they are alike."""
+        """The candidates within the limits, the best first. Of equal ones the first in ``tried`` wins."""
         now = self.played({}, requests)
         fit: list[tuple[float, int, Changes]] = []
         seen: list[Changes] = []
@@ -94,19 +96,22 @@ class Search:
         return [changes for _, _, changes in sorted(fit, key=lambda each: each[:2])]
 
     def allowed(self, now: Simulation, then: Simulation, slack: float = 1.0) -> bool:
-        """Whether no backend gets too many calls, and no more requests fail; few requests tell it with some slack."""
+        """Whether no backend gets too many calls, and no more requests fail.
+
+        With few requests ``slack`` allows more.
+        """
         worse = sum(then.failures.values()) - sum(now.failures.values())
         return more_calls(now, then) <= slack * self.extra_load and worse <= (slack - 1) * 0.01 * now.requests
 
     def _score(self, simulation: Simulation) -> float:
-        """The goal; of few requests the mean of what is near to it, which is surer. Nothing is worse than a failure."""
+        """The goal, as the mean of the values near it, which varies less. A failed request counts as the slowest."""
         ordered = sorted(min(each, 1e9) for each in simulation.ended)
         near = 0.7 * (1 - self.q)
         first, last = (nearest_rank(q, len(ordered)) for q in (self.q - near, self.q + near))
         some = ordered[first : last + 1]
         return math.fsum(some) / len(some)
 
-    # --- what is tried ------------------------------------------------------------------------------------------
+    # --- candidates ---------------------------------------------------------------------------------------------
 
     def _on_top(self, found: Changes, name: str, change: Change) -> Changes:
         before = found.get(name, Change())
@@ -120,7 +125,7 @@ class Search:
         }
 
     def _coarse(self, found: Changes, name: str) -> list[Change]:
-        """Hedges and limits where they make as many calls as may be made, or less; with a limit, a retry."""
+        """Hedges and limits that cause at most about the allowed extra calls; with a limit also a retry."""
         stack, took = self.around[name], self.took[name]
         if not took:
             return []
@@ -136,7 +141,7 @@ class Search:
         return [*hedges, *limits, *again]
 
     def _near(self, found: Changes, changes: Changes) -> list[tuple[str, Change]]:
-        """Between what is good and its neighbours."""
+        """Changes with values near the good ones."""
         near: list[tuple[str, Change]] = []
         for name, change in changes.items():
             if change == found.get(name):
@@ -150,7 +155,7 @@ class Search:
 
     @staticmethod
     def _late(took: Sequence[float], share: float) -> float:
-        """What that share of the calls takes longer than."""
+        """The duration that this share of the calls exceeds."""
         return nice(quantile(took, 1 - min(share, 0.5)))
 
 
@@ -159,7 +164,7 @@ def _within(change: Change, stack: TaskPolicies) -> bool:
 
 
 def nice(seconds: float) -> float:
-    """To two digits, and whole milliseconds where that is as exact."""
+    """Round to two digits."""
     if seconds <= 0:
         return 1e-3
     digits = 1 - math.floor(math.log10(seconds))

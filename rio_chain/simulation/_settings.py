@@ -1,4 +1,4 @@
-"""What is simulated but the chain: the load, the workers, the limits. Checked where it is given."""
+"""All settings of a simulation but the chain: the load, the workers, the limits. They are checked when given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUESTS = 10_000
 
 @frozen
 class Setting:
-    """All that is simulated but the chain. Checked; times in seconds."""
+    """All settings of a simulation but the chain, checked. Times in seconds."""
 
     backends: Mapping[str, Backend]
     requests: int
@@ -52,7 +52,7 @@ def setting(
     warmup: int = 0,
     seed: int = 0,
 ) -> Setting:
-    """What a user gave, checked."""
+    """Check the settings that a user gave."""
     came = checked(arrivals)
     warmup = count(warmup, "warmup")
     wanted = _requests(requests, came, warmup)
@@ -96,6 +96,6 @@ def _many(inputs: Iterable[Any]) -> Iterable[Any]:
     given: Any = inputs
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ChainDefinitionError(
-            f"`inputs` must be a list of values, each of which the chain is called with; got {short_repr(inputs)}"
+            f"`inputs` must be a list of values, one for each call of the chain; got {short_repr(inputs)}"
         )
     return inputs

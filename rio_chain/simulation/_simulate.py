@@ -1,23 +1,19 @@
-"""simulate: a chain, its backends and its load, played in virtual time by the real interpreter and balancer."""
+"""simulate: runs a chain with its load in virtual time, with the real interpreter and balancer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
 from rio_chain._core.units import Duration, milliseconds, short_repr
 from rio_chain.chain._compose import Composed
 from rio_chain.chain._request import Request
-from rio_chain.errors import (
-    ChainDefinitionError,
-    Unstable,
-)
-from rio_chain.simulation._arrivals import Arrivals, rate_of
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.simulation._arrivals import Arrivals
 from rio_chain.simulation._distribution import Distribution
-from rio_chain.simulation._estimate import INF
+from rio_chain.simulation._estimate import INF, Estimate
 from rio_chain.simulation._extra import require_statistics
+from rio_chain.simulation._offered_load import offered_load
 from rio_chain.simulation._play_arrivals import Play
 from rio_chain.simulation._settings import Setting, setting
 from rio_chain.simulation._simulation_result import BackendLoad, Simulation
@@ -26,29 +22,9 @@ from rio_chain.simulation._stage import Backend
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
 
-PILOT = 300
-"""Requests that are played one after the other, to see how long one takes."""
-FAR = 1 << 40
-"""The number of the first of those, so that no other request has their luck."""
 
-
-def check_load(chain: Composed, given: Setting) -> None:
-    """Refuse a steady stream of more requests than the workers can serve, where nothing ends their waiting.
-
-    Raises:
-        Unstable: the text has the figures, and what to change.
-    """
-    rate = rate_of(given.arrivals)
-    if not rate or given.buffer is not None or given.queue_timeout is not None or given.deadline is not None:
-        return
-    alone = evolve(given, requests=PILOT, arrivals=None, warmup=0, first=FAR, workers=1)
-    service = Play(chain, alone).run().busy / PILOT
-    if rate * service >= given.workers * 1000:
-        raise Unstable(rate, service, given.workers)
-
-
-def played(chain: Composed, given: Setting) -> Simulation:
-    """The result of a simulation that was checked."""
+def played(chain: Composed, given: Setting, load: Estimate | None = None) -> Simulation:
+    """Run a simulation whose settings were checked. ``load``: the result of ``offered_load``, if it was measured."""
     play = Play(chain, given)
     ledger = play.run()
     lasted = ledger.ended - ledger.began if ledger.ended else 0.0
@@ -76,6 +52,7 @@ def played(chain: Composed, given: Setting) -> Simulation:
         failures=dict(sorted(ledger.failures.items(), key=lambda item: (-item[1], item[0]))),
         workers=given.workers,
         arrivals=None if given.arrivals is None else repr(given.arrivals),
+        offered_load=load,
         lasted=milliseconds(lasted),
         busy=ledger.busy,
         seed=given.seed,
@@ -102,35 +79,37 @@ def simulate(
     warmup: int = 0,
     seed: int = 0,
 ) -> Simulation:
-    """Ask how long a chain will take: play it in virtual time, over backends that are drawn instead of called.
+    """Simulate a chain in virtual time with simulated backends, to see how long it will take.
 
-    The real interpreter and the real balancer run, so all policies do what they do in production; bridges, predicates
-    and fallbacks are called as they are. Breakers, limits, caches and the like begin without a memory, and those of the
-    chain itself are not touched. No time passes, and nothing is called.
+    The real interpreter and the real balancer run, so all policies act as in production. Bridges, predicates and
+    fallbacks are called as they are. Breakers, limits, caches and other policies with a state are new ones, and those
+    of the chain itself are not touched. No real time passes, and no backend is called.
 
     Args:
         chain: what to simulate.
-        backends: for every task by name how it behaves: a ``LatencyModel``, a ``Script``, or a function that is called
-            in its place. A model answers with what ``returning`` says; a script begins with its first step. A task that
-            is ``.inline()`` calls no backend: it runs as it is if it is not named here.
+        backends: for every task by name how it behaves: a ``LatencyModel``, a ``Script``, or a function to call
+            instead. A model answers with what ``returning`` sets. A script begins with its first step. A task that is
+            ``.inline()`` calls no backend: it runs as it is unless you name it here.
         requests: how many. Default 10,000, or all of a trace.
-        arrivals: ``poisson(per_second)``, ``regular(per_second)`` or ``trace([ms])``. Default: one after the other, so
-            that none waits: how long does one take?
-        workers: how many run at once, as of the ``Balancer``. Default 10.
-        buffer: how many may wait; one more is refused with ``QueueFull``. Default: no bound, as for ``arun``.
-        queue_timeout: the most that one may wait for a worker, in milliseconds or as a ``timedelta``.
-        deadline: the most that waiting and running may take together.
-        priority: a number, or a function of the input that gives one. Higher goes first.
-        aging: as of the ``Balancer``.
-        abandon_after: as of the ``Balancer``. Default 30,000.
-        inputs: values with which the chain is called, over again if there are too few. Default: 0, 1, 2, ...
-        warmup: so many requests come first and do not count, so that the line is as long as it gets.
-        seed: a whole number. The same seed gives the same simulation, byte by byte.
+        arrivals: ``poisson(per_second)``, ``regular(per_second)`` or ``trace([ms])``. Default: one request after the
+            other, so that none waits.
+        workers: how many run at once, as for ``Balancer``. Default 10.
+        buffer: how many may wait; one more is refused with ``QueueFull``. Default: no limit, as for ``arun``.
+        queue_timeout: the longest that a request may wait for a worker, in milliseconds or as a ``timedelta``.
+        deadline: the longest that waiting and running may take together.
+        priority: a number, or a function of the input that returns one. Higher goes first. Default 0.
+        aging: as for ``Balancer``.
+        abandon_after: as for ``Balancer``. Default 30,000.
+        inputs: values to call the chain with; they are repeated if there are too few. Default: 0, 1, 2, ...
+        warmup: this many requests come first and do not count, so that the queue reaches its usual length. Default 0.
+        seed: a whole number. The same seed gives the same simulation, byte by byte. Default 0.
 
     Raises:
-        ChainDefinitionError: an argument out of its range; a task without a backend; a backend that is no task.
-        Unstable: more requests come than the workers can serve, and nothing ends their waiting. Told before it begins.
-        ImportError: without the extra ``rio-chain[simulate]``, which brings numpy and scipy.
+        ChainDefinitionError: an argument is out of its range; a task has no backend; a backend has no task.
+        Unstable: more requests arrive than the workers can serve, and nothing ends their waiting. A pilot of 1,000 to
+            32,000 requests measures that before the simulation. If it can't decide, the simulation runs and
+            ``undecided`` is true.
+        ImportError: the extra ``rio-chain[simulate]`` (numpy and scipy) is not installed.
 
     Example:
         >>> from rio_chain import Task, simulate
@@ -158,12 +137,11 @@ def simulate(
         seed=seed,
     )
     checked_chain(chain)
-    check_load(chain, given)
-    return played(chain, given)
+    return played(chain, given, offered_load(chain, given))
 
 
 def checked_chain(chain: object) -> Composed:
-    """A chain, and no request of one."""
+    """Check for a chain that is not called yet."""
     if isinstance(chain, Composed):
         return chain
     raise ChainDefinitionError(f"`chain` must be a Task or a Chain{_hint(chain)}; got {short_repr(chain)}")

@@ -1,4 +1,4 @@
-"""Simulation: what came out of one."""
+"""Simulation: the result of a simulation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rio_chain.simulation._extra import require_statistics
 
 @frozen
 class BackendLoad:
-    """What a backend had to do.
+    """The load of a backend.
 
     Attributes:
         name: of the task that calls it.
-        calls: how many it got, in the whole simulation.
-        extra: how many of them were beyond the first of a request (in an ``each`` or ``expand``: of an item): retries
+        calls: how many calls it got, in the whole simulation.
+        extra: how many of them were not the first of a request (in an ``each`` or ``expand``: of an item): retries
             and hedges.
-        failed: how many were answered by an error, or with what was not accepted.
-        timed_out: how many were cut short by a limit.
-        in_flight: how many it had at once, on average over the whole time.
+        failed: how many failed, or gave an answer that was not accepted.
+        timed_out: how many were cut off by a limit.
+        in_flight: how many were running at once, on average over the whole time.
     """
 
     name: str
@@ -38,30 +38,33 @@ class BackendLoad:
 
     @property
     def extra_load(self) -> float:
-        """Calls beyond the first ones, as a share of those: 0.05 is five more for each hundred."""
+        """Calls beyond the first ones, as a share of the first ones: 0.05 is five more for each hundred."""
         return self.extra / (self.calls - self.extra) if self.calls > self.extra else 0.0
 
 
 @frozen(eq=False, repr=False, slots=False)
 class Simulation:
-    """What ``simulate`` gives: latencies, the load of each backend, and what became of the requests.
+    """The result of ``simulate``: latencies, the load of each backend, and how many requests succeeded.
 
-    In a notebook it shows as a chart and tables; ``print(simulation.summary())`` is the same as text. Times are
-    milliseconds. Figures know their 95 % interval, as ``simulation.latency.p99.low``.
+    A notebook shows a chart and tables; ``print(simulation.summary())`` is the same as text. Times are milliseconds.
+    Figures have a 95 % interval, such as ``simulation.latency.p99.low``.
 
     Attributes:
-        chain: what was simulated, in short.
-        latency: from the arrival of a request to its Outcome, whatever that is; of all that were accepted.
-        wait: how long of that they waited for a worker.
-        waits: the same by priority, where there are several.
-        backends: what each of them had to do, by the name of its task.
-        requests: how many came.
-        failures: how many failed, by the kind of error; the most frequent first.
-        workers: how many requests ran at once, at most.
-        arrivals: how they came, as text; None: one after the other, each as soon as the one before had ended.
-        lasted: milliseconds from the first arrival to the last Outcome, of those that count.
+        chain: the title of the chain.
+        latency: from the arrival of a request to its Outcome, success or failure; for all accepted requests.
+        wait: the part of that in which they waited for a worker.
+        waits: the same by priority, if there are several.
+        backends: the load of each backend, by the name of its task.
+        requests: how many requests arrived.
+        failures: how many failed, by the class of error; the most frequent first.
+        workers: how many requests could run at once.
+        arrivals: how they arrived, as text; None: one after the other, each when the one before had ended.
+        offered_load: the share of the workers' time that the requests need. It is measured before the simulation, with
+            other requests, and its interval is wider than 95 %. None if no queue can grow without end: requests came
+            one after the other or at given times, or the queue has a bound.
+        lasted: milliseconds from the first arrival to the last Outcome, of the requests that count.
         busy: worker-milliseconds in which a request ran.
-        seed: which repeats it, byte by byte.
+        seed: repeats the simulation, byte by byte.
     """
 
     chain: str
@@ -73,13 +76,14 @@ class Simulation:
     failures: Mapping[str, int]
     workers: int
     arrivals: str | None
+    offered_load: Estimate | None
     lasted: float
     busy: float
     seed: int
     ended: Sequence[float]
-    """For each request its latency, in the order in which they came; infinity for one that failed."""
+    """The latency of each request, in the order in which they arrived; infinity for one that failed."""
     calls: Sequence[int]
-    """For each request how many calls it made."""
+    """The number of calls of each request."""
     took: Mapping[str, Sequence[float]]
     """For each backend how long its calls took, or were waited for, in seconds."""
 
@@ -87,9 +91,17 @@ class Simulation:
     def succeeded(self) -> Estimate:
         """The share of the requests that succeeded."""
         require_statistics("Simulation.succeeded")
-        from rio_chain.simulation._confidence_intervals import share_of  # noqa: PLC0415 - it takes numpy
+        from rio_chain.simulation._confidence_intervals import share_of  # noqa: PLC0415 - it imports numpy
 
         return share_of([each < INF for each in self.ended])
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the workers may or may not be able to serve what comes: the interval of the offered load includes 1.
+
+        If they are not, waits grow with the number of requests, and the figures say little.
+        """
+        return self.offered_load is not None and self.offered_load.high >= 1
 
     @property
     def goodput(self) -> float:
@@ -98,25 +110,25 @@ class Simulation:
 
     @property
     def utilisation(self) -> float | None:
-        """The share of the workers' time in which they ran a request; None where requests came one after the other."""
+        """The share of the workers' time in which they ran a request; None if requests came one after the other."""
         return None if self.arrivals is None else self.busy / (self.workers * self.lasted) if self.lasted else 1.0
 
     @property
     def timed_out(self) -> int:
-        """Calls of all backends that were cut short by a limit."""
+        """Calls of all backends that were cut off by a limit."""
         return sum(each.timed_out for each in self.backends.values())
 
     @property
     def extra_load(self) -> float:
-        """Calls of all backends beyond the first ones, as a share of those."""
+        """Calls of all backends beyond the first ones, as a share of the first ones."""
         extra = sum(each.extra for each in self.backends.values())
         first = sum(each.calls for each in self.backends.values()) - extra
         return extra / first if first else 0.0
 
-    # --- looking at it ------------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which ``json.dumps`` takes as it is. Times are milliseconds, a figure is ``[value, low, high]``.
+        """Plain data for ``json.dumps``. Times are milliseconds, a figure is ``[value, low, high]``.
 
         The same seed gives the same data on every run and machine.
         """
@@ -131,6 +143,8 @@ class Simulation:
             "succeeded": plain_estimate(self.succeeded),
             "failures": dict(self.failures),
             "goodput_per_second": plain_number(self.goodput),
+            "offered_load": None if self.offered_load is None else plain_estimate(self.offered_load),
+            "undecided": self.undecided,
             "utilisation": None if self.utilisation is None else plain_number(self.utilisation),
             "lasted_ms": plain_number(self.lasted),
             "backends": {
@@ -157,12 +171,12 @@ class Simulation:
 
     @property
     def how(self) -> str:
-        """What was simulated under which load, in a line."""
+        """The load of the simulation, in a line."""
         came = "one after the other" if self.arrivals is None else f"{self.arrivals}, {self.workers} workers"
         return f"{self.requests} requests, {came}, seed {self.seed}"
 
     def _times(self) -> tuple[list[str], list[list[str | Estimate]]]:
-        """Latency, and the wait for a worker if there was one, row by row."""
+        """A table of latency, and of the wait for a worker if there was one."""
         if not len(self.latency):
             return ["ms", "latency"], [["no request was accepted", ""]]
         both = [self.latency] if self.arrivals is None else [self.latency, self.wait]
@@ -191,7 +205,11 @@ class Simulation:
         kinds = "; failed: " + ", ".join(f"{n} {kind}" for kind, n in self.failures.items()) if self.failures else ""
         lines = [f"succeeded {percent(share)} ({percent(share.low)} .. {percent(share.high)}){kinds}"]
         busy = "" if self.utilisation is None else f", workers busy {percent(self.utilisation)}"
-        return [*lines, f"goodput {short(self.goodput)} per second{busy}"]
+        lines.append(f"goodput {short(self.goodput)} per second{busy}")
+        if self.undecided:
+            load = f"the offered load is {self.offered_load}, and from 1 on the queue grows without end"
+            lines.append(f"undecided whether {self.workers} workers can serve this: {load}")
+        return lines
 
     def __repr__(self) -> str:
         failed = sum(self.failures.values()) / self.requests
@@ -223,7 +241,7 @@ def percent(share: float) -> str:
 
 
 def columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as lines: its first column to the left, the others to the right."""
+    """A table as lines: the first column is aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return [
         "  ".join(

@@ -1,4 +1,4 @@
-"""The stage of a simulation: the chain as it is, but for what it calls and for what its policies remember."""
+"""The stage of a simulation: the chain with simulated backends and new policies."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from rio_chain.executors.virtual._real_io_guard import explain_real_io
 from rio_chain.results._error_summary import class_of
 from rio_chain.results._outcome import Outcome
 from rio_chain.simulation import _faults
+from rio_chain.simulation._batched_answers import answers_batch, for_each_key
 from rio_chain.simulation._call_lifetime import Lasting
 from rio_chain.simulation._latency_models import LatencyModel
 from rio_chain.simulation._random_draws import Draws
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
 
 Backend = LatencyModel | Callable[..., Any]
-"""What may stand for a task: a model, a ``Script``, or any function, sync or async."""
+"""What may replace a task: a model, a ``Script``, or any function, sync or async."""
 
 
 class Visit:
@@ -61,12 +62,12 @@ VISIT: ContextVar[Visit | None] = ContextVar("rio_chain_visit", default=None)
 
 
 CUT = (TaskTimedOut, DeadlineExceeded, Abandoned)
-"""What a call that a limit cut short ends with."""
+"""The errors of a call that a limit cut off."""
 
 
 @define
 class Load:
-    """What is counted of a task's calls; ``busy`` in seconds."""
+    """The counts of a task's calls; ``busy`` in seconds."""
 
     name: str
     index: int
@@ -78,12 +79,12 @@ class Load:
     took: array[float] = field(factory=partial(array, "d"))
 
     def ended(self, seconds: float) -> None:
-        """A call took so long, or was given up after so long."""
+        """A call has ended, or was given up, after this many seconds."""
         self.busy += seconds
         self.took.append(seconds)
 
     def blame(self, errors: Iterable[Any]) -> None:
-        """These are the errors of its attempts in one request."""
+        """Count the errors of its attempts in one request."""
         for error in errors:
             if issubclass(class_of(error), CUT):
                 self.timed_out += 1
@@ -91,7 +92,7 @@ class Load:
                 self.failed += 1
 
     def count(self, nth: int) -> None:
-        """One more call, the ``nth`` of this task in its request, from 0."""
+        """Count a call: the ``nth`` of this task in its request, from 0."""
         self.calls += 1
         if nth:
             attempt = current_attempt()
@@ -100,9 +101,9 @@ class Load:
 
 @frozen
 class Stage:
-    """A chain whose tasks call what stands for their backends, and what is counted of each.
+    """A chain whose tasks call simulated backends, and the counts of each.
 
-    A function that is ``.inline()`` computes and calls no backend. It runs as it is, unless it is given one.
+    A function that is ``.inline()`` only computes and calls no backend. It runs as it is, unless it is given a backend.
     """
 
     chain: Composed
@@ -113,19 +114,23 @@ class Stage:
 
     @classmethod
     def of(cls, chain: Composed, backends: Mapping[str, Backend], draws: Draws) -> Stage:
-        """Put it up.
+        """Make the stage.
 
         Raises:
-            ChainDefinitionError: a backend is missing, or is not in the chain, or is none.
+            ChainDefinitionError: a backend is missing, is not of a task of the chain, or is not valid.
         """
         tasks = chain.plan().tasks
         given = backends_of(tasks, backends)
         found = list(given.values())
         for backend in found:
             if isinstance(backend, Script):
-                backend.reset()  # every chain meets it from its first step on
+                backend.reset()  # so that every chain begins with its first step
         loads = tuple(Load(tasks[index].name, index) for index in given)
         made_up = [_stand_in(tasks[load.index], it, load, draws) for load, it in zip(loads, found, strict=True)]
+        listed = answers_batch(chain.plan().root)
+        for k, (load, it) in enumerate(zip(loads, found, strict=True)):
+            if load.index in listed and isinstance(it, LatencyModel):
+                made_up[k] = for_each_key(made_up[k])
         own: Chain[..., Any] = made(type(chain), FreshPolicies().node(flat(chain.node)), None)
         fns = {load.name: fn for load, fn in zip(loads, made_up, strict=True)}
         mute = [
@@ -136,7 +141,7 @@ class Stage:
         return cls(own.with_backends(fns, fresh=False) if fns else own, loads, tuple(mute), tasks)
 
     def misuse(self, error: Any, outcome: Outcome[Any], *, numbers: bool) -> Exception | None:
-        """What to raise for an error that is none of a backend, and says that the simulation was written wrongly.
+        """The error to raise if the simulation was set up wrongly; None if ``error`` is one of a backend.
 
         ``numbers``: no inputs were given.
         """
@@ -156,12 +161,12 @@ class Stage:
         if not blamed or (at is None and not isinstance(error, (BridgeFailed, CallbackFailed))):
             return None
         return ChainDefinitionError(
-            f"{text}: a LatencyModel answers None unless it says what; write "
-            f"{{{blamed[0]!r}: LatencyModel.lognormal(20, p99=150).returning(...)}} with what is needed there"
+            f"{text}: a LatencyModel answers None by default; write "
+            f"{{{blamed[0]!r}: LatencyModel.lognormal(20, p99=150).returning(...)}} with an answer that fits"
         )
 
     def _failed_in_place(self, outcome: Outcome[Any]) -> int | None:
-        """The task that failed without a backend, if that is why the run failed."""
+        """The index of the task without a backend that failed, if the run failed because of it."""
         if not isinstance(outcome.result, Failure):
             return None
         own = {task.index for task in self.tasks} - {load.index for load in self.loads}
@@ -173,18 +178,18 @@ class Stage:
 
 
 def backends_of(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> dict[int, Backend]:
-    """One for each task that calls a backend, by its place. Inline functions may have one."""
+    """The backend of each task that has one, by its index. Inline functions may have one."""
     wrong: Any = given
     if not isinstance(wrong, Mapping):
         raise ChainDefinitionError(
-            f"`backends` must be a dict of what stands for each task, as "
+            f"`backends` must be a dict with a backend for each task, as "
             f'{{"{tasks[0].name}": LatencyModel.lognormal(20, p99=150)}}; got {short_repr(given)}'
         )
     for name in given:
         if name not in names_of(tasks):
             have = ", ".join(task.name for task in tasks)
             raise ChainDefinitionError(
-                f"`backends` names {short_repr(name)}, which is no task of this chain; it has {have}"
+                f"`backends` names {short_repr(name)}, which is not a task of this chain; it has {have}"
             )
     found = {
         task.index: given[task.name] if task.name in given else given[task.call.name]
@@ -194,8 +199,8 @@ def backends_of(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> d
     missing = [task.name for task in tasks if task.index not in found and not task.call.inline]
     if missing:
         raise ChainDefinitionError(
-            f"`backends` must say how every task behaves; missing: {', '.join(missing)}. Give a LatencyModel, a Script "
-            "or a function; one that is quick and calls nothing may be given as it is, or be `.inline()`"
+            f"`backends` must have an entry for every task; missing: {', '.join(missing)}. Give a LatencyModel, a "
+            "Script or a function; a quick function that calls no backend may be given as it is, or be `.inline()`"
         )
     for index, backend in found.items():
         task, each = tasks[index], cast("Any", backend)
@@ -207,12 +212,12 @@ def backends_of(tasks: Sequence[PlannedTask], given: Mapping[str, Backend]) -> d
 
 
 def names_of(tasks: Iterable[PlannedTask]) -> set[str]:
-    """By which a backend may be given: that of the task, and the one that several of them share."""
+    """The names by which a backend may be given: that of the task, and the one that several tasks share."""
     return {name for task in tasks for name in (task.name, task.call.name)}
 
 
 def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> Callable[..., Any]:
-    """A function that behaves like the backend, and is counted."""
+    """A function that behaves as the backend, and is counted."""
     if isinstance(backend, LatencyModel):
         return _model(task, backend, load, draws)
     return (_async_call if is_async(backend) else _blocking_call)(task.index, backend, load)
@@ -220,7 +225,7 @@ def _stand_in(task: PlannedTask, backend: Backend, load: Load, draws: Draws) -> 
 
 def _entered(index: int, load: Load) -> tuple[Visit, int]:
     visit = VISIT.get()
-    assert visit is not None  # noqa: S101 - all requests on a stage are visits
+    assert visit is not None  # noqa: S101 - every request of a simulation has one
     nth = visit.calls[index]
     visit.calls[index] = nth + 1
     if visit.counted:
@@ -234,7 +239,7 @@ def _model(task: PlannedTask, model: LatencyModel, load: Load, draws: Draws) -> 
     async def call(*_: Any, **__: Any) -> Any:
         visit, nth = _entered(index, load)
         strand = CURRENT.get()
-        assert strand is not None  # noqa: S101 - of the run that calls
+        assert strand is not None  # noqa: S101 - the run that calls it has one
         rt = strand.rt
         began = rt.now()
         delay, error = model.draw(draws.at(visit.number, index, nth), milliseconds(began))
@@ -256,7 +261,7 @@ def _async_call(index: int, fn: Callable[..., Any], load: Load) -> Callable[...,
     async def call(*args: Any, **kwargs: Any) -> Any:
         visit, _ = _entered(index, load)
         strand = CURRENT.get()
-        assert strand is not None  # noqa: S101 - of the run that calls
+        assert strand is not None  # noqa: S101 - the run that calls it has one
         now = strand.rt.now
         began = now()
         try:

@@ -1,7 +1,7 @@
 """Models as JSON, to be kept with the code and read back.
 
-A file names classes of errors, and nothing is imported because a file says so: the standard ones and ours are known,
-and all others must be given.
+A file names error classes, but a name in a file never imports anything. The classes of Python and of rio_chain are
+known, and all others must be given.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Classes = Mapping[str, type[Exception]]
 
 
 def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str], kind: type[LatencyModel]) -> None:
-    """Write models of that class by name; see ``LatencyModel.save``."""
+    """Write models of the class ``kind`` by name; see ``LatencyModel.save``."""
     if not isinstance(cast("object", models), Mapping):
         raise ChainDefinitionError(f"`save` takes a dict of names and models; got {short_repr(models)}")
     data = {"format": FORMAT, "version": VERSION, "models": {name: _data(name, m, kind) for name, m in models.items()}}
@@ -42,7 +42,7 @@ def save(models: Mapping[str, LatencyModel], path: str | os.PathLike[str], kind:
 def load(
     path: str | os.PathLike[str], errors: Iterable[type[Exception]], kind: type[LatencyModel]
 ) -> dict[str, LatencyModel]:
-    """Read models of that class by name; see ``LatencyModel.load``."""
+    """Read models of the class ``kind`` by name; see ``LatencyModel.load``."""
     given = list(errors)
     for cls in given:
         one: Any = cls
@@ -51,14 +51,14 @@ def load(
     classes = {_title(cls): cls for cls in (*_builtin(), *given)}
     try:
         data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # also what is no UTF-8
-        raise _refused(path, f"it is no JSON: {escape_nonprintable(str(error))}") from None
+    except (ValueError, RecursionError) as error:  # also if it is not UTF-8
+        raise _refused(path, f"it is not JSON: {escape_nonprintable(str(error))}") from None
     if not isinstance(data, dict) or cast("dict[str, Any]", data).get("format") != FORMAT:
-        raise _refused(path, f"it has no {FORMAT!r} for its format")
+        raise _refused(path, f"its format is not {FORMAT!r}")
     content = cast("dict[str, Any]", data)
     if content.get("version") != VERSION:
         version = short_repr(content.get("version"))
-        raise _refused(path, f"it is of version {version}, and this rio_chain reads version {VERSION}")
+        raise _refused(path, f"its version is {version}, and this rio_chain reads version {VERSION}")
     try:
         _keys(content, {"format", "version", "models"})
         return {name: _model(one, classes, kind) for name, one in _dict(content["models"]).items()}
@@ -113,7 +113,7 @@ def _error(error: Error) -> dict[str, Any]:
 
 
 def _plain(value: Any, what: str) -> Any:
-    """The value, if JSON gives back what it was given."""
+    """The value, if JSON can store it without a change."""
     try:
         if json.loads(json.dumps(value, allow_nan=False)) == value:
             return value
@@ -123,7 +123,7 @@ def _plain(value: Any, what: str) -> Any:
 
 
 def _ms(value: float) -> float:
-    """The milliseconds that are these seconds again."""
+    """The milliseconds that are exactly these seconds."""
     near = milliseconds(value)
     around = (near, math.nextafter(near, 0), math.nextafter(near, math.inf))
     return next((ms for ms in around if ms / 1000 == value), near)
@@ -170,7 +170,7 @@ def _distribution(data: dict[str, Any], cls: type[LatencyModel]) -> LatencyModel
     }
     kind = data["kind"]
     if kind not in kinds:
-        raise ValueError(f"no latency is of the kind {short_repr(kind)}")
+        raise ValueError(f"there is no latency of the kind {short_repr(kind)}")
     model = kinds[kind]()
     _keys(data, _latency(model.latency).keys())
     return model
@@ -190,11 +190,11 @@ def _from(data: Any, classes: Classes) -> Error:
 
 def _dict(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError(f"{short_repr(value)} stands where an object should")
+        raise TypeError(f"it has {short_repr(value)} where an object must be")
     return cast("dict[str, Any]", value)
 
 
 def _keys(data: Mapping[str, Any], known: Iterable[str]) -> None:
     unknown = data.keys() - set(known)
     if unknown:
-        raise ValueError(f"it says something unknown: {', '.join(map(short_repr, sorted(unknown)))}")
+        raise ValueError(f"it has unknown keys: {', '.join(map(short_repr, sorted(unknown)))}")

@@ -1,4 +1,4 @@
-"""with_backends: the same chain over other functions."""
+"""with_backends: the same chain with other functions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from rio_chain.chain._nodes import Bridge, Node, TaskNode, flat, heads, parts, w
 from rio_chain.chain._plan import PlannedTask, numbered
 from rio_chain.chain._validation import names_in
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.simulation._batched_answers import answers_batch, for_each_key
 from rio_chain.simulation._latency_models import LatencyModel
 from rio_chain.simulation._script import Script
 
-RULE = "`with_backends` takes a dict of task names and what to call in their place"
+RULE = "`with_backends` takes a dict of task names and what to call instead"
 Backend = Callable[..., Any] | LatencyModel
 
 
@@ -38,42 +39,48 @@ def with_backends(chain: Composed, backends: Mapping[str, Backend], seed: int, *
     tasks = numbered(root, nodes)
     given = {_known(name, tasks, nodes): _backend(name, value, seed) for name, value in backends.items()}
     first = {id(head) for head in heads(root)}
+    models = {name for name, value in backends.items() if isinstance(value, LatencyModel)}
+    listed = answers_batch(root) if models else frozenset[int]()
+    for task in tasks:
+        named = next((name for name in (task.name, task.call.name) if name in given), None)
+        if task.index in listed and named in models:
+            given[task.name] = for_each_key(given[named])
     calls = iter([_replaced(task, given, head=id(task.call) in first) for task in tasks])
     new = _rebuilt(root, calls)
     return made(type(chain), new, names_in(new))
 
 
 def _known(name: object, tasks: tuple[PlannedTask, ...], nodes: list[Node]) -> str:
-    """A name that a task of the chain has."""
+    """Check that the name is that of a task of the chain."""
     if not isinstance(name, str):
         raise ChainDefinitionError(f"{RULE}; got {short_repr(name)} for a name")
-    for found in (name, escape_nonprintable(name)):  # names are kept as printable ASCII
+    for found in (name, escape_nonprintable(name)):  # names are stored as printable ASCII
         if any(found in (task.name, task.call.name) for task in tasks):
             return found
     have = ", ".join(task.name for task in tasks)
     bridge = any(isinstance(node, Bridge) and node.name == name for node in nodes)
-    what = "is a bridge, which runs as it is" if bridge else "is no task of this chain"
+    what = "is a bridge, which runs as it is" if bridge else "is not a task of this chain"
     raise ChainDefinitionError(f"`with_backends`: {short_repr(name)} {what}; its tasks are {have}")
 
 
 def _backend(name: str, value: object, seed: int) -> Callable[..., Any]:
-    """What to call; a model draws with a seed of its own for each name, or two backends would be late together."""
+    """The function to call. Each model has its own seed by name, so that two backends are not late together."""
     if isinstance(value, LatencyModel):
         return Script(seed=f"{seed}:{name}").model(value)
-    rule = f"`with_backends`: for {short_repr(name)} give a Script, a LatencyModel or a function, plain or async"
+    rule = f"`with_backends`: for {short_repr(name)} give a Script, a LatencyModel or a function, sync or async"
     if value is Script or value is LatencyModel:
-        raise ChainDefinitionError(f"{rule}; got the class `{name_of(value)}` itself: make one, as Script().always(5)")
+        raise ChainDefinitionError(f"{rule}; got the class `{name_of(value)}`: make one, as Script().always(5)")
     return function(value, rule, generators=True)
 
 
 def _replaced(task: PlannedTask, given: Mapping[str, Callable[..., Any]], *, head: bool) -> TaskNode:
-    """The task with its backend, if it has one: by the name of this one place, or by that of its function."""
+    """The task with its backend, if it has one: by the name of this occurrence, or by that of its function."""
     call = task.call
     backend = given.get(task.name, given.get(call.name))
     if backend is None:
         return call
     if is_generator(backend) and not call.generator:
-        function(backend, f"`with_backends`: `{task.name}` is called by the chain for one value")  # says why not
+        function(backend, f"`with_backends`: `{task.name}` must return one value")  # raises
     _check(task, backend, head=head)
     return evolve(
         call,
@@ -86,7 +93,7 @@ def _replaced(task: PlannedTask, given: Mapping[str, Callable[..., Any]], *, hea
 
 
 def _in_place_of(fn: Callable[..., Any], backend: Callable[..., Any]) -> Callable[..., Any]:
-    """The backend, given its arguments as ``fn`` is: spread by ``star``, filled by ``using``."""
+    """The backend, which gets its arguments as ``fn`` does: spread by ``star``, filled by ``using``."""
     if isinstance(fn, Filled):
         return evolve(fn, fn=_in_place_of(fn.fn, backend))
     if isinstance(fn, Star):
@@ -110,7 +117,7 @@ def _check(task: PlannedTask, backend: Callable[..., Any], *, head: bool) -> Non
 
 
 def _least(call: TaskNode, *, head: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that a task is called with at least."""
+    """The least arguments that a task is called with."""
     fn: Any = call.fn
     if isinstance(fn, Filled):
         kwargs = {use.keyword: MISSING for use in call.uses}

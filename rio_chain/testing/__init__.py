@@ -1,4 +1,4 @@
-"""For the tests of those who use rio_chain."""
+"""Helpers for tests of chains."""
 
 from rio_chain.executors.virtual._deadlock import Deadlock
 from rio_chain.executors.virtual._executor import VirtualExecutor

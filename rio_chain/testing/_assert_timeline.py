@@ -1,4 +1,4 @@
-"""What happened in a run, as a text that a test can hold."""
+"""The events of a run as a text that a test can compare."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response, Span
 
 PLACES = 3
-"""Times are told to the microsecond: to so many places of a millisecond."""
+"""Times are rounded to this many places of a millisecond."""
 
 
 def timeline(outcome: Outcome[Any]) -> str:
-    """What happened in a run: a line for each task, and one for the run. In virtual time it is the same each time.
+    """The events of a run: a line for each task, and one for the run. In virtual time the text is always the same.
 
-    A line tells the task, its status, its calls, from when to when it ran in milliseconds since the run began, and the
-    class of the error that it ended with. Where a task was called more than once, a line for each call follows, in the
-    order in which they began. Values are not in it.
+    A line has the task, its status, its calls, the start and end in milliseconds since the run began, and the class of
+    the error that it ended with. If a task was called more than once, a line for each call follows, in the order in
+    which they began. Values are left out.
 
     Raises:
         ChainDefinitionError: not an Outcome.
@@ -55,15 +55,15 @@ def timeline(outcome: Outcome[Any]) -> str:
 
 
 def assert_timeline(outcome: Outcome[Any], expected: str) -> None:
-    """Fail unless ``timeline(outcome)`` is this text. How it is indented, and how wide its columns are, is all one.
+    """Fail unless ``timeline(outcome)`` is this text. Indentation and the width of columns do not matter.
 
     Args:
-        outcome: of a run in virtual time, or the times won't be the same again.
-        expected: as ``timeline`` gives it. Begin with ``""``: the error has the text to copy.
+        outcome: of a run in virtual time; otherwise the times differ from run to run.
+        expected: as ``timeline`` returns it. Begin with ``""``: the error has the text to copy.
 
     Raises:
-        AssertionError: it is another; the text shows the lines that differ, and all that was found.
-        ChainDefinitionError: not an Outcome, not a text.
+        AssertionError: the text differs. The error shows the lines that differ, and the whole text that was found.
+        ChainDefinitionError: not an Outcome, or not a string.
 
     Example:
         >>> from rio_chain import Task
@@ -76,14 +76,14 @@ def assert_timeline(outcome: Outcome[Any], expected: str) -> None:
     """
     given: Any = expected
     if not isinstance(given, str):
-        raise ChainDefinitionError(f"`expected` must be a text, as timeline(outcome) gives it; got {short_repr(given)}")
+        raise ChainDefinitionError(f"`expected` must be a text, as timeline(outcome) gives; got {short_repr(given)}")
     found = timeline(outcome)
     want, got = _plain(expected), _plain(found)
     if want != got:
         difference = "\n".join(line for line in ndiff(want, got) if not line.startswith("?"))
         raise AssertionError(
-            f"the run went another way (- expected, + happened):\n{textwrap.indent(difference, '    ')}\n"
-            f"all of it:\n{textwrap.indent(found, '    ')}"
+            f"the run differs (- expected, + happened):\n{textwrap.indent(difference, '    ')}\n"
+            f"the whole timeline:\n{textwrap.indent(found, '    ')}"
         )
 
 
@@ -95,7 +95,7 @@ def _check(outcome: object) -> None:
 
 
 class _Row(NamedTuple):
-    """A line to be: words, from when to when, an error."""
+    """The parts of a line: words, start and end, an error."""
 
     words: list[str]
     times: tuple[str, str] = ("", "")
@@ -121,7 +121,7 @@ def _row(response: Response) -> _Row:
 
 
 def _call(span: Span) -> _Row:
-    """One of several calls."""
+    """The line of one of several calls."""
     number = f"call {span.attempt}" + (f" of replica {span.replica}" if span.replica else "")
     error = "" if span.error is None else _error(span.error)
     return _Row([number, span.status], (_at(span.began), _at(span.ended)), error)
@@ -136,7 +136,7 @@ def _error(error: object) -> str:
 
 
 def _columns(rows: list[_Row]) -> Iterator[str]:
-    """The rows with each column as wide as it needs to be, and times to the right."""
+    """The rows with aligned columns; times are aligned right."""
     widths = [max(map(len, column)) for column in zip_longest(*(row.words for row in rows), fillvalue="")]
     began, ended = (max(map(len, column)) for column in zip(*(row.times for row in rows), strict=True))
     for row in rows:
@@ -147,5 +147,5 @@ def _columns(rows: list[_Row]) -> Iterator[str]:
 
 
 def _plain(text: str) -> list[str]:
-    """The lines without what is only there for the eye."""
+    """The lines without indentation and padding."""
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]

@@ -1,12 +1,12 @@
 """``leak_guard`` finds what a piece of code leaves behind.
 
-A task, a thread or a descriptor that is left over does no harm in the test that left it. It does in the one that runs
-next, or after a week in production. So it is a failure of the test that left it, which says what it is and where.
+A leftover task, thread or descriptor does no harm in the test that left it. It does harm in the next test, or after a
+week in production. So it is a failure of the test that left it, and the error says what it is and where.
 """
 
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
-# what a balancer's host holds is for those who look for leaks and for nobody else, so it has no public name
+# only leak checks need what a balancer's host holds, so it has no public name
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from rio_chain.executors._timers import TimerThread
 from rio_chain.executors._worker_pool import WorkerPool
 
 STEP = 0.001
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 LOOKS = 5
-"""For those threads that may be about to rest."""
+"""How often threads are checked that may be about to become idle."""
 _POOLS = (("asyncio_", "concurrent/futures/thread.py"), ("", "trio/_core/_thread_cache.py"))
-"""Idle threads that their loop or trio itself keeps for the next call: how they are named, and where they wait."""
+"""Idle threads that a loop or trio keeps for the next call: the start of their name, and the file where they wait."""
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 class Leaked(RioError, AssertionError):
-    """Something was left over. ``left`` has one line for each: what it is, its name, where it is.
+    """Something was left over. ``left`` has one line for each thing: what it is, its name, and where it is.
 
     Attributes:
         left: these lines.
@@ -54,12 +54,12 @@ class Leaked(RioError, AssertionError):
         self.left = left
 
     def __str__(self) -> str:
-        return "\n  ".join(["left over at the end, and not there at the beginning:", *self.left])
+        return "\n  ".join(["left over at the end, but not there at the beginning:", *self.left])
 
 
 @frozen
 class _Before:
-    """What was there. Not where it was: a frame keeps all that its variables hold."""
+    """What was there at the beginning. It keeps no frames, as a frame keeps all its variables alive."""
 
     tasks: AbstractSet[object]
     threads: AbstractSet[threading.Thread]
@@ -69,30 +69,31 @@ class _Before:
 
 
 class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppress
-    """Fails when its block leaves something behind: ``with leak_guard():`` or ``async with leak_guard():``.
+    """Fails if its block leaves something behind: ``with leak_guard():`` or ``async with leak_guard():``.
 
-    It finds, and names, what was not there at the beginning:
+    It finds and names what was not there at the beginning:
 
-    * tasks of the loop that is running, asyncio or trio;
-    * threads, with the line at which they are;
-    * file descriptors, with what they lead to, where the system has a list of them (Linux, macOS);
+    * tasks of the running loop, asyncio or trio;
+    * threads, with the line where they are;
+    * file descriptors, with what they refer to, if the system lists them (Linux, macOS);
     * work that no caller waits for, with the name of the task that began it;
-    * of balancers that it is given: requests that run or wait, abandoned calls, threads and permits in use.
+    * of the balancers that it is given: requests that run or wait, abandoned calls, threads and permits in use.
 
-    What rio_chain keeps for the runs of the whole process, as for ``request.run()``, is no leak; nor are idle threads
-    that ``asyncio.to_thread``, ``trio.to_thread`` or a balancer that was given keep. A call that still runs there is
-    one. A balancer that binds in the block and is not closed there leaves its loop: give it one that was entered.
+    These are no leaks: what rio_chain keeps for the whole process, as for ``request.run()``; and idle threads of
+    ``asyncio.to_thread``, of ``trio.to_thread``, and of the given balancers. A call that still runs there is a leak. A
+    balancer that is first used in the block and is not closed there leaves its loop behind. So give it a balancer that
+    was entered before.
 
-    ``async with`` lets the loop go on while it waits for things that are just ending; ``with`` on a loop can't, so it
-    is for plain code. On a virtual clock no time passes meanwhile. A block that ends with an error fails with that.
+    ``async with`` lets the loop run while it waits for things that are just ending. ``with`` on a loop can't, so use it
+    in plain code. On a virtual clock no time passes meanwhile. If the block raises an error, nothing is checked.
 
     Args:
-        balancers: what they hold is looked at as well.
-        patience: how long what is just ending may take, in real milliseconds or as a ``timedelta``. Default 1000.
+        balancers: these are checked as well.
+        patience: how long the end of something may take, in real milliseconds or as a ``timedelta``. Default 1000.
 
     Raises:
         Leaked: something is left over. It is an ``AssertionError``.
-        ChainDefinitionError: an argument that is no balancer, or no duration.
+        ChainDefinitionError: an argument is not a balancer, or not a duration.
 
     Example:
         >>> from rio_chain import Balancer, Task
@@ -115,7 +116,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         self._before: _Before | None = None
 
     def __enter__(self) -> Self:
-        gc.collect()  # what only waits for the collector is not there
+        gc.collect()  # removes objects that only wait for the collector
         held_now = tuple(map(held, self._balancers))
         self._before = _Before(
             frozenset(_tasks()), self._busy_threads(), descriptors(), frozenset(living.copy()), held_now
@@ -123,9 +124,9 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         return self
 
     def _busy_threads(self) -> frozenset[threading.Thread]:
-        """All but those that rest: what is left on one of these at the end was begun in the block."""
+        """All threads but the idle ones. A call on an idle thread at the end was begun in the block."""
         busy = frozenset[threading.Thread]()
-        for _ in range(LOOKS):  # one that has just given its answer is about to rest
+        for _ in range(LOOKS):  # a thread that has just answered is about to become idle
             resting = {thread for thread, frames in _threads().items() if _rests(thread, frames, self._balancers)}
             busy = frozenset(threading.enumerate()) - resting
             if not any(is_shared(thread) and "-worker-" in thread.name for thread in busy):
@@ -147,13 +148,13 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
         if exc is not None:
             return
         sleep = runtime_here().sleep
-        for _ in range(2):  # trio runs what is due in no order: what is about to end has ended then
+        for _ in range(2):  # trio runs its tasks in random order; after two rounds, those about to end have ended
             await sleep(0)
         for _ in self._looks():
             await sleep(0)
 
     def _looks(self) -> Iterator[None]:
-        """Look again and again, until nothing is left or patience is over."""
+        """Check again and again, until nothing is left or the patience is over."""
         gc.collect()
         until = time.monotonic() + self._patience
         while left := self._left():
@@ -163,7 +164,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
             yield
 
     def _left(self) -> tuple[str, ...]:
-        assert self._before is not None  # noqa: S101 - this is the end of the block
+        assert self._before is not None  # noqa: S101 - set at the beginning of the block
         before = self._before
         lines = [
             f"task {escape_nonprintable(name)}{_place(frames_of(coroutine)[::-1])}"
@@ -192,7 +193,7 @@ class leak_guard:  # noqa: N801 - written as a statement, like contextlib.suppre
 
 
 def held(balancer: Balancer) -> dict[str, int]:
-    """What a balancer has to get back before it is idle; all 0 when it is."""
+    """What a balancer waits for before it is idle; all 0 if it is idle."""
     stats, host = balancer.stats(), balancer._host
     return {
         "running": stats.running,
@@ -209,15 +210,15 @@ def _tasks() -> Mapping[object, tuple[str, object]]:
 
 
 def _threads() -> dict[threading.Thread, list[FrameType]]:
-    """The threads that run, and where they are, without the one that asks."""
+    """The other threads that run, and their frames."""
     collects = gc.isenabled()
-    gc.disable()  # CPython holds a lock in that call, and a finaliser that lets others run would be the end of all
+    gc.disable()  # CPython holds a lock in the call below, and a finaliser that switches threads would deadlock
     try:
         frames = sys._current_frames()
     finally:
         if collects:
             gc.enable()
-    del frames[threading.get_ident()]  # else this frame would keep itself, and all the others
+    del frames[threading.get_ident()]  # otherwise this frame would keep itself and all others alive
     return {thread: _stack(frames[thread.ident]) for thread in threading.enumerate() if thread.ident in frames}
 
 
@@ -225,7 +226,7 @@ def _threads() -> dict[threading.Thread, list[FrameType]]:
 
 
 def _rests(thread: threading.Thread, frames: list[FrameType], balancers: tuple[Balancer, ...]) -> bool:
-    """Whether the thread is kept on purpose and does nothing."""
+    """Whether the thread is kept on purpose and is idle."""
     if is_shared(thread):
         return "-worker-" not in thread.name or frames[0].f_code is WorkerPool._serve.__code__
     file = frames[0].f_code.co_filename.replace("\\", "/")
@@ -238,7 +239,7 @@ def _rests(thread: threading.Thread, frames: list[FrameType], balancers: tuple[B
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:
-    """The frame and those that called it."""
+    """The frame and its callers."""
     frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)
@@ -247,7 +248,7 @@ def _stack(frame: FrameType | None) -> list[FrameType]:
 
 
 def _place(frames: list[FrameType]) -> str:
-    """The innermost line that is no library's; where all are, the innermost one."""
+    """The innermost line outside of libraries; if there is none, the innermost line."""
     if not frames:
         return ""
     own = (frame for frame in frames if not frame.f_code.co_filename.startswith(_LIBRARIES))

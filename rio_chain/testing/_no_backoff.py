@@ -1,4 +1,4 @@
-"""``no_backoff``: retries at once, for tests that run on a real clock."""
+"""``no_backoff``: retries without waiting, for tests on a real clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rio_chain.engine._current_run import RETRIES_WAIT
 def no_backoff() -> Generator[None, None, None]:
     """Make retries not wait in this block, also around an ``await``.
 
-    It holds for every request that is begun or posted inside, on every executor, also where it ends later; and for no
-    other one, whatever runs beside it. What a server asks for by ``retry_after`` is no wait either. Limits, hedges and
-    what functions do themselves stay as they are: for these there is virtual time.
+    It applies to every request that begins or is posted in the block, on every executor, even if it ends later. It does
+    not apply to requests outside that run at the same time. A wait that a server asks for with ``retry_after`` is
+    skipped as well. Limits, hedges and sleeps in functions stay as they are: use virtual time for these.
 
     Example:
         >>> from rio_chain import Task

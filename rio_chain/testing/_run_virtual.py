@@ -1,4 +1,4 @@
-"""Running in virtual time, on any executor."""
+"""Runs work in virtual time, on any executor."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def run_virtual(
 ) -> Any:
     """Run a request, or an async function such as a test, in virtual time: waits end at once, and the clock moves on.
 
-    ``"virtual"`` is an executor made for that: without threads, and the same each time. The others are the real ones
-    under a clock that jumps when nothing is left to do. On all of them a sync function takes no time, however long it
-    really takes, and an async one sleeps with ``rio_chain.testing.sleep``; under asyncio and trio their own sleeps
-    are virtual as well.
+    ``"virtual"`` is an executor made for that: without threads, and with the same result each time. The others are the
+    real executors under a clock that jumps forward when nothing is left to do. On all of them a sync function takes no
+    virtual time, however long it really takes. An async function sleeps with ``rio_chain.testing.sleep``; under asyncio
+    and trio their own sleeps are virtual as well.
 
     Args:
         work: a request; or an async function without arguments, which may await requests and enter balancers.
         executor: ``"virtual"`` (default), ``"asyncio"``, ``"trio"``, a ``VirtualExecutor``, or ``"thread"``, which
-            takes a request.
+            takes only a request.
 
     Returns:
-        The Outcome of the request, or what the function returns.
+        The Outcome of the request, or the result of the function.
 
     Raises:
-        Deadlock: on the virtual executor, when nothing can happen any more.
-        ChainDefinitionError: an argument that is none of these.
-        UsageError: where a loop is running.
+        Deadlock: on the virtual executor, nothing can happen any more.
+        ChainDefinitionError: an argument is not one of these.
+        UsageError: it is called on a running loop.
 
     Example:
         >>> from rio_chain import Task
@@ -69,7 +69,7 @@ def run_virtual(
             f"called, run_virtual(main); got {short_repr(work)}"
         )
     if running_library() is not None:
-        raise UsageError("`run_virtual` would block the loop that is running; call it in plain code")
+        raise UsageError("`run_virtual` would block the running loop; call it in plain code")
     if isinstance(chosen, str):
         return _RUN[chosen](given)
     if not isinstance(chosen, VirtualExecutor):

@@ -1,8 +1,8 @@
-"""What the fixture ``script`` gives: it makes scripts, and looks at the end whether their steps were used."""
+"""The fixture ``script``: it makes scripts, and checks at the end that their steps were used."""
 
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
-# which script came from which is for this alone, so it has no public name
+# only this file needs to know which script was made from which, so it has no public name
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rio_chain.simulation._script import Script
 
 
 class Scripts:
-    """Called, it makes a script.
+    """Makes a script when it is called.
 
     Example:
         >>> from rio_chain.testing._scripts import Scripts
@@ -29,15 +29,15 @@ class Scripts:
         self._families: list[list[Script]] = []
 
     def __call__(self, *, seed: int | str = 0, all_used: bool = False) -> Script:
-        """A script without steps.
+        """Make a script without steps.
 
         Args:
             seed: as for ``Script``.
-            all_used: whether all the steps that are written after it must have been called when the test ends. Of what
-                goes on for ever the first call is one.
+            all_used: whether the test fails if a step has not been called at its end. A step that repeats for ever must
+                be called once. Default False.
 
         Raises:
-            ChainDefinitionError: an argument out of its range.
+            ChainDefinitionError: an argument is out of its range.
         """
         given: Any = all_used
         if not isinstance(given, bool):
@@ -49,10 +49,10 @@ class Scripts:
         return made
 
     def check(self) -> None:
-        """Fail if a step is left that had to be used.
+        """Fail if a step was not used that had to be used.
 
         Raises:
-            AssertionError: the text has a line for each script that has some.
+            AssertionError: the text has a line for each script with such steps.
         """
         left = [text for family in self._families for script in family if (text := script._unused())]
         if left:

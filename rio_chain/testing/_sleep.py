@@ -1,4 +1,4 @@
-"""Sleeping, for functions that are scripted."""
+"""sleep: for async functions of tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from rio_chain.executors._sleep import sleep_here
 
 
 async def sleep(ms: Duration) -> None:
-    """Sleep on whichever loop this runs: asyncio, trio, or in virtual time, where no real time passes.
+    """Sleep on the running loop: asyncio, trio, or virtual time, where no real time passes.
 
     Args:
-        ms: how long, in milliseconds or as a ``timedelta``. 0 lets others go first.
+        ms: how long, in milliseconds or as a ``timedelta``. 0 lets other tasks run.
 
     Raises:
-        ChainDefinitionError: no duration.
+        ChainDefinitionError: ``ms`` is not a duration.
         UsageError: no loop is running.
 
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,14 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(request.param, real_time=request.node.get_closest_marker("real_time") is not None)
 
 
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """The errors that went to ``threading.excepthook``."""
+    found: list[BaseException] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
+    return found
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if HERE not in pyfuncitem.path.parents or not inspect.iscoroutinefunction(pyfuncitem.obj):
@@ -55,8 +64,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def body_and_mode(item: pytest.Function) -> tuple[str, str]:
     """A body with its parameters, and the mode."""
-    params = {name: value for name, value in item.callspec.params.items() if name != "world"}
-    return f"{item.path.relative_to(HERE)}::{item.originalname}{params or ''}", item.callspec.params["world"]
+    mode = item.callspec.params["world"]
+    params = f"-{item.callspec.id}-".replace(f"-{mode}-", "-", 1).strip(
+        "-"
+    )  # the repr of a Deadline changes, its id does not
+    return f"{item.path.relative_to(HERE)}::{item.originalname}[{params}]", mode
 
 
 def ours(items: list[pytest.Item]) -> list[pytest.Function]:

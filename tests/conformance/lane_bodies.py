@@ -108,3 +108,12 @@ def compute(seconds: float) -> float:
     while time.perf_counter() - begun < seconds:
         sum(range(1_000_000))
     return time.perf_counter() - begun
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False

@@ -127,7 +127,7 @@ async def test_slots_are_never_exceeded_nor_lost(world: World, seed: int) -> Non
 async def test_a_waiter_that_is_cancelled_at_the_hand_over_passes_the_slot_on(
     world: World, pool: Pool, how: str
 ) -> None:
-    """The one who holds the slot and the first in line go in one tick; the second in line must get the slot."""
+    """The request with the slot and the first in the queue end in one tick; the second must get the slot."""
 
     async def short(x: object) -> object:
         await pool.gate.passed()
@@ -177,7 +177,7 @@ async def test_a_full_buffer_refuses_posts(world: World, pool: Pool) -> None:
         running = balancer.post(Task(pool.body)(0))
         await world.until(lambda: pool.order)
         waiting = [balancer.post(Task(pool.body)(k)) for k in (1, 2)]
-        with pytest.raises(QueueFull, match=r"2 requests wait already \(buffer=2\); this one was not accepted"):
+        with pytest.raises(QueueFull, match=r"2 requests are waiting already \(buffer=2\); this one was not accepted"):
             balancer.post(Task(pool.body)(3))
         assert balancer.stats().rejected == 1
         child = world.start(lambda: balancer.arun(Task(pool.body)(4)))
@@ -213,14 +213,14 @@ async def test_exactly_one_outcome_each(world: World) -> None:
         assert len({id(outcome) for outcome in outcomes}) == 60
         assert all(isinstance(outcome, Outcome) for outcome in outcomes)
         await world.until(lambda: balancer.stats().running == 0)
-        assert [await ticket for ticket in tickets] == outcomes, "the first answer stands"
+        assert [await ticket for ticket in tickets] == outcomes, "the first answer is kept"
 
 
-async def test_a_run_inside_of_a_run_has_a_slot_of_its_own(world: World) -> None:
-    async with world.balancer(workers=2) as balancer:
+async def test_a_run_inside_of_a_run_of_another_balancer_has_a_slot_there(world: World) -> None:
+    async with world.balancer(workers=1) as balancer, world.balancer(workers=1) as other:
 
         async def outer(x: object) -> object:
-            return (await balancer.arun(Task(echo)(x))).unwrap()
+            return (await other.arun(Task(echo)(x))).unwrap()
 
         assert (await balancer.arun(Task(outer)(7))).result == Success(7)
 
@@ -362,7 +362,7 @@ async def test_one_task_at_a_time_reads_a_map(world: World) -> None:
         source = balancer.amap(Task(body), range(3))
         first = world.start(lambda: anext(source))
         await world.until(lambda: balancer.stats().running == 3)
-        with pytest.raises(RuntimeError, match="another task waits for the next Outcome already"):
+        with pytest.raises(RuntimeError, match="another task is already waiting for the next Outcome"):
             await anext(source)
         gate.open()
         assert (await first.result()).unwrap() == 0

@@ -44,7 +44,7 @@ async def test_it_gives_the_events_and_the_outcome(world: World) -> None:
         ]
         assert stream.outcome.value == 7
         assert balancer.stats().done == 1
-        with pytest.raises(UsageError, match="read once"):
+        with pytest.raises(UsageError, match="read only once"):
             _ = [event async for event in stream]
 
 
@@ -107,14 +107,14 @@ async def test_values_deadlines_and_what_is_refused(world: World) -> None:
         running = balancer.post(Task(waits)(1))
         await world.until(lambda: balancer.stats().running == 1)
         full = balancer.stream(Task(echo)(7), on_full="reject")
-        with pytest.raises(UsageError, match="it has not begun"):
+        with pytest.raises(UsageError, match="the run has not begun"):
             _ = full.outcome
         with pytest.raises(QueueFull) as refused:
             _ = [event async for event in full]
         for _ in range(2):
-            with pytest.raises(QueueFull) as told:
+            with pytest.raises(QueueFull) as again:
                 _ = full.outcome
-            assert str(told.value) == str(refused.value)
+            assert str(again.value) == str(refused.value)
         assert repr(full).endswith(": not begun>")
         gate.open()
         await running

@@ -114,8 +114,8 @@ async def test_no_other_request_notices(world: World, error: BaseException) -> N
 async def test_of_a_post_nobody_waits_for_it_goes_to_the_excepthook(
     world: World, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_type))
 
     async def dies(_: object) -> NoReturn:
         await world.pause(1)
@@ -127,16 +127,16 @@ async def test_of_a_post_nobody_waits_for_it_goes_to_the_excepthook(
 
         def heard() -> bool:
             gc.collect()
-            return bool(told)
+            return bool(reported)
 
         await world.until(heard)
-        assert told == [kind]
+        assert reported == [kind]
         assert (await balancer.arun(Task(echo)(8))).result == Success(8)
 
 
 async def test_of_a_post_that_is_waited_for_it_does_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_value))
     async with world.balancer() as balancer:
 
         async def post_and_wait() -> None:
@@ -145,7 +145,7 @@ async def test_of_a_post_that_is_waited_for_it_does_not(world: World, monkeypatc
 
         await post_and_wait()
         gc.collect()
-        assert told == []
+        assert reported == []
 
 
 @pytest.mark.real_time

@@ -1,4 +1,4 @@
-"""Bridges: run once per pass, and an error in one is told with the edge it stands on."""
+"""Bridges: run once per pass, and an error in one names its edge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_an_error_in_a_bridge_names_its_edge(world: World, bridge: object)
     assert type(error) is BridgeFailed
     name = bridge.__name__
     assert (error.bridge, error.before, error.after) == (name, "a", "b")
-    assert str(error) == f"bridge {name} between a and b failed: ValueError('broken bridge')"
+    assert str(error) == f"bridge `{name}` between `a` and `b` failed: ValueError('broken bridge')"
     assert [r.status for r in outcome] == ["succeeded", "skipped", "skipped"]
     assert [r.attempts for r in outcome] == [1, 0, 0]
     assert outcome["b"].result == outcome["c"].result == Failure(error)
@@ -101,7 +101,7 @@ async def test_star_with_the_wrong_number_is_the_bridges_error(world: World) -> 
     assert type(error.error) is TypeError
 
 
-async def test_an_async_bridge_stands_under_the_limit_around_it(world: World) -> None:
+async def test_an_async_bridge_is_under_the_limit_around_it(world: World) -> None:
     ended = []
 
     async def bridge(x: object) -> object:

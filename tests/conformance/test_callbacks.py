@@ -22,13 +22,6 @@ class Odd(BaseException):
 ERRORS = [ValueError("v"), Odd("o"), SystemExit(3), KeyboardInterrupt("k"), StopIteration("s"), GeneratorExit("g")]
 
 
-@pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
-    found: list[BaseException | None] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
-    return found
-
-
 def raising(error: BaseException) -> Callable[[], None]:
     def callback() -> None:
         raise error

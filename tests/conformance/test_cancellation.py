@@ -105,7 +105,7 @@ async def test_a_caller_that_was_cancelled_before_may_run_in_its_clean_up(world:
     await child.ended()
     assert child.cancelled
     assert type(got[0].result.failure()) is TaskTimedOut
-    assert world.mode in ("trio", "virtual") or child.cancelling == 1, "that it was cancelled before still stands"
+    assert world.mode in ("trio", "virtual") or child.cancelling == 1, "it is still cancelled from before"
 
 
 async def test_a_cancel_in_a_backoff(world: World) -> None:

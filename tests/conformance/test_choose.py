@@ -85,7 +85,8 @@ async def test_none_is_true(world: World) -> None:
     error = outcome.result.failure()
     assert (type(error), type(error.error)) == (BridgeFailed, LookupError)
     assert str(error) == (
-        "bridge choose(a, b) between first and (a or b) failed: LookupError('no `when` is true of int')"
+        "bridge `choose(a, b)` between `first` and `(a or b)` failed: "
+        "LookupError('no `when` matches a value of type int')"
     )
     assert [r.status for r in outcome] == ["succeeded", "skipped", "skipped", "skipped"]
     assert (await world.run(chain.or_else("none")(7))).unwrap() == "none"

@@ -155,7 +155,7 @@ async def test_an_abandoned_call_does_not_hold_up_the_close(world: World) -> Non
         go.set()
 
 
-# --- several who close, and who come too late -------------------------------------------------------------------
+# --- several closes, and requests that come too late -------------------------------------------------------------
 
 
 async def test_a_second_close_waits_for_the_first(world: World, body: Body) -> None:
@@ -260,7 +260,7 @@ async def test_those_in_the_line_of_a_full_buffer_are_answered(world: World, bod
         assert body.calls == 1
 
 
-async def test_a_map_over_a_balancer_that_closes_is_told(world: World) -> None:
+async def test_a_map_over_a_balancer_that_closes_raises(world: World) -> None:
     got: list[object] = []
 
     async def work() -> None:
@@ -396,7 +396,7 @@ async def test_it_names_the_tasks_whose_calls_it_gives_up_on(world: World) -> No
         await world.until(lambda: balancer.stats().abandoned == 0)
     (text,) = [str(one.message) for one in seen]
     tasks = "'item' (2 calls), 'stuck' (2 calls), 'other'"  # 'late' is none of them: its limit gave up on that
-    assert text.startswith(f"aclose() gave up on 5 calls that still run: {tasks}. A sync function"), text
+    assert text.startswith(f"aclose() stopped waiting for 5 calls that still run: {tasks}. A sync function"), text
     assert {Path(one.filename).name for one in seen} == {"test_close.py"}
 
 
@@ -421,7 +421,9 @@ async def test_of_many_tasks_it_names_some(world: World) -> None:
             balancer.post(Task(stuck).named(f"{n}" * 500)(n))
         for _ in range(8):
             await world.until(lambda: begun.acquire(blocking=False))
-        with pytest.warns(RuntimeWarning, match=r"gave up on 8 calls that still run: .* and 3 more\. ") as seen:
+        with pytest.warns(
+            RuntimeWarning, match=r"stopped waiting for 8 calls that still run: .* and 3 more\. "
+        ) as seen:
             await balancer.aclose(grace=0)
         go.set()
         await world.until(lambda: balancer.stats().abandoned == 0)

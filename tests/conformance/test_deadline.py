@@ -133,7 +133,7 @@ async def test_the_deadline_of_the_outer_run_ends_the_inner_one(world: World, ba
     assert (backend.calls, backend.ended) == (1, 1)
 
 
-async def test_a_returned_request_stands_under_the_same_limits(world: World, backend: Backend) -> None:
+async def test_a_returned_request_is_under_the_same_limits(world: World, backend: Backend) -> None:
     async def chosen(x: object) -> object:
         return (Task(backend.ask) >> Task(backend.fetch).retry(3, backoff=None).or_else(0))(x)
 
@@ -147,7 +147,7 @@ async def test_a_returned_request_stands_under_the_same_limits(world: World, bac
 
 @pytest.mark.real_time
 async def test_a_blocking_run_inside_of_a_sync_body_inherits_too(world: World, backend: Backend) -> None:
-    world.not_virtual("a sync function runs on the loop, where a blocking run is told")
+    world.not_virtual("a sync function runs on the loop, where a blocking run is refused")
 
     def nested(x: object) -> object:
         return Task(backend.ask)(x).run().unwrap()

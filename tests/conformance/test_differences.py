@@ -111,7 +111,7 @@ async def gets(world: World) -> str:
     return got[0]
 
 
-@measures("a bridge that blocks longer than the limit around it")
+@measures("a bridge that blocks longer than the timeout around it")
 async def bridge_blocks(world: World) -> str:
     returned = []
 
@@ -127,7 +127,7 @@ async def bridge_blocks(world: World) -> str:
     return "runs out" if returned else "abandoned"
 
 
-@measures("an accept or on that blocks longer than the limit around it")
+@measures("an accept or on that blocks longer than the timeout around it")
 async def predicate_blocks(world: World) -> str:
     returned = []
 
@@ -267,5 +267,5 @@ async def test_the_table_tells_the_truth(world: World, row: str) -> None:
 
 
 @pytest.mark.parametrize("row", MEASURES)
-async def test_every_difference_stands_in_the_table(world: World, row: str) -> None:
+async def test_every_difference_is_in_the_table(world: World, row: str) -> None:
     assert table()[row][world.executor]

@@ -12,7 +12,18 @@ import pytest
 from conformance.harness import World
 from conformance.works import HANG, Source, Works
 
-from rio_chain import BridgeFailed, NotEnoughSuccesses, Task, TaskTimedOut, at_least, each, expand, fan_out, race
+from rio_chain import (
+    BridgeFailed,
+    NotEnoughSuccesses,
+    Request,
+    Task,
+    TaskTimedOut,
+    at_least,
+    each,
+    expand,
+    fan_out,
+    race,
+)
 
 
 class Countdown:
@@ -150,8 +161,14 @@ async def test_an_endless_generator_ends_with_a_failure(world: World, kind: str)
 @pytest.mark.real_time
 async def test_an_endless_generator_ends_with_a_limit(world: World, kind: str) -> None:
     source, works = Source(world), Works(world, cleanup=1)
-    chain = (Task(getattr(source, kind)).named("s") >> each(Task(works.do), limit=5)).timeout(world.short)
-    outcome = await world.run((chain >> Task(works.do).named("after"))(0))
+
+    def request() -> Request[Any]:
+        nonlocal source
+        source = Source(world)
+        chain = (Task(getattr(source, kind)).named("s") >> each(Task(works.do), limit=5)).timeout(world.short)
+        return (chain >> Task(works.do).named("after"))(0)
+
+    outcome = await world.run_until_begun(request, lambda: works.begun)
     assert type(outcome.result.failure()) is TaskTimedOut
     await world.until(lambda: source.closed == 1)  # one that runs on a thread is closed when it comes back
     assert works.running == 0
@@ -313,7 +330,9 @@ async def test_what_can_not_be_iterated(world: World, value: Any) -> None:
     outcome = await world.run(chain())
     error = outcome.result.failure()
     assert type(error) is BridgeFailed
-    assert str(error).startswith("bridge each(w) between first and w failed: TypeError('`each` takes an iterable; got")
+    assert str(error).startswith(
+        "bridge `each(w)` between `first` and `w` failed: TypeError('`each` takes an iterable; got"
+    )
     assert ("split it first" in str(error)) == isinstance(value, (str, bytes, bytearray))
     assert [r.status for r in outcome] == ["succeeded", "skipped", "skipped"]
     assert outcome["w"].result.failure() is error
@@ -321,7 +340,7 @@ async def test_what_can_not_be_iterated(world: World, value: Any) -> None:
 
 async def test_a_value_that_is_changed_on_the_way(world: World) -> None:
     value = {x: x for x in range(9)}
-    works = Works(world, ms=lambda x: HANG if x else 1)
+    works = Works(world, ms=lambda x: HANG if x else 1, ready=lambda x: x or 1 in works.begun)
 
     async def work(x: int) -> int:
         await works.do(x)
@@ -374,7 +393,7 @@ async def test_a_generator_is_never_read_twice_in_silence(world: World) -> None:
     assert whole.unwrap() == [0, 1, 2]
 
 
-async def test_a_file_like_iterator_is_left_to_who_opened_it(world: World) -> None:
+async def test_a_file_like_iterator_is_not_closed(world: World) -> None:
     class Stream(ACountdown):
         closed = 0
 

@@ -75,7 +75,7 @@ class Phase:
         """Right before it is cancelled."""
 
     def open(self) -> None:
-        with suppress(RuntimeError):  # who waited there is gone, and the loop with it
+        with suppress(RuntimeError):  # the task that waited there is gone, and the loop with it
             self.gate.open()
 
     def release(self) -> None:
@@ -456,7 +456,7 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
         phase.approach() if phase.when == "before" else phase.open()
         return True
 
-    def told() -> None:
+    def reached_it() -> None:
         until = time.monotonic() + 10
         while not phase.opens_it and not knows(balancer) and time.monotonic() < until:
             time.sleep(0.0005)
@@ -467,7 +467,7 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
     if phase.when == "after":
         phase.open()
     word = "nothing"
-    with ctrl_c(reached, told) as sent:
+    with ctrl_c(reached, reached_it) as sent:
         try:
             word = ended(balancer.run(phase.chain(7)))
             sent.wait(20)
@@ -478,10 +478,12 @@ def interrupted(phase: Phase, balancer: Balancer) -> str:
 
 
 @pytest.mark.real_time
-@pytest.mark.filterwarnings("ignore:this blocking call stops the loop:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:this call blocks the running loop:RuntimeWarning")
 @pytest.mark.parametrize("name", PHASES)
 async def test_ctrl_c_in_a_blocking_run(world: World, name: str) -> None:
-    world.not_virtual("who waits drives the loop, and a wait without end is told before anybody presses a key")
+    world.not_virtual(
+        "the waiting thread drives the loop, and a wait without end is reported before anybody presses a key"
+    )
     cell, kind = table()[name]["Ctrl-C"], PHASES[name]
     for when in ("before", "at", "after"):
         phase = kind(world, when)

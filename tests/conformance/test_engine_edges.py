@@ -1,4 +1,4 @@
-"""Small print of the engine: what an outcome names, what is refused the second time, and whom a cancel reaches."""
+"""Details of the engine: what an outcome names, what is refused the second time, and what a cancel reaches."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ async def test_a_limit_around_several_names_the_chain_or_the_part_of_it(world: W
     ):
         error = (await world.run(chain(1))).result.failure()
         assert type(error) is TaskTimedOut
-        assert str(error).startswith(f"{name} did not answer within")
+        assert str(error).startswith(f"`{name}` did not answer within")
 
 
-async def test_who_rests_between_two_attempts_is_not_over_wherever_it_stands(world: World) -> None:
+async def test_a_task_between_two_attempts_is_not_over_wherever_it_is(world: World) -> None:
     calls: list[int] = []
 
     async def fails(x: int) -> int:

@@ -1,4 +1,4 @@
-"""Side by side: order, the first failure, and that nobody is left running."""
+"""fan_out: order, the first failure, and that no branch is left running."""
 
 from __future__ import annotations
 

@@ -222,17 +222,13 @@ async def test_a_request_whose_own_calls_hang_on_all_threads_ends_all_the_same(w
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_bodies_that_wait_for_a_slot_of_their_own_balancer_end_at_their_limit(world: World, workers: int) -> None:
-    async def waits(x: object) -> object:
-        return (await balancer.arun(Task(echo)(x))).result
-
     async def posts(x: object) -> object:
         return (await balancer.post(Task(echo)(x))).result
 
     async with world.balancer(workers=workers) as balancer:
-        tickets = [balancer.post(Task(body)(7), deadline=world.short) for body in (waits, posts)[:workers]]
+        tickets = [balancer.post(Task(posts)(7), deadline=world.short) for _ in range(workers)]
         for ticket in tickets:
-            outcome = await ticket
-            error = error_in(outcome)
+            error = error_in(await ticket)
             assert type(error) is DeadlineExceeded or (error is None and workers == 2), "the other may have gone first"
         assert error_in(await tickets[0]) is not None or workers == 2
         await others_are_well(world, balancer)
@@ -307,7 +303,9 @@ async def test_context_variables_that_a_body_damages_are_its_own(
         for ticket in tickets:
             result = (await ticket).result
             assert type(result) is (Failure if damage is reset_a_foreign_token else Success), result
-        if damage is not lie:  # the caller of `arun` shares its task with the bodies: who lies there, has lied to it
+        if (
+            damage is not lie
+        ):  # the caller of `arun` shares its task with the bodies: a body that lies there lies to the caller
             await balancer.arun(chain(7))
         assert (remaining(), current_attempt(), mine.get()) == (float("inf"), 1, "clean")
         await others_are_well(world, balancer)

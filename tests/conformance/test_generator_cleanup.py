@@ -76,6 +76,27 @@ async def test_a_clean_up_is_interrupted_once_if_an_item_is_waited_for(world: Wo
     watch.check()
 
 
+async def test_a_clean_up_is_not_interrupted_if_the_limit_passes_while_the_generator_works(world: World) -> None:
+    watch = watch_of(world, "async")
+
+    async def rows(_: object) -> AsyncIterator[int]:
+        with watch.around():
+            try:
+                for x in watch.numbers():
+                    world.block(50)
+                    yield x
+            finally:
+                with shield(world):
+                    await world.pause(20)
+                watch.kept.append("slow")
+
+    case = Case(world, watch, Task(rows))
+    outcome = await world.run(case.chain(case.stays).timeout(20)(0))
+    assert type(outcome.result.failure()) is TaskTimedOut
+    assert watch.kept == ["slow"] * watch.begun
+    watch.check(watch.begun)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", EARLY)
 async def test_what_a_clean_up_raises_does_not_change_how_the_run_ends(world: World, end: str, kind: str) -> None:

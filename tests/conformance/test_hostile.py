@@ -1,4 +1,4 @@
-"""What users' objects may do to us: refuse to be true, answer to every name, raise from every method."""
+"""Objects of users that have no truth value, answer to every attribute, or raise from every method."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_an_awaitable_that_an_async_function_gives_is_its_value(world: Wor
     assert (await world.run(Task(gives)(1))).unwrap() is value
 
 
-async def test_an_error_that_can_not_be_shown_is_told_by_its_type(world: World) -> None:
+async def test_an_error_that_can_not_be_shown_is_named_by_its_type(world: World) -> None:
     def shy(_: object) -> None:
         raise Shy
 

@@ -15,6 +15,7 @@ from conformance.lane_bodies import (
     fork_and_return,
     halve,
     hold,
+    is_gone,
     large,
     refuse,
     scribble,
@@ -29,14 +30,6 @@ from rio_chain import DeadlineExceeded, LaneMessageTooLarge, ProcessDied, Task, 
 pytestmark = pytest.mark.real_time
 
 WHERE, STAY, DIE = Task(where).lane("cpu"), Task(stay).lane("cpu"), Task(die).lane("cpu")
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 async def test_values_results_and_errors_come_back(world: World) -> None:
@@ -61,7 +54,7 @@ async def test_a_limit_kills_the_process_and_a_new_one_takes_its_place(world: Wo
         pid = (await balancer.arun(WHERE(None))).unwrap()
         outcome = await balancer.arun(STAY.timeout(world.short)(tmp_path / "note"))
         assert isinstance(outcome.result.failure(), TaskTimedOut)
-        await world.until(lambda: gone(pid))
+        await world.until(lambda: is_gone(pid))
         assert balancer.stats().abandoned == 0
         assert (await balancer.arun(WHERE(None))).unwrap() != pid
 
@@ -92,7 +85,7 @@ async def test_what_is_cancelled_is_killed(world: World, tmp_path: Path) -> None
         assert (await child.ended()).cancelled
         assert (await ticket).only.status == "cancelled"
         pids = {int(note.read_text()) for note in notes}
-        await world.until(lambda: all(gone(pid) for pid in pids))
+        await world.until(lambda: all(is_gone(pid) for pid in pids))
         assert (await balancer.arun(WHERE(None))).unwrap() not in pids
 
 
@@ -142,9 +135,10 @@ async def test_what_is_written_to_the_pipe_of_the_answers_is_never_unpickled(wor
         error = (await balancer.arun(Task(scribble).lane("cpu")(mark))).result.failure()
         assert isinstance(error, ProcessDied)
         assert str(error) == (
-            "the process of lane 'cpu' was killed in scribble: what came through its pipe was no answer to the call"
+            "the process of lane 'cpu' was killed in `scribble`: "
+            "it wrote something to its pipe that was not the answer to the call"
         )
-        await world.until(lambda: gone(pid))
+        await world.until(lambda: is_gone(pid))
         pid = (await balancer.arun(WHERE(None))).unwrap()
         assert (await balancer.arun(Task(scribble).lane("cpu")(mark, late=True))).unwrap() == pid
         await world.until(mark.with_suffix(".wrote").exists)

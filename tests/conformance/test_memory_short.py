@@ -1,4 +1,4 @@
-"""The system has no memory at the very moment when a strand ends or a call of a race begins."""
+"""The system has no memory left just when a strand ends or a call of a race begins."""
 
 from __future__ import annotations
 

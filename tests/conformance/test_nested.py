@@ -193,7 +193,7 @@ async def test_events_of_a_request_in_an_item_name_the_item(world: World) -> Non
     assert sorted(set(within)) == [(("route[0]",), None), (("route[1]",), None)]
 
 
-async def test_a_request_of_an_async_function_is_run_wherever_it_may_stand(world: World) -> None:
+async def test_a_request_of_an_async_function_is_run_wherever_it_may_be(world: World) -> None:
     async def resolve(text: str) -> Request[str]:
         return Task(upper)(text)
 

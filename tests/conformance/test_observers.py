@@ -433,7 +433,7 @@ class Balancers:
         self.remove()
 
 
-async def test_a_limit_reports_who_waited_and_who_was_refused(world: World, seen: Seen) -> None:
+async def test_a_limit_reports_the_calls_that_waited_and_were_refused(world: World, seen: Seen) -> None:
     limit = Limit(1)
     begun = world.gate()
 

@@ -1,4 +1,4 @@
-"""Instead: a Chain gets the same input, a function the error, anything else is a constant."""
+"""or_else: a Chain gets the same input, a function gets the error, anything else is a constant."""
 
 from __future__ import annotations
 

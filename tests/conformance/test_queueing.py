@@ -1,4 +1,4 @@
-"""Standing in the line: aging, a full buffer, and time that is over before a slot comes."""
+"""Waiting in the queue: aging, a full buffer, and a deadline that passes before a slot comes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ async def test_on_full_waits_or_rejects(world: World, pool: Pool) -> None:
         tickets = [balancer.post(Task(pool.body)(n)) for n in range(2)]
         await world.until(lambda: balancer.stats().queued == 1)
         for terms in ({}, {"deadline": 60_000}, {"queue_timeout": 60_000}):
-            with pytest.raises(QueueFull, match=r"1 requests wait already \(buffer=1\); this one was not accepted"):
+            with pytest.raises(
+                QueueFull, match=r"1 requests are waiting already \(buffer=1\); this one was not accepted"
+            ):
                 await balancer.arun(Task(pool.body)(2), on_full="reject", **terms)
         assert balancer.stats().rejected == 3
         waits = world.start(lambda: balancer.arun(Task(pool.body)(3), on_full="wait"))
@@ -115,7 +117,7 @@ def check_late(outcome: Outcome[Any]) -> None:
 @pytest.mark.real_time
 async def test_a_slot_that_comes_while_the_loop_is_busy_may_come_too_late(world: World, pool: Pool, how: str) -> None:
     """Time runs out, and the slot is free, before the loop looks at either."""
-    world.not_virtual("its clock stands still while a body blocks")
+    world.not_virtual("its clock does not move while a body blocks")
     asked_all: list[bool] = []
 
     async def blocks(x: object) -> None:

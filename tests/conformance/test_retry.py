@@ -103,7 +103,7 @@ async def test_on_names_the_errors_worth_a_retry(world: World, on: object, calls
     assert type(outcome.result.failure()) is OSError
 
 
-async def test_a_predicate_that_raises_is_told_as_its_own_failure(world: World) -> None:
+async def test_a_predicate_that_raises_is_a_callback_failure(world: World) -> None:
     backend = Fails(100)
 
     def predicate(error: object) -> bool:
@@ -113,7 +113,7 @@ async def test_a_predicate_that_raises_is_told_as_its_own_failure(world: World) 
     error = outcome.result.failure()
     assert type(error) is CallbackFailed
     assert (error.role, error.callback, type(error.error)) == ("on", "predicate", LookupError)
-    assert str(error) == "the on callable predicate failed: LookupError('broken predicate')"
+    assert str(error) == "the `on` callable `predicate` failed: LookupError('broken predicate')"
     assert backend.calls == outcome.only.attempts == 1, "never retried"
 
 
@@ -136,7 +136,7 @@ async def test_a_value_that_is_never_accepted(world: World) -> None:
     outcome = await world.run((Task(fetch).retry(1, accept=bool, backoff=None) >> Task(len).inline())(7))
     error = outcome.result.failure()
     assert type(error) is NotAccepted
-    assert (error.name, error.value, str(error)) == ("fetch", "", "the answer of fetch was not accepted")
+    assert (error.name, error.value, str(error)) == ("fetch", "", "the answer of `fetch` was not accepted")
     assert [r.status for r in outcome] == ["failed", "skipped"]
     assert outcome["fetch"].attempts == 2
 
@@ -153,7 +153,7 @@ async def test_accept_around_two_tasks(world: World) -> None:
     assert [r.attempts for r in outcome] == [3, 3]
 
 
-async def test_an_accept_that_raises_is_told_as_its_own_failure(world: World) -> None:
+async def test_an_accept_that_raises_is_a_callback_failure(world: World) -> None:
     backend = Fails(0)
 
     def accept(_: object) -> bool:
@@ -203,10 +203,10 @@ async def test_the_error_says_how_long_to_wait(world: World) -> None:
     assert world.about(outcome.elapsed, 40)
 
 
-@pytest.mark.parametrize("told", [-1, float("nan"), float("inf"), "soon", True, None])
-async def test_nonsense_in_retry_after_is_no_wait(world: World, told: object) -> None:
+@pytest.mark.parametrize("asked", [-1, float("nan"), float("inf"), "soon", True, None])
+async def test_nonsense_in_retry_after_is_no_wait(world: World, asked: object) -> None:
     class Busy(Exception):
-        retry_after = told
+        retry_after = asked
 
     backend = Fails(1, Busy)
     outcome = await world.run(Task(backend.fetch).retry(1, backoff=Backoff(base=10, jitter="none"))(7))
@@ -330,7 +330,7 @@ async def test_a_retry_that_helped_is_over(world: World) -> None:
 
 @pytest.mark.real_time
 async def test_a_limit_that_passes_just_before_a_part_is_run_again(world: World) -> None:
-    """An asyncio loop that stands still before the retry wakes it before the limit. What was held is given back."""
+    """An asyncio loop that is blocked before the retry wakes it before the limit. What was held is given back."""
     limit = Limit(1)
 
     async def fails(_: int) -> None:

@@ -19,7 +19,7 @@ def fetch_orders(query: str) -> list[int]:
     raise NotImplementedError
 
 
-def told(world: World, script: Script) -> list[tuple[Any, ...]]:
+def calls_of(world: World, script: Script) -> list[tuple[Any, ...]]:
     """Its calls; with their times where time is virtual."""
     return [(call.args, call.status, *((call.began, call.ended) if world.virtual else ())) for call in script.calls]
 
@@ -37,8 +37,8 @@ async def test_a_chain_runs_over_scripts_in_the_place_of_its_functions(world: Wo
     outcome = await world.run(chain.with_backends({"fetch_user": users, "fetch_orders": orders})(42))
     assert outcome.unwrap() == [1, 2]
     assert outcome["fetch_user"].attempts == 2
-    assert told(world, users) == with_times(world, ((42,), "failed", 0, 5), ((42,), "succeeded", 15, 18))
-    assert told(world, orders) == with_times(world, (("ADA",), "succeeded", 18, 25))
+    assert calls_of(world, users) == with_times(world, ((42,), "failed", 0, 5), ((42,), "succeeded", 15, 18))
+    assert calls_of(world, orders) == with_times(world, (("ADA",), "succeeded", 18, 25))
     assert users.calls[0].error is OSError
     assert [call.task for call in (*users.calls, *orders.calls)] == ["fetch_user", "fetch_user", "fetch_orders"]
 

@@ -33,14 +33,6 @@ class Final(BaseException):
     pass
 
 
-@pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
-    """The errors that went to ``threading.excepthook``."""
-    found: list[BaseException] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
-    return found
-
-
 async def echo(x: object) -> object:
     return x
 

@@ -1,4 +1,4 @@
-"""``request.stream()``: what it tells, in which order, and what stopping it does."""
+"""``request.stream()``: its events, their order, and what stopping it does."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ async def read(world: World, request: Request[Any], **terms: Any) -> list[Event]
 
 def words(events: list[Event]) -> list[str]:
     """Each in short: ``started a 2`` is the second call of ``a``, ``started a 1.1`` the first of its replica 1."""
-    told = []
+    listed = []
     for event in events:
         attempt = f" {event.attempt}" if event.attempt and event.kind != "finished" else ""
         replica = f".{event.replica}" if event.replica and event.kind != "finished" else ""
-        told.append(f"{event.kind} {event.task or ''}{attempt}{replica}{event.status or ''}".strip())
-    return [text.replace("finished a", "a ").replace("finished b", "b ").replace("finished c", "c ") for text in told]
+        listed.append(f"{event.kind} {event.task or ''}{attempt}{replica}{event.status or ''}".strip())
+    return [text.replace("finished a", "a ").replace("finished b", "b ").replace("finished c", "c ") for text in listed]
 
 
 async def echo(x: object) -> object:
@@ -114,7 +114,7 @@ def c(fn: Callable[..., Any] = echo) -> Task[..., Any]:
     return Task(fn).named("c")
 
 
-# --- what is told ------------------------------------------------------------------------------------------------
+# --- the events ------------------------------------------------------------------------------------------------
 
 
 async def test_tasks_start_and_finish_in_order(world: World) -> None:
@@ -148,15 +148,15 @@ async def test_it_tells_while_it_happens(world: World) -> None:
         await gate.passed()
         return x
 
-    told = []
+    listed = []
     async for event in stream(world, (a() >> b(waits))(7)):
-        told.append(event)
+        listed.append(event)
         if (event.kind, event.task) == ("started", "b"):
             gate.open()
-    assert words(told) == ["started a 1", "a succeeded", "started b 1", "b succeeded", "ended"]
+    assert words(listed) == ["started a 1", "a succeeded", "started b 1", "b succeeded", "ended"]
 
 
-async def test_retries_are_told_and_finish_once(world: World) -> None:
+async def test_retries_are_events_and_finish_once(world: World) -> None:
     flaky = Flaky(2)
     rest = Backoff(base=5, factor=1, jitter="none")
     events = await read(world, (a(flaky).retry(3, backoff=rest) >> b())(7))
@@ -253,7 +253,7 @@ async def test_a_bridge_that_fails_skips_what_follows(world: World) -> None:
     assert words(events) == ["started a 1", "a succeeded", "b skipped", "ended"]
 
 
-async def test_branches_are_told_as_they_come(world: World) -> None:
+async def test_branches_give_events_as_they_come(world: World) -> None:
     async def later(x: object) -> object:
         await world.pause(10)
         return x
@@ -306,7 +306,7 @@ async def test_the_deadline_of_a_stream(world: World, slow: Slow) -> None:
     assert words(over) == ["a skipped", "ended"]
 
 
-async def test_a_hedge_is_told_and_the_task_finishes_once(world: World, slow: Slow) -> None:
+async def test_a_hedge_is_an_event_and_the_task_finishes_once(world: World, slow: Slow) -> None:
     calls = []
 
     async def late_first(x: object) -> object:
@@ -322,7 +322,7 @@ async def test_a_hedge_is_told_and_the_task_finishes_once(world: World, slow: Sl
     assert slow.ended == 1
 
 
-async def test_replicas_that_fail_are_told(world: World) -> None:
+async def test_replicas_that_fail_are_events(world: World) -> None:
     flaky = Flaky(3)
     events = await read(world, a(flaky).replica(2, after=None).retry(1, backoff=None)(7))
     assert words(events) == [
@@ -353,7 +353,7 @@ async def test_what_a_policy_answers_or_refuses_was_not_started(world: World) ->
     assert type(events[0].error) is CircuitOpen
 
 
-async def test_a_request_that_a_function_returns_is_told_within_its_task(world: World) -> None:
+async def test_a_request_that_a_function_returns_gives_events_within_its_task(world: World) -> None:
     async def decides(x: object) -> Request[Any]:
         return (b(Flaky(1)).retry(1, backoff=None) >> a(decides_again))(x)
 
@@ -378,7 +378,7 @@ async def test_a_request_that_a_function_returns_is_told_within_its_task(world: 
     assert [event.at for event in events] == sorted(event.at for event in events)
 
 
-async def test_what_a_nested_request_did_not_run_is_told_at_its_end(world: World) -> None:
+async def test_what_a_nested_request_did_not_run_is_reported_at_its_end(world: World) -> None:
     async def decides(x: object) -> Request[Any]:
         return (b(fails) >> c())(x)
 
@@ -411,14 +411,14 @@ async def test_what_a_nested_request_did_not_run_is_told_at_its_end(world: World
 
 
 @pytest.mark.real_time
-async def test_sync_functions_are_told_too(world: World) -> None:
+async def test_sync_functions_give_events_too(world: World) -> None:
     events = await read(world, (a(str) >> b(len).inline() >> c(hex).retry(1))(7))
     assert words(events) == [
         "started a 1", "a succeeded", "started b 1", "b succeeded", "started c 1", "c succeeded", "ended",
     ]  # fmt: skip
 
 
-async def test_the_items_of_an_each_are_told_by_their_number(world: World) -> None:
+async def test_the_events_of_an_each_have_the_number_of_their_item(world: World) -> None:
     async def odd(x: int) -> int:
         if x % 2 == 0:
             raise OSError
@@ -466,7 +466,7 @@ async def test_context_and_deadline_of_the_caller_hold(world: World) -> None:
 async def test_the_outcome_is_there_when_all_is_read(world: World) -> None:
     events = stream(world, a(fails)(7))
     assert repr(events) == "<Stream of a: not begun>"
-    with pytest.raises(UsageError, match="is not over"):
+    with pytest.raises(UsageError, match="the run has not"):
         _ = events.outcome
     last = [event async for event in events][-1]
     assert events.outcome is last.outcome
@@ -478,9 +478,9 @@ async def test_streams_side_by_side_keep_apart(world: World) -> None:
     async def one(n: int) -> list[str]:
         return words(await read(world, (a(Flaky(n)).retry(5, backoff=None) >> b())(n)))
 
-    told = await world.together(*(lambda n=n: one(n) for n in range(4)))
-    assert [sum(word.startswith("attempt_failed") for word in words) for words in told] == [0, 1, 2, 3]
-    assert all(words[-4:] == ["a succeeded", "started b 1", "b succeeded", "ended"] for words in told)
+    listed = await world.together(*(lambda n=n: one(n) for n in range(4)))
+    assert [sum(word.startswith("attempt_failed") for word in words) for words in listed] == [0, 1, 2, 3]
+    assert all(words[-4:] == ["a succeeded", "started b 1", "b succeeded", "ended"] for words in listed)
 
 
 async def test_a_run_never_waits_for_its_reader(world: World) -> None:
@@ -531,7 +531,7 @@ async def test_leaving_the_loop_cancels_the_run(world: World, slow: Slow) -> Non
     await world.until(lambda: slow.ended == slow.calls and repr(events).endswith("over>"))
     assert slow.calls <= 1
     assert type(events.outcome.result.failure()) is TicketCancelled
-    assert str(events.outcome.result.failure()) == "cancelled: nobody reads its events any more"
+    assert str(events.outcome.result.failure()) == "cancelled: its events are not read any more"
 
 
 async def test_leaving_the_block_waits_for_the_clean_up(world: World, slow: Slow) -> None:
@@ -686,8 +686,8 @@ async def test_values_of_items_and_in_nested_requests(world: World) -> None:
 
 
 async def test_a_task_tells_its_value_only_when_asked(world: World) -> None:
-    told = [event.value for event in await read(world, (a() >> b())(7)) if event.kind == "finished"]
-    assert told == [None, None]
+    listed = [event.value for event in await read(world, (a() >> b())(7)) if event.kind == "finished"]
+    assert listed == [None, None]
     asked = await read(world, (a() >> b(fails).or_else(5))(7), values=True)
     assert [(event.task, event.value) for event in asked if event.kind == "finished"] == [("a", 7), ("b", None)]
     assert all("7" not in repr(event).rpartition(", at ")[0] for event in asked)

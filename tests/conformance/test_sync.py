@@ -24,7 +24,7 @@ pytestmark = pytest.mark.real_time
 
 
 class Stuck:
-    """A sync backend that answers when it is told to."""
+    """A sync backend that answers when the test lets it."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -263,7 +263,7 @@ async def test_an_abandoned_call_frees_its_thread_for_others(world: World) -> No
 
 
 async def test_a_sync_body_may_run_a_request_of_its_own(world: World) -> None:
-    world.not_virtual("a sync function runs on the loop, where a blocking run is told")
+    world.not_virtual("a sync function runs on the loop, where a blocking run is refused")
 
     def nested(x: object) -> object:
         return Task(echo)(x).run().unwrap()

@@ -43,7 +43,7 @@ async def test_a_limit_cancels_the_body_and_awaits_it(world: World, bodies: Slow
     outcome = await world.run(Task(bodies.slow).timeout(world.short)(7))
     error = outcome.result.failure()
     assert type(error) is TaskTimedOut
-    assert (error.name, error.ms, str(error)) == ("slow", world.short, f"slow did not answer within {world.short} ms")
+    assert (error.name, error.ms, str(error)) == ("slow", world.short, f"`slow` did not answer within {world.short} ms")
     assert (outcome.only.status, outcome.only.attempts) == ("timed_out", 1)
     assert outcome.only.errors == (error,)
     assert (bodies.calls, bodies.stopped, bodies.cleaned) == (1, 1, 1)
@@ -240,7 +240,7 @@ async def test_abandon_after_is_30_seconds_without_a_balancer(world: World, bodi
     assert 25_000 < left[0] <= 30_000
 
 
-async def test_an_outermost_timeout_stands_in_for_abandon_after(world: World) -> None:
+async def test_an_outermost_timeout_replaces_abandon_after(world: World) -> None:
     async def takes(x: int) -> int:
         await world.pause(40)
         return x

@@ -123,7 +123,7 @@ async def test_a_bridge_may_choose_a_request(world: World) -> None:
     outcome = await world.run((Task(double) >> (lambda x: Task(double)(x)) >> Task(double).named("last"))(1))
     assert outcome.result == Success(8)
     outcome = await world.run((Task(double) >> (lambda x: Task(broken)(x)) >> Task(double).named("last"))(1))
-    assert type(outcome.result.failure()) is KeyError, "told as itself: not the bridge failed"
+    assert type(outcome.result.failure()) is KeyError, "reported as itself: not the bridge failed"
     assert outcome["last"].status == "skipped"
 
 

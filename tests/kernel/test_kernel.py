@@ -166,8 +166,8 @@ with leak_guard():
         poll(1).run(executor={executor!r}, live={live})
     except KeyboardInterrupt:
         print("interrupted", cleaned)"""
-    told = [m["content"]["text"] for m in kernel.interrupted(code) if m["msg_type"] == "stream"]
-    assert "interrupted [True]\n" in "".join(told)
+    output = [m["content"]["text"] for m in kernel.interrupted(code) if m["msg_type"] == "stream"]
+    assert "interrupted [True]\n" in "".join(output)
 
 
 def test_an_interrupt_of_an_await_cancels_it_and_leaves_nothing(kernel: Kernel) -> None:
@@ -179,8 +179,8 @@ async with leak_guard():
         await poll(1)
     except BaseException as error:
         print("interrupted", type(error).__name__, cleaned)"""
-    told = [m["content"]["text"] for m in kernel.interrupted(code) if m["msg_type"] == "stream"]
-    assert "[True]\n" in "".join(told)
+    output = [m["content"]["text"] for m in kernel.interrupted(code) if m["msg_type"] == "stream"]
+    assert "[True]\n" in "".join(output)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -218,9 +218,9 @@ def asked(kernel: Kernel, ask: Callable[[str], str], code: str) -> dict[str, Any
 
 
 def test_help_shows_how_the_first_function_is_called(kernel: Kernel) -> None:
-    told = re.sub("\x1b\\[[0-9;]*m", "", asked(kernel, kernel.client.inspect, "page")["data"]["text/plain"])
-    assert "page(word: str, *, twice: bool = False)" in told
-    assert "Task(size).retry(1)" in told  # the chain itself
+    output = re.sub("\x1b\\[[0-9;]*m", "", asked(kernel, kernel.client.inspect, "page")["data"]["text/plain"])
+    assert "page(word: str, *, twice: bool = False)" in output
+    assert "Task(size).retry(1)" in output  # the chain itself
 
 
 def test_tab_offers_what_there_is(kernel: Kernel) -> None:

@@ -1,4 +1,4 @@
-"""What a balancer should do, as lists: who runs, who waits, who is next, and how everybody ends. No threads, no loops.
+"""What a balancer should do, as lists: what runs, what waits, what is next, how each ends. No threads, no loops.
 
 Time is in milliseconds and moves by ``advance`` alone. No two instants at which something ends are the same, so that
 one thing happens after the other.
@@ -15,7 +15,7 @@ from attrs import define, field
 class Asked:
     """A request that was accepted. ``kind`` says what its body does:
 
-    ``holds`` until it is told to end, ``blocks`` a thread until then, ``quick`` and ``fails`` end at once.
+    ``holds`` until it is let go, ``blocks`` a thread until then, ``quick`` and ``fails`` end at once.
     """
 
     number: int
@@ -31,7 +31,7 @@ class Asked:
     waited: float = 0.0
 
     @property
-    def told(self) -> tuple[str, str, int]:
+    def summary(self) -> tuple[str, str, int]:
         """What its Outcome says: the end, the status and the attempts; nothing without one."""
         if self.state != "over" or self.end == "interrupted":
             return self.end, "", 0
@@ -55,7 +55,7 @@ class Model:
     running: list[Asked] = field(factory=list)
     stuck: list[Asked] = field(factory=list)  # abandoned calls
     begun: list[int] = field(factory=list)  # in the order in which bodies were called
-    graces: list[float] = field(factory=list)  # when those who close lose patience
+    graces: list[float] = field(factory=list)  # when the patience of each close ends
     closed: bool = False
     done: int = 0
     rejected: int = 0
@@ -98,7 +98,7 @@ class Model:
         return ""
 
     def finish(self, one: Asked, *, well: bool) -> None:
-        """Its body is told to end."""
+        """Its body is let go."""
         if one in self.stuck:
             self.stuck.remove(one)
         elif one.state == "runs":

@@ -24,7 +24,7 @@ class BodyError(Exception):
 
 
 class Stage:
-    """A world on a thread of its own. Its loop, and its time, stand still while it is told nothing."""
+    """A world on a thread of its own. Its loop and its time stop while nothing is asked of it."""
 
     patience = SLACK / 1000  # seconds; less when it has failed once, as it is shrunk from then on
 
@@ -62,7 +62,7 @@ class Stage:
 
 @define(eq=False)
 class Real:
-    """What stands for an ``Asked`` in the real balancer: a ticket, or the call of ``arun``."""
+    """An ``Asked`` of the real balancer: a ticket, or the call of ``arun``."""
 
     ticket: Ticket[Any] | None = None
     child: Child | None = None
@@ -74,8 +74,8 @@ class Real:
             return self.ticket.wait() if self.ticket.done else None
         return self.child.value if self.child is not None else None
 
-    def told(self) -> tuple[str, str, int]:
-        """As ``Asked.told``."""
+    def summary(self) -> tuple[str, str, int]:
+        """As ``Asked.summary``."""
         if self.child is not None and self.child.cancelled:
             return "interrupted", "", 0
         outcome = self.outcome()

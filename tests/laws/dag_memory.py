@@ -11,7 +11,7 @@ from laws.dag_parts import Part
 
 
 class Unsure(Exception):
-    """Two instants are so close that the order is unspecified, or two calls can't be told from each other."""
+    """Two instants are so close that the order is unspecified, or two calls look the same."""
 
 
 @frozen
@@ -57,11 +57,11 @@ class Memory:
 
     made: Counter[tuple[int, int]] = field(factory=Counter)
     claims: dict[tuple[int, int], Any] = field(factory=dict)
-    values: dict[int, Any] = field(factory=dict)  # of the places, for those who use them
+    values: dict[int, Any] = field(factory=dict)  # of the places, for the tasks that use them
     log: Log = field(factory=dict)
     item: tuple[int, ...] = ()
     used: dict[int, list[tuple[str, ...]]] = field(factory=dict)  # what the calls of a task got by keyword
-    timeless: bool = False  # in real time nobody knows who is first; what that decides is unsure, or loose
+    timeless: bool = False  # in real time the order is unknown; what it decides is unsure, or loose
     loose: set[int] = field(factory=set)  # the places of tasks that may or may not have run
     retried: int = 0  # retries around
 

@@ -194,7 +194,7 @@ def _retry(part: Part, value: Any, at: float, stop: float, memory: Memory) -> En
 
 def _replica(part: Part, value: Any, at: float, stop: float, memory: Memory) -> End:
     """One call after the other, each with a log of its own. The winner's tells how tasks ended; else the first's,
-    and of those who were running, that they were.
+    and which of them were running.
     """
     outer, logs, ends = memory.log, list[Log](), list[End]()
     while len(ends) <= part.n and (not ends or ends[-1].kind == "error"):
@@ -249,12 +249,12 @@ def played(root: Part, value: Any, *, timeless: bool = False) -> tuple[Played, M
     stop = inf if outermost_limit(root) else FOREVER
     end = play(root, value, 0.0, stop, memory)
     assert end.kind != "stopped"
-    told: list[tuple[str, int, dict[str, int]]] = []
+    counted: list[tuple[str, int, dict[str, int]]] = []
     for part in root.tasks():
         rec = memory.rec(part)
         counts = {kind: n for kind, n in (rec.counts or {}).items() if n}
-        told.append((rec.status or "skipped", rec.calls, counts))
-    return Played(said(Success(end.value) if end.kind == "value" else Failure(end.value)), end.at, told), memory
+        counted.append((rec.status or "skipped", rec.calls, counts))
+    return Played(said(Success(end.value) if end.kind == "value" else Failure(end.value)), end.at, counted), memory
 
 
 def outermost_limit(root: Part) -> bool:

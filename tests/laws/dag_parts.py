@@ -1,4 +1,4 @@
-"""Random DAGs as recipes: trees that tell what stands where, and what each backend answers. The chains made of them."""
+"""Random DAGs as recipes: trees of parts, and what each backend answers. The chains made of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Part:
     ms: int = 0
     faults: int = 0  # so many calls with the same input fail
     mode: str = ""  # of an `each`: what a failure means
-    task: int = -1  # which task it is: the same may stand in several places
+    task: int = -1  # which task it is: the same may be in several places
     number: int = field(default=-1, eq=False)  # of the place
     uses: tuple[Part, ...] = ()
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import trio
-import trio.testing
-from conformance.harness import AutojumpLoop
+import virtual_loops
 from hypothesis import assume, note
 from hypothesis import strategies as st
 from laws.dag_memory import Memory, Unsure
@@ -29,12 +26,11 @@ async def ran(chain: Chain[..., Any]) -> Ran:
 
 
 def on_asyncio(chain: Chain[..., Any]) -> Ran:
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(ran(chain))
+    return virtual_loops.on_asyncio(ran, chain)
 
 
 def on_trio(chain: Chain[..., Any]) -> Ran:
-    return trio.run(ran, chain, clock=trio.testing.MockClock(autojump_threshold=0))
+    return virtual_loops.on_trio(ran, chain)
 
 
 def on_threads(chain: Chain[..., Any]) -> Ran:
@@ -49,7 +45,7 @@ virtual = st.sampled_from([on_asyncio, on_trio])
 Run = Callable[[Chain[..., Any]], Ran]
 
 
-def told(outcome: Outcome[Any]) -> Played:
+def played_by(outcome: Outcome[Any]) -> Played:
     tasks = [(str(r.status), r.attempts, dict(r.counts)) for r in outcome]
     return Played(said(outcome.result), outcome.elapsed, tasks)
 

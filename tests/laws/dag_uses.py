@@ -1,4 +1,4 @@
-"""What ``.using`` may mean: the plain model of it, and recipes in which tasks use what stands upstream.
+"""What ``.using`` may mean: the plain model of it, and recipes in which tasks use what is upstream.
 
 It looks from the task that uses upwards, where the library walks the chain from its beginning.
 """
@@ -29,16 +29,16 @@ def form(part: Part) -> object:
     if part.kind == "seq":
         return "seq", tuple(map(form, steps(part)))
     kind = "and" if is_all(part) else part.kind
-    told: tuple[object, ...] = ()
+    details: tuple[object, ...] = ()
     if kind == "each":
-        told = part.n, part.ms % 3, part.mode
+        details = part.n, part.ms % 3, part.mode
     elif kind == "need":
-        told = (need_of(part),)
+        details = (need_of(part),)
     elif kind in {"timeout", "named"}:  # each has a length or a name of its own
-        told = (part.number,)
+        details = (part.number,)
     elif kind in {"check", "retry", "replica"}:
-        told = (part.n,)
-    return kind, part.task, told, tuple(map(form, part.inner))
+        details = (part.n,)
+    return kind, part.task, details, tuple(map(form, part.inner))
 
 
 def is_all(part: Part) -> bool:

@@ -25,7 +25,7 @@ ALWAYS = 99  # calls that fail: all
 
 @frozen
 class Val:
-    """What a body gives. ``item``: for which item of which ``each``; None: that can't be told."""
+    """What a body gives. ``item``: for which item of which ``each``; None: nothing shows that."""
 
     digest: int
     item: tuple[int, ...] | None = ()

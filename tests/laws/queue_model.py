@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import sniffio
 import trio
 import trio.testing
-from conformance.harness import AutojumpLoop
 
 from rio_chain import Balancer, Outcome, Task
 
@@ -45,7 +44,7 @@ def poisson(seed: int, many: int, rate: float, service: Draw, priorities: list[i
 
 
 class Sample(NamedTuple):
-    """What became of a load: who was served, in which order, and how long each waited, in ticks."""
+    """What became of a load: in which order customers were served, and how long each waited, in ticks."""
 
     order: list[int]
     waits: list[int]
@@ -93,18 +92,6 @@ def ideal(load: Load, servers: int, aging: int | None = None) -> Sample:
 async def sleep(ticks: int) -> None:
     """On whichever loop this runs."""
     await (trio.sleep if sniffio.current_async_library() == "trio" else asyncio.sleep)(ticks / SECOND)
-
-
-def on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
-    async def awaited() -> Any:
-        return await main()
-
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(awaited())
-
-
-def on_trio(main: Callable[[], Awaitable[Any]]) -> Any:
-    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def now() -> float:

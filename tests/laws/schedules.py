@@ -3,7 +3,7 @@
 * On the loops time is virtual and everything comes from the seed, so a seed is a schedule. trio takes its tasks in an
   order drawn from it; asyncio promises first come, first served, so nothing is reordered there, but whoever may wait
   waits a few rounds of the loop longer.
-* On threads the seed says where they give way, and the system who goes on. The same seed has to be tried many times.
+* On threads the seed says where they give way, and the system which goes on. The same seed has to be tried many times.
 """
 
 from __future__ import annotations
@@ -298,6 +298,6 @@ def try_each(which: list[int], attempt: Callable[[int], object], *, threads: boo
         try:
             attempt(seed)
         except BaseException as error:
-            often = f" (tries it {AGAIN} times: the seed says where threads give way, not who goes on)"
+            often = f" (tries it {AGAIN} times: the seed says where threads give way, not which one goes on)"
             error.add_note(f"replay: RIO_SCHEDULE_SEED={seed}{often if threads else ''}")
             raise

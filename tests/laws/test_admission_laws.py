@@ -17,7 +17,7 @@ PLAN = Task(len).plan()
 
 
 class Model(RuleBasedStateMachine):
-    """``line`` and ``running`` are what should be so; ``told`` counts how often each turn was told that it is over."""
+    """``line`` and ``running`` are what should be so; ``woken`` counts how often each turn was woken."""
 
     turns = Bundle("turns")
 
@@ -29,8 +29,8 @@ class Model(RuleBasedStateMachine):
         self.line: list[Turn] = []
         self.running: list[Turn] = []
         self.over: list[Turn] = []
-        self.told: dict[Turn, int] = {}
-        self.to_be_told: dict[Turn, int] = {}
+        self.woken: dict[Turn, int] = {}
+        self.to_be_woken: dict[Turn, int] = {}
         self.closed = False
         self.rejected = self.done = 0
 
@@ -40,12 +40,12 @@ class Model(RuleBasedStateMachine):
         return -turn.priority if self.aging is None else turn.at - turn.priority * self.aging
 
     def fill(self) -> None:
-        """Free slots go to those who wait, and each of them is told."""
+        """Free slots go to waiting turns, and each of them is woken."""
         while self.line and len(self.running) < self.workers:
             turn = min(self.line, key=self.rank)
             self.line.remove(turn)
             self.running.append(turn)
-            self.to_be_told[turn] += 1
+            self.to_be_woken[turn] += 1
 
     def ends(self, turn: Turn) -> None:
         self.running.remove(turn)
@@ -57,10 +57,10 @@ class Model(RuleBasedStateMachine):
     def made(self, priority: int) -> Turn:
         self.at += 1
         turn = Turn(Run(PLAN), priority, self.at)
-        self.told[turn] = self.to_be_told[turn] = 0
+        self.woken[turn] = self.to_be_woken[turn] = 0
 
         def tell() -> None:
-            self.told[turn] += 1
+            self.woken[turn] += 1
 
         turn.wake = tell
         return turn
@@ -103,10 +103,10 @@ class Model(RuleBasedStateMachine):
         self.admission._after()  # what every call ends with
         if self.closed:
             self.over.append(turn)
-            self.to_be_told[turn] += 1
+            self.to_be_woken[turn] += 1
         elif len(self.running) < self.workers:
             self.running.append(turn)
-            self.to_be_told[turn] += 1
+            self.to_be_woken[turn] += 1
         else:
             self.line.append(turn)
         return turn
@@ -127,7 +127,7 @@ class Model(RuleBasedStateMachine):
         if turn in self.line:
             self.line.remove(turn)
             self.over.append(turn)
-            self.to_be_told[turn] += 1
+            self.to_be_woken[turn] += 1
 
     @rule(turn=turns)
     def cancel(self, turn: Turn) -> None:
@@ -136,7 +136,7 @@ class Model(RuleBasedStateMachine):
         if turn in self.line:
             self.line.remove(turn)
             self.over.append(turn)
-            self.to_be_told[turn] += 1
+            self.to_be_woken[turn] += 1
         elif turn in self.running:
             self.ends(turn)
 
@@ -150,7 +150,7 @@ class Model(RuleBasedStateMachine):
         """As ``close`` does when its grace is over."""
         assert set(self.admission.clear()) == {turn.run for turn in self.running}
         for turn in self.line:
-            self.to_be_told[turn] += 1
+            self.to_be_woken[turn] += 1
         self.over += self.line
         self.line = []
 
@@ -172,7 +172,7 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def each_was_told_as_often_as_it_should_be(self) -> None:
-        assert self.told == self.to_be_told
+        assert self.woken == self.to_be_woken
 
     @invariant()
     def the_counts_are_right(self) -> None:

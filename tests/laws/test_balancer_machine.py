@@ -50,7 +50,7 @@ limits = st.tuples(st.sampled_from(["", "queue_timeout", "deadline"]), st.sample
 
 
 STAGED = tuple(mode for mode in MODES if mode != "virtual")
-"""A loop in virtual time goes on only while somebody waits for it; here each rule looks at one that stands still."""
+"""A loop in virtual time goes on only while somebody waits for it; here each rule looks at one that does not move."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -231,7 +231,7 @@ class Machine(RuleBasedStateMachine):
             "gauges": self.model.gauges,
             "begun": self.model.begun,
             "inside": inside,
-            "ends": [one.told for one in self.model.asked],
+            "ends": [one.summary for one in self.model.asked],
             "answers": [int(one.state == "over") for one in self.real if self.real[one].ticket is not None],
             "closings": [self.model.idle] * len(self.closings),
         }
@@ -242,7 +242,7 @@ class Machine(RuleBasedStateMachine):
             "gauges": (stats.running, stats.queued, stats.abandoned, stats.done, stats.rejected),
             "begun": list(self.bodies.begun),
             "inside": set(self.bodies.inside),
-            "ends": [self.real[one].told() for one in self.model.asked],
+            "ends": [self.real[one].summary() for one in self.model.asked],
             "answers": [len(real.answers) for real in self.real.values() if real.ticket is not None],
             "closings": [child.over.is_open for child in self.closings],
         }

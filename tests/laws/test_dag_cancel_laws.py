@@ -12,14 +12,16 @@ from typing import Any, get_args
 
 import trio
 import trio.testing
+import virtual_loops
 from attrs import frozen
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from laws.dag_parts import ALL, Part, chain_of, named_tasks, parts
 from laws.dag_runs import INPUT
 from laws.dag_uses import using
 from laws.dag_values import RECORD, Async, Gather, Record, Sync, Val, mixed
+from waiting import eventually
 
 from rio_chain import Balancer, Outcome, Task, each, expand
 from rio_chain.executors._trio import tasks
@@ -170,10 +172,9 @@ def test_a_cancelled_dag_leaves_nothing_running(part: Part, how: str, at: float,
     note(repr(part))
     chain = chain_of(part, named_tasks(slow_to_leave), **EXTRA)
     if on_trio:
-        trio.run(stopped_on_trio, chain, how, at, clock=trio.testing.MockClock(autojump_threshold=0))
-        return
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        runner.run(stopped_on_asyncio(chain, how, at))
+        virtual_loops.on_trio(stopped_on_trio, chain, how, at)
+    else:
+        virtual_loops.on_asyncio(stopped_on_asyncio, chain, how, at)
 
 
 # --- on threads -------------------------------------------------------------------------------------------------
@@ -181,13 +182,6 @@ def test_a_cancelled_dag_leaves_nothing_running(part: Part, how: str, at: float,
 
 def real(task: int, ms: int, faults: int) -> Any:
     return (Slow if task % 2 else Async)(task, ms % 3, faults)
-
-
-def eventually(true: Callable[[], object]) -> None:
-    until = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 @settings(deadline=None, max_examples=60)

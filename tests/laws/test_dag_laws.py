@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 from laws.dag_parts import TIMELESS, Builder, Part, chain_of, named_tasks, numbered, parts
-from laws.dag_runs import Run, on_asyncio, on_threads, on_trio, sure, told, virtual
+from laws.dag_runs import Run, on_asyncio, on_threads, on_trio, played_by, sure, virtual
 from laws.dag_uses import using, with_use
 from laws.dag_values import Async, Sync, said
 
@@ -56,7 +56,7 @@ def test_a_dag_does_what_the_plain_model_does(part: Part) -> None:
     expected, memory = sure(part)
     for run in (on_asyncio, on_trio):
         outcome, record = run(chain_of(part))
-        got = told(outcome)
+        got = played_by(outcome)
         note(f"{run.__name__} {got}\nexpected {expected}")
         assert got.result == expected.result
         assert got.tasks == expected.tasks
@@ -78,7 +78,7 @@ def quick(task: int, _: int, faults: int) -> Any:
 def test_threads_agree_where_time_decides_nothing(part: Part) -> None:
     expected, memory = sure(part, timeless=True)
     outcome, record = on_threads(chain_of(part, named_tasks(quick)))
-    got = told(outcome)
+    got = played_by(outcome)
     note(f"{got}\nexpected {expected}")
     assert got.result == expected.result
     for task, mine, theirs in zip(part.tasks(), got.tasks, expected.tasks, strict=True):
@@ -128,7 +128,7 @@ def test_the_order_of_calls_is_that_of_the_edges(part: Part, run: Run) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(using(parts()), virtual)
-def test_no_task_is_called_more_often_than_is_told(part: Part, run: Run) -> None:
+def test_no_task_is_called_more_often_than_its_response_says(part: Part, run: Run) -> None:
     note(repr(part))
     outcome, record = run(chain_of(part))
     again = part.has("retry", "replica", "each")
@@ -168,5 +168,5 @@ def test_brackets_and_pickles_make_no_difference(part: Part, splits: list[int], 
         assert json.dumps(chain.plan().to_dict()) == json.dumps(left.plan().to_dict())
         assert repr(chain) == repr(left)
         outcome, _ = run(chain)
-        assert told(outcome).result == expected.result
-        assert told(outcome).tasks == expected.tasks
+        assert played_by(outcome).result == expected.result
+        assert played_by(outcome).tasks == expected.tasks

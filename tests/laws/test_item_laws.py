@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import reduce as fold
 from typing import Any
 
-import trio
-import trio.testing
+import virtual_loops
 from attrs import frozen
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from laws.dag_values import said
@@ -34,19 +32,18 @@ from rio_chain import (
 # --- how it is run ----------------------------------------------------------------------------------------------
 
 
-def on_asyncio(chain: Chain[..., Any], value: Any) -> Outcome[Any]:
-    async def run() -> Outcome[Any]:
-        return await chain(value)
+async def outcome_of(chain: Chain[..., Any], value: Any) -> Outcome[Any]:
+    return await chain(value)
 
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(run())
+
+def on_asyncio(chain: Chain[..., Any], value: Any) -> Outcome[Any]:
+    outcome: Outcome[Any] = virtual_loops.on_asyncio(outcome_of, chain, value)
+    return outcome
 
 
 def on_trio(chain: Chain[..., Any], value: Any) -> Outcome[Any]:
-    async def run() -> Outcome[Any]:
-        return await chain(value)
-
-    return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    outcome: Outcome[Any] = virtual_loops.on_trio(outcome_of, chain, value)
+    return outcome
 
 
 def on_threads(chain: Chain[..., Any], value: Any) -> Outcome[Any]:

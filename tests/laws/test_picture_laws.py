@@ -100,7 +100,7 @@ def test_nothing_overlaps_and_every_task_is_there_once(root: Part) -> None:
     note(str(root))
     try:
         plan = chain_of(root).plan()
-    except ChainDefinitionError:  # what is used stands there twice
+    except ChainDefinitionError:  # what is used is there twice
         event("refused")
         return
     event(f"{'with' if plan.uses else 'without'} uses")
@@ -135,7 +135,7 @@ def test_a_request_that_a_task_returned_is_drawn_behind_it(root: Part) -> None:
     try:
         inner = chain_of(root)
         inner.plan()
-    except ChainDefinitionError:  # what is used stands there twice
+    except ChainDefinitionError:  # what is used is there twice
         event("refused")
         return
 

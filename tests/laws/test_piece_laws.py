@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 
-from conformance.harness import AutojumpLoop
 from hypothesis import given, note, settings
 from laws.dag_parts import Part, chain_of, parts
-from laws.dag_runs import INPUT, Ran, on_asyncio, ran, sure, told
+from laws.dag_runs import INPUT, Ran, on_asyncio, played_by, ran, sure
 from laws.dag_uses import using
 from laws.dag_values import RECORD, Record, said
 from laws.loopback import cut_here
+from virtual_loops import on_asyncio as looped
 
 from rio_chain.chain._nodes import (
     Bridge,
@@ -97,9 +97,8 @@ def test_the_pieces_do_together_what_the_whole_does(part: Part) -> None:
         assert all(task.done() for task in remote.tasks)
         return got, remote.sent
 
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        (outcome, ours), sent = runner.run(main())
-    got, expected = told(outcome), told(whole)
+    (outcome, ours), sent = looped(main)
+    got, expected = played_by(outcome), played_by(whole)
     assert (got.result, got.tasks) == (expected.result, expected.tasks)
     assert abs(got.ms - expected.ms) < 1e-4
     assert ours.running == 0
@@ -129,7 +128,5 @@ def test_an_observed_run_has_the_same_events(part: Part) -> None:
             told = [event async for event in chain_of(part)(INPUT).stream() if event.task is not None]
         return sorted((round(e.at, 4), e.kind, str(e.task), e.attempt, str(e.item), str(e.status)) for e in told)
 
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        whole = runner.run(events(in_pieces=False))
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        assert runner.run(events(in_pieces=True)) == whole
+    whole = looped(partial(events, in_pieces=False))
+    assert looped(partial(events, in_pieces=True)) == whole

@@ -112,7 +112,7 @@ class Caller:
 
 
 class Crowd:
-    """Callers of one Limit, a log of who was let in when, and what is checked after each step."""
+    """Callers of one Limit, a log of which was let in when, and what is checked after each step."""
 
     def __init__(self, limit: Limit, concurrency: int | None) -> None:
         self.limit = limit
@@ -208,7 +208,7 @@ def test_a_limit_is_kept_and_nobody_is_forgotten(
             for j in range(i, len(crowd.starts)):
                 assert j - i + 1 <= depth + rate * (crowd.starts[j] - begin) + 1e-6
     assert crowd.served == sorted(crowd.served), "first come, first served"
-    for _ in range(200):  # all ends well: who still waits gets in, or is refused for its patience
+    for _ in range(200):  # all ends well: what still waits gets in, or is refused when its patience ends
         if not crowd.limit.waiting and not crowd.permits:
             break
         crowd.end(0)

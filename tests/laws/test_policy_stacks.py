@@ -15,8 +15,9 @@ from typing import Any
 
 import trio
 import trio.testing
+import virtual_loops
 from attrs import field, frozen, mutable
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
@@ -149,7 +150,7 @@ def below(limit: int, value: int) -> bool:
 
 
 @mutable
-class Told:
+class Observed:
     """What is compared: results, calls and their instants, and when each request ended."""
 
     results: list[Any] = field(factory=list)
@@ -158,8 +159,10 @@ class Told:
     responses: list[Any] = field(factory=list)
 
 
-async def requests(layers: list[Layer], main: list[Reply], spare: list[Reply], seconds: Callable[[], float]) -> Told:
-    told = Told()
+async def requests(
+    layers: list[Layer], main: list[Reply], spare: list[Reply], seconds: Callable[[], float]
+) -> Observed:
+    observed = Observed()
     since = seconds()
 
     def clock() -> float:
@@ -167,33 +170,33 @@ async def requests(layers: list[Layer], main: list[Reply], spare: list[Reply], s
 
     apart = any(layer.kind in {"parallel", "hedge"} for layer in layers)
     first, second = (
-        Scripted(name, script, clock, apart, told.calls) for name, script in (("main", main), ("spare", spare))
+        Scripted(name, script, clock, apart, observed.calls) for name, script in (("main", main), ("spare", spare))
     )
     chain = chain_of(layers, first, second)
     for number in range(RUNS):
         outcome: Outcome[int] = await chain(number)
-        told.ended.append(round(clock(), 6))
+        observed.ended.append(round(clock(), 6))
         error = outcome.result.swap().value_or(None)
-        told.results.append(said(error) if error is not None else outcome.unwrap())
-        told.responses.append([
+        observed.results.append(said(error) if error is not None else outcome.unwrap())
+        observed.responses.append([
             (r.name, r.status, r.attempts, [said(e) for e in r.errors], r.winner, r.started, r.wasted) for r in outcome
         ])  # fmt: skip
         await pause(PAUSE)
-    told.calls.sort(key=lambda call: (call[1], call[0]))
-    return told
+    observed.calls.sort(key=lambda call: (call[1], call[0]))
+    return observed
 
 
-def on_asyncio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
-    async def body() -> Told:
+def on_asyncio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Observed:
+    async def body() -> Observed:
         return await requests(layers, main, spare, asyncio.get_running_loop().time)
 
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(body())
+    observed: Observed = virtual_loops.on_asyncio(body)
+    return observed
 
 
-def on_trio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    return trio.run(requests, layers, main, spare, trio.current_time, clock=clock)
+def on_trio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Observed:
+    observed: Observed = virtual_loops.on_trio(requests, layers, main, spare, trio.current_time)
+    return observed
 
 
 # --- the model --------------------------------------------------------------------------------------------------
@@ -363,18 +366,18 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
     return step
 
 
-def modelled(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Told:
-    told, model, step = Told(), Model(), model_of(layers, main, spare)
-    told.calls = model.calls
+def modelled(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Observed:
+    observed, model, step = Observed(), Model(), model_of(layers, main, spare)
+    observed.calls = model.calls
     for number in range(RUNS):
         outermost = layers[-1].kind == "timeout" if layers else False
         try:
-            told.results.append(step(model, number, float("inf") if outermost else model.now + FOREVER))
+            observed.results.append(step(model, number, float("inf") if outermost else model.now + FOREVER))
         except Failed as failed:
-            told.results.append(failed.what)
-        told.ended.append(round(model.now, 6))
+            observed.results.append(failed.what)
+        observed.ended.append(round(model.now, 6))
         model.now += PAUSE
-    return told
+    return observed
 
 
 # --- the laws ---------------------------------------------------------------------------------------------------

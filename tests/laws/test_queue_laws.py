@@ -38,7 +38,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.125, 1, 64, 1024]))
     def time_goes_by(self, seconds: float) -> None:
-        """Which changes the order of nobody who waits already: ``expected`` reckons by it, the queue never looks."""
+        """This does not change the order of waiting turns: ``expected`` uses it, the queue never looks."""
         before = self.expected()
         self.at += seconds
         assert self.expected() is before
@@ -117,7 +117,7 @@ class Model(RuleBasedStateMachine):
         assert len(self.queue._heap) <= 2 * self.queue.waiting + 64
 
     def teardown(self) -> None:
-        """All leave: everybody who waits gets a slot, in order, and nothing is left."""
+        """All leave: every waiting turn gets a slot, in order, and nothing is left."""
         if not hasattr(self, "queue"):
             return
         while self.running:
@@ -126,7 +126,7 @@ class Model(RuleBasedStateMachine):
         assert self.queue.running == self.queue.waiting == len(self.queue._heap) == 0
 
 
-def test_those_who_are_gone_are_let_go_also_when_the_others_leave() -> None:
+def test_turns_that_are_gone_are_removed_also_when_the_others_leave() -> None:
     """The last in line are cancelled, so that none of them ever comes to the top of the heap."""
     queue = TurnQueue(1)
     assert queue.take()
@@ -142,7 +142,7 @@ def test_those_who_are_gone_are_let_go_also_when_the_others_leave() -> None:
 
 @pytest.mark.parametrize("aging", [None, 1.0])
 def test_what_a_withdrawal_costs_does_not_grow_with_the_line(aging: float | None) -> None:
-    """Counted, not timed: how many entries are looked at to drop those who are gone, for each who goes."""
+    """Counted, not timed: how many entries are looked at to drop turns that are gone, for each that goes."""
     looked: dict[int, float] = {}
     for size in (1_000, 8_000):
         queue, draw = Counting(1, aging), random.Random(size)

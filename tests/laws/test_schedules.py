@@ -10,8 +10,6 @@ import asyncio
 import importlib
 import inspect
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -21,14 +19,15 @@ from unittest.mock import patch
 import pytest
 import trio
 import trio.testing
+import virtual_loops
 from attrs import define, evolve, field, frozen
-from conformance.harness import AutojumpLoop
 from laws.dag_memory import Memory
 from laws.dag_model import Played
 from laws.dag_parts import Part, chain_of, named_tasks, numbered
-from laws.dag_runs import told
+from laws.dag_runs import played_by
 from laws.dag_values import RECORD, Record
 from laws.schedules import INPUT, Hopping, Schedule, Yielding, recipe, scheduled, seeds, try_each
+from waiting import eventually
 
 from rio_chain import Balancer, Chain, Outcome, Request, Ticket
 from rio_chain.executors._trio import tasks
@@ -37,7 +36,7 @@ from rio_chain.results._task_record import Status
 EXECUTORS = ("asyncio", "trio", "thread")
 DEFAULT = {"asyncio": 150, "trio": 150, "thread": 60}
 KINDS = ("timed", "timeless", "timed, cancelled", "timeless, cancelled", "torn")
-"""``torn``: a graph whose outcome hangs on who is first, all at the same instant."""
+"""``torn``: a graph whose outcome depends on which task is first, all at the same instant."""
 AT_ONCE = 4
 ENOUGH = 20
 """Seconds after which nobody will be woken any more; on the loops, of virtual time after everything else."""
@@ -47,7 +46,7 @@ pytestmark = pytest.mark.timeout(60 + 0.3 * int(os.environ.get("RIO_SCHEDULES") 
 
 @frozen
 class Case:
-    """What one seed stands for."""
+    """What one seed decides."""
 
     executor: str
     kind: str
@@ -158,19 +157,11 @@ async def on_trio(case: Case, schedule: Schedule) -> list[Run]:
 
 def on_loop(case: Case, schedule: Schedule) -> list[Run]:
     if case.executor == "trio":
-        return trio.run(on_trio, case, schedule, clock=trio.testing.MockClock(autojump_threshold=0))
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(on_asyncio(case, schedule))
+        return virtual_loops.on_trio(on_trio, case, schedule)
+    return virtual_loops.on_asyncio(on_asyncio, case, schedule)
 
 
 # --- on threads -------------------------------------------------------------------------------------------------
-
-
-def eventually(true: Callable[[], object]) -> None:
-    until = time.monotonic() + ENOUGH
-    while not true():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 def on_threads(case: Case, schedule: Schedule) -> list[Run]:
@@ -204,7 +195,7 @@ def check(case: Case, run: Run, *, spared: bool) -> None:
         assert unheard == 0 or (unheard > 0 and case.executor == "thread"), response
     if case.kind == "torn":
         return
-    got = told(run.outcome)
+    got = played_by(run.outcome)
     if not spared and got.result == "-TicketCancelled":
         return
     assert got.result == case.expected.result
@@ -300,7 +291,10 @@ LOST_COUNT = Lost(
     "Admission",
     "leave",
     (
-        ('goes to the next in line."""\n', 'goes to the next in line."""\n        done = self.done\n'),
+        (
+            'goes to the next turn in the queue."""\n',
+            'goes to the next turn in the queue."""\n        done = self.done\n',
+        ),
         (
             "raise\n        self._after()\n\n    def _drop",
             "raise\n        self._after()\n        self.done = done + 1\n\n    def _drop",
@@ -318,12 +312,12 @@ def test_a_race_is_found_and_found_again(executor: str, monkeypatch: pytest.Monk
     with planted(LOST[executor]):
         with pytest.raises(AssertionError) as found:
             search(executor, times=5 if executor == "thread" else 1)  # one in eight that could find it does so
-        told = found.value.__notes__[-1]
-        assert told.startswith("replay: RIO_SCHEDULE_SEED=")
-        seed = told.removeprefix("replay: RIO_SCHEDULE_SEED=").split()[0]
+        played_by = found.value.__notes__[-1]
+        assert played_by.startswith("replay: RIO_SCHEDULE_SEED=")
+        seed = played_by.removeprefix("replay: RIO_SCHEDULE_SEED=").split()[0]
         monkeypatch.setenv("RIO_SCHEDULE_SEED", seed)
         with pytest.raises(AssertionError) as again:
             search(executor)
-        assert again.value.__notes__[-1] == told
+        assert again.value.__notes__[-1] == played_by
         assert executor == "thread" or str(again.value) == str(found.value)
     attempt(executor, int(seed))

@@ -22,7 +22,7 @@ recipes = st.lists(parts(KINDS), min_size=2, max_size=3).map(lambda row: numbere
 
 @st.composite
 def wired(draw: st.DrawFn) -> tuple[Part, Part, Part]:
-    """A recipe in which tasks may stand several times; the task that uses; what it uses."""
+    """A recipe in which tasks may occur several times; the task that uses; what it uses."""
     root = draw(recipes)
     same = {task.number: draw(st.integers(0, 4)) for task in root.tasks()}
     places = [task.number for task in root.tasks()]
@@ -42,7 +42,7 @@ def wired(draw: st.DrawFn) -> tuple[Part, Part, Part]:
 
 
 def shared_tasks() -> Make:
-    """Tasks by their number: one of them may stand in many places."""
+    """Tasks by their number: one of them may be in many places."""
     made: dict[int, Chain[..., Any]] = {}
 
     def make(part: Part) -> Chain[..., Any]:

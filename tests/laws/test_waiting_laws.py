@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from laws.queue_model import SECOND, Load, Queueing, ideal, on_asyncio, on_trio, poisson
+from laws.queue_model import SECOND, Load, Queueing, ideal, poisson
+from virtual_loops import LOOPS, on_asyncio
 
-LOOPS = {"asyncio": on_asyncio, "trio": on_trio}
 on_each_loop = pytest.mark.parametrize("loop", LOOPS)
 
 
@@ -46,12 +46,12 @@ def test_littles_law(loop: str, workers: int) -> None:
     assert got.running == sum(one.service for one in load) / SECOND
 
 
-def test_with_aging_nobody_is_overtaken_by_those_who_came_much_later() -> None:
+def test_with_aging_nothing_is_overtaken_by_what_came_much_later() -> None:
     low, high, aging = 0, 3, 2.0
     load = poisson(seed=3, many=3_000, rate=1.05, service=heavy, priorities=[low, high, high])
 
     def worst(aging: float | None) -> float:
-        """How much later the latest came of those who went before somebody else."""
+        """By how much the latest customer that went before another one came after it."""
         got = Queueing(load, workers=1, aging=None if aging is None else aging * 1000)
         on_asyncio(got.main)
         latest, found = 0, 0
@@ -68,7 +68,7 @@ def test_with_aging_nobody_is_overtaken_by_those_who_came_much_later() -> None:
 
 
 def erlang_c(servers: int, offered: float) -> float:
-    """The probability that one who comes has to wait."""
+    """The probability that a customer has to wait."""
     terms = [offered**n / math.factorial(n) for n in range(servers)]
     last = offered**servers / math.factorial(servers) * servers / (servers - offered)
     return last / (sum(terms) + last)

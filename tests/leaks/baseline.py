@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import sniffio
 import trio
+from waiting import SPARE
 
 from rio_chain import Balancer, Task
 from rio_chain.testing import leak_guard
 from rio_chain.testing._leak_guard import held
 
 EXECUTORS = ("asyncio", "trio", "thread")
-SPARE = 5.0
-"""Seconds that something may take on a busy machine before it counts as never."""
-
-
-def eventually(truth: Callable[[], Any], what: str = "it") -> None:
-    until = time.monotonic() + SPARE
-    while not truth():
-        assert time.monotonic() < until, f"{what} never came true"
-        time.sleep(0.001)
-
 
 nothing_left = partial(leak_guard, patience=1000 * SPARE)
 """No thread, no descriptor and no task more at the end than at the beginning."""
@@ -62,7 +52,7 @@ async def pause(seconds: float) -> None:
 
 
 class Bodies:
-    """Functions of one argument, sync and async, that answer, fail, or stay until they are told."""
+    """Functions of one argument, sync and async, that answer, fail, or stay until they are let go."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)

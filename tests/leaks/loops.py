@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import trio
-from leaks.baseline import SPARE, pause
+from leaks.baseline import pause
+from waiting import SPARE
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -83,3 +84,10 @@ class OnTrio:
 
 
 LOOPS: dict[str, Loop] = {"asyncio": OnAsyncio(), "trio": OnTrio()}
+
+
+def eager() -> asyncio.AbstractEventLoop:
+    """A new loop whose tasks begin at once; from Python 3.12 on."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    return loop

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, Bodies, eventually, is_idle, nothing_left
+from leaks.baseline import EXECUTORS, Bodies, is_idle, nothing_left
+from waiting import eventually
 
 from rio_chain import Balancer, BalancerClosed, Outcome, Request, Task, TaskTimedOut, Ticket, TicketCancelled, settle
 

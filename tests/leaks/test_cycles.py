@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from leaks.baseline import EXECUTORS, Bodies, eventually
+from leaks.baseline import EXECUTORS, Bodies
+from waiting import eventually
 
-from rio_chain import Balancer, Task
+from rio_chain import Balancer, Batch, Task, each
 
 
 class Value:
@@ -95,8 +96,23 @@ def made_for_it(balancer: Balancer, _: Bodies, value: Value) -> None:
     assert balancer.run(Task(chosen)(value)).value_or(None) is None
 
 
+BATCHES = Batch(), Batch(size=1, scope="shared")
+
+
+async def none_of(_: list[Value]) -> list[int]:
+    return []
+
+
+def batched(balancer: Balancer, body: Bodies, value: Value) -> None:
+    for batch in BATCHES:
+        for fn in (fails, none_of):
+            assert balancer.run(each(Task(fn).batch(batch), limit=2)([value, value])).value_or(None) is None
+        assert balancer.run(Task(body.astay).batch(batch).timeout(5)(value)).value_or(None) is None
+
+
 WAYS = (
     posted, ran_and_unwrapped, stopped, mapped, streamed, stream_left, cancelled, out_of_time, abandoned, made_for_it,
+    batched,
 )  # fmt: skip
 
 

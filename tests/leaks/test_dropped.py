@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from amid import amid
-from leaks.baseline import EXECUTORS, SPARE, Bodies, eventually, nothing_left, pause
+from leaks.baseline import EXECUTORS, Bodies, nothing_left, pause
 from leaks.loops import LOOPS, Loop, eventually_here
+from waiting import SPARE, eventually
 
 from rio_chain import Balancer, QueueFull, Task, Ticket, TicketCancelled
 from rio_chain.balancer import _warnings
@@ -187,7 +188,7 @@ def test_a_call_that_was_abandoned_does_not_keep_it(
 
 
 class Holder:
-    """The last one who has the balancer; in a cycle, so that only the collector drops it."""
+    """The last holder of the balancer; in a cycle, so that only the collector drops it."""
 
     def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer

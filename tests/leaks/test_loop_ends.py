@@ -1,4 +1,4 @@
-"""A loop may end under its balancer at any moment: every ticket is answered, and everybody who waits is told."""
+"""A loop may end under its balancer at any moment: every ticket is answered, and every wait for one ends."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_request_that_was_only_just_posted_is_answered(loop: Loop, body: Bodie
         assert is_idle(balancer)
 
 
-def test_a_caller_on_another_loop_is_told(loop: Loop, body: Bodies) -> None:
+def test_a_caller_on_another_loop_gets_the_error(loop: Loop, body: Bodies) -> None:
 
     async def main() -> None:
         await balancer.arun(Task(body.aanswer)(0))

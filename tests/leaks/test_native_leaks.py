@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from leaks.baseline import Bodies, eventually, is_idle, nothing_left
+from leaks.baseline import Bodies, is_idle, nothing_left
 from leaks.loops import LOOPS, Loop, eventually_here, one_of
+from waiting import eventually
 
 from rio_chain import Balancer, Request, Task, TaskTimedOut, TicketCancelled, settle
 from rio_chain.executors._loop_deadlines import deadlines_of

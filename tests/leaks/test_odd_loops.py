@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import SPARE, Bodies, eventually, is_idle, nothing_left
+from leaks.baseline import Bodies, is_idle, nothing_left
+from leaks.loops import eager
+from waiting import SPARE, eventually
 
 from rio_chain import (
     Balancer,
@@ -41,12 +43,6 @@ def debugging() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 60  # a busy machine is none of its business
-    return loop
-
-
-def eager() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # from 3.12 on
     return loop
 
 
@@ -226,7 +222,7 @@ def test_a_loop_that_is_closed_by_hand_answers_all(abandoned: Abandoned, body: B
     eventually(lambda: is_idle(abandoned.balancer))
 
 
-def test_a_loop_that_is_closed_by_another_thread_wakes_all_who_wait(abandoned: Abandoned, body: Bodies) -> None:
+def test_a_loop_that_is_closed_by_another_thread_wakes_all_waiters(abandoned: Abandoned, body: Bodies) -> None:
     async def awaits() -> Any:
         return await tickets[0]
 

@@ -17,7 +17,7 @@ import trio
 from conformance.harness import pause
 from conformance.spawning import Door, Spawning, rest, run_in_strand, runtime
 from forking import in_child
-from leaks.baseline import eventually
+from waiting import eventually
 
 from rio_chain import Balancer, Task
 from rio_chain.executors import runtime_here

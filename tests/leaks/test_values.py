@@ -10,8 +10,9 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
-from leaks.baseline import EXECUTORS, Bodies, eventually
+from leaks.baseline import EXECUTORS, Bodies
 from leaks.loops import LOOPS, Loop
+from waiting import eventually
 
 from rio_chain import Balancer, Task, settle
 

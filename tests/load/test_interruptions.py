@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, Bodies, bodies, eventually, is_idle, pause
+from leaks.baseline import EXECUTORS, Bodies, bodies, is_idle, pause
+from waiting import eventually
 
 from rio_chain import Balancer, QueueFull, Task, Ticket, TicketCancelled
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, bodies, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, bodies, is_idle, nothing_left, pause
 from returns.pipeline import is_successful
+from waiting import eventually
 
 from rio_chain import Balancer, QueueFull, Task, TicketCancelled
 
@@ -123,7 +124,7 @@ def test_posts_beyond_the_buffer_are_refused(executor: str) -> None:
                     refused.append(str(error))
 
         in_threads(20, poster)
-        assert set(refused) == {"2 requests wait already (buffer=2); this one was not accepted"}
+        assert set(refused) == {"2 requests are waiting already (buffer=2); this one was not accepted"}
         assert (len(waiting), len(refused), balancer.stats().rejected) == (2, 400, 400)
         body.open.set()
         assert [ticket.wait().unwrap() for ticket in running + waiting] == [*range(10), 0, 1]

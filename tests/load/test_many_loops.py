@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, is_idle, nothing_left, pause
 from load.test_load import in_threads
 from load.test_posters import together
+from waiting import eventually
 
 from rio_chain import Balancer, Outcome, Request, Task, Ticket, TicketCancelled
 
@@ -195,7 +196,7 @@ class Crowd:
         in_threads(VISITORS + 3, self.caller)
 
     def over(self) -> None:
-        """Nobody lost anything, and those who are gone have left no call behind."""
+        """Nothing was lost, and callers that are gone have left no call behind."""
         for visit in self.visits:
             visit.over()
         assert self.ended == 2

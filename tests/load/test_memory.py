@@ -8,7 +8,8 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from leaks.baseline import EXECUTORS, eventually, is_idle, pause
+from leaks.baseline import EXECUTORS, is_idle, pause
+from waiting import eventually
 
 from rio_chain import Balancer, Task, Ticket
 

@@ -6,7 +6,8 @@ import random
 from typing import Any
 
 import pytest
-from laws.queue_model import SECOND, Customer, Queueing, on_asyncio, on_trio, poisson
+from laws.queue_model import SECOND, Customer, Queueing, poisson
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Balancer, DeadlineExceeded, Outcome, QueueFull
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import trio
-from leaks.baseline import EXECUTORS, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, is_idle, nothing_left, pause
 from load.test_load import in_threads
 from returns.result import Success
+from waiting import eventually
 
 from rio_chain import Balancer, Outcome, Task, Ticket
 
@@ -54,7 +55,7 @@ def test_a_hundred_posters(executor: str, aging: float | None) -> None:
         all_posts_are_answered(executor, posters=100, each=100, aging=aging)
 
 
-# --- many who wait for the same -------------------------------------------------------------------------------------
+# --- many callers that wait for the same -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -110,7 +111,7 @@ async def together(works: list[Callable[[], Awaitable[None]]]) -> None:
 
 
 class Crowd:
-    """Asks the same balancer in every way, from wherever it is told to; also cancels, and lets time run out."""
+    """Asks the same balancer in every way, from any thread or loop; also cancels, and lets time run out."""
 
     each = 60
 

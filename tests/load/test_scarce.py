@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import trio
 from conformance.spawning import Spawning, rest, run_in_strand
-from leaks.baseline import EXECUTORS, Bodies, bodies, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, Bodies, bodies, is_idle, nothing_left, pause
 from scarce import scarce
+from waiting import eventually
 
 from rio_chain import Balancer, RioError, Task
 from rio_chain.executors._spawned_strands import living

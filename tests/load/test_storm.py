@@ -11,24 +11,13 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Backoff, Budget, Outcome, Quantile, Task, current_attempt
 
 MEAN = 20.0  # milliseconds
 P95 = -math.log(0.05)  # of an exponential latency, in means
-
-
-def on_asyncio(body: Callable[[], Awaitable[Any]]) -> Any:
-    async def main() -> Any:
-        return await body()
-
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        return runner.run(main())
-
-
-def on_trio(body: Callable[[], Awaitable[Any]]) -> Any:
-    return trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 both = pytest.mark.parametrize("run", [on_asyncio, on_trio])

@@ -293,7 +293,7 @@ assert_type(safely.or_else(None, on=OSError), Chain[[User], bytes | None])
 assert_type(safely.or_else(of_error, on=(OSError, ValueError))(User()), Request[bytes])
 
 no_shops: list[str] = []
-assert_type((safely | no_shops)(User()), Request[bytes | list[str]])  # of another type than what it stands in for
+assert_type((safely | no_shops)(User()), Request[bytes | list[str]])  # of another type than what it replaces
 assert_type((safely | {"a": 1})(User()), Request[bytes | dict[str, int]])
 assert_type((nearby | []).timeout(5)(1.0), Request[list[str]])
 assert_type((nearby | ["a"])(1.0), Request[list[str]])

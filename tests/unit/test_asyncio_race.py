@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from leaks.loops import eager
 from returns.result import Success
 
 from rio_chain import Chain, Task, TaskTimedOut, fan_out, settle
@@ -16,12 +17,6 @@ Main = Callable[[], Coroutine[Any, Any, Any]]
 
 def plain() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
-
-
-def eager() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # from 3.12 on
-    return loop
 
 
 @pytest.fixture(params=[plain, eager], ids=lambda made: made.__name__)
@@ -174,7 +169,7 @@ def test_a_fan_out_as_last_branch_is_stopped_by_the_failure_that_is_nearest_to_e
 
 
 @pytest.mark.parametrize("outer", [5, 60_000])
-def test_a_limit_of_the_branch_and_one_around_it_are_told_apart(run: Callable[[Main], Any], outer: int) -> None:
+def test_a_limit_of_the_branch_is_not_mistaken_for_one_around_it(run: Callable[[Main], Any], outer: int) -> None:
     last, beside = Last(), Last()
     guarded = last.branch.timeout(10).retry(1, backoff=None)
     result, count = run(lambda: cancelling(fan_out(beside.branch, guarded).timeout(outer)))

@@ -1,4 +1,4 @@
-"""Attempt: a number that says more, also outside of a run and in a copy."""
+"""Attempt: an int with the replica and the key, also outside of a run and in a copy."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""AwaitedInContext: an awaitable of a sync function is driven in the context of its attempt."""
+
 from __future__ import annotations
 
 import asyncio

@@ -5,11 +5,12 @@ import functools
 import pickle
 import re
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from refusals import refused
 
 from rio_chain import Backoff, Chain, ChainDefinitionError, Task, each, fan_out, race, settle, star
 
@@ -55,13 +56,6 @@ task: Any = Task(one)  # wrong calls are the point here, and type checkers would
 other: Any = Task(fetch)
 
 
-def refused(write: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)) as caught:
-        write()
-    assert isinstance(caught.value, (TypeError, ValueError))
-    assert "\n" not in str(caught.value)
-
-
 DURATION = "`ms` must be a finite number of milliseconds (or a timedelta), more than 0; got "
 
 
@@ -82,7 +76,7 @@ def test_retries(retries: Any) -> None:
     refused(lambda: task.retry(retries), f"`retries` must be a whole number, 0 or more; got {retries!r}")
 
 
-ON = "`on` must be an exception class, a tuple of them, or a function of the error that says True or False; got "
+ON = "`on` must be an exception class, a tuple of them, or a function of the error that returns True or False; got "
 
 
 @pytest.mark.parametrize("on", [int, "OSError", (), (OSError, 3), None, OSError()])
@@ -91,9 +85,11 @@ def test_on(on: Any) -> None:
 
 
 def test_a_predicate_must_answer_at_once_and_take_the_one_thing() -> None:
-    refused(lambda: task.retry(1, on=fetch), ON + "the async function `fetch`, whose answer would need an await")
+    refused(lambda: task.retry(1, on=fetch), ON + "the async function `fetch`, which nothing awaits here")
     refused(lambda: task.retry(1, accept=two), "`two(x, y)` can't be called with just one argument")
-    refused(lambda: task.retry(1, accept=3), "`accept` must be a function of the value that says True or False; got 3")
+    refused(
+        lambda: task.retry(1, accept=3), "`accept` must be a function of the value that returns True or False; got 3"
+    )
 
 
 @pytest.mark.parametrize("backoff", [100, "full", Backoff])
@@ -131,29 +127,29 @@ class TestTask:
     def test_something_to_await(self) -> None:
         loop = asyncio.new_event_loop()
         future: Any = loop.create_future()
-        refused(lambda: Task(future), "which is something to await: give the function itself, without calling it")
+        refused(lambda: Task(future), "which is an awaitable: write the function itself, without calling it")
         loop.close()
 
     def test_a_task_or_a_request(self) -> None:
         refused(lambda: Task(task), "`Task` takes a function; got a Task or Chain, which is used as it is: `a >> b`")
         refused(
             lambda: Task(task(1)),
-            ".arun()>, which is something to await: give the function itself",
+            ".arun()>, which is an awaitable: write the function itself",
         )
 
     @pytest.mark.parametrize("fn", [generator, async_generator, functools.partial(generator), Generating()])
     def test_a_generator_function(self, fn: Any) -> None:
-        text = "is a generator function: it yields many values and a chain hands on one. Write `>> each(...)`"
+        text = "is a generator function: it yields many values and a chain needs one. Write `>> each(...)`"
         made = Task(fn)
         refused(made, text)
         refused(lambda: made >> Task(one), text)
         refused(lambda: made & task, text)
-        refused(lambda: made.timeout(5), "put the policy, or whatever is around it, around `")
+        refused(lambda: made.timeout(5), "the policy or operator around it must be around `")
         refused(lambda: made.or_else(0), text)
         refused(lambda: race(task, made), text)
         refused(made.plan, text)
         refused(lambda: each(Task(counting)), text)
-        once = "is a generator function, and what it yields can be read only once: put the retry, or the other chain,"
+        once = "is a generator function, and its values can be read only once: put the retry, or the other chain,"
         refused(lambda: made >> each(task).timeout(5).retry(2), once)
         refused(lambda: made >> (each(task) | task), once)
         assert (made >> each(task)).retry(2).plan()
@@ -167,26 +163,26 @@ class TestTask:
         refused(other.inline, "`.inline()` is for sync functions; `fetch` is async and needs no thread")
 
     def test_an_empty_chain(self) -> None:
-        refused(Chain, "a chain is made of tasks, and an empty one means nothing; begin with Task(fn)")
+        refused(Chain, "a chain needs at least one task; begin with Task(fn)")
 
 
 class TestThen:
-    def test_what_stands_right_is_no_function(self) -> None:
-        refused(lambda: task >> 3, "right of `>>` stands a Task, a Chain or a function; got 3")
-        refused(lambda: task.then(None), "right of `>>` stands a Task, a Chain or a function; got None")
-        refused(lambda: task >> task(1), "got a Request: give the chain itself, without its arguments")
+    def test_what_is_right_of_the_arrow_is_no_function(self) -> None:
+        refused(lambda: task >> 3, "`>>` takes a Task, a Chain or a function on its right; got 3")
+        refused(lambda: task.then(None), "`>>` takes a Task, a Chain or a function on its right; got None")
+        refused(lambda: task >> task(1), "got a Request: write the chain without its arguments")
         refused(lambda: task >> fetch(1), "a coroutine, as `fetch` was called: write Task(fetch), not Task(fetch(...))")
         refused(lambda: (task >> counting)(1), "`counting` is a generator function")
 
     def test_a_lambda_that_took_the_shift_with_it(self) -> None:
         bridge: Any = lambda user: user["id"] >> task  # noqa: E731 - the slip itself
-        refused(lambda: bridge({"id": 3}), "got 3. If that came out of `lambda u: u.id >> orders`, the lambda has ")
+        refused(lambda: bridge({"id": 3}), "got 3. In `lambda u: u.id >> orders` the `>>` belongs to the lambda: ")
         refused(lambda: bridge({"id": 3}), "write `(lambda u: u.id) >> orders`")
 
     def test_an_arity_that_cannot_fit(self) -> None:
         refused(
             lambda: task >> two,
-            "`>>` hands on one value, and `two(x, y)` can't be called with just one argument; "
+            "`>>` passes one value, and `two(x, y)` can't be called with just one argument; "
             "to spread a tuple over its arguments write star(two)",
         )
         refused(lambda: task >> Task(two), "`two(x, y)` can't be called with just one argument")
@@ -200,7 +196,7 @@ class TestThen:
         for fan in (task & task & task, task >> (task & task & task), settle(task, task, task)):
             refused(
                 functools.partial(lambda fan: fan >> star(two), fan),
-                "left of `>>` a fan-out hands on 3 values, and `two(x, y)` can't be called with them",
+                "the fan-out on the left of `>>` gives 3 values, and `two(x, y)` can't take them",
             )
         assert fan_out(a=task, b=task) >> star(one)  # a dict is one value, whatever star makes of it
 
@@ -222,16 +218,17 @@ class TestFanOut:
         refused(lambda: make(task, one), "got the function `one`: write Task(one)")
         refused(
             lambda: make([task, task]),
-            f". Give them one by one, as in {make.__name__}(a, b); of a list: {make.__name__}(*chains)",
+            f"`{make.__name__}` takes Tasks and Chains; got a list: [Task(one), Task(one)]. "
+            f"Pass them one by one, as in {make.__name__}(a, b); for a list write {make.__name__}(*chains)",
         )
-        refused(lambda: make(task(1)), "got a Request; give the chain itself, without its arguments")
+        refused(lambda: make(task(1)), "got a Request; write the chain without its arguments")
         refused(lambda: make(fetch(1)), "a coroutine, as `fetch` was called")
 
     def test_several_chains_right_of_an_arrow(self) -> None:
         for several in ([task, task], (task, one)):
             refused(
                 lambda several=several: task >> several,
-                ". For several that get the same value write `a & b`, or fan_out(a, b)",
+                ". To call several with the same value write `a & b`, or fan_out(a, b)",
             )
 
     def test_branches_with_and_without_a_key(self) -> None:
@@ -244,14 +241,17 @@ class TestFanOut:
 class TestOrElse:
     def test_what_is_no_fallback(self) -> None:
         rule = "`or_else` takes a Task, a Chain, a function of the error, or a constant; got "
-        refused(lambda: task | task(1), rule + "a Request: give the chain itself, it gets the same input")
+        refused(lambda: task | task(1), rule + "a Request: write the chain without its arguments")
         refused(lambda: task.or_else(fetch(1)), rule + "a coroutine, as `fetch` was called")
         refused(
             lambda: task.or_else(OSError),
-            rule + "the error class OSError. To say for which errors: .or_else(value, on=OSError)",
+            rule + "the error class OSError. To handle only some errors, write .or_else(value, on=OSError)",
         )
         refused(lambda: task.or_else(generator), rule + "the generator function `generator`")
-        refused(lambda: task.or_else(none), "`or_else` hands a function the error, and `none()` can't be called with")
+        refused(
+            lambda: task.or_else(none),
+            "`or_else` calls a function with the error, or with the error and the input, and `none()` takes neither",
+        )
 
     def test_a_function_that_fits_neither_the_error_nor_the_error_and_the_input(self) -> None:
         def instead(error: Any, a: Any, b: Any) -> None:
@@ -260,14 +260,14 @@ class TestOrElse:
         def keyword(error: Any, *, x: Any) -> None:
             """Of a keyword."""
 
-        hands = "`or_else` hands a function the error, and "
+        calls = "`or_else` calls a function with the error, or with the error and the input, and "
         write = "; write def instead(error) or def instead(error, value)".replace("; ", ": ")
         with pytest.raises(ChainDefinitionError) as raised:
             task.or_else(instead)
-        assert str(raised.value).startswith(hands + "`instead(error, a, b)` can't be called with that alone, nor with")
+        assert str(raised.value).startswith(calls + "`instead(error, a, b)` takes neither")
         assert str(raised.value).endswith(write)
-        refused(lambda: task | keyword, hands + "`keyword(error, *, x)` can't be called with that alone")
-        refused(lambda: Task(lambda: 1).or_else(lambda e, x: 1), hands + "`lambda(e, x)` can't be called")
+        refused(lambda: task | keyword, calls + "`keyword(error, *, x)` takes neither")
+        refused(lambda: Task(lambda: 1).or_else(lambda e, x: 1), calls + "`lambda(e, x)` takes neither")
 
     def test_one_whose_arguments_are_not_those_of_the_request(self) -> None:
         def fetch(user_id: int, lang: str = "en") -> None:
@@ -281,19 +281,19 @@ class TestOrElse:
 
         chain = Task(fetch).or_else(instead)
         assert chain(1).args == (1,)
-        refused(lambda: chain(1, "fr"), "`or_else` hands `instead(error, user_id)` the error and the arguments of the")
-        refused(lambda: chain(user_id=1, lang="fr"), "`or_else` hands `instead(error, user_id)` the error")
+        refused(lambda: chain(1, "fr"), "`or_else` calls `instead(error, user_id)` with the error and the arguments of")
+        refused(lambda: chain(user_id=1, lang="fr"), "`or_else` calls `instead(error, user_id)` with the error")
         chain = Task(fetch).or_else(all_of)
         assert chain(1, "fr").args == (1, "fr")
-        refused(lambda: chain(1), "`or_else` hands `all_of(error, user_id, lang)` the error and the arguments")
-        refused(lambda: task >> chain, "`>>` hands on one value, and the fallback `all_of(error, user_id, lang)` can't")
+        refused(lambda: chain(1), "`or_else` calls `all_of(error, user_id, lang)` with the error and the arguments")
+        refused(lambda: task >> chain, "`>>` passes one value, and the fallback `all_of(error, user_id, lang)` can't")
 
 
 class TestNames:
     def test_of_two_different_parts_of_one_chain(self) -> None:
         text = (
-            "`.named('x')` is used twice in one chain; a name given by hand must be unique, "
-            "unless it is that of one Task which occurs several times"
+            "`.named('x')` is used twice in one chain; a name that you give must be unique, "
+            "unless it names one Task that occurs several times"
         )
         x, y = task.named("x"), Task(str).named("x")
         for write in (
@@ -348,7 +348,7 @@ class TestWidth:
             refused(
                 lambda write=write: write(1_001),
                 f"`{sign}` runs all its branches at once, and takes at most 1,000; got 1,001; "
-                "for a call for each of many items write each(chain, limit=10)",
+                "to call a chain for each of many items write each(chain, limit=10)",
             )
         refused(lambda: fan_out(**{f"k{i}": task for i in range(1_001)}), "`fan_out` runs all its branches at once")
 
@@ -361,7 +361,9 @@ class TestWidth:
 
 class TestCalling:
     def test_arguments_that_do_not_fit(self) -> None:
-        begins = "`fetch(user_id, *, verbose=False)` is where this chain begins, and it can't be called like that: "
+        begins = (
+            "this chain begins with `fetch(user_id, *, verbose=False)`, which can't be called with these arguments: "
+        )
         chain = other.timeout(5) >> one
         refused(chain, begins + "missing a required argument: 'user_id'; got 0 positional")
         refused(lambda: chain(1, 2), begins + "too many positional arguments; got 2 positional")
@@ -371,9 +373,9 @@ class TestCalling:
         )
 
     def test_every_first_function_must_take_them(self) -> None:
-        refused(lambda: (task & other)(1, verbose=True), "`one(x)` is where this chain begins")
-        refused(lambda: (task | other)(1, 2), "`one(x)` is where this chain begins")
-        refused(lambda: (two >> task)(1), "`two(x, y)` is where this chain begins")
+        refused(lambda: (task & other)(1, verbose=True), "this chain begins with `one(x)`")
+        refused(lambda: (task | other)(1, 2), "this chain begins with `one(x)`")
+        refused(lambda: (two >> task)(1), "this chain begins with `two(x, y)`")
         refused(lambda: Task(keyworded)(1), "missing a required")
 
     def test_arguments_are_never_shown(self) -> None:

@@ -8,13 +8,14 @@ import itertools
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 import trio
+from waiting import eventually
 
 from rio_chain import (
     Balancer,
@@ -49,33 +50,6 @@ def same(x: Any) -> Any:
 
 async def asame(x: Any) -> Any:
     return x
-
-
-class Gate:
-    def __init__(self) -> None:
-        self.begun, self.open = threading.Semaphore(0), threading.Event()
-
-    def stay(self, x: Any) -> Any:
-        self.begun.release()
-        assert self.open.wait(20)
-        return x
-
-    def wait_begun(self) -> None:
-        assert self.begun.acquire(timeout=20)
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    made = Gate()
-    yield made
-    made.open.set()
-
-
-def eventually(truth: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not truth():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------
@@ -167,7 +141,7 @@ def test_async_with_binds_the_loop_that_runs(name: str) -> None:
 
 @pytest.mark.parametrize("use", ["with", "run", "post"])
 @pytest.mark.parametrize("inside_a_loop", [False, True])
-@pytest.mark.filterwarnings("ignore:this blocking call stops the loop:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:this call blocks the running loop:RuntimeWarning")
 def test_with_run_and_post_give_it_a_thread_of_its_own(use: str, inside_a_loop: bool) -> None:
     def ask() -> str:
         if use == "with":
@@ -237,7 +211,7 @@ def test_what_would_block_its_own_loop_is_refused_with_the_right_call_named(name
 
 
 @on_each
-def test_higher_priority_first_then_arrival(executor: str, gate: Gate) -> None:
+def test_higher_priority_first_then_arrival(executor: str, gate: Any) -> None:
     ran: list[str] = []
     with Balancer(executor, workers=1) as balancer:
         first = balancer.post(Task(gate.stay)(0))
@@ -251,7 +225,7 @@ def test_higher_priority_first_then_arrival(executor: str, gate: Gate) -> None:
 
 
 @on_each
-def test_what_was_not_started_in_time_fails_and_never_runs(executor: str, gate: Gate) -> None:
+def test_what_was_not_started_in_time_fails_and_never_runs(executor: str, gate: Any) -> None:
     called: list[int] = []
     request = Task(called.append)(1)
     with Balancer(executor, workers=1) as balancer:
@@ -270,7 +244,7 @@ def test_what_was_not_started_in_time_fails_and_never_runs(executor: str, gate: 
 
 
 @on_each
-def test_time_in_the_queue_does_not_count_for_abandon_after(executor: str, gate: Gate) -> None:
+def test_time_in_the_queue_does_not_count_for_abandon_after(executor: str, gate: Any) -> None:
     with Balancer(executor, workers=1, abandon_after=10_000) as balancer:
         running = balancer.post(Task(gate.stay)(0))
         waiting = balancer.post(Task(same)(1))
@@ -283,10 +257,12 @@ def test_time_in_the_queue_does_not_count_for_abandon_after(executor: str, gate:
 
 
 @on_each
-def test_the_buffer_bounds_posts_only(executor: str, gate: Gate) -> None:
+def test_the_buffer_bounds_posts_only(executor: str, gate: Any) -> None:
     with Balancer(executor, workers=1, buffer=1) as balancer:
         tickets = [balancer.post(Task(gate.stay)(0)), balancer.post(Task(same)(1))]
-        with pytest.raises(QueueFull, match=r"^1 requests wait already \(buffer=1\); this one was not accepted$"):
+        with pytest.raises(
+            QueueFull, match=r"^1 requests are waiting already \(buffer=1\); this one was not accepted$"
+        ):
             balancer.post(Task(same)(2))
         got: list[int] = []
         caller = threading.Thread(target=lambda: got.append(balancer.run(Task(same)(3)).unwrap()))
@@ -299,7 +275,7 @@ def test_the_buffer_bounds_posts_only(executor: str, gate: Gate) -> None:
 
 
 @on_each
-def test_a_buffer_of_none_means_no_waiting(executor: str, gate: Gate) -> None:
+def test_a_buffer_of_none_means_no_waiting(executor: str, gate: Any) -> None:
     with Balancer(executor, workers=1, buffer=0) as balancer:
         running = balancer.post(Task(gate.stay)(0))
         with pytest.raises(QueueFull):
@@ -309,7 +285,7 @@ def test_a_buffer_of_none_means_no_waiting(executor: str, gate: Gate) -> None:
 
 
 @on_each
-def test_too_many_abandoned_calls_saturate_it(executor: str, gate: Gate) -> None:
+def test_too_many_abandoned_calls_saturate_it(executor: str, gate: Any) -> None:
     with Balancer(executor, workers=2, max_abandoned=2) as balancer:
         for _ in range(2):
             balancer.run(Task(gate.stay).timeout(5)(1))
@@ -326,7 +302,7 @@ def test_too_many_abandoned_calls_saturate_it(executor: str, gate: Gate) -> None
 
 
 @on_each
-def test_threads_bound_sync_bodies_and_a_call_that_waits_for_one_has_not_started(executor: str, gate: Gate) -> None:
+def test_threads_bound_sync_bodies_and_a_call_that_waits_for_one_has_not_started(executor: str, gate: Any) -> None:
     with Balancer(executor, workers=3, threads=2) as balancer:
         tickets = [balancer.post(Task(gate.stay).timeout(10_000)(n)) for n in range(3)]
         gate.wait_begun()
@@ -409,7 +385,7 @@ def test_map_gives_all_in_order_and_reads_no_more_than_it_needs(executor: str) -
 
 
 @on_each
-def test_map_as_they_come_in(executor: str, gate: Gate) -> None:
+def test_map_as_they_come_in(executor: str, gate: Any) -> None:
     def chain(n: int) -> Any:
         return Task(gate.stay)(n) if n == 0 else Task(same)(n)
 
@@ -565,7 +541,7 @@ def test_a_loop_over_amap_that_is_left_leaves_no_generator_to_trio() -> None:
 
 
 @on_each
-def test_close_drains_what_is_under_way_and_takes_nothing_more(executor: str, gate: Gate) -> None:
+def test_close_drains_what_is_under_way_and_takes_nothing_more(executor: str, gate: Any) -> None:
     balancer = Balancer(executor, workers=1)
     tickets = [balancer.post(Task(gate.stay)(n)) for n in range(3)]
     gate.wait_begun()
@@ -600,7 +576,7 @@ def test_close_can_be_called_again_and_by_many(executor: str) -> None:
 
 
 @on_each
-def test_what_is_left_after_the_grace_is_cancelled(executor: str, gate: Gate) -> None:
+def test_what_is_left_after_the_grace_is_cancelled(executor: str, gate: Any) -> None:
     balancer = Balancer(executor, workers=1)
     running, waiting = balancer.post((Task(gate.stay) >> Task(same))(1)), balancer.post(Task(same)(1))
     gate.wait_begun()
@@ -613,7 +589,7 @@ def test_what_is_left_after_the_grace_is_cancelled(executor: str, gate: Gate) ->
 
 
 @on_each
-def test_a_block_that_is_interrupted_does_not_wait(executor: str, gate: Gate) -> None:
+def test_a_block_that_is_interrupted_does_not_wait(executor: str, gate: Any) -> None:
     tickets = []
 
     def block() -> None:
@@ -638,7 +614,7 @@ def test_a_grace_that_is_none_closes_nothing(grace: Any) -> None:
 
 
 @on_each
-def test_stats_and_the_status_line(executor: str, gate: Gate) -> None:
+def test_stats_and_the_status_line(executor: str, gate: Any) -> None:
     with Balancer(executor, workers=1, buffer=7) as balancer:
         assert repr(balancer) == (
             f"<Balancer {executor} open: 0/1 running, 0/7 queued, 0 abandoned, 0 rejected, 0 done, "

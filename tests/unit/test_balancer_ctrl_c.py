@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from interrupting import SIGNALS, Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually
+from interrupting import SIGNALS, Interruption, arrives, everywhere
+from leaks.baseline import EXECUTORS
+from waiting import eventually
 
 from rio_chain import Balancer, Task, Ticket
 from rio_chain.balancer._dispatch import Dispatcher
@@ -58,13 +59,6 @@ CALLS: dict[str, Callable[[Balancer], object]] = {
     "map": lambda balancer: list(balancer.map(CHAIN, [0, 1, 2])),
     "stats": repr,
 }
-
-
-def arrives(error: type[BaseException]) -> Callable[[], None]:
-    def arrive() -> None:
-        raise error
-
-    return arrive
 
 
 @pytest.mark.parametrize("error", ERRORS)

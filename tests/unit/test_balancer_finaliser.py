@@ -19,8 +19,9 @@ import pytest
 import trio
 from amid import amid
 from interrupting import Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually, is_idle, nothing_left, pause
+from leaks.baseline import EXECUTORS, is_idle, nothing_left, pause
 from returns.result import Failure, Success
+from waiting import eventually
 
 from rio_chain import (
     Balancer,
@@ -238,7 +239,7 @@ def test_whoever_comes_into_counting_threads_may_submit() -> None:
         started = done.count(2)
         done.clear()
         assert idle.count == idle.pending == (interruption.came is not None)
-        assert gone + idle.count == 1 + started, "who stays or comes does what was submitted"
+        assert gone + idle.count == 1 + started, "a worker that stays or comes does what was submitted"
 
     everywhere(leaves, lambda: idle.submit(lambda: False))
 

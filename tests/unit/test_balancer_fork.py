@@ -42,7 +42,7 @@ def refused(call):
     try:
         call()
     except UsageError as error:
-        assert str(error).startswith("this process was forked after the balancer had been bound"), error
+        assert str(error).startswith("the balancer was bound before this process was forked"), error
         assert str(os.getppid()) in str(error) and "make a new balancer here" in str(error), error
     else:
         raise AssertionError(call)
@@ -88,7 +88,7 @@ def refused(call):
     try:
         call()
     except UsageError as error:
-        assert str(error).startswith("this process was forked after the request had begun"), error
+        assert str(error).startswith("the request began before this process was forked"), error
     else:
         raise AssertionError(call)
 

@@ -99,7 +99,9 @@ def test_run_waits_or_rejects_when_the_buffer_is_full(executor: str) -> None:
         running = balancer.post(Task(stay)(2))
         try:
             assert begun.wait(20)
-            with pytest.raises(QueueFull, match=r"^0 requests wait already \(buffer=0\); this one was not accepted$"):
+            with pytest.raises(
+                QueueFull, match=r"^0 requests are waiting already \(buffer=0\); this one was not accepted$"
+            ):
                 balancer.run(Task(same)(1), on_full="reject")
             assert balancer.run(Task(same)(1), queue_timeout=1).only.status == "skipped", "it waited"
         finally:
@@ -124,7 +126,7 @@ def test_a_body_can_not_close_the_balancer_that_runs_it(executor: str, how: str)
     with Balancer(executor, workers=2) as balancer:
         tasks = {"on a worker": Task(closes), "inline": Task(closes).inline(), "in a run of its own": Task(runs)}
         said = balancer.run(tasks[how](1)).unwrap()
-        assert said == "`close` in a body that this balancer runs would wait for itself; close it outside"
+        assert said == "`close` in a function that this balancer runs would wait for itself; call it outside"
         assert balancer.run(Task(same)(1)).unwrap() == 1, "it is open"
 
 
@@ -137,7 +139,7 @@ def test_nor_can_an_async_one(executor: str) -> None:
 
     with Balancer(executor) as balancer:
         said = balancer.run(Task(closes)(1)).unwrap()
-        assert said == "`aclose` in a body that this balancer runs would wait for itself; close it outside"
+        assert said == "`aclose` in a function that this balancer runs would wait for itself; call it outside"
 
 
 @on_each
@@ -155,7 +157,7 @@ def test_nor_can_an_observer_of_what_runs_there(executor: str, kind: str) -> Non
         assert balancer.run(Task(same)(1)).unwrap() == 1
         assert balancer.run(Task(same)(2)).unwrap() == 2, "it is open"
     assert len(said) == 2
-    assert executor != "thread" or "close it outside" in said[0]
+    assert executor != "thread" or "call it outside" in said[0]
 
 
 @on_each

@@ -259,7 +259,7 @@ class TestForks:
         balancer = Balancer(executor)
 
         def child() -> None:
-            with pytest.raises(UsageError, match="this process was forked after the balancer had been bound"):
+            with pytest.raises(UsageError, match="the balancer was bound before this process was forked"):
                 balancer.__enter__()
 
         for _ in range(2):

@@ -17,7 +17,7 @@ import pytest
 import trio
 from attrs import evolve
 from rich.console import Console
-from screens import Kept
+from screens import Kept, Terminal
 
 from rio_chain import Balancer, ChainDefinitionError, Task, UsageError
 from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats, WatchedBalancer
@@ -57,11 +57,6 @@ def drawn(view: BalancerView, width: int = 80) -> list[str]:
 def line(view: BalancerView) -> str:
     (only,) = view.news()
     return only
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------
@@ -213,7 +208,7 @@ def test_rates_are_those_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_loop_it_would_stop_refuses(run: Callable[[Any], None]) -> None:
     async def main() -> None:
         async with Balancer() as balancer:
-            with pytest.raises(UsageError, match="would stop the loop it looks at"):
+            with pytest.raises(UsageError, match="would block the loop it watches"):
                 balancer.watch()
 
     run(main()) if run is asyncio.run else run(main)

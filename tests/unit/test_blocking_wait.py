@@ -1,4 +1,4 @@
-"""Blocking waits: cut into slices where signals are handled, and nobody is left behind who does not wait any more."""
+"""Blocking waits: in slices where signals are handled; a caller that does not wait any more leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chain can cost at most, by rule and, for small chains, by trying out everything that can happen."""
+"""What a chain can cost at most, by rule and, for small chains, by trying everything that can happen."""
 
 import heapq
 import math
@@ -362,14 +362,14 @@ def futures() -> Iterator[Chance]:
     answers: list[bool] = []
     while True:
         asked = iter(answers[:])
-        told: list[bool] = []
+        drawn: list[bool] = []
 
-        def chance(asked: Iterator[bool] = asked, told: list[bool] = told) -> bool:
-            told.append(next(asked, False))
-            return told[-1]
+        def chance(asked: Iterator[bool] = asked, drawn: list[bool] = drawn) -> bool:
+            drawn.append(next(asked, False))
+            return drawn[-1]
 
         yield chance
-        answers = told
+        answers = drawn
         while answers and answers[-1]:
             answers.pop()
         if not answers:

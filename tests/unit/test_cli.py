@@ -120,7 +120,7 @@ def test_show_writes_a_picture(said: Said, shop: Path) -> None:
     assert said("show", "shop_a:page", "--svg", "-")[1].rstrip("\n") == written.rstrip("\n")
 
 
-def test_a_picture_that_cannot_be_written_is_told(said: Said) -> None:
+def test_a_picture_that_cannot_be_written_is_reported(said: Said) -> None:
     status, out, err = said("show", "shop_a:page", "--svg", "no/such/folder.svg")
     assert (status, out) == (2, "")
     assert err.startswith("rio-chain show: no/such/folder.svg can't be written: ")
@@ -156,10 +156,10 @@ CHAINS = "the chains in shop_a: user, page, broken, odd, many, strange, unusual,
         ("shop_a.py", f"name the chain, as in `shop_a.py:user`; {CHAINS.replace('shop_a', 'shop_a.py')}"),
         ("empty_a:page", "empty_a has no `page`; there is no chain in empty_a"),
         ("empty_a", "name the chain, as in `module:chain`; there is no chain in empty_a"),
-        ("shop_a:fetch_user", "is no chain but a function or class; a chain of it is `Task(fetch_user)`"),
+        ("shop_a:fetch_user", "is a function or class, not a chain; write `Task(fetch_user)` to make one"),
         ("shop_a:request", "shop_a:request is a Request, a chain with its arguments; name the chain itself"),
-        ("shop_a:number", "shop_a:number is no chain; got 3"),
-        ("shop_a:number.real", "shop_a:number.real is no chain; got 3"),
+        ("shop_a:number", "shop_a:number is not a chain; got 3"),
+        ("shop_a:number.real", "shop_a:number.real is not a chain; got 3"),
         (":page", "'' is neither a module nor a Python file; write module:chain, or path/file.py:chain"),
         ("..:page", "'..' is neither a module nor a Python file"),
         ("shop a:page", "'shop a' is neither a module nor a Python file"),
@@ -167,7 +167,7 @@ CHAINS = "the chains in shop_a: user, page, broken, odd, many, strange, unusual,
     ],
 )
 @pytest.mark.parametrize("command", ["show", "run", "bounds"])
-def test_what_is_no_chain_is_told_in_one_line(said: Said, command: str, target: str, text: str) -> None:
+def test_what_is_no_chain_is_reported_in_one_line(said: Said, command: str, target: str, text: str) -> None:
     status, out, err = said(command, target)
     assert (status, out) == (2, "")
     assert text in err
@@ -259,14 +259,14 @@ def test_a_dash_reads_standard_input(said: Said, monkeypatch: pytest.MonkeyPatch
         (["--args", "null"], "got null"),
         (["--args", "true"], "got a boolean"),
         (["--kwargs", "[]"], "--kwargs takes a JSON object, as in --kwargs '{\"full\": true}'; got a list"),
-        ([], "`fetch_user(user_id, lang='en')` is where this chain begins, and it can't be called like that"),
-        (["--kwargs", '{"user": 3}'], "it can't be called like that"),
+        ([], "this chain begins with `fetch_user(user_id, lang='en')`, which can't be called with these arguments"),
+        (["--kwargs", '{"user": 3}'], "which can't be called with these arguments"),
         (["--input", "1", "--deadline", "-4"], "`deadline` must be a finite number of milliseconds"),
         (["--input", "1", "--deadline", "soon"], "argument --deadline: invalid float value: 'soon'"),
         (["--input", "1", "--executor", "ray"], "invalid choice: 'ray'"),
         (
             ["--input", "1", "--address", "tcp://x:1"],
-            "--address is that of a Dask scheduler, and needs --executor dask",
+            "--address is the address of a Dask scheduler; it needs --executor dask",
         ),
         (["--input", "1", "--args", "[1]"], "argument --args: not allowed with argument --input"),
     ],
@@ -299,25 +299,25 @@ def test_a_mark_points_at_the_mistake(said: Said, text: str, line: str | None, m
 
 def test_json_tells_all_there_is(said: Said) -> None:
     status, out, _ = said("run", "shop_a:broken", "--input", "42", "--json")
-    told = json.loads(out)
+    answer = json.loads(out)
     assert status == 1
-    assert told["status"] == "failed"
-    assert told["error"] == {"type": "LookupError", "text": "no such user\x1b[2J"}
-    assert "value" not in told
-    user, failed = told["tasks"]
+    assert answer["status"] == "failed"
+    assert answer["error"] == {"type": "LookupError", "text": "no such user\x1b[2J"}
+    assert "value" not in answer
+    user, failed = answer["tasks"]
     assert (user["name"], user["status"], user["attempts"], user["errors"]) == ("fetch_user", "succeeded", 1, [])
     assert (failed["status"], failed["attempts"], len(failed["errors"])) == ("failed", 2, 2)
-    assert user["elapsed_ms"] <= told["elapsed_ms"]
+    assert user["elapsed_ms"] <= answer["elapsed_ms"]
 
 
 def test_json_counts_items(said: Said) -> None:
-    told = json.loads(said("run", "shop_a:many", "--input", "[1, -2, 3]", "--json")[1])
-    assert told["value"] == [1, 2, 3]
-    assert told["tasks"][0]["items"] == {"succeeded": 3}
+    answer = json.loads(said("run", "shop_a:many", "--input", "[1, -2, 3]", "--json")[1])
+    assert answer["value"] == [1, 2, 3]
+    assert answer["tasks"][0]["items"] == {"succeeded": 3}
 
 
 @pytest.mark.parametrize(("chain", "shown"), [("unusual", "<function each at"), ("strange", "{('a', 'b'): nan, ")])
-def test_what_json_cannot_hold_stands_as_its_repr(said: Said, chain: str, shown: str) -> None:
+def test_what_json_cannot_hold_is_there_as_its_repr(said: Said, chain: str, shown: str) -> None:
     status, out, _ = said("run", f"shop_a:{chain}", "--json")
     assert status == 0
     assert json.loads(out)["value"].startswith(shown)

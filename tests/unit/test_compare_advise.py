@@ -70,7 +70,7 @@ def test_a_variant_that_fails_too_often_never_gets_there() -> None:
         (lambda: compare(plain, backends=SLOW_AT_TIMES), "two chains or more"),
         (lambda: compare(plain, plain, backends=SLOW_AT_TIMES, names=["a", "a"]), "2 different names"),
         (lambda: compare(plain, plain(1), backends=SLOW_AT_TIMES), "page, not page(42)"),
-        (lambda: compare(plain, plain, backends={**SLOW_AT_TIMES, "x": 1}), "no task of any of these chains"),
+        (lambda: compare(plain, plain, backends={**SLOW_AT_TIMES, "x": 1}), "not a task of any of these chains"),
         (lambda: advise(plain, SLOW_AT_TIMES, goal="p98"), "`goal` must be one of 'p50'"),
         (lambda: advise(plain, SLOW_AT_TIMES, tasks=["store"]), "`tasks` names 'store'"),
         (lambda: advise(plain, SLOW_AT_TIMES, extra_load=-1), "`extra_load`"),
@@ -113,7 +113,7 @@ def test_a_change_is_what_one_would_write(before: Any, change: Change, after: An
     assert there.plan().tasks[0].call.fn is fetch
 
 
-def test_what_stands_around_a_task_is_known() -> None:
+def test_what_is_around_a_task_is_known() -> None:
     around = task_policies(plain.replica(2, after=50).timeout(300).retry(2).timeout(900) >> Task(store))["fetch"]
     assert (around.after, around.timeout, around.retries, around.limit) == (0.05, 0.3, 2, 0.3)
 

@@ -1,3 +1,5 @@
+"""The metrics of contrib: which events are counted and timed, with which labels."""
+
 from __future__ import annotations
 
 import re
@@ -94,18 +96,56 @@ def test_labels_have_no_numbers_of_runs_and_items_and_no_texts_of_errors() -> No
     assert {labels for _, labels, _ in kept.seconds} == {("page", "fetch", "failed")}
 
 
-def test_after_a_thousand_series_names_are_other() -> None:
+def test_a_metric_has_up_to_a_thousand_series_with_those_that_are_other() -> None:
     kept = Kept()
     for number in range(MOST_SERIES + 500):
         kept.recorder(event("cache_hit", task=f"user {number}"))
     kept.recorder(event("cache_hit", task="user 7"))
     kept.recorder(event("cache_miss", task="one more"))
     assert kept.counts["rio_chain.cache", ("page", "user 7", "hit")] == 2
-    assert kept.counts["rio_chain.cache", (OTHER, OTHER, "hit")] == 500
+    assert kept.counts["rio_chain.cache", (OTHER, OTHER, "hit")] == 502
     assert kept.counts["rio_chain.cache", (OTHER, OTHER, "miss")] == 1
-    assert len(kept.counts) == MOST_SERIES + 2
+    assert len(kept.counts) == MOST_SERIES
     kept.recorder(event("hedge_won", task="one more"))  # each metric has a thousand of its own
     assert kept.counts["rio_chain.hedge", ("page", "one more", "won")] == 1
+
+
+@pytest.mark.parametrize("metric", {*DURATIONS.values(), *(count.metric for count in COUNTS.values())})
+def test_no_metric_has_more_series_whatever_comes(metric: Metric) -> None:
+    made: list[Labels] = []
+
+    def make(labels: Labels) -> Labels:
+        made.append(labels)
+        return labels
+
+    series = Series(metric, make)
+    for status in metric.statuses:
+        for number in range(MOST_SERIES):
+            series.of(event("cache_hit", task=f"task {number}", chain=f"chain {number}"), status)
+        series.of(event("cache_hit", task=OTHER, chain=OTHER), status)
+    assert len(set(made)) == MOST_SERIES
+    assert len(made) == MOST_SERIES
+    names = len(label_names(metric)) - 1
+    assert [labels for labels in made if labels[:-1] == (OTHER,) * names] == [
+        (*(OTHER,) * names, status) for status in metric.statuses
+    ]
+
+
+def test_threads_that_make_names_at_once_make_no_more_series() -> None:
+    series: Series[Labels] = Series(COUNTS["cache_hit"].metric, lambda labels: labels)
+    gate = threading.Barrier(8)
+    got: list[set[Labels]] = []
+
+    def work() -> None:
+        gate.wait()
+        got.append({series.of(event("cache_hit", task=f"task {number}"), "hit") for number in range(MOST_SERIES)})
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set().union(*got)) <= MOST_SERIES - 1  # there is no miss
 
 
 def test_threads_that_come_at_once_get_the_same_series() -> None:

@@ -1,4 +1,4 @@
-"""What is copied of a constant, what is handed on as it is, and what is refused."""
+"""Which constants of a chain are copied, which are given as they are, and which are refused."""
 
 import threading
 from collections import OrderedDict, defaultdict
@@ -74,7 +74,9 @@ def test_parts_that_are_one_object_stay_one_and_cycles_end() -> None:
 @pytest.mark.parametrize("constant", [threading.Lock(), {"client": [threading.Lock()]}, (x for x in ()), threading])
 def test_what_cannot_be_copied_is_refused_with_the_right_code(constant: object) -> None:
     for write in (Task(len).or_else, Task(len).__or__):
-        with pytest.raises(ChainDefinitionError, match=r"`or_else` copies .* write a function that gives it: .or_else"):
+        with pytest.raises(
+            ChainDefinitionError, match=r"`or_else` copies .* write a function that returns it: .or_else"
+        ):
             write(constant)
     with pytest.raises(ChainDefinitionError, match=r"`reduce` copies `initial` for each run, .* write a bridge that"):
         reduce(add, constant)

@@ -214,13 +214,13 @@ def test_a_header_of_ones_own() -> None:
     assert deadline.headers(name="x-budget")["x-budget"].isdigit()
 
 
-@pytest.mark.parametrize("value", ["", "m", "250", "123456789m", "-1m", "1.5S", "٣m", "1h"])
+@pytest.mark.parametrize("value", ["", "m", "250", "123456789m", "-1m", "1.5S", "٣m", "1h", "250m\r\n", "\n250m"])
 def test_a_grpc_timeout_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(DeadlineHeaderError, match="`grpc-timeout` must be up to 8 digits and one of H M S m u n"):
         Deadline.from_headers({"grpc-timeout": value})
 
 
-@pytest.mark.parametrize("value", ["", "-1", "1.5", "1e3", "٣", "9" * 16])
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "1e3", "٣", "9" * 16, "250\r\n", "\x0b250", "250\x85"])
 def test_milliseconds_that_are_none_are_refused(value: str) -> None:
     with pytest.raises(DeadlineHeaderError, match="`x-deadline-ms` must be a whole number of milliseconds; got '"):
         Deadline.from_headers({"x-deadline-ms": value})

@@ -54,7 +54,7 @@ def test_a_fault_follows_from_seed_request_node_and_attempt() -> None:
 
 
 @pytest.mark.parametrize("node", ["orders", "shops"])
-def test_faults_are_as_frequent_as_told(node: Node) -> None:
+def test_faults_are_as_frequent_as_asked_for(node: Node) -> None:
     drawn = [fault(5, request, node, 1) for request in range(2000)]
     assert set(drawn) == {"none", faults.KINDS[node]}
     assert drawn.count(faults.KINDS[node]) / 2000 == pytest.approx(faults.RATES[node], abs=0.05)
@@ -180,7 +180,7 @@ def test_a_wrong_command_line_is_refused(line: list[str], capsys: pytest.Capture
     assert "usage: rio-chain" in capsys.readouterr().err
 
 
-def test_without_the_extra_its_name_is_told(
+def test_without_the_extra_its_name_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "httpx2", None)
@@ -211,10 +211,10 @@ def test_a_call_that_outlasts_the_closing_of_its_client_closes_it() -> None:
 
 
 def test_the_package_is_a_command() -> None:
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "rio_chain", "demo", "--help"], capture_output=True, text=True, check=True
     )
-    assert told.stdout.startswith("usage: rio-chain demo")
+    assert done.stdout.startswith("usage: rio-chain demo")
 
 
 WARNINGS = ["-W", "error", "-W", "ignore:unclosed:ResourceWarning"]

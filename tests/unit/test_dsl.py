@@ -172,10 +172,10 @@ class TestPolicies:
         assert F.timeout(100).node == Scope(Timeout(0.1), F.node)
         assert F.timeout(timedelta(seconds=2)).node == Scope(Timeout(2.0), F.node)
 
-    def test_retry_keeps_what_it_is_told(self) -> None:
+    def test_retry_keeps_its_arguments(self) -> None:
         assert F.retry(3).node == Scope(Retry(3, Exception, DEFAULT_BACKOFF, None), F.node)
-        told = F.retry(2, on=(OSError, ValueError), backoff=None, accept=bool)
-        assert told.node == Scope(Retry(2, (OSError, ValueError), None, bool), F.node)
+        written = F.retry(2, on=(OSError, ValueError), backoff=None, accept=bool)
+        assert written.node == Scope(Retry(2, (OSError, ValueError), None, bool), F.node)
         assert F.retry(0, on=callable, backoff=Backoff(base=1)).node.policy.retries == 0  # type: ignore[union-attr]
 
     def test_order_is_meaning(self) -> None:

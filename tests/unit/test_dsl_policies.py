@@ -83,7 +83,7 @@ class TestReplica:
         assert race_in(F.replica(3, pick=quorum(2))).pick == quorum(2)
         assert race_in(F.replica(3, pick=best(len, within=10))).pick.least == 1
 
-    def test_tasks_stand_once_however_often_they_are_called(self) -> None:
+    def test_tasks_are_there_once_however_often_they_are_called(self) -> None:
         assert [task.name for task in (F.replica(7) >> F).plan().tasks] == ["f#1", "f#2"]
 
 
@@ -146,7 +146,7 @@ class TestScopes:
         assert F.accept(is_good).node == Scope(Accept(is_good), F.node)
         assert hash(F.accept(is_good)) == hash(F.accept(is_good))
 
-    def test_policies_of_all_kinds_can_stand_around_anything(self) -> None:
+    def test_policies_of_all_kinds_can_be_around_anything(self) -> None:
         several = (F >> (F & G)).limit(limit).breaker(breaker)
         assert len(several.plan().tasks) == 3
 
@@ -261,7 +261,7 @@ class TestExplain:
 
 
 class TestMermaid:
-    def test_a_hedge_of_one_chain_stands_in_its_box(self) -> None:
+    def test_a_hedge_of_one_chain_is_in_its_box(self) -> None:
         text = F.timeout(5).replica(2, after=20).breaker(breaker).mermaid()
         hedge = "up to 2 calls, the next after 20 ms: the first answer wins"
         assert f'n0["f<br/>timeout 5 ms<br/>{hedge}<br/>breaker' in text

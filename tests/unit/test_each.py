@@ -2,13 +2,13 @@
 
 import pickle
 import re
-from collections.abc import Callable
 from operator import add
 from typing import Any
 
 import pytest
+from refusals import refused
 
-from rio_chain import Cache, ChainDefinitionError, Task, at_least, choose, each, expand, fan_out, reduce, when
+from rio_chain import Cache, Task, at_least, choose, each, expand, fan_out, reduce, when
 
 
 def one(x: Any) -> Any:
@@ -29,11 +29,6 @@ def yields(x: Any) -> Any:
 
 task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
 f: Any = one
-
-
-def refused(write: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
-        write()
 
 
 class TestEach:
@@ -95,13 +90,13 @@ class TestExpand:
             refused(lambda on=on_limit: expand(task, on_limit=on), '`on_limit` must be "raise" or "stop"; got ')
 
     def test_more_and_key(self) -> None:
-        rule = "`more` must be a function of a result that gives the work it asks for"
+        rule = "`more` must be a function of a result that returns the next items"
         refused(lambda: expand(task, more=[1]), f"{rule}; got ")
         refused(lambda: expand(task, more=later), f"{rule}; got the async function `later`")
         refused(lambda: expand(task, more=two), f"{rule}, and `two(x, y)` can't be called")
         refused(lambda: expand(task, key=7), "`key` must be a function of the input")
         for option in ("more", "key"):
-            refused(lambda option=option: expand(task, **{option: task}), "got a Chain, which gives a Request")
+            refused(lambda option=option: expand(task, **{option: task}), "got a Chain, and calling a Chain")
         assert expand(task, more=yields)
 
 
@@ -111,7 +106,7 @@ class TestReduce:
         refused(lambda: reduce(7), f"{rule}; got 7")
         refused(lambda: reduce(f), f"{rule}, and `one(x)` can't be called with just two arguments")
         refused(lambda: reduce(later), f"{rule}; got the async function `later`")
-        refused(lambda: reduce(task), f"{rule}; got a Chain, which gives a Request when it is called: write a function")
+        refused(lambda: reduce(task), f"{rule}; got a Chain, and calling a Chain gives a Request: write a function")
 
     def test_alone_it_is_a_plain_function(self) -> None:
         assert reduce(add)([1, 2, 3]) == 6
@@ -128,14 +123,14 @@ class TestReduce:
 class TestChoose:
     def test_what_when_takes(self) -> None:
         refused(lambda: when(int, f), "`when` takes Tasks and Chains; got the function `one`: write Task(one)")
-        refused(lambda: when(7, task), "`when` must be a function of the value that says True or False; got 7")
-        refused(lambda: when(task, task), "got a Chain, which gives a Request when it is called: write a function")
+        refused(lambda: when(7, task), "`when` must be a function of the value that returns True or False; got 7")
+        refused(lambda: when(task, task), "got a Chain, and calling a Chain gives a Request: write a function")
         refused(lambda: when((), task), "a tuple of classes; got ()")
         refused(lambda: when((int, 7), task), "a tuple of classes; got (<class 'int'>, 7)")
         refused(lambda: when(int, Task(two)), "`when` calls the chain with one value")
 
     def test_classes_with_arguments(self) -> None:
-        rule = "`when` can't tell what is a "
+        rule = "`when` can't test for "
         refused(lambda: when(list[int], task), f"{rule}list[int]; write the class alone, or a function")
         refused(lambda: when(int | str, task), f"{rule}int | str; write (int, str), or a function")
 
@@ -151,9 +146,9 @@ class TestChoose:
     def test_it_takes_one_value(self) -> None:
         refused(
             lambda: choose(when(int, task))(1, 2),
-            "`choose(...)` is where this chain begins: it takes one value; got 2 positional",
+            "this chain begins with `choose(...)`, which takes one value; got 2 positional",
         )
-        refused(lambda: each(task)(items=[1]), "`each(...)` is where this chain begins: it takes one value; got 0")
+        refused(lambda: each(task)(items=[1]), "this chain begins with `each(...)`, which takes one value; got 0")
 
 
 class TestNeed:

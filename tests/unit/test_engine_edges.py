@@ -1,4 +1,4 @@
-"""The engine by itself: what lives on when a run is over, runs without a limit of their own, and what is closed how."""
+"""The engine by itself: what is kept when a run is over, runs without a limit, and how values are closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from laws.queue_model import on_asyncio, on_trio
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Abandoned, Request, Task, current_attempt, remaining
 from rio_chain.engine._current_run import Run, inherited
@@ -61,7 +61,7 @@ def test_the_limit_of_a_task_says_nothing_of_the_bridge_after_it(loop: Any) -> N
 # --- a context that lives on ----------------------------------------------------------------------------------------
 
 
-def test_who_asks_after_the_run_is_told_that_there_is_none() -> None:
+def test_after_the_run_there_is_no_current_one() -> None:
     kept: list[contextvars.Context] = []
 
     def keeps(x: int) -> int:
@@ -168,7 +168,7 @@ def test_where_nothing_can_be_awaited_a_coroutine_is_not_left_to_warn() -> None:
     assert inspect.getcoroutinestate(answer.made) == inspect.CORO_CLOSED
 
 
-def test_the_first_reason_to_stop_stands() -> None:
+def test_the_first_reason_to_stop_is_kept() -> None:
     run, first = Run(Task(len).plan()), ValueError("first")
     run.stop(first)
     run.stop(ValueError("second"))

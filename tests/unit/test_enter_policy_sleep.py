@@ -1,4 +1,4 @@
-"""A nap ends by its alarm or by a wake; when both come in one moment, nothing of the alarm is left behind."""
+"""The wait before a policy lets a call in ends by a timer or by a wake; when both come at once, no timer is left."""
 
 from __future__ import annotations
 

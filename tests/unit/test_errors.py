@@ -12,14 +12,17 @@ from rio_chain import errors
 from rio_chain.errors import (
     Abandoned,
     BalancerClosed,
+    BatchMismatch,
     BridgeFailed,
     CallbackFailed,
     ChainDefinitionError,
     CircuitOpen,
+    ClientGone,
     DeadlineExceeded,
     DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
+    MessageTooLarge,
     NotAccepted,
     NotEnoughSuccesses,
     NotPicklable,
@@ -33,6 +36,7 @@ from rio_chain.errors import (
     UnknownTask,
     Unstable,
     UsageError,
+    WorkerLost,
 )
 
 CAUSE = ValueError("no\nsuch user")
@@ -43,9 +47,8 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
         Unstable(250.0, 50.0, 10),
         {"per_second": 250.0, "service": 50.0, "workers": 10, "capacity": 200.0},
         (
-            "250 requests a second are more than 10 workers can serve: one takes 50 ms without a wait, so these serve "
-            "200 a second, and the line grows without end; write workers=13 or more, a lower rate, or what bounds the "
-            "line: buffer=, queue_timeout= or deadline="
+            "10 workers serve at most 200 requests a second (one takes 50 ms), and 250 arrive: the queue grows without "
+            "end. Write workers=13 or more, a lower rate, or a bound of the queue: buffer=, queue_timeout= or deadline="
         ),
     ),
     (QueueFull("2 wait"), {}, "2 wait"),
@@ -53,12 +56,17 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (BalancerClosed("closed"), {}, "closed"),
     (UnknownTask("no task"), {}, "no task"),
     (
+        BatchMismatch("fetch", 3, 2, "list"),
+        {"task": "fetch", "keys": 3, "values": 2, "answer": "list", "missing": False},
+        "`fetch` returned 2 values for 3 keys; it must return one for each key, in their order, or a dict by key",
+    ),
+    (
         DeadlineHeaderError("x-deadline-ms", "must be a whole number of milliseconds", "'soon'"),
         {"name": "x-deadline-ms", "rule": "must be a whole number of milliseconds", "value": "'soon'"},
         "`x-deadline-ms` must be a whole number of milliseconds; got 'soon'",
     ),
-    (TaskTimedOut("fetch", 100.0), {"name": "fetch", "ms": 100.0}, "fetch did not answer within 100 ms"),
-    (TaskTimedOut("fetch", 0.25), {"name": "fetch", "ms": 0.25}, "fetch did not answer within 0.25 ms"),
+    (TaskTimedOut("fetch", 100.0), {"name": "fetch", "ms": 100.0}, "`fetch` did not answer within 100 ms"),
+    (TaskTimedOut("fetch", 0.25), {"name": "fetch", "ms": 0.25}, "`fetch` did not answer within 0.25 ms"),
     (DeadlineExceeded(), {"where": "while running"}, "the deadline passed while running"),
     (DeadlineExceeded("in the queue"), {"where": "in the queue"}, "the deadline passed in the queue"),
     (
@@ -69,53 +77,75 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         BridgeFailed("to_id", "user", "orders", CAUSE),
         {"bridge": "to_id", "before": "user", "after": "orders"},
-        r"bridge to_id between user and orders failed: ValueError('no\nsuch user')",
+        r"bridge `to_id` between `user` and `orders` failed: ValueError('no\nsuch user')",
     ),
     (
         CallbackFailed("accept", "is_fine", CAUSE),
         {"role": "accept", "callback": "is_fine"},
-        r"the accept callable is_fine failed: ValueError('no\nsuch user')",
+        r"the `accept` callable `is_fine` failed: ValueError('no\nsuch user')",
     ),
     (Skipped(), {"cause": None}, "not needed"),
     (Skipped(CAUSE), {}, r"not run because of ValueError('no\nsuch user')"),
+    (ClientGone("it has left"), {}, "it has left"),
     (CircuitOpen("it is open"), {}, "it is open"),
     (LimitExceeded("20 run"), {}, "20 run"),
-    (NotAccepted("fetch", [1]), {"name": "fetch", "value": [1]}, "the answer of fetch was not accepted"),
+    (NotAccepted("fetch", [1]), {"name": "fetch", "value": [1]}, "the answer of `fetch` was not accepted"),
     (
         ProcessDied("crunch", "cpu", 3),
         {"name": "crunch", "lane": "cpu", "exitcode": 3},
-        "the process of lane 'cpu' died in crunch (exit code 3)",
+        "the process of lane 'cpu' died in `crunch` (exit code 3)",
     ),
-    (ProcessDied("crunch", "cpu", -9), {"exitcode": -9}, "the process of lane 'cpu' died in crunch (signal 9)"),
+    (ProcessDied("crunch", "cpu", -9), {"exitcode": -9}, "the process of lane 'cpu' died in `crunch` (signal 9)"),
     (
         ProcessDied("crunch", "cpu"),
         {"exitcode": None},
-        "crunch was not called: the process of lane 'cpu' could not be started",
+        "`crunch` was not called: the process of lane 'cpu' could not be started",
     ),
     (
         NotPicklable("crunch", "answer", "no locks"),
         {"name": "crunch", "what": "answer", "reason": "no locks"},
-        "the answer of crunch can't go from one process to another: no locks",
+        "the answer of `crunch` can't be pickled for another process: no locks",
     ),
     (
         ProcessDied("crunch", "cpu", -9, "it wrote nonsense"),
         {"exitcode": -9, "reason": "it wrote nonsense"},
-        "the process of lane 'cpu' was killed in crunch: it wrote nonsense",
+        "the process of lane 'cpu' was killed in `crunch`: it wrote nonsense",
     ),
     (
         LaneMessageTooLarge("crunch", "answer", 268_435_456),
         {"name": "crunch", "what": "answer", "most": 268_435_456},
         (
-            "the answer of crunch takes more than 268,435,456 bytes, the most that a lane carries; hand over less, "
+            "the answer of `crunch` takes more than 268,435,456 bytes, the most that a lane carries; send less, "
             "such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         ),
+    ),
+    (
+        MessageTooLarge("crunch", "answer", 268_435_456),
+        {"name": "crunch", "what": "answer", "most": 268_435_456},
+        (
+            "the answer of `crunch` takes more than 268,435,456 bytes, the most of a message to or from a worker; pass "
+            "the place where the data is stored, such as a path, or write DaskExecutor(message_bytes=...)"
+        ),
+    ),
+    (
+        MessageTooLarge("crunch", "chain", 16_777_216),
+        {"what": "chain"},
+        (
+            "the chain `crunch` takes more than 16,777,216 bytes, and it is sent with each piece: one of its functions "
+            "closes over large data; pass the data as an argument"
+        ),
+    ),
+    (
+        WorkerLost("crunch", "its worker died"),
+        {"name": "crunch", "reason": "its worker died"},
+        "`crunch` has no answer: its worker died",
     ),
     (TicketCancelled(), {"reason": "its ticket was cancelled"}, "cancelled: its ticket was cancelled"),
     (TicketCancelled("why not"), {"reason": "why not"}, "cancelled: why not"),
     (
         NotEnoughSuccesses(3, 1, (OSError("no"),)),
         {"least": 3, "succeeded": 1},
-        "1 items succeeded, and at least 3 had to; the first error: OSError('no')",
+        "1 items succeeded, fewer than the 3 required; the first error: OSError('no')",
     ),
 ]
 each = pytest.mark.parametrize(("error", "known", "text"), EXAMPLES, ids=lambda value: type(value).__name__)
@@ -171,8 +201,9 @@ def test_code_that_guards_the_ordinary_way_sees_it(kind: type[RioError], also: A
 
 def test_only_what_another_attempt_may_mend_is_retried() -> None:
     held = {TaskTimedOut, DeadlineExceeded, Abandoned, BridgeFailed, CallbackFailed, Skipped, CircuitOpen}
-    held |= {LaneMessageTooLarge, LimitExceeded, NotAccepted, NotPicklable, ProcessDied, TicketCancelled}
-    assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied}
+    held |= {LaneMessageTooLarge, LimitExceeded, MessageTooLarge, NotAccepted, NotPicklable, ProcessDied}
+    held |= {TicketCancelled, WorkerLost}
+    assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied, WorkerLost}
     raised = {ChainDefinitionError, DeadlineHeaderError, UsageError}  # also inside a body
     assert set(errors.NEVER_RETRIED) - raised < held
 

@@ -92,11 +92,11 @@ def test_the_page_is_the_same_on_every_executor(
     ]
     assert outcome["fetch_items"].counts == {"succeeded": 2, "failed": 1}
     assert [item.attempts for item in outcome["fetch_items"].items] == [1, 3, 3]
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for line in ("until 2 of 3 have succeeded", "using user=fetch_user, orders=fetch_orders"):
-        assert line in told
+        assert line in printed
     for line in ("fetch_items[1] finished: failed", "fetch_orders failed: HTTPStatusError", "render finished"):
-        assert told.count(line) == 1
+        assert printed.count(line) == 1
 
 
 def test_a_stale_replica_is_outvoted_whichever_two_answer(page: ModuleType) -> None:
@@ -135,7 +135,7 @@ def test_the_crawler_finds_the_same_on_every_executor(crawl: ModuleType, executo
     assert list(crawl.report(*crawl.crawl(executor))) == CRAWLED
 
 
-def test_the_crawler_stops_where_it_is_told_to(crawl: ModuleType) -> None:
+def test_the_crawler_stops_at_its_limit(crawl: ModuleType) -> None:
     root, outcome = crawl.crawl("asyncio", depth=1)
     assert [line.split()[0] for line in crawl.report(root, outcome)][:-1] == ["/", "/tea/", "/bread/", "/about#team"]
     _, outcome = crawl.crawl("asyncio", depth=1_000, total=40)
@@ -148,11 +148,11 @@ def test_the_crawler_stops_where_it_is_told_to(crawl: ModuleType) -> None:
 @pytest.mark.parametrize(("script", "last"), [("page", "3 more pages: "), ("crawl", CRAWLED[-1])])
 def test_it_is_a_command_that_leaves_nothing_behind(script: str, last: str) -> None:
     line = ["--executor", "trio"] + (["--requests", "3"] if script == "page" else [])
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / f"{script}.py", *line], capture_output=True, text=True, check=True
     )
-    assert told.stderr == ""
-    assert told.stdout.splitlines()[-1].startswith(last)
+    assert printed.stderr == ""
+    assert printed.stdout.splitlines()[-1].startswith(last)
 
 
 INTERRUPTED = """

@@ -1,4 +1,4 @@
-"""A fork in the middle of things: decisions, runs and processes of another thread."""
+"""A fork while another thread decides, runs or starts a process."""
 
 from __future__ import annotations
 

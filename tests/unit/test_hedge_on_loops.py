@@ -1,4 +1,4 @@
-"""A hedge in a task of a loop: which task its calls run in, and cancellations that meet in one round of the loop."""
+"""A hedge on a loop: which task its calls run in, and cancellations in the same turn of the loop."""
 
 from __future__ import annotations
 

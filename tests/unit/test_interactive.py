@@ -1,4 +1,4 @@
-"""What somebody sees who looks at a chain in a prompt: how it is called, and what can be completed."""
+"""What you see of a chain at a prompt: how it is called, and what can be completed."""
 
 from __future__ import annotations
 

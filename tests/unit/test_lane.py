@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance.lane_bodies import is_gone
 from returns.result import Success
+from waiting import eventually
 
 from rio_chain import Balancer, ChainDefinitionError, NotPicklable, ProcessDied, Request, Task, UsageError
 from rio_chain._core import pickling
@@ -80,32 +82,10 @@ def win_or_stay(path: Path) -> int:
     return os.getpid()
 
 
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def become(condition: Any) -> bool:
-    """Whether it comes true in a few seconds."""
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return bool(condition())
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Balancer]:
-    with Balancer("asyncio", lanes={"cpu": 1}) as balancer:
-        yield balancer
-
-
 @pytest.fixture
-def balancer(shared: Balancer) -> Iterator[Balancer]:
-    yield shared
-    shared.run(Task(where).lane("cpu")()).unwrap()  # what a test has killed is replaced before the next one begins
+def balancer(with_a_lane: Balancer) -> Iterator[Balancer]:
+    yield with_a_lane
+    with_a_lane.run(Task(where).lane("cpu")()).unwrap()  # what a test has killed is replaced before the next one begins
 
 
 # --- writing it -------------------------------------------------------------------------------------------------
@@ -249,7 +229,7 @@ def test_one_that_dies_while_idle_is_replaced_unseen(balancer: Balancer) -> None
     pid = balancer.run(Task(where).lane("cpu")()).unwrap()
     os.kill(pid, 9)
     proc = Path(f"/proc/{pid}")
-    assert become(lambda: "(zombie)" in (proc / "status").read_text() and len(list((proc / "task").iterdir())) == 1)
+    eventually(lambda: "(zombie)" in (proc / "status").read_text() and len(list((proc / "task").iterdir())) == 1)
     assert balancer.run(Task(where).lane("cpu")()).unwrap() != pid
 
 
@@ -289,7 +269,7 @@ def test_nothing_starts_before_it_is_needed_and_nothing_stays() -> None:
         assert minding() == []
         pid = balancer.run(Task(where).lane("io")()).unwrap()
         assert minding() == ["rio_chain-lane-io-1"]
-    assert gone(pid)
+    assert is_gone(pid)
     assert minding() == []
 
 
@@ -301,7 +281,7 @@ def test_a_new_process_loads_what_the_old_one_knew(monkeypatch: pytest.MonkeyPat
     room: Any = lane.reserve(threading.Event, double)  # type: ignore[arg-type]
     if room is not None:
         room.close()
-    assert become(lambda: sent)
+    eventually(lambda: sent)
     lane.close()
     start = pickle.loads(sent[0])  # noqa: S301 - our own
     assert start == (lanes.MOST, (pickling.dumps(double),))
@@ -313,7 +293,7 @@ def test_a_hedge_that_lost_is_killed(executor: str, tmp_path: Path) -> None:
         outcome = balancer.run(Task(win_or_stay).lane("cpu").replica(2)(tmp_path / "race"))
         pid = int((tmp_path / "race" / "note").read_text())
         assert outcome.unwrap() != pid
-        assert become(lambda: gone(pid))
+        eventually(lambda: is_gone(pid))
         assert balancer.stats().abandoned == 0
 
 
@@ -325,14 +305,14 @@ def test_they_end_with_the_loop(library: str) -> None:
     balancer = Balancer(lanes={"cpu": 1})
     module = importlib.import_module(library)
     pid = module.run(main() if library == "asyncio" else main)
-    assert become(lambda: gone(pid))
+    eventually(lambda: is_gone(pid))
 
 
 @pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
 def test_they_end_with_a_balancer_that_is_dropped(executor: str) -> None:
     with pytest.warns(ResourceWarning, match="was dropped without being closed"):
         pid = Balancer(executor, lanes={"cpu": 1}).run(Task(where).lane("cpu")()).unwrap()
-    assert become(lambda: gone(pid))
+    eventually(lambda: is_gone(pid))
 
 
 @pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
@@ -365,7 +345,7 @@ print("once")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "once\n", "")
 
 
-def test_it_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
@@ -383,10 +363,10 @@ Balancer(lanes={{"cpu": 1}}).run(Task(stay).lane("cpu")(sys.argv[1]))
     pytest.importorskip("cloudpickle")
     note = tmp_path / "note"
     started = subprocess.Popen([sys.executable, "-c", code, str(note)], cwd=ROOT)
-    assert become(note.exists)
+    eventually(note.exists)
     started.kill()
     started.wait()
-    assert become(lambda: gone(int(note.read_text())))
+    eventually(lambda: is_gone(int(note.read_text())))
 
 
 def test_results_are_opened(balancer: Balancer) -> None:

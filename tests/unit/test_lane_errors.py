@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -50,10 +49,9 @@ def throw(error: BaseException) -> NoReturn:
     raise error
 
 
-@pytest.fixture(scope="module")
-def balancer() -> Iterator[Balancer]:
-    with Balancer("asyncio", lanes={"cpu": 1}) as balancer:
-        yield balancer
+@pytest.fixture
+def balancer(with_a_lane: Balancer) -> Balancer:
+    return with_a_lane
 
 
 @pytest.mark.parametrize("which", MAKERS)
@@ -95,9 +93,8 @@ def test_it_keeps_its_attributes() -> None:
     locked = crossed(Locked())
     assert locked.code == 423
     assert not hasattr(locked, "lock")
-    assert (
-        locked.__notes__[1]
-        == "its attribute 'lock' stayed in the process: TypeError: cannot pickle '_thread.lock' object"
+    assert locked.__notes__[1] == (
+        "its attribute 'lock' is missing, because it can't be pickled: TypeError: cannot pickle '_thread.lock' object"
     )
 
 
@@ -136,7 +133,7 @@ def test_without_cloudpickle_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (isinstance(again, ValueError), again.args, again.__notes__) == (True, got.args, got.__notes__)
 
 
-def test_what_can_be_unpickled_there_alone_is_told_by_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_be_unpickled_there_alone_is_named_by_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pack_error(Two(507, "full"), MOST)
     whole = pack_error(Slotted(1), MOST)
     monkeypatch.delattr(lane_errors, "Two")

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conformance.lane_bodies import is_gone
 from forking import forks
+from waiting import eventually
 
 pytestmark = forks
 ROOT = Path(__file__).parents[2]
@@ -94,23 +94,7 @@ def test_they_end_with_the_parent_though_a_child_lives_on(tmp_path: Path) -> Non
     assert started.wait(50) == -signal.SIGKILL
     pid, child = map(int, (tmp_path / "pids").read_text().split())
     try:
-        assert become(lambda: gone(pid))
-        assert not gone(child)
+        eventually(lambda: is_gone(pid))
+        assert not is_gone(child)
     finally:
         os.kill(child, signal.SIGKILL)
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def become(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true in a few seconds."""
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()

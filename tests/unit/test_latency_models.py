@@ -135,7 +135,7 @@ def test_models_are_values() -> None:
     assert LatencyModel.constant(20).faults == ()
 
 
-def test_a_model_is_told_in_one_line() -> None:
+def test_the_repr_of_a_model_is_one_line() -> None:
     model = LatencyModel.empirical([1, 2, 9]).failing(0.025, Failure("no")).outage(1000, 2000).returning({"id": 7})
     assert repr(model) == (
         "<LatencyModel 3 latencies as measured, median 2 ms, the longest 9 ms; 2.5 % fail with Failure('no'); "
@@ -160,7 +160,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: base.failing(1.1, OSError), "`rate` must be a share of the calls, 0 to 1; got 1.1"),
     (lambda: base.failing(-0.1, OSError), "`rate` must be a finite number, 0 or more; got -0.1"),
     (lambda: base.failing(float("nan"), OSError), "`rate` must be a finite number"),
-    (lambda: base.failing(0.7, OSError).stalling(0.7, 5), "all of them together at 1 or less; got 1.4"),
+    (lambda: base.failing(0.7, OSError).stalling(0.7, 5), "at most 1 together; got 1.4"),
     (lambda: base.failing(0.1, "down"), "`error` must be an Exception, its class, or a Failure"),  # type: ignore[arg-type]
     (lambda: base.failing(0.1, Failure), "`error` must be an Exception, its class, or a Failure"),  # type: ignore[arg-type]
     (lambda: base.failing(0.1, OSError, after=-1), "`after` must be"),

@@ -9,9 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 from returns.result import Failure
+from virtual_loops import on_trio
 
 from rio_chain import Backoff, ChainDefinitionError, Outcome, Request, Task, TaskTimedOut, each
 from rio_chain.simulation._learned_models import KEPT, distribution
@@ -31,7 +30,7 @@ def run(*requests: Request[Any]) -> list[Outcome[Any]]:
     async def main() -> list[Outcome[Any]]:
         return [await request for request in requests]
 
-    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    return on_trio(main)
 
 
 def samples(model: LatencyModel) -> list[float]:
@@ -163,14 +162,14 @@ def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(version=2), "it is of version 2, and this rio_chain reads version 1"),
-    (lambda d: d.update(format="x"), "it has no 'rio_chain.LatencyModel' for its format"),
-    (lambda d: d.update(more=1), "it says something unknown: 'more'"),
+    (lambda d: d.update(version=2), "its version is 2, and this rio_chain reads version 1"),
+    (lambda d: d.update(format="x"), "its format is not 'rio_chain.LatencyModel'"),
+    (lambda d: d.update(more=1), "it has unknown keys: 'more'"),
     (lambda d: d.pop("models"), "'models' is missing"),
-    (lambda d: d.update(models=[]), r"\[\] stands where an object should"),
-    (lambda d: d["models"]["uniform"].update(hedge=1), "something unknown: 'hedge'"),
-    (lambda d: d["models"]["uniform"]["latency"].update(p99_ms=1), "something unknown: 'p99_ms'"),
-    (lambda d: d["models"]["uniform"]["latency"].update(kind="cauchy"), "no latency is of the kind 'cauchy'"),
+    (lambda d: d.update(models=[]), r"it has \[\] where an object must be"),
+    (lambda d: d["models"]["uniform"].update(hedge=1), "unknown keys: 'hedge'"),
+    (lambda d: d["models"]["uniform"]["latency"].update(p99_ms=1), "unknown keys: 'p99_ms'"),
+    (lambda d: d["models"]["uniform"]["latency"].update(kind="cauchy"), "there is no latency of the kind 'cauchy'"),
     (lambda d: d["models"]["uniform"]["latency"].pop("low_ms"), "'low_ms' is missing"),
     (lambda d: d["models"]["uniform"]["latency"].update(low_ms=-1), "`low` must be a finite number"),
     (lambda d: d["models"]["uniform"]["latency"].update(low_ms=float("nan")), "`low` must be a finite number"),
@@ -178,7 +177,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d["models"]["exponential"]["faults"][0]["error"].update({"class": "os.system"}), "'os.system'"),
     (lambda d: d["models"]["exponential"]["faults"][0]["error"].update({"class": "builtins.SystemExit"}), "SystemExit"),
     (lambda d: d["models"]["exponential"]["faults"][0]["error"].update({"class": ["a"]}), "unhashable"),
-    (lambda d: d["models"].update(uniform=5), "5 stands where an object should"),
+    (lambda d: d["models"].update(uniform=5), "it has 5 where an object must be"),
 ]
 
 

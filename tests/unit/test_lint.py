@@ -388,7 +388,7 @@ class TestWhere:
             [finding] = (U >> chain).lint()
             assert (finding.code, finding.where) == ("timeout-unreachable", ("g",))
 
-    def test_what_is_used_further_down_stands_in_nobodys_way(self) -> None:
+    def test_what_is_used_further_down_is_in_nobodys_way(self) -> None:
         odd = U.or_else([]).retry(3)
         [finding] = (odd >> F >> Task(uses).using(u=odd)).lint()
         assert (finding.code, finding.better) == ("retry-never-runs", "Task(user).retry(3).or_else([])")
@@ -414,7 +414,7 @@ class TestWhere:
         assert codes(F.inline().replica(2, after=20)) == ["hedge-in-place"]
         assert codes(F.inline().retry(9).timeout(50)) == ["retries-do-not-fit"], "the waits between take time"
 
-    def test_knows_what_stands_around_a_fallback(self) -> None:
+    def test_knows_what_is_around_a_fallback(self) -> None:
         fallback = G.timeout(500)
         assert codes((F | fallback).timeout(100)) == ["timeout-unreachable"]
         assert codes(F.timeout(100) | fallback) == []

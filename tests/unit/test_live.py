@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from returns.result import Failure
 from rich.console import Console
-from screens import Kept
+from screens import Kept, Terminal
 
 from rio_chain import (
     Balancer,
@@ -42,18 +42,6 @@ EXECUTORS = ("asyncio", "trio", "thread")
 HOSTILE = '[red]</td><script>alert(1)</script>\x1b[2J\n"\u202e'
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    kept = Kept()
-    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
-    return kept
-
-
 def failing(times: int) -> Callable[[Any], Any]:
     """A function that fails so many times, and then gives back what it gets."""
     left = [times]
@@ -75,7 +63,7 @@ def slow(value: Any) -> Any:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def told(*events: Event, task: str = "a", now: float = 100.0) -> TaskRow:
+def row_of(*events: Event, task: str = "a", now: float = 100.0) -> TaskRow:
     """What such events make of a task."""
     tasks = Tasks((Task(abs).named(task)).plan())
     for event in events:
@@ -89,18 +77,18 @@ def test_a_task_waits_runs_is_tried_again_and_ends() -> None:
     failed = Event("attempt_failed", "a", 30, attempt=1, error=OSError())
     again = Event("started", "a", 40, attempt=2)
     done = Event("finished", "a", 60, attempt=2, status="succeeded")
-    assert told() == TaskRow("a", "waiting", 0, None, {}, "")
-    assert told(begun) == TaskRow("a", "running", 1, 90.0, {}, "")
-    assert told(begun, failed) == TaskRow("a", "retrying", 1, 90.0, {}, "OSError")
-    assert told(begun, failed, again) == TaskRow("a", "running", 2, 90.0, {}, "OSError")
-    assert told(begun, failed, again, done) == TaskRow("a", "succeeded", 2, 50.0, {}, "")
+    assert row_of() == TaskRow("a", "waiting", 0, None, {}, "")
+    assert row_of(begun) == TaskRow("a", "running", 1, 90.0, {}, "")
+    assert row_of(begun, failed) == TaskRow("a", "retrying", 1, 90.0, {}, "OSError")
+    assert row_of(begun, failed, again) == TaskRow("a", "running", 2, 90.0, {}, "OSError")
+    assert row_of(begun, failed, again, done) == TaskRow("a", "succeeded", 2, 50.0, {}, "")
 
 
 def test_it_runs_while_one_of_its_replicas_does() -> None:
     two = [Event("started", "a", 0, attempt=1, replica=n) for n in (0, 1)]
     one_failed = Event("attempt_failed", "a", 5, attempt=1, replica=0, error=OSError())
-    assert told(*two, one_failed).state == "running"
-    assert told(*two, one_failed, one_failed).state == "retrying"
+    assert row_of(*two, one_failed).state == "running"
+    assert row_of(*two, one_failed, one_failed).state == "retrying"
 
 
 def test_items_are_counted_while_they_run() -> None:
@@ -109,7 +97,7 @@ def test_items_are_counted_while_they_run() -> None:
         Event("finished", "a", 9, item=0, attempt=1, status="succeeded"),
         Event("finished", "a", 9, item=1, attempt=1, status="failed", error=OSError()),
     ]
-    row = told(*begun, *ends)
+    row = row_of(*begun, *ends)
     assert row.items == {"succeeded": 1, "failed": 1, "running": 2}
     assert row.state == "running"
 
@@ -148,8 +136,8 @@ def test_a_balancer_shows_a_run_as_well(executor: str, kept: Kept) -> None:
 def test_a_balancer_streams_for_plain_code(executor: str) -> None:
     with Balancer(executor, workers=1) as balancer:
         with balancer.stream(Task(abs)(-7), values=True) as events:
-            told = [(event.kind, event.value) for event in events]
-        assert told == [("started", None), ("finished", 7), ("ended", None)]
+            row_of = [(event.kind, event.value) for event in events]
+        assert row_of == [("started", None), ("finished", 7), ("ended", None)]
         assert events.outcome.value == 7
         with balancer.stream(Task(slow)(1)) as events:
             for _ in events:
@@ -236,7 +224,7 @@ def test_a_sheet_is_html_that_runs_nothing() -> None:
     assert all(word.isprintable() and word.isascii() for word in read.words if word != HOSTILE)
 
 
-def test_a_picture_stands_for_the_table() -> None:
+def test_a_picture_replaces_the_table() -> None:
     assert html(Sheet(Cell("title"), picture=lambda: "<svg/>")) == "<svg/>"
 
 
@@ -372,7 +360,7 @@ def test_what_run_refuses_is_refused_and_nothing_is_shown(kept: Kept) -> None:
         Task(abs)(1).run(executor="ray", live=True)
 
     async def inside(_: int) -> None:
-        with pytest.raises(UsageError, match="would block the loop that has to run it"):
+        with pytest.raises(UsageError, match="would block the loop that runs the request"):
             Task(abs)(1).run(live=True)
 
     Task(inside)(1).run().unwrap()
@@ -482,7 +470,7 @@ def test_in_a_terminal_it_is_drawn_in_place_and_starts_no_thread(monkeypatch: py
     assert shown.endswith("\x1b[?25h")  # and comes back
 
 
-def test_what_is_printed_meanwhile_stands_above(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_printed_meanwhile_is_above(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
     monkeypatch.setattr(sys, "stdout", Terminal())
     Task(lambda value: (print("from the body"), value)[1])(1).run(live=True)  # noqa: T201
@@ -568,6 +556,21 @@ def test_in_a_notebook_one_output_is_changed_in_place(cell: Cellular) -> None:
     assert str(outcome.svg()) in last["text/html"]
 
 
+def test_a_live_run_at_the_end_of_a_cell_shows_one_picture(cell: Cellular, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace(execution_count=3)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    outcome = Task(abs)(1).run(live=True)
+    picture = str(outcome.svg())
+    assert picture in cell.bundles[-1]["text/html"]
+    of_the_cell = outcome._repr_mimebundle_()["text/html"]
+    assert picture not in of_the_cell
+    assert "<summary>Timeline</summary>" in of_the_cell
+    another = Task(abs)(1).run()
+    assert str(another.svg()) in another._repr_mimebundle_()["text/html"]
+    shell.execution_count = 4
+    assert picture in outcome._repr_mimebundle_()["text/html"]
+
+
 def test_a_notebook_shows_what_there_is_as_text_where_pictures_are_off(
     cell: Cellular, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,6 +613,6 @@ def test_a_screen_that_fails_is_given_up_and_the_run_goes_on(
         raise OSError("the pipe is closed")
 
     monkeypatch.setattr(kept, step, fail)
-    with pytest.warns(RuntimeWarning, match=r"the live view was given up: OSError\('the pipe is closed'\)") as told:
+    with pytest.warns(RuntimeWarning, match=r"the live view stopped: OSError\('the pipe is closed'\)") as warned:
         assert Task(slow)(1).run(live=True).unwrap() == 1
-    assert len(told) == 1
+    assert len(warned) == 1

@@ -73,6 +73,23 @@ REFUSED = """
             pass
 
     asyncio.run(blocks())
+
+    from rio_chain import DeadlineHeaderError
+    from rio_chain.contrib.asgi import handle
+
+    async def receive():
+        await asyncio.sleep(10)
+
+    async def refused():
+        for headers in ({"x-left": "soon"}, {"x-left": "5"}):
+            try:
+                await handle(receive, closed, Task(len)("four"), headers=headers, deadline_header="x-left")
+            except (BalancerClosed, DeadlineHeaderError):
+                pass
+            else:
+                raise AssertionError(headers)
+
+    asyncio.run(refused())
 """
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from leaks.baseline import EXECUTORS, SPARE, eventually, is_idle
+from leaks.baseline import EXECUTORS, is_idle
+from waiting import SPARE, eventually
 
 from rio_chain import Balancer, Task, TaskTimedOut
 

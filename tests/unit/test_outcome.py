@@ -120,7 +120,7 @@ def test_third_of_four_timing_out() -> None:
     assert isinstance(outcome.result.failure(), TaskTimedOut)
 
 
-def test_a_bridge_stands_in_the_tasks_after_it() -> None:
+def test_the_error_of_a_bridge_is_in_the_tasks_after_it() -> None:
     outcome = (Task(ok) >> bad >> Task(ok) >> Task(ok))(1).run()
     assert statuses(outcome) == ["succeeded", "skipped", "skipped"]
     error = outcome.result.failure()
@@ -149,12 +149,12 @@ def test_it_is_asked_by_place_or_by_name() -> None:
     assert outcome[0].name == "ok#1"
     assert outcome[-1].name == outcome["x"].name == "x"
     assert outcome["ok#2"].name == outcome[1].name
-    with pytest.raises(UnknownTask, match=r"^'ok' stands in the chain 2 times; ask for one of ok#1, ok#2$"):
+    with pytest.raises(UnknownTask, match=r"^'ok' is in the chain 2 times; ask for one of ok#1, ok#2$"):
         outcome["ok"]
     with pytest.raises(UnknownTask, match=r"^no task is named 'nope'; this run has ok#1, ok#2, x$"):
         outcome["nope"]
     for index in (3, -4, 10**30):
-        with pytest.raises(UnknownTask, match=rf"^no task is at {index}; this run has 3, from 0: ok#1, ok#2, x$"):
+        with pytest.raises(UnknownTask, match=rf"^no task has the index {index}; this run has 3, from 0: ok#1,"):
             outcome[index]
     with pytest.raises(UnknownTask, match=r"^`only` needs a chain of one task; this one has 3: ok#1, ok#2, x$"):
         outcome.only  # noqa: B018 - it raises

@@ -1,3 +1,5 @@
+"""Observers that pause while nothing listens: they are asked before each run."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,14 +1,15 @@
-"""Pictures of chains and of runs: what stands on them, how they are shown in notebooks, and how they are saved."""
+"""Pictures of chains and of runs: what they show, how they are shown in notebooks, and how they are saved."""
 
 from __future__ import annotations
 
+import linecache
 import os
 import pickle
 import re
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -104,7 +105,7 @@ def test_a_picture_looks_as_it_did(name: str) -> None:
 
 
 class TestPlan:
-    def test_policies_stand_on_their_task_in_order(self) -> None:
+    def test_policies_are_on_their_task_in_order(self) -> None:
         box = next(b for b in picture(page.plan()).boxes if b.name == "orders")
         assert [badge.text for badge in box.badges] == ["timeout 200 ms", "retry 2", "timeout 900 ms"]
         assert box.rings == ("time", "again", "time")
@@ -134,10 +135,10 @@ class TestPlan:
         texts |= {badge.text for box in shown.boxes for badge in box.badges}
         assert texts >= {
             "x", "y", "dict", "first", "each item, 3 at once", "expand, 10 at once", "if is_good", "otherwise",
-            "inline", "else", "0", "named", "1 of 2",
+            "inline", "else 0", "named", "1 of 2",
         }  # fmt: skip
 
-    def test_it_says_what_it_is_to_those_who_do_not_see_it(self) -> None:
+    def test_it_has_a_text_for_screen_readers(self) -> None:
         tree = ET.fromstring(page.svg())  # noqa: S314 - our own
         assert tree.attrib["role"] == "img"
         title, about = tree.attrib["aria-labelledby"].split()
@@ -240,7 +241,7 @@ class TestRun:
             ("succeeded", "200 ms, 2 calls"),
             ("succeeded", "150 ms"),
             ("succeeded", "100 ms, 2 calls, replica 1 won"),
-            ("failed", "failed"),
+            ("failed", "failed after 10.0 ms"),
         ]
         assert "call 1: failed, 0.0 ms to 50.0 ms, OSError: busy" in found[0].full
         assert "ValueError: <no> template" in found[3].full
@@ -265,16 +266,17 @@ class TestRun:
         assert [mark.text for mark in marks(outcome).joints.values()] == ["failed"]
         [choice] = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "choice"]
         assert choice.mark is not None
-        assert "failed: LookupError: no `when` is true of int" in choice.full
+        assert "failed: LookupError: no `when` matches a value of type int" in choice.full
         outcome = (each(named("a")) >> each(named("b") >> each(named("c"))))([1]).run()
         frames = [box for box in picture(outcome.plan, marks(outcome)).boxes if box.kind == "items"]
         assert sorted(tuple(badge.text for badge in box.badges) for box in frames) == [(), (), ("failed",)]
 
     def test_items_are_counted(self) -> None:
         outcome = each(named("item"), on_error="drop")([1, 2, 3]).run()
-        assert marks(outcome).tasks[0].text == "3 items"
-        [row] = timeline(outcome).rows
-        assert [bar.items for bar in row.bars] == [3]
+        assert re.fullmatch(r"3 items, \d+\.\d ms", marks(outcome).tasks[0].text)
+        first, *items = timeline(outcome).rows
+        assert [bar.items for bar in first.bars] == [3]
+        assert [row.name for row in items] == ["item[0]", "item[1]", "item[2]"]
 
     def test_a_cached_answer_made_no_call(self) -> None:
         entry = TaskRecord()
@@ -283,8 +285,90 @@ class TestRun:
         assert marks(outcome).tasks[0].text == "without a call"
         assert timeline(outcome).rows[0].bars == ()
 
+    def test_the_fallback_that_was_used_is_marked(self) -> None:
+        def fails(_: object) -> NoReturn:
+            raise OSError
+
+        unused, constant = named("a").or_else("unused"), Task(fails).named("b").or_else("spare")
+        handled, chained = Task(fails).named("c").or_else(is_good), Task(fails).named("d") | named("e")
+        late = (named("f") >> fails).or_else("late")
+        outcome = fan_out(unused, constant, handled, chained, late)(1).run()
+        assert marks(outcome).fallbacks == {1, 2, 3, 4}
+        shown = picture(outcome.plan, marks(outcome))
+        badges = {badge.text for box in shown.boxes for badge in box.badges}
+        assert badges == {"else 'unused'", "else 'spare', used", "else 'late', used"}
+        assert [(edge.line, edge.label) for edge in shown.edges if edge.label] == [("flow", "else, used")] * 2
+        [handler] = [box for box in shown.boxes if box.text == "is_good(error)"]
+        assert handler.mark is not None
+        assert handler.mark.text == "used"
+        before = picture(outcome.plan)
+        assert {edge.line for edge in before.edges if edge.label} == {"else"}
+
+    def test_a_fallback_of_an_earlier_attempt_is_not_marked(self) -> None:
+        seen: list[int] = []
+
+        def once(value: int) -> int:
+            seen.append(value)
+            if len(seen) == 1:
+                raise OSError
+            return value
+
+        def refuses_the_first(value: object) -> object:
+            if value == "spare":
+                raise ValueError
+            return value
+
+        chain = (Task(once).or_else("spare") >> Task(refuses_the_first)).retry(1, backoff=None)
+        assert marks(chain(1).run()).fallbacks == frozenset()
+
+    def test_a_fallback_of_any_item_is_marked(self) -> None:
+        def odd(value: int) -> int:
+            if value % 2:
+                raise OSError
+            return value
+
+        assert marks(each(Task(odd).or_else(0))([2, 3, 4]).run()).fallbacks == {0}
+        assert marks(each(Task(odd).or_else(0))([2, 4]).run()).fallbacks == frozenset()
+
+    def test_a_lambda_shows_its_source(self) -> None:
+        chain = named("a") >> (lambda user: user["id"]) >> named("b").or_else(lambda error: [error])
+        boxes = {box.text: box.full for box in picture(chain.plan()).boxes}
+        assert boxes['lambda user: user["id"]'] == 'bridge lambda\nlambda user: user["id"]'
+        assert "lambda error: [error]" in boxes
+        without_a_file = eval("lambda user: user.id")  # noqa: S307
+        boxes = {box.text: box.full for box in picture((named("a") >> without_a_file).plan()).boxes}
+        assert boxes["lambda"] == "bridge lambda"
+
+    @pytest.mark.parametrize("text", ["import sys;exec(eval(sys.stdin.readline()))\n", "x = lambda user: name(user)\n"])
+    def test_a_lambda_never_shows_text_of_another_program(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(linecache.cache, "<string>", (len(text), None, [text], "<string>"))
+        boxes = {box.text: box.full for box in picture((named("a") >> eval("lambda user: user.id")).plan()).boxes}  # noqa: S307
+        assert boxes["lambda"] == "bridge lambda"
+
+    def test_the_rings_have_a_legend_where_there_are_several(self) -> None:
+        shown = picture(named("a").timeout(5).retry(1).or_else(0).plan())
+        assert [entry.text for entry in shown.legend] == ["time limit", "retry", "fallback"]
+        assert shown.legend[-1].y + 10 < shown.height
+        assert picture(named("a").timeout(5).plan()).legend == ()
+
 
 class TestTimeline:
+    def test_of_many_items_it_shows_those_that_failed_and_the_slowest(self) -> None:
+        tally = ItemTotals()
+        for number in range(20):
+            entry = TaskRecord()
+            entry.called(0.0, 0.001 * (number + 1))
+            if number in (2, 5):
+                entry.failed(OSError())
+            else:
+                entry.succeeded(number)
+            tally.add(number, entry)
+        tally.done()
+        rows = timeline(Outcome(each(named("a")).plan(), [tally], [1], (0.0, 0.0, 1.0))).rows
+        assert [row.name for row in rows] == ["a", "a[2]", "a[5]", "a[17]", "a[18]", "a[19]", ""]
+        assert [row.status for row in rows[1:4]] == ["failed", "failed", "succeeded"]
+        assert rows[-1].said == "and 15 more items"
+
     def test_calls_backoffs_hedges_and_the_queue(self) -> None:
         found = timeline(a_run())
         assert (found.queued, found.elapsed) == (pytest.approx(100), pytest.approx(400))
@@ -297,16 +381,16 @@ class TestTimeline:
         assert [(bar.lane, bar.status) for bar in shops_.bars] == [(0, "cancelled"), (1, "succeeded")]
         assert (shops_.lanes, orders_.lanes) == (2, 1)
         assert [row.critical for row in found.rows] == [True, True, False, True]
-        assert render_.said == "failed"
+        assert render_.said == "failed after 10.0 ms"
 
-    def test_the_critical_path_of_what_stands_in_for_another(self) -> None:
+    def test_the_critical_path_of_a_fallback(self) -> None:
         log: Log = [None, (0.3, 0.4, 1), (0.0, 0.2, 2)]
         note_call(log, 0, 0.0, 0.3).failed(OSError())
         chain = (named("a") | named("b")) & named("c")
         found = timeline(Outcome(chain.plan(), log, (1, 2), (0, 0, 0.4)))
         assert [row.critical for row in found.rows] == [True, True, False]
 
-    def test_who_was_stopped_is_not_who_was_waited_for(self) -> None:
+    def test_a_stopped_branch_is_not_on_the_critical_path(self) -> None:
         stopped = TaskRecord()
         stopped.called(0.0, 0.3)
         stopped.status = "running"
@@ -340,7 +424,7 @@ class TestTimeline:
         tally.done()
         outcome = Outcome(each(named("a")).plan(), [tally], [1], (1.0, 1.0, 2.0))
         assert outcome.only.began == 0
-        assert marks(outcome).tasks[0].text == "1 item"
+        assert marks(outcome).tasks[0].text == "1 item, 1000 ms"
 
 
 class TestNotebook:
@@ -380,7 +464,9 @@ class TestNotebook:
             ticket._outcome = None
             assert ticket.outcome is None
             assert "<svg" in self.bundle(ticket)["text/html"]
-        assert "<th>done</th><td>1</td>" in self.bundle(balancer)["text/html"]
+        shown = self.bundle(balancer)["text/html"]
+        assert all(f">{text}<" in shown for text in ("queue", "0 of 1000 wait", "0 of 1 run", "1 succeeded"))
+        assert "failed" not in re.sub(r"<style>.*?</style>", "", shown, flags=re.DOTALL)
         assert self.bundle(balancer)["text/plain"] == repr(balancer)
 
     def test_text_alone_where_that_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,7 +536,7 @@ class TestParts:
     def test_wide_letters_are_wider(self) -> None:
         assert width("mmm", 10) > width("aaa", 10) > width("iii", 10)
 
-    def test_every_status_and_tone_has_a_colour_that_stands_out(self) -> None:
+    def test_every_status_and_tone_has_a_colour_of_its_own(self) -> None:
         """At least 3 to 1, as WCAG asks of shapes, from a light and from a dark page."""
         for name, colour in {**TONES, **STATES}.items():
             for page_ in ("#ffffff", "#111111"):

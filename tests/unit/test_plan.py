@@ -48,11 +48,11 @@ def names(chain: Chain[..., Any]) -> list[str]:
 
 
 class TestOrder:
-    def test_tasks_stand_left_to_right_branch_by_branch(self) -> None:
+    def test_tasks_are_left_to_right_branch_by_branch(self) -> None:
         assert names(page) == ["fetch_user", "orders", "nearby"]
         assert [task.index for task in page.plan().tasks] == [0, 1, 2]
 
-    def test_a_primary_stands_before_its_fallback(self) -> None:
+    def test_a_primary_is_before_its_fallback(self) -> None:
         assert names((user | order) >> near) == ["fetch_user", "orders", "nearby"]
 
     def test_handlers_and_constants_are_no_tasks(self) -> None:

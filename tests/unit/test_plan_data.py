@@ -369,7 +369,7 @@ class TestPolicies:
         assert {**found, **fields} == found
         assert found["inner"] == {"kind": "task", "index": 0, "name": "f"}
 
-    def test_their_state_is_not_told(self) -> None:
+    def test_their_state_is_not_in_it(self) -> None:
         breaker, chaos, cache = Breaker(1), Chaos(1, latency=1), Cache(1000)
         chain = F.breaker(breaker).chaos(chaos).cache(cache)
         before = data(chain)
@@ -444,7 +444,7 @@ def wider(inner: st.SearchStrategy[AnyChain]) -> st.SearchStrategy[AnyChain]:
 def test_equal_plans_give_equal_data(a: AnyChain, b: AnyChain) -> None:
     try:
         one, other = a.plan(), b.plan()
-    except Exception:  # noqa: BLE001 - what is used must stand upstream just once
+    except Exception:  # noqa: BLE001 - what is used must be upstream just once
         return
     assert json.dumps(one.to_dict(), allow_nan=False)
     assert one.to_dict() == a.plan().to_dict()

@@ -138,7 +138,7 @@ class TestFlights:
         lead(flights).dropped()
         lead(flights)
 
-    def test_one_who_quits_does_no_harm(self) -> None:
+    def test_a_caller_that_quits_does_no_harm(self) -> None:
         flights = SingleFlight()
         leader, a, b = lead(flights), Waiting(flights), Waiting(flights)
         a.turn.quit()
@@ -146,7 +146,7 @@ class TestFlights:
         assert (a.turn.state, a.wakes, b.turn.answer) == ("gone", 0, Answer(7))
         b.turn.quit()
 
-    def test_one_who_quits_when_it_should_lead_passes_it_on(self) -> None:
+    def test_a_caller_that_quits_when_it_should_lead_passes_it_on(self) -> None:
         flights = SingleFlight()
         leader, a, b = lead(flights), Waiting(flights), Waiting(flights)
         leader.dropped()

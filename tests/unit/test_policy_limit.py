@@ -183,7 +183,7 @@ class TestRate:
         b.turn.ask(clock)
         assert b.turn.after == pytest.approx(0.1)
 
-    def test_who_comes_helps_those_who_wait(self, clock: FakeClock) -> None:
+    def test_a_call_that_comes_wakes_those_that_wait(self, clock: FakeClock) -> None:
         limit = Limit(rate=10, burst=1)
         let_in(limit, clock)
         a = Waiting(limit, clock)
@@ -210,7 +210,7 @@ class TestWait:
         assert a.turn.state == "answered"
         assert a.turn.answer is not None
         assert a.turn.answer.failed
-        assert str(a.turn.answer.value) == "the limit of 1 at once is reached, after 50 ms in line"
+        assert str(a.turn.answer.value) == "the limit of 1 at once is reached, after 50 ms in the queue"
         assert limit.waiting == 1
         permit.succeeded(1)
         assert (b.turn.state, limit.running, limit.waiting) == ("granted", 1, 0)

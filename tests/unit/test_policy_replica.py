@@ -71,7 +71,7 @@ class TestBest:
         ask = best(str, within=1).ask  # type: ignore[arg-type]  # the point
         assert ask is not None
         assert (ask.role, ask.fn.__name__) == ("score", "str")
-        with pytest.raises(TypeError, match="a score must be a number, or None for what is not acceptable; got '7'"):
+        with pytest.raises(TypeError, match="a score must be a number, or None for an unacceptable answer; got '7'"):
             ask.fn(7)
 
 
@@ -203,26 +203,29 @@ def test_a_decorated_function_is_judged_by_what_is_called() -> None:
     ("make", "text"),
     [
         (lambda: first(accept=of_two), "and `len` can't be called with just one argument"),
-        (lambda: first(accept=3), "`accept` must be a function of the value that says True or False; got 3"),
+        (lambda: first(accept=3), "`accept` must be a function of the value that returns True or False; got 3"),
         (
             lambda: first(accept=later),
-            "`accept` must be a function of the value that says True or False; got the async",
+            "`accept` must be a function of the value that returns True or False; got the async",
         ),
         (lambda: first(accept=two), "and `two` can't be called with just one argument"),
-        (lambda: best("len", 5), "`score` must be a function of the value that gives a number; got 'len'"),
+        (lambda: best("len", 5), "`score` must be a function of the value that returns a number; got 'len'"),
         (lambda: best(len, -5), "`within` must be a finite number of milliseconds (or a timedelta), 0 or more; got -5"),
         (lambda: best(len, 5, enough="all"), "`enough` must be a finite number; got 'all'"),
         (lambda: quorum(0), "`k` must be a whole number, 1 or more; got 0"),
-        (lambda: quorum(1, by=1), "`by` must be a function of the value that gives what is compared; got 1"),
+        (lambda: quorum(1, by=1), "`by` must be a function of the value that returns what is compared; got 1"),
         (lambda: Replica(0), "`n` must be a whole number, 1 or more; got 0"),
         (
             lambda: Replica(2, pick=quorum(3)),
-            "`pick` must be content with 2 answers, as there are no more replicas; got quorum(3)",
+            "`pick` must not need more than 2 answers, as there are no more replicas; got quorum(3)",
         ),
         (lambda: Quantile(1), "`q` must be more than 0 and less than 1; got 1"),
         (lambda: Quantile(0), "`q` must be a finite number, more than 0; got 0"),
         (lambda: Quantile(warmup=0), "`warmup` must be a whole number, 1 or more; got 0"),
-        (lambda: Quantile(warmup=9, window=5), "`warmup` must be at most `window`, which is 5: it would have no value"),
+        (
+            lambda: Quantile(warmup=9, window=5),
+            "`warmup` must be at most `window`, which is 5, else there is never a value",
+        ),
     ],
 )
 def test_bad_input(make: Callable[[], object], text: str) -> None:

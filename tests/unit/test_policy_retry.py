@@ -1,26 +1,38 @@
-"""Retry, Backoff, told delays, waits made elsewhere, and which errors ``on=`` means."""
+"""Retry and Backoff: which errors are retried, and after how long."""
+
+from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable
+import pickle
 from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
 from typing import Any
 
+import attrs
 import pytest
+from conformance.policies.backends import RetryAfter
+from hypothesis import given
+from hypothesis import strategies as st
+from refusals import refused
 
-from rio_chain import BridgeFailed, CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
-from rio_chain.policies import Accept, Backoff, ByClass, Retry, Wait
+from rio_chain import (
+    Backoff,
+    BridgeFailed,
+    CallbackFailed,
+    ChainDefinitionError,
+    CircuitOpen,
+    LimitExceeded,
+    NotAccepted,
+    Skipped,
+    TaskTimedOut,
+)
+from rio_chain.errors import NEVER_RETRIED
+from rio_chain.policies import DEFAULT_BACKOFF, Accept, ByClass, Retry, Wait
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._retry_after import parse_retry_after
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 FLAT = Backoff(base=10, factor=1, cap=10, jitter="none")
-
-
-class Told(Exception):
-    def __init__(self, retry_after: object) -> None:
-        self.retry_after = retry_after
 
 
 class Odd(float):
@@ -45,11 +57,6 @@ class OddZone(tzinfo):
 OddZone.date = datetime(2026, 1, 1, tzinfo=OddZone())
 
 
-def refused(make: Callable[[], object], text: str) -> None:
-    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
-        make()
-
-
 class TestBackoff:
     def test_exponential_up_to_the_cap(self) -> None:
         waits = [Backoff(base=50, factor=2, cap=300, jitter="none").delay(i) for i in range(5)]
@@ -68,7 +75,7 @@ class TestBackoff:
         assert backoff.delay(0, lambda: 1.0) == pytest.approx(0.3)
         assert backoff.delay(1, lambda: 0.5, previous=0.2) == pytest.approx(0.35)
         assert backoff.delay(1, lambda: 1.0, previous=0.9) == 1.0
-        assert backoff.delay(1, lambda: 0.5, previous=0.0) == 0.1  # a told delay may have been 0
+        assert backoff.delay(1, lambda: 0.5, previous=0.0) == 0.1  # the server may have asked for 0
 
     def test_a_number_of_retries_that_no_float_holds_is_the_cap(self) -> None:
         assert Backoff(jitter="none").delay(10_000) == 1.0
@@ -104,9 +111,9 @@ class TestBackoff:
         refused(lambda: Backoff(jitter=jitter), "`jitter` must be 'full', 'none' or 'decorrelated'; got 'half'")
 
 
-class TestTold:
+class TestRetryAfter:
     @pytest.mark.parametrize(
-        ("told", "seconds"),
+        ("asked", "seconds"),
         [
             (2, 2.0),
             (0, 0.0),
@@ -122,11 +129,11 @@ class TestTold:
             (Fraction(1, 2), 0.5),
         ],
     )
-    def test_what_is_meant(self, told: object, seconds: float) -> None:
-        assert parse_retry_after(told, TODAY) == seconds
+    def test_what_is_meant(self, asked: object, seconds: float) -> None:
+        assert parse_retry_after(asked, TODAY) == seconds
 
     @pytest.mark.parametrize(
-        "told",
+        "asked",
         [
             *(-1, math.nan, math.inf, -math.inf, 10**400, -(10**400), Fraction(10**400), True, None, [3], object()),
             *("soon", "", "-5", "nan", "inf", "9" * 5000, b"120", bytearray(b"120"), timedelta(-1)),
@@ -134,10 +141,10 @@ class TestTold:
             *("Wed, 21 Oct 2015 07:28:00 +9999", "Wed, 99 Foo 2015 07:28:00 GMT", "1 2 3 4 5 6 7 8", "\x00", "Oct"),
             *(Odd(2.0), OddZone.date, OddText("7")),
         ],
-        ids=lambda told: type(told).__name__,
+        ids=lambda asked: type(asked).__name__,
     )
-    def test_what_can_not_be_read_is_ignored(self, told: object) -> None:
-        assert parse_retry_after(told, TODAY) is None
+    def test_what_can_not_be_read_is_ignored(self, asked: object) -> None:
+        assert parse_retry_after(asked, TODAY) is None
 
     def test_a_date_without_a_zone_is_local_time(self) -> None:
         now = datetime.now(UTC)
@@ -148,29 +155,33 @@ class TestTold:
         assert parse_retry_after(datetime.min, TODAY) in (None, 0.0)  # noqa: DTZ901 - the point
 
     def test_it_is_waited_without_jitter_where_it_is_the_longer_wait(self) -> None:
-        assert [Retry(1).delay(0, Told(told), draw=lambda: 0.5) for told in (0.7, "0.7", 0.01)] == [0.7, 0.7, 0.025]
-        assert Retry(1, backoff=None).delay(0, Told("3")) == 3.0
+        assert [Retry(1).delay(0, RetryAfter(asked), draw=lambda: 0.5) for asked in (0.7, "0.7", 0.01)] == [
+            0.7,
+            0.7,
+            0.025,
+        ]
+        assert Retry(1, backoff=None).delay(0, RetryAfter("3")) == 3.0
 
     def test_the_wait_of_the_backoff_is_the_least(self) -> None:
-        assert Retry(1, backoff=FLAT).delay(0, Told(0)) == 0.01
-        assert Retry(1, backoff=lambda _: 2.0).delay(0, Told(0)) == 2.0
-        assert Retry(1, backoff=lambda _: 2.0).delay(0, Told(9)) == 9.0
-        assert Retry(1, on={Told: FLAT}).delay(0, Told("Wed, 21 Oct 2015 07:28:00 GMT")) == 0.01
+        assert Retry(1, backoff=FLAT).delay(0, RetryAfter(0)) == 0.01
+        assert Retry(1, backoff=lambda _: 2.0).delay(0, RetryAfter(0)) == 2.0
+        assert Retry(1, backoff=lambda _: 2.0).delay(0, RetryAfter(9)) == 9.0
+        assert Retry(1, on={RetryAfter: FLAT}).delay(0, RetryAfter("Wed, 21 Oct 2015 07:28:00 GMT")) == 0.01
 
     def test_the_cap_is_the_most_unless_more_is_allowed(self) -> None:
         patient = Backoff(cap=100, jitter="none", max_retry_after=timedelta(seconds=60))
-        assert Retry(1).delay(0, Told(3600)) == 1.0
-        assert [Retry(1, backoff=patient).delay(0, Told(told)) for told in (20, 3600)] == [20.0, 60.0]
-        assert Retry(1, on={Told: patient}, backoff=None).delay(0, Told(20)) == 20.0
-        assert Retry(1, backoff=Backoff(jitter="none", max_retry_after=0)).delay(0, Told(20)) == 0.05
+        assert Retry(1).delay(0, RetryAfter(3600)) == 1.0
+        assert [Retry(1, backoff=patient).delay(0, RetryAfter(asked)) for asked in (20, 3600)] == [20.0, 60.0]
+        assert Retry(1, on={RetryAfter: patient}, backoff=None).delay(0, RetryAfter(20)) == 20.0
+        assert Retry(1, backoff=Backoff(jitter="none", max_retry_after=0)).delay(0, RetryAfter(20)) == 0.05
 
     def test_nonsense_leaves_it_to_the_backoff(self) -> None:
-        assert Retry(1, backoff=FLAT).delay(0, Told(-1)) == 0.01
+        assert Retry(1, backoff=FLAT).delay(0, RetryAfter(-1)) == 0.01
 
     def test_what_a_function_said_wins_over_the_attribute(self) -> None:
         retry = Retry(1, backoff=Backoff(base=10, jitter="none", cap=5_000), retry_after=lambda _: None)
-        assert retry.delay(0, Told(7), told=timedelta(seconds=2)) == 2.0
-        assert retry.delay(0, Told(7), told=None) == 0.01
+        assert retry.delay(0, RetryAfter(7), retry_after=timedelta(seconds=2)) == 2.0
+        assert retry.delay(0, RetryAfter(7), retry_after=None) == 0.01
 
     def test_an_attribute_that_raises_is_none(self) -> None:
         class Odd(Exception):
@@ -248,9 +259,9 @@ class TestWaitsMadeElsewhere:
         async def wait(_: object) -> float:
             return 1.0
 
-        refused(lambda: Retry(1, backoff=wait), "got the async function `wait`, whose answer would need an await")
+        refused(lambda: Retry(1, backoff=wait), "got the async function `wait`, which nothing awaits here")
 
-    def test_what_it_is_told(self) -> None:
+    def test_what_it_is_called_with(self) -> None:
         seen: list[Any] = []
 
         def wait(state: Any) -> timedelta:
@@ -271,7 +282,7 @@ class TestWaitsMadeElsewhere:
         with pytest.raises(TypeError, match="a wait must give finite seconds, 0 or more; odd gave "):
             Retry(1, backoff=odd).delay(0, OSError())
 
-    def test_it_is_told_apart_as_the_code_of_the_user(self) -> None:
+    def test_its_errors_are_those_of_the_users_code(self) -> None:
         def odd(_: object) -> float:
             return 1.0
 
@@ -286,8 +297,8 @@ class TestWaitsMadeElsewhere:
         assert [retry.delay(i, OSError()) for i in range(4)] == [3, 5, 9, 11]
         chained = Retry(9, on={OSError: tenacity.wait_chain(tenacity.wait_fixed(1), tenacity.wait_fixed(7))})
         assert [chained.delay(i, OSError()) for i in range(3)] == [1, 7, 7]
-        told = Retry(9, backoff=tenacity.wait_exception(lambda error: error.args[0]))
-        assert told.delay(0, OSError(4)) == 4
+        asked = Retry(9, backoff=tenacity.wait_exception(lambda error: error.args[0]))
+        assert asked.delay(0, OSError(4)) == 4
         for wait in (tenacity.wait_random(1, 2), tenacity.wait_random_exponential(), tenacity.wait_incrementing(1, 1)):
             assert Retry(9, backoff=wait).delay(1, OSError()) >= 0
 
@@ -295,3 +306,115 @@ class TestWaitsMadeElsewhere:
 def test_accept_is_data() -> None:
     assert Accept(bool) == Accept(bool)
     assert str(Accept(bool)) == "accepted answers only"
+
+
+# --- the decisions by themselves ---
+
+durations = st.floats(0, 1e6)
+factors = st.floats(1, 100)
+backoffs = st.builds(Backoff, base=durations, factor=factors, cap=durations, jitter=st.sampled_from(["full", "none"]))
+retries = st.integers(0, 10_000)
+draws = st.floats(0, 1, exclude_max=True)
+
+
+@given(backoffs, retries, draws)
+def test_a_delay_is_never_negative_and_never_more_than_the_cap(backoff: Backoff, retry: int, draw: float) -> None:
+    assert 0 <= backoff.delay(retry, lambda: draw) <= backoff.cap
+
+
+@given(backoffs, retries, draws)
+def test_a_delay_follows_the_formula(backoff: Backoff, retry: int, draw: float) -> None:
+    try:
+        bound = min(backoff.cap, backoff.base * backoff.factor**retry)
+    except OverflowError:
+        bound = backoff.cap if backoff.base else 0.0
+    expected = bound * draw if backoff.jitter == "full" else bound
+    assert backoff.delay(retry, lambda: draw) == expected
+
+
+@given(backoffs, retries)
+def test_without_jitter_delays_never_fall(backoff: Backoff, retry: int) -> None:
+    steady = attrs.evolve(backoff, base=backoff.base * 1000, cap=backoff.cap * 1000, jitter="none")
+    assert steady.delay(retry) <= steady.delay(retry + 1)
+
+
+@given(backoffs, retries)
+def test_the_draw_of_the_default_is_in_bounds_too(backoff: Backoff, retry: int) -> None:
+    assert 0 <= backoff.delay(retry) <= backoff.cap
+
+
+@given(backoffs)
+def test_a_backoff_is_plain_data(backoff: Backoff) -> None:
+    assert pickle.loads(pickle.dumps(backoff)) == backoff  # noqa: S301 - our own
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        backoff.base = 1  # type: ignore[misc]
+
+
+def test_the_default_is_the_documented_one() -> None:
+    assert DEFAULT_BACKOFF == Backoff(base=50, factor=2, cap=1000, jitter="full") == Backoff()
+    bounds = [DEFAULT_BACKOFF.delay(n, lambda: 1.0) for n in range(7)]
+    assert bounds == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+
+
+def test_it_shows_its_units() -> None:
+    assert repr(Backoff(base=timedelta(seconds=1), cap=2_500)) == (
+        "Backoff(base=1000, factor=2, cap=2500, jitter='full')"
+    )
+    assert str(Backoff(jitter="none")) == "backoff 50 ms x2 up to 1000 ms, none jitter"
+    assert str(Retry(3)) == "retry up to 3 times, backoff 50 ms x2 up to 1000 ms, full jitter"
+    assert str(Retry(3, backoff=None)) == "retry up to 3 times, at once"
+
+
+def test_an_unknown_jitter_is_refused() -> None:
+    with pytest.raises(ChainDefinitionError, match="`jitter` must be 'full', 'none' or 'decorrelated'; got 'some'"):
+        Backoff(jitter="some")  # type: ignore[arg-type]
+
+
+def test_attempts_are_one_more_than_retries() -> None:
+    assert [Retry(2).left(done) for done in range(4)] == [True, True, False, False]
+    assert not Retry(0).left(0)
+
+
+@pytest.mark.parametrize("kind", NEVER_RETRIED)
+@pytest.mark.parametrize("on", [Exception, BaseException, (OSError, Exception), lambda _: True])
+def test_errors_that_no_attempt_can_mend_are_never_retried(kind: type[Exception], on: Any) -> None:
+    error = kind.__new__(kind)
+    assert Retry(3, on=on).matches(error) is False
+
+
+@pytest.mark.parametrize(
+    ("on", "error", "expected"),
+    [
+        (Exception, ValueError(), True),
+        (Exception, TaskTimedOut("f", 1), True),
+        (Exception, NotAccepted("f", 1), True),
+        (Exception, "an error value of a returned Failure", True),
+        (OSError, ConnectionError(), True),
+        (OSError, ValueError(), False),
+        (OSError, "an error value", False),
+        ((OSError, ValueError), ValueError(), True),
+        ((OSError, ValueError), KeyError(), False),
+        (TaskTimedOut, TaskTimedOut("f", 1), True),
+        (str, "an error value", True),
+        (lambda error: False, ValueError(), None),
+    ],
+)
+def test_on_says_which_errors_are_retried(on: Any, error: object, expected: bool | None) -> None:
+    assert Retry(3, on=on).matches(error) is expected
+
+
+@pytest.mark.parametrize("asked", [1, 1.5, 7])
+@pytest.mark.parametrize("backoff", [None, Backoff(cap=7_000)])
+def test_the_retry_after_of_an_error_is_waited(asked: float, backoff: Backoff | None) -> None:
+    assert Retry(3, backoff=backoff).delay(0, RetryAfter(asked)) == asked
+
+
+@pytest.mark.parametrize("asked", [-1, float("nan"), float("inf"), True, "soon", None, object()])
+def test_a_retry_after_that_is_no_duration_is_ignored(asked: Any) -> None:
+    assert Retry(3, backoff=Backoff(jitter="none")).delay(0, RetryAfter(asked)) == 0.05
+    assert Retry(3, backoff=None).delay(0, RetryAfter(asked)) == 0
+
+
+def test_an_error_without_retry_after_backs_off() -> None:
+    assert Retry(3, backoff=Backoff(jitter="none")).delay(1, ValueError()) == 0.1
+    assert Retry(3, backoff=Backoff(jitter="none")).delay(1, Skipped()) == 0.1

@@ -1,4 +1,4 @@
-"""The line by itself, where those who have gone still stand in its heap."""
+"""The priority queue by itself, whose heap still holds turns that have gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RUN = Run(Task(len).plan())
 
 
 def a_line(priorities: list[float]) -> tuple[TurnQueue, list[Turn]]:
-    """One slot, which is taken, and those who wait for it."""
+    """One slot, which is taken, and the turns that wait for it."""
     queue = TurnQueue(1)
     assert queue.take()
     turns = [Turn(RUN, priority) for priority in priorities]
@@ -19,15 +19,15 @@ def a_line(priorities: list[float]) -> tuple[TurnQueue, list[Turn]]:
     return queue, turns
 
 
-def test_those_who_are_gone_are_let_go_when_nobody_leaves() -> None:
+def test_turns_that_are_gone_are_removed_when_nothing_leaves() -> None:
     queue, turns = a_line([0] * 500)
     for turn in turns:
         queue.withdraw(turn)
         assert len(queue._heap) <= 2 * queue.waiting + 64
 
 
-def test_the_order_stays_when_those_who_are_gone_are_let_go() -> None:
-    # In the heap the second row is 1 and 3, and under 1 stand the ones; without its top, 3 would not come first.
+def test_the_order_stays_when_turns_that_are_gone_are_removed() -> None:
+    # In the heap the second row is 1 and 3, and under 1 are the ones; without its top, 3 would not come first.
     queue, turns = a_line([float(number * 37 % 401) for number in range(400)])
     for turn in turns:
         if turn.priority > 100:
@@ -37,7 +37,7 @@ def test_the_order_stays_when_those_who_are_gone_are_let_go() -> None:
     assert came == left
 
 
-def test_who_has_gone_is_not_among_those_who_must_be_told_that_the_line_is_cleared() -> None:
+def test_a_turn_that_is_gone_is_not_given_when_the_queue_is_cleared() -> None:
     queue, (gone, waiting) = a_line([0, 0])
     queue.withdraw(gone)
     assert queue.clear() == [waiting]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 from screens import Kept
+from waiting import eventually
 
 from rio_chain import Balancer, ChainDefinitionError, Request, Task
 from rio_chain.balancer._map_worker import MapItem
@@ -28,13 +28,6 @@ RUNS: dict[str, Callable[[Any], Any]] = {"asyncio": asyncio.run, "trio": trio.ru
 
 ENDS = 3
 """How often one input is shown anyhow: when it begins, when it is answered, when all is over."""
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    kept = Kept()
-    monkeypatch.setattr(_screen, "screen_here", lambda: kept)
-    return kept
 
 
 def odd(value: int) -> int:
@@ -54,7 +47,7 @@ def item_of(request: Request[Any]) -> MapItem[Any]:
 
 
 class Scene:
-    """A Progress on a clock that stands until it is moved, and requests that are answered when one says so."""
+    """A Progress on a clock that a test moves, and requests that are answered when one says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, inputs: Iterable[Any]) -> None:
         self.now = 0.0
@@ -131,7 +124,7 @@ def test_no_news_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ("seconds", "shown"),
     [(0, "0.0 s"), (9.94, "9.9 s"), (12.3, "12 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (7_800, "2 h 10 min")],
 )
-def test_a_time_is_told_as_people_do(seconds: float, shown: str) -> None:
+def test_a_time_is_written_as_people_do(seconds: float, shown: str) -> None:
     assert rough(seconds) == shown
 
 
@@ -176,7 +169,7 @@ def test_while_it_waits_it_is_shown_again(
     monkeypatch.setattr("rio_chain.balancer._mapping.SLICE", 0.003)
 
     def slow(value: int) -> int:
-        time.sleep(0.04)
+        eventually(lambda: len(kept.seen) > ENDS)
         return value
 
     async def main() -> None:
@@ -195,7 +188,7 @@ def test_map_shows_it_again_while_it_waits(as_completed: bool, kept: Kept, monke
     monkeypatch.setattr("rio_chain.executors._blocking_wait.SLICE", 0.003)
 
     def slow(value: int) -> int:
-        time.sleep(0.04)
+        eventually(lambda: len(kept.seen) > ENDS)
         return value
 
     with Balancer("thread") as balancer:

@@ -1,4 +1,4 @@
-"""The pytest plugin: what its fixtures give, and that those who have no use for it don't notice it.
+"""The pytest plugin: what its fixtures give, and that nothing changes for tests that do not use them.
 
 Each test starts pytest anew, with a distribution beside it that names the plugin as ours does when it is installed.
 """
@@ -179,7 +179,7 @@ def test_its_fixtures_begin_with_fresh_policies(folder: Path) -> None:
     assert "9 passed" in out, out
 
 
-def test_those_who_do_not_use_it_do_not_notice_it(folder: Path) -> None:
+def test_without_its_fixtures_nothing_changes(folder: Path) -> None:
     (folder / "test_light.py").write_text(LIGHT)
     assert "2 passed" in run_pytest(folder)
 

@@ -29,7 +29,7 @@ def in_a_body_with(seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("on_full", ["wait", "reject"])
-def test_the_shortcut_for_who_asks_for_nothing_means_the_same(on_full: Any) -> None:
+def test_the_shortcut_for_no_options_means_the_same(on_full: Any) -> None:
     asked_for_nothing = request_options(CLOCK, on_full=on_full)
     assert asked_for_nothing is request_options(CLOCK, 0, on_full=on_full)
     assert asked_for_nothing == request_options(CLOCK, 0.0, on_full=on_full)  # the long way
@@ -41,7 +41,7 @@ def test_every_way_in_has_the_same_priority_where_none_is_given(call: str) -> No
     assert inspect.signature(getattr(Balancer, call)).parameters["priority"].default == 0
 
 
-def test_only_who_says_reject_is_refused_when_the_buffer_is_full() -> None:
+def test_only_a_request_with_reject_is_refused_when_the_buffer_is_full() -> None:
     assert request_options(CLOCK, on_full="reject").bounded
     assert not request_options(CLOCK, on_full="wait").bounded
 

@@ -209,13 +209,13 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: Script().then_raises("no"), "`error` must be an Exception, its class, or a Failure; got 'no'"),  # type: ignore[arg-type]
     (lambda: Script().then_raises(KeyboardInterrupt), "`error` must be an Exception"),  # type: ignore[arg-type]
     (lambda: Script().forever(), "`forever` repeats the step before it"),
-    (lambda: Script().always(1).then(2), r"Script\(\).then\(1\).forever\(\) goes on for ever"),
+    (lambda: Script().always(1).then(2), r"Script\(\).then\(1\).forever\(\) never ends, so no step can follow"),
     (lambda: Script().always(1).forever(), "`forever` repeats the step before it"),
-    (lambda: Script().model(LatencyModel.constant(1)).delays(1), "goes on for ever"),
+    (lambda: Script().model(LatencyModel.constant(1)).delays(1), "never ends, so no step can follow"),
     (lambda: Script().model(20), "`model` takes a LatencyModel"),  # type: ignore[arg-type]
     (lambda: Script().delays(1).model(LatencyModel.constant(1)), "`model` draws its own delays"),
-    (lambda: Script(seed=1.5), "`seed` must be a whole number or a text"),  # type: ignore[arg-type]
-    (lambda: Script(seed=True), "`seed` must be a whole number or a text"),
+    (lambda: Script(seed=1.5), "`seed` must be a whole number or a string"),  # type: ignore[arg-type]
+    (lambda: Script(seed=True), "`seed` must be a whole number or a string"),
 ]
 
 

@@ -69,7 +69,7 @@ def test_all_is_as_promised(executor: str) -> None:
 # --- what is planted --------------------------------------------------------------------------------------------
 
 
-def test_a_ticket_that_is_lost_is_told_with_its_chain_and_where_all_threads_are() -> None:
+def test_a_ticket_that_is_lost_is_reported_with_its_chain_and_all_threads() -> None:
     lost: list[Ticket[Any]] = []
 
     def post(ticket: Ticket[Any], request: Request[Any]) -> Ticket[Any]:
@@ -110,7 +110,7 @@ class Twice:
 def test_an_answer_that_comes_twice() -> None:
     status, said = soaked(make=planted(lambda ticket, _: Twice(ticket)))
     assert status == 1
-    assert "a ticket told twice that it was answered" in said
+    assert "a ticket called its callback twice" in said
 
 
 class Others(Twice):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conformance.spawning import Door, Spawning, runtime
-from interrupting import Interruption, everywhere
-from leaks.baseline import EXECUTORS, eventually
+from interrupting import Interruption, arrives, everywhere
+from leaks.baseline import EXECUTORS
+from waiting import eventually
 
 from rio_chain import Balancer, Task
 from rio_chain.errors import TicketCancelled
@@ -30,13 +30,6 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     found: list[BaseException] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
     return found
-
-
-def arrives(error: type[BaseException]) -> Callable[[], None]:
-    def arrive() -> None:
-        raise error
-
-    return arrive
 
 
 class Interrupted(Spawning):
@@ -119,5 +112,5 @@ def test_only_a_strand_of_a_run_spawns_another_one() -> None:
     with Balancer("thread") as balancer:
         balancer.run(Task(len)("four"))
         host: Any = balancer._host
-        with pytest.raises(RuntimeError, match="only a strand of a run that goes on can spawn another one"):
+        with pytest.raises(RuntimeError, match="only a strand of an open run can spawn another one"):
             host.runtime.spawn(runtime)

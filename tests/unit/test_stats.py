@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rio_chain import Balancer, QueueFull, Task
-from rio_chain.balancer._stats import SIZE, HistogramCounter, Stats, status_line
+from rio_chain.balancer._stats import SIZE, Histogram, HistogramCounter, Stats, status_line
 
 
 def test_the_steps_are_1_2_5_in_each_power_of_ten() -> None:
@@ -63,7 +65,7 @@ def test_stats_say_how_requests_have_ended() -> None:
             for one in (ticket, *waiting):
                 await one
             got = balancer.stats()
-            assert (got.succeeded, got.failed, got.timed_out, got.cancelled, got.rejected) == (3, 1, 2, 3, 1)
+            assert (got.succeeded, got.failed, got.timed_out, got.cancelled, got.rejected) == (3, 2, 2, 2, 1)
             assert got.done == 7
 
     asyncio.run(main())
@@ -97,3 +99,34 @@ def test_a_balancer_is_bound_as_soon_as_its_block_is_entered() -> None:
     assert balancer._host is None
     with balancer:
         assert balancer._host is not None
+
+
+durations = st.floats(0, 1e4)
+
+
+@given(st.lists(durations, min_size=1, max_size=50), st.floats(0, 1))
+def test_a_quantile_is_the_step_above_its_share(values: list[float], share: float) -> None:
+    tally = HistogramCounter()
+    for value in values:
+        tally.add(value)
+    histogram = tally.frozen()
+    assert histogram.count == len(values)
+    bound = histogram.quantile(share)
+    below = [value for value in values if value * 1000 <= bound]
+    assert len(below) >= share * len(values) - 1e-9
+    assert bound in histogram.steps
+    assert bound <= max(2.5 * max(values) * 1000 + 1e-9, 0.001)
+
+
+def test_a_histogram_of_nothing_and_of_the_very_long() -> None:
+    assert HistogramCounter().frozen().quantile(0.5) == 0
+    tally = HistogramCounter()
+    tally.add(1e12)
+    assert tally.frozen() == Histogram((0,) * (SIZE - 1) + (1,))
+
+
+def test_a_histogram_shows_its_units() -> None:
+    tally = HistogramCounter()
+    for value in (0.0001, 0.0001, 0.1):
+        tally.add(value)
+    assert repr(tally.frozen()) == "<Histogram of 3: p50 <= 0.1 ms, p99 <= 100 ms>"

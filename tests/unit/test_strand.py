@@ -11,20 +11,13 @@ from functools import partial
 from queue import SimpleQueue
 
 import pytest
-from strands import LATE, Body, begin, crew_of, eventually, make, run, shut, told, within
+from strands import LATE, Body, answer_or_late, begin, make, pool_of, run, shut, within
+from waiting import eventually
 
 from rio_chain.errors import LimitExceeded
 from rio_chain.executors._current_strand import current_strand
 from rio_chain.executors._strand_slot import Expired
 from rio_chain.executors._thread_waiter import trap
-
-
-@pytest.fixture
-def rt():
-    rt = make()
-    yield rt
-    shut(rt)
-
 
 # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -61,15 +54,15 @@ def test_a_call_reads_the_context_of_the_strand_and_writes_into_a_copy(rt):
 
 
 def test_an_error_that_leaves_a_root_strand_goes_to_the_hook(rt, monkeypatch):
-    told = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    hooked = []
+    monkeypatch.setattr(threading, "excepthook", hooked.append)
 
     async def main():
         raise ValueError("x")
 
     rt.start_strand(main, contextvars.copy_context())
-    eventually(lambda: told)
-    assert told[0].exc_type is ValueError
+    eventually(lambda: hooked)
+    assert hooked[0].exc_type is ValueError
 
 
 def test_the_runtime_belongs_to_driven_strands_only(rt):
@@ -85,7 +78,7 @@ def test_a_limit_takes_a_call_over_and_its_late_answer_reaches_nobody(rt):
 
     async def main():
         first = await within(rt, 0.01, lambda: rt.call(body, (1,), {}))
-        abandoned = crew_of(rt).abandoned
+        abandoned = pool_of(rt).abandoned
         second = await within(rt, 5.0, lambda: rt.call(lambda: 2, (), {}))
         body.open.set()
         return first, abandoned, second
@@ -100,7 +93,7 @@ def test_a_retry_after_a_takeover_has_its_own_call(rt):
     async def main():
         got = [await within(rt, 0.01, partial(rt.call, body, (k,), {})) for k, body in enumerate(bodies[:2])]
         got.append(await within(rt, 5.0, partial(rt.call, bodies[2], (2,), {})))
-        return got, crew_of(rt).abandoned
+        return got, pool_of(rt).abandoned
 
     assert run(rt, main) == ([LATE, LATE, 2], 2)
     for body in bodies:
@@ -117,7 +110,7 @@ def test_a_stuck_call_that_returns_during_the_next_call_does_not_answer_it(rt):
     ends = begin(rt, main)
     assert following.begun.wait(5)
     stuck.open.set()
-    eventually(lambda: crew_of(rt).abandoned == 0)
+    eventually(lambda: pool_of(rt).abandoned == 0)
     assert ends.empty()
     following.open.set()
     assert ends.get(timeout=5) == (LATE, "new")
@@ -131,14 +124,14 @@ def test_a_limit_ends_a_sleep_and_a_wait(rt):
     assert run(rt, main) == (LATE, LATE)
 
 
-def test_a_limit_over_while_the_strand_is_driven_is_told_at_the_next_wait(rt):
+def test_a_limit_over_while_the_strand_is_driven_interrupts_its_next_wait(rt):
     async def main():
         slot = rt.slot()
         slot.arm(rt.now() + 0.001)
         eventually(lambda: slot._flagged)
         assert not slot.settle(None)
         called = []
-        got = await told(slot, lambda: rt.call(called.append, (1,), {}))
+        got = await answer_or_late(slot, lambda: rt.call(called.append, (1,), {}))
         assert not slot.settle(None)
         return got, called, await rt.call(lambda: "still works", (), {})
 
@@ -174,7 +167,7 @@ def test_a_saturated_crew_refuses_the_call():
         first = await within(rt, 0.005, lambda: rt.call(body, (), {}))
         refused = await rt.call(pytest.fail, (), {})
         body.open.set()
-        while crew_of(rt).abandoned:
+        while pool_of(rt).abandoned:
             await rt.sleep(0.001)
         return first, type(refused.error), await rt.call(lambda: 1, (), {})
 
@@ -193,7 +186,7 @@ def test_stop_interrupts_a_strand_once_from_any_thread(rt, where):
         slot = rt.slot()
         slots.put(slot)
         work = partial(rt.sleep, 30) if where == "parked" else partial(rt.call, body, (), {})
-        assert await told(slot, work) == LATE
+        assert await answer_or_late(slot, work) == LATE
         await rt.sleep(0.005)
         slot.release()
         await rt.sleep(0.005)
@@ -209,7 +202,7 @@ def test_stop_interrupts_a_strand_once_from_any_thread(rt, where):
     slot.stop()
 
 
-def test_stop_while_driven_is_told_at_the_next_wait_and_after_release_never(rt):
+def test_stop_while_driven_interrupts_the_next_wait_and_after_release_none(rt):
     async def main():
         slot = rt.slot()
         slot.stop()
@@ -292,7 +285,7 @@ def test_a_shielded_wait_begins_although_an_interruption_is_pending(rt):
         slot.stop()
         threading.Timer(0.005, waiter.wake).start()
         await waiter.wait_shielded()
-        return waiter.woken, await told(slot, partial(rt.sleep, 30))
+        return waiter.woken, await answer_or_late(slot, partial(rt.sleep, 30))
 
     assert run(rt, main) == (True, LATE)
 
@@ -386,7 +379,7 @@ def test_an_ended_strand_keeps_nothing_alive(rt):
 
     rt.start_strand(partial(main, thing), contextvars.copy_context())
     assert seen.wait(5)
-    eventually(lambda: rt.live == 0 and crew_of(rt).pending == 0)
+    eventually(lambda: rt.live == 0 and pool_of(rt).pending == 0)
     del thing
     gc.collect()
     assert ref() is None

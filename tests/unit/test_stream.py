@@ -46,18 +46,14 @@ def echo(x: object) -> object:
     return x
 
 
-def eventually(ended: threading.Event) -> None:
-    assert ended.wait(5)
-
-
 # --- plain loops -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_plain_loop_reads_all(executor: str) -> None:
     events = (Task(echo).named("a") >> Task(echo).named("b"))(7).stream(executor=executor, deadline=5_000)
-    told = [(event.kind, event.task) for event in events]
-    assert told == [("started", "a"), ("finished", "a"), ("started", "b"), ("finished", "b"), ("ended", None)]
+    seen = [(event.kind, event.task) for event in events]
+    assert seen == [("started", "a"), ("finished", "a"), ("started", "b"), ("finished", "b"), ("ended", None)]
     assert events.outcome.result == Success(7)
 
 
@@ -66,7 +62,7 @@ def test_leaving_a_plain_loop_waits_for_the_clean_up(executor: str) -> None:
     body = Body(executor)
     events = Task(body.stay)(7).stream(executor=executor)
     for _ in events:
-        eventually(body.begun)
+        assert body.begun.wait(5)
         break
     assert body.ended.is_set()
     assert events.outcome.only.status == "cancelled"
@@ -77,12 +73,12 @@ def test_an_error_in_a_plain_loop_waits_for_the_clean_up() -> None:
 
     def reads() -> None:
         for event in Task(body.stay)(7).stream():
-            eventually(body.begun)
+            assert body.begun.wait(5)
             _ = 1 // (event.attempt - 1)
 
-    with pytest.raises(ZeroDivisionError) as told:
+    with pytest.raises(ZeroDivisionError) as seen:
         reads()
-    assert told.value.__traceback__ is not None, "and with it, the frame of the loop"
+    assert seen.value.__traceback__ is not None, "and with it, the frame of the loop"
     assert body.ended.is_set()
 
 
@@ -91,7 +87,7 @@ def test_leaving_a_plain_block_waits_for_the_clean_up() -> None:
     with Task(body.stay)(7).stream() as events:
         reading = iter(events)
         assert next(reading).kind == "started"
-        eventually(body.begun)
+        assert body.begun.wait(5)
     assert body.ended.is_set()
     assert [event.kind for event in reading] == ["attempt_failed", "finished", "ended"]
 
@@ -107,7 +103,7 @@ def test_ctrl_c_cancels_the_run_and_is_raised(monkeypatch: pytest.MonkeyPatch) -
     body = Body()
     reading = iter(Task(body.stay)(7).stream())
     assert next(reading).kind == "started"
-    eventually(body.begun)
+    assert body.begun.wait(5)
     locks = threading.Lock
     made: list[Any] = []
 
@@ -156,13 +152,13 @@ def test_a_stream_is_read_once() -> None:
     assert len(list(events)) == 3
     with pytest.raises(UsageError, match=r"call `.stream\(\)` again"):
         iter(events)
-    with pytest.raises(UsageError, match="read once"):
+    with pytest.raises(UsageError, match="read only once"):
         aiter(events)
 
 
 def test_there_is_no_outcome_before_the_end() -> None:
     events = Task(echo)(7).stream()
-    with pytest.raises(UsageError, match="the run is not over"):
+    with pytest.raises(UsageError, match="the run has not"):
         _ = events.outcome
 
 
@@ -182,9 +178,9 @@ def test_a_plain_loop_on_a_running_loop_warns(monkeypatch: pytest.MonkeyPatch) -
     async def reads() -> list[str]:
         return [event.kind for event in Task(echo)(7).stream()]
 
-    with pytest.warns(RuntimeWarning, match=r"write `async for event in page\(42\).stream\(\)`") as told:
+    with pytest.warns(RuntimeWarning, match=r"write `async for event in page\(42\).stream\(\)`") as seen:
         assert asyncio.run(reads()) == ["started", "finished", "ended"]
-    assert told[0].filename == __file__
+    assert seen[0].filename == __file__
 
 
 def test_a_plain_loop_can_not_block_the_loop_that_runs_it() -> None:
@@ -206,7 +202,7 @@ def test_a_plain_block_can_not_block_the_loop_that_cleans_up() -> None:
 
     with pytest.raises(UsageError, match="write `async with`"):
         asyncio.run(reads())
-    eventually(body.ended)
+    assert body.ended.wait(5)
 
 
 # --- Event -------------------------------------------------------------------------------------------------------
@@ -272,10 +268,10 @@ def test_nothing_is_kept_of_a_stream_that_was_read(executor: str) -> None:
 
 def test_an_outcome_keeps_neither_the_stream_nor_its_events() -> None:
     events = (Task(echo).retry(1) >> Task(echo))(7).stream()
-    told = list(events)
+    seen = list(events)
     outcome = events.outcome
     gone = weakref.ref(events)
-    del events, told
+    del events, seen
     assert gone() is None, "no cycle that a collector would have to find"
     assert {type(entry) for entry in outcome._log} == {TaskRecord}
 
@@ -302,12 +298,12 @@ def test_a_reader_that_another_thread_collects_does_not_wait_there() -> None:
     body = Body()
     readings: list[Iterator[Event]] = [iter(Task(body.stay)(7).stream())]
     next(readings[0])
-    eventually(body.begun)
+    assert body.begun.wait(5)
     collector = threading.Thread(target=readings.clear)
     collector.start()
     collector.join(5)
     assert not collector.is_alive()
-    eventually(body.ended)
+    assert body.ended.wait(5)
 
 
 def test_a_stream_that_nobody_reads_begins_nothing() -> None:
@@ -336,20 +332,20 @@ def test_a_loop_that_ends_ends_the_run() -> None:
 
 
 def watched(chain: Any) -> tuple[ObservedRun, list[Event]]:
-    told: list[Event] = []
-    watch = EventSink(chain.plan(), told.append)
+    seen: list[Event] = []
+    watch = EventSink(chain.plan(), seen.append)
     watch.begin(lambda: 0.0)
-    return ObservedRun(ObservedPart(watch)), told
+    return ObservedRun(ObservedPart(watch)), seen
 
 
 def answered(run: ObservedRun, index: int, replica: int = 0) -> None:
     """What a strand does to the log for a task that answers at once."""
-    run.told.begins(index, 1, replica)
+    run.events.begins(index, 1, replica)
     note_call(run.log, index, 0.0, 0.0).succeeded(7)
 
 
 def test_the_items_of_an_each_finish_each_by_itself() -> None:
-    run, told = watched(Task(echo).named("a") >> Task(echo).named("b") >> Task(echo).named("c"))
+    run, seen = watched(Task(echo).named("a") >> Task(echo).named("b") >> Task(echo).named("c"))
     for number in range(2):
         item = run.part(item=number)
         answered(item, 0)
@@ -357,7 +353,7 @@ def test_the_items_of_an_each_finish_each_by_itself() -> None:
             item.log[1].failed(OSError())
         item.over()
         close(item.log, 0, 2, None)
-    assert [(event.item, event.kind, event.task, event.status) for event in told] == [
+    assert [(event.item, event.kind, event.task, event.status) for event in seen] == [
         (0, "started", "a", None),
         (0, "finished", "a", "succeeded"),
         (0, "finished", "b", "skipped"),
@@ -369,22 +365,22 @@ def test_the_items_of_an_each_finish_each_by_itself() -> None:
 
 
 def test_an_item_that_was_interrupted_finishes_when_it_is_known_by_what() -> None:
-    run, told = watched(Task(echo).named("a"))
+    run, seen = watched(Task(echo).named("a"))
     item = run.part(item=4)
-    item.told.begins(0, 1, 0)
+    item.events.begins(0, 1, 0)
     item.log[0].status = "running"
     item.over()
-    assert [event.kind for event in told] == ["started"]
+    assert [event.kind for event in seen] == ["started"]
     close(item.log, 0, 1, OSError(), sibling=True)
-    assert [(event.item, event.kind, event.status) for event in told[1:]] == [(4, "finished", "cancelled")]
+    assert [(event.item, event.kind, event.status) for event in seen[1:]] == [(4, "finished", "cancelled")]
 
 
 def test_calls_made_at_once_leave_a_plain_log_and_finish_nothing() -> None:
-    run, told = watched(Task(echo).named("a") >> Task(echo).named("b"))
+    run, seen = watched(Task(echo).named("a") >> Task(echo).named("b"))
     part = run.part(item=2).part()
     answered(part, 0, replica=1)
     part.over()
-    assert [(event.item, event.kind, event.replica) for event in told] == [(2, "started", 1)]
+    assert [(event.item, event.kind, event.replica) for event in seen] == [(2, "started", 1)]
     assert [type(entry) for entry in part.log] == [TaskRecord, type(None)]
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from rio_chain import (
+    Batch,
     Breaker,
     Budget,
     Cache,
@@ -36,6 +37,7 @@ a, b = Task(len).named("a"), Task(str).named("b")
         (a.budget(Budget(0.2)), ".budget(budget) around a", "per worker"),
         (a.cache(Cache(10)), ".cache(cache) around a", "per worker"),
         (a.single_flight(SingleFlight()), ".single_flight(flights) around a", "per worker"),
+        (a.batch(Batch()), ".batch(batch) around a", "in the client"),
         (a.lane("cpu"), "task a", "refused"),
     ],
 )

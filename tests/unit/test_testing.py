@@ -16,7 +16,8 @@ import pytest
 import sniffio
 import trio
 import trio.testing
-from conformance.harness import AutojumpLoop, pause
+from conformance.harness import pause
+from virtual_loops import on_asyncio, on_trio
 
 from rio_chain import Balancer, RioError, Task, Ticket
 from rio_chain.errors import ChainDefinitionError
@@ -35,30 +36,18 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def on_asyncio(main: Work) -> Any:
+def on_plain_asyncio(main: Work) -> Any:
     async def of() -> Any:
         return await main()
 
     return asyncio.run(of())
 
 
-def on_jumping_loop(main: Work) -> None:
-    async def of() -> None:
-        await main()
-
-    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
-        runner.run(of())
-
-
-def on_mock_clock(main: Work) -> None:
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
 def on_still_clock(main: Work) -> None:
     trio.run(main, clock=trio.testing.MockClock())
 
 
-LOOPS = [on_asyncio, on_jumping_loop, trio.run, on_mock_clock, on_still_clock]
+LOOPS = [on_plain_asyncio, on_asyncio, trio.run, on_trio, on_still_clock]
 
 
 async def add(x: int) -> int:
@@ -104,7 +93,7 @@ def test_clean_code_on_a_loop_leaves_nothing(loop: Callable[[Work], Any]) -> Non
     loop(main)
 
 
-@pytest.mark.parametrize("loop", [on_asyncio, trio.run])
+@pytest.mark.parametrize("loop", [on_plain_asyncio, trio.run])
 def test_idle_threads_that_a_loop_keeps_are_no_leaks(loop: Callable[[Work], Any]) -> None:
     async def main() -> None:
         async with leak_guard():
@@ -165,7 +154,7 @@ def test_a_thread_is_named_with_the_line_where_it_is(gate: threading.Event) -> N
     assert line.startswith("thread my\\nthread in block, ")
     assert line.endswith(": gate.wait(20)")
     assert __file__ in line
-    assert str(caught.value).splitlines() == ["left over at the end, and not there at the beginning:", f"  {line}"]
+    assert str(caught.value).splitlines() == ["left over at the end, but not there at the beginning:", f"  {line}"]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -199,7 +188,7 @@ def test_a_task_is_named_with_the_line_where_it_is(loop: Callable[[Work], Any]) 
     loop(main)
 
 
-@pytest.mark.parametrize("loop", [on_asyncio, trio.run])
+@pytest.mark.parametrize("loop", [on_plain_asyncio, trio.run])
 def test_of_a_task_that_waits_for_a_fan_out_the_line_is_that_of_its_last_branch(loop: Callable[[Work], Any]) -> None:
     async def stays(_: int) -> None:
         await forever()
@@ -226,7 +215,7 @@ def test_of_a_task_that_waits_for_a_fan_out_the_line_is_that_of_its_last_branch(
     loop(main)
 
 
-@pytest.mark.parametrize("loop", [on_asyncio, trio.run])
+@pytest.mark.parametrize("loop", [on_plain_asyncio, trio.run])
 def test_plain_with_on_a_loop_finds_its_tasks_too(loop: Callable[[Work], Any]) -> None:
     async def main() -> None:
         balancer = Balancer()

@@ -1,4 +1,4 @@
-"""Ticket: one answer, told to everybody who waits, wherever they wait."""
+"""Ticket: one answer for everybody who waits for it, on any thread or loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,27 +28,10 @@ def an_outcome(ticket: Ticket[Any], reason: str = "why not") -> Any:
     return outcome_of_unbegun(ticket.request, ticket.run, TicketCancelled(reason), 0.0, 1.0)
 
 
-class Gate:
-    def __init__(self) -> None:
-        self.begun, self.open = threading.Event(), threading.Event()
-
-    def pass_through(self, x: int) -> int:
-        self.begun.set()
-        assert self.open.wait(20)
-        return x
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    made = Gate()
-    yield made
-    made.open.set()
-
-
 # --- by itself ----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_answer_stands() -> None:
+def test_the_first_answer_is_kept() -> None:
     ticket = a_ticket()
     first = an_outcome(ticket)
     ticket.resolve(first)
@@ -59,7 +41,7 @@ def test_the_first_answer_stands() -> None:
     assert ticket.wait() is ticket.wait(0) is first
 
 
-def test_those_who_come_before_and_after_the_answer_are_called_once() -> None:
+def test_callbacks_before_and_after_the_answer_are_called_once() -> None:
     ticket, called = a_ticket(), list[str]()
     ticket.on_done(lambda: called.append("before"))
     assert called == []
@@ -98,7 +80,7 @@ def test_a_second_call_of_a_waker_does_nothing() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
 @pytest.mark.parametrize("fails", [False, True])
-def test_wherever_a_signal_handler_raises_all_who_wait_are_woken(
+def test_wherever_a_signal_handler_raises_all_waiters_are_woken(
     fails: bool, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # in the callback, it counts as the callback's own
@@ -186,25 +168,25 @@ def test_an_error_that_ended_the_run_is_raised_as_itself_wherever_it_is_asked_fo
 
 
 def test_an_error_that_nobody_asked_for_goes_to_the_excepthook(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
     ticket, error = a_ticket(), SystemExit(3)
     ticket.fail(error)
     del ticket
     gc.collect()
-    assert [args.exc_value for args in told] == [error]
+    assert [args.exc_value for args in reported] == [error]
 
 
 def test_one_that_was_asked_for_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
     ticket = a_ticket()
     ticket.fail(SystemExit(3))
     with pytest.raises(SystemExit):
         ticket.wait()
     del ticket
     gc.collect()
-    assert told == []
+    assert reported == []
 
 
 def test_it_shows_what_it_is_for_and_no_argument() -> None:
@@ -218,7 +200,7 @@ def test_it_shows_what_it_is_for_and_no_argument() -> None:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(executor: str, gate: Gate) -> None:
+def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(executor: str, gate: Any) -> None:
     got: list[Any] = []
 
     async def await_it() -> None:
@@ -226,12 +208,12 @@ def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(exe
         got.append(await ticket)
 
     with Balancer(executor) as balancer:
-        ticket = balancer.post(Task(gate.pass_through)(7))
+        ticket = balancer.post(Task(gate.stay)(7))
         works = [lambda: got.append(ticket.wait()), lambda: asyncio.run(await_it()), lambda: trio.run(await_it)]
         threads = [threading.Thread(target=work) for work in works]
         for thread in threads:
             thread.start()
-        assert gate.begun.wait(20)
+        gate.wait_begun()
         assert not ticket.done
         gate.open.set()
         for thread in threads:
@@ -242,7 +224,7 @@ def test_it_can_be_waited_for_and_awaited_anywhere_and_as_often_as_one_likes(exe
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_cancelling_an_await_leaves_the_request_running(executor: str, gate: Gate) -> None:
+def test_cancelling_an_await_leaves_the_request_running(executor: str, gate: Any) -> None:
     async def on_asyncio() -> None:
         waiting = asyncio.ensure_future(_await(ticket))
         await asyncio.sleep(0.001)
@@ -255,7 +237,7 @@ def test_cancelling_an_await_leaves_the_request_running(executor: str, gate: Gat
             await ticket
 
     with Balancer(executor) as balancer:
-        ticket = balancer.post(Task(gate.pass_through)(7))
+        ticket = balancer.post(Task(gate.stay)(7))
         asyncio.run(on_asyncio())
         trio.run(on_trio)
         assert not ticket.done
@@ -268,10 +250,10 @@ async def _await(ticket: Ticket[int]) -> Any:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_cancelling_what_runs(executor: str, gate: Gate) -> None:
+def test_cancelling_what_runs(executor: str, gate: Any) -> None:
     with Balancer(executor) as balancer:
-        ticket = balancer.post((Task(gate.pass_through) >> Task(str))(7))
-        assert gate.begun.wait(20)
+        ticket = balancer.post((Task(gate.stay) >> Task(str))(7))
+        gate.wait_begun()
         ticket.cancel("we have enough")
         outcome = ticket.wait(20_000)
         assert str(outcome.result.failure()) == "cancelled: we have enough"
@@ -281,11 +263,11 @@ def test_cancelling_what_runs(executor: str, gate: Gate) -> None:
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("limit", [None, 30_000])
-def test_cancelling_what_is_queued(executor: str, limit: float | None, gate: Gate) -> None:
+def test_cancelling_what_is_queued(executor: str, limit: float | None, gate: Any) -> None:
     called: list[int] = []
     with Balancer(executor, workers=1) as balancer:
-        running = balancer.post(Task(gate.pass_through)(7))
-        assert gate.begun.wait(20)
+        running = balancer.post(Task(gate.stay)(7))
+        gate.wait_begun()
         ticket = balancer.post(Task(called.append)(1), queue_timeout=limit)
         assert balancer.stats().queued == 1
         ticket.cancel()
@@ -310,10 +292,10 @@ def test_cancelling_what_is_over_changes_nothing(executor: str) -> None:
         assert outcome.unwrap() == 4
 
 
-def test_the_reason_is_there_before_it_is_out_of_the_line(gate: Gate) -> None:
-    """Its strand may find it withdrawn before the one who cancels it has answered it."""
+def test_the_reason_is_there_before_it_is_out_of_the_line(gate: Any) -> None:
+    """Its strand may find it withdrawn before its cancel has answered it."""
     with Balancer("asyncio", workers=1) as balancer:
-        running = balancer.post(Task(gate.pass_through)(7))
+        running = balancer.post(Task(gate.stay)(7))
         ticket = balancer.post(REQUEST, queue_timeout=30_000)
         seen: list[Any] = []
         withdraw = ticket.withdraw

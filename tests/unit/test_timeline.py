@@ -36,7 +36,7 @@ def test_a_run_has_one_timeline_on_every_executor(executor: str) -> None:
     assert timeline(run_virtual(page(), executor)) == TEXT
 
 
-def test_hedges_items_and_what_was_not_run_are_told() -> None:
+def test_hedges_items_and_what_was_not_run_are_written() -> None:
     hedged = Task(Script().delays(100, 5).then("slow").then("quick")).named("hedged").replica(2, after=20)
     items = each(Task(Script().delays(5, 6, 7).then(1).then_raises(KeyError).then(3)).named("item"), on_error="drop")
     chain = hedged >> (lambda word: [word] * 3) >> items >> Task(Script().then(Failure("no"))).named("last")
@@ -59,7 +59,7 @@ def test_values_are_not_in_it() -> None:
     assert "secret" not in timeline(outcome)
 
 
-def test_another_run_is_told_by_the_lines_that_differ_and_as_a_whole() -> None:
+def test_another_run_is_shown_by_the_lines_that_differ_and_as_a_whole() -> None:
     outcome = run_virtual(page())
     with pytest.raises(AssertionError) as caught:
         assert_timeline(outcome, TEXT.replace("107.5", "107"))

@@ -150,15 +150,15 @@ def test_close_ends_the_thread_and_a_later_push_starts_another(timer, clock):
 
 
 def test_an_alarm_that_raises_does_not_stop_the_clock(timer, clock, monkeypatch):
-    told = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
     broken, bell = Bell(), Bell()
     broken.fire = lambda now: 1 / 0
     arm(timer, broken, 1.0)
     arm(timer, bell, 2.0)
     clock.advance(2.0)
     assert bell.rang.wait(5)
-    assert [args.exc_type for args in told] == [ZeroDivisionError]
+    assert [args.exc_type for args in reported] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize("call", ["push", "close"])

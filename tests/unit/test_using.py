@@ -42,11 +42,11 @@ user: Any = Task(fetch)
 other: Any = Task(length)
 use: Any = Task(render).using(user=user)
 
-NOT_THERE = "which is not in this chain at all: give the very Task or Chain that stands in it"
-TWICE = "which stands upstream 2 times: of which the value is meant can't be told"
+NOT_THERE = "which is not in this chain: give the same Task or Chain that the chain contains"
+TWICE = "which is ambiguous: it occurs 2 times upstream"
 NOT_SURE = (
-    "which has not surely succeeded before it on every path: it must stand upstream, and neither in a branch that may "
-    "fail or not be taken nor behind a cache"
+    "which may have no value at that point: it must come before it on every path, not in a branch that may fail or be "
+    "skipped, and not behind a cache"
 )
 
 
@@ -143,7 +143,7 @@ def test_a_row_is_found_inside_a_longer_one() -> None:
     refused(user >> third >> other >> task, NOT_SURE)
 
 
-def test_two_of_one_function_are_told_apart() -> None:
+def test_two_of_one_function_are_not_mixed_up() -> None:
     a, b = Task(fetch), Task(fetch)
     chain = a >> b >> Task(render).using(user=b)
     assert chain.plan().uses == (("fetch#2", "user", "render"),)
@@ -157,22 +157,22 @@ def test_what_is_known_of_the_function() -> None:
 
     task: Any = Task(render)
     check(task.using, "`.using` needs at least one keyword, as in .using(user=user)")
-    check(lambda: task.using(nobody=user), "`.using(nobody=...)` names no parameter of `render(x, user)`")
-    check(lambda: task.using(usr=user), "of `render(x, user)`; did you mean `.using(user=...)`?")
-    check(lambda: task.using(usr=user, user=user), "`.using(usr=...)` names no parameter of `render(x, user)`")
+    check(lambda: task.using(nobody=user), "`render(x, user)` takes no keyword argument `nobody`, which `.using(n")
+    check(lambda: task.using(usr=user), ", which `.using(usr=...)` gives it; did you mean `.using(user=...)`?")
+    check(lambda: task.using(usr=user, user=user), "takes no keyword argument `usr`, which `.using(usr=...)` gives it")
     check(
-        lambda: task.using(user=fetch), "`.using(user=...)` takes the Task or Chain whose value is meant; got the fun"
+        lambda: task.using(user=fetch), "`.using(user=...)` takes the Task or Chain that gives the value; got the fun"
     )
-    check(lambda: task.using(user=user(1)), "got a Request; give the chain itself")
+    check(lambda: task.using(user=user(1)), "got a Request; write the chain without its arguments")
     check(lambda: use.using(user=other), "`user=` is given to `.using` of `render` twice")
     check(
         lambda: Task(lambda a, b, c: a).using(a=user),
-        "`>>` hands on one value, and `lambda(a, b, c)` needs more besides what `.using` gives it: b, c",
+        "`>>` passes one value, and `lambda(a, b, c)` needs more than that and what `.using` gives: b, c",
     )
-    check(lambda: Task(lambda a, /, b: a).using(a=user), "`.using(a=...)` names no parameter of")
+    check(lambda: Task(lambda a, /, b: a).using(a=user), "takes no keyword argument `a`, which `.using(a=...)`")
     check(
         lambda: Task(star(render)).using(user=user),
-        "`.using` names parameters, and `render` gets all its arguments from one value",
+        "`.using` fills parameters by name, and `render` gets all its arguments from one value",
     )
     with pytest.raises(AttributeError, match=re.escape("`.using` belongs to the Task: write it before the policies")):
         _ = task.timeout(5).using

@@ -71,7 +71,7 @@ def test_limits_and_sleeps_are_exact(executor: str) -> None:
 
 
 @on_all
-def test_the_clock_stands_still_while_a_sync_function_runs(executor: str) -> None:
+def test_the_clock_does_not_move_while_a_sync_function_runs(executor: str) -> None:
     def blocks(x: float) -> float:
         time.sleep(0.03)
         return x
@@ -312,7 +312,7 @@ def test_a_deadlock_of_an_async_function() -> None:
             await balancer.arun(Task(outer)(balancer))
 
     async def outer(balancer: Balancer) -> Any:
-        return await balancer.arun(Task(slow)(20))
+        return await balancer.post(Task(slow)(20))
 
     with pytest.raises(Deadlock, match="task outer waits for one of the 1 slots of its balancer"):
         run_virtual(main)
@@ -329,7 +329,7 @@ async def nothing() -> None: ...
         (Task(slow), "virtual", "`run_virtual` takes a request"),
         (nothing, "thread", 'on threads `run_virtual` takes a request, such as run_virtual(page(42), "thread")'),
         (nothing, "ray", "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 'ray'"),
-        (nothing, VirtualExecutor, "`executor` must be made first: write VirtualExecutor()"),
+        (nothing, VirtualExecutor, "`executor` must be an instance: write VirtualExecutor()"),
         (nothing, None, "`executor` must be one of"),
     ],
 )
@@ -342,7 +342,7 @@ def test_bad_input(work: Any, executor: Any, text: str) -> None:
 @pytest.mark.parametrize("run", [lambda main: asyncio.run(main()), trio.run, run_virtual], ids=[*LOOPS[1:], "virtual"])
 def test_on_a_loop_that_runs_it_is_refused(run: Any) -> None:
     async def main() -> None:
-        with pytest.raises(UsageError, match="`run_virtual` would block the loop that is running"):
+        with pytest.raises(UsageError, match="`run_virtual` would block the running loop"):
             run_virtual(Task(slow)(20))
 
     run(main)

@@ -14,7 +14,7 @@ from rio_chain import Request, Task
 from rio_chain.engine import _classify_error, _interpreter, _warn_blocked_loop
 
 LOOPS = ("asyncio", "trio")
-Told = list[warnings.WarningMessage]
+Warned = list[warnings.WarningMessage]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
+def warned() -> Iterator[Warned]:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         yield seen
@@ -57,12 +57,12 @@ def fails(x: Any) -> Any:
         ((Task(quick).inline() >> blocks)(1), "bridge 'blocks'"),
     ],
 )
-def test_it_is_named_once(executor: str, request_: Request[Any], what: str, told: Told) -> None:
+def test_it_is_named_once(executor: str, request_: Request[Any], what: str, warned: Warned) -> None:
     for _ in range(2):
         request_.run(executor=executor)
-    (one,) = told
+    (one,) = warned
     assert one.category is RuntimeWarning
-    assert str(one.message).startswith(f"{what} held the loop for ")
+    assert str(one.message).startswith(f"{what} blocked the event loop for ")
     assert one.filename == __file__
     function = fails if "fails" in what else blocks
     assert one.lineno == function.__code__.co_firstlineno
@@ -79,18 +79,20 @@ def test_it_is_named_once(executor: str, request_: Request[Any], what: str, told
         (Task(quick).inline() >> (lambda x: Task(blocks)(x + 0)))(1),
     ],
 )
-def test_who_does_not_hold_the_loop_is_not_named(executor: str, request_: Request[Any], told: Told) -> None:
+def test_a_function_that_does_not_hold_the_loop_is_not_named(
+    executor: str, request_: Request[Any], warned: Warned
+) -> None:
     request_.run(executor=executor).unwrap()
-    assert not told
+    assert not warned
 
 
 @pytest.mark.parametrize("chain", [Task(blocks).inline(), Task(quick) >> blocks])
-def test_threads_have_no_loop_to_hold(chain: Callable[[int], Request[Any]], told: Told) -> None:
+def test_threads_have_no_loop_to_hold(chain: Callable[[int], Request[Any]], warned: Warned) -> None:
     assert chain(1).run(executor="thread").unwrap() == 1
-    assert not told
+    assert not warned
 
 
-def test_each_function_is_named_for_itself(told: Told) -> None:
+def test_each_function_is_named_for_itself(warned: Warned) -> None:
     chain = (
         Task(blocks).inline()
         >> (lambda x: blocks(x + 0))
@@ -98,22 +100,22 @@ def test_each_function_is_named_for_itself(told: Told) -> None:
         >> (lambda x: blocks(x + 0))
     )
     chain(1).run(executor="asyncio").unwrap()
-    assert len(told) == 4
+    assert len(warned) == 4
 
 
-def test_what_is_remembered_is_bounded(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_is_bounded(warned: Warned, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_warn_blocked_loop, "MAX_WARNINGS", 2)
     for i in range(4):
         Task(blocks).inline().named(f"name {i}")(1).run(executor="asyncio")
-    assert len(told) == 2
+    assert len(warned) == 2
 
 
-def test_an_object_whose_code_is_not_known_is_named(told: Told) -> None:
+def test_an_object_whose_code_is_not_known_is_named(warned: Warned) -> None:
     Task(time.sleep).inline()(0.012).run(executor="asyncio")
-    assert [str(one.message).split(" held")[0] for one in told] == ["task 'sleep'"]
+    assert [str(one.message).split(" blocked")[0] for one in warned] == ["task 'sleep'"]
 
 
-def test_a_warning_that_is_an_error_is_told_beside_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_that_is_an_error_is_reported_beside_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", errors.append)
     with warnings.catch_warnings():
@@ -121,4 +123,4 @@ def test_a_warning_that_is_an_error_is_told_beside_the_run(monkeypatch: pytest.M
         assert Task(blocks).inline()(1).run(executor="asyncio").unwrap() == 1
     (error,) = errors
     assert error.exc_type is RuntimeWarning
-    assert "task 'blocks' held the loop" in str(error.exc_value)
+    assert "task 'blocks' blocked the event loop" in str(error.exc_value)

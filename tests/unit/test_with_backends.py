@@ -131,7 +131,7 @@ def test_star_spreads_its_tuple_over_the_replaced_function() -> None:
     assert script.calls[0].args == ([1], 3)
 
 
-def test_a_name_that_stands_twice_means_both_and_a_number_the_one() -> None:
+def test_a_name_that_occurs_twice_means_both_and_a_number_the_one() -> None:
     twice = settle(orders, orders)
     assert [r.unwrap() for r in twice.with_backends({"fetch_orders": lambda q: [9]})("q").run().unwrap()] == [[9], [9]]
     one = twice.with_backends({"fetch_orders": lambda q: [1], "fetch_orders#2": lambda q: [2]})
@@ -166,7 +166,7 @@ def test_its_type_and_its_arguments_are_kept() -> None:
     wide = (orders & orders.named("other")).with_backends({"other": script})
     assert isinstance(wide, FanOut)
     assert len((wide & orders.named("third")).plan().tasks) == 3
-    with pytest.raises(ChainDefinitionError, match=r"`fetch_user\(user_id, tries=1\)` is where this chain begins"):
+    with pytest.raises(ChainDefinitionError, match=r"this chain begins with `fetch_user\(user_id, tries=1\)`"):
         page.with_backends({"fetch_user": script})(1, 2, 3)  # type: ignore[call-arg]
 
 
@@ -291,18 +291,18 @@ def test_a_chain_over_scripts_can_be_pickled() -> None:
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: page.with_backends({"fetch_usr": len}), "'fetch_usr' is no task of this chain; its tasks are fetch"),
+    (lambda: page.with_backends({"fetch_usr": len}), "'fetch_usr' is not a task of this chain; its tasks are fetch"),
     (lambda: page.with_backends({"upper": len}), "'upper' is a bridge, which runs as it is"),
-    (lambda: page.with_backends({"fetch_user#1": len}), "'fetch_user#1' is no task"),
+    (lambda: page.with_backends({"fetch_user#1": len}), "'fetch_user#1' is not a task"),
     (lambda: page.with_backends({}), "`with_backends` takes a dict of task names"),
     (lambda: page.with_backends([("fetch_user", len)]), "`with_backends` takes a dict of task names"),  # type: ignore[arg-type]
     (lambda: page.with_backends({1: len}), "got 1 for a name"),  # type: ignore[dict-item]
     (lambda: page.with_backends({"fetch_user": 5}), "give a Script, a LatencyModel or a function.*; got 5"),  # type: ignore[dict-item]
-    (lambda: page.with_backends({"fetch_user": Script}), "got the class `Script` itself: make one"),
+    (lambda: page.with_backends({"fetch_user": Script}), "got the class `Script`: make one"),
     (lambda: page.with_backends({"fetch_user": orders}), "fetch_user"),
     (lambda: page.with_backends({"fetch_user": lambda: 5}), r"`lambda\(\)` can't be called as `fetch_user` is"),
     (lambda: page.with_backends({"render": lambda orders: 5}), "unexpected keyword argument 'user'"),
-    (lambda: page.with_backends({"fetch_orders": ids}), "`fetch_orders` is called by the chain for one value"),
+    (lambda: page.with_backends({"fetch_orders": ids}), "`fetch_orders` must return one value"),
     (lambda: page.with_backends({"fetch_user": len}, seed=1.5), "`seed` must be a whole number"),  # type: ignore[arg-type]
 ]  # fmt: skip
 

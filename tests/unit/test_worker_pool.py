@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from waiting import eventually
 
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import LimitExceeded
@@ -18,13 +19,6 @@ from rio_chain.executors import _worker_pool as pool_module
 from rio_chain.executors._thread_permits import ThreadPermits
 from rio_chain.executors._worker_call import pooled_call
 from rio_chain.executors._worker_pool import WorkerPool
-
-
-def eventually(truth, seconds=5.0):
-    until = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.001)
 
 
 def workers(name="test"):
@@ -40,7 +34,7 @@ def pool():
 
 
 class Gate:
-    """An item that says when it begins and ends when it is told."""
+    """An item that says when it begins, and ends when it is opened."""
 
     def __init__(self, *, given_up=False):
         self.begun, self.open, self.given_up = threading.Event(), threading.Event(), given_up
@@ -120,15 +114,15 @@ def test_a_worker_waits_for_the_accounts_without_holding_them_up(pool):
 
 
 def test_an_error_of_an_item_goes_to_the_hook_and_the_worker_survives(pool, monkeypatch):
-    told = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
     pool.submit(lambda: 1 / 0)
     eventually(lambda: pool.pending == 0)
     gate = Gate()
     pool.submit(gate)
     gate.open.set()
     eventually(lambda: pool.pending == 0)
-    assert [args.exc_type for args in told] == [ZeroDivisionError]
+    assert [args.exc_type for args in reported] == [ZeroDivisionError]
     assert len(workers()) == 1
 
 
@@ -329,7 +323,7 @@ def test_a_waiter_cancelled_after_the_hand_over_passes_its_permit_on():
         assert permits.reserve(LoopWaiter) is None
         first, second = (asyncio.ensure_future(permits.reserve(LoopWaiter)) for _ in range(2))
         await asyncio.sleep(0)
-        permits.release()  # handed to the first, who is not awake yet
+        permits.release()  # handed to the first worker, which is not awake yet
         first.cancel()
         await second
         assert first.cancelled()

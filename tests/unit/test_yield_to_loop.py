@@ -175,7 +175,7 @@ def test_in_virtual_time_nobody_looks() -> None:
     assert outcome.elapsed == 0
 
 
-def test_loops_on_two_threads_ask_to_be_told_of_their_next_turn_at_the_same_time() -> None:
+def test_loops_on_two_threads_ask_for_their_next_turn_at_the_same_time() -> None:
     """Each in a context of its own: no two threads may be in the same one."""
     inside, over = threading.Event(), threading.Event()
     problems: list[object] = []

@@ -18,7 +18,7 @@ from attrs import evolve
 
 from rio_chain import errors
 from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason_of, tolerant_dumps
-from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Node, OrElse, RaceNode, Scope, TaskNode, walk
+from rio_chain.chain._nodes import Bridge, FanOutNode, Handler, Node, OrElse, RaceNode, Scope, TaskNode, call_of, walk
 from rio_chain.engine._remote_protocol import Held, PieceAnswer, PieceInput
 from rio_chain.errors import MessageTooLarge, NotPicklable
 from rio_chain.executors.lanes._error_transfer import portable
@@ -95,8 +95,8 @@ def _part(node: Node, name: str) -> str:
     if isinstance(node, (TaskNode, Bridge)):
         return name
     if isinstance(node, Scope):
-        return f"`{node.policy.source()}`"
-    return f"`{type(node).__name__}` around {name}" if isinstance(node, (FanOutNode, RaceNode)) else "a fallback"
+        return node.policy.source()
+    return f"{call_of(node)} of {name}" if isinstance(node, (FanOutNode, RaceNode)) else "a fallback"
 
 
 def _refusal(what: object) -> str | None:

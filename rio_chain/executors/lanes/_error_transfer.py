@@ -1,13 +1,14 @@
-"""How an error goes from a process of a lane to the process that asked.
+"""How an error goes from a process of a lane to the process that sent the call.
 
-Not every exception survives pickling: one whose ``__init__`` takes other arguments than it hands on can't be made
-again, a frozen one refuses its attributes, another one holds a lock. What users need of it is its text, its traceback,
-and that ``on=`` takes it for what it is. So there are three ways, and each is taken only if the one before fails:
+Not every exception survives pickling. If the ``__init__`` takes other arguments than those it passes on, the exception
+can't be made again; a frozen one refuses its attributes; another holds a lock. Users need its text, its traceback, and
+that ``on=`` matches it. So there are three ways, and each is used only if the one before fails:
 
-1. It is pickled as a whole. The process that sends it makes it again first, and looks whether that has the same text.
+1. It is pickled as a whole. The sending process unpickles it first, and checks that the text is the same.
 2. Its class, its ``args`` and its attributes are pickled one by one, and put together without ``__init__``.
-3. It is replaced by a *stand-in*: an error of a new class, which has the same name and text, and is derived from those
-   of its classes that the other process has.
+3. It is replaced by a *stand-in*: an error of a new class with the same name and text, derived from those of its
+classes
+   that the other process has.
 """
 
 from __future__ import annotations
@@ -27,28 +28,28 @@ from rio_chain._core.pickling import TooLarge, dumps, loads, plain_dumps, reason
 from rio_chain.executors.lanes._pipe import MARGIN
 
 _SHORT = 10_000
-"""Characters of a text, where the message would be too large otherwise."""
+"""Characters of a text, if the message would else be too large."""
 _SPARE = MARGIN // 4
-"""Bytes for the classes of an error, however little a message may carry."""
+"""Bytes for the classes of an error, however small a message must be."""
 _OURS = {"args", "__dict__", "__traceback__", "__context__", "__cause__", "__suppress_context__"}
-"""What every exception has; the traceback and its like stay where they are, as text."""
+"""What every exception has. The traceback and contexts are sent only as text."""
 
 Group = BaseExceptionGroup[BaseException]
 
 
 @frozen
 class ErrorParts:
-    """An error taken apart into what can always be unpickled.
+    """The parts of an error, in a form that can always be unpickled.
 
     Attributes:
-        name: of its class, as ``module`` and ``qualname`` are.
-        text: what ``str`` gives.
-        classes: its class and those that it is derived from, in order, pickled; None where that fails.
-        whole: the error, pickled; None if that fails. Only then the rest is here.
-        args: its ``args``, pickled, of a group its message; None if that fails.
-        attributes: its other attributes, pickled one by one.
-        missing: why others could not be.
-        errors: what is in a group; None of what is no group.
+        name: of its class; so are ``module`` and ``qualname``.
+        text: the result of ``str``.
+        classes: its class and its base classes, in order, each pickled; None if that fails.
+        whole: the error, pickled; None if that fails. Only then the following are set.
+        args: its ``args``, pickled; of a group its message; None if that fails.
+        attributes: its other attributes, each pickled.
+        missing: the names of attributes that could not be pickled, and why.
+        errors: the errors in a group; None if it is not a group.
     """
 
     name: str
@@ -64,10 +65,10 @@ class ErrorParts:
 
 
 def text_of(error: BaseException, show: Callable[[BaseException], str] = str) -> str:
-    """An error as text; one that can't be shown still has a type. Never raises."""
+    """An error as text; its type if that raises. Never raises."""
     try:
         return show(error)
-    except BaseException:  # noqa: BLE001 - whatever a __str__ raises, it is the error that has to come through
+    except BaseException:  # noqa: BLE001 - the error must be sent, whatever its __str__ raises
         return f"<{type(error).__name__}>"
 
 
@@ -75,14 +76,14 @@ def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
-# --- where it was raised ------------------------------------------------------------------------------------------
+# --- in the sending process ---------------------------------------------------------------------------------------
 
 
 def pack_error(error: BaseException, most: int, *, raised: bool = True) -> bytes:
-    """An error for ``unpack_error``, with its traceback as text if it was ``raised``.
+    """Pack an error for ``unpack_error``, with its traceback as text if it was ``raised``.
 
     Raises:
-        TooLarge: even with its texts cut it would take more than ``most`` bytes and the margin of a message.
+        TooLarge: even with cut texts it would take more than ``most`` bytes and the margin of a message.
     """
     parts = _Packer(most + _SPARE).parts_of(error)
     lines = text_of(error, _traceback) if raised else ""
@@ -95,7 +96,7 @@ def pack_error(error: BaseException, most: int, *, raised: bool = True) -> bytes
 
 
 def portable(error: BaseException) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
-    """A function and its arguments, which can be pickled, that make the error again, or a stand-in for it."""
+    """A function and arguments, which can be pickled, that make the error again, or a stand-in for it."""
     notes: Any = getattr(error, "__notes__", ())
     return rebuild, (_Packer(sys.maxsize).parts_of(error), tuple(map(str, notes)))
 
@@ -107,13 +108,13 @@ def _cut(parts: ErrorParts) -> ErrorParts:
 
 
 class _Packer:
-    """Pickles parts, which have ``left`` bytes together."""
+    """Pickles parts, for which it has ``left`` bytes in all."""
 
     def __init__(self, left: int) -> None:
         self._left = left
 
     def parts_of(self, error: BaseException) -> ErrorParts:
-        """The error as a whole if it can be made again from that, else in parts."""
+        """The error as a whole if it can be unpickled again, else in parts."""
         cls = type(error)
         parts = ErrorParts(cls.__name__, cls.__module__, cls.__qualname__, text_of(error))
         classes = tuple(self._packed(each, partial(is_, each))[0] for each in _classes_of(cls))
@@ -134,12 +135,12 @@ class _Packer:
         )
 
     def _packed(self, value: Any, right: Callable[[Any], bool] | None = None) -> tuple[bytes | None, str]:
-        """It as a pickle that gives what is ``right``; or None, and why not."""
+        """The value pickled, if ``right`` accepts the unpickled value; else None, and why."""
         try:
             data = dumps(value, self._left)
             again = loads(data)
             if right is not None and not right(again):
-                return None, "it would not be the same"
+                return None, "it would change"
         except TooLarge:
             return None, "it is too large"
         except BaseException as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
@@ -149,7 +150,7 @@ class _Packer:
 
 
 def _same(one: BaseException, other: BaseException) -> bool:
-    """Whether nobody can tell them apart by class and text."""
+    """Whether two errors have the same class and text."""
     if type(one) is not type(other) or text_of(one) != text_of(other):
         return False
     if isinstance(one, BaseExceptionGroup) and isinstance(other, BaseExceptionGroup):
@@ -163,7 +164,7 @@ def _classes_of(cls: type[BaseException]) -> tuple[type[Any], ...]:
 
 
 def _attributes_of(error: BaseException) -> Iterator[tuple[str, Any]]:
-    """What is in its dictionary; and in its slots, which for the errors of Python itself are fields of C."""
+    """The attributes in its dict, and in its slots, which for errors of Python itself are fields in C."""
     yield from vars(error).items()
     for cls in _classes_of(type(error)):
         for name, member in () if cls is BaseExceptionGroup else vars(cls).items():
@@ -174,11 +175,11 @@ def _attributes_of(error: BaseException) -> Iterator[tuple[str, Any]]:
                         yield name, value
 
 
-# --- where it is read ---------------------------------------------------------------------------------------------
+# --- in the receiving process -------------------------------------------------------------------------------------
 
 
 def unpack_error(data: bytes | bytearray | memoryview, lane: str) -> BaseException:
-    """The error, or what stands in for it, with a note that says where it comes from and what is missing."""
+    """The error or its stand-in, with a note that has its origin and says what is missing."""
     parts, lines = cast("tuple[ErrorParts, str]", loads(data))
     return _crossed(parts, f"in a process of lane {lane!r}:\n{lines}" if lines else "")
 
@@ -188,12 +189,12 @@ def _crossed(parts: ErrorParts, origin: str = "") -> BaseException:
     if origin:
         _note(error, origin)
     for name, why in parts.missing:
-        _note(error, f"its attribute {name!r} stayed in the process: {why}")
+        _note(error, f"its attribute {name!r} is missing, because it can't be pickled: {why}")
     return error
 
 
 def rebuild(parts: ErrorParts, notes: tuple[str, ...] = ()) -> BaseException:
-    """The error that was taken apart, with these notes, if there are any, and no others."""
+    """Make the error from its parts, with exactly these notes."""
     error = _unpickled(parts.whole)
     if not isinstance(error, BaseException):
         classes = [_unpickled(data) for data in parts.classes]
@@ -207,14 +208,14 @@ def rebuild(parts: ErrorParts, notes: tuple[str, ...] = ()) -> BaseException:
 
 
 def _unpickled(data: bytes | None) -> Any:
-    """None where that fails."""
+    """Unpickle; None if that fails."""
     with suppress(Exception):
         return None if data is None else loads(data)
     return None
 
 
 def _put_together(cls: type[Any], parts: ErrorParts) -> BaseException | None:
-    """An exception of this class without its ``__init__``; None if that fails."""
+    """Make an exception of this class without its ``__init__``; None if that fails."""
     with suppress(Exception):
         args = _unpickled(parts.args) or ()
         if parts.errors is not None:
@@ -229,18 +230,18 @@ def _put_together(cls: type[Any], parts: ErrorParts) -> BaseException | None:
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
-    """Set an attribute where it was, also if the class refuses that."""
+    """Set an attribute where it was, even if the class refuses that."""
     for cls in type(error).__mro__:
         member = vars(cls).get(name)
         if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)):
-            with suppress(AttributeError, TypeError):  # one that can't be written is made of the args
+            with suppress(AttributeError, TypeError):  # a read-only one is made from the args
                 member.__set__(error, value)
             return
     vars(error)[name] = value
 
 
 def _stand_in(classes: list[type[Any]], parts: ErrorParts) -> BaseException:
-    """An error of a new class that is derived from these, or from as many of them as let themselves."""
+    """An error of a new class that is derived from these classes, or from as many of them as possible."""
 
     def reduced(error: BaseException) -> tuple[Any, ...]:
         return rebuild, (parts, tuple(getattr(error, "__notes__", ())))
@@ -263,7 +264,7 @@ def _stand_in(classes: list[type[Any]], parts: ErrorParts) -> BaseException:
 
 
 def _nearest(classes: list[type[Any]]) -> tuple[type[Any], ...]:
-    """Those from which the others are not derived already."""
+    """The classes of which no other one of them is a subclass."""
     return tuple(cls for k, cls in enumerate(classes) if not any(issubclass(below, cls) for below in classes[:k]))
 
 

@@ -1,13 +1,13 @@
-"""Lane: a few processes that run functions one at a time, for work that would keep a thread busy computing.
+"""Lane: a few processes that run functions one at a time, for work that computes for long.
 
-Every place of a lane is a thread that minds one process: it starts it, hands it calls, reads its answers, and puts a
-new one where that has died. A strand only ever waits for a waiter, so limits and cancellation are those of every
-wait; and where a thread could merely be abandoned, a process is killed.
+Each worker of a lane is a thread that owns one process: it starts the process, sends it calls, reads the answers, and
+replaces it if it dies. A strand only waits for a waiter, so limits and cancellation work as for every wait. A thread
+could only be abandoned; a process is killed.
 
-A place is free only when its process is ready. So a call that waits has not started, and no limit of its own runs yet.
+A worker is free only if its process is ready. So a call that waits has not started, and its limits do not run yet.
 
-A process is asked again only after a whole answer to the question before. After anything else (no answer, half of one,
-one that does not fit into memory or can't be unpickled, an interruption) it is killed and its pipes are closed.
+A process gets the next call only after a whole answer to the last one. After anything else (no answer, half of one, an
+answer that does not fit into memory or can't be unpickled, an interruption) it is killed and its pipes are closed.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from rio_chain.executors.lanes._process import Process, bury, exchange, is_quiet
 from rio_chain.executors.lanes._worker import Start, opened, question
 
 _WARM = 8
-"""So many functions a new process loads before it is ready: their imports are not paid by the first call."""
+"""How many functions a new process loads before it is ready, so that the first call need not wait for imports."""
 _LIGHT = 100_000
-"""Bytes of a function that may be kept for that; one that goes by name has a hundred."""
+"""Bytes of a pickled function that is kept for that; a function that pickles by name has about a hundred."""
 _LEAVE = 2.0
-"""Seconds that ``close`` waits for each place."""
+"""Seconds that ``close`` waits for each worker."""
 MOST = 256 * 1024 * 1024
-"""Bytes of a message, if nothing else is said."""
-_STRAY = "what came through its pipe was no answer to the call"
+"""The most bytes of a message by default."""
+_STRAY = "it wrote something to its pipe that was not the answer to the call"
 
 
 class Lane:
-    """``places`` processes for calls under one name. They are started with the first call.
+    """``places`` processes for calls under one name. They start with the first call.
 
     Args:
         name: as in ``.lane(name)``.
         places: how many calls run at once.
-        most: bytes that pickle may give for a question or an answer.
+        most: the most bytes of a pickled call or answer.
     """
 
     def __init__(self, name: str, places: int, most: int = MOST) -> None:
@@ -63,9 +63,9 @@ class Lane:
         after_fork(self._renew)
 
     def reserve(self, waiter: Callable[[], Waiter], fn: Callable[..., Any]) -> Awaitable[None] | None:
-        """A ready process for one ``call``: None when one is at hand, else something to wait for, in order.
+        """Reserve a ready process for one ``call``: None if one is free, else an awaitable to wait for one, in order.
 
-        ``fn`` is what will be called; the first processes load it before they are ready.
+        ``fn`` is the function of the call; the first processes load it before they are ready.
         """
         if self.closed:
             return None
@@ -74,13 +74,13 @@ class Lane:
         return self._permits.reserve(waiter)
 
     def unreserve(self) -> None:
-        """Give back what ``reserve`` gave, because the call will not be made."""
+        """Give back a reservation, because the call will not be made."""
         self._permits.release()
 
     async def call(self, waiter: Waiter, name: str, fn: Callable[..., Any], value: Any) -> Any:
-        """``fn(value)`` in a process: its value or ``Raised``; ``name`` is for errors. It uses up one reservation.
+        """``fn(value)`` in a process: its value or ``Raised``; ``name`` is for errors. It uses one reservation.
 
-        Interrupted, the process that runs it is killed.
+        If it is interrupted, the process that runs it is killed.
         """
         if self.closed:
             self.unreserve()
@@ -96,17 +96,17 @@ class Lane:
         return job.answer
 
     def remember(self, function: bytes) -> None:
-        """New processes will load this function before they are ready."""
+        """Let new processes load this function before they are ready."""
         if function not in self.warm and len(function) <= _LIGHT:
             self.warm = (*self.warm, function)[-_WARM:]
 
     def offer(self, place: _LaneWorker) -> None:
-        """The place is free."""
+        """A worker is free."""
         self._free.append(place)
         self._permits.release()
 
     def close(self, *, wait: bool = True) -> None:
-        """Kill the processes and end their threads, and ``wait`` for that. From any thread; nothing runs there now."""
+        """Kill the processes and end their threads; with ``wait`` wait for that. From any thread; no call runs now."""
         with self._lock:
             self.closed = True
             minded, self._minded = self._minded, []
@@ -117,7 +117,7 @@ class Lane:
             thread.join(_LEAVE)
 
     def _renew(self) -> None:
-        """In a forked child: the processes are the parent's, which asks and ends them."""
+        """In a forked child: the processes belong to the parent, which uses and ends them."""
         self.closed = True
         self._lock = threading.RLock()
         atexit.unregister(self.close)
@@ -129,7 +129,7 @@ class Lane:
         with self._lock:
             if self._minded or self.closed:
                 return
-            with contextlib.suppress(Exception):  # the call itself will say so
+            with contextlib.suppress(Exception):  # the call itself reports the error
                 self.remember(dumps(fn, _LIGHT))
             atexit.register(self.close)
             for number in range(1, self.places + 1):
@@ -158,9 +158,9 @@ class _LaneCall:
 
 
 class _LaneWorker:
-    """One place: its process, or None where none could be started, and the call that runs there.
+    """A worker of a lane: its process (None if none could be started), and the call that runs there.
 
-    Only the thread that minds it starts a process and takes leave of it; others may kill it, under the lock.
+    Only its own thread starts and waits for a process. Other threads may kill it, under the lock.
     """
 
     def __init__(self, lane: Lane) -> None:
@@ -168,12 +168,12 @@ class _LaneWorker:
         self.jobs: SimpleQueue[_LaneCall | None] = SimpleQueue()
         self._lock = threading.RLock()
         self._process: Process | None = None
-        self._job: _LaneCall | None = None  # what the process is at
+        self._job: _LaneCall | None = None  # the call that the process runs
 
-    # --- from other threads -------------------------------------------------------------------------------------
+    # --- called by other threads --------------------------------------------------------------------------------
 
     def give_up(self, job: _LaneCall) -> None:
-        """Nobody waits for this call any more: it does not begin, or its process is killed."""
+        """A call is given up: it does not begin, or its process is killed."""
         with self._lock:
             job.given_up = True
             if self._job is job and self._process is not None:
@@ -187,7 +187,7 @@ class _LaneWorker:
         self.jobs.put(None)
 
     def leave(self) -> None:
-        """In a forked child."""
+        """In a forked child: drop the process, which belongs to the parent."""
         self._lock = threading.RLock()
         process, self._process = self._process, None
         if process is not None:
@@ -196,7 +196,7 @@ class _LaneWorker:
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def mind(self) -> None:
-        """Do jobs until the lane is closed."""
+        """Do calls until the lane is closed."""
         while not self.lane.closed:
             if self._process is None:
                 self._start()
@@ -206,18 +206,18 @@ class _LaneWorker:
                 break
             try:
                 job.answer = self._do(job)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it must not cost a place
+            except BaseException as error:  # noqa: BLE001 - no error may end the worker
                 self._bury()
                 job.answer = Raised(_alone(error))
             job.waiter.wake()
-            del job  # it may hold a lot, and the next one may be long in coming
+            del job  # it may hold much memory, and the next one may take long to come
         self._bury()
 
     def _do(self, job: _LaneCall) -> Any:
-        """Make the call. Raises where the process can't be asked again."""
+        """Make the call. Raises if the process can't be used any more."""
         try:
             parts = question(job.name, job.fn, job.value, self.lane.most, job.wrapper)
-        except Exception as error:  # noqa: BLE001 - nothing was sent, so the process stays as it is
+        except Exception as error:  # noqa: BLE001 - nothing was sent, so the process can be used
             return Raised(_alone(error))
         self.lane.remember(parts[1])
         process = self._ready()
@@ -238,7 +238,7 @@ class _LaneWorker:
             with self._lock:
                 self._job = None
                 given_up = job.given_up
-        if given_up:  # and the process was killed
+        if given_up:  # the process was killed
             self._bury()
             return None
         if got is None:
@@ -247,7 +247,7 @@ class _LaneWorker:
         return opened(got, job.name, self.lane.name, self.lane.most)
 
     def _ready(self) -> Process | None:
-        """The process; a new one where it died or wrote something while it had nothing to do."""
+        """The process; a new one if it died, or wrote something while it was idle."""
         process = self._process
         if process is None or not is_quiet(process):
             self._bury()
@@ -255,7 +255,7 @@ class _LaneWorker:
         return self._process
 
     def _start(self) -> None:
-        """A new process, and wait until it is ready. Where it can't be had, the next job fails and tries again."""
+        """Start a process, and wait until it is ready. If that fails, the next call fails and tries again."""
         try:
             process = launch()
             with self._lock:
@@ -263,13 +263,13 @@ class _LaneWorker:
                 if self.lane.closed:
                     kill(process)
             ready = exchange(process, 0, [plain_dumps(Start(self.lane.most, self.lane.warm))])
-        except BaseException:  # noqa: BLE001 - no more processes, no interpreter to start, no memory for it
+        except BaseException:  # noqa: BLE001 - no more processes, no interpreter, no memory
             ready = None
         if ready is None:
             self._bury()
 
     def _bury(self) -> int | None:
-        """Kill the process, if it still runs, and close its pipes; give its exit code."""
+        """Kill the process, if it still runs, and close its pipes. Gives its exit code."""
         with self._lock:
             process, self._process = self._process, None
             if process is None:
@@ -279,6 +279,6 @@ class _LaneWorker:
 
 
 def _alone(error: BaseException) -> BaseException:
-    """The error without the frames and errors around it, which would keep what was sent or read."""
+    """The error without its frames and contexts, which would keep what was sent or read."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

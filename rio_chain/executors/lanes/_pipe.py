@@ -1,10 +1,9 @@
 """Messages between a lane and one of its processes.
 
-A message is a head and a body. The head is the *mark* of the exchange and the length of the body. Each question has a
-mark of its own, drawn at random, and its answer repeats it. So whatever else gets into a pipe (what a function wrote to
-the wrong descriptor, the rest of an answer that was only half read) is never taken for an answer, and the length is
-looked at before there is any memory for it. Whoever reads or writes half a message drops the pipe: nothing here looks
-for the next one.
+A message is a head and a body. The head has the *mark* of the exchange and the length of the body. Each call has a new
+random mark, and its answer repeats it. So other data in a pipe (what a function wrote to the wrong descriptor, the rest
+of an answer that was only half read) is never taken for an answer. The length is checked before memory is allocated. If
+only half a message was read or written, the pipe is not used again: this code does not search for the next message.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ MARK = 16
 """Bytes of a mark."""
 _LENGTH = 8
 MARGIN = 1 << 17
-"""Bytes that a message may have beyond what was pickled, for what describes that: names, lengths, texts of errors."""
+"""Bytes that a message may have besides the pickled data: names, lengths, texts of errors."""
 
 
 class OutOfStep(Exception):
-    """What came through the pipe is no answer to the question."""
+    """The message in the pipe is not the answer to the call."""
 
 
 class BodyTooLarge(Exception):
-    """The head says that the body is larger than it may be. Nothing of it was read."""
+    """The body is larger than allowed, as its head says. Nothing of the body was read."""
 
 
 def new_mark() -> bytes:
@@ -34,10 +33,10 @@ def new_mark() -> bytes:
 
 
 def send(pipe: RawIOBase, mark: bytes, *parts: bytes) -> None:
-    """Write a message whose body is made of these parts.
+    """Write a message whose body consists of these parts.
 
     Raises:
-        OSError: nobody reads it any more.
+        OSError: the other end is closed.
     """
     head = mark + sum(map(len, parts)).to_bytes(_LENGTH, "big")
     for part in (head, *parts):
@@ -47,12 +46,12 @@ def send(pipe: RawIOBase, mark: bytes, *parts: bytes) -> None:
 
 
 def receive(pipe: RawIOBase, most: int, mark: bytes | None = None) -> tuple[bytes, bytearray] | None:
-    """Read a message: its mark and its body. None: the pipe has ended, before it or in the middle of it.
+    """Read a message: its mark and its body. Returns None if the pipe ended before or in the message.
 
     Args:
-        pipe: what to read from.
-        most: the largest body.
-        mark: what the mark has to be; None: anything.
+        pipe: the pipe.
+        most: the largest body that is allowed.
+        mark: the mark that is expected; None: any.
 
     Raises:
         OutOfStep: it has another mark.
@@ -82,7 +81,7 @@ def _read(pipe: RawIOBase, length: int) -> bytearray | None:
 
 
 def is_silent(pipe: RawIOBase) -> bool:
-    """Whether the pipe is open and nothing can be read from it. Where the system can't tell, it is taken to be so."""
+    """Whether the pipe is open and has nothing to read. True if the system can't tell."""
     if not hasattr(select, "poll"):
         return True
     poll = select.poll()

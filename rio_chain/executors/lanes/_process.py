@@ -1,4 +1,4 @@
-"""The processes of lanes: how they are started, asked and killed."""
+"""Starts, calls and kills the processes of lanes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _START = "import sys; sys.path[:] = {path!r}; from rio_chain.executors.lanes._wo
 
 
 def launch() -> Process:
-    """A new interpreter that serves calls: never a fork, and nothing of ``__main__`` runs in it again.
+    """Start a new interpreter that serves calls. It is not a fork, and does not run ``__main__`` again.
 
-    It has a process group of its own: Ctrl-C does not reach it, and what it forks is killed with it.
+    It has a process group of its own: Ctrl-C does not reach it, and its forks are killed with it.
 
     Raises:
         OSError: the system has no more processes.
@@ -43,11 +43,12 @@ def _stdout(process: Process) -> FileIO:
 
 
 def exchange(process: Process, most: int, parts: Sequence[bytes]) -> bytearray | None:
-    """Ask, and wait for the answer, of ``most`` bytes. None: the process has died.
+    """Send a call, and wait for the answer of at most ``most`` bytes. Returns None if the process has died.
 
     Raises:
         OutOfStep: it wrote something else.
-        BodyTooLarge: the answer would be larger.
+        BodyTooLarge: the answer is larger.
+        MemoryError: there is no memory for it.
         MemoryError: there is no room for it.
     """
     mark = new_mark()
@@ -60,12 +61,12 @@ def exchange(process: Process, most: int, parts: Sequence[bytes]) -> bytearray |
 
 
 def is_quiet(process: Process) -> bool:
-    """Whether it lives and has written nothing since its last answer."""
+    """Whether it is alive and has written nothing since its last answer."""
     return process.poll() is None and is_silent(_stdout(process))
 
 
 def kill(process: Process) -> None:
-    """Kill a process and what it forked; one that has been waited for stays as it is, as its id may be another's."""
+    """Kill a process and its forks. If it was waited for, nothing is killed, as its id may be in use again."""
     if process.returncode is not None:
         return
     if sys.platform == "win32":
@@ -76,7 +77,7 @@ def kill(process: Process) -> None:
 
 
 def bury(process: Process) -> int:
-    """Wait for the end of a process that was killed, and close its pipes; give its exit code."""
+    """Wait for the end of a killed process, and close its pipes. Gives its exit code."""
     code = process.wait()
     for pipe in (_stdin(process), _stdout(process)):
         with contextlib.suppress(OSError):
@@ -85,7 +86,7 @@ def bury(process: Process) -> int:
 
 
 def leave(process: Process) -> None:
-    """In a forked child of whoever started it: it is neither killed nor waited for, and ends with the parent."""
+    """In a forked child: neither kill the process nor wait for it. It ends with the parent."""
     process.returncode = 0
     for pipe in (_stdin(process), _stdout(process)):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What runs in a process of a lane.
+"""The main program of a process of a lane.
 
-The first message that it gets says how large a message may be and which functions to load. It answers with an empty one
-when it is ready; then each message it gets is a call, and it sends one answer for each. Its input ends when the process
+The first message has the largest size of messages and the functions to load. The process answers it with an empty
+message when it is ready. Then each message is a call, and it sends one answer for each. Its input ends when the process
 that started it has gone.
 """
 
@@ -26,8 +26,8 @@ from rio_chain.executors.lanes._error_transfer import pack_error, unpack_error
 from rio_chain.executors.lanes._pipe import MARGIN, receive, send
 
 VALUE, FAILURE, ERROR, UNFIT, LARGE = b"V", b"F", b"E", b"U", b"L"
-"""How an answer begins: a value; the error of a ``Failure``; an error that was raised; what could not be pickled and
-why; what was too large."""
+"""The first byte of an answer: a value; the error of a ``Failure``; an error that was raised; something that could not
+be pickled, and why; something that was too large."""
 START = 1 << 22
 """The most bytes of the first message."""
 _SIZE = 8
@@ -37,23 +37,23 @@ class Start(NamedTuple):
     """The first message."""
 
     most: int
-    """Bytes that pickle may give for a question or an answer."""
+    """The most bytes of a pickled call or answer."""
     warm: tuple[bytes, ...]
     """The functions to load, pickled."""
 
 
-# --- questions and answers ----------------------------------------------------------------------------------------
+# --- calls and answers --------------------------------------------------------------------------------------------
 
 
 def question(
     name: str, fn: Callable[..., Any], value: Any, most: int, wrapper: CallInLane | None = None
 ) -> tuple[bytes, bytes, bytes, bytes]:
-    """The parts of a message that asks for ``fn(value)``, or for ``wrapper(fn, value)``. The second is the function.
+    """The parts of a message that calls ``fn(value)``, or ``wrapper(fn, value)``. The second part is the function.
 
     Raises:
         NotPicklable: one of them can't be pickled.
         LaneMessageTooLarge: they take more than ``most`` bytes.
-        MemoryError: there is no room to pickle them.
+        MemoryError: there is no memory to pickle them.
     """
     what = "function"
     try:
@@ -72,7 +72,7 @@ def question(
 
 
 def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
-    """Make a call. The parts of the message that says how it ended."""
+    """Make a call. Gives the parts of the answer."""
     what = "function"
     try:
         view = memoryview(body)
@@ -100,21 +100,21 @@ def _answer(body: bytearray, most: int) -> tuple[bytes, bytes]:
 
 
 def _called(fn: Callable[[Any], Any], value: Any) -> tuple[bytes, Any]:
-    """What the call came to, and how that is sent."""
+    """Call the function. Gives the code and the content of the answer."""
     try:
         got = fn(value)
         error: object = got.failure() if issubclass(kind_of(got), Failure) else None
-    except BaseException as raised:  # noqa: BLE001 - whatever it is, it belongs to the run and not to this process
+    except BaseException as raised:  # noqa: BLE001 - it belongs to the run, not to this process
         return ERROR, raised
     return (FAILURE, error) if isinstance(error, BaseException) else (VALUE, got)
 
 
 def opened(body: bytearray, name: str, lane: str, most: int) -> Any:
-    """What an answer says, in the process that asked: the value, or ``Raised``.
+    """Read an answer, in the process that sent the call: the value, or ``Raised``.
 
     Raises:
         NotPicklable: it can't be unpickled here.
-        MemoryError: there is no room for it.
+        MemoryError: there is no memory for it.
     """
     code, rest = bytes(body[:1]), memoryview(body)[1:]
     try:
@@ -138,7 +138,7 @@ def opened(body: bytearray, name: str, lane: str, most: int) -> Any:
 
 
 def serve() -> None:
-    """Answer calls until the input ends. What a body prints goes to stderr, as stdout carries the answers."""
+    """Answer calls until the input ends. Prints of functions go to stderr, as stdout is for the answers."""
     calls, answers = _take_over()
     me = os.getpid()
     inbox: SimpleQueue[tuple[bytes, bytearray]] = SimpleQueue()
@@ -160,7 +160,7 @@ def serve() -> None:
 
 
 def _take_over() -> tuple[FileIO, FileIO]:
-    """Standard input and output for our own use, out of the way of what bodies read, print and fork."""
+    """Take standard input and output for our own use, so that functions can't read, print or fork into them."""
     calls, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -168,7 +168,7 @@ def _take_over() -> tuple[FileIO, FileIO]:
     with contextlib.suppress(OSError):  # there may be no stderr
         os.dup2(2, 1)
 
-    def forked() -> None:  # a child that held them would hide the end of this process, or write there
+    def forked() -> None:  # a child with these descriptors would hide the end of this process, or write to them
         os.dup2(null, calls, inheritable=False)
         os.dup2(null, answers, inheritable=False)
 
@@ -178,12 +178,12 @@ def _take_over() -> tuple[FileIO, FileIO]:
 
 
 def _read(calls: FileIO, most: int, put: Callable[[tuple[bytes, bytearray]], None]) -> None:
-    """Hand on what comes in. When nobody is left to answer, the process ends at once, also in the midst of a call."""
+    """Read messages. When the other end is gone, the process ends at once, even in the middle of a call."""
     code = 1
     try:
         while (message := receive(calls, most)) is not None:
             put(message)
-            del message  # it may hold a lot, and the next one may be long in coming
+            del message  # it may hold much memory, and the next one may take long to come
         code = 0
     finally:
         os._exit(code)

@@ -1,1 +1,1 @@
-"""Virtual time: clocks that jump, the executor on them, and what must not be used there."""
+"""Virtual time: clocks that jump, the virtual executor, and the guard against real I/O."""

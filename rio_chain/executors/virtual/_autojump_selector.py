@@ -1,4 +1,4 @@
-"""Virtual time for a loop that waits in a selector, as asyncio's does."""
+"""Virtual time for a loop that waits in a selector, such as asyncio's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rio_chain.executors.virtual._autojump_calls import BEGIN, POLL_EVERY, Runni
 
 
 class AutojumpSelector(selectors.DefaultSelector):
-    """A selector that never waits for time to pass: it moves the clock."""
+    """A selector that never waits for time to pass, but moves the clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class AutojumpSelector(selectors.DefaultSelector):
         while self.calls.quiet() is None:
             if ready := super().select(POLL_EVERY):
                 return ready
-        ready = super().select(timeout and 0)  # what the last call woke is there by now
+        ready = super().select(timeout and 0)  # what the last call woke is ready by now
         if not ready and timeout is not None:
             self.at += timeout
         return ready

@@ -1,4 +1,4 @@
-"""The thread executor under a clock that jumps."""
+"""The thread executor with a clock that jumps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rio_chain.executors.virtual._executor import AsyncFunctions
 
 
 class AutojumpTimers:
-    """``Timers`` that fire when they are told to."""
+    """``Timers`` that fire when ``jump`` is called."""
 
     def __init__(self) -> None:
         self._at = BEGIN
@@ -29,7 +29,7 @@ class AutojumpTimers:
             self._deadlines.push(alarm, at)
 
     def jump(self, until: float = inf) -> bool:
-        """Move the clock to the next instant at which something is due; False: to ``until``, as nothing is before."""
+        """Move the clock to the next timer that is due before ``until``. Returns False if it moved to ``until``."""
         over: list[Timer] = []
         with self._lock:
             while not over and (at := self._deadlines.next()) < until:
@@ -43,9 +43,9 @@ class AutojumpTimers:
 
 
 class AutojumpThreadHost(ThreadHost):
-    """Real threads under a clock that jumps when no call runs and all strands are parked. Who waits moves it.
+    """Real threads with a clock that jumps when no call runs and all strands are parked. The waiting thread moves it.
 
-    Async functions are strands as well: an asyncio loop beside it would have a clock of its own.
+    Async functions are strands as well: an asyncio loop next to it would have a clock of its own.
     """
 
     def __init__(self, threads: int, max_abandoned: int, name: str = "rio_chain-autojump") -> None:

@@ -1,4 +1,4 @@
-"""Who waits for what, when nothing can happen any more."""
+"""Describes what each strand waits for, when nothing can happen any more."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rio_chain.executors._timers import Timed
 
 
 class Deadlock(RioError):
-    """In virtual time nothing is ready and nothing is due, but somebody waits: it would wait for ever.
+    """In virtual time nothing is ready and nothing is due, but a caller or a strand waits: it would wait for ever.
 
-    A limit that you wrote is due, and ends the waiting. That of a run which nothing limits (``abandon_after``) does not
-    count: on another executor such a run fails with ``Abandoned``, half a minute later.
+    A limit that you wrote would be due and end the wait. The limit of a run without any other one (``abandon_after``)
+    does not count: on another executor such a run fails with ``Abandoned`` after half a minute.
 
     Attributes:
         ms: the instant, in milliseconds of virtual time.
-        waits: one line for each that waits: who it is, and for what.
+        waits: one line for each that waits: its name, and what it waits for.
     """
 
     def __init__(self, at: float, waits: tuple[str, ...]) -> None:
@@ -35,11 +35,11 @@ class Deadlock(RioError):
 
     def __str__(self) -> str:
         head = f"deadlock after {self.ms:g} ms of virtual time: nothing is ready and nothing is due, but"
-        return "\n  ".join([head, *(self.waits or ("the caller waits for what nobody is about to do",))])
+        return "\n  ".join([head, *(self.waits or ("the caller waits for something that will never happen",))])
 
 
 def gives_up(alarm: Timed) -> bool:
-    """Whether it only gives up a run, by a limit that nobody wrote (``abandon_after``)."""
+    """Whether the timer only gives up a run, by a limit that the user did not write (``abandon_after``)."""
     strand = alarm.strand if isinstance(alarm, StrandDeadline) else None
     found = None if strand is None else strand.context.get(CURRENT)
     if found is None or not found.open or alarm.deadline < found.parent_deadline:
@@ -51,7 +51,7 @@ def gives_up(alarm: Timed) -> bool:
 
 
 def waits(kernel: Kernel) -> tuple[str, ...]:
-    """A line for each strand that waits, without those that only wait for others of them."""
+    """A line for each strand that waits, without those that wait only for others of them."""
     lines = (_line(strand, frames_of(strand.coroutine)) for strand in kernel.strands)
     return tuple(sorted(line for line in lines if line is not None))
 
@@ -62,7 +62,7 @@ def _line(strand: ThreadStrand, frames: list[FrameType]) -> str | None:
         if name.startswith("rio_chain.") and code.co_qualname in _WAITS:
             what = _WAITS[code.co_qualname](frame.f_locals)
             return what and f"{_who(strand)} waits for {what}"
-    return f"{_who(strand)} waits for what nobody is about to do{_place(frames)}"
+    return f"{_who(strand)} waits for something that will never happen{_place(frames)}"
 
 
 def _who(strand: ThreadStrand) -> str:
@@ -74,7 +74,7 @@ def _who(strand: ThreadStrand) -> str:
 
 
 def _place(frames: list[FrameType]) -> str:
-    """Where that is written: the innermost line that is not ours."""
+    """The innermost line outside of rio_chain."""
     for frame in reversed(frames):
         if not frame.f_globals.get("__name__", "").startswith("rio_chain."):
             return (
@@ -100,9 +100,9 @@ _WAITS: dict[str, Callable[[Locals], str | None]] = {
     "Dispatcher.turn_came": _slot,
     "Ticket._wait": lambda held: f"{held['self']!r}",
     "Ticket.ended": lambda held: f"{held['self']!r}",
-    "HedgeRace.contender": _nothing,  # from here on: for others of the same run
+    "HedgeRace.contender": _nothing,  # these wait only for other strands of the same run
     "HedgeRace.timekeeper": _nothing,
     "ThreadRuntime.call_async": _nothing,
     "race": _nothing,
 }
-"""What a coroutine of ours waits for, by its name, as its variables say it."""
+"""What our coroutines wait for, by their names, from their variables."""

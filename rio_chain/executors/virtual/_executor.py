@@ -1,7 +1,7 @@
-"""The virtual executor: runs in virtual time, on the thread that waits for them, the same way each time.
+"""The virtual executor: runs in virtual time, on the thread that waits for them, in the same way each time.
 
-It is the thread executor's Runtime over another pool and another clock (see ``_loop``), so what ends a body, who
-is told, and in which order, is decided by the same code. Async functions run on the same loop: each is a strand.
+It is the Runtime of the thread executor with another pool and another clock (see ``_loop``). So the same code decides
+what ends a function, what is woken, and in which order. Async functions run on the same loop: each is a strand.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ T = TypeVar("T")
 
 
 class VirtualExecutor(Executor):
-    """Runs in virtual time, to be handed over where others are named: ``Balancer(VirtualExecutor(seed=7))``.
+    """Runs in virtual time. Give it where executors are given by name: ``Balancer(VirtualExecutor(seed=7))``.
 
-    Functions are called one after the other on the thread that waits, and take no time; what sleeps, a backoff or a
-    limit moves the clock on, at once. Two runs with the same seed are the same, on every machine: the same order, the
-    same jitter, the same times. An async function sleeps with ``rio_chain.testing.sleep``.
+    Functions are called one after the other on the thread that waits, and take no time. A sleep, a backoff or a limit
+    moves the clock, at once. Two runs with the same seed are the same, on every machine: the same order, the same
+    jitter, the same times. An async function sleeps with ``rio_chain.testing.sleep``.
 
-    All that is given to one of these shares its clock, which begins at 0.
+    All runs on one of these share its clock, which begins at 0.
 
     Args:
-        seed: of the random numbers that jitter draws, and of the order with ``shuffle``. Default 0.
-        fresh: True: breakers, limits, caches and the like that were made before this executor have seen nothing when a
-            chain runs on it, and what they see there stays there. Default False: chains use them as they are.
-        shuffle: draw who goes first of those that are ready at the same instant, as a test that must not depend on it.
-            Default: in the order in which they became ready, as asyncio does.
+        seed: for the random numbers of jitter, and for the order with ``shuffle``. Default 0.
+        fresh: True: breakers, limits, caches and other policies with a state that were made before this executor are
+            replaced by new ones in its runs. Default False: chains use them as they are.
+        shuffle: if several things are ready at the same instant, draw which is first, for a test that must not depend
+            on it. Default False: in the order in which they became ready, as asyncio does.
 
     Raises:
         ChainDefinitionError: an argument out of its range.
@@ -85,7 +85,7 @@ class VirtualExecutor(Executor):
 
     @property
     def now(self) -> float:
-        """Milliseconds since it was made, of its own time."""
+        """Milliseconds of its own time since it was made."""
         return milliseconds(self.loop.now())
 
     def launch(self, threads: int, max_abandoned: int, name: str = NAME) -> VirtualHost:  # noqa: ARG002 - it has none
@@ -97,11 +97,11 @@ class VirtualExecutor(Executor):
 
 
 def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function on the executor, and give its value."""
+    """Run an async function on the executor, and return its value."""
     loop = executor.loop
     if running() is loop:
         raise UsageError("this would wait for itself; `await` the function")
-    answers: list[tuple[Any, BaseException | None]] = []  # no ``Raised``: a debugger should find the frames of `fn`
+    answers: list[tuple[Any, BaseException | None]] = []  # not ``Raised``: a debugger should find the frames of `fn`
 
     def ended(value: Any, error: BaseException | None) -> None:
         answers.append((value, error))
@@ -125,7 +125,7 @@ def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
 
 
 def end_spawned(loop: VirtualLoop) -> None:
-    """The loop ends: cancel the strands on it that no caller waits for, and drive their clean-up."""
+    """Before the loop ends: cancel the strands on it that no caller waits for, and drive their clean-up."""
     for strand in on_loop(loop):
         strand.cancel(LOST)
     if on_loop(loop):
@@ -142,7 +142,7 @@ def _note(note: Callable[[Any], object], value: Any, error: BaseException | None
 
 
 async def _named(fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-    """The function, with the error of a library whose loop does not run said better."""
+    """Call the function. A clearer error replaces that of a library whose loop does not run."""
     try:
         return await fn(*args, **kwargs)
     except Exception as error:
@@ -156,7 +156,8 @@ async def _named(fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -
 class VirtualRuntime(ThreadRuntime):
     """``Runtime`` on a virtual loop."""
 
-    places = True  # nobody would take over a function that is stuck
+    places = True  # no other thread could take over a function that is stuck
+    turn = 0.0  # time moves when all strands wait
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__(loop.pool, AsyncFunctions, loop)
@@ -173,12 +174,12 @@ class VirtualRuntime(ThreadRuntime):
         return running() is self._loop
 
     async def sleep(self, seconds: float) -> None:
-        """As ``Runtime.sleep``; who sleeps no time lets the others go first."""
+        """As ``Runtime.sleep``. A sleep of no time lets the others run first."""
         await (super().sleep(seconds) if seconds > 0 else yield_to_others())
 
     @property
     def lanes(self) -> Mapping[str, Lane]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The lanes of the balancer, of which no process is started."""
+        """The lanes of the balancer, without any process."""
         return self._lanes
 
     @lanes.setter
@@ -187,7 +188,7 @@ class VirtualRuntime(ThreadRuntime):
 
 
 class AsyncFunctions:
-    """Where async functions run: here, each as a strand that begins at once, in the middle of the one that calls."""
+    """Runs async functions: each as a strand that begins at once, inside of the calling one."""
 
     cancellation: type[BaseException] = StrandCancelled
 
@@ -212,7 +213,7 @@ class AsyncFunctions:
 
 
 class InlineLane:
-    """A lane whose functions are called in place: they take no time, so nobody waits for a process."""
+    """A lane whose functions are called in place: they take no time, so no call waits for a process."""
 
     def reserve(self, waiter: object, fn: object) -> None:
         """As ``Lane.reserve``."""
@@ -229,7 +230,7 @@ class InlineLane:
 
 
 class VirtualHost(BlockingHost):
-    """A virtual loop as a host. Who waits for it drives it."""
+    """A virtual loop as a host. The thread that waits for it drives it."""
 
     name = NAME
     cancelled: type[BaseException] = StrandCancelled
@@ -244,7 +245,7 @@ class VirtualHost(BlockingHost):
         self.runtime = cast("Runtime", runtime)
         self._forked = False
         after_fork(self._renew)
-        if own:  # where it is dropped without a close, nobody will drive the loop
+        if own:  # if it is dropped without a close, nothing will drive the loop
             weakref.finalize(self, _forget_spawned, loop).atexit = False
 
     def spawn(self, main: Main, context: Context, *, accepted: bool = False) -> None:
@@ -267,7 +268,7 @@ class VirtualHost(BlockingHost):
         return self.here()
 
     def block(self, gate: threading.Lock, seconds: float | None = None) -> bool:
-        """As ``BlockingHost.block``; meanwhile the loop is driven.
+        """As ``BlockingHost.block``. It drives the loop meanwhile.
 
         Raises:
             Deadlock: the gate would never be released.
@@ -276,7 +277,7 @@ class VirtualHost(BlockingHost):
         return self._loop.drive(partial(gate.acquire, blocking=False), until)
 
     def check_await(self) -> None:
-        """As ``BlockingHost.check_await``: nobody would drive the loop."""
+        """As ``BlockingHost.check_await``: nothing would drive the loop."""
         if not self.here():
             raise UsageError(
                 "what runs in virtual time can't be awaited on another loop; in plain code write `balancer.run(...)` "
@@ -284,7 +285,7 @@ class VirtualHost(BlockingHost):
             )
 
     def cancelling(self) -> bool:
-        """As ``Host.cancelling``: the loop never ends, so it is the body's own."""
+        """As ``Host.cancelling``: the loop never ends, so the user's code raised it."""
         return False
 
     def on_loss(self, lost: Lost) -> None:

@@ -1,8 +1,8 @@
-"""The loop of virtual time: strands driven in turn on the thread that waits, and a clock that jumps.
+"""The loop of virtual time: it drives strands in turn on the thread that waits, and its clock jumps.
 
-A run is a strand of the same kernel that drives the thread executor. There its pool has threads and its timer has one;
-here what is ready stands in a line, and when that is empty the clock moves to the next instant at which something is
-due. Nothing else moves it, so a call takes no time unless it sleeps.
+A run is a strand of the same kernel as on the thread executor. There the pool has threads and the timer has one. Here
+what is ready waits in a queue. When the queue is empty, the clock moves to the next instant at which something is due.
+Nothing else moves it, so a call takes no time unless it sleeps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rio_chain.executors.virtual._real_io_guard import foreign_awaitable, no_rea
 
 NAME = "virtual"
 PATIENCE = 0.01
-"""Real seconds between two looks at a loop that another thread drives."""
+"""Real seconds between two checks of a loop that another thread drives."""
 
 
 class _RunningLoop(threading.local):
@@ -43,7 +43,7 @@ def running() -> VirtualLoop | None:
 
 
 class InlinePool(WorkerPool):
-    """A pool without threads: what it is given waits until somebody drives the loop."""
+    """A pool without threads: items wait until the loop is driven."""
 
     def __init__(self, soon: Callable[[Callable[[], Any]], None]) -> None:
         super().__init__(threads=1, max_abandoned=1, name=NAME)
@@ -54,15 +54,15 @@ class InlinePool(WorkerPool):
         self._soon(item)
 
     def count_abandoned_of(self, before: WorkerPool) -> None:
-        """As ``WorkerPool.count_abandoned_of``: all calls are made in place, and those of other loops don't count."""
+        """As ``WorkerPool.count_abandoned_of``: calls are made in place, and those of other loops don't count."""
 
 
 class VirtualLoop:
     """What is ready, what is due, and the clock. It is the ``Timers`` of its kernel.
 
     Args:
-        draw: gives the random numbers of those who run, in [0, 1).
-        pick: gives numbers in [0, 1), by which the next of those that are ready is drawn; None: they go in order.
+        draw: returns random numbers in [0, 1), for runs.
+        pick: returns numbers in [0, 1), which select the next ready item; None: they go in order.
     """
 
     def __init__(self, draw: Callable[[], float], pick: Callable[[], float] | None = None) -> None:
@@ -71,7 +71,7 @@ class VirtualLoop:
         self._ready: deque[Callable[[], Any]] = deque()
         self._deadlines = Deadlines[Timer]()
         self._turn = threading.Lock()
-        self.policies: FreshPolicies | None = None  # of what runs here
+        self.policies: FreshPolicies | None = None  # for what runs here
         self.draw: Callable[[], float] = draw
         self.now: Callable[[], float] = lambda: self._at
         self.soon: Callable[[Callable[[], Any]], None] = self._ready.append
@@ -85,20 +85,20 @@ class VirtualLoop:
         self._deadlines.push(alarm, at)
 
     def _renew(self) -> None:
-        """In a forked child: where another thread drove it, nothing is ready or due here."""
+        """In a forked child: if another thread drove it, nothing is ready or due here."""
         if _here.loop is not self:
             keep_alive((self._ready.copy(), self._deadlines, self.kernel.strands))
             self._turn, self._deadlines, self.kernel.strands = threading.Lock(), Deadlines[Timer](), set()
             self._ready.clear()
-            self.kernel.limits.clear()  # their entries were in the heap
+            self.kernel.limits.clear()  # their entries were in the old heap
 
     def drive(self, over: Callable[[], bool], until: float = inf) -> bool:
-        """Go on until it is over, which is asked after each step; False: not before that instant.
+        """Run until ``over`` is true, which is checked after each step. Returns False if ``until`` comes first.
 
         Raises:
-            Deadlock: it is not, and nothing is left that could happen.
+            Deadlock: it is not over, and nothing is left that could happen.
         """
-        # where another thread drives, that may answer us as well
+        # another thread that drives the loop may end our wait as well
         while not self._turn.acquire(timeout=PATIENCE if self._at < until else 0):
             if over():
                 return True
@@ -131,7 +131,7 @@ class VirtualLoop:
         return self._ready.popleft()
 
     def _jump(self, until: float) -> bool:
-        """Move the clock to the next instant at which something happens; False: to ``until``, which is no later."""
+        """Move the clock to the next instant at which something happens. Returns False if ``until`` is earlier."""
         while True:
             at = self._deadlines.next()
             if at >= until:
@@ -141,7 +141,7 @@ class VirtualLoop:
                 return False
             if until == inf and all(map(gives_up, self._deadlines.live())):
                 raise Deadlock(self._at, waits(self.kernel))
-            over = self._deadlines.due(at)  # none, if those deadlines have moved on
+            over = self._deadlines.due(at)  # empty if those deadlines have moved
             if over:
                 self._at = max(self._at, at)
                 for alarm in over:

@@ -1,4 +1,4 @@
-"""What belongs to real time and was used in virtual time: it is told by name, with what to write instead."""
+"""Reports what needs real time and was used in virtual time, by name, with what to write instead."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rio_chain._core.suspended_frames import frames_of
 from rio_chain.errors import UsageError
 
 LIBRARIES = frozenset({"asyncio", "trio", "anyio", "curio"})
-"""Those that need a loop of their own."""
+"""Libraries that need a loop of their own."""
 GUARDED: dict[Any, tuple[str, ...]] = {socket: ("getaddrinfo",), socket.socket: ("connect", "connect_ex")}
-"""Real I/O begins with one of these."""
+"""Real I/O begins with one of these calls."""
 _HAS_NO_LOOP = (RuntimeError, ImportError, AttributeError, KeyError)
-"""What these libraries raise where their loop does not run."""
+"""The errors of these libraries if their loop does not run."""
 INSTEAD = "write `await rio_chain.testing.sleep(20)` for what takes 20 ms"
-BACKEND = "give the task a function that answers by itself in place of a backend"
+BACKEND = "replace the backend by a function that needs no I/O"
 
 
 def foreign_awaitable(coroutine: object) -> UsageError:
-    """The error for whoever awaits what no strand can wait for; it is thrown in at that place."""
+    """The error for awaiting what no strand can wait for. It is thrown in at that place."""
     return _error_for(next((frame for frame in frames_of(coroutine) if _library(frame) in LIBRARIES), None))
 
 
 def usage_error_for(error: BaseException) -> UsageError | None:
-    """The error that says it better, for one that a library raised because its loop does not run."""
+    """A clearer error for one that a library raised because its loop does not run; None for other errors."""
     frame = None
     tb: TracebackType | None = error.__traceback__
     while tb is not None and frame is None:
@@ -39,7 +39,7 @@ def usage_error_for(error: BaseException) -> UsageError | None:
 
 
 def explain_real_io(error: BaseException) -> None:
-    """Raise, in the place of an error of a library whose loop does not run, the one that says so; return for others."""
+    """Raise a clearer error in place of one of a library whose loop does not run; for other errors do nothing."""
     better = usage_error_for(error)
     if better is not None:
         raise better from error
@@ -75,7 +75,7 @@ def _guard(owner: Any, name: str) -> None:
     @functools.wraps(real)
     def asked(*args: Any, **kwargs: Any) -> Any:
         if not allowed.real:
-            raise UsageError(f"`socket.{name}` was called in virtual time, which knows no real I/O; {BACKEND}")
+            raise UsageError(f"`socket.{name}` was called in virtual time, which does no real I/O; {BACKEND}")
         return real(*args, **kwargs)
 
     setattr(owner, name, asked)
@@ -83,11 +83,11 @@ def _guard(owner: Any, name: str) -> None:
 
 @contextlib.contextmanager
 def no_real_io() -> Generator[None]:
-    """Real I/O that this thread begins in the block raises ``UsageError``.
+    """In this block, real I/O on this thread raises ``UsageError``.
 
-    The functions it begins with are wrapped when this is first used, for as long as the process: they may be called by
-    another thread at any moment. Not by ``sys.addaudithook``, which can't be taken back either: a hook in Python gives
-    other threads a turn inside of ``sys.settrace``, and in Python 3.11 two that do that at once fail.
+    The functions that begin it are wrapped on first use, and stay wrapped: another thread may call them at any moment.
+    ``sys.addaudithook`` is not used. It can't be undone either, and a hook in Python lets other threads run inside of
+    ``sys.settrace``; in Python 3.11 two threads that do that at once fail.
     """
     if not _guarded:
         _guarded.append(None)

@@ -1,4 +1,4 @@
-"""Finding: what lint() names."""
+"""Finding: one result of lint()."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rio_chain.inspect._bounds import some
 
 @frozen
 class Finding:
-    """One thing that ``chain.lint()`` names. It prints as text.
+    """One result of ``chain.lint()``. It prints as text.
 
     Attributes:
-        code: what it is, for filters: ``breaker-inside-timeout``.
-        where: the names of the tasks that it is about.
-        text: what does not work, and why.
-        better: the code that does, for this part of the chain, names as in the repr of the chain.
+        code: the name of the rule, for filters: ``breaker-inside-timeout``.
+        where: the names of the tasks concerned.
+        text: what has no effect or a wrong one, and why.
+        better: the code to write instead, for this part of the chain, with names as in the repr of the chain.
 
     Example:
         >>> from rio_chain import Task

@@ -1,4 +1,4 @@
-"""Rules about what the values decide: items and branches."""
+"""Rules about items and branches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, kee
 
 
 def on_error_never_used(stack: PolicyStack) -> Iterator[Said]:
-    """No item fails."""
+    """``on_error`` has no effect, as no item can fail."""
     core = stack.core.node
     if isinstance(core, (Each, Expand)) and keeps_failures(core) and answers(core.inner) is not None:
         text = f"what is inside the {call_of(core)} always answers, so no item fails and `on_error` is never used"
@@ -21,7 +21,7 @@ def on_error_never_used(stack: PolicyStack) -> Iterator[Said]:
 
 
 def branch_never_chosen(stack: PolicyStack) -> Iterator[Said]:
-    """Each value that it is for is another's already."""
+    """A branch of ``choose`` is never used, as an earlier branch takes all its values."""
     core = stack.core.node
     if not isinstance(core, Choose):
         return
@@ -34,7 +34,7 @@ def branch_never_chosen(stack: PolicyStack) -> Iterator[Said]:
         moved = branches.pop(i)
         if i < len(kept):
             del kept[i]
-            if not covers(test, tests[before]):  # it is for less: it can go first
+            if not covers(test, tests[before]):  # it is narrower, so it can be first
                 branches.insert(before, moved)
                 kept.insert(before, test)
         better = evolve(core, tests=tuple(kept), branches=tuple(branches))
@@ -43,11 +43,11 @@ def branch_never_chosen(stack: PolicyStack) -> Iterator[Said]:
         yield Said("branch-never-chosen", text, stack.build(stack.nodes(), better))
 
 
-# --- what the rules ask -----------------------------------------------------------------------------------------
+# --- helpers of the rules ---------------------------------------------------------------------------------------
 
 
 def covers(wide: object, narrow: object) -> bool:
-    """Whether a test of ``choose`` is true of each value that another is true of."""
+    """Whether the test ``wide`` of a ``choose`` is true of each value for which ``narrow`` is true."""
     if wide is narrow or wide is object:
         return True
     if not isinstance(wide, (type, tuple)) or not isinstance(narrow, (type, tuple)):
@@ -55,7 +55,7 @@ def covers(wide: object, narrow: object) -> bool:
     several = cast("tuple[type[Any], ...]", narrow if isinstance(narrow, tuple) else (narrow,))
     try:
         return all(issubclass(cls, cast("tuple[type[Any], ...]", wide)) for cls in several)
-    except Exception:  # noqa: BLE001 - a class may refuse to say, as a Protocol does
+    except Exception:  # noqa: BLE001 - issubclass may raise, as with a Protocol
         return False
 
 

@@ -1,4 +1,4 @@
-"""Rules about layers that stand in an order that takes their meaning away."""
+"""Rules about layers in an order in which they have no effect, or a wrong one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from rio_chain.policies._policy import Facts
 
 
 def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
-    """A limit around it that is over is not a failure that it sees."""
+    """The timeout is outside of the breaker, so the breaker does not count timeouts."""
     for i, layer, _ in stack.of(attrgetter("counts_failures")):
         limit = layer.around.limit
         if limit == float("inf") or not unlimited(layer.inner.node):
@@ -49,45 +49,45 @@ def breaker_inside_timeout(stack: PolicyStack) -> Iterator[Said]:
         else:
             share = limit / max(2, layer.around.calls)
             better = stack.added(i, Scope(Timeout(neat(share)), layer.inner.node))
-        text = f"the breaker never sees a time-out, as the limit of {format_duration(limit)} is around it"
+        text = f"the breaker never counts a timeout, as the timeout of {format_duration(limit)} is around it"
         yield Said("breaker-inside-timeout", text, better)
 
 
 def breaker_outside_retry(stack: PolicyStack) -> Iterator[Said]:
-    """One failure for a whole series of attempts."""
+    """The breaker counts only one failure for a series of attempts."""
     for i, _, _ in stack.of(attrgetter("counts_failures")):
         retry = stack.first(range(i), REPEATS)
         if retry is not None and stack.first(range(retry), attrgetter("counts_failures")) is None:
-            text = "the breaker sees one answer for all attempts of the retry inside it, and lets them all through"
+            text = "the breaker counts all attempts of the retry inside it as one call"
             yield Said("breaker-outside-retry", text, stack.moved(i, retry))
 
 
 def limit_outside_timeout(stack: PolicyStack) -> Iterator[Said]:
-    """A wait that nothing ends."""
+    """A call may wait for ever for its permit."""
     for i, layer, _ in stack.of(attrgetter("waits")):
         timeout = stack.first(reversed(range(i)), limits)
         if timeout is not None and layer.around.limit == float("inf"):
-            text = "the wait for a place is outside of the timeout, and nothing else ends it"
+            text = "the timeout is inside the limit, so nothing ends the wait for a permit"
             yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
 
 
 def limit_inside_retry(stack: PolicyStack) -> Iterator[Said]:
-    """A retry that waits for a place which its own abandoned calls have."""
+    """A retry waits for a permit that its own abandoned calls hold."""
     for i, layer, facts in stack.of(REPEATS):
         for limit in kept_by_abandoned(layer.inner.node):
             most = limit.places
             if most is None or most >= facts.calls or not limit.waits:
                 continue
             text = (
-                f"an abandoned call keeps its place under the limit until it ends, and after {most} of them a retry "
-                "waits for its own: give the limit a `wait`, or places for abandoned calls, `Limit(n + max_abandoned)`"
+                f"an abandoned call keeps its permit until it ends, so after {most} of them a retry waits for its own "
+                "calls: give the limit a `wait`, or permits for abandoned calls, `Limit(n + max_abandoned)`"
             )
             better = stack.changed(i, with_calls(layer.node, most))
             yield Said("limit-inside-retry", text, better if most > 1 else stack.without(i))
 
 
 def retry_never_runs(stack: PolicyStack) -> Iterator[Said]:
-    """There is an answer already, or the failures have become values."""
+    """The retry never sees a failure: there is always an answer, or failures have become values."""
     for i, layer, facts in stack.of(REPEATS):
         if facts.refuses_values:
             continue
@@ -95,7 +95,7 @@ def retry_never_runs(stack: PolicyStack) -> Iterator[Said]:
         if kept is not None:
             nodes = stack.nodes()
             del nodes[i]
-            text = f"the {call_of(kept)} hands on failures as values or drops them, so the retry around it never runs"
+            text = f"the {call_of(kept)} keeps failures as values or drops them, so the retry around it never runs"
             yield Said("retry-never-runs", text, stack.build(nodes, each_in(kept, layer.node)))
         elif answers(layer.inner.node) is not None:
             fallback = stack.first(reversed(range(i)), nothing, OrElse)
@@ -105,7 +105,7 @@ def retry_never_runs(stack: PolicyStack) -> Iterator[Said]:
 
 
 def fallback_never_used(stack: PolicyStack) -> Iterator[Said]:
-    """As there is one already, or failures have become values."""
+    """The fallback never sees a failure: there is always an answer, or failures have become values."""
     for i, layer in enumerate(stack.layers):
         inside = answers(layer.inner.node) if isinstance(layer.node, OrElse) else None
         if inside is not None:
@@ -115,7 +115,7 @@ def fallback_never_used(stack: PolicyStack) -> Iterator[Said]:
 
 
 def accept_outside(stack: PolicyStack) -> Iterator[Said]:
-    """Who calls again, or has other answers at hand, does not hear of it."""
+    """The refusal of an answer is outside of the retry or replica that could get another answer."""
     for i, _, facts in stack.of(attrgetter("refuses_values")):
         if facts.repeats:
             continue
@@ -127,7 +127,7 @@ def accept_outside(stack: PolicyStack) -> Iterator[Said]:
 
 
 def cache_inside_retry(stack: PolicyStack) -> Iterator[Said]:
-    """What was kept comes back at each attempt."""
+    """Each attempt gets the same kept value."""
     for i, _, _ in stack.of(attrgetter("keeps_values")):
         retry = stack.first(reversed(range(i + 1, len(stack.layers))), REPEATS)
         if retry is not None:
@@ -136,29 +136,29 @@ def cache_inside_retry(stack: PolicyStack) -> Iterator[Said]:
 
 
 def chaos_not_innermost(stack: PolicyStack) -> Iterator[Said]:
-    """Faults that no policy inside meets."""
+    """The faults are outside of policies that should meet them."""
     for i, _, _ in stack.of(attrgetter("injects_faults")):
         if stack.first(range(i), nothing, Scope, RaceNode, OrElse) is not None:
-            text = "the policies inside it never meet its faults"
+            text = "the policies inside the chaos never see its faults"
             yield Said("chaos-not-innermost", text, stack.moved(i, 0))
 
 
 def budget_without_extras(stack: PolicyStack) -> Iterator[Said]:
-    """Nothing to bound."""
+    """There is nothing that the budget could limit."""
     for i, layer, _ in stack.of(attrgetter("bounds_extras")):
         if any(is_extra(node) for node in walk(layer.inner.node)):
             continue
         extra = stack.first(reversed(range(i + 1, len(stack.layers))), REPEATS, RaceNode)
         better = stack.without(i) if extra is None else stack.moved(i, extra + 1)
-        text = "there is no retry and no replica to the left of the budget that it could bound"
+        text = "there is no retry and no replica to the left of the budget that it could limit"
         yield Said("budget-without-extras", text, better)
 
 
-# --- what the rules ask -----------------------------------------------------------------------------------------
+# --- helpers of the rules ---------------------------------------------------------------------------------------
 
 
 def unlimited(node: Node) -> bool:
-    """Whether a task in it has no timeout around it that is in it too."""
+    """Whether the node contains a task without a timeout around it in the node."""
     todo = [node]
     while todo:
         node = todo.pop()
@@ -170,7 +170,7 @@ def unlimited(node: Node) -> bool:
 
 
 def kept_by_abandoned(node: Node) -> Iterator[Facts]:
-    """The limits in it around a blocking task that also has a timeout in it. What a retry in it calls, is its own."""
+    """The limits in the node around a blocking task with a timeout. Parts inside another retry are left out."""
     todo: list[tuple[Node, bool, tuple[Facts, ...]]] = [(node, False, ())]
     while todo:
         node, timed, found = todo.pop()
@@ -183,19 +183,19 @@ def kept_by_abandoned(node: Node) -> Iterator[Facts]:
 
 
 def each_in(node: FanOutNode | Each | Expand, layer: Node) -> Node:
-    """With a policy around each of its parts instead of around the whole."""
+    """The node with a policy around each of its parts, instead of around the whole."""
     if isinstance(node, FanOutNode):
         return evolve(node, branches=tuple(put_around(layer, branch) for branch in node.branches))
     return evolve(node, inner=put_around(layer, node.inner))
 
 
 def is_extra(node: Node) -> bool:
-    """Whether it makes calls beside the first."""
+    """Whether it makes calls besides the first."""
     return (isinstance(node, Scope) and node.policy.facts().repeats) or (isinstance(node, RaceNode) and node.hedge)
 
 
 def neat(seconds: float) -> float:
-    """Rounded down to whole milliseconds where there are some."""
+    """Rounded down to whole milliseconds, if it is at least one."""
     return int(seconds * 1000) / 1000 if seconds >= 1 / 1000 else seconds
 
 

@@ -27,13 +27,13 @@ from rio_chain.policies._match_errors import matches
 from rio_chain.policies._policy import Facts
 
 TASK_TIMED_OUT = TaskTimedOut("", 0)
-"""One for all: whether a policy is for it depends on its class alone."""
+"""Only its class matters: whether ``on=`` of a policy matches it."""
 
 ONE_MS = 0.001
 
 
 def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
-    """A limit with a smaller one around it."""
+    """A smaller timeout is around this one."""
     for i, layer, facts in stack.of(limits):
         limit = layer.around.limit
         if facts.limit < limit:
@@ -41,7 +41,7 @@ def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
         outside = range(i + 1, len(stack.layers))
         timeout, again = stack.first(outside, limits), stack.first(outside, REPEATS, RaceNode)
         text = (
-            f"the limit of {format_duration(facts.limit)} is never reached, as "
+            f"the timeout of {format_duration(facts.limit)} is never reached, as "
             f"the one around it is {format_duration(limit)}"
         )
         better = stack.without(i)
@@ -53,17 +53,17 @@ def timeout_unreachable(stack: PolicyStack) -> Iterator[Said]:
 
 
 def timeout_below_1_ms(stack: PolicyStack) -> Iterator[Said]:
-    """A limit that no call can keep, as of one that was written in seconds."""
+    """The timeout is so short that it was probably given in seconds."""
     for i, layer, facts in stack.of(limits):
         if 0 < facts.limit < ONE_MS:
             limit = format_duration(facts.limit)
-            text = f"the limit is {limit}: times are in milliseconds, and this one looks like seconds"
+            text = f"the timeout is {limit}: times are in milliseconds, and this one looks like seconds"
             better = Scope(Timeout(facts.limit * 1000), layer.inner.node)
             yield Said("timeout-below-1-ms", text, stack.changed(i, better))
 
 
 def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
-    """More attempts than the limit around has time for, when they are slow."""
+    """The timeout around the retry leaves no time for all attempts, if they are slow."""
     for i, layer, _ in stack.of(REPEATS):
         limit = layer.around.limit
         found = cut(layer.part, limit) if layer.inner.slowest < limit else None
@@ -71,7 +71,7 @@ def retries_do_not_fit(stack: PolicyStack) -> Iterator[Said]:
             continue
         text = (
             f"{found.calls} attempts and the waits between them take up to "
-            f"{format_duration(layer.part.slowest)}, and the limit "
+            f"{format_duration(layer.part.slowest)}, and the timeout "
             f"around them is {format_duration(limit)}: only {found.slowest} begin when they are slow"
         )
         timeout = stack.first(range(i + 1, len(stack.layers)), limits)
@@ -98,53 +98,53 @@ def retries_multiply(stack: PolicyStack) -> Iterator[Said]:
 
 
 def retry_never_matches(stack: PolicyStack) -> Iterator[Said]:
-    """It is for errors alone that are never retried."""
+    """It retries only errors that are never retried."""
     for i, _, facts in stack.of(REPEATS):
         classes = facts.repeats_after
         if classes and all(issubclass(cls, NEVER_RETRIED) for cls in classes):
             many = " and ".join(cls.__name__ for cls in classes)
-            text = f"another call can't mend {many}, so it is never retried"
+            text = f"another call can't help against {many}, so it is never retried"
             yield Said("retry-never-matches", text, stack.without(i))
 
 
 def timeout_not_retried(stack: PolicyStack) -> Iterator[Said]:
-    """It is for some errors alone, and a time-out inside is none of them."""
+    """It retries only some errors, and not the timeout inside it."""
     for i, layer, facts in stack.of(REPEATS):
         classes = facts.repeats_after
         if not classes or facts.calls == 1 or all(issubclass(cls, NEVER_RETRIED) for cls in classes):
-            continue  # a predicate may be for it; the others have rules of their own
+            continue  # a predicate may match it; other rules look at the other cases
         if any(issubclass(TaskTimedOut, cls) for cls in classes) or not times_out(layer.inner.node):
             continue
         many = " and ".join(cls.__name__ for cls in classes)
-        text = f"it is for {many} alone, so when the timeout inside has passed (TaskTimedOut) no other call is made"
+        text = f"it is only for {many}, so it does not retry after the timeout inside it (TaskTimedOut)"
         yield Said("timeout-not-retried", text, stack.changed(i, retrying_also(layer.node, TaskTimedOut)))
 
 
 def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
-    """What is late has been given up before."""
+    """A call is given up before its hedge would begin."""
     for i, layer, race in stack.hedges():
         if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
             continue
         limit = min(layer.inner.slowest, layer.around.limit)
-        if race.after >= limit > 0:  # what takes no time at all has another rule
+        if race.after >= limit > 0:  # if it takes no time, another rule reports it
             text = (
-                f"no call begins {format_duration(race.after)} after another, as that "
-                f"is given up after {format_duration(limit)}"
+                f"no call begins {format_duration(race.after)} after another, as a call "
+                f"times out after {format_duration(limit)}"
             )
             yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
 
 
 def hedge_in_place(stack: PolicyStack) -> Iterator[Said]:
-    """A function that runs in place holds up the very calls that should overtake it."""
+    """An ``.inline()`` function blocks the thread that would start its hedges."""
     core = stack.core.node
     for i, _, race in stack.hedges():
         if i >= 0 and race.count > 1 and isinstance(core, TaskNode) and core.inline:
-            text = "a function that runs in place holds up the calls that should overtake it"
+            text = "an `.inline()` function blocks the thread that would start its hedges"
             yield Said("hedge-in-place", text, stack.build(stack.nodes(), evolve(core, inline=False)))
 
 
 def shared_first_task(stack: PolicyStack) -> Iterator[Said]:
-    """``user >> a & user >> b``."""
+    """Several branches begin with the same task: ``user >> a & user >> b``."""
     fan = stack.core.node
     if not isinstance(fan, FanOutNode):
         return
@@ -165,7 +165,7 @@ def shared_first_task(stack: PolicyStack) -> Iterator[Said]:
 
 
 def times_out(node: Node) -> bool:
-    """Whether it may fail with the error of a timeout in it, which no retry or fallback in it is for."""
+    """Whether it may fail with the error of a timeout in it that no retry or fallback in it handles."""
     todo = [node]
     while todo:
         node = todo.pop()
@@ -177,24 +177,24 @@ def times_out(node: Node) -> bool:
             continue
         inner = list(parts(node))
         if isinstance(node, OrElse) and matches(node.on, TASK_TIMED_OUT) is not False:
-            del inner[0]  # its primary: the fallback answers a time-out, or its predicate may say so
+            del inner[0]  # its primary: the fallback handles a timeout, or its predicate may do so
         todo.extend(inner)
     return False
 
 
 def called_again(node: Node) -> bool:
-    """Whether it is a task that is really called by each who has it."""
+    """Whether each branch with it really calls a task."""
     return has_task((node,)) and not any(isinstance(n, Scope) and n.policy.facts().shares for n in walk(node))
 
 
 def steps_of(branch: Node) -> tuple[Node, ...]:
-    """The steps of a branch. A generator and what takes its items are one: nothing else can be done with it."""
+    """The steps of a branch. A generator function and the step that takes its items count as one."""
     steps = branch.steps if isinstance(branch, Seq) else (branch,)
     return (Seq(steps[:2]), *steps[2:]) if open_end(steps[0]) is not None else steps
 
 
 def has_task(steps: tuple[Node, ...]) -> bool:
-    """Whether there is a task among the steps: a branch can't be written without one."""
+    """Whether there is a task among the steps. A branch needs one."""
     return any(isinstance(node, TaskNode) for step in steps for node in walk(step))
 
 
@@ -204,7 +204,7 @@ def same(a: Node, b: Node) -> bool:
 
 
 def used_by(node: Node) -> Iterator[bytes]:
-    """What tells which tasks it is whose values are used."""
+    """The origins of the tasks whose values are used."""
     sources = (use.source for n in walk(node) if isinstance(n, TaskNode) for use in n.uses)
     return (n.origin for source in sources for n in walk(source) if isinstance(n, TaskNode))
 

@@ -1,7 +1,7 @@
-"""``balancer.watch()``: a balancer as a live table; where there is no terminal and no notebook, as a line every second.
+"""``balancer.watch()``: a balancer as a live table, or as a line every second without a terminal or notebook.
 
-A view is made of two snapshots. The loop around it sleeps in the caller's own thread: the balancer, its loop and its
-workers do nothing for it but answer ``stats()``.
+A view is made from two snapshots. The loop around it sleeps in the caller's own thread. The balancer, its loop and its
+workers only answer ``stats()``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rio_chain.inspect.live._screen import LineOutput, Notebook, Screen
 from rio_chain.inspect.live._table import Cell, Sheet
 
 REFRESH = 0.25
-"""Seconds between two looks at a table."""
+"""Seconds between two updates of a table."""
 LINES = 1.0
 """Seconds between two lines."""
 WINDOW = 5.0
-"""Seconds that rates and the recent quantiles are of."""
+"""The seconds that rates and recent quantiles cover."""
 
 
 @frozen
@@ -46,13 +46,13 @@ class BalancerView:
         return Sheet(Cell(self.watched.title()), head, [tuple(map(Cell, row)) for row in found[:rows]], left)
 
     def news(self) -> Iterator[str]:
-        """As ``View.news``: a line, of quantiles the recent ones."""
+        """As ``View.news``: one line, with the recent quantiles."""
         cells = [f"{name} {total}" + (f" ({rate})" if rate else "") for name, rate, total in self._counts()]
         cells += [f"{name} {recent}" for name, recent, _ in self._quantiles() if recent]
         yield escape_nonprintable(f"{self.watched.title()}: {', '.join(cells)}")
 
     def _counts(self) -> list[tuple[str, str, str]]:
-        """A name, the rate between the snapshots, and what there is now or was since the beginning."""
+        """For each count its name, its rate between the snapshots, and its value now or since the start."""
         watched, before, now = self.watched, self.before, self.now
         return [
             ("running", "", f"{now.running}/{watched.workers}"),
@@ -63,7 +63,7 @@ class BalancerView:
         ]
 
     def _quantiles(self) -> Iterator[tuple[str, str, str]]:
-        """A name, the bound between the two snapshots, and the one since the beginning."""
+        """For each quantile its name, its bound between the snapshots, and its bound since the start."""
         both = ("wait", self.before.waits, self.now.waits), ("run", self.before.runs, self.now.runs)
         for what, before, now in both:
             recent = Histogram(tuple(new - old for new, old in zip(now.buckets, before.buckets, strict=True)))
@@ -79,7 +79,7 @@ def _bound(histogram: Histogram, share: float) -> str:
 
 
 def watch(watched: WatchedBalancer, limit: float) -> None:
-    """Show it for ``limit`` seconds, until it is closed and idle, or until Ctrl-C."""
+    """Show the balancer for ``limit`` seconds, until it is closed and idle, or until Ctrl-C."""
     with suppress(KeyboardInterrupt):
         screen, every = _screen()
         with closing(screen):
@@ -88,7 +88,7 @@ def watch(watched: WatchedBalancer, limit: float) -> None:
 
 
 def looks(watched: WatchedBalancer, limit: float, every: float) -> Iterator[BalancerView]:
-    """Views of snapshots that are ``WINDOW`` seconds apart, at first less; the last one at the end."""
+    """Views of snapshots that are up to ``WINDOW`` seconds apart. The last one is made at the end."""
     began = time.monotonic()
     past: deque[tuple[float, Stats]] = deque()
     while True:
@@ -104,7 +104,7 @@ def looks(watched: WatchedBalancer, limit: float, every: float) -> Iterator[Bala
 
 
 def _screen() -> tuple[Screen, float]:
-    """Where it is shown, and how often. Unlike a run it is on stdout: it is all that the caller wants to see."""
+    """The screen, and the seconds between updates. It writes to stdout, as this output is what the caller wants."""
     if in_notebook():
         return Notebook(), REFRESH
     if sys.stdout.isatty():

@@ -1,4 +1,4 @@
-"""``balancer.map(..., progress=True)``: how many inputs are done, and how long the others may take."""
+"""``balancer.map(..., progress=True)``: how many inputs are done, and how long the rest may take."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rio_chain.inspect.live._table import Cell, Sheet
 from rio_chain.results._outcome import Outcome
 
 WINDOW = 5.0
-"""Seconds that the rate speaks of."""
+"""The seconds that the rate covers."""
 
 Out = TypeVar("Out")
 
 
 class Progress:
-    """What has become of many inputs, as a View. From any thread a ticket is answered; one alone looks at it.
+    """The state of many inputs, as a View. Tickets are answered on any thread; a single thread reads the view.
 
     Args:
-        inputs: their number is known where ``len`` tells it.
+        inputs: their number is known if they have a ``len``.
     """
 
     def __init__(self, inputs: Iterable[Any]) -> None:
@@ -35,13 +35,13 @@ class Progress:
         self.done = self.failed = 0
         self._title = ""
         self._requests: MapRequests[Any] | None = None
-        self._answered: deque[MapItem[Any]] = deque()  # since the last look
+        self._answered: deque[MapItem[Any]] = deque()  # since the last update
         self._began = self._now = time.monotonic()
-        self._past = deque([(self._began, 0)])  # when how many were done
+        self._past = deque([(self._began, 0)])  # instants, and how many inputs were done at each
         self._said: object = None
 
     def follow(self, requests: MapRequests[Any]) -> None:
-        """Show what becomes of these."""
+        """Follow these requests."""
         requests.progress = self._answered.append
         self._requests = requests
 
@@ -49,15 +49,15 @@ class Progress:
         return [] if self._requests is None else [worker.item for worker in tuple(self._requests.workers)]
 
     def shown(self, outcomes: Callable[[Callable[[], None]], Iterator[Out]]) -> Iterator[Out]:
-        """What that gives, which is called with what to call again and again while it waits."""
+        """Show progress while ``outcomes`` gives Outcomes. It is called with a function to call while it waits."""
         with Shown(self) as look:
             yield from outcomes(look)
 
     def ashown(self, outcomes: Callable[[Callable[[], None]], AsyncOutcomes[Out]]) -> AsyncShown[Out]:
-        """The same for async code."""
+        """As ``shown``, for async code."""
         return AsyncShown(self, outcomes)
 
-    # --- what is seen -------------------------------------------------------------------------------------------
+    # --- the view -----------------------------------------------------------------------------------------------
 
     def sheet(self, rows: int) -> Sheet:  # noqa: ARG002 - there are none
         """As ``View.sheet``."""
@@ -73,7 +73,7 @@ class Progress:
             yield f"{escape_nonprintable(self._title)}: {self._line()}"
 
     def _count(self) -> None:
-        """Take in what was answered since the last look."""
+        """Count what was answered since the last update."""
         for item in self._running()[:1]:
             self._title = item.request.plan.title
         while self._answered:
@@ -89,24 +89,24 @@ class Progress:
     def _line(self) -> str:
         running = sum(item.run.root is not None for item in self._running())
         rate = self.rate()
-        told = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
-        told += [f"{self.failed} failed"] if self.failed else []
-        told += [f"{running} running"] if running else []
-        told += [f"{rate:.1f}/s"] if rate else []
+        parts = [f"{self.done}{'' if self.total is None else f'/{self.total}'} done"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{running} running"] if running else []
+        parts += [f"{rate:.1f}/s"] if rate else []
         if self.total is not None and rate and self.done < self.total:
-            told.append(f"{rough((self.total - self.done) / rate)} left")
+            parts.append(f"{rough((self.total - self.done) / rate)} left")
         else:
-            told.append(f"{rough(self._now - self._began)}")
-        return ", ".join(told)
+            parts.append(f"{rough(self._now - self._began)}")
+        return ", ".join(parts)
 
     def rate(self) -> float:
-        """How many are done in a second: of late; when all are done, in all."""
+        """How many inputs are done in a second: recently, or overall when all are done."""
         then, before = (self._began, 0) if self.done == self.total else self._past[0]
         return (self.done - before) / (self._now - then) if self._now > then else 0.0
 
 
 class AsyncShown(AsyncIterator[Outcome[Out]]):
-    """What ``async for`` reads while progress is shown: from the first Outcome until the loop over it is left."""
+    """What ``async for`` reads while progress is shown: from the first Outcome until the loop ends or is left."""
 
     def __init__(self, progress: Progress, outcomes: Callable[[Callable[[], None]], AsyncOutcomes[Out]]) -> None:
         self._view = ExitStack()
@@ -123,7 +123,7 @@ class AsyncShown(AsyncIterator[Outcome[Out]]):
             raise
 
     async def aclose(self) -> None:
-        """Cancel what is under way, wait until it has ended, and close the view."""
+        """Cancel the running requests, wait until they have ended, and close the view."""
         with self._view:
             if self._several is not None:
                 await self._several.aclose()
@@ -133,7 +133,7 @@ class AsyncShown(AsyncIterator[Outcome[Out]]):
 
 
 def rough(seconds: float) -> str:
-    """A time that people wait: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """A duration for people: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if seconds < 10:  # noqa: PLR2004
         return f"{seconds:.1f} s"
     whole = round(seconds)

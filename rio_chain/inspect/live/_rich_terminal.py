@@ -1,4 +1,4 @@
-"""A Sheet in a terminal, drawn with rich, which comes with the extra ``rio-chain[watch]``."""
+"""A Sheet in a terminal, drawn with rich, which the extra ``rio-chain[watch]`` installs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.inspect.live._table import TONES, Cell, Sheet, View
 
 BAR = 24
-"""Columns of a bar."""
+"""The width of a bar, in columns."""
 BESIDE = 6
-"""Lines of a terminal that are no rows of a table."""
+"""Lines of a terminal that are not rows of a table."""
 _one = threading.Lock()
-"""Held by the one that draws: two would draw over each other."""
+"""Held while a view draws: two views would draw over each other."""
 
 
 def drawn(sheet: Sheet) -> Any:
-    """What rich prints. Cells are ``Text``, in which no markup is looked for."""
+    """The Sheet as an object that rich prints. Cells are ``Text``, in which rich reads no markup."""
     parts = [_text(sheet.title, bold=True)] if sheet.title.text else []
     if sheet.rows:
         table = _rich("rich.table").Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for place, name in enumerate(sheet.head):  # where there is no room it is taken from the first and the last
+        for place, name in enumerate(sheet.head):  # if room is short, the first and the last column shrink
             table.add_column(name, no_wrap=0 < place < len(sheet.head) - 1, overflow="ellipsis")
         for row in sheet.rows:
             table.add_row(*map(_text, row))
@@ -52,7 +52,7 @@ def _text(cell: Cell, *, bold: bool = False) -> Any:
 
 
 class Terminal:
-    """The lines above the cursor, drawn again and again. What is printed meanwhile stands above them."""
+    """The lines above the cursor, redrawn at each update. Output printed meanwhile appears above them."""
 
     every = 0.1
 
@@ -61,7 +61,7 @@ class Terminal:
         if self._console.is_dumb_terminal or not _one.acquire(blocking=False):
             raise Unfit
         try:
-            # no thread of its own; and stdout is left alone where it goes to a file
+            # no refresh thread; and stdout is not redirected if it goes to a file
             self._live = _rich("rich.live").Live(
                 console=self._console,
                 auto_refresh=False,
@@ -74,12 +74,12 @@ class Terminal:
             raise
 
     def show(self, view: View) -> None:
-        """Draw it over what was there, as far as there is room."""
+        """Redraw the view, as far as there is room."""
         sheet = view.sheet(max(4, self._console.height - BESIDE))
         self._live.update(drawn(sheet), refresh=True)
 
     def close(self) -> None:
-        """What was drawn last stays, and the cursor is back."""
+        """Leave the last view on the screen, and show the cursor again."""
         try:
             self._live.stop()
         finally:
@@ -87,7 +87,7 @@ class Terminal:
 
 
 class Unfit(Exception):
-    """The terminal can't move its cursor, or somebody draws there already."""
+    """The terminal can't move its cursor, or another view is drawn there."""
 
 
 def _rich(module: str) -> Any:

@@ -1,4 +1,4 @@
-"""``request.run(live=True)``: a run, shown while it goes on."""
+"""``request.run(live=True)``: shows a run while it goes on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rio_chain.executors import run_blocking
 from rio_chain.executors._blocking_wait import wait_until_done
 from rio_chain.executors._stream import events_of
 from rio_chain.executors._ticket import Ticket
+from rio_chain.inspect._shown_live import note_shown_live
 from rio_chain.inspect.live._screen import Shown
 from rio_chain.inspect.live._table import Cell, Sheet
 from rio_chain.inspect.live._task_rows import HEAD, TaskRow, Tasks, ended, folded
@@ -40,16 +41,16 @@ def run_live(
 
 @contextmanager
 def followed(ticket: Ticket[Any]) -> Generator[Callable[[], object], None, None]:
-    """Show the run of a ticket until the end of the block. Gives what waits for its answer."""
+    """Show the run of a ticket until the end of the block. Gives a function that waits for its answer."""
     with Shown(Running(ticket)) as look:
         yield partial(wait_until_done, ticket.host, ticket.add_waker, meanwhile=look)
 
 
 class Running:
-    """A run that goes on, as a View.
+    """A run in progress, as a View.
 
-    No values are shown: they may be large or secret, and a notebook is kept. When it is over, a notebook shows the
-    picture of its Outcome, which has the texts of errors.
+    It shows no values: they may be large or secret, and notebooks are saved. When the run has ended, a notebook shows
+    the picture of its Outcome, which contains the texts of errors.
     """
 
     def __init__(self, ticket: Ticket[Any]) -> None:
@@ -81,16 +82,17 @@ class Running:
             yield escape_nonprintable(f"{self._title}: {note.text}")
 
     def _picture(self, rows: list[TaskRow], note: Cell) -> str:
-        """The plan, with what has become of each task so far."""
+        """The plan with the state of each task."""
         outcome, plan = self._outcome, self._ticket.request.plan
         if outcome is not None:
+            note_shown_live(outcome)
             return scrolled(svg_of(outcome))
         so_far = Marks({i: row.mark() for i, row in enumerate(rows)}, head=Mark("running", note.text))
         return scrolled(paint(picture(plan, so_far)))
 
     def _now(self) -> tuple[list[TaskRow], Cell]:
-        """The tasks, and how it is with the whole."""
-        over = self._ticket.done  # asked first: what was told before an answer can be read after it
+        """The tasks, and the state of the whole run."""
+        over = self._ticket.done  # read first: events that came before the answer can then be read below
         while not self._events.empty():
             event = self._events.next()
             if event is not None:
@@ -100,7 +102,7 @@ class Running:
             return self._tasks.rows(now), Cell(f"running for {now:.0f} ms", "busy")
         try:
             self._outcome = self._ticket.wait()
-        except BaseException as error:  # noqa: BLE001 - a body's own; who waits for the run gets it
+        except BaseException as error:  # noqa: BLE001 - raised by the user's code; the caller that waits gets it
             return self._tasks.rows(now), Cell(f"ended by {type(error).__name__} in {now:.1f} ms", "bad")
         return ended(self._outcome), _end(self._outcome)
 
@@ -116,5 +118,5 @@ def _end(outcome: Outcome[Any]) -> Cell:
 
 
 def _key(row: TaskRow) -> object:
-    """What makes a line of it worth saying."""
+    """The part of a row that is worth a new line when it changes."""
     return row.state, row.attempts, tuple(row.items.items())

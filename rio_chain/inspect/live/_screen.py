@@ -1,4 +1,4 @@
-"""Where a view is shown: in a notebook's cell, in a terminal, or as lines; and how often."""
+"""Where and how often a view is shown: in a notebook's cell, in a terminal, or as lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rio_chain.inspect.live._table import View, html, text
 ROWS = 40
 """The most rows of a table in a notebook."""
 BUSY = 0.1
-"""The share of the time that may be spent on showing; it is taken from what is run."""
+"""The most time that may be spent on drawing, as a share. The run has to wait for it."""
 HINT = "rio_chain: with the extra `rio-chain[watch]` this is a table that is drawn in place"
 _hinted: set[str] = set()
 
@@ -29,18 +29,18 @@ class Screen(Protocol):
 
     @property
     def every(self) -> float:
-        """Seconds from one picture to the next."""
+        """Seconds from one update to the next."""
         ...
 
     def show(self, view: View) -> None:
-        """Show it as it is now."""
+        """Show the view in its present state."""
 
     def close(self) -> None:
-        """It has been shown for the last time."""
+        """Called after the last update."""
 
 
 class Notebook:
-    """One output of the cell, changed in place."""
+    """One output of the cell, updated in place."""
 
     every = 0.1
 
@@ -57,11 +57,11 @@ class Notebook:
             self._display.update(bundle, raw=True)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class LineOutput:
-    """A line for what has changed: each second, and less often the longer it goes on."""
+    """A line for each change: every second, and less often the longer the run takes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -69,7 +69,7 @@ class LineOutput:
 
     @property
     def every(self) -> float:
-        """A tenth of the time so far, and no less than a second."""
+        """A tenth of the time so far, and at least a second."""
         return max(1.0, 0.1 * (time.monotonic() - self._began))
 
     def show(self, view: View) -> None:
@@ -79,11 +79,11 @@ class LineOutput:
         self._stream.flush()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 def screen_here() -> Screen:
-    """Where a view is shown that is opened here and now."""
+    """The screen for the place where the program runs."""
     if in_notebook():
         return Notebook()
     if sys.stderr.isatty():
@@ -101,7 +101,7 @@ def screen_here() -> Screen:
 class Shown:
     """A view on a screen, for a block that calls ``look`` as often as it likes.
 
-    A screen that fails is given up with a warning: nobody's run may end because it can't be looked at.
+    If drawing fails, a warning is given and the view stops: a failing view must not end the run.
     """
 
     def __init__(self, view: View) -> None:
@@ -120,7 +120,7 @@ class Shown:
             self._guarded(self._close)
 
     def look(self) -> None:
-        """Show it, if it is time."""
+        """Update the screen, if it is time."""
         if time.monotonic() >= self._next:
             self._guarded(self._show)
 
@@ -143,9 +143,9 @@ class Shown:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - what is shown may not end what is run
+        except Exception as error:  # noqa: BLE001 - a failing view must not end the run
             self._screen = None
             try:
-                warnings.warn(f"the live view was given up: {error!r}", RuntimeWarning, stacklevel=3)
-            except Exception as warning:  # noqa: BLE001 - a warning that is an error, or a `repr` that fails
+                warnings.warn(f"the live view stopped: {error!r}", RuntimeWarning, stacklevel=3)
+            except Exception as warning:  # noqa: BLE001 - warnings may be errors, and a `repr` may raise
                 report_unhandled(warning)

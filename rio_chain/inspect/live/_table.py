@@ -1,4 +1,4 @@
-"""Sheet: what is shown, as data; as plain text, and as HTML. It knows nothing of where it is shown."""
+"""Sheet: what a view shows, as data; also as plain text and as HTML. It does not depend on the screen."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.inspect._html import escape
 
 Tone = str
-"""One of ``TONES``, or "" for what is as always."""
+"""One of ``TONES``, or "" for the default."""
 
-# for a terminal, as rich calls it; for a notebook, by JupyterLab's variables, which are those of its theme
+# for a terminal, as rich names it; for a notebook, by the variables of JupyterLab's theme
 TONES: dict[Tone, tuple[str, str]] = {
     "quiet": ("dim", "color:var(--jp-ui-font-color2,#888)"),
     "busy": ("cyan", "color:var(--jp-info-color1,#0288d1)"),
@@ -33,16 +33,16 @@ class Cell:
 
 @frozen
 class Sheet:
-    """What is shown.
+    """What a view shows.
 
     Attributes:
         title: the first line.
-        head: over the columns, if there are some.
-        rows: below them.
+        head: the names of the columns, if there are rows.
+        rows: the rows of the table.
         left: what there was no room for, in words.
-        share: how much is done, between 0 and 1; None: nobody knows, or there is nothing to do.
+        share: how much is done, between 0 and 1; None: unknown, or there is nothing to do.
         note: the last line.
-        picture: makes HTML that shows the same, for where that can be seen; None: there is none.
+        picture: makes HTML that shows the same, for a screen with HTML; None: there is none.
     """
 
     title: Cell
@@ -55,10 +55,10 @@ class Sheet:
 
 
 class View(Protocol):
-    """What can be shown."""
+    """An object that a Screen can show."""
 
     def sheet(self, rows: int) -> Sheet:
-        """All of it as it is now, with so many rows at most."""
+        """Its present state, with at most ``rows`` rows."""
         ...
 
     def news(self) -> Iterable[str]:
@@ -67,7 +67,7 @@ class View(Protocol):
 
 
 def text(sheet: Sheet) -> str:
-    """As plain text of several lines."""
+    """The Sheet as plain text of several lines."""
     rows = (
         [sheet.head, *(tuple(escape_nonprintable(cell.text) for cell in row) for row in sheet.rows)]
         if sheet.rows
@@ -81,7 +81,7 @@ def text(sheet: Sheet) -> str:
 
 
 def html(sheet: Sheet) -> str:
-    """As a piece of HTML: no script, nothing from elsewhere, colours by the notebook's theme."""
+    """The Sheet as HTML: no script, nothing is loaded, colours of the notebook's theme."""
     if sheet.picture is not None:
         return sheet.picture()
     parts = [_block("div", sheet.title, "font-weight:600")]

@@ -1,4 +1,4 @@
-"""What the events of a run say of its tasks: a row for each."""
+"""The state of each task of a run, from its events: a row for each."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TONE_OF: dict[State, Tone] = {
     "skipped": "quiet",
 }
 LAST: tuple[State, ...] = ("waiting", "skipped", "succeeded")
-"""What is left out first where there is no room for all."""
+"""The states that are left out first if there is no room for all rows."""
 
 
 @frozen
 class TaskRow:
-    """One task as it is now. Times are milliseconds."""
+    """The present state of one task. Times are milliseconds."""
 
     name: str
     state: State
@@ -54,7 +54,7 @@ class TaskRow:
         return Cell(self.name, quiet), Cell(self.state, TONE_OF[self.state]), Cell(attempts), Cell(elapsed), self.more()
 
     def more(self) -> Cell:
-        """What there is to say beside that."""
+        """Details: the items, or the error."""
         items = ", ".join(f"{number} {state}" for state, number in self.items.items() if number)
         if items or not self.error:
             return Cell(f"items: {items}" if items else "")
@@ -62,7 +62,7 @@ class TaskRow:
         return Cell(self.error, "bad") if over else Cell(f"after {self.error}", "warn")
 
     def mark(self) -> Mark:
-        """As it stands in a picture, in the words of that of a run that is over."""
+        """Its mark in a picture, in the same words as for a run that has ended."""
         over = sum(self.items.values()) - self.items.get("running", 0)
         items, more = f"{over} items" if self.items else "", self.more().text
         match self.state:
@@ -76,7 +76,7 @@ class TaskRow:
                 return Mark(state, items or f"{took}{calls}", more)
 
     def line(self) -> str:
-        """As a line."""
+        """The row as one line of text."""
         name, state, attempts, elapsed, more = (cell.text for cell in self.cells())
         calls = f"{attempts} attempts" if self.attempts > 1 and not self.items else ""
         return (
@@ -89,20 +89,20 @@ HEAD = ("task", "status", "attempts", "elapsed", "")
 
 
 class _Task:
-    """What the events have told of one task."""
+    """The state of one task, from its events."""
 
     def __init__(self) -> None:
         self.state: State = "waiting"
         self.calls = 0
-        self.running = 0  # calls, of which several may be made at once
+        self.running = 0  # calls in progress; several may be made at once
         self.began: float | None = None
         self.ended: float | None = None
-        self.open: set[int] = set()  # items
+        self.open: set[int] = set()  # items in progress
         self.items = Counter[str]()
         self.error = ""
 
     def take(self, event: Event) -> None:
-        """Something has happened to it."""
+        """Take in an event of the task."""
         if event.error is not None:
             self.error = type(event.error).__name__
         if event.kind == "started":
@@ -118,7 +118,7 @@ class _Task:
             self.finished(event, event.status)
 
     def finished(self, event: Event, status: Status) -> None:
-        """Its turn is over, or that of one of its items."""
+        """The turn of the task has ended, or that of one of its items."""
         if event.item is None:
             self.state, self.running, self.ended = status, 0, event.at
             self.error = self.error if event.error is not None else ""
@@ -128,7 +128,7 @@ class _Task:
         self.ended = None if self.open else event.at
 
     def row(self, name: str, now: float) -> TaskRow:
-        """As it is now."""
+        """Its present state."""
         end = now if self.ended is None else self.ended
         items: dict[str, int] = {**by_status_order(self.items), "running": len(self.open)} if self.items else {}
         elapsed = None if self.began is None else max(0.0, end - self.began)
@@ -136,13 +136,13 @@ class _Task:
 
 
 class Tasks:
-    """The tasks of a run, as its events tell of them."""
+    """The tasks of a run, from its events."""
 
     def __init__(self, plan: Plan) -> None:
         self._tasks = {task.name: _Task() for task in plan.tasks}
 
     def take(self, event: Event) -> None:
-        """Something has happened."""
+        """Take in an event."""
         if event.task is not None and not event.within:
             self._tasks[event.task].take(event)
 
@@ -152,7 +152,7 @@ class Tasks:
 
 
 def ended(outcome: Outcome[object]) -> list[TaskRow]:
-    """The same of a run that is over."""
+    """The rows of a run that has ended."""
     return [_ended(response) for response in outcome]
 
 
@@ -164,7 +164,7 @@ def _ended(response: Response) -> TaskRow:
 
 
 def folded(rows: Sequence[TaskRow], most: int) -> tuple[list[TaskRow], str]:
-    """So many rows at most, those where something goes on before others; and what is left out, in words."""
+    """At most ``most`` rows, first those that are not waiting or done; and the rest, counted in words."""
     if len(rows) <= most:
         return [*rows], ""
     by_need = sorted(range(len(rows)), key=lambda i: rows[i].state in LAST)  # stable: else in plan order
@@ -174,5 +174,5 @@ def folded(rows: Sequence[TaskRow], most: int) -> tuple[list[TaskRow], str]:
 
 
 def counted(states: Iterable[State]) -> str:
-    """``900 waiting, 60 succeeded``."""
+    """The number of tasks in each state: ``900 waiting, 60 succeeded``."""
     return ", ".join(f"{number} {state}" for state, number in Counter(states).most_common())

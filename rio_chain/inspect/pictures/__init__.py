@@ -1,1 +1,1 @@
-"""Chains and runs as SVG: measured, placed and painted here, without a font or a network."""
+"""Chains and runs as SVG. The code measures, places and paints them itself, without a font or a network."""

@@ -1,4 +1,4 @@
-"""Policies in so few words that they fit on a badge; and what else is said in two or three words."""
+"""Short texts for badges: policies, and other facts in two or three words."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from attrs import frozen
 from rio_chain._core.source_text import on_source
 from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
-from rio_chain.inspect._words import race_words, words
+from rio_chain.inspect._words import fails, race_words, words
 from rio_chain.inspect.pictures._text_width import cut
 from rio_chain.policies import Policy, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
 
-LONGEST = 30  # characters on a badge
+LONGEST = 30  # characters of a badge
 
 
 @frozen
 class Badge:
-    """A policy as it is drawn: a few words, all of them, and the tone of its colour."""
+    """A badge: a short text, the full text, and the kind of colour."""
 
     text: str
     full: str
@@ -27,18 +27,18 @@ class Badge:
 
 
 def layer(policy: Policy) -> Badge:
-    """A policy in a few words."""
+    """The badge of a policy."""
     label = policy.label()
     return Badge(cut(escape_nonprintable(label.text), LONGEST), words(policy), label.tone)
 
 
 def hedge(node: RaceNode) -> Badge:
-    """A ``.replica`` in a few words."""
+    """The badge of a ``.replica``."""
     return Badge(cut(f"replica {node.count}{_after(node)}", LONGEST), race_words(node), "hedge")
 
 
 def place(call: TaskNode) -> Badge | None:
-    """Where a task runs, if that is an unusual place."""
+    """The badge for where a task runs, if that is not the default."""
     if call.inline:
         return Badge("inline", "runs in place, with no thread of its own", "place")
     if call.lane is not None:
@@ -55,7 +55,7 @@ def _after(node: RaceNode) -> str:
 
 
 def gives(node: FanOutNode | RaceNode) -> str:
-    """What comes out where branches meet."""
+    """The result of branches that join, in a word or two."""
     if isinstance(node, RaceNode):
         pick = node.pick
         return "best" if isinstance(pick, Best) else f"{pick.k} agree" if isinstance(pick, Quorum) else "first"
@@ -65,10 +65,19 @@ def gives(node: FanOutNode | RaceNode) -> str:
 
 
 def items(node: Each | Expand) -> str:
-    """What is done for many items."""
+    """An ``each`` or ``expand`` in a few words."""
     return cut(f"{'each item' if isinstance(node, Each) else 'expand'}, {node.limit} at once", LONGEST)
 
 
+def constant(node: OrElse, value: str, *, used: bool) -> Badge:
+    """The badge of a constant fallback. ``used``: whether the run has used it."""
+    text = f"{otherwise(node)} {value}"
+    full = f"{fails(node)}: the constant {value}"
+    if used:
+        return Badge(f"{cut(text, LONGEST - 6)}, used", f"{full}\nused in this run", "else")
+    return Badge(cut(text, LONGEST), full, "else")
+
+
 def otherwise(node: OrElse) -> str:
-    """When the fallback stands in."""
+    """When the fallback is used, in a few words."""
     return "else" if node.on is Exception else cut(f"else, on {on_source(node.on)}", LONGEST)

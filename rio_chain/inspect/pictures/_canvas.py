@@ -1,7 +1,7 @@
-"""The canvas, the base class of the shapes on it, and the strokes and badges that all of them are drawn with.
+"""The canvas, the base class of shapes, and the lines and badges that all shapes use.
 
-Each has an *axis*: the height at which the line of the chain enters it on the left, and leaves it on the right. A
-part that is a branch, or the whole, has *lanes* below it, in which values go that later tasks use.
+Each shape has an *axis*: the height at which the line of the chain enters on the left and leaves on the right. A shape
+that is a branch, or the whole chain, has *lanes* below it, for the lines to tasks that use its values.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from rio_chain.inspect.pictures._text_width import width
 
 NAME, SMALL = 13.0, 11.0  # sizes of the fonts
 RING, MOST_RINGS = 4.0, 4
-GAP = 26.0  # between the steps of a row
-BETWEEN = 16.0  # branches
+GAP = 26.0  # between two steps of a row
+BETWEEN = 16.0  # between two branches
 CURVE = 28.0
 PAD = 12.0
 PILL, PILL_PAD, PILL_GAP = 18.0, 8.0, 5.0
-WIDEST_ROW = 250.0  # of badges
-MARK = 18.0  # the line that says what became of a task
+WIDEST_ROW = 250.0  # the width of a row of badges
+MARK = 18.0  # the height of the line with the status of a task
 LANE = 20.0
+SAMPLE = 20.0  # the width of a sample ring in the legend
 CHANNEL = 8.0
-LEAD = 10.0  # to a choice
+LEAD = 10.0  # the line to a choice
 
 
 class Canvas:
-    """What has been drawn."""
+    """The boxes and edges that have been drawn."""
 
     def __init__(self) -> None:
         self.boxes: list[Box] = []
@@ -37,9 +38,9 @@ class Canvas:
 
 
 class Shape:
-    """A part of a picture: its place, once it has one, and its size."""
+    """A part of a picture: its size, and its place once it is set."""
 
-    tipless = False  # what leads to it is drawn on inside of it
+    tipless = False  # whether the line to it continues inside of it, without an arrow tip
 
     def __init__(self) -> None:
         self.parent: Shape | None = None
@@ -48,7 +49,7 @@ class Shape:
 
     @property
     def room(self) -> float:
-        """Its height with its lanes."""
+        """Its height together with its lanes."""
         return self.height + LANE * len(self.lanes)
 
     @property
@@ -57,26 +58,26 @@ class Shape:
         return self.axis
 
     def lane(self, key: Hashable) -> float:
-        """Where one of its lanes is."""
+        """The height of one of its lanes."""
         return self.y + self.height + LANE * (self.lanes[key] + 0.8)
 
     def measure(self) -> None:
-        """Find its size."""
+        """Compute its size."""
 
-    def place(self, x: float, y: float, canvas: Canvas) -> None:  # noqa: ARG002 - what has boxes draws them there
-        """Put it there."""
+    def place(self, x: float, y: float, canvas: Canvas) -> None:  # noqa: ARG002 - subclasses draw their boxes on it
+        """Set its place, and draw it."""
         self.x, self.y = x, y
 
     def tap(self) -> tuple[float, float]:
-        """Where its value leaves it, downwards, to be used by a later task."""
+        """The point where its value leaves it, downwards, for a later task."""
         return self.x + self.width / 2, self.y + self.height
 
 
-# --- strokes ----------------------------------------------------------------------------------------------------
+# --- lines ------------------------------------------------------------------------------------------------------
 
 
 def n(value: float) -> str:
-    """A number of pixels as short as it can be."""
+    """A number of pixels as short text."""
     return f"{value:.1f}".removesuffix(".0")
 
 
@@ -91,7 +92,7 @@ def rightward(x: float, y: float) -> tuple[float, float, Literal["right", "up"]]
 
 
 def bend(x: float, y: float, to: float) -> str:
-    """A curve to the right, and up or down."""
+    """A curve to the right that ends at another height."""
     middle = n(x + CURVE / 2)
     return f"C{middle} {n(y)} {middle} {n(to)} {n(x + CURVE)} {n(to)}"
 
@@ -100,22 +101,22 @@ def bend(x: float, y: float, to: float) -> str:
 
 
 def rings(layers: Sequence[Badge]) -> tuple[str, ...]:
-    """The tones of the policies, the innermost first; beyond a few, the rings add nothing to the badges."""
+    """The tones of the policies, the innermost first. Only the first few get a ring."""
     return tuple(layer.tone for layer in layers[:MOST_RINGS])
 
 
 def badge_width(layer: Badge) -> float:
-    """How wide a badge is."""
+    """The width of a badge."""
     return width(layer.text, SMALL) + 2 * PILL_PAD
 
 
 def row_width(row: Sequence[Badge]) -> float:
-    """How wide a row of badges is."""
+    """The width of a row of badges."""
     return fsum(map(badge_width, row)) + PILL_GAP * max(0, len(row) - 1)
 
 
 def in_rows(layers: Sequence[Badge], most: float = WIDEST_ROW) -> list[list[Badge]]:
-    """The badges in rows that are not too wide."""
+    """The badges in rows of limited width."""
     rows: list[list[Badge]] = []
     for layer in layers:
         if rows and row_width([*rows[-1], layer]) <= most:
@@ -126,7 +127,7 @@ def in_rows(layers: Sequence[Badge], most: float = WIDEST_ROW) -> list[list[Badg
 
 
 def badge_boxes(row: Sequence[Badge], x: float, y: float) -> list[BadgeBox]:
-    """A row of badges, from there on."""
+    """A row of badges that begins at this point."""
     found: list[BadgeBox] = []
     for layer in row:
         wide = badge_width(layer)

@@ -1,4 +1,4 @@
-"""How much of a large chain is drawn: long rows and wide fan-outs are folded, with a count in place of the rest."""
+"""Folds large chains: long rows and wide fan-outs show a count in place of their middle parts."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from rio_chain.chain._nodes import Bridge, Node, TaskNode, parts, walk
 
-MOST = 250  # tasks and bridges that a picture shows, if it can
+MOST = 250  # tasks and bridges that a picture should show at most
 STEPS = (24, 16, 10, 6, 4, 3)
-"""How many parts of a row or fan-out are shown; the fewer, the more there are of them."""
-DEEPEST = 40  # frames and branches in one another
+"""How many parts of a row or fan-out are shown. The first number is used that keeps the picture small enough."""
+DEEPEST = 40  # levels of frames and branches
 
 
 def limit(root: Node) -> int:
-    """How many parts of each row and fan-out to draw, so that the whole can be looked at."""
+    """How many parts of each row and fan-out to show."""
     nodes = list(walk(root))
     nodes.reverse()
     return next((most for most in STEPS if _shown(nodes, most) <= MOST), STEPS[-1])
 
 
 def _shown(nodes: Sequence[Node], most: int) -> int:
-    """How many tasks and bridges are left; ``nodes`` from the last to the first, so that no chain is too deep."""
+    """How many tasks and bridges are shown. ``nodes`` are in reverse order, to avoid recursion in deep chains."""
     made: list[int] = []
     for node in nodes:
         inner = [made.pop() for _ in parts(node)]
@@ -33,8 +33,8 @@ def _shown(nodes: Sequence[Node], most: int) -> int:
 
 
 def ends(count: int, most: int) -> tuple[int, int]:
-    """How many parts to show before the fold, and how many after it; all of them before it, if there is none."""
-    if count <= most + 1:  # a fold takes as much room as a part
+    """How many parts to show before the fold and after it. Without a fold all of them are before it."""
+    if count <= most + 1:  # a fold takes the room of a part
         return count, 0
     last = max(1, most // 4)
     return most - last, last

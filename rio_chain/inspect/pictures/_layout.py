@@ -1,6 +1,6 @@
-"""The layout of a picture: leaves, rows, fans and frames. Each measures itself, is placed, and draws what is in it.
+"""The layout of a picture: leaves, rows, fans and frames. Each measures itself, is placed, and draws its parts.
 
-A chain consists of steps in a row, of branches that meet again, and of frames, so that no lines have to cross.
+A chain consists of rows of steps, branches that join again, and frames, so no lines have to cross.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from rio_chain.inspect.pictures._text_width import width
 
 
 class LeafShape(Shape):
-    """A task, a bridge, a constant, or what has been folded."""
+    """A task, a bridge, a constant, or a fold."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class LeafShape(Shape):
         self.badges = [*places, *layers]
         self.mark = mark
         self.about = about
-        self.ports = 0  # values that it uses
+        self.ports = 0  # the number of values that it uses
 
     def measure(self) -> None:
         """As ``Shape.measure``."""
@@ -104,7 +104,7 @@ class LeafShape(Shape):
         )
 
     def port(self, number: int) -> tuple[float, float]:
-        """Where a value that it uses enters it, upwards."""
+        """The point where a used value enters it, upwards."""
         return self.x + self.width / 2 - 8 - 12 * number, self.y + self.height
 
     def tap(self) -> tuple[float, float]:
@@ -113,7 +113,7 @@ class LeafShape(Shape):
 
 
 class RowShape(Shape):
-    """Steps one after the other."""
+    """Steps in sequence."""
 
     def __init__(self, steps: Sequence[Shape]) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class RowShape(Shape):
 
 
 class FanShape(Shape):
-    """Branches from one point, which meet again in another."""
+    """Branches that begin at one point and join at another."""
 
     tipless = True
 
@@ -172,8 +172,8 @@ class FanShape(Shape):
         self.gives, self.full = gives, full
         self.choice = choice
         self.mark = mark
-        self.straight_on = straight_on  # the line of the chain leads through the first branch
-        self.channels: tuple[dict[Hashable, int], dict[Hashable, int]] = ({}, {})  # left and right, for what is used
+        self.straight_on = straight_on  # the line of the chain goes straight through the first branch
+        self.channels: tuple[dict[Hashable, int], dict[Hashable, int]] = ({}, {})  # left and right, for used values
 
     def measure(self) -> None:
         """As ``Shape.measure``."""
@@ -193,7 +193,7 @@ class FanShape(Shape):
         left, right = (CHANNEL * (1 + len(side)) if side else 0.0 for side in self.channels)
         self.lead = LEAD if self.choice else 0.0  # room for the tip of an arrow
         self.column = self.lead + self.fork + CURVE + self.label + left  # where the branches begin
-        self.meet = self.column + self.wide + 6 + right  # where their lines begin to come together
+        self.meet = self.column + self.wide + 6 + right  # where their lines begin to join
         self.width = self.meet + CURVE + self.chip
 
     def place(self, x: float, y: float, canvas: Canvas) -> None:
@@ -225,7 +225,7 @@ class FanShape(Shape):
         canvas.boxes.append(Box("join" if self.gives else "fork", *where, self.gives, full))
 
     def channel(self, side: int, key: Hashable) -> float:
-        """Where a value that is used goes up or down, right beside the branches, left or right of them."""
+        """The x of the vertical line of a used value, directly left or right of the branches."""
         inset = CHANNEL * (self.channels[side][key] + 0.7)
         return self.x + (self.column - inset if side == 0 else self.column + self.wide + inset)
 
@@ -236,7 +236,7 @@ class FanShape(Shape):
 
 
 class FrameShape(Shape):
-    """A part of the chain under policies, a name, or for many items."""
+    """A frame around a part of the chain: for policies, for a name, or for many items."""
 
     tipless = True
 
@@ -262,7 +262,7 @@ class FrameShape(Shape):
         """As ``Shape.measure``."""
         self.inner.measure()
         self.rim = RING * max(0, len(self.rings) - 1)
-        self.stack = 7.0 if self.kind == "items" else 0.0  # there are more of it behind
+        self.stack = 7.0 if self.kind == "items" else 0.0  # room for copies drawn behind it
         named = width(self.label, SMALL) + 8 if self.label else 0
         self.rows = in_rows(self.badges, max(WIDEST_ROW, self.inner.width))
         head = max([named + row_width(self.rows[0]), *map(row_width, self.rows[1:])] if self.rows else [named])

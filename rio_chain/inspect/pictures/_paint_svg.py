@@ -1,4 +1,4 @@
-"""From a Picture to SVG. Everything of the user's is escaped, nothing in it runs or is loaded."""
+"""Makes SVG from a Picture. All text of the user is escaped, and the SVG runs and loads nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from rio_chain.inspect._html import escape
-from rio_chain.inspect.pictures._canvas import NAME, PILL, RING, SMALL, n
-from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, Mark, Picture
+from rio_chain.inspect.pictures._canvas import NAME, PILL, RING, SAMPLE, SMALL, n
+from rio_chain.inspect.pictures._picture import BadgeBox, Box, Edge, LegendEntry, Mark, Picture
 from rio_chain.inspect.pictures._text_width import width
 from rio_chain.inspect.pictures._theme import MONO, SANS, sheet
 
@@ -45,7 +45,7 @@ ICONS = {
     "running": "M-2.5 -4L4 0L-2.5 4Z",
     "waiting": "M-4 0H-3.9M0 0H.1M4 0H4.1",
 }
-"""A shape for each status, around its middle: a status is never told by its colour alone."""
+"""An icon for each status, around its middle, because colour alone must not carry the status."""
 FRAMES = ("frame", "items", "named")
 
 
@@ -60,13 +60,14 @@ def paint(picture: Picture) -> str:
             *(_edge(edge) for edge in picture.edges),
             *(_box(box) for box in boxes),
             *(_label(edge) for edge in picture.edges if edge.label),
+            *map(_legend_entry, picture.legend),
         ]
     )
     return document((picture.width, picture.height), picture.title, picture.about, body, RULES)
 
 
 def document(size: tuple[float, float], title: str, about: str, body: str, rules: str) -> str:
-    """A whole SVG: it says what it is, has its own style and a ground."""
+    """A complete SVG document with a title, a description, its own style and a background."""
     wide, high = map(n, size)
     id_ = "rio-" + sha256(f"{title}\n{about}\n{body}".encode()).hexdigest()[:10]
     view = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
@@ -80,7 +81,7 @@ def document(size: tuple[float, float], title: str, about: str, body: str, rules
 
 
 def text(words: str) -> str:
-    """Words as they can stand in XML."""
+    """Text escaped for XML."""
     return escape(words)
 
 
@@ -97,16 +98,21 @@ def words(kind: str, x: float, y: float, said: str) -> str:
 
 
 def titled(full: str) -> str:
-    """What is told when the pointer rests on it."""
+    """A tooltip."""
     return f"<title>{text(full)}</title>" if full else ""
 
 
 def icon(state: str, x: float, y: float) -> str:
-    """The shape of a status."""
+    """The icon of a status."""
     return f'<path class="i t-{state}" transform="translate({n(x)} {n(y)})" d="{ICONS[state]}"/>'
 
 
 # --- the parts --------------------------------------------------------------------------------------------------
+
+
+def _legend_entry(entry: LegendEntry) -> str:
+    sample = rect(f"r t-{entry.tone}", (entry.x, entry.y, 14, 10), 3)
+    return f"<g>{sample}{words('', entry.x + SAMPLE, entry.y + 5, entry.text)}</g>\n"
 
 
 def _frame(box: Box) -> str:
@@ -124,7 +130,7 @@ def _frame(box: Box) -> str:
 
 
 def _rings(box: Box) -> Iterator[str]:
-    """The policies as lines around it, the outermost first."""
+    """The policies as lines around a box, the outermost first."""
     for i, tone in enumerate(reversed(box.rings)):
         inset = i * RING
         where = box.x + inset, box.y + inset, box.width - 2 * inset, box.height - 2 * inset
@@ -156,7 +162,7 @@ def _label(edge: Edge) -> str:
 
 
 def _head(head: Mark) -> str:
-    """How the run ended, above all."""
+    """The result of the run, above everything."""
     return f"<g>{titled(head.full)}{icon(head.state, 18, 19)}{words('k', 30, 19, head.text)}</g>\n"
 
 
@@ -203,6 +209,6 @@ def _card(box: Box) -> str:
 
 
 def _mark(mark: Mark, x: float, y: float) -> str:
-    """The shape of a status and its words, in the middle."""
+    """The icon of a status and its text, centred."""
     wide = width(mark.text, SMALL)
     return icon(mark.state, x - wide / 2 - 4, y) + words("", x - wide / 2 + 8, y, mark.text)

@@ -1,6 +1,6 @@
-"""A picture as plain data: boxes and edges with their places, and nothing of how they are painted.
+"""A picture as plain data: boxes and edges with their places, without colours and styles.
 
-Places are pixels from the upper left corner. Texts are cut to fit; ``full`` is all there is to say.
+Places are pixels from the upper left corner. Texts are cut to fit; ``full`` is the complete text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "can
 
 @frozen
 class BadgeBox:
-    """A policy, in a few words."""
+    """The badge of a policy, with its place."""
 
     x: float
     y: float
@@ -31,7 +31,7 @@ class BadgeBox:
 
 @frozen
 class Mark:
-    """What became of a task in a run: its status, and a few words."""
+    """The result of a task in a run: its status, and a few words."""
 
     state: State
     text: str
@@ -40,22 +40,23 @@ class Mark:
 
 @frozen
 class Marks:
-    """What became of a run. Tasks, bridges, and joints (``each``, ``expand``, ``choose``) by their number in the plan.
+    """The results of a run, by index in the plan: tasks, bridges, and joints (``each``, ``expand``, ``choose``).
 
-    ``head``: how the run ended, if it has.
+    ``head``: the result of the run, if it has ended. ``fallbacks``: numbers of each ``or_else`` that used its fallback.
     """
 
     tasks: Mapping[int, Mark] = field(factory=dict[int, Mark])
     bridges: Mapping[int, Mark] = field(factory=dict[int, Mark])
     joints: Mapping[int, Mark] = field(factory=dict[int, Mark])
     head: Mark | None = None
+    fallbacks: frozenset[int] = frozenset()
     nested: Mapping[int, tuple[Plan, Marks]] = field(factory=dict[int, "tuple[Plan, Marks]"])
-    """Of tasks that returned a Request: what that was, and what became of it."""
+    """For tasks that returned a Request: its plan and its marks."""
 
 
 @frozen
 class Box:
-    """Something with a place. ``rings``: the tones of the policies around it, the innermost first."""
+    """A shape with a place. ``rings``: the tones of the policies around it, the innermost first."""
 
     kind: Kind
     x: float
@@ -66,36 +67,46 @@ class Box:
     full: str = ""
     badges: tuple[BadgeBox, ...] = ()
     rings: tuple[str, ...] = ()
-    task: int | None = None  # its number in the plan
-    name: str = ""  # of a task, as in the Outcome
+    task: int | None = None  # its index in the plan
+    name: str = ""  # the name of a task, as in the Outcome
     mark: Mark | None = None
 
     @property
     def right(self) -> float:
-        """Where it ends."""
+        """The x of its right side."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
-        """Where it ends."""
+        """The y of its lower side."""
         return self.y + self.height
 
 
 @frozen
 class Edge:
-    """A line between boxes. ``path`` is in the words of SVG; ``tip``: where an arrow points to, and which way."""
+    """A line between boxes. ``path`` is in SVG syntax; ``tip`` is the point and direction of an arrow."""
 
     line: Line
     path: str
     tip: tuple[float, float, Literal["right", "up"]] | None = None
     label: str = ""
     full: str = ""
-    at: tuple[float, float] = (0, 0)  # of the label: its lower left corner, or right one of a "use"
+    at: tuple[float, float] = (0, 0)  # of the label: its lower left corner, or the right one for a "use"
+
+
+@frozen
+class LegendEntry:
+    """The meaning of one tone of rings."""
+
+    x: float
+    y: float
+    tone: str
+    text: str
 
 
 @frozen
 class Picture:
-    """Frames first, then what is in them."""
+    """All boxes and edges. Frames come before what is in them."""
 
     width: float
     height: float
@@ -103,4 +114,5 @@ class Picture:
     about: str
     boxes: tuple[Box, ...] = field(repr=False)
     edges: tuple[Edge, ...] = field(repr=False)
-    head: Mark | None = None  # how the run ended
+    head: Mark | None = None  # the result of the run
+    legend: tuple[LegendEntry, ...] = field(default=(), repr=False)

@@ -1,4 +1,4 @@
-"""What became of each part of a chain in a run: a status, and a few words."""
+"""The results of each part of a chain in a run: a status, and a few words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rio_chain.results._error_summary import ErrorSummary
 from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response, Span
 
-TOLD = 10  # attempts, or errors, in a title
+LISTED = 10  # attempts, or errors, in a tooltip
 HEADLINE = 70
-NESTED = 3  # Requests within Requests that are shown
+NESTED = 3  # levels of Requests within Requests that are shown
 LONG = 200  # characters of an error
 
 
 def duration(ms: float) -> str:
-    """Milliseconds in a few digits."""
+    """Milliseconds with few digits."""
     few = f"{ms:.1f}"
     return f"{ms:.0f} ms" if len(few) > len("99.9") else f"{few} ms"
 
@@ -37,7 +37,7 @@ def error_text(error: object) -> str:
 
 
 def headline(outcome: Outcome[Any]) -> Mark:
-    """How the run ended."""
+    """The result of the run, in a line."""
     result = outcome.result
     failed = isinstance(result, Failure)
     queued = f", after waiting {duration(waited(outcome))}" if waited(outcome) else ""
@@ -49,12 +49,12 @@ def headline(outcome: Outcome[Any]) -> Mark:
 
 
 def waited(outcome: Outcome[Any]) -> float:
-    """What it waited before it began, in a queue or for its loop, if that is worth telling."""
+    """The time that it waited before it began, in a queue or for its loop; 0 if it is negligible."""
     return outcome.queued if outcome.queued > max(1, 0.01 * outcome.elapsed) else 0.0
 
 
 def marks(outcome: Outcome[Any], deep: int = NESTED) -> Marks:
-    """Those of a run that is over, with Requests that tasks returned, and that those returned, so ``deep``."""
+    """The marks of a run that has ended. Requests that tasks returned are included, to a depth of ``deep``."""
     plan = outcome.plan
     failed = {(e.bridge, e.before, e.after): error_text(e.error) for e in _bridges_failed(outcome)}
 
@@ -65,47 +65,58 @@ def marks(outcome: Outcome[Any], deep: int = NESTED) -> Marks:
     tasks = {i: mark(response) for i, response in enumerate(outcome)}
     returned = {i: inner for i, r in enumerate(outcome) if deep and (inner := r.nested) is not None}
     nested = {i: (inner.plan, marks(inner, deep - 1)) for i, inner in returned.items()}
-    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome), nested)
+    return Marks(tasks, found(plan.bridges), found(plan.joints), headline(outcome), _fallbacks(outcome), nested)
+
+
+def _fallbacks(outcome: Outcome[Any]) -> frozenset[int]:
+    """The number of each ``or_else`` whose fallback was used. They are numbered in plan order."""
+    bits = 0
+    for response in outcome:
+        bits |= response._fallbacks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # of interest to pictures alone
+    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
 
 
 def mark(response: Response) -> Mark:
-    """That of one task."""
+    """The mark of one task."""
     status = response.status.replace("_", " ")
     return Mark(response.status, short(response), "\n".join([status, *_story(response)]))
 
 
 def short(response: Response) -> str:
-    """What became of it, in a few words."""
+    """The result of a task in a few words."""
     status = response.status.replace("_", " ")
     if response.counts:
         done, total = response.counts.get("succeeded", 0), sum(response.counts.values())
-        return ("1 item" if total == 1 else f"{total} items") if done == total else f"{done} of {total} items"
+        items = ("1 item" if total == 1 else f"{total} items") if done == total else f"{done} of {total} items"
+        return f"{items}, {duration(response.elapsed)}" if response.attempts else items
     if not response.attempts:
         return "without a call" if response.status == "succeeded" else status
-    text = duration(response.elapsed) if response.status == "succeeded" else status
+    text = duration(response.elapsed)
+    if response.status != "succeeded":
+        text = f"{status} after {text}"
     text += f", {response.attempts} calls" if response.attempts > 1 else ""
     return text + (f", replica {response.winner} won" if response.winner and response.started else "")
 
 
 def _story(response: Response) -> Iterator[str]:
-    """All that was noted, a line each."""
+    """All that is recorded of a task, one fact a line."""
     if response.attempts:
         yield f"{response.attempts} {'call' if response.attempts == 1 else 'calls'} in {duration(response.elapsed)}"
     if response.counts:
         yield "items: " + ", ".join(f"{n} {status}" for status, n in response.counts.items())
-        for item in [one for one in response.items if one.status not in ("succeeded", "skipped")][:TOLD]:
+        for item in [one for one in response.items if one.status not in ("succeeded", "skipped")][:LISTED]:
             yield f"item {item.index}: {error_text(item.result.failure())}"
         return
     if response.attempts > 1:
-        yield from (span_text(span) for span in response.spans[:TOLD])
-        if response.attempts > TOLD:
-            yield f"and {response.attempts - TOLD} more"
+        yield from (span_text(span) for span in response.spans[:LISTED])
+        if response.attempts > LISTED:
+            yield f"and {response.attempts - LISTED} more"
     elif response.status != "succeeded":
         yield error_text(response.result.failure())
 
 
 def span_text(span: Span) -> str:
-    """One call in a line."""
+    """One call in one line."""
     replica = f" of replica {span.replica}" if span.replica else ""
     text = f"call {span.attempt}{replica}: {span.status.replace('_', ' ')}, {duration(span.began)} to "
     text += duration(span.ended)
@@ -118,7 +129,7 @@ def _bridges_failed(outcome: Outcome[Any]) -> Iterator[BridgeFailed]:
 
 
 def _errors(outcome: Outcome[Any]) -> Iterator[Any]:
-    """The error of the run, and those that its tasks ended with."""
+    """The error of the run, and the errors of its tasks and items."""
     if isinstance(outcome.result, Failure):
         yield outcome.result.failure()
     for response in outcome:

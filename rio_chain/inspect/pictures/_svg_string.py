@@ -1,4 +1,4 @@
-"""Svg: a picture as text; and which picture an object has."""
+"""Svg: a picture as text; and the picture of each kind of object."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from rio_chain.inspect.pictures._paint_svg import paint
 from rio_chain.inspect.pictures._status_marks import marks
 from rio_chain.results._outcome import Outcome
 
+SCROLLBAR = (
+    ".rio-chain-scroll::-webkit-scrollbar{height:10px}"
+    ".rio-chain-scroll::-webkit-scrollbar-thumb{background:#7d8590;border-radius:5px}"
+    ".rio-chain-scroll::-webkit-scrollbar-track{background:#7d859033;border-radius:5px}"
+)
+"""Some systems hide a scroll bar until the reader scrolls. A styled scroll bar is always shown. So readers see that the
+picture goes on to the right."""
+
 
 class Svg(str):
-    """The text of an SVG document, which notebooks show as the picture. Print it, or ``str()`` it, for the text."""
+    """The text of an SVG document. Notebooks display the picture; ``print`` or ``str()`` gives the text."""
 
     __slots__ = ("_of",)
     _of: str
 
     def __new__(cls, text: str, of: str = "") -> Self:
-        """``of``: what is to be seen on it."""
+        """``of``: the name of what the picture shows."""
         self = super().__new__(cls, text)
         self._of = of
         return self
@@ -29,7 +37,7 @@ class Svg(str):
         return str(self)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        # as HTML it is a part of the page and takes its colours; as an image it would not
+        # HTML is part of the page and takes its colours; an image would not
         return {"text/html": scrolled(self), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
@@ -39,14 +47,15 @@ class Svg(str):
 
 
 def scrolled(svg: str) -> str:
-    """A picture as HTML, in a place that scrolls where the window is narrower than can be read."""
+    """A picture as HTML that scrolls if the window is too narrow to read it."""
     size = re.search(r'width="([\d.]+)"', svg)
     least = 0.75 * float(size[1]) if size else 0
-    return f'<div style="overflow-x:auto"><div style="min-width:{least:.0f}px">{svg}</div></div>'
+    inner = f'<div style="min-width:{least:.0f}px">{svg}</div>'
+    return f'<style>{SCROLLBAR}</style><div class="rio-chain-scroll" style="overflow-x:auto">{inner}</div>'
 
 
 def plan_of(drawn: Any) -> Plan:
-    """The plan of a chain, of a Request, of an Outcome, or of itself."""
+    """The plan of a chain, a Request, an Outcome or a Plan."""
     if isinstance(drawn, Plan):
         return drawn
     plan = drawn.plan

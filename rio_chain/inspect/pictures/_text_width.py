@@ -1,9 +1,10 @@
-"""How wide a text will be, without asking a font; and texts cut to fit.
+"""Computes the width of texts without a font, and cuts texts to fit.
 
-The widths are those of the widest fonts in use (DejaVu, Verdana), so a text is never wider than its place. All of them
-are of printable ASCII: what is not, has been escaped before.
+The widths are those of the widest common fonts (DejaVu, Verdana), so a text is never wider than its place. All texts
+are printable ASCII: other characters are escaped before.
 
-Widths are added by ``fsum``. ``sum`` rounds floats in another way since Python 3.12, and a picture is the same on all.
+Widths are added with ``fsum``, because ``sum`` rounds floats differently since Python 3.12, and a picture must be the
+same on all versions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import fsum
 from rio_chain._core.units import escape_nonprintable
 
 MONO = 0.61
-"""Of a character in a font where all are alike, in parts of the font's size."""
+"""The width of a character in a monospaced font, as a share of the font size."""
 _WIDE = {
     **dict.fromkeys("ijlfrtI.,:;'|!()[]/\\ -`", 0.41),
     **dict.fromkeys("cksvxyz_", 0.6),
@@ -25,13 +26,13 @@ _OTHER = 0.65
 
 
 def width(text: str, size: float, *, mono: bool = False) -> float:
-    """Pixels that a text of printable ASCII takes at most, in a font of that size."""
+    """The most pixels that a text of printable ASCII takes in a font of this size."""
     return size * (MONO * len(text) if mono else fsum(_WIDE.get(c, _OTHER) for c in text))
 
 
 def cut(text: str, most: int) -> str:
-    """The text in one line of at most so many characters of printable ASCII, its end left out where need be."""
-    if len(text) > 2 * most:  # of ten thousand characters most need not be looked at
+    """The text as one line of at most ``most`` characters of printable ASCII. A longer text is cut."""
+    if len(text) > 2 * most:  # do not escape thousands of characters that are cut anyway
         text = text[: 2 * most]
     text = escape_nonprintable(text)
     return text if len(text) <= most else text[: most - 3] + "..."

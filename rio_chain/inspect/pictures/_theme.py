@@ -1,7 +1,7 @@
-"""The colours of pictures: those of the page around, light or dark, by the variables that it sets.
+"""The colours of pictures: those of the page around them, light or dark, from the variables that the page sets.
 
-JupyterLab, VS Code and mkdocs-material tell their colours; elsewhere the system says whether it is light or dark, and
-the picture has a ground of its own. Tones stand out from both. Text is never in a tone, so it can be read on either.
+JupyterLab, VS Code and mkdocs-material set such variables. Elsewhere the system setting decides between light and dark,
+and the picture has its own background. Tones are readable on both. Text never has a tone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,20 @@ TONES = {
     "guard": "#e5484d",
     "share": "#0d9488",
     "chaos": "#d6409f",
+    "else": "#9a6b3f",
     "place": "#7d8590",
 }
+LEGEND = {
+    "time": "time limit",
+    "again": "retry",
+    "hedge": "hedge",
+    "guard": "guard",
+    "share": "shared answer",
+    "chaos": "faults on purpose",
+    "else": "fallback",
+    "place": "other",
+}
+"""The meaning of each tone of rings, in the order of the legend."""
 STATES = {
     "succeeded": "#2b9a56",
     "failed": "#e5484d",
@@ -42,6 +54,6 @@ def ground(selector: str) -> str:
 
 
 def sheet(selector: str, rules: str) -> str:
-    """A style sheet for what is inside of ``selector`` alone; in the rules, ``&`` stands for that."""
+    """A style sheet that applies only inside of ``selector``. In the rules, ``&`` is the selector."""
     tones = "".join(f"& .t-{name}{{--t:{colour}}}" for name, colour in {**TONES, **STATES}.items())
     return ground(selector) + f"{tones}\n{rules.strip()}\n".replace("&", selector)

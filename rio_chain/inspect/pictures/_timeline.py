@@ -1,4 +1,4 @@
-"""The timeline of a run as SVG: rows of bars over milliseconds."""
+"""The timeline of a run as SVG: rows of bars on an axis of milliseconds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rio_chain.inspect.pictures._timeline_rows import Bar, Rest, Timeline, Timel
 from rio_chain.results._outcome import Outcome
 
 PLOT = 560.0  # pixels for the whole time
-HIGH, LANE, BETWEEN = 14.0, 17.0, 10.0  # a bar, one below the other, the rows
+HIGH, LANE, BETWEEN = 14.0, 17.0, 10.0  # the height of a bar, from one lane to the next, between two rows
 MARGIN = 12.0
 NAMED = 26  # characters of a name
-LEGEND = "      critical path"  # right of its line
-TICKS = 7  # about so many
+LEGEND = "      critical path"  # to the right of its line
+TICKS = 7  # approximately
 STEPS = (1, 2, 5, 10)
 
 TIME_RULES = (
@@ -30,6 +30,7 @@ TIME_RULES = (
 & .z{stroke:#57606a;stroke:color-mix(in srgb,var(--fg) 62%,var(--bg));stroke-dasharray:1 3;stroke-width:1.5}
 & .v{fill:none;stroke:#1f2328;stroke:var(--fg);stroke-width:2}
 & .vb{font-weight:700}
+& .y{fill:#57606a;fill:color-mix(in srgb,var(--fg) 70%,var(--bg))}
 """
 )
 
@@ -41,7 +42,7 @@ def timeline_of(outcome: Outcome[Any]) -> Svg:
 
 
 def step(span: float) -> float:
-    """The distance between two ticks: 1, 2 or 5, or ten times that, or a tenth."""
+    """The distance between two ticks: 1, 2 or 5 times a power of ten."""
     least = max(span, 1e-3) / TICKS
     power = 10 ** math.floor(math.log10(least))
     return float(next(power * k for k in STEPS if power * k >= least * (1 - 1e-9)))
@@ -56,14 +57,14 @@ class _Painter:
         self.said = max(width(said, SMALL) for said in [*(row.said for row in shown.rows), LEGEND]) + 34
         self.y = MARGIN + 54
         self.parts: list[str] = []
-        self.last: tuple[float, float] | None = None  # where the critical path has come to
+        self.last: tuple[float, float] | None = None  # the end of the critical path so far
 
     def x(self, ms: float) -> float:
-        """Where an instant is."""
+        """The x of an instant."""
         return self.left + (ms + self.shown.queued) * self.scale
 
     def svg(self, about: str) -> str:
-        """The whole of it."""
+        """The whole document."""
         shown = self.shown
         if shown.queued:
             self.queue()
@@ -78,7 +79,7 @@ class _Painter:
         return document((wide, end + MARGIN), f"time of {shown.title}: {shown.head.text}", about, body, TIME_RULES)
 
     def head(self) -> str:
-        """How it ended, and what the thick line is."""
+        """The result of the run, and the legend of the critical path."""
         head = self.shown.head
         x, y = self.left + PLOT + 38, MARGIN + 38
         line = f'<path class="v" d="M{n(x)} {n(y)}H{n(x + 14)}"/>'
@@ -86,7 +87,7 @@ class _Painter:
         return f"<g>{titled(head.full)}{icon(head.state, 18, 19)}{words('k', 30, 19, head.text)}</g>{legend}\n"
 
     def axis(self, end: float) -> str:
-        """Lines down from the milliseconds."""
+        """Vertical lines with the milliseconds."""
         shown, found = self.shown, list[str]()
         distance = step(shown.queued + shown.elapsed)
         first, last = math.ceil(-shown.queued / distance - 1e-9), math.floor(shown.elapsed / distance + 1e-9)
@@ -98,7 +99,7 @@ class _Painter:
         return "".join(found) + "\n"
 
     def queue(self) -> None:
-        """The wait before it began."""
+        """The wait before the run began."""
         x, wide = self.x(-self.shown.queued), self.shown.queued * self.scale
         bar = rect("w t-waiting", (x, self.y, max(2, wide), HIGH), 3)
         name = words("b e", self.left - 12, self.y + HIGH / 2, "wait")
@@ -108,9 +109,14 @@ class _Painter:
         self.y += HIGH + BETWEEN
 
     def row(self, row: TimelineRow) -> None:
-        """One task."""
+        """The row of a task, or of an item of a task."""
         middle = self.y + HIGH / 2
-        name = words("b e vb" if row.critical else "b e", self.left - 12, middle, cut(row.name, NAMED))
+        if row.folded:
+            self.parts.append(words("y", self.left, middle, row.said) + "\n")
+            self.y += HIGH + BETWEEN
+            return
+        kind = "b e vb" if row.critical else "b e y" if row.inner else "b e"
+        name = words(kind, self.left - 12, middle, cut(row.name, NAMED))
         inner = "".join([*map(self.rest, row.rests), *map(self.bar, row.bars)])
         right = self.left + PLOT
         said = icon(row.status, right + 15, middle) + words("", right + 26, middle, row.said)
@@ -119,7 +125,7 @@ class _Painter:
         self.y += HIGH + LANE * (row.lanes - 1) + BETWEEN
 
     def path(self, row: TimelineRow) -> str:
-        """The critical path comes from the task before, and goes along below this one's bars."""
+        """The critical path: from the task before, and then below the bars of this task."""
         below = self.y + HIGH + LANE * (row.lanes - 1) + 3
         begin, end = self.x(row.began), self.x(row.ended)
         start = (
@@ -129,7 +135,7 @@ class _Painter:
         return f'<path class="v" d="{start}H{n(max(end, begin + 2))}"/>'
 
     def bar(self, bar: Bar) -> str:
-        """A call, or all calls for the items."""
+        """The bar of a call, or of all calls for the items."""
         x, y = self.x(bar.began), self.y + bar.lane * LANE
         wide = max(2.0, (bar.ended - bar.began) * self.scale)
         inside = ""

@@ -1,4 +1,4 @@
-"""Where the time of a run went, as plain data: a row for each task, a bar for each call. Milliseconds."""
+"""Where the time of a run went, as plain data: a row for each task, a bar for each call. Times are milliseconds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response, Span
 from rio_chain.results._task_record import Status
 
-MOST = 60  # rows
+MOST = 60  # rows of a timeline
+ITEMS = 3  # items of an ``each``: this many that failed, and this many that took longest
 EPS = 1e-6
 
 
 @frozen
 class Bar:
-    """Something that took time. ``lane``: beside which others; calls made at once stand below each other."""
+    """A call. ``lane``: its line in the row, as calls made at once are below each other."""
 
     began: float
     ended: float
@@ -42,7 +43,7 @@ class Rest:
 
 @frozen
 class TimelineRow:
-    """A task. ``lanes``: how many calls stand below each other."""
+    """A task. ``lanes``: how many lines of calls it has."""
 
     name: str
     status: Status
@@ -53,33 +54,57 @@ class TimelineRow:
     critical: bool = False
     began: float = 0.0
     ended: float = 0.0
+    inner: bool = False  # it is an item of the task above
+    folded: bool = False  # it is for all other items, and has text only
 
 
 @frozen
 class Timeline:
-    """A run. It waited ``queued`` before it began, at 0."""
+    """A run. It waited ``queued`` before it began at 0."""
 
     title: str
     head: Mark
     queued: float
     elapsed: float
     rows: tuple[TimelineRow, ...] = field(repr=False)
-    folded: int = 0  # tasks that have no row
+    folded: int = 0  # the number of tasks without a row
 
 
 def timeline(outcome: Outcome[Any]) -> Timeline:
-    """The rows of a run, in plan order; of very many tasks, those that took longest."""
+    """The rows of a run, in plan order. If there are too many tasks, those that took longest are shown."""
     responses = outcome.responses
     path = critical(outcome.plan, responses)
     longest = sorted(range(len(responses)), key=lambda i: (i not in path, -responses[i].elapsed, i))
     kept = sorted(longest[:MOST])
-    rows = [one for i in kept for one in (row(responses[i], critical=i in path), *_nested_rows(responses[i]))]
+    rows = [
+        one
+        for i in kept
+        for one in (row(responses[i], critical=i in path), *_item_rows(responses[i]), *_nested_rows(responses[i]))
+    ]
     folded = len(responses) - len(kept) + max(0, len(rows) - MOST)
     return Timeline(outcome.plan.title, headline(outcome), waited(outcome), outcome.elapsed, tuple(rows[:MOST]), folded)
 
 
+def _item_rows(response: Response) -> Iterator[TimelineRow]:
+    """Rows of a task in an ``each`` or ``expand``: its first items that failed, and those that took longest."""
+    ran = [item for item in response.items if item.attempts and not item.counts]
+    if len(ran) <= 1:
+        return
+    failed = [item for item in ran if item.status != "succeeded"][:ITEMS]
+    others = [item for item in ran if item not in failed]
+    slowest = sorted(others, key=lambda item: (-item.elapsed, item.index or 0))[:ITEMS]
+    total = sum(response.counts.values())
+    for item in sorted([*failed, *slowest], key=lambda item: item.index or 0):
+        one = row(item, critical=False)
+        yield evolve(one, name=f"{response.name}[{item.index}]", inner=True)
+    left = total - len(failed) - len(slowest)
+    if left:
+        text = f"and {left} more {'item' if left == 1 else 'items'}"
+        yield TimelineRow("", response.status, text, inner=True, folded=True)
+
+
 def _nested_rows(response: Response, deep: int = NESTED) -> Iterator[TimelineRow]:
-    """Those of the Request that a task returned, below its own, at the times of the run around it."""
+    """The rows of the Request that a task returned. Their times are those of the run around it."""
     nested = response.nested
     if nested is None or not deep:
         return
@@ -130,20 +155,20 @@ def rest_text(rest: Rest) -> str:
 
 @frozen
 class _Path:
-    """The tasks that a part of a chain had to wait for, and when it ended."""
+    """The tasks that a part of a chain had to wait for, and when the last of them ended."""
 
     tasks: tuple[int, ...]
     ended: float
-    stopped: bool  # others have ended it
+    stopped: bool  # another part has ended it
 
 
 _NONE = _Path((), -1.0, stopped=True)
 
 
 def critical(plan: Plan, responses: Sequence[Response]) -> frozenset[int]:
-    """The tasks that say how long the run took: had one of them been faster, it would have been over earlier.
+    """The tasks that determine how long the run took: if one of them had been faster, the run would have been too.
 
-    Of branches it is the one that was waited for longest; of calls made at once the one that won.
+    Of several branches it is the one that ended last; of calls made at once the one that won.
     """
     made: list[_Path] = []
     index = len(plan.tasks)

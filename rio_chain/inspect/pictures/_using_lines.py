@@ -1,7 +1,8 @@
-"""What ``.using`` hands on: lines below and beside everything else, so that they cross neither boxes nor labels.
+"""The lines of values that ``.using`` passes. They go below and beside all shapes, so they cross no boxes or labels.
 
-A value goes down from where it was made into a lane below its branch, along that to the right end of the branches, down
-to the lane below what they are a branch of, and so on; then the same way back up to the task that uses it.
+A line goes down from where the value was made into a lane below its branch, then along the lane to the right end of the
+branches, then down to the lane below the next outer branch, and so on. It goes up to the task that uses it in the same
+way.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rio_chain.inspect.pictures._text_width import cut
 
 @frozen
 class Way:
-    """From a shape to a leaf, by its keyword: up to the lane that both stand above, and down again."""
+    """The line from a shape to a leaf: out to the lane that is common to both, and in again."""
 
     source: Shape
     target: LeafShape
@@ -30,12 +31,12 @@ class Way:
 
     @property
     def key(self) -> Hashable:
-        """Uses of one value under one keyword share their lanes."""
+        """The key of its lanes: uses of one value under one keyword share them."""
         return id(self.source), self.keyword
 
 
 def reserve(source: Shape, target: LeafShape, keyword: str) -> Way:
-    """Take room for a use; before anything is measured."""
+    """Reserve room for the line of a used value. Call it before anything is measured."""
     out, back = list(_slots(source)), list(_slots(target))
     above = [slot for slot, _ in back]
     meet = next(i for i, (slot, _) in enumerate(out) if slot in above)
@@ -53,7 +54,7 @@ def reserve(source: Shape, target: LeafShape, keyword: str) -> Way:
 
 
 def draw(way: Way, canvas: Canvas) -> None:
-    """Draw a use; after everything is placed."""
+    """Draw the line of a used value. Call it after everything is placed."""
     x, y = way.source.tap()
     path = f"M{n(x)} {n(y)}"
     for slot, fan in way.out:
@@ -70,7 +71,7 @@ def draw(way: Way, canvas: Canvas) -> None:
 
 
 def _slots(shape: Shape) -> Iterator[tuple[Shape, FanShape | None]]:
-    """The branches that a shape stands in, each with the fan that it is a branch of; at last the whole."""
+    """The branches that contain a shape, from the inside out, each with its fan; the last one is the whole chain."""
     here: Shape | None = shape
     while here is not None:
         parent = here.parent

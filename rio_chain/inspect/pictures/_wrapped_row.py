@@ -1,4 +1,4 @@
-"""A long row of steps in several lines, as text is: each line goes on below, from the left."""
+"""A long row of steps in several lines, as in text: each line continues below, from the left."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from rio_chain.inspect.pictures._canvas import GAP, Canvas, Shape, n, rightward,
 from rio_chain.inspect.pictures._layout import RowShape
 from rio_chain.inspect.pictures._picture import Edge
 
-NARROW = 1300.0  # a row that is no longer stays one
-WIDEST = 1100.0  # of several lines
+NARROW = 1300.0  # a row up to this width is not wrapped
+WIDEST = 1100.0  # the width of each of several lines
 DOWN = 34.0  # from one line to the next
 TURN = 8.0  # the radius of a corner
 
 
 class WrappedRow(RowShape):
-    """The steps of a whole chain. With lanes below it, for what is used, it is one line: they would cross the next."""
+    """The steps of a whole chain.
+
+    If it has lanes for used values, it stays one line: they would cross the next line.
+    """
 
     def measure(self) -> None:
         """As ``Shape.measure``."""
@@ -36,7 +39,7 @@ class WrappedRow(RowShape):
 
     @property
     def end(self) -> float:
-        """As ``Shape.end``: in the last line."""
+        """As ``Shape.end``, in the last line."""
         return self.axis if len(self.lines) == 1 else self.height - self.highs[-1] + self.axes[-1]
 
     def place(self, x: float, y: float, canvas: Canvas) -> None:
@@ -68,12 +71,12 @@ class WrappedRow(RowShape):
 
 
 def length(line: Sequence[Shape]) -> float:
-    """How long a line is."""
+    """The length of a line."""
     return math.fsum(step.width for step in line) + GAP * (len(line) - 1)
 
 
 def in_lines(steps: Sequence[Shape], total: float) -> list[list[Shape]]:
-    """The steps in as few lines as they need, and these about as long as each other."""
+    """The steps in as few lines as possible, of about equal length."""
     if total <= NARROW:
         return [list(steps)]
     fewest = len(broken(steps, WIDEST))
@@ -84,7 +87,7 @@ def in_lines(steps: Sequence[Shape], total: float) -> list[list[Shape]]:
 
 
 def broken(steps: Sequence[Shape], most: float) -> list[list[Shape]]:
-    """The steps in lines of at most that length, where one step alone is not longer."""
+    """The steps in lines of at most this length. A longer step has a line of its own."""
     lines: list[list[Shape]] = []
     long = 0.0
     for step in steps:
@@ -97,7 +100,7 @@ def broken(steps: Sequence[Shape], most: float) -> list[list[Shape]]:
 
 
 def cornered(points: Sequence[tuple[float, float]]) -> str:
-    """A line through points at right angles to each other, round at its corners."""
+    """A line through points, with right angles and round corners."""
     path = f"M{n(points[0][0])} {n(points[0][1])}"
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         (x, y), (fx, fy) = toward(corner, before), toward(corner, after)
@@ -106,7 +109,7 @@ def cornered(points: Sequence[tuple[float, float]]) -> str:
 
 
 def toward(corner: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """Where a corner begins to be round, on the way to the other point."""
+    """The point on the way to ``other`` where a corner begins to be round."""
     away = math.dist(corner, other)
     part = min(0.5, TURN / away) if away else 0
     return corner[0] + (other[0] - corner[0]) * part, corner[1] + (other[1] - corner[1]) * part

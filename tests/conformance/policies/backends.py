@@ -1,4 +1,4 @@
-"""Backends that answer as scripted, and keep a log of who called when and what became of it."""
+"""Backends that answer as scripted, and keep a log of each call: when it began and how it ended."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ class Reply:
 
     ms: float
     value: Any
+
+
+class RetryAfter(Exception):
+    """An error that says how long to wait."""
+
+    def __init__(self, retry_after: Any) -> None:
+        self.retry_after = retry_after
 
 
 @define(eq=False)

@@ -68,7 +68,7 @@ async def test_around_a_longer_chain(world: World) -> None:
     assert outcome["fetch"].attempts == 2
 
 
-async def test_a_predicate_that_raises_is_told_as_its_own_failure(world: World) -> None:
+async def test_a_predicate_that_raises_is_a_callback_failure(world: World) -> None:
     def odd(_: object) -> bool:
         raise LookupError("odd")
 

@@ -1,4 +1,4 @@
-"""How long a retry waits, by whom it is told, and where it does not wait at all."""
+"""How long a retry waits, which wait an error may ask for, and where there is none."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ from typing import Any
 import pytest
 import tenacity
 from conformance.harness import World
-from conformance.policies.backends import HANG, backend
+from conformance.policies.backends import HANG, RetryAfter, backend
 from returns.result import Success
 
 from rio_chain import Backoff, CallbackFailed, DeadlineExceeded, Task, TaskTimedOut, remaining
 
 STEADY = Backoff(base=10, factor=1, cap=10, jitter="none")
-
-
-class Told(Exception):
-    """An error that says how long to wait."""
-
-    def __init__(self, retry_after: Any) -> None:
-        self.retry_after = retry_after
 
 
 # --- kinds ------------------------------------------------------------------------------------------------------
@@ -70,7 +63,7 @@ async def test_a_tenacity_wait(world: World, wait: Any, expected: tuple[float, .
 
 
 @pytest.mark.parametrize("wait", [lambda _: -1, lambda _: "soon", lambda _: 1 / 0])
-async def test_a_wait_that_gives_nonsense_is_told_as_its_own_failure(world: World, wait: Any) -> None:
+async def test_a_wait_that_gives_nonsense_is_a_callback_failure(world: World, wait: Any) -> None:
     back = backend(world, (0, OSError("x")))
     outcome = await world.run(Task(back.fetch).retry(3, backoff=wait)(7))
     error = outcome.result.failure()
@@ -99,31 +92,31 @@ async def test_a_class_with_a_tenacity_wait(world: World) -> None:
     assert back.started(0, 20)
 
 
-# --- told by the server -----------------------------------------------------------------------------------------
+# --- asked for by the server -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [0.02, "0.02", timedelta(milliseconds=20)])
-async def test_the_error_says_how_long(world: World, told: Any) -> None:
-    back = backend(world, (0, Told(told)), (0, "a"))
+@pytest.mark.parametrize("asked", [0.02, "0.02", timedelta(milliseconds=20)])
+async def test_the_error_says_how_long(world: World, asked: Any) -> None:
+    back = backend(world, (0, RetryAfter(asked)), (0, "a"))
     outcome = await world.run(Task(back.fetch).retry(1, backoff=Backoff(base=5, jitter="none"))(7))
     assert outcome.result == Success("a")
     assert back.started(0, 20)
 
 
-@pytest.mark.parametrize("told", [0, "0", timedelta(0), "Wed, 21 Oct 2015 07:28:00 GMT", b"0", "soon", 10**400])
-async def test_never_sooner_than_the_backoff_says(world: World, told: Any) -> None:
-    back = backend(world, (0, Told(told)))
+@pytest.mark.parametrize("asked", [0, "0", timedelta(0), "Wed, 21 Oct 2015 07:28:00 GMT", b"0", "soon", 10**400])
+async def test_never_sooner_than_the_backoff_says(world: World, asked: Any) -> None:
+    back = backend(world, (0, RetryAfter(asked)))
     await world.run(Task(back.fetch).retry(3, backoff=STEADY)(7))
     assert back.started(0, 10, 20, 30)
 
 
 async def test_never_later_than_the_cap_unless_more_is_allowed(world: World) -> None:
-    back = backend(world, (0, Told(3600)), (0, "a"))
+    back = backend(world, (0, RetryAfter(3600)), (0, "a"))
     outcome = await world.run(Task(back.fetch).retry(1, backoff=STEADY)(7))
     assert outcome.result == Success("a")
     assert back.started(0, 10)
     patient = Backoff(base=10, factor=1, cap=10, jitter="none", max_retry_after=30)
-    back = backend(world, (0, Told(0.02)), (0, Told(3600)), (0, "a"))
+    back = backend(world, (0, RetryAfter(0.02)), (0, RetryAfter(3600)), (0, "a"))
     assert (await world.run(Task(back.fetch).retry(2, backoff=patient)(7))).result == Success("a")
     assert back.started(0, 20, 50)
 
@@ -131,7 +124,7 @@ async def test_never_later_than_the_cap_unless_more_is_allowed(world: World) -> 
 async def test_or_until_when(world: World) -> None:
     seconds = 3600 if world.virtual else 0
     date = datetime.now(UTC) + timedelta(seconds=seconds, milliseconds=40)
-    back = backend(world, (0, Told(date)), (0, Told(format_datetime(date, usegmt=True))), (0, "a"))
+    back = backend(world, (0, RetryAfter(date)), (0, RetryAfter(format_datetime(date, usegmt=True))), (0, "a"))
     outcome = await world.run(Task(back.fetch).retry(2, backoff=None).timeout(timedelta(hours=3))(7))
     assert outcome.result == Success("a")
     assert len(back.calls) == 3
@@ -154,7 +147,7 @@ async def test_a_function_of_the_error_says_it(world: World) -> None:
     assert back.started(0, 20, 30), "None leaves it to the backoff"
 
 
-async def test_a_function_that_raises_is_told_as_its_own_failure(world: World) -> None:
+async def test_a_backoff_function_that_raises_is_a_callback_failure(world: World) -> None:
     back = backend(world, (0, OSError()))
     outcome = await world.run(Task(back.fetch).retry(2, retry_after=lambda _: 1 / 0)(7))
     error = outcome.result.failure()
@@ -167,7 +160,7 @@ async def test_a_function_that_raises_is_told_as_its_own_failure(world: World) -
 
 @pytest.mark.parametrize("where", ["around", "far around", "deadline", "each replica"])
 async def test_no_wait_past_any_limit(world: World, where: str) -> None:
-    error = Told(6)
+    error = RetryAfter(6)
     back = backend(world, (1, error))
     task = Task(back.fetch).retry(5, backoff=None)
     chain = {

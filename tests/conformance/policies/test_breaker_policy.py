@@ -1,4 +1,4 @@
-"""Breakers: what counts, who is refused, and the one probe."""
+"""Breakers: what counts, which calls are refused, and the one probe."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_refusals_of_ours_do_not_count(world: World) -> None:
     assert breaker.state == "closed"
 
 
-async def test_only_the_errors_that_it_is_told(world: World) -> None:
+async def test_only_the_errors_of_on_count(world: World) -> None:
     back, breaker = backend(world, (1, KeyError("mine")), (1, OSError("down"))), Breaker(1, on=OSError)
     chain = Task(back.fetch).breaker(breaker)
     await world.run(chain(7))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conformance.harness import World
 from conformance.policies.backends import HANG, backend
 from returns.result import Success
 
-from rio_chain import Backoff, Budget, Task, TaskTimedOut, race, settle
+from rio_chain import Backoff, Budget, Request, Task, TaskTimedOut, race, settle
 
 
 async def test_a_denied_retry_gives_the_last_error_and_says_so(world: World) -> None:
@@ -55,8 +57,12 @@ async def test_the_floor_is_always_allowed(world: World) -> None:
 async def test_the_floor_counts_extra_calls_in_flight(world: World) -> None:
     back = backend(world, (HANG, "a"))
     budget = Budget(0, floor=2)
-    chain = Task(back.fetch).replica(5).timeout(world.short).budget(budget)
-    outcome = await world.run(chain(7))
+
+    def request() -> Request[Any]:
+        back.calls.clear()
+        return Task(back.fetch).replica(5).timeout(world.short).budget(budget)(7)
+
+    outcome = await world.run_until_begun(request, lambda: len(back.calls) >= 3)
     assert type(outcome.result.failure()) is TaskTimedOut
     assert (len(back.calls), outcome.only.denied) == (3, 2)
     assert (budget.extras, budget.executions) == (0, 0), "cancelled ones are given back"
@@ -93,7 +99,7 @@ async def test_retries_and_hedges_share_it(world: World) -> None:
     assert [r.denied for r in outcome] == [0, 1], "the hedge that runs is the one extra call"
 
 
-async def test_it_is_for_what_stands_to_its_left(world: World) -> None:
+async def test_it_is_for_what_is_to_its_left(world: World) -> None:
     back = backend(world, (1, OSError("x")))
     chain = Task(back.fetch).budget(Budget(0, floor=0)).retry(2, backoff=None)
     assert (await world.run(chain(7))).only.attempts == 3
@@ -122,7 +128,7 @@ async def test_nothing_is_lost_when_a_run_is_cancelled(world: World) -> None:
     retried = Task(flaky.fetch).retry(3, backoff=None).budget(budget)
     children = [world.start(lambda c=c: world.run(c(7))) for c in (hedged, retried)]
     await world.until(lambda: len(hanging.calls) == 3 and len(flaky.calls) == 2)
-    assert (budget.executions, budget.extras) == (1, 3), "who retries is no longer at its first attempt"
+    assert (budget.executions, budget.extras) == (1, 3), "a call that retries is no longer at its first attempt"
     for child in children:
         child.stop()
         assert (await child.ended()).cancelled

@@ -176,7 +176,7 @@ async def test_it_ends_when_no_k_can_agree_any_more(world: World, after: float) 
     assert (outcome.only.status, outcome.only.result.failure()) == ("failed", error)
 
 
-async def test_when_no_k_can_agree_the_error_says_how_it_ended_and_who_was_stopped_was_cancelled(world: World) -> None:
+async def test_when_no_k_can_agree_the_error_says_how_it_ended_and_those_stopped_are_cancelled(world: World) -> None:
     """Nothing is left ``running``, in a part of its own or in one that others have come to as well."""
     back = backend(world, (5, OSError("x")), (HANG, "b"), each=True)
     outcome = await world.run(Task(back.fetch).replica(2, pick=quorum(2))(7))
@@ -221,7 +221,7 @@ async def test_agreement_by_a_key_and_of_things_that_cannot_be_hashed(world: Wor
     assert outcome.result == Success([1, "x"])
 
 
-async def test_a_comparison_that_raises_is_told_as_the_choosers(world: World) -> None:
+async def test_a_comparison_that_raises_is_an_error_of_the_chooser(world: World) -> None:
     class Odd:
         def __eq__(self, other: object) -> Any:
             raise LookupError("odd")

@@ -54,7 +54,7 @@ async def test_the_error_value_of_a_failure(world: World) -> None:
     assert (await world.run(Task(back.fetch).or_else(0)(7))).result == Success(0)
 
 
-async def test_a_predicate_that_raises_is_told_as_its_own_failure(world: World) -> None:
+async def test_a_predicate_that_raises_is_a_callback_failure(world: World) -> None:
     def odd(_: object) -> bool:
         raise LookupError("odd")
 

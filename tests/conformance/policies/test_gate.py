@@ -1,4 +1,4 @@
-"""A limit of the user's own: let in, refused, made to wait, and told how each call ended."""
+"""A limit of the user's own: it lets calls in, refuses them or lets them wait, and learns how each ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance.harness import World
 from rio_chain import Call, CallbackFailed, CircuitOpen, Gate, PendingPermit, Permit, Request, Task, each
 
 
-class Told(Permit):
+class NotingPermit(Permit):
     def __init__(self, log: list[str]) -> None:
         self.log = log
 
@@ -52,8 +52,8 @@ class Door(Gate):
         return got
 
 
-async def test_a_gate_lets_in_and_is_told_how_it_ended(world: World) -> None:
-    door = Door(Told)
+async def test_a_gate_lets_calls_in_and_learns_how_each_ended(world: World) -> None:
+    door = Door(NotingPermit)
 
     async def even(value: int) -> int:
         await world.pause(1)
@@ -68,7 +68,7 @@ async def test_a_gate_lets_in_and_is_told_how_it_ended(world: World) -> None:
 
 
 async def test_a_limit_around_a_gate_drops_the_call(world: World) -> None:
-    door = Door(Told)
+    door = Door(NotingPermit)
 
     async def hang(_: int) -> None:
         await world.pause(30_000)
@@ -102,7 +102,7 @@ async def test_a_turn_that_is_granted_goes_on(world: World) -> None:
     async def let_in(_: int) -> None:
         await world.until(lambda: bool(door.turns))
         turn = door.turns[0]
-        turn.permit, turn.state = Told(door.log), "granted"
+        turn.permit, turn.state = NotingPermit(door.log), "granted"
         turn.tell()
 
     chain = Task(abs).inline().limit(door) & Task(let_in)
@@ -191,10 +191,10 @@ async def test_a_request_inside_another_has_the_priority_of_that(world: World) -
 async def test_a_balancer_inside_a_request_gives_its_own_priority(world: World) -> None:
     gate = Notes()
     inner = Task(abs).inline().limit(gate)
-    async with world.balancer() as balancer:
+    async with world.balancer() as balancer, world.balancer() as other:
 
         async def posts(x: int) -> int:
-            return (await balancer.arun(inner(x), priority=1)).unwrap()
+            return (await other.arun(inner(x), priority=1)).unwrap()
 
         await balancer.arun(Task(posts)(3), priority=9)
     assert [call.priority for call in gate.asked] == [1]

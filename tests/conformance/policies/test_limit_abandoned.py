@@ -180,7 +180,7 @@ def awaits(chain: Chain[..., Any]) -> Any:
 async def test_it_keeps_its_place_however_it_was_abandoned(world: World, stuck: Stuck, how: str) -> None:
     world.not_virtual(NEVER)
     limit = Limit(3)
-    await world.run(LEFT[how](stuck, limit, world)(7))
+    await world.run_until_begun(lambda: LEFT[how](stuck, limit, world)(7), lambda: stuck.calls)
     assert limit.running == 1
     stuck.end()
     await world.until(lambda: limit.running == 0)
@@ -267,7 +267,7 @@ async def test_a_process_that_is_killed_has_ended(world: World, tmp_path: Path) 
 
 
 class Door(Gate):
-    """Lets all in, and writes down how they end. The last of them raises an error when it is told."""
+    """Lets all in, and writes down how they end. The last of them raises an error then."""
 
     def __init__(self) -> None:
         self.ends: list[Any] = []
@@ -299,8 +299,8 @@ async def test_a_gate_learns_how_it_ended_when_the_call_has_ended(
     world: World, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.not_virtual(NEVER)
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    hooked: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", hooked.append)
     door = Door()
     await world.run(Task(stuck).timeout(world.short).limit(door)(7))
     await world.run(Task(stuck).limit(door).timeout(world.short)(7))
@@ -309,8 +309,8 @@ async def test_a_gate_learns_how_it_ended_when_the_call_has_ended(
     stuck.end()
     await world.until(lambda: len(door.ends) == 3)
     assert set(door.ends) == {TaskTimedOut, "dropped", "plan B"}
-    await world.until(lambda: told)
-    assert [args.exc_type for args in told] == [LookupError], "nobody waits there, so it is reported"
+    await world.until(lambda: hooked)
+    assert [args.exc_type for args in hooked] == [LookupError], "nobody waits there, so it is reported"
 
 
 async def test_a_gate_of_calls_that_end_learns_it_at_once(world: World) -> None:

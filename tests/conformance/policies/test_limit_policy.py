@@ -159,11 +159,12 @@ async def test_a_place_is_given_back_however_the_call_ends(world: World, end: st
     back = backend(world, reply.get(end, (HANG, "a")), (0, "next"))
     chain = Task(back.fetch).limit(limit)
     if end == "timeout":
-        await world.run(Task(back.fetch).timeout(world.short).limit(limit)(1))
+        await world.run_until_begun(lambda: Task(back.fetch).timeout(world.short).limit(limit)(1), lambda: back.calls)
     elif end == "outer limit":
-        await world.run((chain >> Task(str).inline()).timeout(world.short)(1))
+        around = chain >> Task(str).inline()
+        await world.run_until_begun(lambda: around.timeout(world.short)(1), lambda: back.calls)
     elif end == "deadline":
-        await world.run(chain(1), deadline=world.short)
+        await world.run_until_begun(lambda: chain(1), lambda: back.calls, deadline=lambda: world.short)
     elif end == "cancel":
         child = world.start(lambda: world.run(chain(1)))
         await world.until(lambda: back.calls)
@@ -196,7 +197,7 @@ async def test_by_a_ticket_that_is_cancelled_and_by_close(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "limit"])
-async def test_one_who_leaves_the_line_passes_the_turn_on(world: World, how: str) -> None:
+async def test_a_call_that_leaves_the_queue_passes_its_turn_on(world: World, how: str) -> None:
     limit = Limit(1)
     go = world.gate()
     order = []

@@ -89,12 +89,17 @@ async def test_choosers_choose_among_chains(world: World) -> None:
 
 async def test_what_losers_answered_is_closed(world: World) -> None:
     won, late = Closable("won"), Closable("late")
+    begun: list[object] = []
 
-    async def stubborn(_: object) -> object:
+    async def stubborn(x: object) -> object:
+        begun.append(x)
         await world.shielded(30)
         return late
 
-    fast = backend(world, (5, won))
-    outcome = await world.run(race(Task(stubborn), Task(fast.fetch))(7))
+    async def fast(_: object) -> object:
+        await world.until(lambda: begun)  # what has not begun when the race is over never begins
+        return won
+
+    outcome = await world.run(race(Task(stubborn), Task(fast))(7))
     assert outcome.unwrap() is won
     assert (won.closed, late.closed) == (0, 1)

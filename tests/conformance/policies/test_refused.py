@@ -93,7 +93,7 @@ async def test_a_retry_closes_what_it_goes_on_without(world: World, kind: type[A
 
 
 @pytest.mark.parametrize("kind", [Answer, Plain])
-async def test_the_last_one_stays_open_for_who_gets_the_failure(world: World, kind: type[Answer]) -> None:
+async def test_the_last_one_stays_open_for_the_reader_of_the_failure(world: World, kind: type[Answer]) -> None:
     backend = Backend(world, kind)
     outcome = await world.run(Task(backend.fetch).accept(never).retry(2, backoff=None)(1))
     error = outcome.result.failure()
@@ -130,7 +130,7 @@ FALLBACKS: dict[str, Callable[[Chain[..., Any], World], Chain[..., Any]]] = {
 
 @pytest.mark.parametrize("kind", [Answer, Plain])
 @pytest.mark.parametrize("fallback", FALLBACKS)
-async def test_a_fallback_closes_what_it_stands_in_for(world: World, kind: type[Answer], fallback: str) -> None:
+async def test_a_fallback_closes_the_answer_that_it_replaces(world: World, kind: type[Answer], fallback: str) -> None:
     backend = Backend(world, kind)
     outcome = await world.run(FALLBACKS[fallback](Task(backend.fetch).accept(never), world)(1))
     assert isinstance(outcome.result, Success)

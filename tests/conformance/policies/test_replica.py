@@ -154,7 +154,7 @@ async def test_the_error_value_of_a_returned_failure_counts_as_one(world: World)
     assert outcome.only.errors == ("no",)
 
 
-async def test_each_has_the_limit_that_stands_inside(world: World) -> None:
+async def test_each_call_has_the_limit_that_is_inside(world: World) -> None:
     back = backend(world, (HANG, "a"), (HANG, "b"), (1, "c"))
     outcome = await world.run(Task(back.fetch).timeout(world.short).replica(3, after=None)(7))
     assert outcome.result == Success("c")
@@ -228,6 +228,8 @@ async def test_a_close_that_fails_hurts_nobody(world: World) -> None:
         calls.append(x)
         if len(calls) > 1:
             return "won"
+        while len(calls) == 1:
+            await world.shielded(1)
         await world.shielded(20)
         return Broken()
 

@@ -1,4 +1,4 @@
-"""Single flight: of several who ask for the same at the same time one calls, and all get its answer."""
+"""Single flight: of several callers that ask for the same at the same time, one calls, and all get its answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def waiting(flights: SingleFlight) -> int:
 
 
 async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: SingleFlight, many: int) -> list[Child]:
-    """A leader and those who follow it, in order."""
+    """A leader and its followers, in order."""
     children = [world.start(lambda: world.run(chain(7)))]
     await world.until(lambda: held.calls)
     for k in range(1, many):
@@ -45,7 +45,7 @@ async def crowd(world: World, held: Held, chain: Chain[..., Any], flights: Singl
     return children
 
 
-async def test_one_call_for_all_who_ask_meanwhile(world: World) -> None:
+async def test_one_call_for_all_that_ask_meanwhile(world: World) -> None:
     value = object()
     held, flights = Held(world, value), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
@@ -91,7 +91,7 @@ async def test_an_error_is_shared_but_not_kept(world: World, raised: bool) -> No
     assert (await world.run(chain(7))).result == Success("later")
 
 
-async def test_one_who_stops_waiting_does_no_harm(world: World) -> None:
+async def test_a_caller_that_stops_waiting_does_no_harm(world: World) -> None:
     held, flights = Held(world, "a"), SingleFlight()
     children = await crowd(world, held, Task(held.fetch).single_flight(flights), flights, 4)
     children[2].stop()

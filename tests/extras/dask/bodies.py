@@ -46,6 +46,15 @@ async def fails_twice(value: int) -> int:
     return value
 
 
+def doubled(values: list[int]) -> list[int]:
+    return [2 * value for value in values]
+
+
+def in_one_call(values: list[int]) -> list[tuple[int, int]]:
+    """For each value the process that was asked, and how many values it was asked for."""
+    return [(os.getpid(), len(values)) for _ in values]
+
+
 def odd_fails(value: int) -> int:
     if value % 2:
         raise ValueError(value)

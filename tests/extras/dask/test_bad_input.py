@@ -26,24 +26,24 @@ from rio_chain import (
 def test_a_function_that_cannot_be_pickled_is_named_at_post(balancer: Balancer) -> None:
     lock = threading.Lock()
     chain = Task(plus) >> Task(lambda value: (lock, value)).named("holds")
-    with pytest.raises(NotPicklable, match=r"the function of holds can't go from one process to another: .*lock"):
+    with pytest.raises(NotPicklable, match=r"the function of `holds` can't be pickled for another process: .*lock"):
         balancer.post(chain(1))
 
 
 def test_a_policy_that_cannot_be_pickled_is_named(balancer: Balancer) -> None:
     lock = threading.Lock()
     chain = Task(plus).named("kept").retry(1, accept=lambda value: value and lock)
-    with pytest.raises(NotPicklable, match=r"\.retry\(1.*can't go"):
+    with pytest.raises(NotPicklable, match=r"\.retry\(1.*can't be pickled"):
         balancer.run(chain(1))
 
 
 def test_a_value_that_cannot_be_pickled_is_a_failure_that_names_its_task(balancer: Balancer) -> None:
     outcome = balancer.run((Task(unpicklable).named("locks"))(1))
     assert isinstance(outcome.error, NotPicklable)
-    assert str(outcome.error).startswith("the answer of locks can't go from one process to another")
+    assert str(outcome.error).startswith("the answer of `locks` can't be pickled for another process")
     assert outcome["locks"].attempts == 1
     outcome = balancer.run(Task(plus).named("adds")(threading.Lock()))
-    assert str(outcome.error).startswith("the argument of adds can't go")
+    assert str(outcome.error).startswith("the argument of `adds` can't be pickled")
 
 
 def test_lambdas_and_closures_travel(balancer: Balancer) -> None:
@@ -76,15 +76,15 @@ def test_too_large_an_answer_says_so(address: str) -> None:
     with Balancer(DaskExecutor(address, message_bytes=100_000)) as balancer:
         outcome = balancer.run(Task(bodies.big).named("big")(200_000))
         assert isinstance(outcome.error, MessageTooLarge)
-        assert str(outcome.error).startswith("the answer of big takes more than 100,000 bytes; hand over where")
+        assert str(outcome.error).startswith("the answer of `big` takes more than 100,000 bytes, the most of a message")
         outcome = balancer.run(Task(len).named("long")(bytes(200_000)))
-        assert str(outcome.error).startswith("the argument of long takes more")
+        assert str(outcome.error).startswith("the argument of `long` takes more")
 
 
 def test_a_chain_that_closes_over_large_data_is_refused(balancer: Balancer) -> None:
     data = bytes(20_000_000)
     with pytest.raises(
-        MessageTooLarge, match="the chain holds takes more than 16,777,216 bytes, and travels with each"
+        MessageTooLarge, match="the chain `holds` takes more than 16,777,216 bytes, and it is sent with each"
     ):
         balancer.post(Task(lambda n: data[n]).named("holds")(1))
 

@@ -43,7 +43,7 @@ def test_a_body_that_kills_its_worker_each_time_fails_and_says_why(own_cluster: 
     with Balancer(DaskExecutor(own_cluster.scheduler_address)) as balancer:
         outcome = balancer.run(Task(dies).named("dies")(1), deadline=50_000)
         assert isinstance(outcome.error, WorkerLost)
-        assert "dies has no answer: each worker that ran it died" in str(outcome.error)
+        assert "`dies` has no answer: each worker that ran it died" in str(outcome.error)
         assert outcome["dies"].repeats == 3
 
 

@@ -10,6 +10,7 @@ import pytest
 from extras.dask import bodies
 from extras.dask.bodies import (
     both,
+    doubled,
     fails,
     fails_twice,
     halves,
@@ -27,6 +28,7 @@ from laws.dag_values import said
 from rio_chain import (
     Backoff,
     Balancer,
+    Batch,
     Breaker,
     Cache,
     Chain,
@@ -89,6 +91,8 @@ KEPT: dict[str, tuple[Any, Any]] = {
     "a breaker": (Task(fails).breaker(Breaker(2)).retry(3, backoff=None), 3),
     "a limit": (Task(plus).limit(Limit(1)) & Task(plus).limit(Limit(2, rate=100)), 3),
     "a cache": (Task(plus).cache(Cache(10)), 3),
+    "a batch": (each(Task(doubled).batch(Batch(wait=20)), limit=10), [1, 2, 3, 2]),
+    "a batch of several tasks": (each((Task(doubled) >> list).batch(Batch(wait=20))) >> Task(total), [1, 2, 3]),
     "single flight": (Task(twice).single_flight(SingleFlight()), 3),
 }  # fmt: skip
 
@@ -162,6 +166,16 @@ def test_a_limit_of_so_many_at_once_is_exact(balancer: Balancer) -> None:
     chain: Chain[[float], float] = Task(bodies.Pausing(0.01)).limit(limit)
     spans = sorted(balancer.run(each(chain, limit=5)(range(5))).unwrap())
     assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
+
+
+def test_calls_of_several_items_and_branches_are_one_call_on_a_worker(balancer: Balancer) -> None:
+    user = Task(bodies.in_one_call).named("user").batch(Batch(wait=200))
+    outcome = balancer.run((each(user, limit=10) >> Task(list))([1, 2, 3]))
+    processes = {process for process, _ in outcome.unwrap()}
+    assert len(processes) == 1
+    assert processes != {os.getpid()}
+    assert [asked for _, asked in outcome.unwrap()] == [3, 3, 3]
+    assert outcome["user"].attempts == 1
 
 
 def test_a_replica_with_a_learned_delay_learns_in_the_client(balancer: Balancer) -> None:

@@ -29,4 +29,4 @@ def test_it_runs_where_its_resources_are_and_no_more_at_once() -> None:
 def test_where_no_worker_has_them_it_fails_at_once(balancer: Balancer) -> None:
     error = balancer.run(Task(plus).named("train").resources(gpu=2)(1), deadline=20_000).error
     assert isinstance(error, WorkerLost)
-    assert str(error) == "train has no answer: no worker has gpu=2; start one with `dask worker --resources`"
+    assert str(error) == "`train` has no answer: no worker has gpu=2; start one with `dask worker --resources`"

@@ -10,7 +10,8 @@ import pytest
 
 from rio_chain import Balancer, Task, add_observer
 from rio_chain.contrib.otel import OpenTelemetryObserver
-from rio_chain.results._observers import OBSERVERS, Observer, observers_now
+from rio_chain.results._deliver import observers_now
+from rio_chain.results._observers import OBSERVERS, Observer
 
 pytest.importorskip("opentelemetry.sdk", reason="needs rio-chain[otel] and opentelemetry-sdk")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rio_chain import Balancer, Event, Failure, Task, add_observer, current_attempt, each, expand, fan_out, race
+from rio_chain import Balancer, Batch, Event, Failure, Task, add_observer, current_attempt, each, expand, fan_out, race
 from rio_chain.contrib.otel import OpenTelemetryObserver
 from rio_chain.observers import Observer
 from rio_chain.testing import run_virtual, sleep
@@ -96,7 +96,7 @@ def test_the_tree_of_a_hedged_and_retried_request(traced: Traced, executor: Exec
 
 
 @pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
-def test_a_sync_loser_of_a_hedge_is_cancelled_and_ends_when_it_returns(traced: Traced, name: str) -> None:
+def test_a_sync_loser_of_a_hedge_is_cancelled_and_ends_when_it_is_abandoned(traced: Traced, name: str) -> None:
     release, returned = threading.Event(), threading.Event()
 
     def slow(number: int) -> int:
@@ -111,16 +111,103 @@ def test_a_sync_loser_of_a_hedge_is_cancelled_and_ends_when_it_returns(traced: T
     observer = OpenTelemetryObserver(tracer_provider=traced.provider)
     with Balancer(name, observers=[observer, note]) as balancer:
         balancer.run(Task(slow).replica(2, after=10)(3)).unwrap()
-        assert len(traced.named("slow attempt")) == 1
+        loser, winner = traced.named("slow attempt")
         release.set()
         assert returned.wait(5)
-    loser, winner = traced.named("slow attempt")
+    assert len(traced.named("slow attempt")) == 2  # it has not ended twice
+    (task,) = traced.named("slow")[1:]
+    assert loser.end_time <= task.end_time
     assert facts(loser)[1:] == (
         StatusCode.UNSET,
         {"task": "slow", "attempt": 1, "abandoned": True, "outcome": "cancelled"},
     )
     assert facts(winner)[2]["outcome"] == "succeeded"
     assert [link.context for link in winner.links] == [loser.context]
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
+def test_so_does_one_in_a_part_that_is_called_twice_at_once(traced: Traced, name: str) -> None:
+    """Both calls of the item have the same number and path."""
+    never, begun = threading.Event(), threading.Event()
+
+    def first_hangs(number: int) -> int:
+        if not begun.is_set():
+            begun.set()
+            never.wait(5)
+        return number
+
+    chain = (Task(lambda _: [1]).named("items") >> each(Task(first_hangs).named("item"), limit=1)).replica(2, after=10)
+    with Balancer(name, observers=[OpenTelemetryObserver(tracer_provider=traced.provider)]) as balancer:
+        assert balancer.run(chain(0)).unwrap() == [1]
+        ended = traced.named("item attempt")
+        never.set()
+    assert sorted(str(facts(one)[2]["outcome"]) for one in ended) == ["cancelled", "succeeded"]
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
+def test_a_call_that_never_returns_has_a_span(traced: Traced, name: str) -> None:
+    never, opened = threading.Event(), threading.Event()
+
+    def stuck(_: int) -> None:
+        never.wait(5)
+        with traced.tracer.start_as_current_span("late"):
+            opened.set()
+
+    nested = Task(stuck).timeout(10)
+    chain = each(Task(nested.__call__).named("outer"), on_error="keep", limit=2)
+    with add_observer(OpenTelemetryObserver(tracer_provider=traced.provider)), Balancer(name) as balancer:
+        balancer.run(chain([1, 2]))
+        attempts = traced.named("stuck attempt")
+        assert [facts(one)[1:] for one in attempts] == [
+            (StatusCode.UNSET, {"task": "stuck", "attempt": 1, "abandoned": True, "outcome": "cancelled"})
+        ] * 2
+        assert {traced.parent(traced.parent(one)).name for one in attempts} == {"outer"}
+        never.set()
+        assert opened.wait(5)
+    assert {traced.parent(span).name for span in traced.named("late")} == {"stuck attempt"}
+    assert len(traced.named("stuck attempt")) == 2
+
+
+def test_a_body_that_exits_has_failed_and_what_runs_beside_it_is_cancelled(traced: Traced, executor: Executors) -> None:
+    async def dies(_: int) -> None:
+        await sleep(5)
+        raise SystemExit(3)
+
+    async def slow(_: int) -> None:
+        await sleep(5_000)
+
+    observer = OpenTelemetryObserver(tracer_provider=traced.provider)
+    with pytest.raises(SystemExit):
+        executor.run((Task(dies) & Task(slow)).named("page")(1), observer)
+    found = {span.name: (span.status.status_code, facts(span)[2]["outcome"]) for span in traced.spans}
+    failed, cancelled = (StatusCode.ERROR, "failed"), (StatusCode.UNSET, "cancelled")
+    assert found == {
+        "page": failed, "dies": failed, "dies attempt": failed, "slow": cancelled, "slow attempt": cancelled,
+    }  # fmt: skip
+    errors = {span.attributes["error.type"] for span in traced.spans if span.status.status_code == StatusCode.ERROR}
+    assert errors == {"SystemExit"}
+
+
+def test_calls_of_a_race_have_a_link_to_the_first_chain(traced: Traced, executor: Executors) -> None:
+    left = Task(slow).named("left") >> Task(identity).named("left two")
+    right = Task(slow).named("right") >> Task(identity).named("right two")
+    chain = race(left, right).named("page") & Task(slow).named("primary").replica(2, to=[Task(slow).named("copy")])
+    executor.run(chain(1), OpenTelemetryObserver(tracer_provider=traced.provider)).unwrap()
+    links = {
+        span.name: [traced.with_context(link.context).name for link in span.links]
+        for span in traced.spans
+        if span.links
+    }
+    assert links == {
+        "right attempt": ["left attempt"], "right two attempt": ["left attempt"], "copy attempt": ["primary attempt"],
+    }  # fmt: skip
+
+
+def test_the_same_observer_in_several_places_gives_each_span_once(traced: Traced, executor: Executors) -> None:
+    observer = OpenTelemetryObserver(tracer_provider=traced.provider)
+    with add_observer(observer), add_observer(observer):
+        executor.run(Task(identity).named("page")(1), observer).unwrap()
+    assert [span.name for span in traced.spans] == ["page", "page", "page attempt"]
 
 
 def test_a_timeout_is_an_error(traced: Traced, executor: Executors) -> None:
@@ -218,8 +305,9 @@ def test_every_attempt_is_below_its_task_which_has_an_outcome(traced: Traced, ex
         assert task.attributes.get("rio_chain.item") == span.attributes.get("rio_chain.item")
         assert task.attributes["rio_chain.outcome"]
         linked = [traced.with_context(link.context) for link in span.links]
-        assert len(linked) == ("rio_chain.replica" in span.attributes and shape != "race")  # whose tasks are different
-        assert all(traced.parent(one) is task and "rio_chain.replica" not in one.attributes for one in linked)
+        assert len(linked) == ("rio_chain.replica" in span.attributes)
+        assert all("rio_chain.replica" not in one.attributes for one in linked)
+        assert all(traced.parent(one) is task for one in linked) or shape == "race"  # whose tasks are different
     tasks = [span for span in traced.spans if "rio_chain.attempts" in span.attributes]
     assert len({span.context.span_id for span in tasks}) == len(
         {traced.parent(one).context.span_id for one in attempts}
@@ -401,3 +489,29 @@ def test_without_a_provider_the_context_stays_as_it_is(executor: Executors) -> N
 
     observer = OpenTelemetryObserver(tracer_provider=trace.NoOpTracerProvider())
     assert executor.run(Task(body).inline()(1), observer).unwrap() is trace.INVALID_SPAN
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio", "thread"])
+def test_the_call_of_a_batch_links_the_runs_that_wait_for_it(traced: Traced, name: str) -> None:
+    asked: list[list[int]] = []
+
+    async def fetch_many(keys: list[int]) -> list[int]:
+        asked.append(keys)
+        if len(asked) == 1:
+            raise OSError
+        return keys
+
+    user = Task(fetch_many).retry(1, backoff=None).batch(Batch(size=3, wait=10_000, scope="shared"))
+    with Balancer(name, observers=[OpenTelemetryObserver(tracer_provider=traced.provider)]) as balancer:
+        tickets = [balancer.post(user(key)) for key in (1, 2, 3)]
+        assert [ticket.wait().unwrap() for ticket in tickets] == [1, 2, 3]
+    runs = traced.runs()
+    assert len(runs) == 3
+    attempts = traced.named("fetch_many attempt")
+    assert [len(keys) for keys in asked] == [3, 3]
+    task = traced.only("fetch_many") if len(traced.named("fetch_many")) == 1 else traced.parent(attempts[0])
+    first = traced.parent(task)
+    for attempt in attempts:
+        assert traced.parent(attempt) is task
+        links = {link.context.span_id for link in attempt.links}
+        assert links == {run.context.span_id for run in runs} - {first.context.span_id}

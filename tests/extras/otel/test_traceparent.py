@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -178,6 +178,40 @@ def test_an_inline_body_sees_its_attempt(traced: Traced, backend: Backend, run: 
     with add_observer(OpenTelemetryObserver(tracer_provider=traced.provider)):
         RUNS[run](Task(body).inline().named("call")("here")).unwrap()
     seen_by_all(traced, backend, {"1/0/here"})
+
+
+@pytest.mark.parametrize("kind", ["sync", "asynchronous"])
+@pytest.mark.parametrize("run", RUNS)
+def test_the_body_of_a_generator_sees_its_attempt(traced: Traced, backend: Backend, run: str, kind: str) -> None:
+    bodies = Bodies(traced, backend)
+
+    def sync(item: object) -> Iterator[object]:
+        yield bodies.sync(item)
+        bodies.inside(item)
+
+    async def asynchronous(item: object) -> AsyncIterator[object]:
+        yield await bodies.asynchronous(item)
+        bodies.inside(item)
+
+    chain = Task({"sync": sync, "asynchronous": asynchronous}[kind]).named("call") >> each(Task(str).named("item"))
+    with add_observer(OpenTelemetryObserver(tracer_provider=traced.provider)):
+        assert RUNS[run](chain("many")).unwrap() == ["many"]
+    (attempt,) = traced.named("call attempt")
+    assert [traced.with_id(one.headers["traceparent"]) for one in backend.received] == [attempt]
+    opened = [span for span in traced.spans if span.name.startswith("inside")]
+    assert {traced.parent(span).context.span_id for span in opened} == {attempt.context.span_id}
+    assert len(opened) == (2 if kind == "sync" else 3)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_request_of_a_bridge_names_the_run(traced: Traced, backend: Backend, run: str) -> None:
+    """A bridge makes no attempts. One that gives a Request of tasks has those of the tasks."""
+    bodies = Bodies(traced, backend)
+    chain = (Task(str) >> bodies.sync >> bodies.asynchronous >> Task(bodies.sync).named("call").__call__).named("page")
+    with add_observer(OpenTelemetryObserver(tracer_provider=traced.provider)):
+        RUNS[run](chain("first")).unwrap()
+    named = [traced.with_id(one.headers["traceparent"]).name for one in backend.received]
+    assert named == ["page", "page", "call attempt"]
 
 
 @pytest.mark.parametrize("run", RUNS)

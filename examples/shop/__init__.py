@@ -1,0 +1,1 @@
+"""A shop: one page from three backends and a database. ``python -m examples.shop`` starts it all."""
