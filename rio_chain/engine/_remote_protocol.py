@@ -21,7 +21,7 @@ class PieceInput(NamedTuple):
     """What a worker needs to run a piece, apart from its plan."""
 
     number: int
-    """Which piece of the plan it is."""
+    """Which piece of the plan it is, or ``ASKED``."""
     spread: bool
     """Whether the run was called with other than one positional argument: the worker's program is made for that."""
     value: Any
@@ -78,15 +78,51 @@ class PieceAnswer:
 
 
 class Held:
-    """Stands for a value that is on a worker. Only other pieces get it; it is there as long as this is.
+    """A handle in the client for a value that is on a worker. The value is there as long as the handle exists.
 
-    ``keeper``: what keeps it there.
+    Attributes:
+        keeper: the object that keeps the value there.
+        shown: what a user sees in place of the value.
     """
 
-    __slots__ = ("keeper",)
+    __slots__ = ("keeper", "shown")
 
-    def __init__(self, keeper: Any) -> None:
+    def __init__(self, keeper: Any, shown: object = None) -> None:
         self.keeper = keeper
+        self.shown = shown
+
+
+def holds(value: Any) -> bool:
+    """Whether a handle is in it: itself, or as a part of what fan-outs have joined."""
+    if type(value) is Held:
+        return True
+    inside = value.values() if type(value) is dict else value if type(value) is tuple else ()
+    return any(map(holds, inside))
+
+
+def shown(value: Any) -> Any:
+    """The value as a user sees it, without the handles in it."""
+    if not holds(value):
+        return value
+    if isinstance(value, Held):
+        return value.shown
+    if isinstance(value, dict):
+        return {key: shown(one) for key, one in value.items()}
+    return tuple(map(shown, value))
+
+
+class Question(NamedTuple):
+    """A predicate or score that a worker calls, because one of its arguments is there. It is the input of a piece."""
+
+    role: str
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    truth: bool
+    """Whether the answer is made a bool."""
+
+
+ASKED = -1
+"""The number of a piece that is a ``Question``."""
 
 
 class Remote(Protocol):

@@ -8,19 +8,20 @@ from typing import Any
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._current_run import CURRENT, INF, Run
 from rio_chain.engine._event_sink import EventSink
-from rio_chain.engine._frames import OuterExpired
+from rio_chain.engine._frames import OuterExpired, ask
 from rio_chain.engine._interpreter import interpret
 from rio_chain.engine._piece_program import program_of_pieces
-from rio_chain.engine._remote_protocol import Ending, PieceAnswer, PieceInput
+from rio_chain.engine._remote_protocol import ASKED, Ending, PieceAnswer, PieceInput
 from rio_chain.engine._run_events import ObservedPart, ObservedRecord, ObservedRun
 from rio_chain.engine._runtime_protocol import Raised, Runtime
+from rio_chain.errors import CallbackFailed
 from rio_chain.results._events import Event
 from rio_chain.results._observers import Observer
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import Log, TaskRecord, record_of
 
 
-async def serve_piece(
+async def serve_piece(  # noqa: C901 - two kinds of pieces
     rt: Runtime,
     plan: Plan,
     given: PieceInput,
@@ -37,6 +38,8 @@ async def serve_piece(
         begins: gets what stops the piece, from any thread; whether it may begin.
         loop_ends: whether the strand got this error because its loop is ending.
     """
+    if given.number == ASKED:
+        return await _answered(rt, plan, given, begins, loop_ends)
     program = program_of_pieces(plan, direct=rt.direct, places=rt.places, spread=given.spread)
     branch = program.pieces[given.number]
     began = rt.now()
@@ -72,6 +75,36 @@ async def serve_piece(
             record_of(run.log, index).calls -= calls
     log = [_plain(found) for found in run.log[branch.low : branch.high]]
     return PieceAnswer(ending, got, log, places, (began, rt.now()), tuple(events))
+
+
+async def _answered(
+    rt: Runtime,
+    plan: Plan,
+    given: PieceInput,
+    begins: Callable[[Callable[[], None]], bool],
+    loop_ends: Callable[[BaseException], bool],
+) -> PieceAnswer:
+    """Call the predicate or score of the client with a value that is here."""
+    began = rt.now()
+    role, fn, args, truth = given.value
+    strand = Run(plan).strand(rt, rt.slot(), INF if given.seconds_left == INF else began + given.seconds_left)
+    strand.slot.arm(strand.deadline)
+    ending: Ending = "stopped"
+    got: Any = None
+    try:
+        if begins(strand.slot.stop):
+            ending, got = "value", await ask(strand, role, fn, *args, truth=truth)
+    except OuterExpired:
+        pass
+    except CallbackFailed as error:
+        ending, got = "failed", error
+    except BaseException as error:
+        if loop_ends(error):
+            raise
+        ending, got = "raised", Raised(error).error
+    finally:
+        strand.end()
+    return PieceAnswer(ending, got, times=(began, rt.now()))
 
 
 def _made_before(log: Log, index: int, calls: int) -> None:

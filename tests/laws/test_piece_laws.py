@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, note, settings
 from laws.dag_parts import Part, chain_of, parts
 from laws.dag_runs import INPUT, Ran, on_asyncio, played_by, ran, sure
@@ -83,16 +84,20 @@ def test_client_and_worker_number_the_pieces_and_their_tasks_alike(part: Part) -
     assert len(theirs) == sum(1 for _ in pieces(made))
 
 
+@pytest.mark.parametrize("holds", [False, True])
 @settings(deadline=None, max_examples=200)
-@given(using(parts()))
-def test_the_pieces_do_together_what_the_whole_does(part: Part) -> None:
-    """Everything but the time that messages take is the same: Results, statuses, attempts, times, what tasks use."""
+@given(part=using(parts()))
+def test_the_pieces_do_together_what_the_whole_does(holds: bool, part: Part) -> None:
+    """Everything but the time that messages take is the same: Results, statuses, attempts, times, what tasks use.
+
+    Also where each value stays on a worker that may, so that predicates and scores are called there.
+    """
     note(repr(part))
     sure(part)  # else two runs of the same chain may differ
     whole, record = on_asyncio(chain_of(part))
 
     async def main() -> tuple[Ran, int]:
-        with cut_here() as remote:
+        with cut_here(holds=holds) as remote:
             got = await ran(chain_of(part))
         assert all(task.done() for task in remote.tasks)
         return got, remote.sent

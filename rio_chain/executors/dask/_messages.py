@@ -200,7 +200,7 @@ def held_answer(answer: PieceAnswer, name: str, most: int, size: int) -> HeldAns
     """The answer of a piece whose value stays here."""
     value = answer.value
     log = [_without(found, value, size) for found in answer.log]
-    return HeldAnswer(answer_bytes(evolve(answer, value=None, log=log), name, most), value)
+    return HeldAnswer(answer_bytes(evolve(answer, value=OnWorker(size), log=log), name, most), value)
 
 
 def _without(found: Any, value: Any, size: int) -> Any:

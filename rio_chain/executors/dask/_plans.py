@@ -41,21 +41,21 @@ def sent_plan(plan: Plan) -> SentPlan:
 
 
 def waiting_pieces(plan: Plan) -> tuple[bool, ...]:
-    """For each piece of a plan that was cut: whether there is an async function in it."""
+    """For each piece of a plan that was cut: whether it has an async function. The last one is for ``ASKED``."""
     found: tuple[bool, ...] | None = plan.programs.get(WAITS)
     if found is not None:
         return found
-    kept: tuple[bool, ...] = plan.programs.setdefault(WAITS, tuple(map(_waits, pieces(plan))))
+    kept: tuple[bool, ...] = plan.programs.setdefault(WAITS, (*map(_waits, pieces(plan)), False))
     return kept
 
 
 def resources_of(plan: Plan) -> tuple[dict[str, float], ...]:
-    """For each piece of a plan that was cut: what a worker must have for it."""
+    """For each piece of a plan that was cut: what a worker must have for it. The last one is for ``ASKED``."""
     found: tuple[dict[str, float], ...] | None = plan.programs.get(NEEDS)
     if found is not None:
         return found
     tasks = ([node.resources for node in walk(one.inner) if isinstance(node, TaskNode)] for one in pieces(plan))
-    kept: tuple[dict[str, float], ...] = plan.programs.setdefault(NEEDS, tuple(map(together, tasks)))
+    kept: tuple[dict[str, float], ...] = plan.programs.setdefault(NEEDS, (*map(together, tasks), dict[str, float]()))
     return kept
 
 

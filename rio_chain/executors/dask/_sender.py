@@ -145,7 +145,7 @@ class Sender:
             elif isinstance(answers, bytes):
                 (call,) = batch.calls.values()
                 answer, reason = _answer(call, answers), ""
-                answer.value = Held(batch.keeper)
+                answer.value = Held(batch.keeper, answer.value)
                 self._answered(call, answer)
             else:
                 reason = ""

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from extras.dask.bodies import big, first_byte, joined_length
 
-from rio_chain import Balancer, DaskExecutor, Task, fan_out
+from rio_chain import (
+    Balancer,
+    CallbackFailed,
+    Chain,
+    DaskExecutor,
+    NotAccepted,
+    Task,
+    best,
+    choose,
+    fan_out,
+    first,
+    race,
+    when,
+)
 from rio_chain.executors.dask._messages import OnWorker
 
 SIZE = 50_000_000
@@ -30,6 +44,47 @@ def test_large_values_of_branches_are_joined_on_a_worker(address: str) -> None:
         outcome = balancer.run(chain(SIZE))
     assert outcome.unwrap() == 2 * SIZE
     assert [one.status for one in outcome] == ["succeeded"] * 4
+
+
+def long_enough(data: bytes) -> bool:
+    return len(data) > 1_000
+
+
+def both_long_enough(two: tuple[bytes, bytes]) -> bool:
+    return all(map(long_enough, two))
+
+
+def breaks(_: object) -> bool:
+    raise LookupError("no idea")
+
+
+QUESTIONS: dict[str, tuple[Chain[[int], Any], Any]] = {
+    "accept around several": ((Task(big) & Task(big)).accept(both_long_enough) >> Task(len), 2),
+    "a retry that accepts": ((Task(big) & Task(big)).retry(1, accept=both_long_enough) >> Task(len), 2),
+    "choose": (Task(big) >> choose(when(long_enough, Task(len) & Task(first_byte)), otherwise=Task(str)), (SIZE, 0)),
+    "choose by class": (Task(big) >> choose(when(bytes, Task(len) & Task(first_byte)), otherwise=Task(str)), (SIZE, 0)),
+    "best": (race(Task(big), Task(big), pick=best(len, within=2_000, enough=1_000)) >> Task(len), SIZE),
+    "replica": (Task(big).replica(2, pick=first(accept=long_enough)) >> Task(len), SIZE),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_predicates_and_scores_are_called_where_a_large_value_is(address: str, name: str) -> None:
+    chain, expected = QUESTIONS[name]
+    with Balancer(DaskExecutor(address, message_bytes=1_000_000)) as balancer:
+        assert balancer.run(chain(SIZE)).unwrap() == expected
+
+
+def test_a_question_that_fails_or_refuses_names_the_function_and_the_size(address: str) -> None:
+    two = Task(big).named("a") & Task(big).named("b")
+    with Balancer(DaskExecutor(address, message_bytes=1_000_000)) as balancer:
+        error = balancer.run((two.accept(breaks) >> Task(len))(SIZE)).error
+        assert isinstance(error, CallbackFailed)
+        assert (error.role, error.callback) == ("accept", "breaks")
+        assert repr(error.error) == "LookupError('no idea')"
+        error = balancer.run((two.accept(lambda _: False) >> Task(len))(SIZE)).error
+        assert isinstance(error, NotAccepted)
+        assert repr(error.value).count("which has stayed on a worker") == 2
 
 
 def test_nothing_of_them_is_left_behind(cluster: Any, address: str) -> None:
