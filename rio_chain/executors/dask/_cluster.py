@@ -18,11 +18,14 @@ from typing import Any
 from dask import config  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 from dask.sizeof import sizeof
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
+from distributed.utils import wait_for
 
 from rio_chain.errors import UsageError
 from rio_chain.executors.dask._messages import HeldAnswer
 from rio_chain.executors.dask._service import SentBatch, WorkerService
 
+ANSWER_AFTER = 30.0
+"""Seconds that the workers may take to get the plugin."""
 Began = Callable[[str], object]
 """Called with the key of a batch whenever a worker begins it."""
 
@@ -73,11 +76,16 @@ class Cluster:
 
     @staticmethod
     async def _connected(address: Any, security: Any, seconds: float) -> Any:
+        client: Any = None
         try:
-            return await Client(
+            client = Client(
                 address, asynchronous=True, security=security, timeout=seconds, set_as_default=False, name="rio_chain"
             )
+            return await wait_for(client, seconds + 1.0)  # its own timeout does not hold in a handshake
         except (OSError, ValueError, TypeError) as error:
+            if client is not None:
+                with suppress(Exception):  # it has closed what it could
+                    await client.close()
             raise UsageError(
                 f"no Dask scheduler answers at {address} within {seconds:g} s ({error}); look whether `dask scheduler` "
                 "runs there, whether the port is open, and whether `security=` is that of the cluster"
@@ -86,7 +94,12 @@ class Cluster:
     async def _prepare(self, threads: int, most: int, began: Began) -> None:
         plugin = PiecesPlugin(self._session, threads, most, versions())
         try:
-            await self._client.register_plugin(plugin)
+            await wait_for(self._client.register_plugin(plugin), ANSWER_AFTER)
+        except TimeoutError as error:
+            raise UsageError(
+                f"a worker has not answered within {ANSWER_AFTER:g} s; look whether all workers of the cluster can be "
+                "reached from its scheduler"
+            ) from error
         except Exception as error:
             with suppress(Exception):
                 await self._client.unregister_worker_plugin(self._session)

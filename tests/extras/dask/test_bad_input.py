@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -109,6 +110,16 @@ def test_an_address_where_nobody_answers_is_refused_within_its_time() -> None:
     with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"):
         Balancer(DaskExecutor("tcp://127.0.0.1:9", connect_timeout=1_000)).__enter__()
     assert time.monotonic() - began < 10
+
+
+def test_an_address_where_something_else_listens_is_refused_within_its_time() -> None:
+    """It takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://.* within 1 s"):
+            Balancer(DaskExecutor(address, connect_timeout=1_000)).__enter__()
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("address", ["", 7, b"tcp://x"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,24 @@ def test_a_large_value_between_two_nodes_never_visits_the_client(address: str) -
     assert isinstance(left, OnWorker)
     assert repr(left).startswith("<a value of 50,000,0")
     assert outcome["big"].status == "succeeded"
+
+
+def test_a_gigabyte_between_two_nodes_takes_no_memory_of_the_client(address: str) -> None:
+    """The peak of its resident memory, as Linux counts it."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        pytest.skip("needs /proc of Linux")
+
+    def peak() -> int:
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+
+    chain = Task(big).named("big") >> (Task(len).named("size") & Task(first_byte).named("first"))
+    with Balancer(DaskExecutor(address)) as balancer:
+        balancer.run(chain(1_000)).unwrap()
+        reset.write_text("5")
+        before = peak()
+        assert balancer.run(chain(1_000_000_000)).unwrap() == (1_000_000_000, 0)
+        assert peak() - before < 50_000
 
 
 def test_large_values_of_branches_are_joined_on_a_worker(address: str) -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import trio
 from attrs import frozen
 from extras.dask.bodies import long, plus, process, twice
+from extras.dask.processes import address_of, end, started
 
 from rio_chain import Balancer, DaskExecutor, Task, WorkerLost, each, fan_out
-
-TESTS = Path(__file__).parents[2]
 
 
 @frozen
@@ -29,32 +24,16 @@ class Processes:
     address: str
 
 
-def command(*args: str) -> subprocess.Popen[str]:
-    code = "import sys; from dask.__main__ import main; sys.exit(main())"
-    return subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, text=True, cwd=TESTS)
-
-
 @pytest.fixture
 def processes() -> Iterator[Processes]:
     pytest.importorskip("distributed", reason="needs the extra dask")
-    scheduler = command("scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
-    assert scheduler.stderr is not None
-    lines = iter(scheduler.stderr.readline, "")
-    address = next(found[0] for line in lines if (found := re.search(r"tcp://127\.0\.0\.1:\d+", line)))
-    worker = command("worker", address, "--nworkers", "1", "--nthreads", "4", "--dashboard-address", "127.0.0.1:0")
+    scheduler = started("scheduler", "--host", "127.0.0.1", "--port", "0")
+    address = address_of(scheduler)
+    worker = started("worker", address, "--nworkers", "1", "--nthreads", "4")
     try:
         yield Processes(scheduler, worker, address)
     finally:
-        for one in (worker, scheduler):
-            one.send_signal(signal.SIGINT)
-        for one in (worker, scheduler):
-            try:
-                one.wait(10)
-            except subprocess.TimeoutExpired:
-                one.kill()
-                one.wait()
-            assert one.stderr is not None
-            one.stderr.close()
+        end(worker, scheduler)
 
 
 def test_a_killed_scheduler_makes_failures_that_say_so(processes: Processes) -> None:
