@@ -93,6 +93,10 @@ def take_over(strand: Strand, op: PieceOp, call: PieceCall, sent: float) -> Piec
             record = record_of(log, index)
             record.add_calls(other)
             record.take_end(other)
+    if call.begun and not answer.log and op.low < op.high:
+        entry = record_of(log, op.low)  # what else was called there is lost
+        entry.called(sent, strand.rt.now())
+        entry.status = "running"
     if call.begun > 1:
         for index in range(op.low, op.high):
             record_of(log, index).repeats += call.begun - 1

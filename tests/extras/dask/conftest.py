@@ -11,8 +11,13 @@ from rio_chain import Balancer, DaskExecutor
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+def distributed() -> Any:
+    """The package. Tests that need it are skipped without it."""
+    return pytest.importorskip("distributed", reason="needs the extra dask")
+
+
+@pytest.fixture(scope="session")
+def cluster(distributed: Any) -> Iterator[Any]:
     with distributed.LocalCluster(n_workers=2, threads_per_worker=8, dashboard_address="127.0.0.1:0") as made:
         yield made
 

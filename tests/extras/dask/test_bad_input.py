@@ -105,6 +105,7 @@ def test_what_is_refused_is_refused_at_post_by_its_name(balancer: Balancer, chai
         assert text in str(caught.value)
 
 
+@pytest.mark.usefixtures("distributed")
 def test_an_address_where_nobody_answers_is_refused_within_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"):
@@ -112,6 +113,7 @@ def test_an_address_where_nobody_answers_is_refused_within_its_time() -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.usefixtures("distributed")
 def test_an_address_where_something_else_listens_is_refused_within_its_time() -> None:
     """It takes the connection and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -122,6 +124,7 @@ def test_an_address_where_something_else_listens_is_refused_within_its_time() ->
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.usefixtures("distributed")
 @pytest.mark.parametrize("address", ["", 7, b"tcp://x"])
 def test_an_address_that_is_none_is_refused(address: Any) -> None:
     with pytest.raises(ChainDefinitionError, match="`address` must be that of a scheduler"):

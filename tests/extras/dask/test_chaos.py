@@ -16,8 +16,7 @@ from rio_chain import Balancer, DaskExecutor, DeadlineExceeded, Task, WorkerLost
 
 
 @pytest.fixture
-def own_cluster() -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+def own_cluster(distributed: Any) -> Iterator[Any]:
     with distributed.LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address="127.0.0.1:0") as made:
         yield made
 

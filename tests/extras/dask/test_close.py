@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from extras.dask.bodies import fails_twice, plus, twice
 
 from rio_chain import Balancer, DaskExecutor, Event, Task, each
@@ -79,6 +80,7 @@ def test_observers_hear_of_calls_on_the_workers(address: str) -> None:
     assert len({event.run for event in seen}) == 1
 
 
+@pytest.mark.usefixtures("distributed")
 def test_by_its_name_it_starts_workers_of_its_own_and_ends_them(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     code = """

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -40,8 +41,7 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    pytest.importorskip("distributed", reason="needs the extra dask")
+def hosts(distributed: Any) -> Iterator[Hosts]:
     if IP is None or os.geteuid() != 0:
         pytest.skip("needs the command ip, and root")
     other = f"rio{os.getpid()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -25,8 +26,7 @@ class Processes:
 
 
 @pytest.fixture
-def processes() -> Iterator[Processes]:
-    pytest.importorskip("distributed", reason="needs the extra dask")
+def processes(distributed: Any) -> Iterator[Processes]:
     scheduler = started("scheduler", "--host", "127.0.0.1", "--port", "0")
     address = address_of(scheduler)
     worker = started("worker", address, "--nworkers", "1", "--nthreads", "4")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytest
 from extras.dask.bodies import Pausing, plus, process
 
 from rio_chain import Balancer, DaskExecutor, Task, WorkerLost, each
 
 
-def test_it_runs_where_its_resources_are_and_no_more_at_once() -> None:
-    distributed: Any = pytest.importorskip("distributed")
+def test_it_runs_where_its_resources_are_and_no_more_at_once(distributed: Any) -> None:
     made = distributed.LocalCluster(
         n_workers=2, threads_per_worker=4, dashboard_address="127.0.0.1:0", resources={"gpu": 1}
     )

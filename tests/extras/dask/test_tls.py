@@ -13,7 +13,6 @@ from extras.dask.bodies import plus
 
 from rio_chain import Balancer, DaskExecutor, Task, UsageError, each
 
-distributed: Any = pytest.importorskip("distributed", reason="needs the extra dask")
 OPENSSL = shutil.which("openssl")
 
 
@@ -32,7 +31,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="needs the command openssl")
-def test_a_cluster_with_tls_takes_only_clients_with_a_certificate(tmp_path: Path) -> None:
+def test_a_cluster_with_tls_takes_only_clients_with_a_certificate(distributed: Any, tmp_path: Path) -> None:
     files = certificates(tmp_path)
     security = distributed.Security(
         require_encryption=True,
