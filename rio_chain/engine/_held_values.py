@@ -73,9 +73,9 @@ class _Values:
         if code in (PIECE, CONSTANT, HANDLER):  # a fallback gets the error, unless its ENTER needs the value
             takes = True
         elif code in (FAN, RACE):
-            takes = all(self.takes[branch.start] for branch in op.branches)
+            takes = self._all_take([branch.start for branch in _branches(op)])
         elif code == CHOOSE:
-            takes = all(self.takes[start] for start in op.starts)
+            takes = self._all_take(op.starts)
         elif code in (ENTER, ADMIT):
             takes = all(map(self._layer_takes, op.layers)) and self.takes[at + 1]
         elif code == LEAVE:
@@ -83,6 +83,9 @@ class _Values:
         else:
             takes = code == JUMP and self.passes(op.to, at)
         self.takes[at] = takes
+
+    def _all_take(self, starts: Sequence[int]) -> bool:
+        return all(self.takes[start] for start in starts)
 
     def _layer_takes(self, layer: object) -> bool:
         if isinstance(layer, Fallback):

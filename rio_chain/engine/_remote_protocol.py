@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from attrs import define, field
@@ -96,19 +96,27 @@ def holds(value: Any) -> bool:
     """Whether a handle is in it: itself, or as a part of what fan-outs have joined."""
     if type(value) is Held:
         return True
-    inside = value.values() if type(value) is dict else value if type(value) is tuple else ()
-    return any(map(holds, inside))
+    return any(map(holds, _parts(value)))
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """The values that a fan-out has joined to this one."""
+    kind: Any = type(value)
+    if kind is dict:
+        values: Iterable[Any] = value.values()
+        return values
+    return value if kind is tuple else ()
 
 
 def shown(value: Any) -> Any:
     """The value as a user sees it, without the handles in it."""
     if not holds(value):
         return value
-    if isinstance(value, Held):
+    kind: Any = type(value)
+    if kind is Held:
         return value.shown
-    if isinstance(value, dict):
-        return {key: shown(one) for key, one in value.items()}
-    return tuple(map(shown, value))
+    parts = [shown(one) for one in _parts(value)]
+    return dict(zip(value, parts, strict=True)) if kind is dict else tuple(parts)
 
 
 class Question(NamedTuple):

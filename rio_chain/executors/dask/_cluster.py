@@ -50,7 +50,7 @@ class Cluster:
         """
         session = f"rio_chain-{os.urandom(8).hex()}"
         address = address or config.get("scheduler-address", None)
-        own = None
+        own: Any = None
         if address is None:
             count = os.cpu_count() or 1
             own = await LocalCluster(
@@ -220,7 +220,7 @@ async def run_pieces(
 ) -> list[bytes | HeldAnswer] | str:
     """What Dask calls. A text: why nothing was run."""
     worker = get_worker()
-    plugin = worker.plugins.get(session)
+    plugin: Any = worker.plugins.get(session)
     if plugin is None:
         return "the client has closed"
     if plugin.service is None:
