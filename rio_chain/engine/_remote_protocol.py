@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from attrs import define, field
 
@@ -101,7 +101,7 @@ def holds(value: Any) -> bool:
 
 def _parts(value: Any) -> Iterable[Any]:
     """The values that a fan-out has joined to this one."""
-    kind: Any = type(value)
+    kind = cast("object", type(value))
     if kind is dict:
         values: Iterable[Any] = value.values()
         return values
@@ -112,7 +112,7 @@ def shown(value: Any) -> Any:
     """The value as a user sees it, without the handles in it."""
     if not holds(value):
         return value
-    kind: Any = type(value)
+    kind = cast("object", type(value))
     if kind is Held:
         return value.shown
     parts = [shown(one) for one in _parts(value)]
