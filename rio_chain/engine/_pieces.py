@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rio_chain._core.lane_wrapper import packed_wrapper
 from rio_chain.engine._attempt import way_to
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import NestedFail
@@ -62,6 +63,7 @@ def piece_call(strand: Strand, op: PieceOp, value: Any, wake: Callable[[], None]
         way=way_to(run, op.low),
         observed=watch is not None,
         values=watch is not None and watch.values,
+        context=packed_wrapper(),
         holds=op.holds and (watch is None or not watch.values),
     )
     name = tasks[op.low].name if op.low < op.high else "a bridge"

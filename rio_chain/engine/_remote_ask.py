@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rio_chain._core.lane_wrapper import packed_wrapper
 from rio_chain._core.source_text import name_of
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._remote_protocol import ASKED, PieceAnswer, PieceCall, PieceInput, Question, Remote
@@ -27,6 +28,7 @@ async def ask_there(
         way=(),
         observed=False,
         values=False,
+        context=packed_wrapper(),
         holds=False,
     )
     waiter = rt.waiter()

@@ -40,6 +40,8 @@ class PieceInput(NamedTuple):
     """Whether it reports what happens in it."""
     values: bool
     """Whether that has the values."""
+    context: bytes
+    """What gives its functions the headers of a trace; empty if there is none."""
     holds: bool
     """Whether its value may stay on the worker: then a ``Held`` stands for it here."""
 

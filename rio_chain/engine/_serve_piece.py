@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rio_chain._core.lane_wrapper import enter_context_of
 from rio_chain.chain._plan import Plan
 from rio_chain.engine._current_run import CURRENT, INF, Run
 from rio_chain.engine._event_sink import EventSink
@@ -54,6 +55,7 @@ async def serve_piece(  # noqa: C901 - two kinds of pieces
     for place, value in given.kept:
         kept[place] = value
     CURRENT.set(strand)
+    enter_context_of(given.context)
     ending: Ending = "stopped"
     got: Any = None
     try:
@@ -89,6 +91,7 @@ async def _answered(
     role, fn, args, truth = given.value
     strand = Run(plan).strand(rt, rt.slot(), INF if given.seconds_left == INF else began + given.seconds_left)
     strand.slot.arm(strand.deadline)
+    enter_context_of(given.context)
     ending: Ending = "stopped"
     got: Any = None
     try:
