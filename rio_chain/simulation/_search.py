@@ -52,7 +52,11 @@ SLACK = 1.5
 
 def more_calls(now: Simulation, then: Simulation) -> dict[str, float]:
     """The growth of calls to each backend, as a share."""
-    return {name: then.backends[name].calls / each.calls - 1 for name, each in now.backends.items() if each.calls}
+    return {
+        name: round(then.backends[name].calls / each.calls - 1, 12)  # without the rounding error of the quotient
+        for name, each in now.backends.items()
+        if each.calls
+    }
 
 
 @frozen
@@ -164,7 +168,7 @@ class Search:
     def within(self, grown: Mapping[str, float], now: Simulation, then: Simulation, slack: float = 1.0) -> bool:
         """Whether no backend gets too many calls, and no more requests fail."""
         most = max(grown.values(), default=0.0)
-        return most <= slack * self.extra_load + 1e-12 and sum(then.failures.values()) <= sum(now.failures.values())
+        return most <= slack * self.extra_load and sum(then.failures.values()) <= sum(now.failures.values())
 
     def changes(self, options: Options) -> Changes:
         """The change of each task."""
