@@ -36,6 +36,7 @@ PATIENCE = 40
 BROWSER: dict[str, Any] = {"args": ["--no-sandbox"], "ignore_default_args": ["--hide-scrollbars"]}
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # else cells out of sight have no outputs
 }
 SETUP = """
 import asyncio
@@ -270,9 +271,9 @@ def test_pictures_in_jupyterlab(lab: Lab) -> None:
         if (width, dark) != (WIDE, False):
             lab.look(width=width, dark=dark)
         where = f"{width}-{'dark' if dark else 'light'}"
-        lab.shot(where)
         for name in PICTURES:
-            assert lab.cell(name).locator(".jp-OutputArea-output svg").count() >= 1, (where, name)
+            lab.cell(name).locator(".jp-OutputArea-output svg").first.wait_for(state="attached")
+        lab.shot(where)
         assert lab.page.evaluate(OVERFLOW) == [], where
         assert [text for text in lab.page.evaluate(CONTRAST) if text[1] < 4] == [], where
     assert lab.errors == []
