@@ -221,7 +221,8 @@ def _judged(search: Search, options: Options, now: Simulation) -> tuple[Changes,
         if search.within(grown, now, then):
             break
         target *= 1 - CAUTION
-        options = search.corrected(options, grown, target)
+        later = search.corrected(options, grown, target)
+        options = {**options, **{name: later[name] for name in options if grown.get(name, 0) > search.extra_load}}
     return found, then
 
 
