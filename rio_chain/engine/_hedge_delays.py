@@ -17,6 +17,11 @@ def first_delay(replica: Replica) -> Any:
     return LEARNED if isinstance(replica.after, (Quantile, DelayFunction)) else replica.delay()
 
 
+def reads_input(replica: Replica) -> bool:
+    """Whether its delays depend on the input."""
+    return isinstance(replica.after, Quantile) and replica.after.key is not None
+
+
 def delays_of(replica: Replica, value: Any, clock: Clock) -> HedgeDelays:
     """The delays for a call with this input. The function of the user is called in place.
 

@@ -17,7 +17,7 @@ from returns.result import Failure, Success
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain.chain._nodes import Each
 from rio_chain.engine._ask import predicate_holds
-from rio_chain.engine._current_run import CURRENT, INF, Strand
+from rio_chain.engine._current_run import CURRENT, INF, Run, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._race import Race, RaceOver
@@ -71,6 +71,9 @@ class ItemFlow(Protocol):
         ``strand.pay()`` before it waits: a waiting strand must not keep places of a ``Limit``.
         """
 
+    def more(self, strand: Strand) -> PendingItem | None:
+        """As ``take``, of what need not be waited for; None also where there may be more later."""
+
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """A piece of work has ended. ``got`` is its value or ``Failed``; ``work.value`` goes into the result."""
 
@@ -101,6 +104,7 @@ class ItemRunner:
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
         self.matters: Callable[[int], bool] = _always  # whether the item of this number is a part of the result
         self.enough = False  # the result is complete, though items may still run
+        self.expected: int | None = None  # how many items there are, if that is known
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
         self.time_limit: float | None = None  # in seconds
@@ -109,6 +113,11 @@ class ItemRunner:
             self.time_limit, self.keeps = op.node.time_limit, op.node.keeps
         self.until = INF
         self.up = False  # the time limit is reached
+
+    @property
+    def ends_at_failure(self) -> bool:
+        """Whether the failure of any item is the failure of the whole."""
+        return self.on_error == "raise" and self.drop is None and self.matters is _always
 
     def again(self, value: Any) -> bool:
         """Whether a retry runs this ``each`` or ``expand`` again with the same input."""
@@ -194,7 +203,7 @@ class ItemRunner:
                 work = await flow.take(own)
                 if work is None:
                     break
-                await self._one(own, flow, work)
+                await self.one(own, flow, work)
         except RaceOver:
             if not self.race.decided:  # a race around this one is over
                 raise
@@ -241,7 +250,8 @@ class ItemRunner:
                 self.rests = False
         self.resting.open(2)
 
-    async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+    async def one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+        """Do this piece of work, and maybe more."""
         run = self.parent.run.part(item=work.number)
         run.step = work
         strand = own.beside(run)
@@ -249,18 +259,22 @@ class ItemRunner:
         try:
             got = await self.part(strand, self.branch, work.item)
         except BaseException:
-            self._note(work, run.log)
+            self.note(work, run.log)
             raise
         finally:
             CURRENT.reset(token)
             strand.close()
+        await self.ended(own, flow, work, run, got)
+
+    async def ended(self, own: Strand, flow: ItemFlow, work: PendingItem, run: Run, got: Any) -> None:
+        """A piece of work has ended so; ``run`` is that of it alone."""
         failed = type(got) is Failed
         close(run.log, self.low, self.high, got.error if failed else None)
         if failed:
             run.given_up(self.low, self.high)
         elif run.observed:
             run.branch_gave(self.branch.name, got)
-        self._note(work, run.log)
+        self.note(work, run.log)
         own.slot.arm(own.deadline)
         drops = failed and self.drop is not None and await self._drops(own, self.drop, got.error)
         drops = drops or (failed and not self.matters(work.number))
@@ -280,7 +294,8 @@ class ItemRunner:
         found = matches(drop, error)
         return await predicate_holds(own, "drop", drop, error) if found is None else found  # type: ignore[arg-type]
 
-    def _note(self, work: PendingItem, log: Log) -> None:
+    def note(self, work: PendingItem, log: Log) -> None:
+        """The totals take up what it left."""
         with self.lock:
             for index, totals_of_task in enumerate(self.totals, start=self.low):
                 totals_of_task.add(work.number, log[index])

@@ -82,6 +82,12 @@ class Retry(Policy):
     retry_after: Callable[[Any], Any] | None = field(default=None, hash=False)
     stop: Callable[[Any], bool] | None = field(default=None, hash=False)
 
+    @property
+    def reads_input(self) -> bool:
+        """Whether functions of the user see the input, in the state that they get."""
+        kinds = [waits for _, waits in self.on.cases] if isinstance(self.on, ByClass) else [self.backoff]
+        return self.stop is not None or any(isinstance(waits, Wait) for waits in kinds)
+
     def left(self, done: int) -> bool:
         """Whether another retry is allowed after ``done`` retries."""
         return done < self.retries
