@@ -84,9 +84,9 @@ class _BatchRunner(ItemRunner):
         each = max(self.seconds / self.measured, 1e-9)
         most = int(MOST_SECONDS / each)
         if self.expected is not None:
-            at_once = min(self.remote.slots, self.op.node.limit)
-            share = (self.expected - self.begun) // (SHARES * at_once)
-            most = min(most, max(share, int(LEAST_SECONDS / each)))
+            shares = SHARES * min(self.remote.slots, self.op.node.limit)
+            least = min(int(LEAST_SECONDS / each), self.expected // shares)  # at the end, when not much is left
+            most = min(most, max((self.expected - self.begun) // shares, least))
         return max(1, min(most, MOST_ITEMS))
 
     def _strand_of(self, own: Strand, work: PendingItem) -> Strand:
