@@ -216,6 +216,7 @@ def ended(error: Exception | None = None) -> Outcome[Any]:
     ("event", "text"),
     [
         (Event("started", "f", 0.04, 1), "<Event started f, attempt 1, at 0.0 ms>"),
+        (Event("started", "f", 5, 1, run=31), "<Event started f, attempt 1, at 5.0 ms of run 31>"),
         (Event("started", "f", 12.34, 2, 1), "<Event started f, attempt 2 of replica 1, at 12.3 ms>"),
         (Event("started", "f", 5, 1, item=3), "<Event started f[3], attempt 1, at 5.0 ms>"),
         (Event("attempt_failed", "f", 5, 1, error="pw"), "<Event attempt_failed f: str, attempt 1, at 5.0 ms>"),
