@@ -20,6 +20,7 @@ from dask.sizeof import sizeof
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 from distributed.utils import wait_for
 
+from rio_chain._core.pickling import plain_dumps
 from rio_chain.errors import UsageError
 from rio_chain.executors.dask._messages import HeldAnswer
 from rio_chain.executors.dask._service import SentBatch, WorkerService
@@ -217,8 +218,11 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
 
 async def run_pieces(
     session: str, key: str, batch: SentBatch, *held: list[HeldAnswer]
-) -> list[bytes | HeldAnswer] | str:
-    """What Dask calls. A text: why nothing was run."""
+) -> bytes | list[HeldAnswer] | str:
+    """What Dask calls. A text: why nothing was run. A list: the one value in it stays here.
+
+    Else one object has all answers, as Dask sends each ``bytes`` of a list as a frame of its own.
+    """
     worker = get_worker()
     plugin: Any = worker.plugins.get(session)
     if plugin is None:
@@ -226,15 +230,13 @@ async def run_pieces(
     if plugin.service is None:
         return str(plugin.refusal)
     worker.loop.add_callback(_log_begin, worker, session, key)
-    return await plugin.service.run(key, batch, [one.value for (one,) in held])  # type: ignore[no-any-return]
+    answers: list[Any] = await plugin.service.run(key, batch, [one.value for (one,) in held])
+    return answers if answers and isinstance(answers[0], HeldAnswer) else plain_dumps(answers)
 
 
-def small_part(answers: list[bytes | HeldAnswer] | str) -> list[bytes] | bytes | str:
-    """What Dask calls after that, where the answer is: all but a value that stays there. ``bytes``: it does."""
-    if isinstance(answers, str):
-        return answers
-    (answer,) = answers
-    return answer.data if isinstance(answer, HeldAnswer) else [answer]
+def small_part(answers: bytes | list[HeldAnswer] | str) -> bytes | list[bytes] | str:
+    """What Dask calls after that, where the answer is: all but a value that stays there. A list: it does."""
+    return [answer.data for answer in answers] if isinstance(answers, list) else answers
 
 
 async def _log_begin(worker: Any, session: str, key: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define
 
+from rio_chain._core.pickling import loads
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.chain._resources import resources_source
 from rio_chain.chain._supports import support
@@ -142,17 +143,17 @@ class Sender:
                 answers = await batch.future
             if isinstance(answers, str):
                 reason = answers
-            elif isinstance(answers, bytes):
-                (call,) = batch.calls.values()
-                answer, reason = _answer(call, answers), ""
+            elif isinstance(answers, list):
+                (call,), (data,) = batch.calls.values(), answers
+                answer, reason = _answer(call, data), ""
                 answer.value = Held(batch.keeper, answer.value)
                 self._answered(call, answer)
             else:
                 reason = ""
-                calls = iter(batch.calls.values())
-                for data, call in zip(answers, calls, strict=False):  # in this order: it takes no call too many
+                calls, found = iter(batch.calls.values()), cast("list[bytes]", loads(answers))
+                for data, call in zip(found, calls, strict=False):  # in this order: it takes no call too many
                     self._answered(call, _answer(call, data))
-                if answers:  # one has failed, and those after it were not to be run
+                if found:  # one has failed, and those after it were not to be run
                     for call in calls:
                         self._answered(call, PieceAnswer("stopped"))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls get an answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import textwrap
@@ -46,6 +47,21 @@ def test_arun_and_amap_on_a_loop_of_the_users(address: str) -> None:
     assert asyncio.run(main()) == [0, 2, 4, 8, 9]
 
 
+def test_the_command_runs_a_chain_on_a_cluster(address: str) -> None:
+    """The workers import its module, which is where they can find it, too."""
+    command = [sys.executable, "-m", "rio_chain", "run", "extras.dask.bodies:added", "--input", "4", "--json"]
+    ran = subprocess.run(
+        [*command, "--executor", "dask", "--address", address],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["value"] == 10
+
+
 def test_map_in_order(balancer: Balancer) -> None:
     assert [outcome.unwrap() for outcome in balancer.map(Task(plus), range(50))] == list(range(1, 51))
 
@@ -84,8 +100,7 @@ def test_observers_hear_of_calls_on_the_workers(address: str) -> None:
 def test_by_its_name_it_starts_workers_of_its_own_and_ends_them(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     code = """
-        import os
-        from rio_chain import Balancer, Task
+                from rio_chain import Balancer, Task
 
         def where(_):
             return os.getpid()
