@@ -1,4 +1,4 @@
-"""Plants twenty-four bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants twenty-five bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -248,9 +248,15 @@ BUGS = (
         ("test_partial.py",),
     ),
     Bug(
+        "a call behind for each stale answer",
+        "policies/_cache.py",
+        (("                if behind is None or behind() is None:\n", "                if True:\n"),),
+        ("policies/test_cache_stale.py",),
+    ),
+    Bug(
         "a cost that is never corrected",
         "engine/_leave.py",
-        (("        permit.correct(iter(costs))\n", ""),),
+        (("        permit.correct(iter(found))\n", ""),),
         ("policies/test_limit_options.py",),
     ),
 )

@@ -318,6 +318,7 @@ assert_type((user >> race(a, safely))(1), Request[list[int] | bytes])
 
 # --- policies with state --------------------------------------------------------------------------------------------
 
+assert_type(safely.cache(Cache(5, stale=timedelta(hours=1), when=bool)), Chain[[User], bytes])
 tokens = Limit(rate=90_000, per=60_000, cost=len, actual=len, window="sliding", queue=5, aging=100)
 tokens.update(concurrency=5, rate=None, wait=20)
 assert_type(tokens.has_capacity(3.5, key="tea"), bool)
