@@ -1,4 +1,4 @@
-"""Plants twenty-five bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants twenty-eight bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -252,6 +252,24 @@ BUGS = (
         "policies/_cache.py",
         (("                if behind is None or behind() is None:\n", "                if True:\n"),),
         ("policies/test_cache_stale.py",),
+    ),
+    Bug(
+        "a tenant that is charged for starts alone",
+        "policies/_fair_shares.py",
+        (("        self._advance(tenant, lasted - charge)\n", ""),),
+        ("test_fair.py",),
+    ),
+    Bug(
+        "a request that is shed and never answered",
+        "balancer/_managed_admission.py",
+        (("        self.after(worst.tell)\n", ""),),
+        ("test_fair.py",),
+    ),
+    Bug(
+        "a request that is begun too late",
+        "balancer/_dispatch.py",
+        (("            elif self.admission.is_late(turn, now):\n", "            elif False:\n"),),
+        ("test_fair.py",),
     ),
     Bug(
         "a cost that is never corrected",

@@ -27,6 +27,7 @@ from rio_chain.errors import (
     NotPicklable,
     ProcessDied,
     QueueFull,
+    RequestShed,
     RioError,
     Saturated,
     Skipped,
@@ -178,7 +179,7 @@ def test_code_that_guards_the_ordinary_way_sees_it(kind: type[RioError], also: A
 
 def test_only_what_another_attempt_may_mend_is_retried() -> None:
     held = {TaskTimedOut, DeadlineExceeded, Abandoned, BridgeFailed, CallbackFailed, Skipped, CircuitOpen}
-    held |= {LaneMessageTooLarge, LimitExceeded, NotAccepted, NotPicklable, ProcessDied, TicketCancelled}
+    held |= {LaneMessageTooLarge, LimitExceeded, NotAccepted, NotPicklable, ProcessDied, RequestShed, TicketCancelled}
     assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied}
     raised = {ChainDefinitionError, DeadlineHeaderError, UsageError}  # also inside a body
     assert set(errors.NEVER_RETRIED) - raised < held
