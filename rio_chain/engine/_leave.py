@@ -9,6 +9,7 @@ from rio_chain.engine._blocking_call import Correctable
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
 from rio_chain.engine._frames import Fail, Frame, LimitPassed, around_one_task, ask, predicate_holds
+from rio_chain.engine._remote_protocol import shown
 from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.policies import Accept, Policy, Retry
 from rio_chain.results._task_record import record_of
@@ -107,4 +108,5 @@ async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool],
         if frame.alone:
             close_interrupted(strand, value)
         raise
-    _fail(strand, frame, NotAccepted(frame.name(strand.run.plan), value))
+    kept = value if strand.rt.remote is None else shown(value)
+    _fail(strand, frame, NotAccepted(frame.name(strand.run.plan), kept))
