@@ -100,7 +100,8 @@ def test_observers_hear_of_calls_on_the_workers(address: str) -> None:
 def test_by_its_name_it_starts_workers_of_its_own_and_ends_them(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     code = """
-                from rio_chain import Balancer, Task
+        import os
+        from rio_chain import Balancer, Task
 
         def where(_):
             return os.getpid()
