@@ -94,7 +94,7 @@ class Limit(LimitLines, Shared, Policy):
     ) -> None:
         self.cost = cost_of(cost, "cost")
         self.actual = cost_of(actual, "actual")
-        self.corrects = actual is not None
+        self.about_answer = () if self.actual is None else (("actual", self.actual),)
         self.window: WindowKind = window
         self.settings = LimitSettings(
             concurrency=concurrency, rate=rate, per=per, burst=burst, wait=wait, queue=queue, aging=aging
