@@ -17,7 +17,7 @@ from rio_chain.policies._circuit import BreakerStats, Circuit, State
 from rio_chain.policies._keyed_states import KeyedStates
 from rio_chain.policies._keys import Key, hashed, key_of
 from rio_chain.policies._match_errors import Match
-from rio_chain.policies._permit import AskingPermit, Call, Clock, Permit, Question
+from rio_chain.policies._permit import AskingPermit, Call, Clock, Permit, UserQuestion
 from rio_chain.policies._plain_data import Data
 from rio_chain.policies._plain_data import key as plain_key
 from rio_chain.policies._policy import Facts, Policy
@@ -337,7 +337,7 @@ class _AskingPass(_Pass, AskingPermit):
 
     __slots__ = ()
 
-    def questions(self, error: Any, /) -> Generator[Question, Any, None]:
+    def questions(self, error: Any, /) -> Generator[UserQuestion, Any, None]:
         """As ``AskingPermit.questions``."""
         number = self.round
         try:
@@ -345,7 +345,7 @@ class _AskingPass(_Pass, AskingPermit):
             times = self.breaker.ended(self, success=success, error=error)
             open_for = self.breaker.open_for_function
             if times and open_for is not None:
-                opens = yield Question("open_for", open_for, (error, times), truth=False)
+                opens = yield UserQuestion("open_for", open_for, (error, times), truth=False)
                 self.breaker.open_until(self, number + 1, opens)
         finally:
             self.dropped()

@@ -13,7 +13,7 @@ from rio_chain.policies._breaker_counts import Counts, InARow, Latest, Rolling, 
 from rio_chain.policies._checks import callback, label, share, title
 from rio_chain.policies._match_errors import Match, is_classes, match_of, matches, names
 from rio_chain.policies._number_format import exact_number
-from rio_chain.policies._permit import Question
+from rio_chain.policies._permit import UserQuestion
 from rio_chain.policies._plain_data import Data, errors, function, ms, number
 from rio_chain.policies._wrong_loop_errors import of_another_loop
 
@@ -88,7 +88,7 @@ class BreakerSettings:
             return Latest(last, partial(_so_many_failed, failures), rule, {"failures": number(failures)})
         return InARow(failures) if self._within is None else Within(failures, self._within)
 
-    def counts(self, error: object) -> Generator[Question, bool, bool | None]:
+    def counts(self, error: object) -> Generator[UserQuestion, bool, bool | None]:
         """Returns True if a call with this error counts as a success, and False if it counts as a failure.
 
         Returns None if it does not count. Yields the questions that functions of the user have to answer.
@@ -97,11 +97,11 @@ class BreakerSettings:
             return None
         failed = matches(self._on, error)
         if failed is None:
-            failed = yield Question("on", cast("Any", self._on), (error,))
+            failed = yield UserQuestion("on", cast("Any", self._on), (error,))
         if failed and self._exclude != ():
             excluded = matches(self._exclude, error)
             if excluded is None:
-                excluded = yield Question("exclude", cast("Any", self._exclude), (error,))
+                excluded = yield UserQuestion("exclude", cast("Any", self._exclude), (error,))
             failed = not excluded
         return not failed
 

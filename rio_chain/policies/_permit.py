@@ -64,7 +64,7 @@ class Permit:
         """The call was cancelled, or a timeout around it expired. That says nothing about the backend."""
 
 
-class Question(NamedTuple):
+class UserQuestion(NamedTuple):
     """A function of the user that a policy needs the answer of. ``role`` is the name of the argument it came by."""
 
     role: str
@@ -79,7 +79,7 @@ class AskingPermit(Permit):
 
     __slots__ = ()
 
-    def questions(self, error: Any, /) -> Generator[Question, Any, None]:
+    def questions(self, error: Any, /) -> Generator[UserQuestion, Any, None]:
         """In place of ``failed``: yields each question, and is sent its answer. If it is closed, it drops the call."""
         raise NotImplementedError
 
