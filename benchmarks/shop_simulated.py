@@ -31,11 +31,11 @@ from examples.shop.web import Shop, application
 from rio_chain import Balancer, Outcome, simulate
 from rio_chain.simulation import LatencyModel, Simulation, poisson
 
-WORKERS = 8
+WORKERS = 4
 """Fewer than those of the shop, so that a moderate rate already makes a queue."""
 FAULTS = {"latency": 20.0, "errors": 0.03, "stalls": 0.01}
-RATES = (20, 60, 100)
-REQUESTS = 4_000
+RATES = (10, 25, 40)
+REQUESTS = 3_000
 WARM_UP = 100
 SIMULATED = 20_000
 CLOSE = 0.10

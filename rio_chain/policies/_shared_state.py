@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import count
-from typing import Any, ClassVar, NoReturn, Self, cast
+from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain._core.source_text import constant_source, on_source
 from rio_chain._core.units import short_repr
@@ -66,12 +66,13 @@ def constructor(given: Shared) -> str:
     return f"{type(given).__name__}({', '.join(words)})"
 
 
-def _argument(value: object) -> str:
+def _argument(value: Any) -> str:
     """An argument as source: a function or class by its name, a ``timedelta`` in milliseconds."""
     if isinstance(value, timedelta):
         return exact_ms(value.total_seconds())
-    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-    return on_source(value) if all(map(callable, several)) else constant_source(value)
+    given: object = value
+    several: Any = value if isinstance(given, tuple) else (value,)
+    return on_source(given) if all(map(callable, several)) else constant_source(given)
 
 
 def made_after(number: int, given: object) -> bool:
