@@ -66,13 +66,15 @@ def constructor(given: Shared) -> str:
     return f"{type(given).__name__}({', '.join(words)})"
 
 
-def _argument(value: Any) -> str:
+def _argument(value: object) -> str:
     """An argument as source: a function or class by its name, a ``timedelta`` in milliseconds."""
     if isinstance(value, timedelta):
         return exact_ms(value.total_seconds())
-    given: object = value
-    several: Any = value if isinstance(given, tuple) else (value,)
-    return on_source(given) if all(map(callable, several)) else constant_source(given)
+    return on_source(value) if callable(value) or _are_classes(value) else constant_source(value)
+
+
+def _are_classes(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(callable, value))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def made_after(number: int, given: object) -> bool:
