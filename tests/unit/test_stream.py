@@ -132,7 +132,10 @@ def test_ctrl_c_cancels_the_run_and_is_raised(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("terms", "text"),
     [
-        ({"executor": "tokio"}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 'tokio'"),
+        (
+            {"executor": "tokio"},
+            "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 'tokio'",
+        ),
         ({"executor": 1}, "`executor` must be one of"),
         ({"deadline": -1}, "`deadline` must be a finite number of milliseconds"),
         ({"deadline": True}, "`deadline` must be"),
