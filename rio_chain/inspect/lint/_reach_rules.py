@@ -143,7 +143,8 @@ def timeout_ends_hedge(stack: PolicyStack) -> Iterator[Said]:
     for i, _, race in stack.hedges():
         if race.count == 1 or matches(race.on, TASK_TIMED_OUT) is not False or not any(map(times_out, race.branches)):
             continue
-        several = cast("tuple[type[BaseException], ...]", race.on if isinstance(race.on, tuple) else (race.on,))
+        given: object = race.on
+        several = cast("tuple[type[BaseException], ...]", given if isinstance(given, tuple) else (given,))
         text = "a call that times out (TaskTimedOut) ends the hedge, as `on` does not name that error"
         yield Said("timeout-ends-hedge", text, stack.changed(i, evolve(race, on=(*several, TaskTimedOut))))
 
