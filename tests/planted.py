@@ -274,7 +274,7 @@ BUGS = (
     Bug(
         "a call behind for each stale answer",
         "policies/_cache.py",
-        (("                if behind is None or behind() is None:\n", "                if True:\n"),),
+        (("            if behind is None or behind() is None:\n", "            if True:\n"),),
         ("policies/test_cache_stale.py",),
     ),
     Bug(

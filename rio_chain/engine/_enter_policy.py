@@ -27,8 +27,8 @@ from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, Pendi
 from rio_chain.policies._policy import Entered
 from rio_chain.results._task_record import close, record_of
 
-Inside = Callable[[int], Behind]
-"""The part of the chain inside the layer with this number."""
+MakeBehind = Callable[[tuple[Op, ...], int, int, Any], Behind]
+"""``Behind`` with the function that runs it."""
 Used = tuple[Any, ...]
 """Values of tasks outside that the tasks inside get by ``.using``."""
 
@@ -70,7 +70,14 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
 
 
 async def _enter_policies(  # noqa: PLR0917
-    strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None, behind: Inside
+    strand: Strand,
+    frames: list[Frame],
+    op: Op,
+    place: Position,
+    stuck: int,
+    got: Entered | None,
+    behind: MakeBehind,
+    ops: tuple[Op, ...],
 ) -> Hit | None:
     """Enter the remaining layers, from ``stuck`` on."""
     pc, _, value = place
@@ -94,7 +101,7 @@ async def _enter_policies(  # noqa: PLR0917
             raise
         if isinstance(permit, Hit):
             if permit.refresh is not None:
-                refresh(strand, layer, permit.refresh, behind(stuck))
+                refresh(strand, layer, permit.refresh, behind(ops, pc, stuck, value))
             return permit
         frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
         frame.permitted(permit)
@@ -104,13 +111,20 @@ async def _enter_policies(  # noqa: PLR0917
 
 
 async def admitted(  # noqa: PLR0917
-    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None, behind: Inside
+    strand: Strand,
+    op: Op,
+    place: Position,
+    frames: list[Frame],
+    stuck: int,
+    got: Entered | None,
+    behind: MakeBehind,
+    ops: tuple[Op, ...],
 ) -> tuple[int, Any]:
     """Go on at the layer where ``enter_at_once`` stopped. Returns where the walk goes on, and the value.
 
-    If one of the policies has an answer, the part inside it is not called. ``behind``: gives the part inside a layer.
+    If one of the policies has an answer, the part inside it is not called. ``behind``: makes the part inside a layer.
     """
-    hit = await _enter_policies(strand, frames, op, place, stuck, got, behind)
+    hit = await _enter_policies(strand, frames, op, place, stuck, got, behind, ops)
     if hit is None:
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = entering(op)
@@ -128,7 +142,13 @@ async def _enter_policy(
     strand: Strand, policy: Policy, value: Any, used: Used, index: int | None
 ) -> Permit | Hit | None:
     """Ask one policy, and wait if it says so."""
-    call = await _call(strand, policy, value, used)
+    if policy.cost is not None or policy.members:
+        call = await _call(strand, policy, value, used)
+    else:  # as in ``_call``, but without another coroutine for most policies
+        key = None
+        if policy.key is not None:
+            key = await _key(strand, policy.key, value, used if used and policy.facts().shares else ())
+        call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
     got: Entered
     if policy.users_code:
         got = await ask(strand, policy.builder_call, policy.enter, call)

@@ -292,7 +292,7 @@ def _step(  # noqa: PLR0911 - one for each instruction
         stuck, got = enter_at_once(strand, frames, op, place)
         if stuck < 0:
             return pc + 1, value
-        return admitted(strand, op, place, frames, stuck, got, lambda k: Behind(_interpret, ops, pc, k, value))
+        return admitted(strand, op, place, frames, stuck, got, _behind, ops)
     elif code == JUMP:
         close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
         return op.to, value
@@ -392,3 +392,4 @@ def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Aw
 
 
 _interpret: Interpret = interpret  # for the calls of a race; inside `interpret` its own type can't be inferred
+_behind = partial(Behind, interpret)

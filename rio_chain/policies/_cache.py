@@ -86,22 +86,24 @@ class Cache(Shared, Policy):
 
     def enter(self, call: Call) -> Answer | Permit:
         """Answer the call, or let it through and keep its value."""
-        found, gone = self._lock.decide(self._enter, hashed(call.key), call.clock)
-        del gone
-        return found
+        if self._stale:
+            answer, gone = self._lock.decide(self._enter, hashed(call.key), call.clock)
+            del gone
+            return answer
+        found = self.get(call.key, call.clock)
+        return Answer(found.value) if found.hit else _Keep(self, call.key, call.clock)
 
     def _enter(self, key: Hashable, clock: Clock) -> tuple[Answer | Permit, Any]:
-        if self._stale:
-            kept = self._kept.get(key)
-            if kept is not None and 0 <= self._time.now(clock) - kept[0] < self._stale:
-                self._old += 1
-                self._kept.move_to_end(key)
-                refresh = None
-                behind = self._refreshing.get(key)
-                if behind is None or behind() is None:
-                    refresh = _Keep(self, key, clock)
-                    self._refreshing[key] = ref(refresh)
-                return StaleAnswer(kept[1], refresh=refresh), None
+        kept = self._kept.get(key)
+        if kept is not None and 0 <= self._time.now(clock) - kept[0] < self._stale:
+            self._old += 1
+            self._kept.move_to_end(key)
+            refresh = None
+            behind = self._refreshing.get(key)
+            if behind is None or behind() is None:
+                refresh = _Keep(self, key, clock)
+                self._refreshing[key] = ref(refresh)
+            return StaleAnswer(kept[1], refresh=refresh), None
         found, gone = self._get(key, clock)
         return Answer(found.value) if found.hit else _Keep(self, key, clock), gone
 
