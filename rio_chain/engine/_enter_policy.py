@@ -147,7 +147,7 @@ async def _enter_policy(
     else:  # as in ``_call``, but without another coroutine for most policies
         key = None
         if policy.key is not None:
-            key = await _key(strand, policy.key, value, used if used and policy.facts().shares else ())
+            key = await _key(strand, policy, value, used if used and policy.facts().shares else ())
         call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
     got: Entered
     if policy.users_code:
