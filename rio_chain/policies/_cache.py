@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
@@ -137,10 +138,10 @@ class Cache(Shared, Policy):
 
     def _get(self, key: Hashable, clock: Clock) -> tuple[CacheLookup, Any]:
         kept = self._kept.get(key)
-        if kept is None or (late := self._time.now(clock) - kept[0]) >= 0:
+        late = math.inf if kept is None else self._time.now(clock) - kept[0]
+        if kept is None or late >= 0:
             self._misses += 1
-            usable = kept is not None and late < self._stale
-            return MISS, None if usable else self._kept.pop(key, None)
+            return MISS, None if late < self._stale else self._kept.pop(key, None)
         self._hits += 1
         self._kept.move_to_end(key)
         return CacheLookup(hit=True, value=kept[1]), None
