@@ -11,7 +11,7 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.chain._nodes import Bridge, Choose, OrElse, Piece, RaceNode, Scope, TaskNode, call_of, walk
 from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Each, Expand, FanOutNode, Plan
-from rio_chain.policies import Batch, Quantile
+from rio_chain.policies import Batch, Limit, Quantile
 from rio_chain.policies._shared_state import Shared
 
 How = Literal["kept", "in the client", "per worker", "refused"]
@@ -114,5 +114,7 @@ def _policy(policy: object, name: str, *, client: bool) -> Part:
     if not isinstance(policy, Shared):
         return Part(name, "kept")
     if client:
-        return Part(name, "in the client", "exact for all requests of this process; other clients have their own")
+        why = "exact for all requests of this process; other clients have their own"
+        counts = isinstance(policy, Limit) and policy.concurrency is not None
+        return Part(name, "in the client", f"{why}, and `.resources()` is for all" if counts else why)
     return Part(name, "per worker", "each worker process has its own, made as this one was")

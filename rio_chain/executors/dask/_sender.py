@@ -146,10 +146,12 @@ class Sender:
             if isinstance(answers, str):
                 reason = answers
             elif isinstance(answers, list):
-                (call,), ((run, data),) = batch.calls.values(), answers
+                (call,) = batch.calls.values()
+                ((run, data),) = cast("list[tuple[str, bytes]]", answers)
                 self.began(batch.key, run)
                 answer, reason = _answer(call, data), ""
-                answer.value = Held(batch.keeper, answer.value)
+                if answer.ending == "value":
+                    answer.value = Held(batch.keeper, answer.value)
                 self._answered(call, answer)
             else:
                 reason = ""
