@@ -27,8 +27,8 @@ from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, Run
+from rio_chain.engine._new_run import new_run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
-from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rio_chain.balancer._host_binding import HostBinding
     from rio_chain.executors._base import Executor, Host
     from rio_chain.executors._stream import Stream
+    from rio_chain.journal import Journal
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
@@ -141,6 +142,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Outcome[Out]:
         """Run a request and wait for its Outcome, in async code.
 
@@ -155,6 +158,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
                 After that the request fails with ``DeadlineExceeded``.
             on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
                 ``"reject"``, which raises ``QueueFull``.
+            journal: as for ``Request.run``, with its errors.
+            run_id: as for ``Request.run``.
 
         Raises:
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
@@ -163,6 +168,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         """
         if DEV_MODE:
             handed_over(request)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, request)
         lifetime = self._lifetime
         admission, observers = lifetime.admission, lifetime.settings.observers
         if CURRENT.get() is not None:
@@ -171,10 +177,11 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if not host.here():
             host.check_await()
-            return await wait_in_place(lifetime.post(host, request, options))
+            return await wait_in_place(lifetime.post(host, request, options, session))
         lifetime.check(host, request)
         plan = request.given[0]
-        rt, run = host.runtime, new_run(plan, observers, admission) if OBSERVERS or observers else Run(plan)
+        plain = not (OBSERVERS or observers or session)
+        rt, run = host.runtime, Run(plan) if plain else new_run(plan, observers, admission, session)
         run.priority = options.priority
         checkpoints = rt.checkpoints
         passed = 0
@@ -217,6 +224,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
         live: bool = False,
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Outcome[Out]:
         """Run a request and wait for its Outcome, in plain code; keywords as for ``arun``. Ctrl-C cancels the request.
 
@@ -226,11 +235,13 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
             BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
+            JournalError: as for ``Request.run``.
             UsageError: ``run`` was called on the thread of the balancer's event loop; write ``await
                 balancer.arun(...)`` there.
         """
         if DEV_MODE:
             handed_over(request)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, request)
         lifetime = self._lifetime
         check_not_nested(lifetime.admission, "run")
         host = lifetime.host(request, here=False)
@@ -239,12 +250,14 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
         if live is False or not flag(live, "live"):
-            return wait_for(lifetime.post(host, request, options))
+            return wait_for(lifetime.post(host, request, options, session))
         with contextlib.ExitStack() as shown:
             looks: list[Callable[[], object]] = []
-            ticket = lifetime.post(
-                host, request, options, lambda ticket: looks.append(shown.enter_context(hooks.facade.followed(ticket)))
-            )
+
+            def follow(ticket: Ticket[Any]) -> None:
+                looks.append(shown.enter_context(hooks.facade.followed(ticket)))
+
+            ticket = lifetime.post(host, request, options, session, follow)
             return wait_for(ticket, looks[0])
 
     def post(
@@ -254,10 +267,12 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         priority: float = 0,
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Ticket[Out]:
         """Queue a request and return its Ticket. Never blocks; any thread, event loop or finaliser may call this.
 
-        Keywords as for ``arun``.
+        Keywords as for ``arun``. A ``JournalError`` is raised where you wait for the ticket.
 
         Raises:
             QueueFull: ``buffer`` requests are waiting.
@@ -266,10 +281,11 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         """
         if DEV_MODE:
             handed_over(request)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, request)
         lifetime = self._lifetime
         host = lifetime.host(request, here=False)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
-        return lifetime.post(host, request, options)
+        return lifetime.post(host, request, options, session)
 
     def stream(
         self,

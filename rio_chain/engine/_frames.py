@@ -16,6 +16,7 @@ from rio_chain.chain._plan import Plan
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine._journal import journal_for
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
@@ -236,6 +237,9 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         reason = await _no_new_attempt(strand, frames, layer, error)
     if reason is None:
         frame.retries += 1
+        journal = journal_for(strand)
+        if journal is not None:
+            journal.new_round(strand.run, *frame.place[:2], frame.retries)
         new_round(log, frame.low, frame.high)
         if frame.high - frame.low == 1:
             record_of(log, frame.low).status = "running"  # a timeout that has expired meanwhile ends the task

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
-from attrs import frozen
-
 from rio_chain.chain._functions import Reduce
 from rio_chain.chain._nodes import RaceNode, unwrapped, walk
 from rio_chain.chain._plan import (
@@ -78,6 +76,7 @@ from rio_chain.engine._instructions import (
     KeepOp,
     LeaveOp,
     Op,
+    Program,
     RacedOp,
     RaceOp,
     Spread,
@@ -91,24 +90,14 @@ from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
 
 
-@frozen
-class Program:
-    """The instructions of a plan for one kind of runtime."""
-
-    ops: tuple[Op, ...]
-    length: int
-    limited: bool  # the outermost layer of the whole chain is a timeout
-    kept: int  # the number of values kept for later tasks
-
-
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
     """The program of a plan for one kind of runtime, for one input or (``spread``) ``Args``. It is kept on the plan."""
-    program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
+    program = Compiler(plan, direct=direct, places=places, spread=spread).compile()
     kept: Program = plan.programs.setdefault((direct, places, spread), program)
     return kept
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """A node to compile."""
 
     node: Node
@@ -116,7 +105,7 @@ class _Item(NamedTuple):
     feeds: int = 0  # whether an ``each`` iterates its value, or the value that bridges make of it
 
 
-class _Compiler:
+class Compiler:
     """Walks the tree with a stack of its own, so that a deep tree can't exceed Python's recursion limit."""
 
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
@@ -130,12 +119,13 @@ class _Compiler:
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies compiled so far that give the same answer to several calls
         self.before: Node | None = None  # the node right before the next ``each``
-        self.work: list[_Item | Callable[[], None]] = [_Item(self.plan.root, head=self.spread)]
+        self.kept = sum(isinstance(node, Kept) for node in walk(plan.root))
+        self.work: list[Item | Callable[[], None]] = [Item(self.plan.root, head=self.spread)]
 
     def compile(self) -> Program:
         while self.work:
             item = self.work.pop()
-            if isinstance(item, _Item):
+            if isinstance(item, Item):
                 self._node(item)
             else:
                 item()
@@ -143,10 +133,9 @@ class _Compiler:
         self.ops.append(EndOp())
         layers, _ = peeled(self.plan.root)
         limited = bool(layers) and layers[-1].facts().limit < INF
-        kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
-        return Program(tuple(self.ops), length, limited, kept)
+        return Program(tuple(self.ops), length, limited, self.kept)
 
-    def _node(self, item: _Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
+    def _node(self, item: Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
         if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: not layer.needs_task, layers))
@@ -156,7 +145,7 @@ class _Compiler:
             else:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
-            self._region(layers, _Item(inner, item.head, item.feeds), item.node)
+            self._region(layers, Item(inner, item.head, item.feeds), item.node)
         elif isinstance(inner, Scope):
             self._batch(inner)
         elif isinstance(inner, Seq):
@@ -164,7 +153,7 @@ class _Compiler:
         elif isinstance(inner, Kept):
             self.work += [
                 partial(self.ops.append, KeepOp(KEEP, inner.place)),
-                _Item(inner.inner, item.head, item.feeds),
+                Item(inner.inner, item.head, item.feeds),
             ]
         elif isinstance(inner, Choose):
             self._choose(inner, feeds=item.feeds)
@@ -181,6 +170,12 @@ class _Compiler:
             self._branches(inner.branches, head=item.head, feeds=item.feeds, done=done, raced=raced)
         elif isinstance(inner, OrElse):
             self._or_else(inner, head=item.head, feeds=item.feeds)
+
+    def begins(self, node: Choose | OrElse, number: int) -> None:
+        """A branch of a ``choose``, or the fallback of an ``or_else``, begins here. For the journal's compiler."""
+
+    def handled(self, node: OrElse) -> None:
+        """The function of a fallback ends here."""
 
     def _route(self, *, is_async: bool, inline: bool) -> int:
         if is_async:
@@ -214,7 +209,7 @@ class _Compiler:
         self.ops.append(tuple(BridgeOp(BRIDGE, route, fn, planned)))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
+    def _region(self, layers: tuple[Policy, ...], inner: Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. ADMIT replaces ENTER if a policy may have to wait."""
         shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
         outside = outside_uses(node) if shares else ()
@@ -251,6 +246,7 @@ class _Compiler:
                 self.ops[jump] = JumpOp(JUMP, len(self.ops), high, self.tasks)
 
             self.work.append(end)
+            self.begins(node, 0)
             if isinstance(other, Constant):
                 self.ops.append(ConstantOp(CONSTANT, other.value))
             elif isinstance(other, Handler):
@@ -260,10 +256,11 @@ class _Compiler:
                 if pins:
                     fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
                 self.ops.append(HandlerOp(HANDLER, route, fn, alone))
+                self.handled(node)
             else:
-                self.work.append(_Item(other, head, feeds))
+                self.work.append(Item(other, head, feeds))
 
-        self.work += [handler, _Item(node.primary, head, feeds)]
+        self.work += [handler, Item(node.primary, head, feeds)]
 
     def _branches(
         self,
@@ -282,7 +279,7 @@ class _Compiler:
         at = len(self.ops)
         self.ops.append(EndOp())
         branches: list[Branch] = []
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         for number, node in enumerate(nodes):
             mark: list[int] = []
 
@@ -302,13 +299,13 @@ class _Compiler:
                     raced.append(len(self.ops))
                     self.ops.append(EndOp(RACED))
 
-            steps += [begin, _Item(node, head, feeds), end]
+            steps += [begin, Item(node, head, feeds), end]
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
     def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
         """The steps. An ``each`` gets the steps right before and after it."""
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         folded = False
         for i, step in enumerate(node.steps):
             if folded:
@@ -322,7 +319,7 @@ class _Compiler:
                     steps.append(partial(self._items, step, after))
                     continue
             read = feeds_each(node.steps[i + 1 :], feeds) if self.many else 0
-            steps.append(_Item(step, head and i == 0, read))
+            steps.append(Item(step, head and i == 0, read))
         self.work.extend(reversed(steps))
 
     def _choose(self, node: Choose, *, feeds: int) -> None:
@@ -335,6 +332,7 @@ class _Compiler:
 
         def begin() -> None:
             starts.append(len(self.ops))
+            self.begins(node, len(starts) - 1)
             lows.append(self.tasks)
 
         def end() -> None:
@@ -347,9 +345,9 @@ class _Compiler:
             for jump in jumps:
                 self.ops[jump] = JumpOp(JUMP, len(self.ops), 0, 0)
 
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         for branch in node.branches:
-            steps += [begin, _Item(branch, head=False, feeds=feeds), end]
+            steps += [begin, Item(branch, head=False, feeds=feeds), end]
         self.work.append(done)
         self.work.extend(reversed(steps))
 

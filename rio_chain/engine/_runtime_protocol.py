@@ -234,6 +234,9 @@ class Runtime(Protocol):
     home: object
     """The event loop where its strands run. None if they run on threads of this process."""
 
+    virtual: bool
+    """Whether the clock may jump while another thread works. Then a strand must not wait for such a thread."""
+
     policies: FreshPolicies | None
     """Replaces the policies of the chains that run here. If it is None, the policies themselves are used."""
 

@@ -44,6 +44,7 @@ class BaseLoopRuntime(ABC):
     direct = True
     turn = 0.0
     places = True
+    virtual = False
     policies = None
     draw = staticmethod(random.random)
 
