@@ -37,7 +37,7 @@ UNKNOWN = object()
 
 def session_maker(
     journal: Journal | None, key: Callable[[In], object] | None
-) -> Callable[[In, Request[Out]], RunJournal | None] | None:
+) -> Callable[[In, Request[Any]], RunJournal | None] | None:
     """Makes the journal of the run for each input. None without a journal.
 
     Raises:
@@ -52,9 +52,13 @@ def session_maker(
             f"key={short_repr(key)}"
         )
 
-    def session(value: In, request: Request[Out]) -> RunJournal | None:
+    def session(value: In, request: Request[Any]) -> RunJournal | None:
         run_id = key(value)
-        return hooks.facade.session(journal, str(run_id) if type(run_id) is int else run_id, request)
+        if type(run_id) is not int and not (isinstance(run_id, str) and run_id):
+            raise ChainDefinitionError(
+                f"`key` must give the run_id of an input, a text or a whole number; got {short_repr(run_id)}"
+            )
+        return hooks.facade.session(journal, str(run_id), request)
 
     return session
 
@@ -74,7 +78,7 @@ class Window(Generic[In, Out]):
         *,
         in_order: bool,
         with_input: bool,
-        session: Callable[[In, Request[Out]], RunJournal | None] | None = None,
+        session: Callable[[In, Request[Any]], RunJournal | None] | None = None,
     ) -> None:
         self._session = session
         self.balancer: object = None  # keeps the balancer alive as long as the reader: a dropped one would be closed

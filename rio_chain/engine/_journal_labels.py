@@ -203,5 +203,5 @@ def _named(node: TaskNode | Bridge) -> str:
 
 
 def _test(test: Any) -> str:
-    several = test if isinstance(test, tuple) else (test,)
+    several: Any = test if isinstance(test, tuple) else (test,)
     return " or ".join(qualified(one) if isinstance(one, type) else function(one) or "" for one in several)

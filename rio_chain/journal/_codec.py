@@ -14,6 +14,7 @@ from uuid import UUID
 from returns.result import Failure, Success
 
 from rio_chain._core.pickling import loads, plain_dumps
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.policies._plain_data import qualified
 
 DIGEST_BYTES = 16
@@ -59,7 +60,7 @@ class JSON:
 
     def dumps(self, value: Any, /) -> str:
         """The value as text."""
-        write = _WRITE.get(type(value))
+        write = _WRITE.get(kind_of(value))
         return json.dumps(prepared(value)) if write is None else write(value)
 
     def loads(self, data: str, /) -> Any:
@@ -97,7 +98,7 @@ def prepared(value: Any) -> Any:
 
 
 def _prepared(value: Any) -> Any:
-    kind = type(value)
+    kind = kind_of(value)
     if kind in PLAIN:
         return value
     if kind is list:
@@ -157,7 +158,7 @@ def _restored(found: dict[str, Any]) -> Any:
 
 def digest_of(inputs: tuple[Any, ...], serializer: Serializer) -> bytes | None:
     """What an input is recognised by; None if it can't be serialized."""
-    write = _WRITE.get(type(inputs[0])) if len(inputs) == 1 else None
+    write = _WRITE.get(kind_of(inputs[0])) if len(inputs) == 1 else None
     if write is not None:
         text = write(inputs[0])
     else:
@@ -175,7 +176,7 @@ class _Inputs:
         self.serializer = serializer
 
     def prepared(self, value: Any) -> Any:  # noqa: PLR0911 - one for each kind
-        kind: type[Any] = type(value)
+        kind = kind_of(value)
         if kind in {list, tuple}:
             return {f"${kind.__name__}": [self.prepared(one) for one in value]}
         if kind is dict:

@@ -15,6 +15,7 @@ import rio_chain.errors
 from rio_chain._journal_errors import RecalledError
 from rio_chain.chain._nodes import Named, Node, Seq, TaskNode
 from rio_chain.chain._plan import Plan, compile_plan
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import RioError, Skipped, describe_error
 from rio_chain.journal._codec import JSON, Unstorable, prepared
 from rio_chain.policies._plain_data import qualified
@@ -85,7 +86,7 @@ class LogCodec:
             return {"kind": error.kind, "text": error.text}
         if isinstance(error, ErrorSummary):
             return {"kind": qualified(error.type), "text": error.text}
-        return {"kind": qualified(type(error)), "text": describe_error(error, str)}
+        return {"kind": qualified(kind_of(error)), "text": describe_error(error, str)}
 
     def read_error(self, data: Data) -> Any:
         """The error again."""

@@ -19,6 +19,7 @@ from rio_chain.engine._instructions import JournalPart
 from rio_chain.engine._journal_labels import Labels, labels_of
 from rio_chain.engine._journal_places import PlaceFinder, is_after, top_label
 from rio_chain.engine._journal_protocol import Found
+from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import describe_error
 from rio_chain.journal._codec import PLAIN, Serializer, digest_of
 from rio_chain.journal._log_codec import LogCodec
@@ -178,7 +179,7 @@ class Session:
         self._dropped = (*self._dropped, place, *gone)
 
     def _found(self, run: Run, part: JournalPart, row: Row) -> Found:
-        more = {} if row.more is None else json.loads(row.more)
+        more: dict[str, Any] = {} if row.more is None else json.loads(row.more)
         if "log" in more:
             self._codec.fill(run.log, part.low, more["log"], recalled=row.value is not None)
         if "way" in more:
@@ -297,7 +298,7 @@ class Session:
 
 def _is_iterator(value: Any) -> bool:
     """Whether it can be read only once. Then it is made again, and what is made of its items is recalled."""
-    kind = type(value)
+    kind = kind_of(value)
     return kind not in PLAIN and (hasattr(kind, "__next__") or hasattr(kind, "__anext__") or hasattr(kind, "__aiter__"))
 
 
