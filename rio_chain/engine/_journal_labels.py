@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 from attrs import field, frozen
 
@@ -203,5 +203,5 @@ def _named(node: TaskNode | Bridge) -> str:
 
 
 def _test(test: Any) -> str:
-    several: Any = test if isinstance(test, tuple) else (test,)
+    several = cast("tuple[object, ...]", test) if isinstance(test, tuple) else (test,)
     return " or ".join(qualified(one) if isinstance(one, type) else function(one) or "" for one in several)
