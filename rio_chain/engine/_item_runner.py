@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from returns.result import Failure, Success
 
@@ -18,6 +18,7 @@ from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
+from rio_chain.engine._item_commits import ItemCommits
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused
 from rio_chain.engine._runtime_protocol import Waiter
@@ -28,6 +29,9 @@ from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
+if TYPE_CHECKING:
+    from rio_chain.engine._journal_protocol import Write
+
 KEPT_ERRORS = 1_000
 """The most errors that ``NotEnoughSuccesses`` holds."""
 MAX_WORKERS = 1_000
@@ -37,11 +41,13 @@ MAX_WORKERS = 1_000
 class PendingItem:
     """One piece of work."""
 
-    __slots__ = ("item", "number", "value")
+    __slots__ = ("commits", "item", "number", "value", "write")
 
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
+        self.commits: ItemCommits | None = None  # in a run with a journal
+        self.write: Write | None = None  # the record of its last answer, if its worker does not wait for that
         self.value: Any = DROPPED  # its value in the result
 
     def __str__(self) -> str:
@@ -95,13 +101,19 @@ class ItemRunner:
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
+        self.commits: ItemCommits | None = None
 
     def again(self, value: Any) -> bool:
         """Whether a retry runs this ``each`` or ``expand`` again with the same input."""
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
     async def run(
-        self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
+        self,
+        flow: ItemFlow,
+        workers: int,
+        beside: Sequence[Callable[[], Awaitable[Failed | None]]] = (),
+        *,
+        commits: bool = False,
     ) -> None:
         """Do all work.
 
@@ -110,6 +122,7 @@ class ItemRunner:
             workers: how many strands take work.
             beside: further strands, which take no work. They end when all work has ended. If one of them fails, the
                 work ends.
+            commits: whether an item may wait for its commit without its worker.
 
         Raises:
             NestedFail: the item runner has failed.
@@ -120,9 +133,16 @@ class ItemRunner:
             totals_of_task.drops = self.on_error not in ("raise", "keep")
 
         self.race.expect(workers)
+        if commits and workers:
+            self.commits = ItemCommits(self, flow, workers)
+            beside = [*beside, self.commits.run]
 
         async def worker() -> Failed | None:
-            return await self._worker(flow)
+            try:
+                return await self._worker(flow)
+            finally:
+                if self.commits is not None:
+                    self.commits.worker_ended()
 
         if workers:
             await self.parent.rt.race([*[worker] * workers, *beside], _is_failure)
@@ -203,6 +223,7 @@ class ItemRunner:
     async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
         run = self.parent.run.part(item=work.number)
         run.step = work
+        work.commits = self.commits
         strand = own.beside(run)
         token = CURRENT.set(strand)
         try:
@@ -226,6 +247,14 @@ class ItemRunner:
             if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
                 await close_refused(own, got.error)
             return
+        if work.write is not None and self.commits is not None:
+            self.commits.add(work, got)
+            return
+        await self.done(own, flow, work, got)
+
+    async def done(self, own: Strand, flow: ItemFlow, work: PendingItem, got: Any) -> None:
+        """A piece of work is done, and its value goes into the result."""
+        failed = type(got) is Failed
         work.value = self._handed_on(got)
         if failed and work.value is DROPPED and not self.branch.shared:
             await close_refused(own, got.error)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from rio_chain.engine._current_run import INF
-from rio_chain.engine._instructions import NOTE, RECALL, Args, JournalPart
+from rio_chain.engine._instructions import RECALL, RECORD, Args, JournalPart
 
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Run, Strand
@@ -31,28 +31,48 @@ def journal_for(strand: Strand) -> RunJournal | None:
 
 def journal_step(strand: Strand, op: Any, pc: int, value: Any) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
     """Run an instruction of the journal. Returns where to go on and the value, or an awaitable of both."""
-    run, part, code = strand.run, op.part, op[0]
-    journal = root_of(run).journal
+    journal = root_of(strand.run).journal
     if journal is None:  # the run has ended, and this is an abandoned part of it
         return pc + 1, value
-    if code == RECALL:
+    if op[0] == RECALL:
         return _recalled(strand, journal, op, pc, value)
-    digest = strand.kept[part.slot]
-    if code == NOTE:
-        journal.note(run, part, digest, op.way)
-        return pc + 1, value
+    if op[0] == RECORD:
+        return _record(strand, journal, op.part, pc, value)
+    journal.note(strand.run, op.part, strand.kept[op.part.slot], op.way)
+    return pc + 1, value
+
+
+def _record(
+    strand: Strand, journal: RunJournal, part: JournalPart, pc: int, value: Any
+) -> tuple[int, Any] | Awaitable[tuple[int, Any]]:
+    run, then = strand.run, (pc + 1, value)
     kept = [strand.kept[place] for place in part.keeps] if part.keeps else []
     try:
-        write = journal.record(run, part, digest, value, kept)
+        write = journal.record(run, part, strand.kept[part.slot], value, kept)
     except Exception as error:  # noqa: BLE001 - of the user's serializer, too
-        return _stopped(strand, error)
-    return (pc + 1, value) if write is None else _recorded(strand, write, (pc + 1, value))
+        return stopped(strand, error)
+    if write is None:
+        return then
+    commits = getattr(run.step, "commits", None)
+    if commits is not None and commits.last == pc and commits.room:
+        commits.begin(run.step, write)  # the worker of the item takes the next one meanwhile
+        return then
+    return _recorded(strand, write, then)
 
 
 async def _recorded(strand: Strand, write: Write, then: tuple[int, Any]) -> tuple[int, Any]:
     """Wait until it is written. If it can't be, the run ends with the reason, which no policy sees."""
-    await _waited(strand.rt, write)
-    return then if write.error is None else await _stopped(strand, write.error)
+    rt = strand.rt
+    if rt.virtual:  # as ``_waited``, without another coroutine
+        write.finish()
+    else:
+        waiter = rt.waiter()
+        try:
+            write.on_done(waiter.wake, rt)
+            await waiter.wait()
+        finally:
+            write.wake_others()
+    return then if write.error is None else await stopped(strand, write.error)
 
 
 async def _waited(rt: Runtime, write: Write) -> None:
@@ -86,7 +106,7 @@ def _recalled(strand: Strand, journal: RunJournal, op: Any, pc: int, value: Any)
 # --- waiting ------------------------------------------------------------------------------------------------------
 
 
-async def _stopped(strand: Strand, error: Exception) -> tuple[int, Any]:
+async def stopped(strand: Strand, error: Exception) -> tuple[int, Any]:
     """End the run with this error."""
     root_of(strand.run).stop(error)
     while True:  # until that interrupts this strand

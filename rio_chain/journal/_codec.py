@@ -153,6 +153,12 @@ def _restored(found: dict[str, Any]) -> Any:
     return found
 
 
+def is_iterator(value: Any) -> bool:
+    """Whether it can be read only once. Then it is made again, and what is made of its items is recalled."""
+    kind = kind_of(value)
+    return kind not in PLAIN and (hasattr(kind, "__next__") or hasattr(kind, "__anext__") or hasattr(kind, "__aiter__"))
+
+
 # --- digests ----------------------------------------------------------------------------------------------------------
 
 

@@ -134,7 +134,7 @@ class Journal:
         return next((_info(row, records) for row, records in self._rows() if row.id == run_id), None)
 
     def _rows(self) -> list[tuple[RunRow, int]]:
-        rows: list[tuple[RunRow, int]] = self._writer.call(lambda transaction: transaction.store.runs())
+        rows: list[tuple[RunRow, int]] = self._writer.read(lambda store: store.runs())
         return rows
 
     def resume(self, balancer: Balancer, *chains: Any) -> dict[str, Ticket[Any]]:

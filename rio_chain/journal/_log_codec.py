@@ -17,7 +17,7 @@ from rio_chain.chain._nodes import Named, Node, Seq, TaskNode
 from rio_chain.chain._plan import Plan, compile_plan
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import RioError, Skipped, describe_error
-from rio_chain.journal._codec import JSON, Unstorable, prepared
+from rio_chain.journal._codec import JSON, Unstorable, is_iterator, prepared
 from rio_chain.policies._plain_data import qualified
 from rio_chain.results._error_summary import ErrorSummary
 from rio_chain.results._failed import Failed
@@ -29,7 +29,6 @@ from rio_chain.results._task_record import (
     ItemTotals,
     Log,
     TaskRecord,
-    full_record,
     item_totals_of,
     record_of,
 )
@@ -106,13 +105,16 @@ class LogCodec:
         return [None if found is None else self._entry(found) for found in entries]
 
     def _entry(self, found: Any) -> Data:
-        entry: TaskRecord = found if isinstance(found, TaskRecord) else full_record(found)
+        if type(found) is tuple:  # one call that succeeded
+            began, ended, value = found
+            return [began - self.start, ended - self.start, self.value(None if is_iterator(value) else value)]
+        entry: TaskRecord = found
         if not (entry.status or entry.calls):
             return None
         data = {name: getattr(entry, name) for name in _SIMPLE if getattr(entry, name)}
         data |= {"status": entry.status, "times": [entry.began - self.start, entry.ended - self.start]}
         if entry.status == "succeeded":
-            if entry.value is not None:
+            if entry.value is not None and not is_iterator(entry.value):
                 data["value"] = self.value(entry.value)
         elif entry.value is not None:
             data["error"] = self.error(entry.value)
@@ -152,6 +154,12 @@ class LogCodec:
                 self._fill(entry, one, recalled=recalled)
 
     def _fill(self, entry: TaskRecord, data: Data, *, recalled: bool = False) -> None:
+        if isinstance(data, list):
+            began, ended, value = data
+            entry.called(began + self.start, ended + self.start)
+            TaskRecord.succeeded(entry, self.read_value(value))
+            entry.recalled = recalled
+            return
         for name in _SIMPLE:
             if name in data:
                 setattr(entry, name, data[name])

@@ -19,9 +19,8 @@ from rio_chain.engine._instructions import JournalPart
 from rio_chain.engine._journal_labels import Labels, labels_of
 from rio_chain.engine._journal_places import PlaceFinder, is_after, top_label
 from rio_chain.engine._journal_protocol import Found
-from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import describe_error
-from rio_chain.journal._codec import PLAIN, Serializer, digest_of
+from rio_chain.journal._codec import Serializer, digest_of, is_iterator
 from rio_chain.journal._log_codec import LogCodec
 from rio_chain.journal._owner import is_dead, this_process
 from rio_chain.journal._store import Row, RunRow
@@ -198,7 +197,7 @@ class Session:
     def record(self, run: Run, part: JournalPart, digest: bytes | None, value: Any, kept: list[Any]) -> Job | None:
         """As ``RunJournal.record``."""
         entry: Any = run.log[part.low] if part.low < part.high else None
-        if _is_iterator(value):
+        if is_iterator(value):
             return None
         more: dict[str, Any] = {}
         if part.whole or part.jump >= 0:
@@ -294,12 +293,6 @@ class Session:
         run = self._run
         if run is not None and self._leased:
             run.stop(LeaseLost(self.run_id))
-
-
-def _is_iterator(value: Any) -> bool:
-    """Whether it can be read only once. Then it is made again, and what is made of its items is recalled."""
-    kind = kind_of(value)
-    return kind not in PLAIN and (hasattr(kind, "__next__") or hasattr(kind, "__anext__") or hasattr(kind, "__aiter__"))
 
 
 def _stored(serializer: Serializer, value: Any) -> str | bytes | None:

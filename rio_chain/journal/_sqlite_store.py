@@ -142,10 +142,10 @@ class SqliteStore:
 
     # --- transactions -------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, *, write: bool = True) -> None:
         """As ``Store.begin``."""
         try:
-            self._opened().execute("BEGIN IMMEDIATE")
+            self._opened().execute("BEGIN IMMEDIATE" if write else "BEGIN")
         except (sqlite3.Error, OSError) as error:
             raise self.error_for(error) from None
 

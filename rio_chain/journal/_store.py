@@ -55,8 +55,8 @@ class Row(NamedTuple):
 class Store(Protocol):
     """One connection, used by one thread at a time."""
 
-    def begin(self) -> None:
-        """Begin a transaction. Opens the store if necessary.
+    def begin(self, *, write: bool = True) -> None:
+        """Begin a transaction. Opens the store if necessary. ``write``: False to read only, which waits for no writer.
 
         Raises:
             JournalError: the store can't be used. Any other method may raise it as well.

@@ -42,7 +42,7 @@ class Job:
     def __init__(self, submit: Callable[[Job, bool], None]) -> None:
         self._submit = submit
         self._wake: Callable[[], None] | None = None
-        self._others: list[Job] = []
+        self._others: list[Job] = NO_JOBS
         self._left = False  # no strand waits for it any more
         self.home: object = None
         self.done = False
@@ -56,7 +56,7 @@ class Job:
     def wake_others(self) -> None:
         """As ``Write.wake_others``."""
         self._left = True
-        others, self._others = self._others, []
+        others, self._others = self._others, NO_JOBS
         for other in others:
             other.wake()
 
@@ -98,6 +98,9 @@ class Call(Job):
         self.value = self._fn(transaction)
 
 
+NO_JOBS: list[Job] = []
+
+
 class Put(Job):
     """Writes records of one run."""
 
@@ -106,7 +109,10 @@ class Put(Job):
     def __init__(
         self, submit: Callable[[Job, bool], None], leased: Leased, rows: list[Row], dropped: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(submit)
+        self._submit = submit  # not by the other __init__, as there is one for each record
+        self._wake = self.home = self.error = None
+        self._others = NO_JOBS
+        self._left = self.done = False
         self.leased, self.rows, self.dropped = leased, rows, dropped
 
     def apply(self, transaction: Transaction) -> None:
@@ -194,9 +200,7 @@ class Writer:
 
     def submit(self, job: Job, now: bool = False) -> None:  # noqa: FBT001, FBT002 - called for each record
         """Do a job, on the thread, or (``now``) in the caller's thread, after all that were submitted before it."""
-        if self._pid != os.getpid():
-            keep_alive((self.store.abandon(), self._change, self._writing, self._jobs))
-            self._renewed()
+        self._own()
         self._jobs.append(job)
         if now:
             while not job.done:
@@ -216,6 +220,24 @@ class Writer:
         if job.error is not None:
             raise job.error
         return job.value
+
+    def _own(self) -> None:
+        """In a forked child: leave the connection and the locks to the parent."""
+        if self._pid != os.getpid():
+            keep_alive((self.store.abandon(), self._change, self._writing, self._jobs))
+            self._renewed()
+
+    def read(self, fn: Callable[[Store], Any]) -> Any:
+        """Call a function that only reads, after all that was submitted before it."""
+        self._own()
+        while self._jobs:
+            self._write()
+        with self._writing:
+            self.store.begin(write=False)
+            try:
+                return fn(self.store)
+            finally:
+                self.store.rollback()
 
     def _main(self) -> None:
         while self._wait():
@@ -252,21 +274,10 @@ class Writer:
     def _do(self, jobs: list[Job]) -> None:
         if not jobs:
             return
-        ended: list[tuple[Job, Exception | None]] = []
+        ended: list[tuple[Job, Exception | None]] | None = None
         try:
-            self.store.begin()
-            transaction = Transaction(self.store, self.lease)
-            for job in jobs:
-                try:
-                    job.apply(transaction)
-                except JournalError as error:
-                    if isinstance(error, FINAL) or type(error) is JournalError:
-                        raise
-                    ended.append((job, error))
-                else:
-                    ended.append((job, None))
-            transaction.flush()
-            self.store.commit()
+            while ended is None:
+                ended = self._transact(jobs)
         except BaseException as error:  # noqa: BLE001 - those who wait for the jobs get it
             self.store.rollback()
             if len(jobs) > 1 and not isinstance(error, FINAL):
@@ -278,6 +289,27 @@ class Writer:
         for job, why in ended:
             job.error, job.done = why, True
         _wake([job for job, _ in ended])
+
+    def _transact(self, jobs: list[Job]) -> list[tuple[Job, Exception | None]] | None:
+        """Do the jobs in one transaction. Returns them with their errors, or None if it has to be repeated."""
+        ended: list[tuple[Job, Exception | None]] = []
+        self.store.begin()
+        transaction = Transaction(self.store, self.lease)
+        for job in jobs:
+            try:
+                job.apply(transaction)
+            except JournalError as error:
+                if isinstance(error, FINAL) or type(error) is JournalError:
+                    raise
+                ended.append((job, error))
+            else:
+                ended.append((job, None))
+        transaction.flush()
+        if time.time() - transaction.now > self.lease / 3:  # it was held up, and its leases may have ended
+            self.store.rollback()
+            return None
+        self.store.commit()
+        return ended
 
     def _renew(self) -> None:
         lost: list[Leased] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,21 @@ from rio_chain import (
     ArgumentsChanged,
     Chain,
     Journal,
+    JournalFull,
     NotStorable,
     PlanChanged,
     Request,
     RunInUse,
     Task,
     TaskTimedOut,
+    at_least,
     choose,
     current_attempt,
     each,
     expand,
     fan_out,
     race,
+    reduce,
     settle,
     when,
 )
@@ -429,3 +432,90 @@ async def test_a_map_runs_only_what_has_not_ended(world: World, backend: Backend
         assert await mapped("xyz") == [(True, True)] * 3
         assert backend.taken() == []
     assert sorted(run.id for run in journal.runs()) == ["X", "Y", "Z"]
+
+
+# --- items whose worker does not wait for their commit; in virtual time there is no other thread that writes --------
+
+
+@pytest.mark.real_time
+async def test_items_are_folded_in_their_order_when_they_are_committed(
+    world: World, backend: Backend, journal: Journal
+) -> None:
+    def numbers(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    square = backend.task("square", lambda n: n * n)
+    chain = Task(numbers) >> each(square, limit=3) >> reduce(lambda found, n: (*found, n), initial=())
+    assert await interrupted(world, backend, journal, chain, 50) == ["end"]
+    assert (await world.run(chain(50))).value == tuple(n * n for n in range(50))
+
+
+@pytest.mark.real_time
+async def test_items_that_fail_are_dropped_and_the_others_are_recorded(
+    world: World, backend: Backend, journal: Journal
+) -> None:
+    def odd(n: int) -> int:
+        if n % 2 == 0:
+            raise OSError(n)
+        return n
+
+    chain = backend.task("items", lambda n: list(range(n))) >> each(
+        backend.task("odd", odd), limit=3, on_error=at_least(2)
+    )
+    outcome = await world.run(chain(20), journal=journal, run_id="one")
+    assert outcome.value == list(range(1, 20, 2))
+    assert outcome["odd"].counts == {"succeeded": 10, "failed": 10}
+    found = journal.status("one")
+    assert found is not None
+    assert found.records == 11
+
+
+@pytest.mark.real_time
+async def test_an_item_that_cannot_be_stored_ends_the_run(world: World, backend: Backend, journal: Journal) -> None:
+    answers = backend.task("answer", lambda n: object() if n == 7 else n)
+    chain = backend.task("items", lambda n: list(range(n))) >> each(answers, limit=2, on_error="drop")
+    outcome = await world.run(chain(1_000), journal=journal, run_id="one")
+    assert isinstance(outcome.error, NotStorable)
+    assert len(backend.taken()) < 1_000
+
+
+@pytest.mark.real_time
+async def test_items_are_left_when_the_run_is_cancelled(world: World, backend: Backend, journal: Journal) -> None:
+    some = world.gate()
+
+    async def slow(n: int) -> int:
+        backend.calls.append("slow")
+        if n == 20:
+            some.open()
+        await world.pause(1)
+        return n
+
+    chain = backend.task("items", lambda n: list(range(n))) >> each(Task(slow), limit=3)
+    child = world.start(lambda: world.run(chain(100_000), journal=journal, run_id="one"))
+    await some.passed()
+    child.stop()
+    await child.ended()
+    calls = len(backend.taken()) - 1
+    await world.until(lambda: getattr(journal.status("one"), "status", None) == "interrupted")
+    found = journal.status("one")
+    assert found is not None
+    assert calls - 6 <= found.records - 1 <= calls
+
+
+@pytest.mark.real_time
+async def test_a_write_that_fails_ends_the_run(
+    world: World, backend: Backend, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Any = journal._writer.store
+    commit = store.commit
+
+    def fails_later() -> None:
+        if len(backend.calls) > 30:
+            raise JournalFull("the disk is full")
+        commit()
+
+    monkeypatch.setattr(store, "commit", fails_later)
+    chain = backend.task("items", lambda n: list(range(n))) >> each(backend.task("a"), limit=4) | "a fallback"
+    outcome = await world.run(chain(1_000), journal=journal, run_id="one")
+    assert isinstance(outcome.error, JournalFull)
+    assert 30 < len(backend.taken()) < 1_000

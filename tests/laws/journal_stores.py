@@ -29,7 +29,7 @@ class MemoryStore:
             self.rows = {key: evolve(row, until=0.0) for key, row in self.rows.items()}  # its process is dead
         self.snapshots: list[Kept] = []
 
-    def begin(self) -> None:
+    def begin(self, *, write: bool = True) -> None:
         """As ``Store.begin``."""
 
     def commit(self) -> None:

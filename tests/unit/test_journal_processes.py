@@ -149,6 +149,7 @@ def test_two_processes_that_begin_at_once_call_nothing_twice(place: Place) -> No
 def test_a_process_that_was_stopped_for_twice_its_lease_writes_nothing_more(place: Place) -> None:
     child = place.start("asyncio", pause=30, lease=400)
     place.until_called(12)
+    time.sleep(0.015)  # so that it is not in the middle of a write, whose lock would stay
     os.kill(child.pid, signal.SIGSTOP)
     place.until_its_lease_has_ended()
     assert end_of(place.start("asyncio", lease=400)) == RESULT  # another process takes it over
@@ -161,6 +162,7 @@ def test_a_process_that_was_stopped_for_twice_its_lease_writes_nothing_more(plac
 def test_a_process_that_was_stopped_is_lost_even_if_nobody_has_taken_its_run(place: Place) -> None:
     child = place.start("trio", pause=30, lease=300)
     place.until_called(12)
+    time.sleep(0.015)  # so that it is not in the middle of a write, whose lock would stay
     os.kill(child.pid, signal.SIGSTOP)
     records = place.records()
     place.until_its_lease_has_ended()
