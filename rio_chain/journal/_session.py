@@ -255,7 +255,8 @@ class Session:
         if state == "failed" and status_of(error) == "cancelled":
             state = "interrupted"
         outcome = self._outcome(run, got) if state == "succeeded" or (state == "failed" and self._failures) else None
-        return Call(self._writer.submit, lambda transaction: self._give_back(transaction, state, outcome))
+        notes = self._taken_notes()
+        return Call(self._writer.submit, lambda transaction: self._give_back(transaction, state, outcome, notes))
 
     def _outcome(self, run: Run, got: Any) -> str | None:
         """The end of the run as JSON. None if something in it can't be stored: then its records are used again."""
@@ -266,12 +267,12 @@ class Session:
         except Exception:  # noqa: BLE001 - of the user's serializer
             return None
 
-    def _give_back(self, transaction: Transaction, state: str, outcome: str | None) -> None:
+    def _give_back(self, transaction: Transaction, state: str, outcome: str | None, notes: list[Row]) -> None:
         self._writer.ended(self)
         transaction.check(self)
         known = transaction.store.run(self.run_id)
         if known is not None:
-            transaction.store.put_records(self.number, self._taken_notes())
+            transaction.store.put_records(self.number, notes)
             transaction.store.put_run(evolve(known, until=0.0, state=state, updated=transaction.now, outcome=outcome))
             transaction.forget_leases()
 
@@ -286,7 +287,7 @@ class Session:
     def _give_up(self, transaction: Transaction) -> None:
         if self._leased:
             self._leased = False
-            self._give_back(transaction, "interrupted", None)
+            self._give_back(transaction, "interrupted", None, [])
 
     def lost(self) -> None:
         """As ``Leased.lost``."""
