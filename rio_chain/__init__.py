@@ -3,6 +3,8 @@
 The map of the package, from the bottom up. Each file may import only what is above it in this list:
 
     _renamed     old names, and the errors that give the new ones
+    _rio_error   RioError, the root of all errors
+    _process_errors  errors of calls in other processes: lanes and clusters
     errors       every public exception, and every value that a Failure of ours holds
     _journal_errors  the same for a journal
     _core/       helpers for every layer: times and checks, locks, forks, deadlines
@@ -10,7 +12,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     chain/       what a chain is made of and compiles to, all data: nodes, Plan, Request
     results/     Outcome, Response and Event: what one run gives, and the record behind them
     engine/      the one interpreter, over the Runtime Protocol
-    executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
+    executors/   where work runs: asyncio, trio, threads, virtual time, lanes, Dask; tickets
     journal/     what a run has done, in a file, so that it can go on in another process
     balancer/    the priority queue, its slots, and how it shares an executor
     inspect/     shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
@@ -72,6 +74,7 @@ from rio_chain.errors import (
     DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
+    MessageTooLarge,
     NotAccepted,
     NotEnoughSuccesses,
     NotPicklable,
@@ -85,6 +88,7 @@ from rio_chain.errors import (
     UnknownTask,
     Unstable,
     UsageError,
+    WorkerLost,
 )
 from rio_chain.policies import (
     Backoff,
@@ -107,7 +111,9 @@ from rio_chain.policies import (
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Ticket
+    from rio_chain.chain._supports import Support
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors.dask import DaskExecutor
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
     from rio_chain.journal import Journal
@@ -140,6 +146,7 @@ __all__ = [
     "Chooser",
     "CircuitOpen",
     "ClientGone",
+    "DaskExecutor",
     "Deadline",
     "DeadlineExceeded",
     "DeadlineHeaderError",
@@ -159,6 +166,7 @@ __all__ = [
     "LeaseLost",
     "Limit",
     "LimitExceeded",
+    "MessageTooLarge",
     "NotAccepted",
     "NotEnoughSuccesses",
     "NotPicklable",
@@ -183,6 +191,7 @@ __all__ = [
     "Span",
     "Stream",
     "Success",
+    "Support",
     "Task",
     "TaskTimedOut",
     "Ticket",
@@ -190,6 +199,7 @@ __all__ = [
     "UnknownTask",
     "Unstable",
     "UsageError",
+    "WorkerLost",
     "add_observer",
     "advise",
     "at_least",
@@ -221,6 +231,8 @@ if not TYPE_CHECKING:  # a type checker that sees a __getattr__ accepts every mi
         "results._events": ("Event",),
         "results._observers": ("add_observer",),
         "executors._stream": ("Stream",),
+        "executors.dask": ("DaskExecutor",),
+        "chain._supports": ("Support",),
         "results._error_summary": ("ErrorSummary",),
         "inspect.lint": ("Finding",),
         "results._outcome": ("Outcome",),

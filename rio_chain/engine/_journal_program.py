@@ -28,8 +28,8 @@ from rio_chain.engine._instructions import (
     RecordOp,
 )
 from rio_chain.engine._journal_labels import labels_of
-from rio_chain.engine._layers import outside_uses, peeled
-from rio_chain.engine._program import Compiler, Item
+from rio_chain.engine._layers import Item, outside_uses, peeled
+from rio_chain.engine._program import Compiler
 from rio_chain.policies import Retry
 
 
@@ -59,7 +59,7 @@ class JournalCompiler(Compiler):
         self.labels = labels_of(plan)
         self.inside = 0  # parts with a record that are being compiled: nothing in them is recorded by itself
         self.joins = 0  # races and the like compiled so far
-        self.open: list[tuple[int, int, JournalPart]] = []  # what is begun and not ended: its RECALL
+        self.open: list[tuple[int, JournalPart]] = []  # what is begun and not ended: its RECALL
 
     def _node(self, item: Item) -> None:
         layers, inner = peeled(item.node)
@@ -69,7 +69,7 @@ class JournalCompiler(Compiler):
         if is_joined(inner) and not layers:
             self.joins += 1
         if isinstance(inner, (Choose, OrElse)) and not (layers or self.inside):
-            self._way(inner)
+            self._ways(inner)
         super()._node(item)
 
     def _part(self, label: str, node: Node, name: str) -> JournalPart:
@@ -94,36 +94,31 @@ class JournalCompiler(Compiler):
 
         self.work += [end, item]
 
-    def _way(self, node: Choose | OrElse) -> None:
+    def _ways(self, node: Choose | OrElse) -> None:
         """RECALL before a ``choose`` or an ``or_else``; it is completed when the ways are known."""
         if isinstance(node, Choose):
             part = self._part(self.labels.joints[self.joints], node, "choose")
         else:
             part = self._part(self.labels.fallbacks[self.fallbacks], node.primary, "or_else")
-        self.open.append((len(self.ops), 0, part))
+        self.open.append((len(self.ops), part))
         self.ops.append(EndOp(RECALL))
 
-    def begins(self, node: Choose | OrElse, number: int) -> None:
-        """As ``Compiler.begins``."""
+    def way(self, node: Choose | OrElse, number: int) -> None:
+        """As ``Compiler.way``."""
         if self.inside:
             return
-        at, _, part = self.open.pop()
-        part = part._replace(ways=(*part.ways, len(self.ops) + 1))
-        handled = isinstance(node, OrElse) and isinstance(node.fallback, Handler)
-        more = isinstance(node, Choose) and number + 1 < len(node.branches)
-        if handled or more:
-            self.open.append((at, number, part))
-        if not handled:
-            self.ops.append(NoteOp(NOTE, part, number))
-            self.ops[at] = RecallOp(RECALL, part, -1)
-
-    def handled(self, node: OrElse) -> None:
-        """As ``Compiler.handled``: the answer of the function is recorded, as its input is an error."""
-        del node
-        if not self.inside:
-            at, _, part = self.open.pop()
+        at, part = self.open.pop()
+        if number < 0:  # the answer of the function is recorded, as its input is an error
             part = part._replace(jump=len(self.ops) + 1)
             self.ops.append(RecordOp(RECORD, part))
+            self.ops[at] = RecallOp(RECALL, part, -1)
+            return
+        part = part._replace(ways=(*part.ways, len(self.ops) + 1))
+        handled = isinstance(node, OrElse) and isinstance(node.fallback, Handler)
+        if handled or (isinstance(node, Choose) and number + 1 < len(node.branches)):
+            self.open.append((at, part))
+        if not handled:
+            self.ops.append(NoteOp(NOTE, part, number))
             self.ops[at] = RecallOp(RECALL, part, -1)
 
 

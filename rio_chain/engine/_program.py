@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 from rio_chain.chain._functions import Reduce
-from rio_chain.chain._nodes import RaceNode, unwrapped, walk
+from rio_chain.chain._nodes import Piece, RaceNode, unwrapped, walk
 from rio_chain.chain._plan import (
     Bridge,
     Choose,
@@ -31,7 +31,8 @@ from rio_chain.chain._plan import (
     Seq,
     TaskNode,
 )
-from rio_chain.engine._feeds import feeds_each
+from rio_chain.engine._feeds import feeds_each, giver_of
+from rio_chain.engine._held_values import mark_held
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -53,6 +54,7 @@ from rio_chain.engine._instructions import (
     LANE,
     LEARNED,
     LEAVE,
+    PIECE,
     PIN,
     PLACE,
     RACE,
@@ -76,6 +78,7 @@ from rio_chain.engine._instructions import (
     KeepOp,
     LeaveOp,
     Op,
+    PieceOp,
     Program,
     RacedOp,
     RaceOp,
@@ -84,7 +87,7 @@ from rio_chain.engine._instructions import (
     UseOp,
 )
 from rio_chain.engine._iterables import gives_plain, runs_code
-from rio_chain.engine._layers import outside_uses, peeled
+from rio_chain.engine._layers import Item, outside_uses, peeled
 from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
@@ -97,14 +100,6 @@ def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) 
     return kept
 
 
-class Item(NamedTuple):
-    """A node to compile."""
-
-    node: Node
-    head: bool  # it gets the arguments of the run as ``Args``
-    feeds: int = 0  # whether an ``each`` iterates its value, or the value that bridges make of it
-
-
 class Compiler:
     """Walks the tree with a stack of its own, so that a deep tree can't exceed Python's recursion limit."""
 
@@ -112,28 +107,27 @@ class Compiler:
         self.plan = plan
         self.many = bool(plan.joints)  # False: the plan has no ``each``
         self.direct, self.places, self.spread = direct, places, spread
-        self.ops: list[Op] = []
-        self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
-        self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
-        self.bridges = self.joints = 0
+        self.ops, self.pieces = list[Op](), list[Branch]()
+        self.fallbacks = self.tasks = self.bridges = self.joints = 0  # compiled so far, in the order of the plan
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies compiled so far that give the same answer to several calls
         self.before: Node | None = None  # the node right before the next ``each``
         self.kept = sum(isinstance(node, Kept) for node in walk(plan.root))
-        self.work: list[Item | Callable[[], None]] = [Item(self.plan.root, head=self.spread)]
+        self.work: list[Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
+        self.work.append(Item(self.plan.root, head=self.spread))
         while self.work:
             item = self.work.pop()
             if isinstance(item, Item):
                 self._node(item)
             else:
                 item()
-        length = len(self.ops)
         self.ops.append(EndOp())
-        layers, _ = peeled(self.plan.root)
-        limited = bool(layers) and layers[-1].facts().limit < INF
-        return Program(tuple(self.ops), length, limited, self.kept)
+        if self.pieces:
+            mark_held(self.ops)
+        limited = any(layer.facts().limit < INF for layer in peeled(self.plan.root)[0][-1:])
+        return Program(tuple(self.ops), len(self.ops) - 1, limited, self.kept, tuple(self.pieces))
 
     def _node(self, item: Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
@@ -159,6 +153,8 @@ class Compiler:
             self._choose(inner, feeds=item.feeds)
         elif isinstance(inner, (Each, Expand)):
             self._items(inner)
+        elif isinstance(inner, Piece):
+            self._piece(inner, head=item.head)
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, FanOutNode):
@@ -171,11 +167,8 @@ class Compiler:
         elif isinstance(inner, OrElse):
             self._or_else(inner, head=item.head, feeds=item.feeds)
 
-    def begins(self, node: Choose | OrElse, number: int) -> None:
-        """A branch of a ``choose``, or the fallback of an ``or_else``, begins here. For the journal's compiler."""
-
-    def handled(self, node: OrElse) -> None:
-        """The function of a fallback ends here."""
+    def way(self, node: Choose | OrElse, number: int) -> None:
+        """A branch of a ``choose``, or a fallback, begins here. -1: its function ends. For the journal's compiler."""
 
     def _route(self, *, is_async: bool, inline: bool) -> int:
         if is_async:
@@ -246,7 +239,7 @@ class Compiler:
                 self.ops[jump] = JumpOp(JUMP, len(self.ops), high, self.tasks)
 
             self.work.append(end)
-            self.begins(node, 0)
+            self.way(node, 0)
             if isinstance(other, Constant):
                 self.ops.append(ConstantOp(CONSTANT, other.value))
             elif isinstance(other, Handler):
@@ -256,7 +249,7 @@ class Compiler:
                 if pins:
                     fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
                 self.ops.append(HandlerOp(HANDLER, route, fn, alone))
-                self.handled(node)
+                self.way(node, -1)
             else:
                 self.work.append(Item(other, head, feeds))
 
@@ -278,8 +271,7 @@ class Compiler:
         """
         at = len(self.ops)
         self.ops.append(EndOp())
-        branches: list[Branch] = []
-        steps: list[Item | Callable[[], None]] = []
+        branches, steps = list[Branch](), list[Item | Callable[[], None]]()
         for number, node in enumerate(nodes):
             mark: list[int] = []
 
@@ -313,7 +305,7 @@ class Compiler:
                 continue
             after = node.steps[i + 1] if i + 1 < len(node.steps) else None
             if self.many and isinstance(unwrapped(step), Each):
-                steps.append(partial(setattr, self, "before", unwrapped(node.steps[i - 1]) if i else None))
+                steps.append(partial(setattr, self, "before", giver_of(node.steps[i - 1]) if i else None))
                 if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
                     folded = True
                     steps.append(partial(self._items, step, after))
@@ -332,7 +324,7 @@ class Compiler:
 
         def begin() -> None:
             starts.append(len(self.ops))
-            self.begins(node, len(starts) - 1)
+            self.way(node, len(starts) - 1)
             lows.append(self.tasks)
 
         def end() -> None:
@@ -351,14 +343,25 @@ class Compiler:
         self.work.append(done)
         self.work.extend(reversed(steps))
 
+    def _piece(self, node: Piece, *, head: bool) -> None:  # noqa: ARG002 - a worker's compiler needs it
+        """PIECE: what is in it runs elsewhere."""
+        inside, low = list(walk(node.inner)), self.tasks
+        tasks, bridges, joints, fallbacks = (
+            sum(isinstance(n, kind) for n in inside) for kind in (TaskNode, Bridge, Choose, OrElse)
+        )
+        self.tasks, self.bridges = self.tasks + tasks, self.bridges + bridges
+        self.joints, self.fallbacks = self.joints + joints, self.fallbacks + fallbacks
+        keeps = tuple(n.place for n in inside if isinstance(n, Kept))
+        self.ops.append(PieceOp(PIECE, len(self.pieces), low, self.tasks, outside_uses(node.inner), keeps))
+        self.pieces.append(Branch(len(self.ops) - 1, len(self.ops), low, self.tasks, keeps=keeps))
+
     def _joint(self) -> PlannedBridge:
         self.joints += 1
         return self.plan.joints[self.joints - 1]
 
     def _items(self, node: Each | Expand, fold: Bridge | None = None) -> None:
         """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
-        joint = self._joint()
-        before, self.before = self.before, None
+        joint, before, self.before = self._joint(), self.before, None
         maker = self.tasks - 1 if isinstance(before, TaskNode) else None
         source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
 
@@ -388,11 +391,10 @@ class Compiler:
 
     def _race(self, node: RaceNode, raced: list[int], at: int, branches: tuple[Branch, ...]) -> None:
         replica = Replica(node.count, None if node.after == INF else node.after, node.pick)
-        low, high = branches[0].low, branches[-1].high
         waits = any(op[0] == ADMIT for op in self.ops[at + 1 : raced[0]])
         only_first = replica.after != 0 and node.pick.least == 1 and node.pick == First()
         quick = node.hedge and len(branches) == 1 and only_first and not waits
         delay = LEARNED if isinstance(replica.after, Quantile) else replica.after
-        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
+        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, branches[0].low, branches[-1].high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))
