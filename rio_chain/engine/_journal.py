@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from rio_chain._journal_errors import JournalError
 from rio_chain.engine._current_run import INF
 from rio_chain.engine._instructions import RECALL, RECORD, Args, JournalPart
 
@@ -35,7 +36,10 @@ def journal_step(strand: Strand, op: Any, pc: int, value: Any) -> tuple[int, Any
     if journal is None:  # the run has ended, and this is an abandoned part of it
         return pc + 1, value
     if op[0] == RECALL:
-        return _recalled(strand, journal, op, pc, value)
+        try:
+            return _recalled(strand, journal, op, pc, value)
+        except JournalError as error:
+            return stopped(strand, error)
     if op[0] == RECORD:
         return _record(strand, journal, op.part, pc, value)
     journal.note(strand.run, op.part, strand.kept[op.part.slot], op.way)

@@ -244,6 +244,7 @@ def journal_of(journal: object, run_id: object, request: Request[Any]) -> Sessio
         raise ChainDefinitionError(f'`journal` must be a Journal, as Journal("runs.db"); got {short_repr(journal)}')
     if run_id is None:
         raise ChainDefinitionError('`journal` needs the id of the run: run(journal=journal, run_id="order-7")')
-    if not isinstance(run_id, str) or not run_id:
-        raise ChainDefinitionError(f"`run_id` must be a text that is not empty; got {short_repr(run_id)}")
+    if not isinstance(run_id, str) or not run_id or not run_id.isprintable():
+        got = short_repr(run_id)
+        raise ChainDefinitionError(f"`run_id` must be a text of printable characters, and not empty; got {got}")
     return journal.session(request, run_id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import rio_chain.errors
 from rio_chain._journal_errors import RecalledError
-from rio_chain.chain._nodes import Named, Node, Seq, TaskNode
+from rio_chain.chain._nodes import Node, Seq, TaskNode
 from rio_chain.chain._plan import Plan, compile_plan
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import RioError, Skipped, describe_error
@@ -135,9 +135,8 @@ class LogCodec:
     def _nested(self, nested: NestedRun) -> Data:
         outcome = nested.outcome()
         names = [task.name for task in outcome.plan.tasks]
-        plan, log, got, times = outcome_parts(outcome)
+        _, log, got, times = outcome_parts(outcome)
         return {
-            "title": plan.title,
             "names": names,
             "log": self.log(log),
             "got": self.got(got),
@@ -190,7 +189,7 @@ class LogCodec:
         return one
 
     def _read_nested(self, data: Data, *, recalled: bool) -> NestedRun:
-        plan = _plan_of(data["title"], data["names"])
+        plan = _plan_of(data["names"])
         log: Log = [None] * len(plan.tasks)
         self.fill(log, 0, data["log"], recalled=recalled)
         began, ended = (one + self.start for one in data["times"])
@@ -209,10 +208,10 @@ def restored(data: Data) -> Any:
     return _PLAIN.loads(json.dumps(data))
 
 
-def _plan_of(title: str, names: list[str]) -> Plan:
+def _plan_of(names: list[str]) -> Plan:
     """A plan with these tasks, in place of one that only its process knows."""
     tasks: list[Node] = [TaskNode(_unknown, name, is_async=False, explicit=True) for name in names]
-    return compile_plan(Named(title, tasks[0] if len(tasks) == 1 else Seq(tuple(tasks))))
+    return compile_plan(tasks[0] if len(tasks) == 1 else Seq(tuple(tasks)))
 
 
 def _unknown(_: object) -> None:

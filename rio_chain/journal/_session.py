@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from rio_chain._journal_errors import ArgumentsChanged, LeaseLost, NotStorable, PlanChanged, RunInUse
+from rio_chain._journal_errors import ArgumentsChanged, JournalError, LeaseLost, NotStorable, PlanChanged, RunInUse
 from rio_chain.chain._request import Request
 from rio_chain.engine._attempt import KEY_BYTES
 from rio_chain.engine._current_run import Run
@@ -133,11 +133,20 @@ class Session:
         known = self._known
         if self._leased or known is None or known.outcome is None:
             return None
-        data = json.loads(known.outcome)
         now = self._codec.start
-        self.times = (now, now + data["times"][0], now + data["times"][1])
-        self._codec.fill(run.log, 0, data["log"], recalled=True)
-        return (self._codec.read_got(data["got"]),)
+        try:
+            data = json.loads(known.outcome)
+            self.times = (now, now + data["times"][0], now + data["times"][1])
+            self._codec.fill(run.log, 0, data["log"], recalled=True)
+            return (self._codec.read_got(data["got"]),)
+        except Exception as error:  # noqa: BLE001 - of the user's serializer, which may be another one now
+            raise self._unreadable("the Outcome", error) from None
+
+    def _unreadable(self, what: str, error: Exception) -> JournalError:
+        return JournalError(
+            f"{what} of run {self.run_id!r} can't be read; was it written by another serializer? "
+            f"{type(error).__name__}: {describe_error(error, str)}"
+        )
 
     # --- places -------------------------------------------------------------------------------------------------
 
@@ -167,7 +176,12 @@ class Session:
             if row is not None and row.digest is not None and digest is not None and row.digest != digest:
                 self._drop_after(run, place)
                 row = None
-        return (None if row is None else self._found(run, part, row)), digest
+        if row is None:
+            return None, digest
+        try:
+            return self._found(run, part, row), digest
+        except Exception as error:  # noqa: BLE001 - of the user's serializer, which may be another one now
+            raise self._unreadable(f"the answer of `{part.name}`", error) from None
 
     def _drop_after(self, run: Run, place: str) -> None:
         """The input at this place is another one: nothing that may depend on its answer is used."""

@@ -175,6 +175,20 @@ def test_a_serializer_that_raises_ends_the_run(tmp_path: Path) -> None:
     assert (outcome.error.name, outcome.error.reason) == ("len", "no power")
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_another_serializer_has_written_is_reported(tmp_path: Path, ended: bool) -> None:
+    chain: Any = Task(a) if ended else (Task(a).retry(2) | "a fallback does not see it") >> Task(fails)
+    with Journal(tmp_path / "runs.db", serializer=Pickle()) as journal:
+        chain(Point(1)).run(journal=journal, run_id="one")
+    with Journal(tmp_path / "runs.db") as journal:
+        if ended:
+            with pytest.raises(JournalError, match="can't be read; was it written by another serializer"):
+                chain(Point(1)).run(journal=journal, run_id="one")
+        else:
+            outcome = chain(Point(1)).run(journal=journal, run_id="one")
+            assert "the answer of `a` of run 'one' can't be read" in str(outcome.error)
+
+
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +371,19 @@ def test_an_outcome_comes_back_whole(journal: Journal) -> None:
     assert again.to_dict()["tasks"][1]["counts"] == {"succeeded": 2, "timed_out": 1}
 
 
+def test_a_task_that_returns_its_own_request_comes_back(journal: Journal) -> None:
+    def count(n: int) -> Any:
+        return Task(count)(n - 1) if n else 0
+
+    for _ in range(2):
+        outcome = Task(count)(30).run(journal=journal, run_id="one")
+        assert outcome.unwrap() == 0
+        deep = 0
+        while outcome.only.nested is not None:
+            outcome, deep = outcome.only.nested, deep + 1
+        assert deep == 30
+
+
 def test_a_last_value_that_cannot_be_stored_is_made_again(journal: Journal) -> None:
     calls: list[object] = []
 
@@ -424,7 +451,7 @@ def test_one_argument_without_the_other_is_refused(given: dict[str, Any], text: 
         balancer.post(Task(a)(1), **given)
 
 
-@pytest.mark.parametrize("run_id", [None, "", 7, b"one"])
+@pytest.mark.parametrize("run_id", [None, "", 7, b"one", "\0", "\ud800", "two\nlines"])
 def test_a_run_id_is_a_text(journal: Journal, run_id: Any) -> None:
     with pytest.raises(ChainDefinitionError, match=r"run_id|id of the run"):
         Task(a)(1).run(journal=journal, run_id=run_id)
