@@ -23,7 +23,6 @@ from rio_chain.balancer._map_methods import MapMethods
 from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
-from rio_chain.balancer._priority_queue import checked_aging
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, Run
@@ -33,6 +32,7 @@ from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
+from rio_chain.policies._checks import checked_aging
 from rio_chain.results._observers import OBSERVERS, Observe, Observer, checked_observers
 
 if TYPE_CHECKING:

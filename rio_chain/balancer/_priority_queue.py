@@ -12,9 +12,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Literal
 
-from rio_chain._core.units import seconds
 from rio_chain.engine._current_run import Run
-from rio_chain.errors import ChainDefinitionError
 
 State = Literal["waiting", "granted", "gone"]
 
@@ -153,12 +151,3 @@ class TurnQueue:
         self._heap.clear()
         self.waiting = 0
         return turns
-
-
-def checked_aging(value: object) -> float | None:
-    """Check the ``aging`` of a balancer; in seconds."""
-    try:
-        return None if value is None else seconds(value, "aging")
-    except ChainDefinitionError as error:
-        right = "`aging=1_000` for a second of waiting per step of priority, `aging=None` for priority alone"
-        raise ChainDefinitionError(f"{error}; write {right}") from None

@@ -6,15 +6,15 @@ decision is made in ``policies/``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import frozen
 
+from rio_chain.engine._ask import ask
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, leave_gate
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
@@ -50,7 +50,7 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
         permit: Permit | None = None
         if isinstance(layer, Policy) and layer.asked:
             if layer.key is not None or layer.held != "run" or layer.users_code or strand.observed:
-                return k, None
+                return k, None  # a limit is held for its calls, so its cost is asked there
             got = layer.enter(Call(clock=now, priority=strand.run.urgency()))
             if not isinstance(got, Permit):
                 return k, got
@@ -90,7 +90,7 @@ async def _enter_policies(  # noqa: PLR0917
         if isinstance(permit, Hit):
             return permit
         frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
-        frame.permit = permit
+        frame.permitted(permit)
         frames.append(frame)
         stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
@@ -121,12 +121,7 @@ async def _enter_policy(
     strand: Strand, policy: Policy, value: Any, used: Used, index: int | None
 ) -> Permit | Hit | None:
     """Ask one policy, and wait if it says so."""
-    key = (
-        None
-        if policy.key is None
-        else await _key(strand, policy.key, value, used if used and policy.facts().shares else ())
-    )
-    call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    call = await _call(strand, policy, value, used)
     got: Entered
     if policy.users_code:
         got = await ask(strand, policy.builder_call, policy.enter, call)
@@ -137,6 +132,19 @@ async def _enter_policy(
         return None
     let_in = _observed_let_in(strand, policy, got, index) if strand.observed else _let_in(strand, policy, got)
     return _held(strand, policy, await let_in)
+
+
+async def _call(strand: Strand, policy: Policy, value: Any, used: Used) -> Call:
+    """What the policy gets to know of the call."""
+    key: Any = None
+    if policy.key is not None:
+        key = await _key(strand, policy, value, used if used and policy.facts().shares else ())
+    elif policy.members:
+        key = tuple([await _call(strand, member, value, used) for member in policy.members])
+    if policy.cost is None:
+        return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    cost = await ask(strand, "cost", Spread(policy.cost) if type(value) is Args else policy.cost, value)
+    return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency(), cost=cost)
 
 
 async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:
@@ -167,11 +175,12 @@ def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 
-async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used = ()) -> Any:
+async def _key(strand: Strand, policy: Policy, value: Any, used: Used = ()) -> Any:
     """The key of a value. If the user gave no key function, the values used from outside are part of it."""
+    key = policy.key
     if used and isinstance(key, Key) and key.fn is None:
         value = Args((*value.args, *used), value.kwargs) if type(value) is Args else Args((value, *used), {})
-    return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
+    return await ask(strand, policy.key_role, Spread(key) if type(value) is Args else key, value)
 
 
 async def _let_in(strand: Strand, policy: Policy, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:

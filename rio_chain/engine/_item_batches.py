@@ -58,7 +58,7 @@ class _BatchRunner(ItemRunner):
         batch.calls = [
             piece_call(strand, self.piece, one.item, batch.answered) for strand, one in zip(strands, works, strict=True)
         ]
-        self.remote.send(batch.calls, until_failure=self.on_error == "raise")
+        self.remote.send(batch.calls, until_failure=self.ends_at_failure)
         try:
             await waiter.wait()
         except GeneratorExit:

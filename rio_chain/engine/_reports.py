@@ -28,6 +28,13 @@ def report_retry_gave_up(run: Run, frame: Frame, reason: GaveUp) -> None:
     run.report("retry_gave_up", _alone(frame), attempt=attempt, reason=reason, policy="retry")
 
 
+def report_retry_waits(run: Run, frame: Frame, seconds: float, error: object) -> None:
+    """An attempt has failed, and the retry waits for so long before the next one."""
+    attempt, delay = frame.retries + 1, milliseconds(seconds)
+    if seconds:
+        run.report("retry_waits", _alone(frame), attempt=attempt, error=error, policy="retry", delay=delay)
+
+
 def report_budget_denied(run: Run, frame: Frame, budget: Policy) -> None:
     """A budget did not allow a retry."""
     run.report("budget_denied", _alone(frame), attempt=frame.retries + 1, policy=policy_name(budget))

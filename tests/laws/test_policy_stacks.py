@@ -51,6 +51,10 @@ plain = st.one_of(
     st.builds(Layer, st.just("timeout"), st.sampled_from([1, 5, 15, 33, 70, 120])),
     st.builds(Layer, st.just("retry"), st.integers(0, 3)),
     st.builds(Layer, st.just("rest"), st.integers(1, 3)),
+    st.builds(Layer, st.just("by input"), st.sampled_from([5, 33, 120])),
+    st.builds(Layer, st.just("linear"), st.integers(1, 3)),
+    st.builds(Layer, st.just("stopped"), st.integers(1, 3)),
+    st.builds(Layer, st.just("in turn, on"), st.integers(2, 3)),
     st.builds(Layer, st.just("accept"), st.integers(1, 4)),
     st.builds(Layer, st.just("or_else")),
     st.builds(Layer, st.just("or_task")),
@@ -69,7 +73,7 @@ def hedged(draw: st.DrawFn) -> list[Layer]:
     might answer the first before the others have begun.
     """
     race = draw(races)
-    alone = plain.filter(lambda layer: layer.kind != "in turn")
+    alone = plain.filter(lambda layer: not layer.kind.startswith("in turn"))
     inside = alone.filter(lambda layer: layer.kind not in {"breaker", "cache"}) if race.kind == "parallel" else alone
     return [*draw(st.lists(inside, max_size=3)), race, *draw(st.lists(alone, max_size=3))]
 
@@ -131,6 +135,10 @@ def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int
             "timeout": lambda c, n=n, share=share: c.timeout(n + share),
             "retry": lambda c, n=n: c.retry(n, backoff=None),
             "rest": lambda c, n=n, share=share: c.retry(n, backoff=Backoff(7 + share, 2, 1000, "none")),
+            "by input": lambda c, n=n, share=share: c.timeout(lambda _: n + share),
+            "linear": lambda c, n=n, share=share: c.retry(n, backoff=Backoff(7 + share, step=5, jitter="none")),
+            "stopped": lambda c, n=n: c.retry(9, backoff=None, stop=lambda state: state.attempt_number > n),
+            "in turn, on": lambda c, n=n: c.replica(n, after=[None], on=is_backend_error),
             "accept": lambda c, n=n: c.accept(partial(below, n)),
             "or_else": lambda c: c.or_else(-1),
             "or_task": lambda c, number=number: c.or_else(Task(spare.fetch).named(f"spare{number}")),
@@ -143,6 +151,10 @@ def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int
         chain = wrap(chain)
     made: Chain[[int], int] = chain
     return made
+
+
+def is_backend_error(error: Any) -> bool:
+    return isinstance(error, BackendError)
 
 
 def below(limit: int, value: int) -> bool:
@@ -263,13 +275,14 @@ def timeout(inner: Step, ms: float) -> Step:
     return call
 
 
-def retry(inner: Step, retries: int, base: float | None) -> Step:
+def retry(inner: Step, retries: int, base: float | None, step: float | None = None) -> Step:
     def call(model: Model, x: int, limit: float) -> int:
         for number in range(retries):
             try:
                 return inner(model, x, limit)
             except Failed as failed:
-                rest = 0.0 if base is None else min(1000, base * 2**number)
+                grown = 0.0 if base is None else base * 2**number if step is None else base + step * number
+                rest = min(1000, grown)
                 if not failed.retryable or model.now + rest >= limit:
                     raise
                 model.wait(rest, limit)
@@ -298,13 +311,15 @@ def or_else(inner: Step, other: Step) -> Step:
     return call
 
 
-def in_turn(inner: Step, count: int) -> Step:
+def in_turn(inner: Step, count: int, *, named: bool = False) -> Step:
     def call(model: Model, x: int, limit: float) -> int:
         first: Failed | None = None
         for _ in range(count):
             try:
                 return inner(model, x, limit)
             except Failed as failed:
+                if named and not failed.what.text.startswith("BackendError"):
+                    raise
                 first = first or failed
         assert first is not None
         raise first
@@ -352,7 +367,7 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
     step, other = backend("main", main), backend("spare", spare)
     for layer, share in unique(layers):
         n = layer.number
-        step = {
+        wrap: Callable[..., Step] = {
             "timeout": lambda s, n=n, share=share: timeout(s, n + share),
             "retry": lambda s, n=n: retry(s, n, None),
             "rest": lambda s, n=n, share=share: retry(s, n, 7 + share),
@@ -360,9 +375,14 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
             "or_else": lambda s: or_else(s, lambda _m, _x, _l: -1),
             "or_task": lambda s: or_else(s, other),
             "in turn": lambda s, n=n: in_turn(s, n),
+            "by input": lambda s, n=n, share=share: timeout(s, n + share),
+            "linear": lambda s, n=n, share=share: retry(s, n, 7 + share, 5),
+            "stopped": lambda s, n=n: retry(s, n, None),
+            "in turn, on": lambda s, n=n: in_turn(s, n, named=True),
             "breaker": lambda s, n=n, share=share: breaker(s, n, 50 + share),
             "cache": lambda s, n=n, share=share: cache(s, n + share),
-        }[layer.kind](step)
+        }[layer.kind]
+        step = wrap(step)
     return step
 
 

@@ -23,6 +23,7 @@ from rio_chain.inspect.lint._policy_stack import (
     with_calls,
 )
 from rio_chain.policies import Budget, SingleFlight, Timeout
+from rio_chain.policies._delays import DelayList
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._policy import Facts
 
@@ -123,12 +124,13 @@ def timeout_not_retried(stack: PolicyStack) -> Iterator[Said]:
 def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
     """A call is given up before its hedge would begin."""
     for i, layer, race in stack.hedges():
-        if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
+        after = race.after.given[0] if isinstance(race.after, DelayList) else race.after
+        if race.count == 1 or not isinstance(after, float) or after in (0, math.inf):
             continue
         limit = min(layer.inner.slowest, layer.around.limit)
-        if race.after >= limit > 0:  # if it takes no time, another rule reports it
+        if after >= limit > 0:  # if it takes no time, another rule reports it
             text = (
-                f"no call begins {format_duration(race.after)} after another, as a call "
+                f"no call begins {format_duration(after)} after another, as a call "
                 f"times out after {format_duration(limit)}"
             )
             yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
