@@ -1,4 +1,4 @@
-"""Plants nineteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants twenty bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -47,6 +47,12 @@ class Bug:
 
 
 BUGS = (
+    Bug(
+        "a stale record that is used",
+        "journal/_session.py",
+        (("and row.digest != digest", "and row.digest == b'' != digest"),),
+        ("test_journal.py",),
+    ),
     Bug(
         "a swallowed cancel",
         "engine/_classify_error.py",
@@ -230,7 +236,8 @@ def copy_of_the_project(to: Path) -> Path:
     """The parts of the project that the conformance suite needs."""
     for part in ("rio_chain", "tests/conformance", "docs/explanation"):
         shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", to)
+    for file in ("pyproject.toml", "conftest.py"):
+        shutil.copy(ROOT / file, to)
     return to
 
 
