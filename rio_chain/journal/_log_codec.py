@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import rio_chain.errors
 from rio_chain._journal_errors import RecalledError
@@ -106,7 +106,7 @@ class LogCodec:
 
     def _entry(self, found: Any) -> Data:
         if type(found) is tuple:  # one call that succeeded
-            began, ended, value = found
+            began, ended, value = cast("tuple[float, float, Any]", found)
             return [began - self.start, ended - self.start, self.value(None if is_iterator(value) else value)]
         entry: TaskRecord = found
         if not (entry.status or entry.calls):
@@ -153,7 +153,7 @@ class LogCodec:
                 self._fill(entry, one, recalled=recalled)
 
     def _fill(self, entry: TaskRecord, data: Data, *, recalled: bool = False) -> None:
-        if isinstance(data, list):
+        if kind_of(data) is list:
             began, ended, value = data
             entry.called(began + self.start, ended + self.start)
             TaskRecord.succeeded(entry, self.read_value(value))

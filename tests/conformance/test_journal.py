@@ -135,7 +135,7 @@ async def test_only_the_items_that_failed_are_called_again(world: World, backend
             raise OSError(item)
         return item * item
 
-    chain = backend.task("items", lambda n: list(range(n))) >> each(backend.task("square", answer), limit=2)
+    chain = backend.task("items", lambda n: list(range(n))) >> each(backend.task("square", answer), limit=1)
     outcome = await world.run(chain(4), journal=journal, run_id="one")
     assert str(outcome.error) == "3"
     assert backend.taken() == ["items", *["square"] * 4]
