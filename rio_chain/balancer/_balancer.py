@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
@@ -15,7 +15,6 @@ from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
-from rio_chain.balancer._balancer_stream import BalancerStream
 from rio_chain.balancer._dropped import described
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
@@ -23,6 +22,7 @@ from rio_chain.balancer._map_methods import MapMethods
 from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
+from rio_chain.balancer._share_options import checked_shed, checked_weights
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, Run
@@ -36,14 +36,13 @@ from rio_chain.policies._checks import checked_aging
 from rio_chain.results._observers import OBSERVERS, Observe, Observer, checked_observers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
     from types import TracebackType
 
     from rio_chain.balancer._admission import Admission
     from rio_chain.balancer._dispatch import Dispatcher
     from rio_chain.balancer._host_binding import HostBinding
     from rio_chain.executors._base import Executor, Host
-    from rio_chain.executors._stream import Stream
     from rio_chain.journal import Journal
     from rio_chain.results._outcome import Outcome
 
@@ -84,6 +83,17 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             is the one with the earliest value of (instant of its arrival - ``priority * aging``). With ``aging=500``
             and priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None:
             the highest priority goes first, however long the others wait.
+        fair: whether the ``tenant`` of a request counts: True, or a dict with the weights of some tenants; those that
+            are not in it have weight 1. Within one priority, each tenant that has requests waiting then gets slot time
+            in proportion to its weight, however many requests it has. Can't be combined with ``aging``. Default False.
+        shed: which request goes if one more comes while ``buffer`` requests wait. It fails with ``RequestShed``. With
+            ``"lowest"`` it is the one that would be last. With ``"oldest"`` it is the one that has waited longest. A
+            function of the Request returns what it is worth, a number; the one that is worth least goes, and among
+            equals the newest. Requests of ``run`` and ``arun`` count as well. Items of a ``map`` are never shed.
+            Default None: the new one is refused.
+        shed_late: whether a request fails with ``RequestShed`` instead of being begun if its deadline leaves less time
+            than nearly all requests of this chain take (the mean of the last ones and two standard deviations).
+            Default False.
         observers: functions that are called with every ``Event`` of the balancer's requests, as with ``add_observer``.
             For events with errors or values, give ``rio_chain.observers.Observer`` objects. Default none.
 
@@ -109,6 +119,9 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         lanes: Mapping[str, int] | None = None,
         lane_bytes: int = 256 * 1024 * 1024,
         aging: Duration | None = None,
+        fair: bool | Mapping[Hashable, float] = False,
+        shed: Literal["lowest", "oldest"] | Callable[[Request[Any]], float] | None = None,
+        shed_late: bool = False,
         observers: Iterable[Observe | Observer] = (),
     ) -> None:
         given = None if executor is None else checked_executor(executor)
@@ -122,6 +135,9 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             lanes=BalancerLanes(lanes, lane_bytes),
             buffer=count(buffer, "buffer"),
             aging=checked_aging(aging),
+            weights=checked_weights(fair, aging),
+            shed=checked_shed(shed),
+            shed_late=flag(shed_late, "shed_late"),
             observers=checked_observers(observers),
             made=users_line(),
         )
@@ -142,6 +158,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
+        tenant: Hashable = None,
         journal: Journal | None = None,
         run_id: str | None = None,
     ) -> Outcome[Out]:
@@ -152,12 +169,12 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         Args:
             request: a chain called with its arguments.
             priority: higher goes first. Default 0.
-            deadline: the most time that waiting and running may take together: milliseconds, a ``timedelta`` or a
-                ``Deadline``.
+            deadline: of waiting and running together: milliseconds, a ``timedelta`` or a ``Deadline``.
             queue_timeout: the longest time that the request may wait for a worker: milliseconds or a ``timedelta``.
                 After that the request fails with ``DeadlineExceeded``.
             on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
                 ``"reject"``, which raises ``QueueFull``.
+            tenant: whose request it is, if the balancer has ``fair``: any hashable value, also None.
             journal: as for ``Request.run``, with its errors.
             run_id: as for ``Request.run``.
 
@@ -175,16 +192,17 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             check_not_nested(admission, "arun")
         host = lifetime.host(request, here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
+        if tenant is not None or lifetime.managed:
+            options = lifetime.manage(request, options, tenant)
         if not host.here():
             host.check_await()
             return await wait_in_place(lifetime.post(host, request, options, session))
         lifetime.check(host, request)
         plan = request.given[0]
-        plain = not (OBSERVERS or observers or session)
-        rt, run = host.runtime, Run(plan) if plain else new_run(plan, observers, admission, session)
+        rt, watched = host.runtime, OBSERVERS or observers or session
+        run = new_run(plan, observers, admission, session) if watched else Run(plan)
         run.priority = options.priority
-        checkpoints = rt.checkpoints
-        passed = 0
+        checkpoints, passed = rt.checkpoints, 0
         if checkpoints is not None:
             await checkpoints.heed()
             passed = checkpoints.count()
@@ -194,8 +212,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             if not admission.take(run):
                 error = await lifetime.dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
-                    outcome = outcome_of_unbegun(request, run, error, posted, rt.now())
-                    admission.unbegun(outcome)
+                    admission.unbegun(outcome := outcome_of_unbegun(request, run, error, posted, rt.now()))
                     return outcome
                 began = rt.now()
             try:  # as in ``execute``, but without another coroutine for each request
@@ -224,6 +241,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
         live: bool = False,
+        tenant: Hashable = None,
         journal: Journal | None = None,
         run_id: str | None = None,
     ) -> Outcome[Out]:
@@ -249,6 +267,8 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             raise UsageError("`run` would block the loop that runs the request; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
+        if tenant is not None or lifetime.managed:
+            options = lifetime.manage(request, options, tenant)
         if live is False or not flag(live, "live"):
             return wait_for(lifetime.post(host, request, options, session))
         with contextlib.ExitStack() as shown:
@@ -267,6 +287,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         priority: float = 0,
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
+        tenant: Hashable = None,
         journal: Journal | None = None,
         run_id: str | None = None,
     ) -> Ticket[Out]:
@@ -285,34 +306,9 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         lifetime = self._lifetime
         host = lifetime.host(request, here=False)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
+        if tenant is not None or lifetime.managed:
+            options = lifetime.manage(request, options, tenant)
         return lifetime.post(host, request, options, session)
-
-    def stream(
-        self,
-        request: Request[Out],
-        *,
-        priority: float = 0,
-        deadline: Deadline | Duration | None = None,
-        queue_timeout: Duration | None = None,
-        on_full: OnFull = "wait",
-        values: bool = False,
-    ) -> Stream[Out]:
-        """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
-
-        The request is posted when you start to iterate. It may wait for a worker before the first event. Leaving the
-        ``for`` early cancels the request. Times of events count from the start of the run.
-
-        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate.
-        After that, the ``outcome`` of the stream raises the same error.
-
-        Example:
-            >>> from rio_chain import Balancer, Task
-            >>> with Balancer(workers=2) as balancer:
-            ...     [event.kind for event in balancer.stream(Task(len)("four"))]
-            ['started', 'finished', 'ended']
-        """
-        options = priority, deadline, queue_timeout, on_full
-        return BalancerStream(lambda: self._lifetime, request, options, values=values)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 

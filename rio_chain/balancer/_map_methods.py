@@ -9,7 +9,7 @@ from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 
     from rio_chain.balancer._lifetime import Lifetime
     from rio_chain.chain._request import Request
@@ -34,6 +34,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[False] = ...,
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
         journal: Journal | None = ...,
         key: Callable[[In], str | int] | None = ...,
@@ -47,6 +48,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[True],
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
         journal: Journal | None = ...,
         key: Callable[[In], str | int] | None = ...,
@@ -59,6 +61,7 @@ class MapMethods:
         as_completed: bool = False,
         with_input: bool = False,
         priority: float = 0,
+        tenant: Hashable = None,
         progress: bool = False,
         journal: Journal | None = None,
         key: Callable[[Any], str | int] | None = None,
@@ -75,6 +78,7 @@ class MapMethods:
             as_completed: give each Outcome when it is there, not in the order of the inputs. Default False.
             with_input: give pairs of an input, the object itself, and its Outcome. Default False.
             priority: of each request. Default 0.
+            tenant: whose requests they are, if the balancer has ``fair``. Default None.
             progress: show how many are done, have failed and run, how many end in a second, and, if ``len(inputs)`` is
                 known, how much time is left: in a notebook, in a terminal as a bar (with the extra
                 ``rio-chain[watch]``), elsewhere as lines on stderr. Default False.
@@ -100,6 +104,7 @@ class MapMethods:
             chain,
             inputs,
             priority,
+            tenant,
             as_completed=as_completed,
             with_input=with_input,
             journal=journal,
@@ -117,6 +122,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[False] = ...,
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
         journal: Journal | None = ...,
         key: Callable[[In], str | int] | None = ...,
@@ -130,6 +136,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[True],
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
         journal: Journal | None = ...,
         key: Callable[[In], str | int] | None = ...,
@@ -142,6 +149,7 @@ class MapMethods:
         as_completed: bool = False,
         with_input: bool = False,
         priority: float = 0,
+        tenant: Hashable = None,
         progress: bool = False,
         journal: Journal | None = None,
         key: Callable[[Any], str | int] | None = None,
@@ -155,6 +163,7 @@ class MapMethods:
             chain,
             inputs,
             priority,
+            tenant,
             as_completed=as_completed,
             with_input=with_input,
             journal=journal,

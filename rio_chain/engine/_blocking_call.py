@@ -128,9 +128,9 @@ class HeldCall:
 
 
 class Correctable(Protocol):
-    """A permit whose cost can be corrected."""
+    """A permit that gets what was asked about its answer."""
 
-    def correct(self, costs: Iterator[float | None]) -> None:
+    def correct(self, costs: Iterator[Any]) -> None:
         """As ``LimitPermit.correct``."""
 
 

@@ -25,7 +25,7 @@ def leave_in_place(strand: Strand, frames: list[Frame], pc: int, value: Any) -> 
         layer = frame.layer
         if (layer.accept if type(layer) is Retry else layer.predicate if type(layer) is Accept else None) is not None:
             return False
-        if frame.permit is not None and cast("Policy", layer).corrects:  # only policies have a permit
+        if frame.permit is not None and cast("Policy", layer).about_answer:  # only policies have a permit
             return False
     low, high = (frames[-1].low, frames[-1].high) if frames else (0, 0)
     while frames and frames[-1].place[0] == pc:
@@ -54,7 +54,7 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
             await _accepted(strand, frame, accept, value)
             if strand.rt.now() >= frame.deadline:  # a function called in place can't be interrupted
                 raise LimitPassed
-        if frame.permit is not None and cast("Policy", layer).corrects:
+        if frame.permit is not None and cast("Policy", layer).about_answer:
             await _corrected(strand, frame, value)
         frames.pop()
         _left(frame, value)
@@ -63,15 +63,12 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
 
 
 async def _corrected(strand: Strand, frame: Frame, value: Any) -> None:
-    """Ask what the call has really cost, and correct its limits."""
+    """Ask what a policy wants to know of the answer, such as what the call has really cost."""
     policy, permit = cast("Policy", frame.layer), cast("Correctable", frame.permit)
     strand.deadline = frame.deadline  # as after a check of the value
     strand.slot.arm(frame.deadline)
     try:
-        costs = [
-            None if member.actual is None else await ask(strand, "actual", member.actual, value)
-            for member in policy.members or (policy,)
-        ]
+        found = await asked_about(strand, policy, value)
     except CallbackFailed as error:
         await _refused(strand, frame, error, value)
     except BaseException:
@@ -79,9 +76,14 @@ async def _corrected(strand: Strand, frame: Frame, value: Any) -> None:
             close_interrupted(strand, value)
         raise
     else:
-        permit.correct(iter(costs))
+        permit.correct(iter(found))
         if strand.rt.now() >= frame.deadline:  # as after a check of the value
             raise LimitPassed
+
+
+async def asked_about(strand: Strand, policy: Policy, value: Any) -> list[Any]:
+    """What the functions of a policy say about an answer."""
+    return [None if one is None else await ask(strand, one[0], one[1], value) for one in policy.about_answer]
 
 
 async def _refused(strand: Strand, frame: Frame, error: Exception, value: Any) -> NoReturn:

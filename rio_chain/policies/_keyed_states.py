@@ -40,8 +40,8 @@ class KeyedStates(Generic[State]):
             state = self._make()
         else:
             state = kept[0]
-            self._kept.move_to_end(key)
         self._kept[key] = state, now
+        self._kept.move_to_end(key)
         return state
 
     def find(self, key: Hashable) -> State | None:

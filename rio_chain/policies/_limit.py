@@ -94,7 +94,7 @@ class Limit(LimitLines, Shared, Policy):
     ) -> None:
         self.cost = cost_of(cost, "cost")
         self.actual = cost_of(actual, "actual")
-        self.corrects = actual is not None
+        self.about_answer = () if self.actual is None else (("actual", self.actual),)
         self.window: WindowKind = window
         self.settings = LimitSettings(
             concurrency=concurrency, rate=rate, per=per, burst=burst, wait=wait, queue=queue, aging=aging
@@ -183,7 +183,9 @@ class Limit(LimitLines, Shared, Policy):
         now = self._time.now(clock)
         self.settings = settings
         self._set(rules)
-        self._made_with = (), {**self._made_with[1], **asdict(settings, recurse=False)}
+        usual, now_given = asdict(LimitSettings(), recurse=False), asdict(settings, recurse=False)
+        others = {name: value for name, value in self._made_with[1].items() if name not in usual}
+        self._made_with = (), {name: value for name, value in now_given.items() if value != usual[name]} | others
         changed: list[QueuedCall] = []
         for line in self._lines.values():
             changed += line.change(rules, now, lambda place: self._too_large(place.line, place.cost))

@@ -33,9 +33,10 @@ class LimitsTogether(Policy):
     members: tuple[Limit, ...]
 
     @property
-    def corrects(self) -> bool:  # type: ignore[override]
-        """As ``Policy.corrects``."""
-        return any(limit.corrects for limit in self.members)
+    def about_answer(self) -> tuple[tuple[str, Any] | None, ...]:  # type: ignore[override]
+        """As ``Policy.about_answer``."""
+        asked = tuple(None if limit.actual is None else ("actual", limit.actual) for limit in self.members)
+        return asked if any(asked) else ()
 
     def enter(self, call: Call) -> Permit | PendingPermit | LimitExceeded:
         """Let a call through, put it in the queue of the first limit that is short, or refuse it.

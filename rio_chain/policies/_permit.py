@@ -100,6 +100,13 @@ class Answer:
 
 
 @frozen
+class StaleAnswer(Answer):
+    """An old answer. If there is a ``refresh``, the engine makes the call behind, with that as its permit."""
+
+    refresh: Permit | None = None
+
+
+@frozen
 class InjectedFault:
     """An injected fault: the call is ``delay`` seconds late, then fails with ``error`` if there is one."""
 

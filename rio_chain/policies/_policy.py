@@ -113,10 +113,10 @@ class Policy:
     """What the error says that the ``key`` function is for."""
     cost: Any = None
     """A function of the input that returns the ``cost`` of the Call."""
-    actual: Any = None
-    """A function of the answer that returns what the call has really cost."""
-    corrects: bool = False
-    """Whether it, or one of its ``members``, has an ``actual``."""
+    about_answer: tuple[tuple[str, Any] | None, ...] = ()
+    """Functions of the answer, with their roles. Their results go to ``correct`` of the permit, in this order; None for
+    a member that has none.
+    """
     members: tuple[Any, ...] = ()
     """The policies that it consists of. Each has a Call; the ``key`` of the Call of the whole is a tuple of these."""
     gathers: int = 0

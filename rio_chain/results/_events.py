@@ -35,6 +35,7 @@ Kind = Literal[
     "limit_waited",
     "limit_refused",
     "cache_hit",
+    "cache_stale",
     "cache_miss",
     "flight_joined",
     "batch_joined",
@@ -87,7 +88,7 @@ class Event:
     | `breaker_changed` | `reason` is the new state of the breaker: `open`, `half_open` or `closed` |
     | `limit_waited` | a call got its place after it waited for a `.limit`; `elapsed` is the wait |
     | `limit_refused` | a `.limit` refused a call |
-    | `cache_hit`, `cache_miss` | a `.cache` had an answer, or had none |
+    | `cache_hit`, `cache_stale`, `cache_miss` | a `.cache` had an answer, had an old one, or had none |
     | `flight_joined` | a call waits for the same call of another run |
     | `batch_joined` | a call waits for the call that a `.batch` makes for it and others |
     | `batch_sent` | that call is made, for `size` keys, as a call of the run that waited first |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -230,12 +231,15 @@ async def test_an_answer_at_the_very_instant_is_late(world: World) -> None:
 async def test_a_blocking_call_is_abandoned(world: World) -> None:
     world.not_virtual("a sync function is never abandoned there")
 
+    over = threading.Event()
+
     def blocks(name: str) -> str:
         if name == "late":
-            world.block(50)
+            over.wait(10)
         return name
 
-    chain = Task(given).inline() >> each(Task(blocks), time_limit=20, on_timeout="keep")
+    chain = Task(given).inline() >> each(Task(blocks), time_limit=4 * world.short, on_timeout="keep")
     outcome = await world.run(chain(["late", "b"]))
+    over.set()
     assert outcome.unwrap() == ["b"]
     assert outcome["blocks"].counts == {"succeeded": 1, "timed_out": 1}

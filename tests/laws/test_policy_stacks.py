@@ -21,7 +21,7 @@ from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from rio_chain import Backoff, Breaker, Cache, Chain, Outcome, Task, TaskTimedOut, current_attempt
+from rio_chain import Backoff, Breaker, Cache, Chain, Limit, Outcome, Task, TaskTimedOut, current_attempt
 
 RUNS = 3  # requests one after the other, so that breakers and caches have something to remember
 PAUSE = 40.0  # milliseconds between them
@@ -61,6 +61,8 @@ plain = st.one_of(
     st.builds(Layer, st.just("in turn"), st.integers(1, 3)),
     st.builds(Layer, st.just("breaker"), st.integers(1, 3)),
     st.builds(Layer, st.just("cache"), st.sampled_from([20, 100])),
+    st.builds(Layer, st.just("window"), st.sampled_from([15, 60])),
+    st.builds(Layer, st.just("tokens"), st.sampled_from([20, 70])),
 )
 races = st.builds(Layer, st.sampled_from(["parallel", "hedge"]), st.integers(2, 3))
 
@@ -74,7 +76,11 @@ def hedged(draw: st.DrawFn) -> list[Layer]:
     """
     race = draw(races)
     alone = plain.filter(lambda layer: not layer.kind.startswith("in turn"))
-    inside = alone.filter(lambda layer: layer.kind not in {"breaker", "cache"}) if race.kind == "parallel" else alone
+    inside = (
+        alone.filter(lambda layer: layer.kind not in {"breaker", "cache", "window", "tokens"})
+        if race.kind == "parallel"
+        else alone
+    )
     return [*draw(st.lists(inside, max_size=3)), race, *draw(st.lists(alone, max_size=3))]
 
 
@@ -147,6 +153,10 @@ def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int
             "hedge": lambda c, n=n, share=share: c.replica(n, after=11 + share),
             "breaker": lambda c, n=n, share=share: c.breaker(Breaker(n, open_for=50 + share)),
             "cache": lambda c, n=n, share=share: c.cache(Cache(n + share, key=lambda x: x % 2)),
+            "window": lambda c, n=n, share=share: c.limit(Limit(rate=2, per=n + share, window="sliding")),
+            "tokens": lambda c, n=n, share=share: c.limit(
+                Limit(rate=3, per=n + share, cost=lambda _: 2, actual=used), Limit(9)
+            ),
         }[layer.kind]
         chain = wrap(chain)
     made: Chain[[int], int] = chain
@@ -155,6 +165,10 @@ def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int
 
 def is_backend_error(error: Any) -> bool:
     return isinstance(error, BackendError)
+
+
+def used(value: int) -> int:
+    return value % 4
 
 
 def below(limit: int, value: int) -> bool:
@@ -363,6 +377,38 @@ def cache(inner: Step, ttl: float) -> Step:
     return call
 
 
+def window(inner: Step, per: float) -> Step:
+    starts: list[float] = []
+
+    def call(model: Model, x: int, limit: float) -> int:
+        if len(starts) > 1 and starts[-2] + per > model.now:
+            model.wait(starts[-2] + per - model.now, limit)
+        starts.append(model.now)
+        return inner(model, x, limit)
+
+    return call
+
+
+def tokens(inner: Step, per: float) -> Step:
+    level, last = [3.0], [0.0]
+
+    def call(model: Model, x: int, limit: float) -> int:
+        def refill() -> None:
+            level[0], last[0] = min(3.0, level[0] + (model.now - last[0]) * 3 / per), model.now
+
+        refill()
+        if level[0] < 2:
+            model.wait((2 - level[0]) * per / 3, limit)
+            refill()
+        level[0] -= 2
+        value = inner(model, x, limit)
+        refill()
+        level[0] += 2 - used(value)
+        return value
+
+    return call
+
+
 def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step:
     step, other = backend("main", main), backend("spare", spare)
     for layer, share in unique(layers):
@@ -381,6 +427,8 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
             "in turn, on": lambda s, n=n: in_turn(s, n, named=True),
             "breaker": lambda s, n=n, share=share: breaker(s, n, 50 + share),
             "cache": lambda s, n=n, share=share: cache(s, n + share),
+            "window": lambda s, n=n, share=share: window(s, n + share),
+            "tokens": lambda s, n=n, share=share: tokens(s, n + share),
         }[layer.kind]
         step = wrap(step)
     return step

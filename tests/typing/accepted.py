@@ -32,6 +32,7 @@ from rio_chain import (
     Success,
     Task,
     TaskTimedOut,
+    Ticket,
     at_least,
     best,
     choose,
@@ -335,6 +336,10 @@ for_each_host = Breaker(
 )
 assert_type(safely.breaker(for_each_host), Chain[[User], bytes])
 assert_type(for_each_host.stats(key="a").failures, int)
+assert_type(safely.cache(Cache(5, stale=timedelta(hours=1), when=bool)), Chain[[User], bytes])
+fairly = Balancer(fair={"gold": 3, 7: 0.5}, shed=lambda request: len(str(request)), shed_late=True)
+assert_type(fairly.post(safely(User()), tenant=("eu", 7)), Ticket[bytes])
+assert_type(fairly.map(safely, [User()], tenant="gold"), Iterator[Outcome[bytes]])
 tokens = Limit(rate=90_000, per=60_000, cost=len, actual=len, window="sliding", queue=5, aging=100)
 tokens.update(concurrency=5, rate=None, wait=20)
 assert_type(tokens.has_capacity(3.5, key="tea"), bool)

@@ -249,6 +249,21 @@ ODD = [
         "Task(f).timeout(5).replica(2).retry(1, on=KeyError)",
         "Task(f).timeout(5).replica(2).retry(1, on=(KeyError, TaskTimedOut))",
     ),
+    (
+        "timeout-ends-hedge",
+        "Task(f).timeout(100).replica(2, on=KeyError)",
+        "Task(f).timeout(100).replica(2, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-ends-hedge",
+        "Task(f).timeout(g).replica(2, after=20, on=(KeyError, IndexError)).timeout(500)",
+        "Task(f).timeout(g).replica(2, after=20, on=(KeyError, IndexError, TaskTimedOut)).timeout(500)",
+    ),
+    (
+        "timeout-ends-hedge",
+        "Task(f).replica(to=[Task(g).timeout(5)], on=KeyError)",
+        "Task(f).replica(to=[Task(g).timeout(5)], on=(KeyError, TaskTimedOut))",
+    ),
     ("hedge-in-place", "Task(f).inline().replica(2)", "Task(f).replica(2)"),
     (
         "shared-first-task",

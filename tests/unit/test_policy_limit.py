@@ -354,6 +354,7 @@ def test_what_update_changes_is_readable_and_in_a_fresh_copy(clock: FakeClock) -
         assert (each.settings.concurrency, each.concurrency, each.patience) == (5, 5, None)
     let_in(limit, clock)
     assert limit.fresh().running == 0
+    assert limit._made_with == ((), {"concurrency": 5, "per": 500, "queue": 4})
 
 
 def test_a_change_that_is_refused_changes_nothing() -> None:
