@@ -66,6 +66,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
+            ``"dask"`` and ``DaskExecutor("tcp://...")`` run the parts of chains on a cluster.
             Default: that of the running loop, else ``"asyncio"``.
         workers: how many requests run at once (a fan-out counts as one). Default 10.
         buffer: how many requests may wait before ``post`` raises ``QueueFull``. ``run`` and ``arun`` wait for room, or

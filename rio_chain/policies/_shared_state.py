@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import count
-from typing import Any, ClassVar, NoReturn, Self, cast
+from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain._core.source_text import constant_source, on_source
 from rio_chain._core.units import short_repr
@@ -75,8 +75,11 @@ def _argument(value: object) -> str:
     """An argument as source: a function or class by its name, a ``timedelta`` in milliseconds."""
     if isinstance(value, timedelta):
         return exact_ms(value.total_seconds())
-    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-    return on_source(value) if all(map(callable, several)) else constant_source(value)
+    return on_source(value) if callable(value) or _are_classes(value) else constant_source(value)
+
+
+def _are_classes(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(callable, value))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def made_after(number: int, given: object) -> bool:

@@ -25,7 +25,7 @@ steps = st.lists(
 @settings(max_examples=300)
 @given(st.integers(1, 8), st.none() | st.integers(1, 16), steps)
 def test_fresh_then_stale_then_gone(ttl: int, stale: int | None, script: list[tuple[Any, ...]]) -> None:
-    cache = Cache(ttl, stale=stale)
+    cache = Cache(125 * ttl, stale=stale and 125 * stale)  # eighths of a second are exact as floats
     clock = FakeClock(0.0)
     came: dict[str, tuple[int, int]] = {}  # of each key: when its answer came, and the answer
     behind: set[str] = set()
@@ -34,7 +34,7 @@ def test_fresh_then_stale_then_gone(ttl: int, stale: int | None, script: list[tu
     for name, arg in script:
         if name == "move":
             now += arg
-            clock.at = now / 1000
+            clock.at = now / 8
         elif name == "ask":
             got = cache.enter(Call(key=arg, clock=clock))
             age = now - came[arg][0] if arg in came else None

@@ -81,7 +81,7 @@ async def test_every_item_has_its_own(world: World) -> None:
         return ms
 
     slow = Task(sleeps).timeout(lambda ms: world.short if ms > 1_000 else 30_000)
-    outcome = await world.run((Task(list) >> each(slow, limit=3, on_error="drop"))([0, 60_000, 1]))
+    outcome = await world.run((Task(list).inline() >> each(slow, limit=3, on_error="drop"))([0, 60_000, 1]))
     assert outcome.unwrap() == [0, 1]
 
 
