@@ -6,8 +6,9 @@ change at hand.
 
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +51,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Any]:
+    """A ``Journal`` in a file of its own."""
+    from rio_chain import Journal  # noqa: PLC0415 - only some tests need it
+
+    with Journal(tmp_path / "runs.db") as made:
+        yield made

@@ -19,7 +19,7 @@ from rio_chain.balancer._dropped import dropped
 from rio_chain.balancer._host_binding import HostBinding
 from rio_chain.balancer._managed_admission import ManagedAdmission
 from rio_chain.balancer._map_worker import MapRequests
-from rio_chain.balancer._mapping import Window
+from rio_chain.balancer._mapping import Window, session_maker
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.balancer._share_options import hashable_tenant, worth_of
 from rio_chain.chain._plan import public_name
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from rio_chain.balancer._lanes import BalancerLanes
     from rio_chain.balancer._managed_admission import Shed
     from rio_chain.chain._plan import Plan
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Executor, Host
     from rio_chain.executors._ticket import Ticket
+    from rio_chain.journal import Journal
     from rio_chain.results._observers import Observer
 
 REFUSALS: dict[type[BaseException], str] = {QueueFull: "full", BalancerClosed: "closed", Saturated: "saturated"}
@@ -149,12 +151,13 @@ class Lifetime:
         host: Host,
         request: Request[Out],
         options: RequestOptions,
+        journal: RunJournal | None = None,
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
         """As ``Dispatcher.post``, with checks."""
         self.check(host, request)
         try:
-            return self.dispatcher.post(host, request, options, observe)
+            return self.dispatcher.post(host, request, options, journal, observe)
         except (BalancerClosed, QueueFull) as error:
             self.refused(request.given[0], error)
             raise
@@ -186,6 +189,8 @@ class Lifetime:
         *,
         as_completed: bool,
         with_input: bool,
+        journal: Journal | None = None,
+        key: Callable[[In], object] | None = None,
     ) -> Window[In, Out]:
         """The state of a ``map``: its inputs that are read and not handed out."""
         options = self.options_of(request_options(host.runtime.now, priority), tenant)
@@ -198,7 +203,14 @@ class Lifetime:
             return request
 
         with_input = flag(with_input, "with_input")
-        return Window(requests, request_for, inputs, in_order=not as_completed, with_input=with_input)
+        return Window(
+            requests,
+            request_for,
+            inputs,
+            in_order=not as_completed,
+            with_input=with_input,
+            session=session_maker(journal, key),
+        )
 
     # --- blocks -----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail
 from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
 from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, Plain, items_of, on_edge
+from rio_chain.engine._journal import journal_for
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
 from rio_chain.engine._time_limit import TimeIsUp
 from rio_chain.engine._yield_to_loop import yield_to_loop
@@ -43,8 +44,9 @@ async def run_each(runner: ItemRunner, value: Any) -> Any:
     runner.expected = items.size
     workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
     beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
+    commits = journal_for(strand) is not None and not strand.rt.virtual and node.take is None
     try:
-        await items.during(strand, partial(runner.run, flow, workers, beside))
+        await items.during(strand, partial(runner.run, flow, workers, beside, commits=commits))
     except TimeIsUp:
         runner.left_out(0 if items.size is None else items.size - flow.taken)
     return await results.value(strand)

@@ -7,19 +7,27 @@ from typing import Any
 
 from rio_chain.chain._request import Request
 from rio_chain.engine._instructions import Args, Program
+from rio_chain.engine._journal_program import journaled_program
 from rio_chain.engine._program import program_of
 from rio_chain.engine._runtime_protocol import Lane, Runtime
 from rio_chain.errors import UsageError
 
 
-def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
-    """The program that runs a request on a runtime, and its input."""
+def program_for(request: Request[Any], rt: Runtime, journal: object = None) -> tuple[Program, Any]:
+    """The program that runs a request on a runtime, and its input. ``journal``: None for a run without one."""
     plan, args, kwargs = request.given
     if rt.policies is not None:
         plan = rt.policies.plan(plan)
     if plan.lanes:
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)
+    if journal is not None:
+        if rt.remote is not None:
+            raise UsageError(
+                "a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
+            )
+        program = journaled_program(plan, direct=rt.direct, places=rt.places, spread=spread)
+        return program, Args(args, dict(kwargs)) if spread else args[0]
     found: Program | None = plan.programs.get((rt.direct, rt.places, spread))
     program = found or program_of(plan, direct=rt.direct, places=rt.places, spread=spread)
     return program, Args(args, dict(kwargs)) if spread else args[0]
