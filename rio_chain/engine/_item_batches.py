@@ -58,7 +58,7 @@ class _BatchRunner(ItemRunner):
         batch.calls = [
             piece_call(strand, self.piece, one.item, batch.answered) for strand, one in zip(strands, works, strict=True)
         ]
-        self.remote.send(batch.calls, until_failure=self.on_error == "raise")
+        self.remote.send(batch.calls, until_failure=self.ends_at_failure)
         try:
             await waiter.wait()
         except GeneratorExit:
@@ -78,8 +78,8 @@ class _BatchRunner(ItemRunner):
             await self.ended(own, flow, one, run, await self._got(own, run, one, answer))
 
     def _size(self) -> int:
-        """How many items the next batch may have."""
-        if not self.measured:
+        """How many items the next batch may have. With a time limit one: each answer counts from when it has come."""
+        if not self.measured or self.time_limit is not None:
             return 1
         most = min(MOST_ITEMS, int(BATCH_SECONDS * self.measured / max(self.seconds, 1e-9)))
         if self.expected is not None:

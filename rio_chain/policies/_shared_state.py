@@ -37,6 +37,11 @@ class Shared:
         self._serial = next_number()
         return self
 
+    @property
+    def number(self) -> int:
+        """Its place in the order in which such objects were made."""
+        return self._serial
+
     def fresh(self) -> Self:
         """A new object with the same arguments and no history, for a run that must not affect the real one."""
         args, kwargs = self._made_with
