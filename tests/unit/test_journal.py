@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -262,6 +263,13 @@ def test_runs_that_ended_are_forgotten(journal: Journal) -> None:
 
 
 module_chain = Task(a) >> Task(b) >> Task(c)
+
+
+def numbers() -> Iterator[int]:
+    yield 1
+
+
+cannot_run = Task(numbers)  # a generator without its `each`, of which `resume` makes nothing
 
 
 def interrupt(journal: Journal, chain: Any, run_id: str, value: object = 1) -> None:
