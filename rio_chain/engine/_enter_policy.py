@@ -35,7 +35,7 @@ Used = tuple[Any, ...]
 
 @frozen
 class Hit:
-    """A policy has answered in place of the part inside it. ``refresh``: the permit of a call to make behind."""
+    """A policy has answered in place of the part inside it. ``refresh``: the permit of a call in the background."""
 
     value: Any
     refresh: Permit | None = None
