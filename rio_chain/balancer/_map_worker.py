@@ -18,7 +18,7 @@ from attrs import define, field
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import report_unhandled, surely
-from rio_chain._journal_errors import JournalError
+from rio_chain._rio_error import RioError
 from rio_chain.balancer._posted_request import PostedRequest, RequestOptions
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._new_run import new_run
@@ -158,7 +158,7 @@ class MapRequests(Generic[Out]):
             return
         drop_frames(error)
         item.error = error
-        if self.over and not isinstance(error, JournalError):  # which is like a Failure that nobody reads
+        if self.over and not isinstance(error, RioError):  # which is like a Failure that nobody reads
             report_unhandled(error)
         surely(partial(self._arrived, item))
 

@@ -12,7 +12,7 @@ from rio_chain._core import hooks
 from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import flag, short_repr
-from rio_chain._journal_errors import JournalError
+from rio_chain._rio_error import RioError
 from rio_chain.balancer._map_worker import MapItem, MapRequests
 from rio_chain.engine._iterables import is_plain
 from rio_chain.errors import ChainDefinitionError
@@ -145,7 +145,7 @@ class Window(Generic[In, Out]):
         self.requests.cancel()
         while self.items:
             item = self.items.popleft()
-            if item.error is not None and not isinstance(item.error, JournalError):
+            if item.error is not None and not isinstance(item.error, RioError):
                 report_unhandled(item.error)
 
 
