@@ -16,7 +16,7 @@ from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemR
 from rio_chain.engine._iterables import TEXT
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import LimitExceeded
-from rio_chain.policies._keys import Key, of_a_run
+from rio_chain.policies._keys import Key, of_a_run, text_of
 from rio_chain.results._outcome import Failed
 
 Found = list[tuple[Hashable, Any]]
@@ -52,7 +52,13 @@ class Piece(PendingItem):
         self.links: dict[Hashable, int] = {}  # the keys it asked for, in order, each once
 
     def __str__(self) -> str:
-        """Its way from the first piece. Its number would depend on timing, so a retry would give it another one."""
+        """Its key, as timing decides its number and the way on which it was found first.
+
+        A key that differs in each process has no text. Then it is that way, from the first piece.
+        """
+        text = text_of(self.key)
+        if text is not None:
+            return f"piece {text}"
         way, piece = list[str](), self
         while piece.found_by is not None:
             way.append(str(piece.place))

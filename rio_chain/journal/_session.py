@@ -25,7 +25,7 @@ from rio_chain.journal._log_codec import LogCodec
 from rio_chain.journal._owner import is_dead, this_process
 from rio_chain.journal._store import Row, RunRow
 from rio_chain.journal._writer import Call, Job, Put, Transaction, Writer
-from rio_chain.policies._keys import HashedKey
+from rio_chain.policies._keys import as_given, text_of
 from rio_chain.results._failed import Failed
 from rio_chain.results._task_record import TaskRecord, record_of, status_of
 
@@ -154,8 +154,7 @@ class Session:
         """An item by its number, or by its key where it has one."""
         if not hasattr(work, "key"):
             return str(work.number)
-        key = work.key.key if isinstance(work.key, HashedKey) else work.key
-        digest = digest_of((key,), self._serializer)
+        digest = digest_of((text_of(work.key) or as_given(work.key),), self._serializer)
         return str(work) if digest is None else f"key {digest.hex()}"
 
     def new_round(self, run: Run, pc: int, depth: int, retries: int) -> None:

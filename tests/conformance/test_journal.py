@@ -154,6 +154,29 @@ async def test_pieces_are_recalled_by_their_key(world: World, backend: Backend, 
     assert await interrupted(world, backend, journal, walk, 1) == ["end"]
 
 
+async def test_a_piece_that_is_found_on_another_way_keeps_its_idempotency_key(
+    world: World, backend: Backend, journal: Journal
+) -> None:
+    found = {"root": ["a", "b"], "a": ["shared"], "b": ["shared"]}
+    slow, keys = "a", list[str]()
+
+    async def links(page: str) -> list[str]:
+        await world.pause(20 if page == slow else 1)
+        if page == "shared":
+            keys.append(current_attempt().key)
+        if page in ("shared", slow):
+            raise OSError
+        return found[page]
+
+    crawl = expand(Task(links), limit=2, on_error="drop") >> backend.task("end")
+    backend.down.add("end")
+    for page in ("a", "b", ""):
+        slow = page
+        await world.run(crawl("root"), journal=journal, run_id="one")
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
 async def test_branches_are_recalled(world: World, backend: Backend, journal: Journal) -> None:
     a, b, c = (backend.task(name) for name in "abc")
     assert await interrupted(world, backend, journal, fan_out(a >> b, c)) == ["end"]
