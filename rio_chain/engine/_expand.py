@@ -39,13 +39,13 @@ async def run_expand(runner: ItemRunner, value: Any) -> Any:
 class Piece(PendingItem):
     """A piece of work, and the work that it has asked for."""
 
-    __slots__ = ("depth", "ended", "found_by", "key", "links", "place")
+    __slots__ = ("depth", "ended", "found_by", "links", "place")
 
     def __init__(  # noqa: PLR0917 - one call makes it
         self, number: int, item: Any, depth: int, found_by: Piece | None, place: int, key: Hashable
     ) -> None:
         super().__init__(number, item)
-        self.key = key  # of its records in a journal
+        self.key = key
         self.found_by, self.place = found_by, place  # the piece that asked for it first, and its position there
         self.depth = depth  # the length of the shortest known way from the first piece
         self.ended = False

@@ -16,6 +16,7 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._attempt import KEY_BYTES
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._instructions import JournalPart
+from rio_chain.engine._item_runner import NO_KEY
 from rio_chain.engine._journal_labels import Labels, labels_of
 from rio_chain.engine._journal_places import PlaceFinder, is_after, top_label
 from rio_chain.engine._journal_protocol import Found
@@ -152,7 +153,7 @@ class Session:
 
     def _item_text(self, work: Any) -> str:
         """An item by its number, or by its key where it has one."""
-        if not hasattr(work, "key"):
+        if work.key is NO_KEY:
             return str(work.number)
         digest = digest_of((text_of(work.key) or as_given(work.key),), self._serializer)
         return str(work) if digest is None else f"key {digest.hex()}"
