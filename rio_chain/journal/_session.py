@@ -227,10 +227,15 @@ class Session:
                 more["kept"] = [self._codec.value(one) for one in kept]
         except Exception as error:  # noqa: BLE001 - of the user's serializer
             raise NotStorable(part.name, describe_error(error, str)) from None
-        with self._lock:
+        dropped: tuple[str, ...] = ()
+        rows: list[Row] = []
+        if self._notes or self._dropped or self._finder.has_rounds:
+            with self._lock:
+                place = self._finder.place(run, part)
+                dropped, self._dropped = self._dropped, ()
+                rows = self._taken_notes()
+        else:  # nothing here changes, so that the threads of an `each` need not wait for each other
             place = self._finder.place(run, part)
-            dropped, self._dropped = self._dropped, ()
-            rows = self._taken_notes()
         rows.append(Row(place, digest, data, json.dumps(more) if more else None))
         return Put(self._writer.submit, self, rows, dropped)
 
