@@ -22,15 +22,24 @@ def program_for(request: Request[Any], rt: Runtime, journal: object = None) -> t
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)
     if journal is not None:
-        if rt.remote is not None:
-            raise UsageError(
-                "a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
-            )
+        check_journal(rt)
         program = journaled_program(plan, direct=rt.direct, places=rt.places, spread=spread)
         return program, Args(args, dict(kwargs)) if spread else args[0]
     found: Program | None = plan.programs.get((rt.direct, rt.places, spread))
     program = found or program_of(plan, direct=rt.direct, places=rt.places, spread=spread)
     return program, Args(args, dict(kwargs)) if spread else args[0]
+
+
+def check_journal(rt: Runtime) -> None:
+    """Refuse a journal where the runtime sends its calls to a cluster.
+
+    Raises:
+        UsageError: it does.
+    """
+    if rt.remote is not None:
+        raise UsageError(
+            "a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
+        )
 
 
 def check_request(request: Request[Any], rt: Runtime) -> None:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rio_chain import (
     Balancer,
     ChainDefinitionError,
     DaskExecutor,
+    Journal,
     MessageTooLarge,
     NotPicklable,
     Task,
@@ -106,6 +108,15 @@ def test_what_is_refused_is_refused_at_post_by_its_name(balancer: Balancer, chai
 
 
 @pytest.mark.usefixtures("distributed")
+def test_a_journal_is_refused_at_post_and_at_map(balancer: Balancer, tmp_path: Path) -> None:
+    with Journal(tmp_path / "runs.db") as journal:
+        with pytest.raises(UsageError, match="a run with a journal can't run on a cluster"):
+            balancer.post(Task(plus)(1), journal=journal, run_id="one")
+        with pytest.raises(UsageError, match="a run with a journal can't run on a cluster"):
+            balancer.map(Task(plus), [1], journal=journal, key=str)
+        assert journal.runs() == []
+
+
 def test_an_address_where_nobody_answers_is_refused_within_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"):
