@@ -24,7 +24,7 @@ from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.balancer._share_options import hashable_tenant, worth_of
 from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
-from rio_chain.engine._prepare import check_request
+from rio_chain.engine._prepare import check_journal, check_request
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
 from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
@@ -108,7 +108,7 @@ class Lifetime:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def check(self, host: Host, request: Request[Any]) -> None:
+    def check(self, host: Host, request: Request[Any], journal: object = None) -> None:
         """Refuse what is not a request, what its lanes can't run, and everything while too many abandoned calls run."""
         given: Any = request
         if type(given) is not Request:
@@ -117,7 +117,7 @@ class Lifetime:
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
         if request.given[0].lanes or host.runtime.remote is not None:
-            check_request(request, host.runtime)
+            check_request(request, host.runtime, journal)
         if host.pool.saturated and not self.admission.closed:
             self.admission.rejected += 1
             most = self.settings.max_abandoned
@@ -155,7 +155,7 @@ class Lifetime:
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
         """As ``Dispatcher.post``, with checks."""
-        self.check(host, request)
+        self.check(host, request, journal)
         try:
             return self.dispatcher.post(host, request, options, journal, observe)
         except (BalancerClosed, QueueFull) as error:
@@ -193,13 +193,15 @@ class Lifetime:
         key: Callable[[In], object] | None = None,
     ) -> Window[In, Out]:
         """The state of a ``map``: its inputs that are read and not handed out."""
+        if journal is not None:
+            check_journal(host.runtime)
         options = self.options_of(request_options(host.runtime.now, priority), tenant)
         workers = self.settings.workers
         requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)
 
         def request_for(value: In) -> Request[Out]:
             request = chain(value)
-            self.check(host, request)
+            self.check(host, request, journal)
             return request
 
         with_input = flag(with_input, "with_input")

@@ -307,7 +307,7 @@ cannot_run = Task(numbers)  # a generator without its `each`, of which `resume` 
 def interrupt(journal: Journal, chain: Any, run_id: str, value: object = 1) -> None:
     """Leave a run as a killed process does."""
     session = journal.session(chain(value), run_id)
-    begun = session.begin(_Unbegun(chain(value).plan))
+    begun = session.begin(_Unbegun(chain(value).plan))  # type: ignore[arg-type]
     begun.finish()
     assert begun.error is None
     row = journal._writer.call(lambda transaction: transaction.store.run(run_id))
