@@ -198,7 +198,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         if not host.here():
             host.check_await()
             return await wait_in_place(lifetime.post(host, request, options, session))
-        lifetime.check(host, request)
+        lifetime.check(host, request, session)
         plan, rt, watched = request.given[0], host.runtime, OBSERVERS or observers or session
         run = new_run(plan, observers, admission, session) if watched else Run(plan)
         run.priority = options.priority

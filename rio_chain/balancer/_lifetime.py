@@ -108,7 +108,7 @@ class Lifetime:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def check(self, host: Host, request: Request[Any]) -> None:
+    def check(self, host: Host, request: Request[Any], journal: object = None) -> None:
         """Refuse what is not a request, what its lanes can't run, and everything while too many abandoned calls run."""
         given: Any = request
         if type(given) is not Request:
@@ -117,7 +117,7 @@ class Lifetime:
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
         if request.given[0].lanes or host.runtime.remote is not None:
-            check_request(request, host.runtime)
+            check_request(request, host.runtime, journal)
         if host.pool.saturated and not self.admission.closed:
             self.admission.rejected += 1
             most = self.settings.max_abandoned
@@ -155,9 +155,7 @@ class Lifetime:
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
         """As ``Dispatcher.post``, with checks."""
-        self.check(host, request)
-        if journal is not None:
-            check_journal(host.runtime)
+        self.check(host, request, journal)
         try:
             return self.dispatcher.post(host, request, options, journal, observe)
         except (BalancerClosed, QueueFull) as error:
@@ -203,7 +201,7 @@ class Lifetime:
 
         def request_for(value: In) -> Request[Out]:
             request = chain(value)
-            self.check(host, request)
+            self.check(host, request, journal)
             return request
 
         with_input = flag(with_input, "with_input")

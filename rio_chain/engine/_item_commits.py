@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from rio_chain.engine._journal_protocol import Write
     from rio_chain.engine._runtime_protocol import Waiter
 
+WAITING = 4
+"""How many items may wait, for each that runs at once. With fewer, many workers of threads wait in turn, and each such
+wait costs two switches between threads.
+"""
+
 
 class ItemCommits:
     """Items whose record is being written, and the strand that ends them.
@@ -34,13 +39,13 @@ class ItemCommits:
         self.last = runner.branch.stop - 1  # the instruction that may be the RECORD of the last answer
         self._runner, self._flow = runner, flow
         self._left = [None] * workers  # a token for each worker; a list's pop is atomic
-        self._most = workers
+        self._most = WAITING * workers
         self._pending: deque[tuple[PendingItem, Any]] = deque()
         self._waiter: Waiter | None = None
 
     @property
     def room(self) -> bool:
-        """Whether one more item may wait: as many as run at once. If not, its worker waits for the commit."""
+        """Whether one more item may wait. If not, its worker waits for the commit."""
         return len(self._pending) < self._most
 
     def begin(self, work: PendingItem, write: Write) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from returns.result import Failure, Success
@@ -34,6 +34,7 @@ from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
 if TYPE_CHECKING:
+    from rio_chain.engine._item_keys import ItemKeys
     from rio_chain.engine._journal_protocol import Write
 
 KEPT_ERRORS = 1_000
@@ -45,11 +46,12 @@ MAX_WORKERS = 1_000
 class PendingItem:
     """One piece of work."""
 
-    __slots__ = ("commits", "item", "last", "number", "value", "write")
+    __slots__ = ("commits", "item", "key", "last", "number", "value", "write")
 
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
+        self.key: Hashable = NO_KEY  # what names it in a journal, in place of its number
         self.commits: ItemCommits | None = None  # in a run with a journal
         self.write: Write | None = None  # the record of its last answer, if its worker does not wait for that
         self.value: Any = DROPPED  # its value in the result
@@ -57,7 +59,10 @@ class PendingItem:
 
     def __str__(self) -> str:
         """The name of the runner in an idempotency key (``way_to``). When the ``each`` runs again, it is the same."""
-        return f"item {self.number}"
+        return f"item {self.number}" if self.key is NO_KEY else f"item key {self.key!r}"
+
+
+NO_KEY: Hashable = object()
 
 
 class Dropped:
@@ -114,6 +119,7 @@ class ItemRunner:
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
         self.commits: ItemCommits | None = None
+        self.keys: ItemKeys | None = None  # of an `each` with `key=` in a run with a journal
         self.time_limit: float | None = None  # in seconds
         self.keeps = False  # whether the values that have come by then are enough
         if isinstance(op.node, Each):
@@ -272,6 +278,8 @@ class ItemRunner:
 
     async def one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
         """Do this piece of work, and maybe more."""
+        if self.keys is not None:
+            await self.keys.give(own, work)
         run = self.parent.run.part(item=work.number)
         run.step = work
         work.commits = self.commits

@@ -165,7 +165,10 @@ class _Labeller:
     def _rest(self, node: Node, given: str) -> str:
         labels = self.labels
         if isinstance(node, (Each, Expand)):
-            more = [] if isinstance(node, Each) else [f"more={function(node.more)}", f"key={function(node.key.fn)}"]
+            if isinstance(node, Each):
+                more = [] if node.key is None else [f"key={function(node.key)}"]
+            else:
+                more = [f"more={function(node.more)}", f"key={function(node.key.fn)}"]
             kind = "each" if isinstance(node, Each) else "expand"
             about = f"on_error={node.on_error!r}"
             label = self._label((kind, about, more), given)

@@ -35,6 +35,11 @@ class PlaceFinder:
         self._item_text = item_text
         self._rounds: Rounds = {}
 
+    @property
+    def has_rounds(self) -> bool:
+        """Whether a retry around several parts has called them again."""
+        return bool(self._rounds)
+
     def place(self, run: Run, part: JournalPart) -> str:
         """The place of a part."""
         prefix = self._prefix(run, part.pc)

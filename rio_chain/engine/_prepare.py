@@ -22,7 +22,6 @@ def program_for(request: Request[Any], rt: Runtime, journal: object = None) -> t
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)
     if journal is not None:
-        check_journal(rt)
         program = journaled_program(plan, direct=rt.direct, places=rt.places, spread=spread)
         return program, Args(args, dict(kwargs)) if spread else args[0]
     found: Program | None = plan.programs.get((rt.direct, rt.places, spread))
@@ -42,15 +41,17 @@ def check_journal(rt: Runtime) -> None:
         )
 
 
-def check_request(request: Request[Any], rt: Runtime) -> None:
-    """Refuse a request that the runtime can't run, before anything of it does.
+def check_request(request: Request[Any], rt: Runtime, journal: object = None) -> None:
+    """Refuse a request that the runtime can't run, before anything of it does. ``journal``: None for one without.
 
     Raises:
-        UsageError: it needs a lane that is not there.
+        UsageError: it needs a lane that is not there, or has a journal and would run on a cluster.
         ChainDefinitionError, NotPicklable: a part of it can't run on a cluster.
     """
     plan = request.given[0]
     if rt.remote is not None:
+        if journal is not None:
+            check_journal(rt)
         rt.remote.check(plan)
     if plan.lanes:
         check_lanes(request, rt.lanes)

@@ -91,7 +91,7 @@ def run_blocking(
     chosen = default_name() if executor is None else checked_executor(executor)
     host = shared_host(chosen)
     limit = deadline_of(deadline, host.runtime.now)
-    check_request(request, host.runtime)
+    check_request(request, host.runtime, journal)
     if host.on_loop_thread():
         raise UsageError("`.run()` would block the loop that runs the request; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rio_chain.balancer import Balancer
+    from rio_chain.chain._plan import Plan
     from rio_chain.chain._request import Request
     from rio_chain.executors._ticket import Ticket
 
@@ -163,7 +165,8 @@ class Journal:
                 f"`resume` takes a balancer, as in journal.resume(balancer, page); got {short_repr(balancer)}"
             )
         open_runs = [row for row, _ in self._rows() if _status(row) == "interrupted"]
-        known = {plan_of(chain.plan()): chain.plan() for chain in (*_chains(), *chains)} if open_runs else {}
+        plans = (*_plans(), *(chain.plan() for chain in chains)) if open_runs else ()
+        known = {plan_of(plan): plan for plan in plans}
         requests: dict[str, Request[Any]] = {}
         for row in open_runs:
             plan = known.get(row.plan)
@@ -236,8 +239,8 @@ def _info(row: RunRow, records: int) -> RunInfo:
     return RunInfo(row.id, _status(row), row.title, created, updated, records, row.owner.partition(" [")[0])
 
 
-def _chains() -> Iterator[Any]:
-    """The chains at the top level of the imported modules."""
+def _plans() -> Iterator[Plan]:
+    """The plans of the chains at the top level of the imported modules. One that can't run has no plan."""
     for module in list(sys.modules.values()):
         try:
             values = list(vars(module).values())
@@ -245,7 +248,8 @@ def _chains() -> Iterator[Any]:
             continue
         for value in values:
             if issubclass(type(value), ChainBase):
-                yield value
+                with suppress(ChainDefinitionError):
+                    yield value.plan()
 
 
 def journal_of(journal: object, run_id: object, request: Request[Any]) -> Session | None:

@@ -16,6 +16,7 @@ from rio_chain.chain._request import Request
 from rio_chain.engine._attempt import KEY_BYTES
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._instructions import JournalPart
+from rio_chain.engine._item_runner import NO_KEY
 from rio_chain.engine._journal_labels import Labels, labels_of
 from rio_chain.engine._journal_places import PlaceFinder, is_after, top_label
 from rio_chain.engine._journal_protocol import Found
@@ -25,7 +26,7 @@ from rio_chain.journal._log_codec import LogCodec
 from rio_chain.journal._owner import is_dead, this_process
 from rio_chain.journal._store import Row, RunRow
 from rio_chain.journal._writer import Call, Job, Put, Transaction, Writer
-from rio_chain.policies._keys import HashedKey
+from rio_chain.policies._keys import as_given, text_of
 from rio_chain.results._failed import Failed
 from rio_chain.results._task_record import TaskRecord, record_of, status_of
 
@@ -152,10 +153,9 @@ class Session:
 
     def _item_text(self, work: Any) -> str:
         """An item by its number, or by its key where it has one."""
-        if not hasattr(work, "key"):
+        if work.key is NO_KEY:
             return str(work.number)
-        key = work.key.key if isinstance(work.key, HashedKey) else work.key
-        digest = digest_of((key,), self._serializer)
+        digest = digest_of((text_of(work.key) or as_given(work.key),), self._serializer)
         return str(work) if digest is None else f"key {digest.hex()}"
 
     def new_round(self, run: Run, pc: int, depth: int, retries: int) -> None:
@@ -229,10 +229,15 @@ class Session:
                 more["kept"] = [self._codec.value(one) for one in kept]
         except Exception as error:  # noqa: BLE001 - of the user's serializer
             raise NotStorable(part.name, describe_error(error, str)) from None
-        with self._lock:
+        dropped: tuple[str, ...] = ()
+        rows: list[Row] = []
+        if self._notes or self._dropped or self._finder.has_rounds:
+            with self._lock:
+                place = self._finder.place(run, part)
+                dropped, self._dropped = self._dropped, ()
+                rows = self._taken_notes()
+        else:  # nothing here changes, so that the threads of an `each` need not wait for each other
             place = self._finder.place(run, part)
-            dropped, self._dropped = self._dropped, ()
-            rows = self._taken_notes()
         rows.append(Row(place, digest, data, json.dumps(more) if more else None))
         return Put(self._writer.submit, self, rows, dropped)
 

@@ -54,6 +54,11 @@ _PUT = (
     f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[2:])}"
 )
+_RECORD, _MORE = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", ", (?, ?, ?, ?, ?)"
+AT_ONCE = 64, 16, 4, 1
+"""How many records one statement may write. SQLite releases the interpreter for each statement, and getting it back may
+take longer than the writing. There are few statements, so that each is compiled once.
+"""
 
 
 class SqliteStore:
@@ -239,7 +244,11 @@ class SqliteStore:
 
     def put_records(self, number: int, rows: Iterable[Row]) -> None:
         """As ``Store.put_records``."""
-        self._many("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", [(number, *row) for row in rows])
+        left = list(rows)
+        while left:
+            size = next(size for size in AT_ONCE if size <= len(left))
+            now, left = left[:size], left[size:]
+            self._do(_RECORD + _MORE * (size - 1), [value for row in now for value in (number, *row)])
 
     def drop_records(self, number: int, places: Iterable[str]) -> None:
         """As ``Store.drop_records``."""

@@ -11,6 +11,7 @@ from conformance.harness import World
 
 from rio_chain import (
     ArgumentsChanged,
+    CallbackFailed,
     Chain,
     Journal,
     JournalFull,
@@ -127,6 +128,78 @@ async def test_items_are_recalled_one_by_one(world: World, backend: Backend, jou
     assert await interrupted(world, backend, journal, items >> each(square, limit=2), 6) == ["end"]
 
 
+async def keyed(
+    world: World, backend: Backend, journal: Journal, inner: Any, key: Any, *orders: list[Any]
+) -> list[Any]:
+    """The results of runs with one id, in which the items come in these orders."""
+    left, found = list(orders), list[Any]()
+    items = each(inner, limit=2, key=key, on_error="drop")
+    chain = backend.task("begin") >> (lambda _: left.pop(0)) >> items >> backend.task("end", list)
+    backend.down.add("end")
+    for _ in orders:
+        if len(left) == 1:
+            backend.down.discard("end")
+        found.append(await world.run(chain("x"), journal=journal, run_id="one"))
+    return found
+
+
+@pytest.mark.real_time
+async def test_items_with_keys_are_recalled_in_another_order(world: World, backend: Backend, journal: Journal) -> None:
+    inner = backend.task("a") >> backend.task("b")
+    first, second = [3, 1, 2, 4], [4, 3, 0, 2, 1]
+    _, outcome = await keyed(world, backend, journal, inner, lambda n: f"order {n}", first, second)
+    assert outcome.unwrap() == [f"b(a({n}))" for n in second]
+    assert backend.taken() == ["a"] * 5 + ["b"] * 5 + ["begin"] + ["end"] * 2
+    assert len(set(backend.keys["a"])) == 5
+
+
+@pytest.mark.real_time
+async def test_the_idempotency_key_of_an_item_follows_its_key(world: World, backend: Backend, journal: Journal) -> None:
+    keys: dict[int, list[str]] = {}
+
+    async def fails(n: int) -> None:
+        keys.setdefault(n, []).append(current_attempt().key)
+        raise OSError
+
+    await keyed(world, backend, journal, Task(fails), lambda n: n, [1, 2, 3], [3, 2, 1])
+    assert {n: len(several) for n, several in keys.items()} == {1: 2, 2: 2, 3: 2}
+    assert {n: len(set(several)) for n, several in keys.items()} == {1: 1, 2: 1, 3: 1}
+    assert len({several[0] for several in keys.values()}) == 3
+
+
+@pytest.mark.real_time
+async def test_two_items_with_one_key_are_an_error(world: World, backend: Backend, journal: Journal) -> None:
+    def halved(n: int) -> int:
+        return n // 2
+
+    [outcome] = await keyed(world, backend, journal, backend.task("a"), halved, [1, 2, 4, 5, 6])
+    assert isinstance(outcome.error, CallbackFailed)
+    assert "halved" in str(outcome.error)
+    assert "two items have the key 2: item 2 and item 3" in str(outcome.error)
+    assert backend.taken().count("a") <= 3
+
+
+@pytest.mark.parametrize("key", [None, 1.5, True, ("a", 1), b"a"])
+@pytest.mark.real_time
+async def test_a_key_of_an_item_is_a_str_or_an_int(world: World, backend: Backend, journal: Journal, key: Any) -> None:
+    [outcome] = await keyed(world, backend, journal, backend.task("a"), lambda _: key, [7])
+    assert f"a key of an item must be a str or an int; got {key!r} for item 0" in str(outcome.error)
+    assert backend.taken() == ["begin"]
+
+
+async def test_without_a_journal_the_key_of_an_item_changes_nothing(world: World, backend: Backend) -> None:
+    asked = list[Any]()
+    outcome = await world.run(each(backend.task("a"), key=asked.append)([1, 1]))
+    assert (outcome.unwrap(), asked) == (["a(1)", "a(1)"], [])
+
+
+@pytest.mark.real_time
+async def test_another_key_function_is_another_chain(world: World, backend: Backend, journal: Journal) -> None:
+    await keyed(world, backend, journal, backend.task("a"), str, [1])
+    with pytest.raises(PlanChanged):
+        await keyed(world, backend, journal, backend.task("a"), int, [1])
+
+
 async def test_only_the_items_that_failed_are_called_again(world: World, backend: Backend, journal: Journal) -> None:
     down = {3}
 
@@ -152,6 +225,29 @@ async def test_pieces_are_recalled_by_their_key(world: World, backend: Backend, 
         backend.task("visit", lambda n: n), limit=2, more=lambda n: [2 * n, 2 * n + 1] if n < 4 else [], key=lambda n: n
     )
     assert await interrupted(world, backend, journal, walk, 1) == ["end"]
+
+
+async def test_a_piece_that_is_found_on_another_way_keeps_its_idempotency_key(
+    world: World, backend: Backend, journal: Journal
+) -> None:
+    found = {"root": ["a", "b"], "a": ["shared"], "b": ["shared"]}
+    slow, keys = "a", list[str]()
+
+    async def links(page: str) -> list[str]:
+        await world.pause(20 if page == slow else 1)
+        if page == "shared":
+            keys.append(current_attempt().key)
+        if page in ("shared", slow):
+            raise OSError
+        return found[page]
+
+    crawl = expand(Task(links), limit=2, on_error="drop") >> backend.task("end")
+    backend.down.add("end")
+    for page in ("a", "b", ""):
+        slow = page
+        await world.run(crawl("root"), journal=journal, run_id="one")
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
 
 
 async def test_branches_are_recalled(world: World, backend: Backend, journal: Journal) -> None:

@@ -298,6 +298,13 @@ def test_runs_that_ended_are_forgotten(journal: Journal) -> None:
 module_chain = Task(a) >> Task(b) >> Task(c)
 
 
+def numbers() -> Iterator[int]:
+    yield 1
+
+
+cannot_run = Task(numbers)  # a generator without its `each`, of which `resume` makes nothing
+
+
 def interrupt(journal: Journal, chain: Any, run_id: str, value: object = 1) -> None:
     """Leave a run as a killed process does."""
     session = journal.session(chain(value), run_id)

@@ -23,6 +23,8 @@ from rio_chain import (
     Task,
 )
 from rio_chain.journal import Pickle, _sqlite_store
+from rio_chain.journal._sqlite_store import SqliteStore
+from rio_chain.journal._store import Row
 
 
 @pytest.fixture
@@ -187,3 +189,18 @@ def test_wrong_arguments_are_refused(path: Path, given: dict[str, object], text:
     arguments: dict[str, object] = {"path": path, **given}
     with pytest.raises(ChainDefinitionError, match=text):
         Journal(**arguments)  # type: ignore[arg-type]
+
+
+def test_any_number_of_records_is_written(path: Path) -> None:
+    store = SqliteStore(path, "normal")
+    sizes = (0, 1, 3, 63, 64, 85, 300)
+    for number, size in enumerate(sizes):
+        store.begin()
+        store.put_records(number, [Row(str(i), None, f"value {i}", None) for i in range(size)])
+        store.put_records(number, [Row(str(i), b"x", f"newer {i}", "{}") for i in range(size // 2)])
+        store.commit()
+    for number, size in enumerate(sizes):
+        expected = [Row(str(i), None, f"value {i}", None) for i in range(size // 2, size)]
+        expected += [Row(str(i), b"x", f"newer {i}", "{}") for i in range(size // 2)]
+        assert sorted(store.records(number)) == sorted(expected)
+    store.close()

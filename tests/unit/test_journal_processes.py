@@ -29,8 +29,10 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.file, self.log = folder / "runs.db", folder / "calls"
 
-    def start(self, executor: str, pause: float = 5, lease: float = 30_000) -> subprocess.Popen[str]:
-        given = [self.file, self.log, executor, "one", ITEMS, pause, lease]
+    def start(
+        self, executor: str, pause: float = 5, lease: float = 30_000, items: int = ITEMS
+    ) -> subprocess.Popen[str]:
+        given = [self.file, self.log, executor, "one", items, pause, lease]
         child = subprocess.Popen(
             [sys.executable, str(CHILD), *map(str, given)], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
         )
@@ -111,6 +113,22 @@ def test_a_killed_process_is_followed_by_one_that_calls_only_what_was_not_record
     assert again.total() <= before.total() - records
     assert end_of(place.start(executor)) == RESULT  # it has ended, so nothing is called
     assert place.calls() == calls
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
+def test_after_a_kill_half_way_through_2000_items_only_what_is_missing_is_called(place: Place, executor: str) -> None:
+    items = 2_000
+    child = place.start(executor, pause=3, items=items)  # so that it has not ended before the kill
+    place.until_called(items // 2)
+    kill(child)
+    before, records = place.calls(), place.records()
+    assert items // 3 < records < items, "it was killed half-way"
+    assert end_of(place.start(executor, pause=0, items=items)) == f"<Success: {sum(i * i for i in range(items))}>"
+    fetched = place.calls() - before
+    assert fetched.pop(f"total {items}") == 1
+    assert fetched.total() == items - (records - 1)  # the first task has a record, too
+    assert set(fetched.values()) == {1}
+    assert all(fetched[f"fetch {i}"] for i in range(items) if f"fetch {i}" not in before)
 
 
 def test_the_run_of_a_dead_process_is_interrupted_at_once_and_not_when_its_lease_ends(place: Place) -> None:

@@ -33,6 +33,20 @@ def test_a_function_that_cannot_be_pickled_is_named_at_post(balancer: Balancer) 
         balancer.post(chain(1))
 
 
+def test_a_run_with_a_journal_is_refused(balancer: Balancer, tmp_path: Path) -> None:
+    text = r"a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
+    request = Task(plus)(1)
+    with Journal(tmp_path / "runs.db") as journal:
+        with pytest.raises(UsageError, match=text):
+            balancer.run(request, journal=journal, run_id="one")
+        with pytest.raises(UsageError, match=text):
+            balancer.post(request, journal=journal, run_id="one")
+        with pytest.raises(UsageError, match=text):
+            balancer.map(Task(plus), [1, 2], journal=journal, key=str)
+        assert journal.runs() == []
+    assert balancer.run(request).ok
+
+
 def test_a_policy_that_cannot_be_pickled_is_named(balancer: Balancer) -> None:
     lock = threading.Lock()
     chain = Task(plus).named("kept").retry(1, accept=lambda value: value and lock)
@@ -108,15 +122,6 @@ def test_what_is_refused_is_refused_at_post_by_its_name(balancer: Balancer, chai
 
 
 @pytest.mark.usefixtures("distributed")
-def test_a_journal_is_refused_at_post_and_at_map(balancer: Balancer, tmp_path: Path) -> None:
-    with Journal(tmp_path / "runs.db") as journal:
-        with pytest.raises(UsageError, match="a run with a journal can't run on a cluster"):
-            balancer.post(Task(plus)(1), journal=journal, run_id="one")
-        with pytest.raises(UsageError, match="a run with a journal can't run on a cluster"):
-            balancer.map(Task(plus), [1], journal=journal, key=str)
-        assert journal.runs() == []
-
-
 def test_an_address_where_nobody_answers_is_refused_within_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"):
