@@ -24,7 +24,7 @@ from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.balancer._share_options import hashable_tenant, worth_of
 from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
-from rio_chain.engine._prepare import check_request
+from rio_chain.engine._prepare import check_journal, check_request
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
 from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
@@ -193,6 +193,8 @@ class Lifetime:
         key: Callable[[In], object] | None = None,
     ) -> Window[In, Out]:
         """The state of a ``map``: its inputs that are read and not handed out."""
+        if journal is not None:
+            check_journal(host.runtime)
         options = self.options_of(request_options(host.runtime.now, priority), tenant)
         workers = self.settings.workers
         requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)

@@ -18,6 +18,7 @@ from attrs import define, field
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain._rio_error import RioError
 from rio_chain.balancer._posted_request import PostedRequest, RequestOptions
 from rio_chain.engine._current_run import Run
 from rio_chain.engine._new_run import new_run
@@ -152,12 +153,12 @@ class MapRequests(Generic[Out]):
             raise
 
     def fail(self, item: MapItem[Out], error: BaseException) -> None:
-        """A BaseException of the user's function ended its run. The reader gets that exception."""
+        """A BaseException of the user's function, or its journal, ended its run. The reader gets that exception."""
         if item.done:
             return
         drop_frames(error)
         item.error = error
-        if self.over:
+        if self.over and not isinstance(error, RioError):  # which is like a Failure that nobody reads
             report_unhandled(error)
         surely(partial(self._arrived, item))
 

@@ -12,6 +12,7 @@ from rio_chain._core import hooks
 from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import flag, short_repr
+from rio_chain._rio_error import RioError
 from rio_chain.balancer._map_worker import MapItem, MapRequests
 from rio_chain.engine._iterables import is_plain
 from rio_chain.errors import ChainDefinitionError
@@ -140,11 +141,11 @@ class Window(Generic[In, Out]):
             del self, item  # the traceback keeps this frame
 
     def cancel(self) -> None:
-        """Cancel all open items, and begin no more. An error that the reader did not get is reported."""
+        """Cancel all open items, and begin no more. A BaseException that the reader did not get is reported."""
         self.requests.cancel()
         while self.items:
             item = self.items.popleft()
-            if item.error is not None:
+            if item.error is not None and not isinstance(item.error, RioError):
                 report_unhandled(item.error)
 
 

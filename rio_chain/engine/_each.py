@@ -189,7 +189,7 @@ class EachFlow:
             running.discard(number)
             complete = self.results.is_complete(running)
         if complete:
-            self.runner.enough = True
+            self.runner.enough = self.runner.race.decided = True
             self.stop()
 
     def stop(self) -> None:

@@ -275,6 +275,8 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         if frame.high - frame.low == 1:
             record_of(log, frame.low).status = "running"  # a timeout that has expired meanwhile ends the task
         return True
+    if frame.high - frame.low == 1 and record_of(log, frame.low).status == "running":
+        record_of(log, frame.low).status = None  # a bridge before the task has failed, so this attempt did not reach it
     for index in range(frame.low, frame.high):
         if log[index] is not None:
             record_of(log, index).retry_gave_up(reason)

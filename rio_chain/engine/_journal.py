@@ -1,21 +1,19 @@
-"""A run with a journal: what its instructions RECALL, RECORD and NOTE do, and how it begins and ends.
+"""A run with a journal: what its instructions RECALL, RECORD and NOTE do.
 
 What is recalled and recorded is decided by the ``RunJournal``, which never waits. The waiting is done here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from rio_chain._journal_errors import JournalError
-from rio_chain.engine._current_run import INF
 from rio_chain.engine._instructions import RECALL, RECORD, Args, JournalPart
 
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Run, Strand
     from rio_chain.engine._journal_protocol import RunJournal, Write
-    from rio_chain.engine._runtime_protocol import Runtime
 
 
 def root_of(run: Run) -> Run:
@@ -67,7 +65,7 @@ def _record(
 async def _recorded(strand: Strand, write: Write, then: tuple[int, Any]) -> tuple[int, Any]:
     """Wait until it is written. If it can't be, the run ends with the reason, which no policy sees."""
     rt = strand.rt
-    if rt.virtual:  # as ``_waited``, without another coroutine
+    if rt.virtual:  # as in ``run_journaled``, without another coroutine
         write.finish()
     else:
         waiter = rt.waiter()
@@ -77,18 +75,6 @@ async def _recorded(strand: Strand, write: Write, then: tuple[int, Any]) -> tupl
         finally:
             write.wake_others()
     return then if write.error is None else await stopped(strand, write.error)
-
-
-async def _waited(rt: Runtime, write: Write) -> None:
-    if rt.virtual:  # time would pass while another thread writes
-        write.finish()
-        return
-    waiter = rt.waiter()
-    try:
-        write.on_done(waiter.wake, rt)
-        await waiter.wait()
-    finally:
-        write.wake_others()
 
 
 def _recalled(strand: Strand, journal: RunJournal, op: Any, pc: int, value: Any) -> tuple[int, Any]:
@@ -115,36 +101,3 @@ async def stopped(strand: Strand, error: Exception) -> tuple[int, Any]:
     root_of(strand.run).stop(error)
     while True:  # until that interrupts this strand
         await strand.rt.waiter().wait()
-
-
-# --- the whole run --------------------------------------------------------------------------------------------------
-
-
-async def run_journaled(strand: Strand, journal: RunJournal, walk: Callable[[float], Awaitable[Any]]) -> Any:
-    """Run the whole under a lease. Returns its value or ``Failed``.
-
-    Raises:
-        JournalError: the run may not go on here.
-    """
-    run, rt, slot = strand.run, strand.rt, strand.slot
-    try:
-        slot.arm(strand.parent_deadline)
-        begun = journal.begin(run)
-        await _waited(rt, begun)
-        if begun.error is not None:
-            raise begun.error  # noqa: TRY301 - whoever runs it gets it
-        run.step = journal.key
-        known = journal.finished(run)
-        if known is not None:
-            return known[0]
-        got = await walk(rt.now())
-        slot.arm(INF)
-        ended = journal.end(run, got)
-        if ended is not None:
-            await _waited(rt, ended)
-            if ended.error is not None:
-                run.stop_error = ended.error
-    except BaseException:
-        journal.leave()
-        raise
-    return got

@@ -29,6 +29,18 @@ def program_for(request: Request[Any], rt: Runtime, journal: object = None) -> t
     return program, Args(args, dict(kwargs)) if spread else args[0]
 
 
+def check_journal(rt: Runtime) -> None:
+    """Refuse a journal where the runtime sends its calls to a cluster.
+
+    Raises:
+        UsageError: it does.
+    """
+    if rt.remote is not None:
+        raise UsageError(
+            "a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
+        )
+
+
 def check_request(request: Request[Any], rt: Runtime, journal: object = None) -> None:
     """Refuse a request that the runtime can't run, before anything of it does. ``journal``: None for one without.
 
@@ -39,9 +51,7 @@ def check_request(request: Request[Any], rt: Runtime, journal: object = None) ->
     plan = request.given[0]
     if rt.remote is not None:
         if journal is not None:
-            raise UsageError(
-                "a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
-            )
+            check_journal(rt)
         rt.remote.check(plan)
     if plan.lanes:
         check_lanes(request, rt.lanes)

@@ -14,8 +14,8 @@ from rio_chain.engine._blocking_call import CALLING
 from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine._interpreter import interpret
 from rio_chain.engine._interruptions import is_interruption
-from rio_chain.engine._journal import run_journaled
 from rio_chain.engine._prepare import program_for
+from rio_chain.engine._run_journaled import run_journaled
 from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.results._outcome import Failed, Outcome

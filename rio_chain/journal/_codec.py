@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from returns.result import Failure, Success
 
@@ -127,15 +128,36 @@ def _bytes(value: bytes | bytearray) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
+def _moment(value: datetime | time) -> str | list[Any]:
+    """A zone with rules is written by its name, as the offset alone would be another zone after an addition."""
+    zone = value.tzinfo
+    if zone is None or type(zone) is timezone:
+        return [value.isoformat(), 1, None] if value.fold else value.isoformat()
+    if type(zone) is ZoneInfo and zone.key:
+        return [value.replace(tzinfo=None).isoformat(), value.fold, zone.key]
+    raise Unstorable(f"JSON has no type for the time zone {qualified(kind_of(zone))}")
+
+
+def _reads_moment(kind: type[datetime | time]) -> Callable[[Any], Any]:
+    def read(written: str | list[Any]) -> Any:
+        if isinstance(written, str):
+            return kind.fromisoformat(written)
+        text, fold, zone = written
+        found = kind.fromisoformat(text).replace(fold=fold)
+        return found if zone is None else found.replace(tzinfo=ZoneInfo(zone))
+
+    return read
+
+
 _KINDS: dict[type[Any], tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     tuple: ("$tuple", _several, tuple),
     set: ("$set", _unordered, set),
     frozenset: ("$frozenset", _unordered, frozenset),
     bytes: ("$bytes", _bytes, base64.b64decode),
     bytearray: ("$bytearray", _bytes, lambda text: bytearray(base64.b64decode(text))),
-    datetime: ("$datetime", datetime.isoformat, datetime.fromisoformat),
+    datetime: ("$datetime", _moment, _reads_moment(datetime)),
     date: ("$date", date.isoformat, date.fromisoformat),
-    time: ("$time", time.isoformat, time.fromisoformat),
+    time: ("$time", _moment, _reads_moment(time)),
     timedelta: ("$timedelta", lambda t: [t.days, t.seconds, t.microseconds], lambda t: timedelta(*t)),
     Decimal: ("$decimal", str, Decimal),
     UUID: ("$uuid", str, UUID),
@@ -165,13 +187,10 @@ def is_iterator(value: Any) -> bool:
 def digest_of(inputs: tuple[Any, ...], serializer: Serializer) -> bytes | None:
     """What an input is recognised by; None if it can't be serialized."""
     write = _WRITE.get(kind_of(inputs[0])) if len(inputs) == 1 else None
-    if write is not None:
-        text = write(inputs[0])
-    else:
-        try:
-            text = json.dumps(_Inputs(serializer).prepared(inputs), sort_keys=True)
-        except Exception:  # noqa: BLE001 - of the user's serializer or of an object in it
-            return None
+    try:
+        text = json.dumps(_Inputs(serializer).prepared(inputs), sort_keys=True) if write is None else write(inputs[0])
+    except Exception:  # noqa: BLE001 - of the user's serializer, of an object in it, or an int of 5,000 digits
+        return None
     return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rio_chain.balancer import Balancer
+    from rio_chain.chain._plan import Plan
     from rio_chain.chain._request import Request
     from rio_chain.executors._ticket import Ticket
 
@@ -99,7 +101,7 @@ class Journal:
         synchronous: Literal["normal", "full"] = "normal",
     ) -> None:
         given: tuple[Any, Any, Any, Any] = path, on_change, synchronous, serializer
-        if not isinstance(given[0], (str, os.PathLike)) or not str(path) or "://" in str(path):
+        if not isinstance(given[0], (str, os.PathLike)) or not _is_path(str(path)):
             raise ChainDefinitionError(
                 f'`path` must be that of a file, as in Journal("runs.db"); got {short_repr(path)}'
             )
@@ -107,7 +109,8 @@ class Journal:
             raise ChainDefinitionError(f"`on_change` must be 'refuse' or 'rerun'; got {short_repr(on_change)}")
         if given[2] not in ("normal", "full"):
             raise ChainDefinitionError(f"`synchronous` must be 'normal' or 'full'; got {short_repr(synchronous)}")
-        if serializer is not None and not all(callable(getattr(serializer, name, None)) for name in ("dumps", "loads")):
+        whole = all(callable(getattr(serializer, name, None)) for name in ("dumps", "loads"))
+        if serializer is not None and (not whole or isinstance(given[3], type)):
             raise ChainDefinitionError(
                 "`serializer` must be an object with the methods dumps and loads, as in Journal(..., "
                 f"serializer=Pickle()); got {short_repr(serializer)}"
@@ -145,13 +148,25 @@ class Journal:
             chains: the chains of these runs. Chains at the top level of a module that is imported are found without.
 
         Raises:
+            ChainDefinitionError: an argument is not a balancer or a chain.
             UsageError: the chain of a run is not among them, or its arguments could not be stored. Nothing was posted.
             QueueFull, BalancerClosed, Saturated: as ``post``.
         """
         from rio_chain.chain._request import Request  # noqa: PLC0415
 
+        for chain in chains:
+            if not issubclass(type(chain), ChainBase):
+                raise ChainDefinitionError(
+                    "`resume` takes chains after the balancer, as in journal.resume(balancer, page); "
+                    f"got {short_repr(chain)}"
+                )
+        if not callable(getattr(balancer, "post", None)):
+            raise ChainDefinitionError(
+                f"`resume` takes a balancer, as in journal.resume(balancer, page); got {short_repr(balancer)}"
+            )
         open_runs = [row for row, _ in self._rows() if _status(row) == "interrupted"]
-        known = {plan_of(chain.plan()): chain.plan() for chain in (*_chains(), *chains)} if open_runs else {}
+        plans = (*_plans(), *(chain.plan() for chain in chains)) if open_runs else ()
+        known = {plan_of(plan): plan for plan in plans}
         requests: dict[str, Request[Any]] = {}
         for row in open_runs:
             plan = known.get(row.plan)
@@ -201,6 +216,14 @@ class Journal:
         return f"Journal({str(self.path)!r})"
 
 
+def _is_path(path: str) -> bool:
+    """Whether it can be that of a file."""
+    try:
+        return bool(path) and "://" not in path and b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 _ENDED = ("succeeded", "failed")
 
 
@@ -216,8 +239,8 @@ def _info(row: RunRow, records: int) -> RunInfo:
     return RunInfo(row.id, _status(row), row.title, created, updated, records, row.owner.partition(" [")[0])
 
 
-def _chains() -> Iterator[Any]:
-    """The chains at the top level of the imported modules."""
+def _plans() -> Iterator[Plan]:
+    """The plans of the chains at the top level of the imported modules. One that can't run has no plan."""
     for module in list(sys.modules.values()):
         try:
             values = list(vars(module).values())
@@ -225,7 +248,8 @@ def _chains() -> Iterator[Any]:
             continue
         for value in values:
             if issubclass(type(value), ChainBase):
-                yield value
+                with suppress(ChainDefinitionError):
+                    yield value.plan()
 
 
 def journal_of(journal: object, run_id: object, request: Request[Any]) -> Session | None:

@@ -196,6 +196,8 @@ class Session:
         if "log" in more:
             self._codec.fill(run.log, part.low, more["log"], recalled=row.value is not None)
         if "way" in more:
+            if more["way"] not in range(len(part.ways)):
+                raise ValueError(f"there is no way {more['way']}")
             return Found(None, way=more["way"])
         value = self._serializer.loads(row.value)
         if part.jump < 0 and "log" not in more:

@@ -19,7 +19,7 @@ from rio_chain._journal_errors import (
     JournalReadOnly,
     JournalTooNew,
 )
-from rio_chain.journal._store import Row, RunRow
+from rio_chain.journal._store import Row, RunRow, is_plan
 
 APPLICATION = 0x52696F43  # "RioC"; SQLite keeps it in the head of the file
 MODE = 0o600
@@ -196,13 +196,21 @@ class SqliteStore:
     def run(self, run_id: str) -> RunRow | None:
         """As ``Store.run``."""
         found = self._all(f"{_SELECT} WHERE id = ?", (run_id,))
-        return RunRow(*found[0]) if found else None
+        return self._row(found[0]) if found else None
 
     def runs(self) -> list[tuple[RunRow, int]]:
         """As ``Store.runs``."""
         counts: dict[int, int] = dict(self._all("SELECT run, count(*) FROM records GROUP BY run"))
-        rows = [RunRow(*found) for found in self._all(f"{_SELECT} ORDER BY number")]
+        rows = [self._row(found) for found in self._all(f"{_SELECT} ORDER BY number")]
         return [(row, counts.get(row.number, 0)) for row in rows]
+
+    def _row(self, found: tuple[Any, ...]) -> RunRow:
+        """SQLite may hold a text in a column of numbers."""
+        row = RunRow(*found)
+        numbers = row.fence, row.until, row.created, row.updated
+        if not all(type(one) in (int, float) for one in numbers) or not is_plan(row.plan):
+            raise JournalCorrupt(f"the journal {self.path}: what it has of run {row.id!r} is damaged")
+        return row
 
     def lease(self, number: int) -> tuple[int, float]:
         """As ``Store.lease``."""

@@ -6,6 +6,7 @@ transaction excludes all other writers, also those of other processes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
@@ -105,3 +106,11 @@ class Store(Protocol):
 
     def abandon(self) -> Any:
         """In a forked child: forget the connection of the parent without touching it. Returns what must be kept."""
+
+
+def is_plan(text: Any) -> bool:
+    """Whether the text is what is stored of a plan: its labels, each with its description."""
+    try:
+        return all(bool(label) and isinstance(about, str) for label, about in json.loads(text))
+    except (TypeError, ValueError):
+        return False

@@ -251,7 +251,7 @@ class Writer:
                 if self._closed:
                     self._thread = None
                     return False
-                seconds = max(0.0, self._renew_at - time.monotonic()) if self.active else IDLE
+                seconds = min(max(0.0, self._renew_at - time.monotonic()), IDLE) if self.active else IDLE
                 if not self._change.wait(seconds) and not self._jobs:
                     if self.active:
                         break

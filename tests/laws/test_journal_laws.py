@@ -93,6 +93,8 @@ def check_killed(part: Part, body: Any, run: Any, instants: list[float]) -> None
         assert outcome.ok == plain.ok
         known, calls = recorded(kept), answers(second)
         for answer, times in calls.items():
+            if not plain.ok and not known[answer]:
+                continue  # what is recalled takes no time, so more calls may begin before a failure stops them
             assert times <= made[answer] - known[answer], (answer, times, made[answer], known[answer])
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import time as time_of_day
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -17,8 +21,10 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 
 from rio_chain import (
+    ArgumentsChanged,
     Balancer,
     ChainDefinitionError,
+    DeadlineExceeded,
     Journal,
     JournalError,
     NotStorable,
@@ -27,6 +33,7 @@ from rio_chain import (
     RunInUse,
     Task,
     TaskTimedOut,
+    TicketCancelled,
     UsageError,
     add_observer,
     each,
@@ -124,6 +131,31 @@ def test_known_types_are_written_with_a_key_of_their_own(value: object) -> None:
     assert JSON().loads(JSON().dumps({"$x": UUID(int=1)})) == {"$x": UUID(int=1)}
 
 
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
+        datetime(2026, 7, 1, tzinfo=BERLIN),
+        datetime(2026, 10, 25, 2, 30, fold=1),  # noqa: DTZ001
+        time_of_day(3, tzinfo=BERLIN),
+    ],
+)
+def test_the_zone_and_the_fold_of_a_time_come_back(value: Any) -> None:
+    again = JSON().loads(JSON().dumps(value))
+    assert (again, again.tzinfo, again.fold) == (value, value.tzinfo, value.fold)
+
+
+def test_a_zone_without_a_name_is_refused() -> None:
+    class Zone(tzinfo):
+        pass
+
+    with pytest.raises(Unstorable, match="time zone"):
+        JSON().dumps(datetime(2026, 7, 1, tzinfo=Zone()))  # type: ignore[abstract]
+
+
 def test_an_error_is_a_part_of_a_digest() -> None:
     one, same_one, other = (Failure(OSError(text)) for text in ("a", "a", "b"))
     assert digest_of((one,), JSON()) == digest_of((same_one,), JSON()) != digest_of((other,), JSON())
@@ -131,6 +163,7 @@ def test_an_error_is_a_part_of_a_digest() -> None:
 
 def test_what_cannot_be_serialized_has_no_digest() -> None:
     assert digest_of((object(),), JSON()) is None
+    assert digest_of((10**5000,), JSON()) is None  # Python refuses to write it
     assert digest_of((Point(1),), Pickle()) is None  # equal objects may have other pickles
 
 
@@ -264,10 +297,17 @@ def test_runs_that_ended_are_forgotten(journal: Journal) -> None:
 module_chain = Task(a) >> Task(b) >> Task(c)
 
 
+def numbers() -> Iterator[int]:
+    yield 1
+
+
+cannot_run = Task(numbers)  # a generator without its `each`, of which `resume` makes nothing
+
+
 def interrupt(journal: Journal, chain: Any, run_id: str, value: object = 1) -> None:
     """Leave a run as a killed process does."""
     session = journal.session(chain(value), run_id)
-    begun = session.begin(_Unbegun(chain(value).plan))
+    begun = session.begin(_Unbegun(chain(value).plan))  # type: ignore[arg-type]
     begun.finish()
     assert begun.error is None
     row = journal._writer.call(lambda transaction: transaction.store.run(run_id))
@@ -312,6 +352,12 @@ def test_resume_refuses_what_it_cannot_make_again_and_posts_nothing(journal: Jou
         with pytest.raises(UsageError, match="arguments of run 'three' could not be stored"):
             journal.resume(balancer, Task(c) >> Task(a), Task(c) >> Task(b))
         assert balancer.stats().succeeded == 0
+
+
+@pytest.mark.parametrize("given", [(None,), (7, Task(a)), *((..., bad) for bad in (7, "a", None, Task(a)(1)))])
+def test_resume_refuses_wrong_arguments_also_if_there_is_nothing_to_resume(journal: Journal, given: Any) -> None:
+    with Balancer("thread") as balancer, pytest.raises(ChainDefinitionError, match=r"journal\.resume\(balancer, page"):
+        journal.resume(*(balancer if one is ... else one for one in given))
 
 
 def test_a_run_whose_lease_has_not_ended_is_not_posted(journal: Journal) -> None:
@@ -431,6 +477,47 @@ def test_two_journals_of_one_file_exclude_each_other(tmp_path: Path) -> None:
 
         assert Task(inside)(1).run(journal=one, run_id="one", executor="thread").unwrap() == 1
         assert Task(inside)(1).run(journal=other, run_id="one").only.recalled
+
+
+@pytest.fixture
+def locked(journal: Journal) -> Iterator[sqlite3.Connection]:
+    """The journal while another process writes."""
+    assert journal.runs() == []
+    with contextlib.closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
+def test_a_run_that_waits_for_its_lease_can_be_stopped(
+    journal: Journal, locked: sqlite3.Connection, executor: Any
+) -> None:
+    with Balancer(executor, workers=2) as balancer:
+        late = balancer.post(Task(a)(1), journal=journal, run_id="late", deadline=20).wait()
+        ticket = balancer.post(Task(a)(1), journal=journal, run_id="left")
+        time.sleep(0.02)
+        ticket.cancel()
+        assert isinstance(late.error, DeadlineExceeded)
+        assert isinstance(ticket.wait().error, TicketCancelled)
+        locked.execute("ROLLBACK")
+        for run_id in ("late", "left"):  # their leases were given back, and the executor works
+            assert balancer.run(Task(a)(1), journal=journal, run_id=run_id).unwrap() == 1
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
+def test_a_map_with_one_key_for_all_raises_one_error_and_reports_no_other(
+    journal: Journal, executor: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Balancer(executor, workers=3) as balancer:
+        with pytest.raises((RunInUse, ArgumentsChanged)):
+            list(balancer.map(Task(a), [1, 2, 3, 4], journal=journal, key=lambda _: "one"))
+        assert balancer.run(Task(a)(2)).unwrap() == 2
+    assert capfd.readouterr().err == ""
+
+
+def test_a_lease_of_a_thousand_years(tmp_path: Path) -> None:
+    with Journal(tmp_path / "runs.db", lease=3e13) as journal:
+        assert Task(time.sleep)(0.01).run(journal=journal, run_id="one").ok
 
 
 # --- wrong calls ------------------------------------------------------------------------------------------------------

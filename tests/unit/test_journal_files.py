@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -21,7 +22,7 @@ from rio_chain import (
     JournalTooNew,
     Task,
 )
-from rio_chain.journal import _sqlite_store
+from rio_chain.journal import Pickle, _sqlite_store
 from rio_chain.journal._sqlite_store import SqliteStore
 from rio_chain.journal._store import Row
 
@@ -71,6 +72,19 @@ def test_a_damaged_journal_is_reported_and_left_as_it_is(path: Path) -> None:
     with pytest.raises(JournalCorrupt):
         run(path)
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "change", ["fence = 'x'", "until = 'x'", "created = 'x'", "plan = 'x'", "plan = '[1]'", "plan = '7'"]
+)
+def test_a_damaged_row_is_reported(path: Path, change: str) -> None:
+    run(path)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE runs SET {change}")  # noqa: S608
+    with pytest.raises(JournalCorrupt, match="is damaged"):
+        run(path)
+    with Journal(path) as journal, pytest.raises(JournalCorrupt, match="is damaged"):
+        journal.runs()
 
 
 def test_a_journal_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
@@ -159,12 +173,15 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(small_disk: Path)
     [
         ({"path": 7}, "`path` must be that of a file"),
         ({"path": ""}, "`path` must be that of a file"),
+        ({"path": "a\0b"}, "`path` must be that of a file"),
+        ({"path": "\ud800"}, "`path` must be that of a file"),
         ({"path": "postgresql://host/db"}, "`path` must be that of a file"),
         ({"lease": 0}, "lease"),
         ({"lease": "soon"}, "lease"),
         ({"on_change": "ignore"}, "'refuse' or 'rerun'"),
         ({"synchronous": "off"}, "'normal' or 'full'"),
         ({"serializer": object()}, "dumps and loads"),
+        ({"serializer": Pickle}, r"serializer=Pickle\(\)"),
         ({"failures": 1}, "failures"),
     ],
 )

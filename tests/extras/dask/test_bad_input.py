@@ -42,7 +42,7 @@ def test_a_run_with_a_journal_is_refused(balancer: Balancer, tmp_path: Path) -> 
         with pytest.raises(UsageError, match=text):
             balancer.post(request, journal=journal, run_id="one")
         with pytest.raises(UsageError, match=text):
-            list(balancer.map(Task(plus), [1, 2], journal=journal, key=str))
+            balancer.map(Task(plus), [1, 2], journal=journal, key=str)
         assert journal.runs() == []
     assert balancer.run(request).ok
 
