@@ -262,7 +262,7 @@ async def test_a_generator_that_is_stuck_is_left_alone_at_the_limit(world: World
     try:
         outcome = await world.run(chain(0))
         assert type(outcome.result.failure()) is TaskTimedOut
-        assert works.ended == [0]
+        assert set(works.ended) <= {0}, "a busy machine may not come so far"
     finally:
         free.set()
     await world.until(closed.is_set)

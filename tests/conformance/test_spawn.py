@@ -55,7 +55,7 @@ async def test_it_has_the_context_of_its_beginner_but_another_run_and_limit(worl
     spawning = Spawning(main, limit=60_000)
     VARIABLE.set("of the caller")
     async with world.balancer() as balancer:
-        outcome = await balancer.arun(spawning.around(echo).timeout(50)(7), deadline=5_000, priority=3)
+        outcome = await balancer.arun(spawning.around(echo).timeout(2_000)(7), deadline=5_000, priority=3)
         assert outcome.result == Success(7)
         await world.until(spawning.all_done)
     variable, left, attempt, around, permits, priority, name = seen

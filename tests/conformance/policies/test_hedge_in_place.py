@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -281,7 +282,9 @@ async def test_many_at_once(world: World) -> None:
 
     chain = Task(list).inline() >> each(Task(fetch).replica(2, after=world.short), limit=50)
     assert (await world.run(chain(range(100)))).unwrap() == [*range(100)]
-    assert len(calls) == 100 + sum(x % 3 == 0 for x in range(100))
+    times = Counter(calls)
+    assert all(times[x] == 2 for x in range(0, 100, 3))
+    assert max(times.values()) == 2, "a machine that is busy may hedge others as well"
 
 
 async def test_a_run_that_is_observed_has_the_same_responses_where_calls_fail_at_different_tasks(world: World) -> None:
